@@ -1,0 +1,1 @@
+"""An embedded Firestore: an I/O-free database and the gRPC service in front of it."""

@@ -1,0 +1,1 @@
+"""A mock Task Runner with scripted behaviour."""

@@ -1,0 +1,1 @@
+"""Atom Workflows: an event-driven Pub/Sub reactive coordinator."""

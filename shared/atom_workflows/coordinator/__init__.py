@@ -1,0 +1,1 @@
+"""Load, decide, save, publish: one file for each handler of the design."""

@@ -1,0 +1,89 @@
+"""The workflow as the user wrote it: immutable values, valid by construction.
+
+The parser is the only maker of these values outside tests, and it refuses a file that would break
+one of the rules stated here. Durations are `timedelta`s; the file's own notation is the parser's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+DEFAULT_STEP_TIMEOUT: Final = timedelta(hours=10)
+"""How long one attempt may take; the first version gave up after ten hours."""
+
+DEFAULT_SCALE_TIER: Final = "BASIC"
+
+
+class OnLost(StrEnum):
+    """What to do when nobody can tell whether a job runs, or a Task Runner no longer knows it."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long to wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
+
+    `jitter` is the share of the delay, 0 to 1, that may be taken off so that many do not return at once.
+    """
+
+    initial: timedelta = timedelta(seconds=10)
+    factor: float = 2.0
+    maximum: timedelta = timedelta(minutes=10)
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How many attempts a step has (1 means none after the first) and the delay between them."""
+
+    max_attempts: int = 1
+    backoff: Backoff = Backoff()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the Task Runner is asked to run. `args` stays as written: a list, a map, or None."""
+
+    name: str | None = None
+    image_uri: str | None = None
+    engine: str | None = None
+    url: str | None = None
+    scale_tier: str = DEFAULT_SCALE_TIER
+    master_type: str | None = None
+    args: JsonValue = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A node of the graph. A step without a task is a barrier: it succeeds as soon as it is released."""
+
+    id: str
+    description: str = ""
+    depends_on: tuple[str, ...] = ()
+    task: Task | None = None
+    timeout: timedelta = DEFAULT_STEP_TIMEOUT
+    retry: RetryPolicy = RetryPolicy()
+    on_lost: OnLost = OnLost.RETRY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workflow:
+    """A directed acyclic graph of steps, in the order of the file.
+
+    Step ids are unique, every dependency names another step, no step depends on itself, there is no cycle and
+    there is at least one step. `timeout` bounds the whole run; None leaves that to the steps' own timeouts.
+    """
+
+    name: str
+    description: str = ""
+    steps: tuple[Step, ...]
+    timeout: timedelta | None = None

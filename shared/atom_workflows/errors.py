@@ -1,0 +1,102 @@
+"""Every error of the library, in one tree. Adapters translate at the border; nothing outside raises a foreign error."""
+
+from __future__ import annotations
+
+
+class AtomWorkflowsError(Exception):
+    """The root of the tree."""
+
+
+# -- the ports -------------------------------------------------------------------------------------------------------
+
+
+class StoreError(AtomWorkflowsError):
+    """A Store call did not do what was asked."""
+
+
+class AlreadyExists(StoreError, FileExistsError):
+    """A document to be created exists."""
+
+
+class Conflict(StoreError):
+    """A guard no longer held, so nothing was written. Read again, decide again."""
+
+
+class StoreUnavailable(StoreError, ConnectionError):
+    """The store gave no answer in time. A commit may or may not have happened."""
+
+
+class BusUnavailable(AtomWorkflowsError, ConnectionError):
+    """A message was not accepted in time, or its topic does not exist."""
+
+
+class TaskRunnerError(AtomWorkflowsError):
+    """A Task Runner call gave no usable answer."""
+
+
+class JobRefused(TaskRunnerError):
+    """The Task Runner answered 4xx: the same request can never succeed."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"the Task Runner refused the job with HTTP {status}: {text}")
+        self.status = status
+        self.text = text
+
+
+class JobUnknown(TaskRunnerError, LookupError):
+    """The Task Runner does not know the job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the Task Runner does not know job {job_id}")
+        self.job_id = job_id
+
+
+class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
+    """The Task Runner gave no answer of the contract; the request may or may not have been carried out.
+
+    `retry_after_s` is the server's own wish (Retry-After), in seconds, if it sent one.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class SourceError(AtomWorkflowsError):
+    """A workflow file could not be read."""
+
+
+class SourceNotFound(SourceError, FileNotFoundError):
+    """The object, or that generation of it, does not exist."""
+
+
+class SourceForbidden(SourceError, PermissionError):
+    """The bucket may not be read."""
+
+
+class SourceTooLarge(SourceError, ValueError):
+    """The object is larger than any workflow file may be."""
+
+
+class SourceUnavailable(SourceError, ConnectionError):
+    """The storage gave no answer in time."""
+
+
+# -- what a user can do wrong ----------------------------------------------------------------------------------------
+
+
+class MalformedEvent(AtomWorkflowsError, ValueError):
+    """An event that can never be handled; it is logged and acknowledged."""
+
+
+class RunNotFound(AtomWorkflowsError, LookupError):
+    """There is no run of that id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id}; `atom-workflows runs list` shows the runs")
+        self.run_id = run_id
+
+
+class RunStateError(AtomWorkflowsError, ValueError):
+    """The run is not in a state in which that can be done."""

@@ -1,0 +1,194 @@
+"""The ports: all that the coordinator asks of the outside world, and every promise it relies on.
+
+Each port has one contract suite in `tests/contract/` which every implementation passes: the adapters on the real
+services and the in-process ones of the local platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeAlias
+
+Fields: TypeAlias = Mapping[str, Any]
+"""A document's top-level fields: None, bool, int, float, str, bytes, aware UTC datetime, list, dict with string keys."""
+
+Version: TypeAlias = object
+"""A document's update time, as the store gave it. Opaque: compare with `==`, pass back as a guard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A stored document. `path` is relative to the database: `runs/r1/steps/extract`."""
+
+    path: str
+    fields: Fields
+    version: Version
+
+    @property
+    def id(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Write a document that must not exist yet."""
+
+    path: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Replace the named top-level fields of a document that must exist; other fields stay.
+
+    `increments` are added by the server, so that racing updates all count; a missing field counts as 0.
+    With `guard` the write is refused unless the document still has that version. A guarded update must change
+    something: a write that changes nothing may leave the version as it was.
+    """
+
+    path: str
+    fields: Fields = field(default_factory=dict)
+    increments: Mapping[str, int] = field(default_factory=dict)
+    guard: Version | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Delete a document; it may be missing."""
+
+    path: str
+
+
+Write: TypeAlias = Create | Update | Delete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResult:
+    """The document's version after the write, and the new value of each incremented field."""
+
+    version: Version
+    increments: Mapping[str, int] = field(default_factory=dict)
+
+
+Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
+Direction: TypeAlias = Literal["ascending", "descending"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Documents of a collection (`runs`, `runs/r1/steps`), or with `group` of every collection of that last name.
+
+    All `where` conditions must hold; a document without a named field never matches. Results are in `order_by`
+    order, then by path. `after` continues behind a document: the values of its `order_by` fields, then its path.
+    """
+
+    collection: str
+    group: bool = False
+    where: Sequence[tuple[str, Operator, Any]] = ()
+    order_by: Sequence[tuple[str, Direction]] = ()
+    after: Sequence[Any] | None = None
+    limit: int | None = None
+
+
+class Store(Protocol):
+    """The documents. Every call has a deadline and a bounded retry; beyond it raises `StoreUnavailable`.
+
+    Safe to use from several threads. Reads see every commit that was answered before they started.
+    """
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """The documents in the order asked for, None for each that does not exist."""
+        ...
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """Do all the writes or none, and answer in their order. A document may appear once only.
+
+        Raises `AlreadyExists` (a Create's document exists), `Conflict` (a guard no longer holds, an updated
+        document is missing, or another commit interfered) or `StoreUnavailable` (it may or may not have happened).
+        """
+        ...
+
+    def query(self, query: Query) -> list[Document]:
+        """The matching documents, complete with all their fields."""
+        ...
+
+    def count(self, query: Query) -> int:
+        """How many documents match."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is published: `topic` is one of the coordinator's topics (`start`, `steps`, `tick`, `events`).
+
+    `body` is a JSON object, never empty. `attributes` are for subscribers' filters and for people.
+    """
+
+    topic: str
+    body: Mapping[str, Any]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Bus(Protocol):
+    """The events. Delivery is at least once, in any order, to every subscription of the topic."""
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Return once every message is accepted, in as few requests as possible.
+
+        Raises `BusUnavailable`; some of the messages may then have been accepted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAnswer:
+    """What the Task Runner says of a job. `state` is its word, unchanged; `job_id` may be empty if it ended at once."""
+
+    job_id: str
+    state: str
+    message: str = ""
+
+
+class TaskRunner(Protocol):
+    """The service that runs containers: https contract in ARCHITECTURE.md. Safe to use from several threads."""
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """Ask for a job (`POST {base_url}/job`).
+
+        Raises `JobRefused` (4xx: the same request can never succeed), `TaskRunnerUnavailable` (429, 5xx, no
+        connection, no answer in time, an answer that is not the contract's: it may or may not have started).
+        """
+        ...
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """Ask for a job's state (`GET {base_url}/jobstatus?job_id=`).
+
+        Raises `JobUnknown` (404) or `TaskRunnerUnavailable` (anything else that is not an answer).
+        """
+        ...
+
+
+class Source(Protocol):
+    """Where workflow files are read from."""
+
+    def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
+        """The content of `gs://bucket/object` and its generation, of the given generation if there is one.
+
+        Raises `SourceNotFound`, `SourceForbidden`, `SourceTooLarge` or `SourceUnavailable`.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def now(self) -> datetime:
+        """The time, as an aware UTC datetime."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+        ...
