@@ -1,0 +1,29 @@
+"""`python -m atom_emulator.task_runner`: the mock Task Runner on a port of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from atom_emulator.task_runner.script_file import InvalidScript
+from atom_emulator.task_runner.server import ServerOptions, run
+
+
+def main() -> None:
+    """Run the server with the options of the command line."""
+    parser = argparse.ArgumentParser(prog="atom_emulator.task_runner", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--ready-file", type=Path, help='gets {"port": N} once the server listens')
+    parser.add_argument("--script", type=Path, help="what jobs do, as YAML or JSON")
+    parser.add_argument("--log", type=Path, help="gets one JSON line per call")
+    parser.add_argument("--default-duration", dest="default_duration_s", type=float, default=0.0)
+    try:
+        run(ServerOptions(**vars(parser.parse_args())))
+    except (InvalidScript, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

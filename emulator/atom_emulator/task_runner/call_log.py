@@ -1,0 +1,40 @@
+"""The log of calls: one JSON object a line, in the order in which the calls came in."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+KEPT_CALLS: Final = 100_000
+
+
+class CallLog:
+    """Keeps the last calls, and writes every one to `file`, which should be unbuffered, at once.
+
+    A line is written before its call is answered, so whoever has an answer finds its line.
+    """
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self._file = file
+        self._kept: deque[str] = deque(maxlen=KEPT_CALLS)
+        self._seq = 0
+
+    def add(self, **fields: Any) -> None:
+        """Add a call; `seq` numbers the calls from 1 and never goes back."""
+        self._seq += 1
+        line = json.dumps({"seq": self._seq, **fields})
+        self._kept.append(line)
+        if self._file is not None:
+            self._file.write(line.encode() + b"\n")
+
+    def lines(self) -> str:
+        """Return the kept calls as JSON lines."""
+        return "".join(f"{line}\n" for line in self._kept)
+
+    def clear(self) -> None:
+        """Forget the kept calls. The file and the sequence go on."""
+        self._kept.clear()

@@ -1,0 +1,163 @@
+"""The little of HTTP/1.1 that the mock needs, as an asyncio protocol: keep-alive, bodies with Content-Length.
+
+A general server costs several times the CPU of this one, which would be counted as the coordinator's own in
+every benchmark that runs against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final, TypeAlias, cast
+
+MAX_HEAD_BYTES: Final = 65_536
+MAX_BODY_BYTES: Final = 10_000_000
+
+_HEAD_END: Final = b"\r\n\r\n"
+_REASONS: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. Header names are in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response, sent after `delay_s`; `drop` closes the connection without a word."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    drop: bool = False
+
+    def encoded(self) -> bytes:
+        """Return the bytes on the wire: one buffer, so that one packet carries a small answer."""
+        start = _REASONS.get(self.status) or f"HTTP/1.1 {self.status} \r\n".encode()
+        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        head = f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n{extra}\r\n"
+        return start + head.encode("latin-1") + self.body
+
+
+Handler: TypeAlias = Callable[[Request], Response]
+
+
+class BadRequest(ValueError):  # noqa: N818 - named after the HTTP status
+    """Bytes that are no request this server takes; the connection is closed after the answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.response = Response(status, reason.encode(), "text/plain", {"Connection": "close"})
+
+
+class HttpProtocol(asyncio.Protocol):
+    """One connection. Requests are answered in order, the next one only after a delayed answer is sent."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._received = b""
+        self._delayed: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; asyncio has set TCP_NODELAY on it."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """Forget what was to be sent."""
+        if self._delayed is not None:
+            self._delayed.cancel()
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every request that is complete."""
+        self._received = self._received + data if self._received else data
+        self._answer_received()
+
+    def _answer_received(self) -> None:
+        while self._transport is not None and self._delayed is None and self._received:
+            try:
+                request = self._next_request()
+            except BadRequest as error:
+                self._send(error.response, close=True)
+                return
+            if request is None:
+                return
+            self._answer(request)
+
+    def _next_request(self) -> Request | None:
+        head_end = self._received.find(_HEAD_END)
+        if head_end < 0:
+            if len(self._received) > MAX_HEAD_BYTES:
+                raise BadRequest(431, "the request's head is too long")
+            return None
+        method, target, headers = _parsed_head(self._received[:head_end])
+        body_start = head_end + len(_HEAD_END)
+        body_end = body_start + _body_length(headers)
+        if len(self._received) < body_end:
+            self._encourage(headers)
+            return None
+        body = self._received[body_start:body_end]
+        self._received = self._received[body_end:]
+        return Request(method, target, headers, body)
+
+    def _encourage(self, headers: dict[str, str]) -> None:
+        if self._transport is not None and headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _answer(self, request: Request) -> None:
+        response = self._handler(request)
+        close = response.drop or request.headers.get("connection", "").lower() == "close"
+        if response.delay_s <= 0:
+            self._send(response, close=close)
+            return
+        loop = asyncio.get_running_loop()
+        self._delayed = loop.call_later(response.delay_s, self._send_delayed, response, close)
+
+    def _send_delayed(self, response: Response, close: bool) -> None:  # noqa: FBT001 - call_later passes by position
+        self._delayed = None
+        self._send(response, close=close)
+        self._answer_received()
+
+    def _send(self, response: Response, *, close: bool) -> None:
+        if self._transport is None:
+            return
+        if not response.drop:
+            self._transport.write(response.encoded())
+        if close:
+            self._transport.close()
+            self._transport = None
+
+
+def _parsed_head(head: bytes) -> tuple[str, str, dict[str, str]]:
+    start, *lines = head.decode("latin-1").split("\r\n")
+    parts = start.split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
+        raise BadRequest(400, "not an HTTP/1.1 request")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return parts[0], parts[1], headers
+
+
+def _body_length(headers: dict[str, str]) -> int:
+    if "transfer-encoding" in headers:
+        raise BadRequest(411, "send the body with Content-Length")
+    length = headers.get("content-length", "0")
+    if not length.isdecimal():
+        raise BadRequest(400, "Content-Length must be a number")
+    if int(length) > MAX_BODY_BYTES:
+        raise BadRequest(413, f"a body has at most {MAX_BODY_BYTES} bytes")
+    return int(length)

@@ -1,0 +1,179 @@
+"""The Task Runner's brain: which answer each call gets. No socket, no clock: time is passed in as seconds."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from atom_emulator.task_runner.contract import breaches
+from atom_emulator.task_runner.script import (
+    FOREVER,
+    TERMINAL_STATES,
+    Behaviour,
+    Fault,
+    Loss,
+    Script,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+StepKey: TypeAlias = tuple[str, ...]
+"""What names a step of a run, as far as the wire tells."""
+
+_ATTEMPT_KEY: Final = re.compile(r"(.+)[^0-9A-Za-z]\d{1,4}")
+"""An idempotency key that ends in an attempt number: `run/step/2`."""
+
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What to send back, after `delay_s`. With a `fault`, the answer is spoilt in that way instead."""
+
+    status: int
+    job_id: str = ""
+    state: str = ""
+    message: str = ""
+    delay_s: float = 0.0
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    id: str
+    step: StepKey
+    behaviour: Behaviour
+    started: float
+    duration_s: float
+    end: str
+    message: str
+    lost: bool
+
+    def state_at(self, now: float) -> str:
+        elapsed = now - self.started
+        if elapsed >= self.duration_s:
+            return self.end
+        states = [state for state in self.behaviour.states if state not in TERMINAL_STATES] or ["RUNNING"]
+        return states[int(len(states) * elapsed / self.duration_s)]
+
+    def answer_at(self, now: float) -> Answer:
+        state = self.state_at(now)
+        message = self.message if state in TERMINAL_STATES else ""
+        return Answer(
+            status=_OK, job_id=self.id, state=state, message=message, delay_s=self.behaviour.delay_s
+        )
+
+
+class Jobs:
+    """All jobs since the last reset.
+
+    Job ids start with `id_prefix`, so that a restarted server repeats none.
+    """
+
+    def __init__(
+        self, script: Script | None = None, *, default_duration_s: float = 0.0, id_prefix: str = "job"
+    ) -> None:
+        self.script = script or Script()
+        self._default_duration_s = default_duration_s
+        self._id_prefix = id_prefix
+        self._made = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every job and start every fault list anew. Job ids go on."""
+        self._jobs: dict[str, _Job] = {}
+        self._by_idempotency_key: dict[str, _Job] = {}
+        self._attempts: Counter[StepKey] = Counter()
+        self._faults_used: Counter[tuple[str, StepKey]] = Counter()
+
+    def submit(self, job: Any, idempotency_key: str | None, now: float) -> Answer:
+        """Answer a `POST /job`."""
+        wrong = breaches(job)
+        if wrong:
+            return Answer(status=400, message="; ".join(wrong))
+        behaviour, step = self.script.behaviour_for(job), _step_key(job, idempotency_key)
+        fault = self._next_fault("submit", step, behaviour.submit_errors)
+        if fault is not None and not fault.accepted:
+            return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
+        answer = self._accept(behaviour, step, idempotency_key, now).answer_at(now)
+        return answer if fault is None else replace(answer, status=fault.status, fault=fault)
+
+    def status(self, job_id: str, now: float) -> Answer:
+        """Answer a `GET /jobstatus`."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
+        fault = self._next_fault("status", job.step, job.behaviour.status_errors)
+        if fault is not None:
+            return Answer(status=fault.status, job_id=job_id, delay_s=job.behaviour.delay_s, fault=fault)
+        if job.lost:
+            message = f"there is no job {job_id}"
+            return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
+        return job.answer_at(now)
+
+    def _accept(self, behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float) -> _Job:
+        repeatable = idempotency_key if self.script.idempotent else None
+        if repeatable and repeatable in self._by_idempotency_key:
+            return self._by_idempotency_key[repeatable]
+        job = self._make(behaviour, step, now)
+        self._jobs[job.id] = job
+        if repeatable:
+            self._by_idempotency_key[repeatable] = job
+        return job
+
+    def _make(self, behaviour: Behaviour, step: StepKey, now: float) -> _Job:
+        self._made += 1
+        self._attempts[step] += 1
+        attempt = self._attempts[step]
+        end = _end(behaviour, attempt)
+        return _Job(
+            id=f"{self._id_prefix}-{self._made:06d}",
+            step=step,
+            behaviour=behaviour,
+            started=now,
+            duration_s=self._duration(behaviour),
+            end=end,
+            message=_message(behaviour, end, attempt),
+            lost=behaviour.lose_job is Loss.ALWAYS or (behaviour.lose_job is Loss.ONCE and attempt == 1),
+        )
+
+    def _duration(self, behaviour: Behaviour) -> float:
+        if behaviour.synchronous:
+            return 0.0
+        return self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
+
+    def _next_fault(self, call: str, step: StepKey, faults: tuple[Fault, ...]) -> Fault | None:
+        if not faults:
+            return None
+        used = self._faults_used[call, step]
+        self._faults_used[call, step] += 1
+        for fault in faults:
+            if fault.times == FOREVER or used < fault.times:
+                return fault
+            used -= fault.times
+        return None
+
+
+def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
+    """Name the step of a run: by the idempotency key if it counts attempts, else by the labels."""
+    counted = _ATTEMPT_KEY.fullmatch(idempotency_key) if idempotency_key else None
+    if counted:
+        return (counted[1], job["job_name"])
+    labels = job["labels"]
+    return (labels["workflow"], labels.get("run", ""), job["job_name"])
+
+
+def _end(behaviour: Behaviour, attempt: int) -> str:
+    if behaviour.always_fail or attempt <= behaviour.fail_times:
+        return "FAILED"
+    last = behaviour.states[-1]
+    return last if last in TERMINAL_STATES else "SUCCEEDED"
+
+
+def _message(behaviour: Behaviour, end: str, attempt: int) -> str:
+    if end == "SUCCEEDED":
+        return behaviour.message if behaviour.message and not behaviour.fail_times else ""
+    return behaviour.message or f"attempt {attempt} {end.lower()} as the script says"

@@ -1,0 +1,113 @@
+"""What the mock Task Runner is told to do: immutable values, and which rule a job falls under.
+
+A script is an ordered list of rules; the first rule whose conditions all hold decides. A job that no rule
+matches behaves as `Script.default` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TERMINAL_STATES: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
+FOREVER: Final = 0
+"""As `Fault.times`: this fault is never used up."""
+
+
+class FaultKind(StrEnum):
+    """How an answer may be spoilt. `STATUS` is a plain HTTP error."""
+
+    STATUS = "status"
+    DROP = "drop"
+    """The connection is closed without an answer."""
+    HTML = "html"
+    NOT_JSON = "not-json"
+    EMPTY = "empty"
+    WRONG_SHAPE = "wrong-shape"
+
+
+class Loss(StrEnum):
+    """Whether jobs that were accepted are unknown afterwards."""
+
+    NEVER = "never"
+    ONCE = "once"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One spoilt answer, or several in a row.
+
+    With `accepted` the request is carried out though its answer is spoilt, like an answer lost on its way.
+    """
+
+    kind: FaultKind = FaultKind.STATUS
+    status: int = 200
+    retry_after_s: float | None = None
+    times: int = 1
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How jobs go. Durations are in seconds, since that is what the script's file says.
+
+    `duration_s` None means the server's default; 0 means the submission is answered with the job's end.
+    Fault lists are used up per step of a run, one fault per call.
+    """
+
+    duration_s: float | None = None
+    synchronous: bool = False
+    states: tuple[str, ...] = ("RUNNING",)
+    fail_times: int = 0
+    always_fail: bool = False
+    message: str | None = None
+    submit_errors: tuple[Fault, ...] = ()
+    status_errors: tuple[Fault, ...] = ()
+    lose_job: Loss = Loss.NEVER
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A behaviour and the jobs it is for. A condition that is None or empty always holds.
+
+    `step` is a glob on `job_name` or on the label `step`, `image` a glob on `imageUri`.
+    """
+
+    step: str | None = None
+    image: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    behaviour: Behaviour = Behaviour()
+
+    def matches(self, job: Mapping[str, Any]) -> bool:
+        """Tell whether a submitted job falls under this rule."""
+        labels = job.get("labels") or {}
+        if self.step is not None and not self._names_step(job, labels):
+            return False
+        if self.image is not None and not fnmatchcase(str(job.get("imageUri") or ""), self.image):
+            return False
+        return all(labels.get(name) == value for name, value in self.labels.items())
+
+    def _names_step(self, job: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
+        names = (str(job.get("job_name", "")), str(labels.get("step", "")))
+        return any(fnmatchcase(name, self.step or "") for name in names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """The rules, in order. With `idempotent`, a repeated `Idempotency-Key` answers the first one's job."""
+
+    rules: tuple[Rule, ...] = ()
+    default: Behaviour = Behaviour()
+    idempotent: bool = True
+
+    def behaviour_for(self, job: Mapping[str, Any]) -> Behaviour:
+        """Choose the behaviour of the first rule that matches the job, else the default."""
+        return next((rule.behaviour for rule in self.rules if rule.matches(job)), self.default)

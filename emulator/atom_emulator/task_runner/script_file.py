@@ -1,0 +1,262 @@
+"""Reading a script from YAML or JSON, with one error that lists every problem.
+
+```yaml
+idempotent: true              # honour Idempotency-Key (the default)
+default: {duration: 2}        # for jobs that no rule matches
+rules:
+  - step: extract*            # glob on job_name or on the label `step`
+    image: "*/loader:*"       # glob on imageUri
+    labels: {workflow: daily}
+    duration: 5               # seconds
+    states: [QUEUED, RUNNING] # gone through in equal shares; a terminal last state is how the job ends
+    synchronous: false        # true: the submission is answered with the job's end
+    fail_times: 2             # that many attempts of the step end FAILED, later ones succeed
+    always_fail: false
+    message: out of memory
+    submit_errors: [503, {status: 429, retry_after: 2}, drop, {garbage: html, times: forever}]
+    status_errors: [500]
+    garbage: html             # short for both lists holding that one fault forever
+    lose_job: once            # or always: the accepted job is unknown to /jobstatus
+    delay: 0.5                # seconds before each answer
+```
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import yaml
+
+from atom_emulator.task_runner.script import (
+    FOREVER,
+    TERMINAL_STATES,
+    Behaviour,
+    Fault,
+    FaultKind,
+    Loss,
+    Rule,
+    Script,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GARBAGE: Final = frozenset({FaultKind.HTML, FaultKind.NOT_JSON, FaultKind.EMPTY, FaultKind.WRONG_SHAPE})
+
+Check: TypeAlias = Callable[[Any], Any]
+"""Turns a written value into the model's, or raises ValueError that says what is expected."""
+
+
+class InvalidScript(ValueError):  # noqa: N818 - named like the other errors of the product
+    """A script that cannot be used; `problems` names every one with its place."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("the Task Runner script is invalid:\n" + "\n".join(f"  {p}" for p in problems))
+        self.problems = problems
+
+
+def load_script(path: Path) -> Script:
+    """Read a script file; YAML, of which JSON is a part. Raises `InvalidScript` or `OSError`."""
+    return parse_script(path.read_text(encoding="utf-8"))
+
+
+def parse_script(text: str) -> Script:
+    """Read a script from its text. Raises `InvalidScript`."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidScript([" ".join(str(error).split())]) from error
+    return script_from(document)
+
+
+def script_from(document: Any) -> Script:
+    """Build a script from its parsed document. Raises `InvalidScript`."""
+    problems: list[str] = []
+    fields = _checked(document or {}, "script", _SCRIPT_CHECKS, problems)
+    rules = tuple(
+        _rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", []))
+    )
+    default = _behaviour(_checked(fields.get("default", {}), "default", _BEHAVIOUR_CHECKS, problems))
+    _refuse_unreachable(rules, problems)
+    if problems:
+        raise InvalidScript(problems)
+    return Script(rules=rules, default=default, idempotent=fields.get("idempotent", True))
+
+
+def _refuse_unreachable(rules: tuple[Rule, ...], problems: list[str]) -> None:
+    for place, rule in enumerate(rules[:-1]):
+        if rule.step is None and rule.image is None and not rule.labels:
+            problems.append(f"rules[{place}]: matches every job, so the rules after it never apply")
+            return
+
+
+def _rule(document: Any, place: str, problems: list[str]) -> Rule:
+    fields = _checked(document, place, _BEHAVIOUR_CHECKS | _CONDITION_CHECKS, problems)
+    conditions = {name: fields.pop(name) for name in _CONDITION_CHECKS if name in fields}
+    return Rule(**conditions, behaviour=_behaviour(fields))
+
+
+def _behaviour(fields: dict[str, Any]) -> Behaviour:
+    garbage = fields.pop("garbage", None)
+    if garbage is not None:
+        forever = Fault(kind=garbage, times=FOREVER)
+        fields |= {"submit_errors": (forever,), "status_errors": (forever,)}
+    for written, meant in (("duration", "duration_s"), ("delay", "delay_s")):
+        if written in fields:
+            fields[meant] = fields.pop(written)
+    return Behaviour(**fields)
+
+
+def _checked(document: Any, place: str, checks: Mapping[str, Check], problems: list[str]) -> dict[str, Any]:
+    """Keep the valid fields of a mapping; each invalid one is added to the problems."""
+    if not isinstance(document, Mapping):
+        problems.append(f"{place}: expected a mapping, not {_written(document)}")
+        return {}
+    fields = {}
+    for name, value in document.items():
+        if name not in checks:
+            problems.append(f"{place}.{name}: unknown; expected one of {', '.join(sorted(checks))}")
+            continue
+        try:
+            fields[name] = checks[name](value)
+        except ValueError as error:
+            problems.append(f"{place}.{name}: {error}, not {_written(value)}")
+    return fields
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a text")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")  # noqa: TRY004 - one kind of error for every check
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("expected seconds, 0 or more")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("expected a whole number, 0 or more")
+    return value
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("expected a list")  # noqa: TRY004 - one kind of error for every check
+    return value
+
+
+def _labels(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(
+        isinstance(part, str) for pair in value.items() for part in pair
+    ):
+        raise ValueError("expected a mapping of texts")
+    return value
+
+
+def _states(value: Any) -> tuple[str, ...]:
+    states = tuple(_text(state) for state in _items(value))
+    if not states or any(state in TERMINAL_STATES for state in states[:-1]):
+        raise ValueError("expected a list of states, of which only the last may be terminal")
+    return states
+
+
+def _garbage(value: Any) -> FaultKind:
+    if value not in GARBAGE:
+        raise ValueError(f"expected one of {', '.join(sorted(GARBAGE))}")
+    return FaultKind(value)
+
+
+def _loss(value: Any) -> Loss:
+    if isinstance(value, bool):
+        return Loss.ALWAYS if value else Loss.NEVER
+    if value not in tuple(Loss):
+        raise ValueError(f"expected one of {', '.join(Loss)}")
+    return Loss(value)
+
+
+def _http_error(value: Any) -> int:
+    status = _count(value)
+    if not 400 <= status <= 599:  # noqa: PLR2004 - the range of HTTP errors
+        raise ValueError("expected an HTTP status from 400 to 599")
+    return status
+
+
+def _times(value: Any) -> int:
+    return FOREVER if value == "forever" else max(1, _count(value))
+
+
+def _fault(value: Any) -> Fault:
+    if isinstance(value, dict):
+        return _detailed_fault(value)
+    if isinstance(value, int):
+        return Fault(status=_http_error(value))
+    if value == FaultKind.DROP:
+        return Fault(kind=FaultKind.DROP)
+    return Fault(kind=_garbage(value))
+
+
+def _detailed_fault(value: dict[str, Any]) -> Fault:
+    problems: list[str] = []
+    fields = _checked(value, "fault", _FAULT_CHECKS, problems)
+    kinds = [name for name in ("status", "garbage", "drop") if name in fields]
+    if problems or len(kinds) != 1:
+        raise ValueError("; ".join(problems) or "expected exactly one of status, garbage, drop")
+    if "garbage" in fields:
+        fields["kind"] = fields.pop("garbage")
+    if fields.pop("drop", False):
+        fields["kind"] = FaultKind.DROP
+    if "retry_after" in fields:
+        fields["retry_after_s"] = fields.pop("retry_after")
+    return Fault(**fields)
+
+
+def _faults(value: Any) -> tuple[Fault, ...]:
+    return tuple(_fault(item) for item in _items(value))
+
+
+_FAULT_CHECKS: Final[dict[str, Check]] = {
+    "status": _http_error,
+    "garbage": _garbage,
+    "drop": _flag,
+    "retry_after": _seconds,
+    "times": _times,
+    "accepted": _flag,
+}
+
+_CONDITION_CHECKS: Final[dict[str, Check]] = {"step": _text, "image": _text, "labels": _labels}
+
+_BEHAVIOUR_CHECKS: Final[dict[str, Check]] = {
+    "duration": _seconds,
+    "synchronous": _flag,
+    "states": _states,
+    "fail_times": _count,
+    "always_fail": _flag,
+    "message": _text,
+    "submit_errors": _faults,
+    "status_errors": _faults,
+    "garbage": _garbage,
+    "lose_job": _loss,
+    "delay": _seconds,
+}
+
+_SCRIPT_CHECKS: Final[dict[str, Check]] = {
+    "rules": _items,
+    "default": lambda value: value,  # checked as a behaviour, with its own place
+    "idempotent": _flag,
+}

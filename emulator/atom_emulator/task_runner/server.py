@@ -1,0 +1,72 @@
+"""The server process: binds, says that it is ready, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from atom_emulator.task_runner.call_log import CallLog
+from atom_emulator.task_runner.http_protocol import HttpProtocol
+from atom_emulator.task_runner.jobs import Jobs
+from atom_emulator.task_runner.script_file import load_script
+from atom_emulator.task_runner.service import TaskRunnerService
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What the server is started with. Port 0 takes a free one, which `ready_file` tells."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    ready_file: Path | None = None
+    script: Path | None = None
+    log: Path | None = None
+    default_duration_s: float = 0.0
+
+
+def run(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `InvalidScript` or `OSError` (a file, the port)."""
+    with ExitStack() as stack:
+        service = _service(options, stack)
+        asyncio.run(_serve(options, service))
+
+
+def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
+    jobs = Jobs(
+        load_script(options.script) if options.script else None,
+        default_duration_s=options.default_duration_s,
+        id_prefix=f"job-{secrets.token_hex(3)}",
+    )
+    file: BinaryIO | None = None
+    if options.log is not None:
+        file = stack.enter_context(options.log.open("ab", buffering=0))
+    return TaskRunnerService(jobs, CallLog(file))
+
+
+async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopped.set)
+    server = await loop.create_server(
+        lambda: HttpProtocol(service.handle), options.host, options.port, backlog=1024
+    )
+    if options.ready_file is not None:
+        _announce(options.ready_file, server.sockets[0].getsockname()[1])
+    await stopped.wait()
+    server.close()
+
+
+def _announce(ready_file: Path, port: int) -> None:
+    """Write the file whole: a reader never sees half of it."""
+    partial = ready_file.with_name(f"{ready_file.name}.partial")
+    partial.write_text(json.dumps({"port": port}))
+    partial.replace(ready_file)

@@ -1,0 +1,201 @@
+"""Which answer each call gets, with time passed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from atom_emulator.task_runner.jobs import Answer, Jobs
+from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script
+
+
+def job(name: str = "load", **fields: Any) -> dict[str, Any]:
+    """Build a body that keeps the contract."""
+    labels = {"workflow": "daily", "type": "step"} | fields.pop("labels", {})
+    return {
+        "job_name": name,
+        "imageUri": "eu.gcr.io/x/load:1",
+        "scaleTier": "BASIC",
+        "labels": labels,
+    } | fields
+
+
+def jobs(*, idempotent: bool = True, **behaviour: Any) -> Jobs:
+    """Build a Task Runner in which every job behaves alike."""
+    return Jobs(Script(default=Behaviour(**behaviour), idempotent=idempotent))
+
+
+def submitted(runner: Jobs, key: str | None = None, now: float = 0.0, **fields: Any) -> Answer:
+    """Submit a job that keeps the contract."""
+    return runner.submit(job(**fields), key, now)
+
+
+def test_without_a_script_a_job_has_succeeded_at_once() -> None:
+    """The default is a job that is answered SUCCEEDED, and its status says so too."""
+    runner = Jobs()
+    answer = submitted(runner)
+    assert (answer.status, answer.state) == (200, "SUCCEEDED")
+    assert runner.status(answer.job_id, 0.0) == answer
+
+
+def test_a_job_with_a_duration_goes_through_its_states() -> None:
+    """The states share the duration equally, then the job ends."""
+    runner = jobs(duration_s=3.0, states=("QUEUED", "PREPARING", "RUNNING"))
+    started = submitted(runner, now=10.0)
+    seen = [runner.status(started.job_id, now).state for now in (10.0, 11.0, 12.9, 13.0, 99.0)]
+    assert [started.state, *seen] == ["QUEUED", "QUEUED", "PREPARING", "RUNNING", "SUCCEEDED", "SUCCEEDED"]
+
+
+def test_a_terminal_last_state_is_the_end() -> None:
+    """A job whose states end in CANCELLED is cancelled after its duration."""
+    runner = jobs(duration_s=2.0, states=("RUNNING", "CANCELLED"))
+    started = submitted(runner)
+    assert runner.status(started.job_id, 1.9).state == "RUNNING"
+    assert runner.status(started.job_id, 2.0).state == "CANCELLED"
+
+
+def test_the_default_duration_is_for_rules_without_one() -> None:
+    """A rule's own duration, even 0, wins over the server's default; synchronous jobs take no time."""
+    rules = (
+        Rule(step="now", behaviour=Behaviour(duration_s=0.0)),
+        Rule(step="sync", behaviour=Behaviour(synchronous=True)),
+    )
+    runner = Jobs(Script(rules=rules), default_duration_s=5.0)
+    states = [submitted(runner, name=name).state for name in ("now", "sync", "other")]
+    assert states == ["SUCCEEDED", "SUCCEEDED", "RUNNING"]
+
+
+def test_the_first_attempts_fail_then_the_step_succeeds() -> None:
+    """With fail_times 2, attempts 1 and 2 of each step end FAILED with a message, later ones succeed."""
+    runner = jobs(fail_times=2)
+    keys = ["r1/a/1", "r1/a/2", "r2/a/1", "r1/a/3"]
+    answers = [submitted(runner, key) for key in keys]
+    assert [answer.state for answer in answers] == ["FAILED", "FAILED", "FAILED", "SUCCEEDED"]
+    assert answers[0].message == "attempt 1 failed as the script says"
+
+
+def test_attempts_are_told_apart_by_labels_if_the_key_counts_none() -> None:
+    """Without a counting key, workflow, run and job name make the step."""
+    runner = jobs(fail_times=1)
+    states = [submitted(runner, labels={"run": run}).state for run in ("r1", "r1", "r2")]
+    assert states == ["FAILED", "SUCCEEDED", "FAILED"]
+
+
+def test_always_fail_fails_every_attempt() -> None:
+    """A step that always fails carries the script's message."""
+    runner = jobs(always_fail=True, message="boom")
+    assert {(a.state, a.message) for a in (submitted(runner), submitted(runner))} == {("FAILED", "boom")}
+
+
+def test_a_repeated_idempotency_key_answers_the_same_job() -> None:
+    """The same key starts one job only; another key, or none, starts another."""
+    runner = jobs()
+    first = submitted(runner, "r/a/1")
+    assert submitted(runner, "r/a/1") == first
+    ids = {
+        first.job_id,
+        submitted(runner, "r/a/2").job_id,
+        submitted(runner).job_id,
+        submitted(runner).job_id,
+    }
+    assert len(ids) == 4
+
+
+def test_idempotency_can_be_switched_off() -> None:
+    """A Task Runner that ignores the key starts a job per submission."""
+    runner = jobs(idempotent=False)
+    assert submitted(runner, "k").job_id != submitted(runner, "k").job_id
+
+
+def test_submit_errors_are_used_up_one_per_call() -> None:
+    """Each submission of a step takes the next fault, then the job is accepted; other steps have their own."""
+    runner = jobs(submit_errors=(Fault(status=503, times=2), Fault(status=429, retry_after_s=1)))
+    statuses = [submitted(runner, "r/a/1").status for _ in range(4)]
+    assert statuses == [503, 503, 429, 200]
+    assert submitted(runner, "r/b/1", name="b").status == 503
+
+
+def test_a_fault_may_last_for_ever() -> None:
+    """A fault without an end spoils every call."""
+    runner = jobs(submit_errors=(Fault(kind=FaultKind.DROP, times=FOREVER),))
+    assert {submitted(runner).fault.kind for _ in range(5)} == {FaultKind.DROP}  # type: ignore[union-attr] # it has
+
+
+def test_an_accepted_fault_starts_the_job() -> None:
+    """When the answer is lost on its way, the same key afterwards finds the job that was started."""
+    runner = jobs(submit_errors=(Fault(kind=FaultKind.DROP, accepted=True),), fail_times=1)
+    lost, repeated = submitted(runner, "r/a/1"), submitted(runner, "r/a/1")
+    assert lost.fault is not None
+    assert (repeated.job_id, repeated.state) == (lost.job_id, "FAILED")
+
+
+def test_status_errors_are_used_up_one_per_call() -> None:
+    """Status calls take the faults in turn while the job goes on."""
+    runner = jobs(duration_s=1.0, status_errors=(Fault(status=500), Fault(kind=FaultKind.HTML)))
+    started = submitted(runner)
+    answers = [runner.status(started.job_id, 2.0) for _ in range(3)]
+    assert [answer.fault is None for answer in answers] == [False, False, True]
+    assert answers[2].state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(Loss.NEVER, [200, 200]), (Loss.ONCE, [404, 200]), (Loss.ALWAYS, [404, 404])]
+)
+def test_a_lost_job_is_unknown_to_status(loss: Loss, expected: list[int]) -> None:
+    """An accepted job may be lost: once for the step's first attempt, or always."""
+    runner = jobs(lose_job=loss, duration_s=1.0)
+    started = [submitted(runner, f"r/a/{attempt}") for attempt in (1, 2)]
+    assert [runner.status(answer.job_id, 0.0).status for answer in started] == expected
+
+
+def test_an_unknown_job_is_404() -> None:
+    """A job id that was never given out is not found."""
+    assert Jobs().status("job-9", 0.0).status == 404
+
+
+@pytest.mark.parametrize(
+    ("rule", "matches"),
+    [
+        (Rule(step="lo?d"), True),
+        (Rule(step="extract"), False),
+        (Rule(step="step-7"), True),
+        (Rule(image="*/load:*"), True),
+        (Rule(image="*/load:*", step="extract"), False),
+        (Rule(labels={"workflow": "daily"}), True),
+        (Rule(labels={"workflow": "weekly"}), False),
+    ],
+)
+def test_all_conditions_of_a_rule_must_hold(rule: Rule, matches: bool) -> None:  # noqa: FBT001 - a parameter
+    """Step (job name or label), image and labels are matched together."""
+    assert rule.matches(job(labels={"step": "step-7"})) is matches
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (None, "the body must be a JSON object"),
+        (job(name=""), "job_name must be a non-empty text"),
+        (job(scaleTier=None), "scaleTier must be a non-empty text"),
+        (job(imageUri=3), "imageUri must be a text"),
+        (job(args="--x"), "args must be a list or a map"),
+        (job(jobName="x"), "unknown field jobName"),
+        (job() | {"labels": None}, "labels must be a map of texts"),
+        (job(labels={"workflow": ""}), "labels must hold the workflow"),
+        (job(labels={"type": "job"}), "labels must hold type: step"),
+    ],
+)
+def test_a_body_that_breaks_the_contract_is_refused(body: Any, problem: str) -> None:
+    """A job outside the contract is answered 400 with the reason, and nothing is started."""
+    answer = Jobs().submit(body, None, 0.0)
+    assert (answer.status, answer.message) == (400, problem)
+
+
+def test_reset_forgets_jobs_and_faults_but_repeats_no_id() -> None:
+    """After a reset the script starts anew, and job ids go on."""
+    runner = jobs(fail_times=1)
+    before = submitted(runner, "r/a/1")
+    runner.reset()
+    after = submitted(runner, "r/a/1")
+    assert (after.state, runner.status(before.job_id, 0.0).status) == ("FAILED", 404)
+    assert after.job_id != before.job_id

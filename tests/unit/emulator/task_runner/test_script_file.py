@@ -1,0 +1,98 @@
+"""Reading scripts."""
+
+from __future__ import annotations
+
+import pytest
+
+from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script
+from atom_emulator.task_runner.script_file import InvalidScript, parse_script
+
+FULL = """
+idempotent: false
+default: {duration: 2}
+rules:
+  - step: extract*
+    image: "*/loader:*"
+    labels: {workflow: daily}
+    duration: 5
+    states: [QUEUED, RUNNING]
+    fail_times: 2
+    message: out of memory
+    submit_errors: [503, {status: 429, retry_after: 2, times: 3}, drop, {garbage: html, accepted: true}]
+    lose_job: once
+    delay: 0.5
+  - garbage: empty
+"""
+
+
+def test_every_field_is_read() -> None:
+    """Each field of the file ends up in the value it stands for."""
+    faults = (
+        Fault(status=503),
+        Fault(status=429, retry_after_s=2, times=3),
+        Fault(kind=FaultKind.DROP),
+        Fault(kind=FaultKind.HTML, accepted=True),
+    )
+    behaviour = Behaviour(
+        duration_s=5,
+        states=("QUEUED", "RUNNING"),
+        fail_times=2,
+        message="out of memory",
+        submit_errors=faults,
+        lose_job=Loss.ONCE,
+        delay_s=0.5,
+    )
+    empty = (Fault(kind=FaultKind.EMPTY, times=FOREVER),)
+    assert parse_script(FULL) == Script(
+        idempotent=False,
+        default=Behaviour(duration_s=2),
+        rules=(
+            Rule(step="extract*", image="*/loader:*", labels={"workflow": "daily"}, behaviour=behaviour),
+            Rule(behaviour=Behaviour(submit_errors=empty, status_errors=empty)),
+        ),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"rules": []}'])
+def test_an_empty_script_is_the_default_one(text: str) -> None:
+    """A script that says nothing lets every job succeed."""
+    assert parse_script(text) == Script()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[1]", "script: expected a mapping, not [1]"),
+        ("rulez: []", "script.rulez: unknown; expected one of default, idempotent, rules"),
+        ("rules: 3", "script.rules: expected a list, not 3"),
+        ("default: 3", "default: expected a mapping, not 3"),
+        ("rules: [{duration: -1}]", "rules[0].duration: expected seconds, 0 or more, not -1"),
+        ("rules: [{fail_times: 1.5}]", "rules[0].fail_times: expected a whole number, 0 or more, not 1.5"),
+        ("rules: [{always_fail: maybe}]", 'rules[0].always_fail: expected true or false, not "maybe"'),
+        ("rules: [{step: ''}]", 'rules[0].step: expected a text, not ""'),
+        ("rules: [{labels: {a: 1}}]", 'rules[0].labels: expected a mapping of texts, not {"a": 1}'),
+        ("rules: [{lose_job: twice}]", 'rules[0].lose_job: expected one of never, once, always, not "twice"'),
+        ("rules: [{submit_errors: [200]}]", "expected an HTTP status from 400 to 599"),
+        ("rules: [{submit_errors: [fire]}]", "expected one of empty, html, not-json, wrong-shape"),
+        ("rules: [{submit_errors: [{times: 2}]}]", "expected exactly one of status, garbage, drop"),
+        ("rules: [{submit_errors: [{status: 1, x: 1}]}]", "fault.x: unknown"),
+        ("rules: [{states: [FAILED, RUNNING]}]", "of which only the last may be terminal"),
+        (
+            "rules: [{duration: 1}, {step: a}]",
+            "rules[0]: matches every job, so the rules after it never apply",
+        ),
+        ("rules: [", "while parsing a flow node"),
+    ],
+)
+def test_a_problem_is_named_with_its_place(text: str, problem: str) -> None:
+    """An invalid script is refused with the place and what was expected there."""
+    with pytest.raises(InvalidScript) as caught:
+        parse_script(text)
+    assert problem in str(caught.value)
+
+
+def test_all_problems_are_reported_together() -> None:
+    """One error lists every problem of the file."""
+    with pytest.raises(InvalidScript) as caught:
+        parse_script("rules: [{step: a, duration: x, fail_times: y}, {step: 1}]")
+    assert len(caught.value.problems) == 3

@@ -1,0 +1,176 @@
+"""The server process, spoken to over HTTP with an ordinary client."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JOB = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
+SCRIPT = """
+rules:
+  - {step: flaky, submit_errors: [{status: 429, retry_after: 2}, drop, html, empty, not-json, wrong-shape]}
+  - {step: slow, delay: 0.05}
+"""
+
+
+class Server:
+    """The mock as a child process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "calls.jsonl"
+        self.ready_file = folder / "ready.json"
+        (folder / "script.yaml").write_text(SCRIPT)
+        options: list[str | Path] = [
+            "--ready-file",
+            self.ready_file,
+            "--log",
+            self.log,
+            "--script",
+            folder / "script.yaml",
+        ]
+        self.process = subprocess.Popen([sys.executable, "-m", "atom_emulator.task_runner", *options])
+        deadline = time.monotonic() + 10
+        while not self.ready_file.exists():
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+        self.port = json.loads(self.ready_file.read_text())["port"]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def post(self, **fields: Any) -> requests.Response:
+        """Submit a job."""
+        headers = {"Authorization": "Bearer s3cret", "Idempotency-Key": "r/load/1"}
+        return requests.post(f"{self.url}/job", json=JOB | fields, headers=headers, timeout=5)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run one server for the tests of this file; it must stop cleanly on SIGTERM."""
+    server = Server(tmp_path_factory.mktemp("task-runner"))
+    yield server
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(5) == 0
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    """Give the server as if just started."""
+    requests.post(f"{running.url}/_reset", timeout=5)
+    return running
+
+
+def test_a_job_is_answered_in_the_shape_of_the_contract(server: Server) -> None:
+    """Both calls answer {"job": {state, jobId, message}}."""
+    submitted = server.post().json()
+    job_id = submitted["job"]["jobId"]
+    status = requests.get(f"{server.url}/jobstatus", params={"job_id": job_id}, timeout=5).json()
+    assert submitted == status == {"job": {"state": "SUCCEEDED", "jobId": job_id, "message": ""}}
+
+
+def test_faults_are_seen_by_the_client(server: Server) -> None:
+    """Statuses, Retry-After, dropped connections and every kind of garbage reach the client."""
+    refused = server.post(job_name="flaky")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "2")
+    with pytest.raises(requests.ConnectionError):
+        server.post(job_name="flaky")
+    html, empty, not_json, wrong_shape, fine = [server.post(job_name="flaky") for _ in range(5)]
+    assert html.headers["Content-Type"] == "text/html"
+    assert empty.content == b""
+    with pytest.raises(requests.JSONDecodeError):
+        not_json.json()
+    assert wrong_shape.json()["job"] == "started"
+    assert fine.json()["job"]["state"] == "SUCCEEDED"
+
+
+def test_the_log_tells_order_and_never_the_token(server: Server) -> None:
+    """Each call has a line when its answer arrives; the Authorization value is in none."""
+    job_id = server.post().json()["job"]["jobId"]
+    requests.get(f"{server.url}/jobstatus?job_id={job_id}", timeout=5)
+    text = requests.get(f"{server.url}/_log", timeout=5).text
+    submit, status = map(json.loads, text.splitlines())
+    assert (submit["call"], submit["job_name"], submit["labels"]) == ("submit", "load", JOB["labels"])
+    assert (submit["idempotency_key"], submit["authorized"], submit["status"]) == ("r/load/1", True, 200)
+    assert (status["call"], status["job_id"], status["state"]) == ("status", job_id, "SUCCEEDED")
+    assert status["seq"] == submit["seq"] + 1
+    assert server.log.read_text().endswith(text)
+    assert "s3cret" not in server.log.read_text()
+
+
+def test_counters_count_calls_and_outcomes(server: Server) -> None:
+    """The counters tell how many calls came and how they were answered."""
+    server.post()
+    server.post(job_name="")
+    counters = requests.get(f"{server.url}/_counters", timeout=5).json()
+    assert counters == {"submit": 2, "submit 200": 1, "submit 400": 1}
+
+
+def test_a_script_can_be_put_and_is_checked(server: Server) -> None:
+    """PUT /_script replaces the rules; an invalid script is refused and changes nothing."""
+    old = requests.put(f"{server.url}/_script", data=SCRIPT, timeout=5)
+    put = requests.put(f"{server.url}/_script", json={"default": {"always_fail": True}}, timeout=5)
+    refused = requests.put(f"{server.url}/_script", data="default: 3", timeout=5)
+    assert (old.status_code, put.status_code, refused.status_code) == (200, 200, 400)
+    assert server.post().json()["job"]["state"] == "FAILED"
+    requests.put(f"{server.url}/_script", data=SCRIPT, timeout=5)
+
+
+def test_an_unknown_path_is_404(server: Server) -> None:
+    """Anything but the contract and the side doors is not found."""
+    assert requests.get(f"{server.url}/jobs", timeout=5).status_code == 404
+
+
+def _exchange(server: Server, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        for byte in request:
+            connection.send(bytes([byte]))
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def _post(name: str, *headers: str) -> bytes:
+    body = json.dumps(JOB | {"job_name": name}).encode()
+    head = "\r\n".join(["POST /job HTTP/1.1", *headers, f"Content-Length: {len(body)}", "", ""])
+    return head.encode() + body
+
+
+def test_pipelined_requests_in_pieces_are_answered_in_order(server: Server) -> None:
+    """Requests may arrive byte by byte and together; a delayed answer does not let a later one pass."""
+    answers = _exchange(server, _post("slow") + _post("load", "Connection: close"))
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert answers.index(b"-000") < answers.rindex(b"-000")
+    lines = requests.get(f"{server.url}/_log", timeout=5).text.splitlines()
+    assert [json.loads(line)["job_name"] for line in lines] == ["slow", "load"]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"POST /job HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /job HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"POST /job HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413),
+    ],
+)
+def test_what_is_not_http_as_served_is_refused(server: Server, head: bytes, status: int) -> None:
+    """A request outside the served part of HTTP/1.1 gets its status and a closed connection."""
+    assert _exchange(server, head).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_an_invalid_script_stops_the_start(tmp_path: Path) -> None:
+    """The command line refuses a bad script with every problem and a non-zero exit."""
+    script = tmp_path / "script.json"
+    script.write_text('{"rules": [{"speed": 3}]}')
+    command = [sys.executable, "-m", "atom_emulator.task_runner", "--script", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 1
+    assert "rules[0].speed: unknown" in done.stderr
