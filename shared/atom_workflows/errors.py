@@ -100,3 +100,24 @@ class RunNotFound(AtomWorkflowsError, LookupError):
 
 class RunStateError(AtomWorkflowsError, ValueError):
     """The run is not in a state in which that can be done."""
+
+
+class SettingsError(AtomWorkflowsError, ValueError):
+    """An environment variable does not hold what it should."""
+
+    def __init__(self, name: str, value: str, expected: str) -> None:
+        super().__init__(f"{name} is {value!r}; it must be {expected}")
+        self.name = name
+
+
+# -- what no history can produce -------------------------------------------------------------------------------------
+
+
+class TransitionError(AtomWorkflowsError, LookupError):
+    """The transition table has no such row: a defect, or a document that somebody else wrote."""
+
+    def __init__(self, kind: str, state: str, event: str) -> None:
+        super().__init__(f"a {kind} in state {state} cannot {event}")
+        self.kind = kind
+        self.state = state
+        self.event = event

@@ -6,13 +6,16 @@ services and the in-process ones of the local platform.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 Fields: TypeAlias = Mapping[str, Any]
-"""A document's top-level fields: None, bool, int, float, str, bytes, aware UTC datetime, list, dict with string keys."""
+"""A document's top-level fields: None, bool, int, float, str, bytes, aware UTC datetime, list, dict of str keys."""
 
 Version: TypeAlias = object
 """A document's update time, as the store gave it. Opaque: compare with `==`, pass back as a guard."""
@@ -153,7 +156,7 @@ class JobAnswer:
 
 
 class TaskRunner(Protocol):
-    """The service that runs containers: https contract in ARCHITECTURE.md. Safe to use from several threads."""
+    """The service that runs containers: its contract is in ARCHITECTURE.md. Safe to use from several threads."""
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """Ask for a job (`POST {base_url}/job`).
@@ -178,6 +181,17 @@ class Source(Protocol):
         """The content of `gs://bucket/object` and its generation, of the given generation if there is one.
 
         Raises `SourceNotFound`, `SourceForbidden`, `SourceTooLarge` or `SourceUnavailable`.
+        """
+        ...
+
+
+class Workers(Protocol):
+    """Calls made at the same time, as far as the implementation can."""
+
+    def waves(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[list[tuple[Item, Answer]]]:
+        """Call for each item and yield every (item, answer) once, those that are there together in one list.
+
+        A slow call holds up nothing but itself. What a call raises is raised here, after the others have ended.
         """
         ...
 

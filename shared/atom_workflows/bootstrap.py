@@ -1,0 +1,38 @@
+"""The composition root: the real ports by default, made once for each process, on first use.
+
+Clients are made lazily because gunicorn loads a function before it forks, and gRPC channels must not cross a fork.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.storage_source import StorageSource
+from atom_workflows.adapters.system import SystemClock, ThreadWorkers
+from atom_workflows.adapters.task_runner_client import TaskRunnerClient
+from atom_workflows.adapters.tokens import FixedToken, IdTokens
+from atom_workflows.coordinator.services import Services
+from atom_workflows.settings import Settings, from_environment
+
+
+def connect(settings: Settings) -> Services:
+    """Services on Google Cloud, or on emulators if the clients' own environment variables say so."""
+    token = settings.task_runner_token
+    return Services(
+        store=FirestoreStore(project=settings.project, database=settings.database),
+        bus=PubsubBus(project=settings.project, topic_prefix=settings.topic_prefix),
+        task_runner=TaskRunnerClient(IdTokens() if token is None else FixedToken(token)),
+        source=StorageSource(),
+        clock=SystemClock(),
+        workers=ThreadWorkers(settings.poll_workers),
+        settings=settings,
+    )
+
+
+@lru_cache(maxsize=1)
+def services() -> Services:
+    """This process's services."""
+    return connect(from_environment(os.environ))

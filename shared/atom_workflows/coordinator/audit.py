@@ -1,0 +1,69 @@
+"""A look at a whole run, now and then while it is open: what lost events and deaths left behind is set going again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from atom_workflows import decision_log
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.saving import Held
+from atom_workflows.coordinator.seed import publish_released
+from atom_workflows.coordinator.stop import close_run, request_stop
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.graph import END_ID
+from atom_workflows.core.records import RunRecord, Stop, StopKind
+from atom_workflows.core.states import RunState
+from atom_workflows.documents import run_path, run_record, step_path
+from atom_workflows.errors import Conflict, RunStateError
+from atom_workflows.events import seed_message
+from atom_workflows.ports import Update
+
+SHORTEST: Final = timedelta(seconds=60)
+LONGEST: Final = timedelta(minutes=5)
+_SHARE_OF_AGE: Final = 10
+
+
+def audit_run(outbox: Outbox, end: Held) -> int:
+    """Look after the run whose end is due, and say when to look next; how many events that took."""
+    run_id = end.step.run_id
+    document = outbox.services.store.get([run_path(run_id)])[0]
+    run = None if document is None else run_record(document)
+    if run is None or run.state.is_terminal:
+        _look_again(outbox, end, None)
+        return 0
+    now = outbox.services.clock.now()
+    if run.stop is not None:
+        close_run(outbox, run_id)
+        return 0
+    if run.deadline is not None and run.deadline <= now:
+        _time_out(outbox, run, now)
+        return 0
+    _look_again(outbox, end, _next_audit(run, now))
+    if run.state is RunState.SEEDING:
+        decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
+        outbox.add([seed_message(run_id)])
+        return 1
+    return publish_released(outbox, run_id)
+
+
+def _time_out(outbox: Outbox, run: RunRecord, now: datetime) -> None:
+    limit = "" if run.timeout is None else f" of {format_duration(run.timeout)}"
+    stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} passed", requested_at=now)
+    try:
+        request_stop(outbox, run.id, stop)
+    except RunStateError as error:
+        decision_log.dropped("run.timeout.late", str(error), run_id=run.id)
+
+
+def _next_audit(run: RunRecord, now: datetime) -> datetime:
+    wait = min(max((now - run.created_at) / _SHARE_OF_AGE, SHORTEST), LONGEST)
+    return now + wait if run.deadline is None else min(now + wait, run.deadline)
+
+
+def _look_again(outbox: Outbox, end: Held, due_at: datetime | None) -> None:
+    update = Update(path=step_path(end.step.run_id, END_ID), fields={"due_at": due_at}, guard=end.version)
+    try:
+        outbox.services.store.commit([update])
+    except Conflict:
+        decision_log.dropped("run.audit.late", "the run's end changed meanwhile", run_id=end.step.run_id)

@@ -1,0 +1,31 @@
+"""Asking the Task Runner how a job is doing."""
+
+from __future__ import annotations
+
+from atom_workflows import decision_log
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.decide import Outcome, StepChange, missing, observed, outcome_of
+from atom_workflows.core.records import StepRecord
+from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
+
+
+def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:
+    """How the job ended, what changed of it, or None: it goes on as before, or the Task Runner gave no answer.
+
+    A status call that fails says nothing of the job.
+    """
+    try:
+        answer = services.task_runner.status(step.task_runner_url, step.job_id)
+    except JobUnknown:
+        return missing(step, now=services.clock.now())
+    except TaskRunnerUnavailable as error:
+        decision_log.warned(
+            "task_runner.unavailable",
+            f"job {step.job_id} of step {step.id} could not be looked at: {error.reason}",
+            run_id=step.run_id,
+            step_id=step.id,
+            attempt=step.attempt,
+        )
+        return None
+    outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
+    return outcome or observed(step, job_state=answer.state, message=answer.message)

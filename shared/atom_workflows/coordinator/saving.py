@@ -1,0 +1,217 @@
+"""Saving what was decided of steps: guarded commits, counters of dependents, and who got released by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from atom_workflows import decision_log
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core.decide import StepChange
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.documents import change_fields, step_path, step_record
+from atom_workflows.errors import Conflict
+from atom_workflows.ports import Document, Update, Version, WriteResult
+
+MAX_WRITES: Final = 250
+"""Documents in one commit: a step with its (at most 200) dependents and as many more as go with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A step as it was read, and the version that guards what is decided of it."""
+
+    step: StepRecord
+    version: Version
+
+    @classmethod
+    def of(cls, document: Document) -> Held:
+        """The step in this document."""
+        return cls(step=step_record(document), version=document.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided of a step, not yet saved."""
+
+    held: Held
+    change: StepChange
+
+    @property
+    def step(self) -> StepRecord:
+        """The step as it was when it was decided."""
+        return self.held.step
+
+
+@dataclass(slots=True)
+class Saved:
+    """What a commit did: versions of the changed steps, and dependents with nothing left to wait for.
+
+    `doomed` are those released dependents of which a dependency did not succeed. `refused` are decisions that came
+    too late: somebody else had changed the step.
+    """
+
+    versions: dict[str, Version] = field(default_factory=dict)
+    released: list[str] = field(default_factory=list)
+    doomed: list[str] = field(default_factory=list)
+    barriers: set[str] = field(default_factory=set)
+    refused: list[Decision] = field(default_factory=list)
+
+    def add(self, other: Saved) -> None:
+        """Join what another commit did."""
+        self.versions.update(other.versions)
+        self.released += other.released
+        self.doomed += other.doomed
+        self.barriers |= other.barriers
+        self.refused += other.refused
+
+
+def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision] = ()) -> Saved:
+    """Save the decisions of one run's steps, each exactly once or not at all, and count down their dependents.
+
+    `claims` are dependents to be claimed in the commit that releases them; each depends on one of the decided steps
+    alone. If any guard no longer holds, every decision is tried by itself, without the claims.
+    """
+    saved = Saved()
+    parts = list(_parts(decisions))
+    if claims and len(parts) == 1:
+        try:
+            return _commit(outbox, decisions, claims)
+        except Conflict:
+            pass
+    for part in parts:
+        saved.add(_save_part(outbox, part))
+    return saved
+
+
+def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
+    """Save the decisions without counting down dependents: polls, and steps of a run that is closed or reset whole."""
+    saved = Saved()
+    for start in range(0, len(decisions), MAX_WRITES):
+        saved.add(_save_part(outbox, decisions[start : start + MAX_WRITES], counting=False))
+    return saved
+
+
+def _save_part(outbox: Outbox, decisions: Sequence[Decision], *, counting: bool = True) -> Saved:
+    try:
+        return _commit(outbox, decisions, (), counting=counting)
+    except Conflict:
+        if len(decisions) == 1:
+            _log_refused(decisions[0])
+            return Saved(refused=list(decisions))
+    saved = Saved()
+    for decision in decisions:
+        saved.add(_save_part(outbox, [decision], counting=counting))
+    return saved
+
+
+def _commit(
+    outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision], *, counting: bool = True
+) -> Saved:
+    """One atomic commit; raises `Conflict` if any guard no longer holds."""
+    counts = _counts(decisions, {claim.step.id for claim in claims}) if counting else {}
+    guarded = [*decisions, *claims]
+    run_id = decisions[0].step.run_id
+    writes = [
+        Update(
+            path=step_path(run_id, decision.step.id),
+            fields=change_fields(decision.change),
+            guard=decision.held.version,
+        )
+        for decision in guarded
+    ]
+    writes += [count.write(run_id, step_id) for step_id, count in counts.items()]
+    results = outbox.services.store.commit(writes)
+    for decision in guarded:
+        outbox.step_changed(decision.step, decision.change)
+        _log_change(decision)
+    return _saved(guarded, counts, results)
+
+
+@dataclass(slots=True)
+class _Count:
+    """What a commit takes off a dependent's counters."""
+
+    ended: int = 0
+    unsuccessful: int = 0
+    cause: str | None = None
+    is_barrier: bool = False
+
+    def write(self, run_id: str, step_id: str) -> Update:
+        return Update(
+            path=step_path(run_id, step_id),
+            fields={"cause": self.cause} if self.cause else {},
+            increments={"remaining": -self.ended, "unsuccessful": self.unsuccessful},
+        )
+
+
+def _counts(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, _Count]:
+    counts: dict[str, _Count] = {}
+    for decision in decisions:
+        step, change = decision.step, decision.change
+        if not change.is_terminal:
+            continue
+        for dependent in step.dependents:
+            if dependent in claimed:
+                continue
+            count = counts.setdefault(dependent, _Count())
+            count.ended += 1
+            count.is_barrier = dependent in step.barriers
+            if change.state is not StepState.SUCCEEDED:
+                count.unsuccessful += 1
+                count.cause = (step.cause if change.state is StepState.SKIPPED else None) or step.id
+    return counts
+
+
+def _saved(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequence[WriteResult]) -> Saved:
+    saved = Saved()
+    for decision, result in zip(guarded, results, strict=False):
+        saved.versions[decision.step.id] = result.version
+    for (step_id, count), result in zip(counts.items(), results[len(guarded) :], strict=True):
+        if result.increments["remaining"] > 0:
+            continue
+        (saved.doomed if result.increments["unsuccessful"] else saved.released).append(step_id)
+        if count.is_barrier:
+            saved.barriers.add(step_id)
+    return saved
+
+
+def _parts(decisions: Sequence[Decision]) -> Iterator[list[Decision]]:
+    """The decisions in parts that one commit can hold."""
+    part: list[Decision] = []
+    touched: set[str] = set()
+    for decision in decisions:
+        touches = {decision.step.id, *(decision.step.dependents if decision.change.is_terminal else ())}
+        if part and len(touched | touches) > MAX_WRITES:
+            yield part
+            part, touched = [], set()
+        part.append(decision)
+        touched |= touches
+    if part:
+        yield part
+
+
+def _log_change(decision: Decision) -> None:
+    step, change = decision.step, decision.change
+    decision_log.decided(
+        f"step.{change.event}",
+        f"step {step.id} is {change.state}",
+        run_id=step.run_id,
+        step_id=step.id,
+        attempt=change.fields.get("attempt", step.attempt),
+        job_id=change.fields.get("job_id") or step.job_id,
+        reason=change.fields.get("message"),
+    )
+
+
+def _log_refused(decision: Decision) -> None:
+    step = decision.step
+    decision_log.dropped(
+        f"step.{decision.change.event}.refused",
+        f"step {step.id} was changed by another, so nothing was written",
+        run_id=step.run_id,
+        step_id=step.id,
+        attempt=step.attempt,
+    )

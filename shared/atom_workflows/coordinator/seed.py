@@ -1,0 +1,236 @@
+"""Seeding: writing the documents of a run's graph, all at once if one commit holds them, else resumably.
+
+A large run is first written as SEEDING together with its definition and its end, which the checker watches; then come
+its steps, in batches that are the same each time and so are there whole or not at all; then it becomes RUNNING.
+Retry-from-failed goes the same way, with steps that are reset instead of written.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from atom_workflows import decision_log
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.reset import reset_unsuccessful
+from atom_workflows.coordinator.stop import close_run
+from atom_workflows.core.graph import END_ID, Node, compile_graph
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.run_ids import workflow_label
+from atom_workflows.core.states import RunEvent, RunState, next_run_state
+from atom_workflows.core.workflow import JsonValue, Step, Task, Workflow
+from atom_workflows.documents import (
+    definition_path,
+    new_step,
+    run_fields,
+    run_path,
+    run_record,
+    step_fields,
+    step_path,
+    steps_path,
+)
+from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound
+from atom_workflows.events import ReadyStep
+from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.ports import Create, Document, Query, Update
+
+BATCH_DOCUMENTS: Final = 200
+BATCH_BYTES: Final = 900_000
+"""A request may hold 1 MB; this leaves room for what encoding adds."""
+
+MAX_RELEASED: Final = 1_000
+"""Released steps that are published in one go; more are found by the next look."""
+
+FIRST_AUDIT: Final = timedelta(seconds=60)
+
+_DOCUMENT_OVERHEAD: Final = 600
+
+
+def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
+    """The run with what its workflow says."""
+    return replace(
+        run,
+        workflow=workflow.name,
+        description=workflow.description,
+        step_count=len(workflow.steps),
+        timeout=workflow.timeout,
+        deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
+        digest=digest,
+    )
+
+
+def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: str) -> None:
+    """Seed a run that should not exist yet, and publish its roots."""
+    creates = list(_step_creates(run, workflow, path))
+    whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
+    try:
+        outbox.services.store.commit(_whole_run(run, creates) if whole else _opening(run, creates, text, path))
+    except AlreadyExists:
+        decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
+        resume(outbox, run.id)
+        return
+    decision_log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
+    if whole:
+        outbox.run_changed(replace(run, state=RunState.RUNNING))
+        roots = [step.id for step in workflow.steps if not step.depends_on]
+        outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
+    else:
+        _write_steps(outbox, creates)
+        resume_seeded(outbox, run.id)
+
+
+def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
+    """A run and all its steps in one commit: it is there RUNNING or not at all."""
+    running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
+    return [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
+
+
+def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+    """The first commit of a larger run: all that it takes to go on if this invocation dies."""
+    definition = {"text": zlib.compress(text), "path": path}
+    end = next(create for create in creates if create.path == step_path(run.id, END_ID))
+    return [
+        Create(path=run_path(run.id), fields=run_fields(run)),
+        Create(path=definition_path(run.id), fields=definition),
+        end,
+    ]
+
+
+def resume(outbox: Outbox, run_id: str) -> None:
+    """Go on where an earlier invocation stopped, wherever that was; on a run that is going well, change nothing."""
+    document = outbox.services.store.get([run_path(run_id)])[0]
+    if document is None:
+        raise RunNotFound(run_id)
+    run = run_record(document)
+    if run.state is RunState.SEEDING:
+        _seed_again(outbox, run)
+        resume_seeded(outbox, run_id)
+    elif run.state is RunState.RUNNING:
+        publish_released(outbox, run_id)
+
+
+def resume_seeded(outbox: Outbox, run_id: str) -> None:
+    """Set a run RUNNING whose steps are all written, and publish those that are released."""
+    while True:
+        document = outbox.services.store.get([run_path(run_id)])[0]
+        if document is None:
+            return
+        run = run_record(document)
+        if run.stop is not None:
+            close_run(outbox, run_id)
+            return
+        if run.state is not RunState.SEEDING or _set_running(outbox, run, document):
+            break
+    if run.state in {RunState.SEEDING, RunState.RUNNING}:
+        publish_released(outbox, run_id)
+
+
+def publish_released(outbox: Outbox, run_id: str) -> int:
+    """Publish every step that waits for nothing and that nobody took; how many there were."""
+    released = outbox.services.store.query(
+        Query(
+            collection=steps_path(run_id),
+            where=[("state", "==", "PENDING"), ("remaining", "==", 0)],
+            limit=MAX_RELEASED,
+        )
+    )
+    outbox.ready(run_id, [ReadyStep(step_id=document.id) for document in released])
+    return len(released)
+
+
+def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
+    """The body of the job, as the first version sent it; what the user left out is left out."""
+    optional: dict[str, JsonValue] = {
+        "imageUri": task.image_uri,
+        "engine": task.engine,
+        "url": task.url,
+        "scaleTier": task.scale_tier,
+        "masterType": task.master_type,
+        "args": task.args,
+    }
+    return {
+        "job_name": task.name or step.id,
+        **{name: value for name, value in optional.items() if value is not None},
+        "labels": {**task.labels, "workflow": workflow_label(path), "type": "step"},
+    }
+
+
+def _seed_again(outbox: Outbox, run: RunRecord) -> None:
+    """Write what is missing of a run whose seeding was interrupted, or reset what a retry is to run again."""
+    if run.started_at is None:
+        definition = outbox.services.store.get([definition_path(run.id)])[0]
+        if definition is not None:
+            path = definition.fields["path"]
+            workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
+            _write_steps(outbox, list(_step_creates(run, workflow, path)))
+    if run.retries:
+        reset_unsuccessful(outbox, run)
+
+
+def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
+    """Write the steps' documents; a batch that exists was written by an earlier try. The end exists already."""
+    batches = list(_batches([create for create in creates if not create.path.endswith(f"/{END_ID}")]))
+
+    def write(batch: Sequence[Create]) -> None:
+        try:
+            outbox.services.store.commit(batch)
+        except AlreadyExists:
+            decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
+
+    for _ in outbox.services.workers.waves(write, batches):
+        pass
+
+
+def _set_running(outbox: Outbox, run: RunRecord, document: Document) -> bool:
+    """Whether the run is now RUNNING; False if its document changed in between."""
+    now = outbox.services.clock.now()
+    running = replace(run, state=next_run_state(run.state, RunEvent.SEEDED), started_at=run.started_at or now)
+    fields = {"state": running.state.value, "started_at": running.started_at}
+    try:
+        outbox.services.store.commit([Update(path=run_path(run.id), fields=fields, guard=document.version)])
+    except Conflict:
+        return False
+    outbox.run_changed(running)
+    decision_log.decided("run.seeded", f"run {run.id} is {running.state}", run_id=run.id)
+    return True
+
+
+def _step_creates(run: RunRecord, workflow: Workflow, path: str) -> Iterator[Create]:
+    steps = {step.id: step for step in workflow.steps}
+    for node in compile_graph(workflow).values():
+        step = steps.get(node.id)
+        task = None if step is None else step.task
+        request = None if step is None or task is None else job_request(step, task, path)
+        fields = step_fields(new_step(node, step, run=run, request=request))
+        yield Create(path=step_path(run.id, node.id), fields=fields | _watch(node, run))
+
+
+def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
+    """The end is where the checker finds the run, for as long as it is open."""
+    if node.id != END_ID:
+        return {}
+    first = run.created_at + FIRST_AUDIT
+    return {"due_at": first if run.deadline is None else min(first, run.deadline)}
+
+
+def _batches(creates: Sequence[Create]) -> Iterator[list[Create]]:
+    batch: list[Create] = []
+    size = 0
+    for create in creates:
+        if batch and (len(batch) == BATCH_DOCUMENTS or size + _size(create) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(create)
+        size += _size(create)
+    if batch:
+        yield batch
+
+
+def _size(create: Create) -> int:
+    """About what the document takes in a request."""
+    fields: dict[str, Any] = dict(create.fields)
+    names = sum(len(one) + 6 for name in ("depends_on", "dependents", "barriers") for one in fields.get(name, ()))
+    return _DOCUMENT_OVERHEAD + len(fields.get("task", "").encode()) + names

@@ -1,0 +1,21 @@
+"""What every handler is given: the ports and the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
+from atom_workflows.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The outside world, as the composition root or a test put it together."""
+
+    store: Store
+    bus: Bus
+    task_runner: TaskRunner
+    source: Source
+    clock: Clock
+    workers: Workers
+    settings: Settings

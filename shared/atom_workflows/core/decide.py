@@ -1,0 +1,280 @@
+"""What happens to a step: pure decisions, each a `StepChange` for the coordinator to save.
+
+A decision looks at nothing but the step as it stands, what was learnt about it, and the time it is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.records import StepRecord, Stop, StopKind
+from atom_workflows.core.states import StepEvent, StepState, next_step_state
+from atom_workflows.core.workflow import Backoff, OnLost
+
+IN_PROGRESS_JOB_STATES: Final = frozenset(
+    {"NEW", "LOADING", "QUEUED", "PREPARING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED"}
+)
+"""The Task Runner's words for a job that goes on. A word that is not known counts as one of these."""
+
+MAX_LOSSES: Final = 3
+"""A job that a Task Runner loses this often fails its step, whatever `onLost` says: otherwise it never ended."""
+
+MISSING_GRACE: Final = timedelta(seconds=60)
+"""How long a Task Runner may answer that it does not know a job before the job counts as lost."""
+
+DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
+"""The wait before a submission that the Task Runner could not take is repeated."""
+
+MAX_MESSAGE_LENGTH: Final = 2_000
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt of a step ended, and the Task Runner's last word on its job."""
+
+    step_id: str
+    attempt: int
+    kind: OutcomeKind
+    message: str = ""
+    job_id: str = ""
+    job_state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepChange:
+    """A step's next state and the fields that change with it."""
+
+    event: StepEvent
+    state: StepState
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the step ends with this change."""
+        return self.state.is_terminal
+
+
+_JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
+    "SUCCEEDED": OutcomeKind.SUCCEEDED,
+    "FAILED": OutcomeKind.FAILED,
+    "CANCELLED": OutcomeKind.CANCELLED,
+}
+
+
+def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
+    """The outcome that a Task Runner's answer means for the step's current attempt, None while the job goes on."""
+    kind = _JOB_OUTCOMES.get(job_state.upper())
+    if kind is None:
+        return None
+    return Outcome(
+        step_id=step.id, attempt=step.attempt, kind=kind, message=message, job_id=job_id, job_state=job_state
+    )
+
+
+def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+    """Take the step for dispatch: its next attempt, or the same again if its lease ran out."""
+    again = step.state is StepState.DISPATCHING
+    fresh = {
+        "attempt": step.attempt + 1,
+        "claimed_at": now,
+        "started_at": step.started_at or now,
+        "deferrals": 0,
+        "job_id": "",
+        "job_state": "",
+        "missing_since": None,
+    }
+    return _change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **({} if again else fresh))
+
+
+def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
+    """Whether an event that asks for a dispatch still holds; `attempt` is the one it asks for, if it named one."""
+    if step.state is StepState.PENDING:
+        return step.is_released and step.unsuccessful == 0
+    due = step.due_at is None or step.due_at <= now
+    if step.state is StepState.RETRYING:
+        return attempt == step.attempt + 1 or (attempt is None and due)
+    return step.state is StepState.DISPATCHING and due and attempt in {None, step.attempt}
+
+
+def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
+    """The Task Runner took the job, which goes on."""
+    return _change(
+        step,
+        StepEvent.SUBMIT,
+        job_id=job_id,
+        job_state=job_state,
+        message=clip(message),
+        due_at=first_poll,
+        answered=True,
+    )
+
+
+def deferred(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
+    """The Task Runner could not take the job now: wait, then submit the same attempt again."""
+    tries = step.deferrals + 1
+    delay = delay_before_retry(DEFER_BACKOFF, tries=tries, seed=f"{step.idempotency_key}/{tries}")
+    if retry_after_s is not None:
+        delay = max(delay, min(timedelta(seconds=retry_after_s), DEFER_BACKOFF.maximum))
+    return _change(step, StepEvent.DEFER, deferrals=tries, due_at=now + delay, answered=True, message=clip(reason))
+
+
+def observed(step: StepRecord, *, job_state: str, message: str) -> StepChange | None:
+    """A poll of a job that goes on; None if it told nothing new, so that nothing is written."""
+    if job_state == step.job_state and step.missing_since is None:
+        return None
+    return _change(step, StepEvent.OBSERVE, job_state=job_state, message=clip(message), missing_since=None)
+
+
+def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
+    """A poll that the Task Runner answered with "unknown job": wait for a while, then the job is lost."""
+    if step.missing_since is None:
+        return _change(step, StepEvent.OBSERVE, missing_since=now)
+    if now - step.missing_since < MISSING_GRACE:
+        return None
+    return Outcome(
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=OutcomeKind.LOST,
+        message=f"the Task Runner no longer knows job {step.job_id}",
+        job_id=step.job_id,
+        job_state=step.job_state,
+    )
+
+
+def overdue(step: StepRecord, *, now: datetime) -> Outcome | None:
+    """The outcome of an attempt that has taken longer than the step's timeout, None if it has time left."""
+    deadline = step.attempt_deadline
+    if deadline is None or now < deadline or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
+        return None
+    limit = format_duration(step.policies.timeout)
+    if step.state is StepState.RUNNING:
+        message = f"timed out after {limit}; its job {step.job_id} was last seen {step.job_state}"
+    else:
+        message = f"timed out: no job was accepted within {limit}; last answer: {step.message or 'none'}"
+    return Outcome(
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=OutcomeKind.TIMED_OUT,
+        message=message,
+        job_id=step.job_id,
+        job_state=step.job_state,
+    )
+
+
+def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
+    """What an outcome makes of the step; None if it is stale: another attempt's, or the step has ended."""
+    if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
+        return None
+    learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
+    if outcome.job_id:
+        learnt["job_id"] = outcome.job_id
+    if outcome.job_state:
+        learnt["job_state"] = outcome.job_state
+    if outcome.kind is OutcomeKind.SUCCEEDED:
+        return _ended(step, StepEvent.SUCCEED, now, **learnt)
+    if outcome.kind is OutcomeKind.CANCELLED:
+        learnt["message"] = clip(outcome.message) or "its job was cancelled at the Task Runner"
+        return _ended(step, StepEvent.CANCEL, now, **learnt)
+    return _tried_again(step, outcome, now, learnt) or _ended(step, StepEvent.FAIL, now, **learnt)
+
+
+def _tried_again(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
+    """The change to RETRYING if the step has another try, None if it has failed for good.
+
+    A refused job would be refused again. A lost one says nothing of the task, so it uses up none of its attempts.
+    """
+    tries = step.attempt - step.first_attempt + 1
+    counted: dict[str, Any] = {}
+    if outcome.kind is OutcomeKind.REFUSED:
+        return None
+    if outcome.kind is OutcomeKind.LOST:
+        if step.policies.on_lost is OnLost.FAIL or step.losses + 1 >= MAX_LOSSES:
+            return None
+        counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
+    elif tries >= step.policies.retry.max_attempts:
+        return None
+    delay = delay_before_retry(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
+    return _change(step, StepEvent.RETRY, due_at=now + delay, **learnt, **counted)
+
+
+def barrier_passed(step: StepRecord, *, now: datetime) -> StepChange:
+    """A released step without a task."""
+    return _ended(step, StepEvent.SUCCEED, now)
+
+
+def skipped(step: StepRecord, *, now: datetime) -> StepChange:
+    """A released step of which a dependency did not succeed."""
+    message = f"skipped because step {step.cause} did not succeed"
+    return _ended(step, StepEvent.SKIP, now, message=message)
+
+
+def stopped(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
+    """An open step of a run that is being closed."""
+    if stop.kind is StopKind.CANCEL:
+        return _ended(step, StepEvent.CANCEL, now, message=clip(stop.reason))
+    if step.state is StepState.PENDING:
+        return _ended(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"))
+    return _ended(step, StepEvent.FAIL, now, message=clip(stop.reason))
+
+
+def reset(step: StepRecord, *, remaining: int, retries: int) -> StepChange:
+    """A step that is to run again; `remaining` counts those of its dependencies that are to run again too."""
+    return _change(
+        step,
+        StepEvent.RESET,
+        remaining=remaining,
+        unsuccessful=0,
+        cause=None,
+        first_attempt=step.attempt + 1,
+        losses=0,
+        deferrals=0,
+        retries=retries,
+        job_id="",
+        job_state="",
+        message="",
+        due_at=None,
+        missing_since=None,
+        claimed_at=None,
+        started_at=None,
+        finished_at=None,
+    )
+
+
+def delay_before_retry(backoff: Backoff, *, tries: int, seed: str) -> timedelta:
+    """The wait after that many tries. The jitter comes from the seed, so that deciding twice decides the same."""
+    initial = backoff.initial.total_seconds()
+    limit = backoff.maximum.total_seconds()
+    # Far beyond any limit the power would overflow a float.
+    grown = initial * backoff.factor ** min(tries - 1, 64)
+    share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
+    return timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
+
+
+def clip(text: str) -> str:
+    """The text at most as long as a message may be."""
+    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
+
+
+def _ended(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
+    return _change(step, event, finished_at=now, due_at=None, **fields)
+
+
+def _change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
+    return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)

@@ -1,0 +1,150 @@
+"""A workflow compiled to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
+
+A document that a thousand steps decrement is a hot document, and a step with a thousand dependents is one huge commit.
+So the compiled graph is kept narrow with *barrier* nodes, which have no task and settle in the pass that releases them:
+
+- steps that wait for the very same set of steps wait for one shared barrier instead, where that takes fewer edges;
+- a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
+- a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
+- `END_ID` depends on every leaf: when it settles, the run is finished.
+
+Ids of such nodes start with `~`, which no step id of a user may contain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
+from typing import Final
+
+from atom_workflows.core.workflow import Workflow
+
+FAN_IN_LIMIT: Final = 32
+FAN_OUT_LIMIT: Final = 200
+INTERNAL_PREFIX: Final = "~"
+END_ID: Final = "~end"
+
+
+def is_internal(node_id: str) -> bool:
+    """Whether the node was added by the compiler, so that no user should see it."""
+    return node_id.startswith(INTERNAL_PREFIX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
+
+    `hands_over_to` is the one dependent if that has a task and waits for nothing else: releasing it can be claiming it.
+    """
+
+    id: str
+    depends_on: tuple[str, ...]
+    dependents: tuple[str, ...]
+    barriers: tuple[str, ...]
+    hands_over_to: str | None = None
+
+
+def compile_graph(workflow: Workflow) -> dict[str, Node]:
+    """Every node by its id: the user's steps in file order, then the barriers, then the end.
+
+    Within a node, dependencies and dependents keep the order in which they were declared. The same workflow always
+    gives the same graph, so that seeding can be repeated.
+    """
+    edges = _Edges({step.id: step.depends_on for step in workflow.steps})
+    edges.share_dependency_sets()
+    edges.narrow_fan_in(list(edges.depends_on))
+    edges.add_end()
+    edges.narrow_fan_out()
+    without_task = {step.id for step in workflow.steps if step.task is None}
+    return edges.nodes(without_task)
+
+
+class _Edges:
+    """The graph while it is being rewritten: for each node, what it depends on."""
+
+    def __init__(self, depends_on: Mapping[str, Sequence[str]]) -> None:
+        self.depends_on: dict[str, list[str]] = {node: list(needs) for node, needs in depends_on.items()}
+        self._numbers = count(1)
+
+    def share_dependency_sets(self) -> None:
+        """Give nodes that wait for the same set of nodes one barrier to wait for: m * n edges become m + n."""
+        waiting: dict[tuple[str, ...], list[str]] = {}
+        for node, needs in self.depends_on.items():
+            waiting.setdefault(tuple(sorted(needs)), []).append(node)
+        for nodes in waiting.values():
+            needs = self.depends_on[nodes[0]]
+            if len(needs) * len(nodes) > len(needs) + len(nodes) + 1:
+                barrier = self._add_barrier(needs)
+                for node in nodes:
+                    self.depends_on[node] = [barrier]
+
+    def narrow_fan_in(self, nodes: Iterable[str]) -> None:
+        """Put a tree of barriers between each of the nodes and dependencies of which it has too many."""
+        for node in nodes:
+            needs = self.depends_on[node]
+            while len(needs) > FAN_IN_LIMIT:
+                needs = [self._add_barrier(part) for part in _split(needs, FAN_IN_LIMIT)]
+            self.depends_on[node] = needs
+
+    def add_end(self) -> None:
+        """Make the run's end wait for every leaf."""
+        needed = {need for needs in self.depends_on.values() for need in needs}
+        self.depends_on[END_ID] = [node for node in self.depends_on if node not in needed]
+        self.narrow_fan_in([END_ID])
+        self.depends_on[END_ID] = self.depends_on.pop(END_ID)
+
+    def narrow_fan_out(self) -> None:
+        """Put a tree of barriers between each node and dependents of which it has too many."""
+        for node, waiting in self._dependents().items():
+            groups = waiting
+            while len(groups) > FAN_OUT_LIMIT:
+                groups = [self._barrier_between(node, part) for part in _split(groups, FAN_OUT_LIMIT)]
+        self.depends_on[END_ID] = self.depends_on.pop(END_ID)
+
+    def nodes(self, without_task: set[str]) -> dict[str, Node]:
+        """The finished graph."""
+        dependents = self._dependents()
+        barriers = {node for node in self.depends_on if node in without_task or is_internal(node)}
+        return {
+            node: Node(
+                id=node,
+                depends_on=tuple(needs),
+                dependents=tuple(dependents[node]),
+                barriers=tuple(d for d in dependents[node] if d in barriers),
+                hands_over_to=self._sole_dependent(dependents[node], barriers),
+            )
+            for node, needs in self.depends_on.items()
+        }
+
+    def _sole_dependent(self, dependents: Sequence[str], barriers: set[str]) -> str | None:
+        if len(dependents) != 1 or dependents[0] in barriers:
+            return None
+        return dependents[0] if len(self.depends_on[dependents[0]]) == 1 else None
+
+    def _dependents(self) -> dict[str, list[str]]:
+        dependents: dict[str, list[str]] = {node: [] for node in self.depends_on}
+        for node, needs in self.depends_on.items():
+            for need in needs:
+                dependents[need].append(node)
+        return dependents
+
+    def _barrier_between(self, node: str, waiting: Sequence[str]) -> str:
+        barrier = self._add_barrier([node])
+        for dependent in waiting:
+            needs = self.depends_on[dependent]
+            needs[needs.index(node)] = barrier
+        return barrier
+
+    def _add_barrier(self, needs: Iterable[str]) -> str:
+        barrier = f"{INTERNAL_PREFIX}{next(self._numbers)}"
+        self.depends_on[barrier] = list(needs)
+        return barrier
+
+
+def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
+    """The items in as few parts as the limit allows, all of about the same length."""
+    parts = -(-len(items) // limit)
+    size, longer = divmod(len(items), parts)
+    starts = [part * size + min(part, longer) for part in range(parts + 1)]
+    return [items[start:stop] for start, stop in pairwise(starts)]

@@ -1,0 +1,146 @@
+"""The states of runs and steps, and the one table of every transition between them.
+
+Looking up a row that is not there is the error: nothing else in the code decides which change of state is allowed.
+The diagrams in ARCHITECTURE.md are generated from these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from atom_workflows.errors import TransitionError
+
+
+class StepState(StrEnum):
+    """Where a step stands. The values are what is stored."""
+
+    PENDING = "PENDING"
+    DISPATCHING = "DISPATCHING"
+    RUNNING = "RUNNING"
+    RETRYING = "RETRYING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the step has ended; only retry-from-failed leaves such a state."""
+        return self in TERMINAL_STEP_STATES
+
+
+TERMINAL_STEP_STATES: Final = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED})
+OPEN_STEP_STATES: Final = tuple(state for state in StepState if state not in TERMINAL_STEP_STATES)
+
+
+class StepEvent(StrEnum):
+    """What can happen to a step."""
+
+    CLAIM = "claim"
+    SUBMIT = "submit"
+    DEFER = "defer"
+    OBSERVE = "observe"
+    RETRY = "retry"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    SKIP = "skip"
+    CANCEL = "cancel"
+    RESET = "reset"
+
+
+STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = MappingProxyType(
+    {
+        # A dispatcher takes a released step under a lease.
+        (StepState.PENDING, StepEvent.CLAIM): StepState.DISPATCHING,
+        # A released step without a task has nothing to wait for.
+        (StepState.PENDING, StepEvent.SUCCEED): StepState.SUCCEEDED,
+        # A dependency did not succeed, or the run's timeout passed before the step was released.
+        (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
+        (StepState.PENDING, StepEvent.CANCEL): StepState.CANCELLED,
+        # The lease ran out, or the wait after a refusal is over: the same attempt again.
+        (StepState.DISPATCHING, StepEvent.CLAIM): StepState.DISPATCHING,
+        # The Task Runner could not take the job now; the attempt waits.
+        (StepState.DISPATCHING, StepEvent.DEFER): StepState.DISPATCHING,
+        (StepState.DISPATCHING, StepEvent.SUBMIT): StepState.RUNNING,
+        # The answer to the submission was already terminal, or a limit passed before there was one.
+        (StepState.DISPATCHING, StepEvent.SUCCEED): StepState.SUCCEEDED,
+        (StepState.DISPATCHING, StepEvent.FAIL): StepState.FAILED,
+        (StepState.DISPATCHING, StepEvent.RETRY): StepState.RETRYING,
+        (StepState.DISPATCHING, StepEvent.CANCEL): StepState.CANCELLED,
+        # The job's state, still in progress, changed.
+        (StepState.RUNNING, StepEvent.OBSERVE): StepState.RUNNING,
+        (StepState.RUNNING, StepEvent.SUCCEED): StepState.SUCCEEDED,
+        (StepState.RUNNING, StepEvent.FAIL): StepState.FAILED,
+        (StepState.RUNNING, StepEvent.RETRY): StepState.RETRYING,
+        (StepState.RUNNING, StepEvent.CANCEL): StepState.CANCELLED,
+        # The back-off is over.
+        (StepState.RETRYING, StepEvent.CLAIM): StepState.DISPATCHING,
+        # The run's timeout passed during the back-off.
+        (StepState.RETRYING, StepEvent.FAIL): StepState.FAILED,
+        (StepState.RETRYING, StepEvent.CANCEL): StepState.CANCELLED,
+        # Retry-from-failed.
+        (StepState.FAILED, StepEvent.RESET): StepState.PENDING,
+        (StepState.SKIPPED, StepEvent.RESET): StepState.PENDING,
+        (StepState.CANCELLED, StepEvent.RESET): StepState.PENDING,
+    }
+)
+
+
+class RunState(StrEnum):
+    """Where a run stands. The values are what is stored."""
+
+    SEEDING = "SEEDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    INVALID = "INVALID"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended; only retry-from-failed leaves such a state."""
+        return self not in {RunState.SEEDING, RunState.RUNNING}
+
+
+class RunEvent(StrEnum):
+    """What can happen to a run."""
+
+    SEEDED = "seeded"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingProxyType(
+    {
+        (RunState.SEEDING, RunEvent.SEEDED): RunState.RUNNING,
+        # The source disappeared, or the timeout passed, before every step was written.
+        (RunState.SEEDING, RunEvent.FAIL): RunState.FAILED,
+        (RunState.SEEDING, RunEvent.CANCEL): RunState.CANCELLED,
+        (RunState.RUNNING, RunEvent.SUCCEED): RunState.SUCCEEDED,
+        (RunState.RUNNING, RunEvent.FAIL): RunState.FAILED,
+        (RunState.RUNNING, RunEvent.CANCEL): RunState.CANCELLED,
+        (RunState.FAILED, RunEvent.RETRY): RunState.SEEDING,
+        (RunState.CANCELLED, RunEvent.RETRY): RunState.SEEDING,
+    }
+)
+
+
+def next_step_state(state: StepState, event: StepEvent) -> StepState:
+    """The state after the event; raises `TransitionError` if the table has no such row."""
+    try:
+        return STEP_TRANSITIONS[state, event]
+    except KeyError:
+        raise TransitionError("step", state, event) from None
+
+
+def next_run_state(state: RunState, event: RunEvent) -> RunState:
+    """The state after the event; raises `TransitionError` if the table has no such row."""
+    try:
+        return RUN_TRANSITIONS[state, event]
+    except KeyError:
+        raise TransitionError("run", state, event) from None

@@ -1,0 +1,77 @@
+"""One JSON line on stdout for each decision, in the shape that Cloud Logging reads.
+
+`severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, by which logs are
+searched and metrics counted. The id of the event being handled is added to every line. No token ever gets here:
+nothing that holds one is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+_logger: Final = logging.getLogger("atom_workflows")
+_event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")
+
+
+@contextmanager
+def handling(event_id: str) -> Iterator[None]:
+    """Name the event to which the decisions within belong."""
+    token = _event_id.set(event_id)
+    try:
+        yield
+    finally:
+        _event_id.reset(token)
+
+
+def decided(action: str, message: str, **details: Any) -> None:
+    """A decision that took effect."""
+    _write(logging.INFO, action, message, details)
+
+
+def dropped(action: str, message: str, **details: Any) -> None:
+    """A stale or repeated event that changed nothing; of interest only when debugging."""
+    _write(logging.DEBUG, action, message, details)
+
+
+def warned(action: str, message: str, **details: Any) -> None:
+    """Something that should not happen often: an outage, a repair, bad input."""
+    _write(logging.WARNING, action, message, details)
+
+
+def _write(level: int, action: str, message: str, details: dict[str, Any]) -> None:
+    if _logger.isEnabledFor(level):
+        fields = {
+            "action": action,
+            **{name: value for name, value in details.items() if value not in (None, "")},
+        }
+        if event_id := _event_id.get():
+            fields["event_id"] = event_id
+        _logger.log(level, message, extra={"fields": fields})
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; an exception's trace is part of the message, where Error Reporting looks for it."""
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        line = {"severity": record.levelname, "message": message, **getattr(record, "fields", {})}
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def log_to_stdout(*, debug: bool = False) -> None:
+    """Send the decisions to stdout; calling it again changes nothing."""
+    if not _logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JsonLines())
+        _logger.addHandler(handler)
+        _logger.propagate = False
+    _logger.setLevel(logging.DEBUG if debug else logging.INFO)

@@ -1,0 +1,202 @@
+"""The documents: where they stand, and how runs and steps become stored fields and come back.
+
+`runs/{run_id}` holds a run, `runs/{run_id}/steps/{step_id}` each node of its compiled graph and
+`control/checker` the lease of the checker's burst. Fields that hold their default are not stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from datetime import timedelta
+from typing import Any, Final
+
+from atom_workflows.core.decide import StepChange
+from atom_workflows.core.graph import Node
+from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step
+from atom_workflows.ports import Document, Fields
+
+SCHEMA: Final = 1
+"""Stored in every document, and asked for by the checker's query."""
+
+RUNS: Final = "runs"
+STEPS: Final = "steps"
+BURST_LEASE_PATH: Final = "control/checker"
+
+
+def run_path(run_id: str) -> str:
+    """The path of a run's document."""
+    return f"{RUNS}/{run_id}"
+
+
+def steps_path(run_id: str) -> str:
+    """The path of the collection of a run's steps."""
+    return f"{RUNS}/{run_id}/{STEPS}"
+
+
+def step_path(run_id: str, step_id: str) -> str:
+    """The path of a step's document."""
+    return f"{RUNS}/{run_id}/{STEPS}/{step_id}"
+
+
+def definition_path(run_id: str) -> str:
+    """The path of the stored definition of a run that is too large to be seeded in one commit."""
+    return f"{RUNS}/{run_id}/definition/text"
+
+
+# -- steps -----------------------------------------------------------------------------------------------------------
+
+_STEP_DEFAULTS: Final = {
+    f.name: f.default
+    for f in dataclass_fields(StepRecord)
+    if f.name not in {"run_id", "id", "request", "policies", "state"}
+}
+_STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
+
+
+def step_fields(step: StepRecord) -> dict[str, Any]:
+    """What is stored of a new step. `task` is the job's body as JSON text: Firestore cannot hold lists in lists."""
+    stored = _without_defaults(step, _STEP_DEFAULTS)
+    stored.update({name: list(getattr(step, name)) for name in _STEP_LISTS})
+    stored.update(schema=SCHEMA, state=step.state.value, remaining=step.remaining)
+    if step.request is not None:
+        stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
+        stored["policies"] = _policies_fields(step.policies)
+    return stored
+
+
+def step_record(document: Document) -> StepRecord:
+    """A step as it was read."""
+    stored = document.fields
+    known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
+    known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
+    known["task_runner_url"] = stored.get("task_runner_url", "")
+    task = stored.get("task")
+    return StepRecord(
+        run_id=document.path.split("/")[1],
+        id=document.id,
+        request=None if task is None else json.loads(task),
+        policies=_policies(stored.get("policies", {})),
+        state=StepState(stored["state"]),
+        **known,
+    )
+
+
+def change_fields(change: StepChange) -> dict[str, Any]:
+    """What a change of a step's state stores."""
+    return {"state": change.state.value, **change.fields}
+
+
+def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None) -> StepRecord:
+    """The record of a node before anything happened to it; `step` is None for a node that the compiler added."""
+    return StepRecord(
+        run_id=run.id,
+        id=node.id,
+        request=request,
+        task_runner_url=run.task_runner_url if request is not None else "",
+        depends_on=node.depends_on,
+        dependents=node.dependents,
+        barriers=node.barriers,
+        hands_over_to=node.hands_over_to,
+        remaining=len(node.depends_on),
+        expire_at=run.expire_at,
+        policies=_policies({})
+        if step is None
+        else Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost),
+    )
+
+
+def _policies_fields(policies: Policies) -> dict[str, Any]:
+    backoff = policies.retry.backoff
+    return {
+        "timeout_s": policies.timeout.total_seconds(),
+        "max_attempts": policies.retry.max_attempts,
+        "backoff_initial_s": backoff.initial.total_seconds(),
+        "backoff_factor": backoff.factor,
+        "backoff_max_s": backoff.maximum.total_seconds(),
+        "backoff_jitter": backoff.jitter,
+        "on_lost": policies.on_lost.value,
+    }
+
+
+_DEFAULT_POLICIES: Final = Policies(timeout=Step(id="default").timeout, retry=RetryPolicy(), on_lost=OnLost.RETRY)
+
+
+def _policies(stored: Fields) -> Policies:
+    if not stored:
+        return _DEFAULT_POLICIES
+    return Policies(
+        timeout=timedelta(seconds=stored["timeout_s"]),
+        retry=RetryPolicy(
+            max_attempts=stored["max_attempts"],
+            backoff=Backoff(
+                initial=timedelta(seconds=stored["backoff_initial_s"]),
+                factor=stored["backoff_factor"],
+                maximum=timedelta(seconds=stored["backoff_max_s"]),
+                jitter=stored["backoff_jitter"],
+            ),
+        ),
+        on_lost=OnLost(stored["on_lost"]),
+    )
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+_RUN_PLAIN: Final = (
+    "workflow",
+    "description",
+    "task_runner_url",
+    "source",
+    "trigger",
+    "params",
+    "labels",
+    "digest",
+    "step_count",
+    "retries",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "deadline",
+    "expire_at",
+)
+
+
+def run_fields(run: RunRecord) -> dict[str, Any]:
+    """What is stored of a new run."""
+    stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
+    stored.update(schema=SCHEMA, state=run.state.value, errors=[dict(error) for error in run.errors])
+    if run.timeout is not None:
+        stored["timeout_s"] = run.timeout.total_seconds()
+    if run.stop is not None:
+        stored["stop"] = stop_fields(run.stop)
+    return {name: value for name, value in stored.items() if value is not None}
+
+
+def run_record(document: Document) -> RunRecord:
+    """A run as it was read."""
+    stored = document.fields
+    stop = stored.get("stop")
+    timeout_s = stored.get("timeout_s")
+    return RunRecord(
+        id=document.id,
+        state=RunState(stored["state"]),
+        errors=tuple(stored.get("errors", ())),
+        stop=None
+        if not stop
+        else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"]),
+        timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
+        **{name: stored[name] for name in _RUN_PLAIN if name in stored},
+    )
+
+
+def stop_fields(stop: Stop) -> dict[str, Any]:
+    """What is stored of a request to close a run."""
+    return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at}
+
+
+def _without_defaults(record: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    values = ((name, getattr(record, name), default) for name, default in defaults.items())
+    return {name: value for name, value, default in values if value != default and value not in ((), "", None)}

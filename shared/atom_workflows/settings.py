@@ -1,0 +1,70 @@
+"""What a deployment is told by its environment; read once, by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from atom_workflows.errors import SettingsError
+
+NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A deployment's settings, each named after its environment variable in `from_environment`."""
+
+    project: str = "atom-local"
+    database: str = "(default)"
+    topic_prefix: str = ""
+    task_runner_url: str = ""
+    allowed_task_runner_urls: tuple[str, ...] = ()
+    task_runner_token: str | None = None
+    check_interval: timedelta = timedelta(seconds=10)
+    burst: timedelta = timedelta(seconds=50)
+    lease: timedelta = timedelta(seconds=120)
+    inline_budget: timedelta = timedelta(seconds=20)
+    keep_runs: timedelta = timedelta(days=90)
+    poll_workers: int = 32
+
+    def may_use_task_runner(self, url: str) -> bool:
+        """Whether jobs, and with them an identity token, may be sent there."""
+        allowed = (self.task_runner_url, *self.allowed_task_runner_urls)
+        return url.rstrip("/") in {one.rstrip("/") for one in allowed if one}
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings; raises `SettingsError` that names the variable and what it should be."""
+    default = Settings()
+
+    def seconds(name: str, fallback: timedelta) -> timedelta:
+        text = environment.get(name, "").strip()
+        if not text:
+            return fallback
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1
+        if not 0 < value <= 86_400 * 3_650:
+            raise SettingsError(name, text, "a number of seconds above 0, such as 10")
+        return timedelta(seconds=value)
+
+    def urls(name: str) -> tuple[str, ...]:
+        return tuple(url.strip().rstrip("/") for url in environment.get(name, "").split(",") if url.strip())
+
+    project = environment.get("WORKFLOW_PROJECT") or environment.get("GOOGLE_CLOUD_PROJECT") or default.project
+    task_runner = urls("WORKFLOW_TASK_RUNNER_URL")
+    return Settings(
+        project=project,
+        database=environment.get("WORKFLOW_DATABASE") or default.database,
+        topic_prefix=environment.get("WORKFLOW_TOPIC_PREFIX", ""),
+        task_runner_url=task_runner[0] if task_runner else "",
+        allowed_task_runner_urls=urls("WORKFLOW_TASK_RUNNER_ALLOW"),
+        task_runner_token=environment.get("WORKFLOW_TR_AUTH_JWT") or None,
+        check_interval=seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
+        burst=seconds("WORKFLOW_BURST_SEC", default.burst),
+        lease=seconds("WORKFLOW_LEASE_SEC", default.lease),
+        keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs),
+    )
