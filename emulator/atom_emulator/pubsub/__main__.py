@@ -1,0 +1,89 @@
+"""`python -m atom_emulator.pubsub`: the embedded Pub/Sub as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT
+from atom_emulator.pubsub.server import PubsubServer, ServerSettings
+from atom_emulator.pubsub.wire import SHORTEST_ACK_DEADLINE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_log = logging.getLogger("atom_emulator.pubsub")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code is 1 if the port cannot be had."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s pubsub: %(message)s",
+    )
+    logging.getLogger("asyncio").setLevel(logging.INFO)
+    try:
+        asyncio.run(_serve(options))
+    except OSError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    settings = ServerSettings(
+        port=options.port,
+        in_flight=options.push_in_flight,
+        shortest_ack_deadline_s=options.shortest_ack_deadline,
+    )
+    server = PubsubServer(settings)
+    port = await server.start()
+    _log.info("listening on 127.0.0.1:%d", port)
+    if options.ready_file is not None:
+        _announce(options.ready_file, port)
+    await stopped.wait()
+    await server.stop()
+
+
+def _announce(path: Path, port: int) -> None:
+    """Write the port where the parent looks for it, complete from the first moment it is there."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps({"port": port}), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m atom_emulator.pubsub", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 (the default) picks a free one")
+    parser.add_argument("--ready-file", type=Path, help='write {"port": N} here when ready')
+    parser.add_argument(
+        "--push-in-flight",
+        type=int,
+        default=DEFAULT_IN_FLIGHT,
+        help="deliveries under way at once for each push subscription (default %(default)s)",
+    )
+    parser.add_argument(
+        "--shortest-ack-deadline",
+        type=float,
+        default=SHORTEST_ACK_DEADLINE_S,
+        metavar="SECONDS",
+        help="for tests: accept shorter acknowledgement deadlines than the service's %(default)g s",
+    )
+    parser.add_argument("--verbose", action="store_true", help="one line for each delivered message")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

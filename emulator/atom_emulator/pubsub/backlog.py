@@ -1,0 +1,185 @@
+"""One subscription's messages: those that are ready, those that wait, and those on lease."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Final
+
+from atom_emulator.pubsub.messages import Delivery, PubsubMessage, Tally
+
+if TYPE_CHECKING:
+    from atom_emulator.pubsub.messages import SubscriptionSettings
+
+_STALE_ALARMS_KEPT: Final = 64
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message that is not yet acknowledged.
+
+    On lease it has an `ack_id` and `due` is the deadline; while it waits `due` is when it is ready again.
+    """
+
+    message: PubsubMessage
+    attempts: int = 0
+    ack_id: str = ""
+    due: float | None = None
+
+
+class Backlog:
+    """A subscription's messages; each is ready, waiting, on lease, or held back by its ordering key.
+
+    Messages past their retention are dropped when their turn comes. With `ordered` settings one message of
+    a key is out at a time, and the next one only after it was acknowledged, dropped or dead-lettered.
+    """
+
+    def __init__(self, settings: SubscriptionSettings, *, lease_prefix: str = "") -> None:
+        self.settings = settings
+        self._lease_prefix = lease_prefix
+        self.tally = Tally()
+        self._ready: deque[Entry] = deque()
+        self._leases: dict[str, Entry] = {}
+        self._waiting = 0
+        self._alarms: list[tuple[float, int, Entry]] = []
+        self._held: dict[str, deque[Entry]] = {}
+        self._serial = 0
+
+    def __len__(self) -> int:
+        """How many messages are not yet acknowledged."""
+        held = sum(map(len, self._held.values()))
+        return len(self._ready) + len(self._leases) + self._waiting + held
+
+    @property
+    def ready(self) -> bool:
+        """Whether `lease` may find something."""
+        return bool(self._ready)
+
+    @property
+    def leased(self) -> int:
+        """How many messages are on lease."""
+        return len(self._leases)
+
+    def add(self, message: PubsubMessage) -> None:
+        """Take in a new message."""
+        entry = Entry(message)
+        key = message.ordering_key if self.settings.ordered else ""
+        if not key:
+            self._ready.append(entry)
+        elif key in self._held:
+            self._held[key].append(entry)
+        else:
+            self._held[key] = deque()
+            self._ready.append(entry)
+
+    def lease(self, now: float, limit: int) -> list[Delivery]:
+        """Up to `limit` ready messages, each on lease until the ack deadline."""
+        deliveries: list[Delivery] = []
+        oldest = now - self.settings.retention_s
+        while self._ready and len(deliveries) < limit:
+            entry = self._ready.popleft()
+            if entry.message.publish_time <= oldest:
+                self._release_key(entry)
+            else:
+                deliveries.append(self._deliver(entry, now + self.settings.ack_deadline_s))
+        self.tally.delivered += len(deliveries)
+        return deliveries
+
+    def ack(self, ack_id: str) -> bool:
+        """Forget the message; False if that lease is over (it then changes nothing)."""
+        entry = self._leases.pop(ack_id, None)
+        if entry is None:
+            return False
+        entry.due = None
+        self.tally.acked += 1
+        self._release_key(entry)
+        return True
+
+    def nack(self, ack_id: str, now: float) -> Entry | None:
+        """Give the message back, to be redelivered; returns it if it is to be dead-lettered instead."""
+        entry = self._leases.get(ack_id)
+        return None if entry is None else self._fail(entry, now)
+
+    def extend(self, ack_id: str, deadline: float) -> None:
+        """Move the deadline of a lease; nothing happens if that lease is over."""
+        entry = self._leases.get(ack_id)
+        if entry is not None:
+            self._set_alarm(entry, deadline)
+
+    def advance(self, now: float) -> list[Entry]:
+        """Let time pass: end leases and waits that are due, and return what is to be dead-lettered."""
+        dead: list[Entry] = []
+        while (due := self.next_due()) is not None and due <= now:
+            entry = heappop(self._alarms)[2]
+            if not entry.ack_id:
+                self._waiting -= 1
+                self._make_ready(entry)
+                continue
+            self.tally.expired += 1
+            if self._fail(entry, due) is not None:
+                dead.append(entry)
+        return dead
+
+    def next_due(self) -> float | None:
+        """When `advance` next has something to do."""
+        alarms = self._alarms
+        while alarms and alarms[0][2].due != alarms[0][0]:
+            heappop(alarms)
+        return alarms[0][0] if alarms else None
+
+    def put_back(self, entry: Entry, now: float) -> None:
+        """Redeliver an entry after all, which could not be dead-lettered."""
+        if self._wait_s(entry) > 0:
+            self._waiting += 1
+            self._set_alarm(entry, now + self._wait_s(entry))
+        else:
+            self._make_ready(entry)
+
+    def buried(self, entry: Entry) -> None:
+        """The entry was dead-lettered and is no longer ours."""
+        self.tally.dead_lettered += 1
+        self._release_key(entry)
+
+    def _deliver(self, entry: Entry, deadline: float) -> Delivery:
+        self._serial += 1
+        entry.attempts += 1
+        entry.ack_id = f"{self._lease_prefix}{self._serial}"
+        self._leases[entry.ack_id] = entry
+        self._set_alarm(entry, deadline)
+        return Delivery(ack_id=entry.ack_id, message=entry.message, attempt=entry.attempts, deadline=deadline)
+
+    def _fail(self, entry: Entry, now: float) -> Entry | None:
+        del self._leases[entry.ack_id]
+        entry.ack_id = ""
+        entry.due = None
+        self.tally.nacked += 1
+        dead_letters = self.settings.dead_letters
+        if dead_letters is not None and entry.attempts >= dead_letters.max_attempts:
+            return entry
+        self.put_back(entry, now)
+        return None
+
+    def _wait_s(self, entry: Entry) -> float:
+        backoff = self.settings.backoff
+        return backoff.delay_s(entry.attempts) if backoff else 0.0
+
+    def _make_ready(self, entry: Entry) -> None:
+        entry.due = None
+        self._ready.append(entry)
+
+    def _set_alarm(self, entry: Entry, due: float) -> None:
+        # A superseded alarm stays in the heap, known by its time; when most are stale the heap is rebuilt.
+        entry.due = due
+        self._serial += 1
+        heappush(self._alarms, (due, self._serial, entry))
+        if len(self._alarms) > _STALE_ALARMS_KEPT + 2 * (len(self._leases) + self._waiting):
+            self._alarms = [alarm for alarm in self._alarms if alarm[2].due == alarm[0]]
+            heapify(self._alarms)
+
+    def _release_key(self, entry: Entry) -> None:
+        held = self._held.get(entry.message.ordering_key) if entry.message.ordering_key else None
+        if held:
+            self._ready.append(held.popleft())
+        elif held is not None:
+            del self._held[entry.message.ordering_key]

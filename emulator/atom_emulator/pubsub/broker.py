@@ -1,0 +1,209 @@
+"""The broker: topics and subscriptions in memory, with no thread, socket or clock of its own.
+
+The caller passes `now` (seconds since the epoch, never going back) and drives it: after any call,
+`take_stirred` names the subscriptions that got something to deliver, and `next_due` tells when `advance`
+next has work.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_emulator.pubsub.backlog import Backlog, Entry
+from atom_emulator.pubsub.messages import Delivery, PubsubMessage, SubscriptionSettings, Topic
+from atom_emulator.pubsub.refusals import Code, RefusalError, already_exists, not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DELETED_TOPIC: Final = "_deleted-topic_"
+"""What a subscription names as its topic once that was deleted."""
+
+
+class Subscription:
+    """A subscription: its settings, and the messages it has yet to see acknowledged."""
+
+    def __init__(self, name: str, topic: str, backlog: Backlog) -> None:
+        self.name = name
+        self.topic = topic
+        self.backlog = backlog
+
+    @property
+    def settings(self) -> SubscriptionSettings:
+        """What it promises now."""
+        return self.backlog.settings
+
+
+class Broker:
+    """Topics, subscriptions and the messages between them. Not safe for use by several threads at once."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, Topic] = {}
+        self.subscriptions: dict[str, Subscription] = {}
+        self._stirred: dict[str, Subscription] = {}
+        self._last_id = 0
+        self._created = 0
+
+    # -- topics and subscriptions --
+
+    def create_topic(self, name: str, *, as_asked: Any = None) -> Topic:
+        """Make a topic. `as_asked` is kept with it and never looked at."""
+        if name in self.topics:
+            raise already_exists(name)
+        self.topics[name] = Topic(name=name, as_asked=as_asked)
+        return self.topics[name]
+
+    def topic(self, name: str) -> Topic:
+        """The topic of that name."""
+        try:
+            return self.topics[name]
+        except KeyError:
+            raise not_found(name) from None
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic; its subscriptions stay and deliver what they have."""
+        for subscription in self.topic(name).subscriptions:
+            self.subscriptions[subscription].topic = DELETED_TOPIC
+        del self.topics[name]
+
+    def create_subscription(self, name: str, topic: str, settings: SubscriptionSettings) -> Subscription:
+        """Make a subscription; it gets what is published from now on."""
+        if name in self.subscriptions:
+            raise already_exists(name)
+        self.topic(topic).subscriptions[name] = None
+        # So that no acknowledgement for a deleted subscription ever fits one that has its name.
+        self._created += 1
+        backlog = Backlog(settings, lease_prefix=f"{self._created}-")
+        self.subscriptions[name] = Subscription(name, topic, backlog)
+        return self.subscriptions[name]
+
+    def subscription(self, name: str) -> Subscription:
+        """The subscription of that name."""
+        try:
+            return self.subscriptions[name]
+        except KeyError:
+            raise not_found(name) from None
+
+    def update_subscription(self, name: str, settings: SubscriptionSettings) -> None:
+        """Change what a subscription promises, for messages that are delivered or fail from now on."""
+        subscription = self.subscription(name)
+        if settings.ordered != subscription.settings.ordered:
+            raise RefusalError(Code.INVALID_ARGUMENT, "message ordering cannot be changed after creation")
+        subscription.backlog.settings = settings
+        self._stir(subscription)
+
+    def delete_subscription(self, name: str) -> None:
+        """Delete a subscription and its messages."""
+        subscription = self.subscription(name)
+        if subscription.topic in self.topics:
+            del self.topics[subscription.topic].subscriptions[name]
+        del self.subscriptions[name]
+        self._stirred.pop(name, None)
+
+    def clear(self) -> None:
+        """Forget every topic, subscription and message. Ids go on from where they were."""
+        self.topics.clear()
+        self.subscriptions.clear()
+        self._stirred.clear()
+
+    # -- messages --
+
+    def publish(
+        self, topic: str, data: bytes, attributes: Mapping[str, str], now: float, *, ordering_key: str = ""
+    ) -> str:
+        """Hand a message to every subscription of the topic that wants it, and return its id."""
+        target = self.topic(topic)
+        self._last_id += 1
+        message = PubsubMessage(
+            id=str(self._last_id),
+            data=data,
+            attributes=attributes,
+            publish_time=now,
+            ordering_key=ordering_key,
+        )
+        target.published += 1
+        for name in target.subscriptions:
+            subscription = self.subscriptions[name]
+            if subscription.settings.wants(attributes):
+                subscription.backlog.add(message)
+                self._stir(subscription)
+        return message.id
+
+    def lease(self, name: str, now: float, *, limit: int = 1) -> list[Delivery]:
+        """Up to `limit` messages of a subscription, to be acknowledged before their deadline."""
+        return self.subscription(name).backlog.lease(now, limit)
+
+    def ack(self, name: str, ack_ids: Sequence[str]) -> int:
+        """Acknowledge leases and count those still open; one that is over is ignored, its message comes again."""
+        subscription = self.subscription(name)
+        acked = sum(map(subscription.backlog.ack, ack_ids))
+        self._stir(subscription)  # an ordering key may have released its next message
+        return acked
+
+    def nack(self, name: str, ack_ids: Sequence[str], now: float) -> None:
+        """Give leases back for redelivery after the back-off; ones that are over are ignored."""
+        subscription = self.subscription(name)
+        for ack_id in ack_ids:
+            self._bury(subscription, subscription.backlog.nack(ack_id, now), now)
+        self._stir(subscription)
+
+    def modify_ack_deadline(self, name: str, ack_ids: Sequence[str], seconds: float, now: float) -> None:
+        """Let leases end `seconds` from now; 0 gives them back at once."""
+        if seconds <= 0:
+            self.nack(name, ack_ids, now)
+            return
+        subscription = self.subscription(name)
+        for ack_id in ack_ids:
+            subscription.backlog.extend(ack_id, now + seconds)
+
+    # -- time --
+
+    def advance(self, now: float) -> None:
+        """Let time pass: deadlines that were missed and back-offs that are over."""
+        for subscription in self.subscriptions.values():
+            due = subscription.backlog.next_due()
+            if due is None or due > now:
+                continue
+            for entry in subscription.backlog.advance(now):
+                self._bury(subscription, entry, now)
+            self._stir(subscription)
+
+    def next_due(self) -> float | None:
+        """When `advance` next has something to do; None if only a call can change anything."""
+        dues = (subscription.backlog.next_due() for subscription in self.subscriptions.values())
+        return min((due for due in dues if due is not None), default=None)
+
+    def take_stirred(self) -> list[Subscription]:
+        """The subscriptions that got something to deliver since this was last asked."""
+        stirred, self._stirred = self._stirred, {}
+        return list(stirred.values())
+
+    def _stir(self, subscription: Subscription) -> None:
+        if subscription.backlog.ready:
+            self._stirred[subscription.name] = subscription
+
+    def _bury(self, subscription: Subscription, entry: Entry | None, now: float) -> None:
+        dead_letters = subscription.settings.dead_letters
+        if entry is None or dead_letters is None:
+            return
+        if dead_letters.topic not in self.topics:
+            # As in production: a message that cannot be forwarded goes on being delivered.
+            subscription.backlog.put_back(entry, now)
+            return
+        message = entry.message
+        attributes = {**message.attributes, **_origin(subscription, entry)}
+        self.publish(dead_letters.topic, message.data, attributes, now, ordering_key=message.ordering_key)
+        subscription.backlog.buried(entry)
+
+
+def _origin(subscription: Subscription, entry: Entry) -> dict[str, str]:
+    """The attributes by which a dead letter tells where it comes from."""
+    published = datetime.fromtimestamp(entry.message.publish_time, UTC)
+    project = subscription.name.split("/")[1] if "/" in subscription.name else ""
+    return {
+        "CloudPubSubDeadLetterSourceDeliveryCount": str(entry.attempts),
+        "CloudPubSubDeadLetterSourceSubscription": subscription.name.rpartition("/")[2],
+        "CloudPubSubDeadLetterSourceSubscriptionProject": project,
+        "CloudPubSubDeadLetterSourceTopicPublishTime": published.isoformat(timespec="milliseconds"),
+    }

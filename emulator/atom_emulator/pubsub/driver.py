@@ -1,0 +1,111 @@
+"""What moves the broker in real time: an event loop that owns it, woken by calls and by what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from atom_emulator.pubsub.broker import Broker, Subscription
+from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT, Pusher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger("atom_emulator.pubsub")
+
+
+class Driver:
+    """Hands ready messages to pushers and waiting pulls, and lets time pass exactly when something is due.
+
+    Not thread-safe: everything runs in the loop that made it. `changed` must follow every call to the broker.
+    """
+
+    def __init__(self, *, in_flight: int = DEFAULT_IN_FLIGHT) -> None:
+        self.broker = Broker()
+        self._in_flight = in_flight
+        self._loop = asyncio.get_running_loop()
+        # The wall clock may be set back; the loop's cannot, so messages are timed by the loop's.
+        self._epoch = time.time() - self._loop.time()
+        self._pushers: dict[str, Pusher] = {}
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        """Seconds since the epoch, never going back."""
+        return self._epoch + self._loop.time()
+
+    def changed(self) -> None:
+        """Deliver what became ready, and set the alarm for what is due next."""
+        for subscription in self.broker.take_stirred():
+            pusher = self._pushers.get(subscription.name)
+            if pusher is not None:
+                pusher.pump()
+            for waiter in self._waiters.get(subscription.name, ()):
+                waiter.set()
+        self._set_alarm()
+
+    def endpoint_changed(self, subscription: Subscription) -> None:
+        """Start, stop or replace the pusher of a subscription that was made or modified."""
+        pusher = self._pushers.get(subscription.name)
+        if pusher is not None and pusher.url == subscription.settings.push_endpoint:
+            return
+        self.forget(subscription.name)
+        if subscription.settings.push_endpoint:
+            self._pushers[subscription.name] = pusher = Pusher(
+                self.broker, subscription, now=self.now, settled=self.changed, in_flight=self._in_flight
+            )
+            pusher.pump()
+
+    def forget(self, name: str) -> None:
+        """Stop what is under way for a subscription that is gone."""
+        pusher = self._pushers.pop(name, None)
+        if pusher is not None:
+            pusher.close()
+        for waiter in self._waiters.get(name, ()):
+            waiter.set()
+
+    @contextmanager
+    def waiting(self, name: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the subscription may have something to deliver, or is gone."""
+        waiter = asyncio.Event()
+        self._waiters.setdefault(name, set()).add(waiter)
+        try:
+            yield waiter
+        finally:
+            self._waiters[name].discard(waiter)
+            if not self._waiters[name]:
+                del self._waiters[name]
+
+    def reset(self) -> None:
+        """Forget every topic, subscription and message."""
+        names = [*self.broker.subscriptions]
+        self.broker.clear()
+        for name in names:
+            self.forget(name)
+        self._set_alarm()
+
+    def close(self) -> None:
+        """Stop; pushes in flight are dropped."""
+        for pusher in self._pushers.values():
+            pusher.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set_alarm(self) -> None:
+        due = self.broker.next_due()
+        if due is None:
+            return
+        at = due - self._epoch
+        if self._timer is not None and not self._timer.cancelled():
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._alarm)
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self.broker.advance(self.now())
+        self.changed()

@@ -1,0 +1,141 @@
+"""The subscription filter language, compiled to a predicate on a message's attributes.
+
+`attributes:key`, `attributes.key = "value"`, `!=`, `hasPrefix(attributes.key, "value")`, `NOT` (or `-`), `AND`,
+`OR` and parentheses; as in the real service, `AND` and `OR` may be mixed only with parentheses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+from atom_emulator.pubsub.refusals import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from atom_emulator.pubsub.messages import Predicate
+
+MAX_FILTER_BYTES: Final = 256
+
+_TOKEN: Final = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-z_][\w-]*)|(?P<sign>!=|[=:.,()-]))')
+
+
+def compile_filter(text: str) -> Predicate:
+    """The predicate a filter stands for; raises INVALID_ARGUMENT, saying what was expected where."""
+    if len(text.encode()) > MAX_FILTER_BYTES:
+        raise invalid(f"a filter may have {MAX_FILTER_BYTES} bytes")
+    parser = _Parser(text)
+    predicate = parser.expression()
+    parser.expect("")
+    return predicate
+
+
+def _negated(inner: Predicate) -> Predicate:
+    return lambda attributes: not inner(attributes)
+
+
+def _joined(parts: list[Predicate], word: str) -> Predicate:
+    if len(parts) == 1:
+        return parts[0]
+    quantifier = all if word == "AND" else any
+    return lambda attributes: quantifier(part(attributes) for part in parts)
+
+
+class _Parser:
+    """Recursive descent over the tokens; the end of the text is the empty token."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens: list[str] = []
+        position = 0
+        while position < len(text.rstrip()):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise self._error(f"cannot read {text[position:].strip()[:20]!r}")
+            self._tokens.append(match[match.lastgroup or 0])
+            position = match.end()
+        self._tokens.append("")
+
+    def expect(self, token: str) -> None:
+        """Step over that token, which must come next."""
+        found = self._tokens[0]
+        if found != token:
+            raise self._error(f"expected {token or 'the end'}, found {found or 'the end'}")
+        if token:
+            self._tokens.pop(0)
+
+    def expression(self) -> Predicate:
+        """One term, or several joined by the same word."""
+        parts = [self._term()]
+        word = self._tokens[0]
+        while self._tokens[0] in {"AND", "OR"}:
+            if self._tokens.pop(0) != word:
+                raise self._error("AND and OR are mixed without parentheses")
+            parts.append(self._term())
+        return _joined(parts, word)
+
+    def _term(self) -> Predicate:
+        found = self._tokens[0]
+        if found in {"NOT", "-"}:
+            self._tokens.pop(0)
+            return _negated(self._term())
+        if found == "(":
+            self._tokens.pop(0)
+            inner = self.expression()
+            self.expect(")")
+            return inner
+        return self._prefix() if found == "hasPrefix" else self._comparison()
+
+    def _prefix(self) -> Predicate:
+        self.expect("hasPrefix")
+        self.expect("(")
+        self.expect("attributes")
+        self.expect(".")
+        key = self._key()
+        self.expect(",")
+        prefix = self._string()
+        self.expect(")")
+        return lambda attributes: attributes.get(key, "").startswith(prefix) and key in attributes
+
+    def _comparison(self) -> Predicate:
+        self.expect("attributes")
+        if self._tokens[0] == ":":
+            self._tokens.pop(0)
+            key = self._key()
+            return lambda attributes: key in attributes
+        self.expect(".")
+        return self._equality(self._key())
+
+    def _equality(self, key: str) -> Predicate:
+        sign = self._tokens.pop(0)
+        if sign not in {"=", "!="}:
+            raise self._error(f"expected = or !=, found {sign or 'the end'}")
+        value = self._string()
+
+        def equal(attributes: Mapping[str, str]) -> bool:
+            return attributes.get(key) == value
+
+        return equal if sign == "=" else _negated(equal)
+
+    def _key(self) -> str:
+        token = self._tokens[0]
+        if token.startswith('"'):
+            return self._string()
+        if not re.match(r"\w", token):
+            raise self._error(f"expected an attribute key, found {token or 'the end'}")
+        return self._tokens.pop(0)
+
+    def _string(self) -> str:
+        token = self._tokens.pop(0)
+        try:
+            return str(json.loads(token)) if token.startswith('"') else self._not_a_string(token)
+        except ValueError:
+            return self._not_a_string(token)
+
+    def _not_a_string(self, token: str) -> str:
+        raise self._error(f"expected a string in double quotes, found {token or 'the end'}")
+
+    def _error(self, problem: str) -> Exception:
+        return invalid(f"invalid filter {self._text!r}: {problem}")

@@ -1,0 +1,123 @@
+"""The bus inside one process, for tests: messages wait in a real broker until the test takes them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_emulator.pubsub.broker import Broker
+from atom_emulator.pubsub.messages import SubscriptionSettings, Tally
+from atom_emulator.pubsub.refusals import RefusalError
+from atom_workflows.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from atom_workflows.ports import Clock, Message
+
+TOPICS: Final = ("start", "steps", "tick", "events")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenMessage:
+    """A message on lease to the test; `attempt` counts from 1."""
+
+    subscription: str
+    ack_id: str
+    message_id: str
+    body: Any
+    attributes: Mapping[str, str]
+    attempt: int
+
+
+class MemoryBus:
+    """The port `Bus` on the broker itself, with each topic's one subscription under the topic's own name.
+
+    Time is the clock's: leases end and back-offs are over when the clock says so. Safe to use from several
+    threads.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        topics: Sequence[str] = TOPICS,
+        settings: SubscriptionSettings | None = None,
+    ) -> None:
+        self.broker = Broker()
+        self._clock = clock
+        self._lock = threading.Lock()
+        for topic in topics:
+            self.broker.create_topic(topic)
+            self.broker.create_subscription(topic, topic, settings or SubscriptionSettings())
+
+    def subscribe(self, name: str, topic: str, settings: SubscriptionSettings | None = None) -> None:
+        """Add a subscription; it gets what is published from now on."""
+        with self._lock:
+            self.broker.create_subscription(name, topic, settings or SubscriptionSettings())
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Take in all the messages, or raise `BusUnavailable` and take in none if a topic does not exist."""
+        with self._lock:
+            try:
+                for topic in {message.topic for message in messages}:
+                    self.broker.topic(topic)
+            except RefusalError as error:
+                raise BusUnavailable(error.reason) from error
+            for message in messages:
+                body = json.dumps(message.body, separators=(",", ":")).encode()
+                self.broker.publish(message.topic, body, dict(message.attributes), self._now())
+
+    def take(self, subscription: str) -> TakenMessage | None:
+        """The next message of a subscription, on lease; None if none is ready."""
+        taken = self.take_all(subscription, limit=1)
+        return taken[0] if taken else None
+
+    def take_all(self, subscription: str, *, limit: int = 1000) -> list[TakenMessage]:
+        """Every message that is ready, on lease, so that a test may handle them in any order."""
+        with self._lock:
+            now = self._now()
+            self.broker.advance(now)
+            return [
+                TakenMessage(
+                    subscription=subscription,
+                    ack_id=delivery.ack_id,
+                    message_id=delivery.message.id,
+                    body=json.loads(delivery.message.data),
+                    attributes=delivery.message.attributes,
+                    attempt=delivery.attempt,
+                )
+                for delivery in self.broker.lease(subscription, now, limit=limit)
+            ]
+
+    def ack(self, taken: TakenMessage) -> bool:
+        """Acknowledge; False if the lease was over, so that the message comes again."""
+        with self._lock:
+            self.broker.advance(self._now())
+            return self.broker.ack(taken.subscription, (taken.ack_id,)) == 1
+
+    def nack(self, taken: TakenMessage) -> None:
+        """Ask for redelivery after the subscription's back-off."""
+        with self._lock:
+            now = self._now()
+            self.broker.advance(now)
+            self.broker.nack(taken.subscription, (taken.ack_id,), now)
+
+    def unacknowledged(self, subscription: str) -> int:
+        """How many messages are ready, waiting or on lease."""
+        with self._lock:
+            return len(self.broker.subscription(subscription).backlog)
+
+    def tally(self, subscription: str) -> Tally:
+        """What has happened to the subscription's messages so far."""
+        return self.broker.subscription(subscription).backlog.tally
+
+    def next_due_s(self) -> float | None:
+        """When a lease or back-off next ends, in seconds since the epoch; None if nothing waits."""
+        with self._lock:
+            return self.broker.next_due()
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

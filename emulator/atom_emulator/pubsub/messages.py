@@ -1,0 +1,99 @@
+"""The values of the broker. Times are seconds since the epoch and spans seconds: this is hot code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+Predicate: TypeAlias = Callable[[Mapping[str, str]], bool]
+"""Whether a subscription wants a message with these attributes."""
+
+DEFAULT_ACK_DEADLINE_S: Final = 10.0
+DEFAULT_RETENTION_S: Final = 7 * 24 * 3600.0
+
+_LARGEST_EXPONENT: Final = 40  # beyond it every back-off has long met its maximum, and floats overflow at 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PubsubMessage:
+    """A published message."""
+
+    id: str
+    data: bytes
+    attributes: Mapping[str, str]
+    publish_time: float
+    ordering_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message leased to one subscriber. `attempt` counts from 1."""
+
+    ack_id: str
+    message: PubsubMessage
+    attempt: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedeliveryBackoff:
+    """How long a failed message waits: `minimum_s`, doubled with each failure more, at most `maximum_s`."""
+
+    minimum_s: float
+    maximum_s: float
+
+    def delay_s(self, failures: int) -> float:
+        """The delay after that many failures, from 1."""
+        return min(self.maximum_s, self.minimum_s * 2.0 ** min(failures - 1, _LARGEST_EXPONENT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetters:
+    """Where a message goes that failed `max_attempts` times."""
+
+    topic: str
+    max_attempts: int
+
+
+def everything(_attributes: Mapping[str, str]) -> bool:
+    """The predicate of a subscription without a filter."""
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionSettings:
+    """What a subscription promises. Without `backoff` a failed message is ready again at once.
+
+    `as_asked` is whatever the caller wants to find again with the subscription; the broker never looks at it.
+    """
+
+    ack_deadline_s: float = DEFAULT_ACK_DEADLINE_S
+    retention_s: float = DEFAULT_RETENTION_S
+    backoff: RedeliveryBackoff | None = None
+    dead_letters: DeadLetters | None = None
+    ordered: bool = False
+    push_endpoint: str = ""
+    wants: Predicate = everything
+    as_asked: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What has happened to a subscription's messages. `nacked` includes `expired`, the missed deadlines."""
+
+    delivered: int = 0
+    acked: int = 0
+    nacked: int = 0
+    expired: int = 0
+    dead_lettered: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Topic:
+    """A topic and the names of its subscriptions, in the order they were made."""
+
+    name: str
+    as_asked: Any = None
+    subscriptions: dict[str, None] = field(default_factory=dict)
+    published: int = 0

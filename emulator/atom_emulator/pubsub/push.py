@@ -1,0 +1,256 @@
+"""Push delivery: each message a POST, acknowledged by its status code.
+
+One `Pusher` per push subscription, each with its own connections and its own limit, so that a slow endpoint
+holds up nobody else. Everything happens in callbacks of the event loop: no task or thread per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from atom_emulator.pubsub.http_connection import HttpConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from atom_emulator.pubsub.broker import Broker, Subscription
+    from atom_emulator.pubsub.messages import Delivery
+
+DEFAULT_IN_FLIGHT: Final = 16
+ACKNOWLEDGING: Final = frozenset({102, 200, 201, 202, 204})
+"""The status codes by which an endpoint acknowledges; every other answer asks for redelivery."""
+
+_log = logging.getLogger("atom_emulator.pubsub.push")
+_QUIET_S: Final = 1.0  # at most one line a second on a subscription's failures
+
+
+class Endpoint:
+    """Where a subscription pushes to: makes connections and keeps the idle ones."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._port = parts.port or (443 if self._tls else 80)
+        self._idle: list[HttpConnection] = []
+        self._closed = False
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._head = (
+            f"POST {target} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
+            "User-Agent: atom-emulator\r\nAccept: application/json\r\n"
+            "Content-Type: application/json\r\nContent-Length: "
+        ).encode()
+
+    def request(self, body: bytes) -> bytes:
+        """The complete request that carries this body."""
+        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+
+    def idle(self) -> HttpConnection | None:
+        """A connection that is open and unused, the warmest first."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+        return None
+
+    async def connect(self) -> HttpConnection:
+        """A new connection; raises OSError."""
+        loop = asyncio.get_running_loop()
+
+        def make() -> HttpConnection:
+            return HttpConnection(self._lost)
+
+        _, connection = await loop.create_connection(make, self._host, self._port, ssl=self._tls)
+        return connection
+
+    def give_back(self, connection: HttpConnection) -> None:
+        """Keep a connection for the next request, if it can serve one."""
+        if connection.reusable and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def close(self) -> None:
+        """Close what is idle, and keep nothing from now on."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _lost(self, connection: HttpConnection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+
+class Pusher:
+    """Delivers one subscription's messages to its endpoint, up to `in_flight` at a time.
+
+    `settled` is called after each delivery has been acknowledged or given back.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        subscription: Subscription,
+        *,
+        now: Callable[[], float],
+        settled: Callable[[], None],
+        in_flight: int = DEFAULT_IN_FLIGHT,
+    ) -> None:
+        self.url = subscription.settings.push_endpoint
+        self.endpoint = Endpoint(self.url)
+        self._broker = broker
+        self._subscription = subscription
+        self._now = now
+        self._settled = settled
+        self._limit = in_flight
+        self._flights: set[Flight] = set()
+        self._closed = False
+        self._quiet_until = 0.0
+        self._unsaid = 0
+
+    def pump(self) -> None:
+        """Send whatever is ready, as far as the limit allows."""
+        while not self._closed and len(self._flights) < self._limit:
+            deliveries = self._broker.lease(self._subscription.name, self._now())
+            if not deliveries:
+                return
+            self._launch(deliveries[0])
+
+    def close(self) -> None:
+        """Send nothing more and drop what is in flight; its leases run out by themselves."""
+        self._closed = True
+        for flight in self._flights:
+            flight.abandon()
+        self._flights.clear()
+        self.endpoint.close()
+
+    def landed(self, flight: Flight, status: int | None, problem: str) -> None:
+        """A delivery has its answer, or will never have one (`status` is None)."""
+        self._flights.discard(flight)
+        name = self._subscription.name
+        delivery = flight.delivery
+        if status in ACKNOWLEDGING:
+            self._broker.ack(name, (delivery.ack_id,))
+            _log.debug("%s: message %s acknowledged with %s", name, delivery.message.id, status)
+        else:
+            self._broker.nack(name, (delivery.ack_id,), self._now())
+            self._complain(delivery, f"HTTP {status}" if status else problem)
+        self.pump()
+        self._settled()
+
+    def _launch(self, delivery: Delivery) -> None:
+        request = self.endpoint.request(push_body(self._subscription, delivery))
+        flight = Flight(self, delivery, request)
+        self._flights.add(flight)
+        flight.start(max(0.0, delivery.deadline - self._now()))
+
+    def _complain(self, delivery: Delivery, problem: str) -> None:
+        now = self._now()
+        if now < self._quiet_until:
+            self._unsaid += 1
+            return
+        more = f" (and {self._unsaid} failures more before it)" if self._unsaid else ""
+        _log.warning(
+            "%s: push of message %s to %s failed, delivery %d: %s%s",
+            *(self._subscription.name, delivery.message.id, self.url, delivery.attempt, problem, more),
+        )
+        self._quiet_until = now + _QUIET_S
+        self._unsaid = 0
+
+
+class Flight:
+    """One delivery on its way: over an idle connection if there is one, else over a new one.
+
+    If an idle connection turns out to have been closed by the other side before any answer, which happens to
+    every keep-alive client, the request is sent once more over a new connection.
+    """
+
+    __slots__ = ("_connecting", "_connection", "_pusher", "_request", "_timer", "delivery")
+
+    def __init__(self, pusher: Pusher, delivery: Delivery, request: bytes) -> None:
+        self.delivery = delivery
+        self._pusher = pusher
+        self._request = request
+        self._timer: asyncio.TimerHandle | None = None
+        self._connection: HttpConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def start(self, timeout_s: float) -> None:
+        """Send the request; there is an answer, or a failure, within that time."""
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
+        self._connection = self._pusher.endpoint.idle()
+        if self._connection is None:
+            self._connect()
+        else:
+            self._connection.post(self._request, self._answered)
+
+    def abandon(self) -> None:
+        """Drop the request, whatever its state, and tell nobody."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _connect(self) -> None:
+        self._connecting = asyncio.get_running_loop().create_task(self._send_on_new_connection())
+
+    async def _send_on_new_connection(self) -> None:
+        try:
+            self._connection = await self._pusher.endpoint.connect()
+        except OSError as error:
+            self._connecting = None
+            self._land(None, f"cannot connect: {error}")
+        else:
+            self._connecting = None
+            self._connection.post(self._request, self._answered)
+
+    def _answered(self, connection: HttpConnection, status: int | None) -> None:
+        if status is None and connection.used and not connection.heard:
+            self._connect()
+            return
+        if status is not None:
+            self._pusher.endpoint.give_back(connection)
+        self._land(status, "the connection was closed without an answer")
+
+    def _timed_out(self) -> None:
+        self.abandon()
+        self._land(None, "no answer within the acknowledgement deadline")
+
+    def _land(self, status: int | None, problem: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pusher.landed(self, status, problem)
+
+
+def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
+    """The wrapped push message, as JSON."""
+    message = delivery.message
+    published = timestamp(message.publish_time)
+    wrapped: dict[str, Any] = {
+        "attributes": message.attributes,
+        "data": base64.b64encode(message.data).decode("ascii"),
+        "messageId": message.id,
+        "message_id": message.id,
+        "publishTime": published,
+        "publish_time": published,
+    }
+    if message.ordering_key:
+        wrapped["orderingKey"] = message.ordering_key
+    body: dict[str, Any] = {"message": wrapped, "subscription": subscription.name}
+    if subscription.settings.dead_letters is not None:
+        body["deliveryAttempt"] = delivery.attempt
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def timestamp(seconds: float) -> str:
+    """A time as protobuf's JSON writes it, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

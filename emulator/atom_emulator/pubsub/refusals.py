@@ -1,0 +1,46 @@
+"""Why the broker refuses a call, in the words of a gRPC status."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """The gRPC status a refusal becomes; values are the names in `grpc.StatusCode`."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+
+
+class RefusalError(Exception):
+    """A call that was refused; nothing was changed."""
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+def invalid(reason: str) -> RefusalError:
+    """A refusal because of what was asked."""
+    return RefusalError(Code.INVALID_ARGUMENT, reason)
+
+
+def unimplemented(what: str) -> RefusalError:
+    """A refusal because the embedded Pub/Sub does not do that."""
+    return RefusalError(Code.UNIMPLEMENTED, f"the embedded Pub/Sub does not do {what}")
+
+
+def not_found(name: str) -> RefusalError:
+    """A refusal because there is no such topic or subscription."""
+    return RefusalError(Code.NOT_FOUND, f"Resource not found (resource={name.rpartition('/')[2]}).")
+
+
+def already_exists(name: str) -> RefusalError:
+    """A refusal because the name is taken."""
+    return RefusalError(
+        Code.ALREADY_EXISTS, f"Resource already exists in the project (resource={name.rpartition('/')[2]})."
+    )

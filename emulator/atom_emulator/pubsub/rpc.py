@@ -1,0 +1,125 @@
+"""How a plain function becomes a gRPC method: counted, and with refusals turned into statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+
+from atom_emulator.pubsub.refusals import RefusalError, invalid, unimplemented
+from atom_emulator.pubsub.wire import message_type
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Function: TypeAlias = Callable[[Any], Any]
+Coroutine: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+
+_DEFAULT_PAGE: Final = 100
+
+
+class Methods:
+    """The methods of one service, under the names clients call them by."""
+
+    def __init__(self, service: str, calls: Counter[str]) -> None:
+        self._service = service
+        self._calls = calls
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    @property
+    def generic_handler(self) -> Any:
+        """What a gRPC server takes."""
+        return grpc.method_handlers_generic_handler(self._service, self._handlers)
+
+    def function(self, name: str, request: str, function: Function) -> None:
+        """Serve a method by a function that answers at once."""
+
+        async def call(message: Any, _context: Context) -> Any:
+            return function(message)
+
+        self.coroutine(name, request, call)
+
+    def coroutine(self, name: str, request: str, coroutine: Coroutine) -> None:
+        """Serve a method by a coroutine that may wait."""
+        label = f"{self._service.rpartition('.')[2]}/{name}"
+
+        async def call(message: Any, context: Context) -> Any:
+            self._calls[label] += 1
+            try:
+                return await coroutine(message, context)
+            except RefusalError as error:
+                await refuse(context, error)
+
+        self._handlers[name] = grpc.unary_unary_rpc_method_handler(
+            call, request_deserializer=message_type(request).FromString, response_serializer=_serialize
+        )
+
+    def stream(self, name: str, request: str, behaviour: Callable[[Any, Context], Awaitable[None]]) -> None:
+        """Serve a method whose two directions are streams."""
+        label = f"{self._service.rpartition('.')[2]}/{name}"
+
+        async def call(messages: Any, context: Context) -> None:
+            self._calls[label] += 1
+            try:
+                await behaviour(messages, context)
+            except RefusalError as error:
+                await refuse(context, error)
+
+        self._handlers[name] = grpc.stream_stream_rpc_method_handler(
+            call,
+            request_deserializer=message_type(request).FromString,
+            response_serializer=_serialize,
+        )
+
+    def not_done(self, names: Iterable[str]) -> None:
+        """Answer UNIMPLEMENTED to methods of the real service, saying which it was."""
+        for name in names:
+            self._handlers[name] = grpc.unary_unary_rpc_method_handler(_refusing(name))
+
+
+def _refusing(name: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    async def call(_message: bytes, context: Context) -> bytes:
+        await refuse(context, unimplemented(name))
+
+    return call
+
+
+async def refuse(context: Context, error: RefusalError) -> NoReturn:
+    """End the call with the refusal's status."""
+    await context.abort(grpc.StatusCode[error.code], error.reason)
+    raise AssertionError from error  # abort always raises; the type checker cannot know
+
+
+def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
+    """The names that a List request asks for, and the token for the next page."""
+    size = request.page_size or _DEFAULT_PAGE
+    if size < 0:
+        raise invalid("page_size is negative")
+    rest = sorted(name for name in names if name > request.page_token)
+    return rest[:size], rest[size - 1] if len(rest) > size else ""
+
+
+def merged(stored: Any, update: Any, mask: Any, *, fixed: Mapping[str, str]) -> Any:
+    """A copy of a stored resource with the fields that the mask names taken over from the update.
+
+    `fixed` tells of the fields that cannot be changed, and why.
+    """
+    if not mask.paths:
+        raise invalid("update_mask names no field")
+    result = type(stored)()
+    result.CopyFrom(stored)
+    for path in mask.paths:
+        name = path.partition(".")[0]
+        if name in fixed:
+            raise invalid(f"update_mask: {path} {fixed[name]}")
+        if name not in stored.DESCRIPTOR.fields_by_name:
+            raise invalid(f"update_mask: there is no field {path}")
+    mask.MergeMessage(update, result, replace_message_field=True, replace_repeated_field=True)
+    return result
+
+
+def _serialize(message: Any) -> bytes:
+    return bytes(message.SerializeToString())

@@ -1,0 +1,113 @@
+"""StreamingPull: deliveries one way, acknowledgements and flow control the other, over one stream."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc.aio
+
+from atom_emulator.pubsub.refusals import Code, RefusalError, invalid
+from atom_emulator.pubsub.wire import message_type, received
+
+if TYPE_CHECKING:
+    from atom_emulator.pubsub.driver import Driver
+    from atom_emulator.pubsub.messages import Delivery
+    from atom_emulator.pubsub.rpc import Context
+
+MAX_BATCH: Final = 200
+"""How many messages one response carries at most."""
+
+_MIN_STREAM_DEADLINE_S: Final = 10
+_MAX_STREAM_DEADLINE_S: Final = 600
+_Response: Final = message_type("StreamingPullResponse")
+
+
+class StreamingPull:
+    """The method, for every client's stream."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def serve(self, requests: Any, context: Context) -> None:
+        """Serve one stream until the client ends it."""
+        first = await anext(aiter(requests), None)
+        if first is None:
+            return
+        stream = _Stream(self._driver, first)
+        sending = asyncio.ensure_future(stream.send(context))
+        receiving = asyncio.ensure_future(stream.receive(requests))
+        try:
+            done, _ = await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await _end(sending)
+            await _end(receiving)
+
+
+class _Stream:
+    """One open stream. It adds nothing while `limit` of the subscription's messages are on lease."""
+
+    def __init__(self, driver: Driver, first: Any) -> None:
+        seconds = first.stream_ack_deadline_seconds
+        if not _MIN_STREAM_DEADLINE_S <= seconds <= _MAX_STREAM_DEADLINE_S:
+            raise invalid(f"stream_ack_deadline_seconds is {seconds}; it must be 10 to 600")
+        self._driver = driver
+        self._name = first.subscription
+        if driver.broker.subscription(self._name).settings.push_endpoint:
+            raise RefusalError(Code.FAILED_PRECONDITION, "the subscription pushes; it cannot be pulled from")
+        self._deadline_s = float(seconds)
+        self._limit = first.max_outstanding_messages if first.max_outstanding_messages > 0 else None
+
+    async def send(self, context: Context) -> None:
+        """Send whatever becomes ready."""
+        with self._driver.waiting(self._name) as ready:
+            ready.set()
+            while True:
+                await ready.wait()
+                ready.clear()
+                while deliveries := self._lease():
+                    await context.write(self._response(deliveries))
+
+    async def receive(self, requests: Any) -> None:
+        """Do what the client asks."""
+        async for request in requests:
+            self._obey(request)
+
+    def _obey(self, request: Any) -> None:
+        broker = self._driver.broker
+        if request.stream_ack_deadline_seconds:
+            self._deadline_s = float(request.stream_ack_deadline_seconds)
+        if request.ack_ids:
+            broker.ack(self._name, request.ack_ids)
+        changes = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=False)
+        for ack_id, seconds in changes:
+            broker.modify_ack_deadline(self._name, (ack_id,), float(seconds), self._driver.now())
+        self._driver.changed()
+
+    def _lease(self) -> list[Delivery]:
+        broker = self._driver.broker
+        now = self._driver.now()
+        room = MAX_BATCH
+        if self._limit is not None:
+            room = min(room, self._limit - broker.subscription(self._name).backlog.leased)
+        deliveries = broker.lease(self._name, now, limit=room)
+        for delivery in deliveries:
+            broker.modify_ack_deadline(self._name, (delivery.ack_id,), self._deadline_s, now)
+        self._driver.changed()
+        return deliveries
+
+    def _response(self, deliveries: list[Delivery]) -> Any:
+        settings = self._driver.broker.subscription(self._name).settings
+        response = _Response(received_messages=received(settings, deliveries))
+        response.subscription_properties.message_ordering_enabled = settings.ordered
+        return response
+
+
+async def _end(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    # The stream is over; whatever its other half ran into no longer matters.
+    with suppress(asyncio.CancelledError, RefusalError, grpc.aio.BaseError):
+        await task

@@ -1,0 +1,162 @@
+"""google.pubsub.v1 on the wire: the message types, and what a resource's fields mean to the broker.
+
+The plain protobuf classes are used, not the proto-plus ones around them, which cost more than the work.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from google.pubsub_v1.types import pubsub
+
+from atom_emulator.pubsub.filters import compile_filter
+from atom_emulator.pubsub.messages import (
+    DEFAULT_ACK_DEADLINE_S,
+    DEFAULT_RETENTION_S,
+    DeadLetters,
+    Delivery,
+    RedeliveryBackoff,
+    SubscriptionSettings,
+    everything,
+)
+from atom_emulator.pubsub.refusals import invalid, unimplemented
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHORTEST_ACK_DEADLINE_S: Final = 10.0
+LONGEST_ACK_DEADLINE_S: Final = 600.0
+LONGEST_BACKOFF_S: Final = 600.0
+FEWEST_DELIVERY_ATTEMPTS: Final = 5
+MOST_DELIVERY_ATTEMPTS: Final = 100
+
+DEFAULT_BACKOFF: Final = RedeliveryBackoff(minimum_s=10.0, maximum_s=600.0)
+"""What a retry policy means that leaves its fields out."""
+
+PUSH_BACKOFF: Final = RedeliveryBackoff(minimum_s=0.1, maximum_s=60.0)
+"""How a push subscription without a retry policy spares a failing endpoint: the service's documented span."""
+
+_NAME: Final = re.compile(r"projects/([^/]+)/(topics|subscriptions)/(?!goog)([A-Za-z][\w.~+%-]{2,254})")
+_TOPIC_FIELDS_NOT_DONE: Final = ("schema_settings", "ingestion_data_source_settings")
+_SUBSCRIPTION_FIELDS_NOT_DONE: Final = ("bigquery_config", "cloud_storage_config", "bigtable_config")
+
+
+def message_type(name: str) -> Any:
+    """The protobuf class of that name."""
+    return getattr(pubsub, name).pb()
+
+
+_PubsubMessage: Final = message_type("PubsubMessage")
+_ReceivedMessage: Final = message_type("ReceivedMessage")
+
+
+def check_name(name: str, kind: str) -> str:
+    """That name, if it is one of a `topics` or `subscriptions` resource."""
+    match = _NAME.fullmatch(name)
+    if match is None or match[2] != kind:
+        raise invalid(f"Invalid resource name given (name={name}); expected projects/PROJECT/{kind}/NAME.")
+    return name
+
+
+def check_topic(topic: Any) -> Any:
+    """That topic, if the broker can do what it asks."""
+    check_name(topic.name, "topics")
+    for name in _TOPIC_FIELDS_NOT_DONE:
+        if topic.HasField(name):
+            raise unimplemented(f"topics with {name}")
+    if topic.message_transforms:
+        raise unimplemented("topics with message_transforms")
+    return topic
+
+
+def settings_of(subscription: Any, *, shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S) -> SubscriptionSettings:
+    """What a Subscription means to the broker. Fills in the defaults the service would answer with."""
+    check_name(subscription.name, "subscriptions")
+    _refuse_what_is_not_done(subscription)
+    subscription.ack_deadline_seconds = subscription.ack_deadline_seconds or int(DEFAULT_ACK_DEADLINE_S)
+    _check_ack_deadline(subscription.ack_deadline_seconds, shortest_ack_deadline_s)
+    if not _seconds(subscription.message_retention_duration):
+        subscription.message_retention_duration.FromSeconds(int(DEFAULT_RETENTION_S))
+    return SubscriptionSettings(
+        ack_deadline_s=float(subscription.ack_deadline_seconds),
+        retention_s=_seconds(subscription.message_retention_duration),
+        backoff=_backoff(subscription),
+        dead_letters=_dead_letters(subscription),
+        ordered=subscription.enable_message_ordering,
+        push_endpoint=_push_endpoint(subscription.push_config),
+        wants=compile_filter(subscription.filter) if subscription.filter else everything,
+        as_asked=subscription,
+    )
+
+
+def received(settings: SubscriptionSettings, deliveries: Sequence[Delivery]) -> list[Any]:
+    """The deliveries as ReceivedMessage; attempts are told only where there is a dead-letter policy."""
+    return [_received(delivery, counted=settings.dead_letters is not None) for delivery in deliveries]
+
+
+def _received(delivery: Delivery, *, counted: bool) -> Any:
+    message = delivery.message
+    wrapped = _PubsubMessage(
+        data=message.data,
+        attributes=message.attributes,
+        message_id=message.id,
+        ordering_key=message.ordering_key,
+    )
+    wrapped.publish_time.FromMicroseconds(int(message.publish_time * 1e6))
+    attempt = delivery.attempt if counted else 0
+    return _ReceivedMessage(ack_id=delivery.ack_id, message=wrapped, delivery_attempt=attempt)
+
+
+def _refuse_what_is_not_done(subscription: Any) -> None:
+    for name in _SUBSCRIPTION_FIELDS_NOT_DONE:
+        if subscription.HasField(name):
+            raise unimplemented(f"subscriptions with {name}")
+    if subscription.enable_exactly_once_delivery:
+        raise unimplemented("exactly-once delivery")
+    if subscription.message_transforms:
+        raise unimplemented("subscriptions with message_transforms")
+    if subscription.push_config.HasField("no_wrapper"):
+        raise unimplemented("unwrapped push")
+
+
+def _check_ack_deadline(seconds: float, shortest_s: float) -> None:
+    if not shortest_s <= seconds <= LONGEST_ACK_DEADLINE_S:
+        raise invalid(f"ack_deadline_seconds is {seconds}; it must be {shortest_s:g} to {LONGEST_ACK_DEADLINE_S:g}")
+
+
+def _push_endpoint(config: Any) -> str:
+    endpoint = str(config.push_endpoint)
+    if endpoint and not re.match(r"https?://[^/\s]+(/\S*)?$", endpoint):
+        raise invalid(f"push_endpoint {endpoint!r} is not an http(s) URL")
+    return endpoint
+
+
+def _backoff(subscription: Any) -> RedeliveryBackoff | None:
+    if not subscription.HasField("retry_policy"):
+        return PUSH_BACKOFF if subscription.push_config.push_endpoint else None
+    policy = subscription.retry_policy
+    minimum_s = DEFAULT_BACKOFF.minimum_s
+    maximum_s = DEFAULT_BACKOFF.maximum_s
+    if policy.HasField("minimum_backoff"):
+        minimum_s = _seconds(policy.minimum_backoff)
+    if policy.HasField("maximum_backoff"):
+        maximum_s = _seconds(policy.maximum_backoff)
+    if not 0 <= minimum_s <= maximum_s <= LONGEST_BACKOFF_S:
+        raise invalid(f"retry_policy: 0 <= minimum {minimum_s} <= maximum {maximum_s} <= 600 s does not hold")
+    return RedeliveryBackoff(minimum_s=minimum_s, maximum_s=maximum_s)
+
+
+def _dead_letters(subscription: Any) -> DeadLetters | None:
+    policy = subscription.dead_letter_policy
+    if not policy.dead_letter_topic:
+        return None
+    check_name(policy.dead_letter_topic, "topics")
+    policy.max_delivery_attempts = policy.max_delivery_attempts or FEWEST_DELIVERY_ATTEMPTS
+    if not FEWEST_DELIVERY_ATTEMPTS <= policy.max_delivery_attempts <= MOST_DELIVERY_ATTEMPTS:
+        raise invalid(f"max_delivery_attempts is {policy.max_delivery_attempts}; it must be 5 to 100")
+    return DeadLetters(topic=policy.dead_letter_topic, max_attempts=policy.max_delivery_attempts)
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.seconds) + float(duration.nanos) / 1e9
