@@ -1,0 +1,50 @@
+"""What the server was asked for, counted as Firestore bills it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+
+AGGREGATED_PER_READ = 1000
+"""An aggregation is billed one read for each thousand documents it looked at."""
+
+
+class Counters:
+    """Documents read, written and deleted, and calls by method, since the start or the last reset."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._documents = Counter(reads=0, writes=0, deletes=0)
+        self._calls: Counter[str] = Counter()
+
+    def called(self, method: str) -> None:
+        """Count a call, whatever it came to."""
+        with self._lock:
+            self._calls[method] += 1
+
+    def read(self, documents: int) -> None:
+        """Count documents read; a read that found nothing is billed as one."""
+        with self._lock:
+            self._documents["reads"] += max(1, documents)
+
+    def aggregated(self, documents: int) -> None:
+        """Count the reads of an aggregation."""
+        self.read(-(-documents // AGGREGATED_PER_READ))
+
+    def wrote(self, *, writes: int, deletes: int) -> None:
+        """Count what a commit did, also writes that changed nothing."""
+        with self._lock:
+            self._documents["writes"] += writes
+            self._documents["deletes"] += deletes
+
+    def reset(self) -> None:
+        """Begin again from zero."""
+        with self._lock:
+            self._documents = Counter(reads=0, writes=0, deletes=0)
+            self._calls.clear()
+
+    def as_json(self) -> bytes:
+        """Return `{"reads": n, "writes": n, "deletes": n, "calls": {"Commit": n, ...}}`."""
+        with self._lock:
+            return json.dumps({**self._documents, "calls": self._calls}).encode()

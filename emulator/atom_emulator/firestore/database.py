@@ -1,0 +1,199 @@
+"""One Firestore database in memory: atomic commits, transactions and queries, without any I/O."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from atom_emulator.firestore.aggregation import Aggregation, aggregate
+from atom_emulator.firestore.errors import Aborted, InvalidArgument
+from atom_emulator.firestore.execution import run
+from atom_emulator.firestore.paths import document_segments
+from atom_emulator.firestore.queries import Query
+from atom_emulator.firestore.storage import Storage
+from atom_emulator.firestore.transactions import Transaction
+from atom_emulator.firestore.values import document_size, identical, to_micros
+from atom_emulator.firestore.writes import Outcome, Put, Record, Remove, Write, apply, check
+
+MAX_DOCUMENT_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit's time, in microseconds since 1970, and what each write came to."""
+
+    time: int
+    outcomes: tuple[Outcome, ...]
+
+
+class Database:
+    """The documents of one database. Every method is atomic and may be called from any thread.
+
+    `now` gives the time; commit times grow strictly even if it stands still. Paths are relative: `runs/r1`.
+    What a record holds must not be changed by the caller, nor may what it passed in.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._last = 0
+        self._storage = Storage()
+        self._open: dict[bytes, Transaction] = {}
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def get(self, paths: Sequence[str], transaction: bytes | None = None) -> tuple[list[Record | None], int]:
+        """Return the documents in the order asked for, None for the missing, and the time of the reading."""
+        for path in paths:
+            document_segments(path)
+        with self._lock:
+            if transaction:
+                one = self._transaction(transaction)
+                return [one.get(self._storage, path) for path in paths], self._last
+            return [self._storage.records.get(path) for path in paths], self._read_time()
+
+    def query(self, query: Query, transaction: bytes | None = None) -> tuple[list[Record], int]:
+        """Return the matching documents in order, and the time of the reading."""
+        with self._lock:
+            return self._query(query, transaction), self._read_time()
+
+    def aggregate(
+        self, query: Query, wanted: Sequence[Aggregation], transaction: bytes | None = None
+    ) -> tuple[list[int | float | None], int, int]:
+        """Return each aggregate of the matches, how many those are, and the time of the reading."""
+        with self._lock:
+            found = self._query(query, transaction)
+            return [aggregate(one, found) for one in wanted], len(found), self._read_time()
+
+    def collection_ids(self, parent: str) -> list[str]:
+        """Return the names of the collections right below a document, or below the root, sorted."""
+        depth = len(parent.split("/")) if parent else 0
+        with self._lock:
+            return sorted({path.split("/")[depth] for path in self._storage.collection_paths(parent)})
+
+    def missing_documents(self, collection: str) -> list[str]:
+        """Return the paths in a collection that do not exist but have documents below them, sorted."""
+        depth = collection.count("/") + 2
+        with self._lock:
+            below = ("/".join(path.split("/")[:depth]) for path in self._below(collection))
+            return sorted(set(below) - self._storage.records.keys())
+
+    def _below(self, collection: str) -> list[str]:
+        depth = collection.count("/") + 2
+        return [path for path in self._storage.collection_paths(collection) if path.count("/") >= depth]
+
+    def _query(self, query: Query, transaction: bytes | None) -> list[Record]:
+        if transaction:
+            return self._transaction(transaction).query(self._storage, query)
+        return run(self._storage, query, {})
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def commit(self, writes: Sequence[Write], transaction: bytes | None = None) -> Committed:
+        """Do all the writes, in order, or none.
+
+        Raises `NotFound`, `AlreadyExists` or `FailedPrecondition` for a precondition, `Aborted` if the
+        transaction has read what was changed since, `InvalidArgument` for what can never be written.
+        """
+        with self._lock:
+            if transaction:
+                self._close(transaction, bool(writes))
+            time = self._tick()
+            staged: dict[str, Record | None] = {}
+            outcomes = tuple(self._stage(write, staged, time) for write in writes)
+            for path, record in staged.items():
+                self._install(path, record)
+            return Committed(time, outcomes)
+
+    def _stage(self, write: Write, staged: dict[str, Record | None], time: int) -> Outcome:
+        path = write.path
+        segments = document_segments(path)
+        old = staged[path] if path in staged else self._storage.records.get(path)
+        check(write.precondition, path, old)
+        if isinstance(write, Put):
+            record, results = _written(write, old, segments, time)
+            if record is not old:
+                staged[path] = record
+            return Outcome(record.updated, results)
+        if isinstance(write, Remove):
+            if old is not None:
+                staged[path] = None
+            return Outcome(None)
+        return Outcome(old.updated if old else None)
+
+    def _install(self, path: str, record: Record | None) -> None:
+        old = self._storage.install(path, document_segments(path), record)
+        for transaction in self._open.values():
+            transaction.before.setdefault(path, old)
+
+    # -- transactions ------------------------------------------------------------------------------
+
+    def begin(self, *, read_only: bool = False) -> bytes:
+        """Open a transaction, which sees the documents as they are now until it ends."""
+        with self._lock:
+            now = self._read_time()
+            self._forget_expired(now)
+            identity = f"{self._prefix}-{next(self._numbers)}".encode()
+            self._open[identity] = Transaction(read_only=read_only, began=now, used=now)
+            return identity
+
+    def rollback(self, transaction: bytes) -> None:
+        """Close a transaction without writing."""
+        with self._lock:
+            self._transaction(transaction)
+            del self._open[transaction]
+
+    def _close(self, identity: bytes, writes: bool) -> None:  # noqa: FBT001 - private, and passed by position once
+        transaction = self._transaction(identity)
+        del self._open[identity]
+        if transaction.read_only and writes:
+            raise InvalidArgument("Cannot modify entities in a read-only transaction.")
+        if transaction.disturbed(self._storage):
+            raise Aborted("Too much contention on these documents. Please try again.")
+
+    def _transaction(self, identity: bytes) -> Transaction:
+        now = self._read_time()
+        self._forget_expired(now)
+        try:
+            transaction = self._open[identity]
+        except KeyError:
+            raise InvalidArgument("Transaction is invalid or closed.") from None
+        transaction.used = now
+        return transaction
+
+    def _forget_expired(self, now: int) -> None:
+        for identity in [name for name, one in self._open.items() if one.expired(now)]:
+            del self._open[identity]
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def _read_time(self) -> int:
+        return max(to_micros(self._now()), self._last)
+
+    def _tick(self) -> int:
+        self._last = max(to_micros(self._now()), self._last + 1)
+        if self._open:
+            self._forget_expired(self._last)
+        return self._last
+
+
+def _written(write: Put, old: Record | None, segments: tuple[str, ...], time: int) -> tuple[Record, tuple[object, ...]]:
+    """Return the document after a write; it is the old one itself if nothing changed."""
+    fields, results = apply(write, old, time)
+    if old is not None and identical(fields, old.fields):
+        return old, results
+    size = document_size(write.path, fields)
+    if size > MAX_DOCUMENT_BYTES:
+        raise InvalidArgument(
+            f"Document '{write.path}' cannot be written because its size ({size:,} bytes) exceeds "
+            f"the maximum allowed size of {MAX_DOCUMENT_BYTES:,} bytes."
+        )
+    created = time if old is None else old.created
+    return Record(write.path, segments, fields, created, time), results

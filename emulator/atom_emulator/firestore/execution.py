@@ -1,0 +1,205 @@
+"""Running a query: choose the documents to look at, then filter, sort and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, TypeAlias
+
+from atom_emulator.firestore.errors import InvalidArgument
+from atom_emulator.firestore.indexes import FieldIndex, Span
+from atom_emulator.firestore.paths import MISSING, NAME, FieldPath, look_up, put
+from atom_emulator.firestore.queries import (
+    Cursor,
+    Order,
+    Query,
+    compile_filter,
+    field_key,
+    full_order,
+    required,
+    value_key,
+)
+from atom_emulator.firestore.storage import Storage, in_scope
+from atom_emulator.firestore.values import Fields, OrderKey
+from atom_emulator.firestore.writes import Record
+
+Keys: TypeAlias = tuple[OrderKey, ...]
+Overlay: TypeAlias = Mapping[str, Record | None]
+"""Documents as they were at a snapshot, where they have changed since."""
+
+_STREAM_FACTOR: Final = 8
+"""How many documents a walk in result order is guessed to look at for each that it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A part of an index; `ordered` if walking it gives the results in their order."""
+
+    index: FieldIndex
+    span: Span
+    ordered: bool
+    cost: int
+
+
+def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
+    """Return the matching documents in order, as of the overlay's snapshot, with the selected fields only."""
+    if query.offset < 0 or (query.limit or 0) < 0:
+        raise InvalidArgument("offset and limit must not be negative")
+    orders = full_order(query)
+    changed = {path: record for path, record in overlay.items() if _concerns(storage, query, path, record)}
+    plan = None if changed else _choose(storage, query, orders)
+    found = _matching(_candidates(storage, query, plan, changed), query, orders)
+    rows = (record for record, _ in found) if plan and plan.ordered else _sorted(found, orders)
+    stop = None if query.limit is None else query.offset + query.limit
+    return _projected(query, islice(rows, query.offset, stop))
+
+
+def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
+    """Whether a document that a query ranges over has changed since the overlay's snapshot."""
+    return any(_concerns(storage, query, path, record) for path, record in overlay.items())
+
+
+def _concerns(storage: Storage, query: Query, path: str, old: Record | None) -> bool:
+    record = old or storage.records.get(path)
+    return record is not None and in_scope(query, record)
+
+
+def _candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Overlay) -> Iterable[Record]:
+    if plan:
+        descending = plan.ordered and full_order(query)[0].descending
+        records = map(storage.records.__getitem__, plan.index.walk(plan.span, descending=descending))
+        return (record for record in records if in_scope(query, record)) if query.parent else records
+    if changed:
+        current = (record for record in storage.scan(query) if record.path not in changed)
+        return [*current, *filter(None, changed.values())]
+    return storage.scan(query)
+
+
+# -- which index -----------------------------------------------------------------------------------
+
+
+def _choose(storage: Storage, query: Query, orders: Sequence[Order]) -> _Plan | None:
+    """Return the cheapest way through an index, None for a scan."""
+    plans = [*_by_filter(storage, query, orders), *_by_order(storage, query, orders)]
+    return min(plans, key=lambda plan: plan.cost, default=None)
+
+
+def _by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
+    for one in required(query.where):
+        index = None if one.field == NAME else storage.index(query, one.field)
+        span = index and index.span(one)
+        if index and span:
+            yield _plan(index, span, query, orders)
+
+
+def _by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
+    """Walk the first order's index; worth it only for the first few results."""
+    if query.limit is None or orders[0].field == NAME:
+        return
+    index = storage.index(query, orders[0].field)
+    if index:
+        plan = _plan(index, index.whole(), query, orders)
+        if plan.ordered:
+            yield plan
+
+
+def _plan(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> _Plan:
+    if not _gives_order(index, orders):
+        return _Plan(index, span, ordered=False, cost=span[1] - span[0])
+    start, stop = _within_cursors(index, span, query, orders)
+    cost = stop - start
+    if query.limit is not None:
+        cost = min(cost, (query.offset + query.limit) * _STREAM_FACTOR)
+    return _Plan(index, (start, stop), ordered=True, cost=cost)
+
+
+def _gives_order(index: FieldIndex, orders: Sequence[Order]) -> bool:
+    if len(orders) != len((index.field, NAME)) or orders[0].descending != orders[1].descending:
+        return False
+    return orders[0].field == index.field and orders[1].field == NAME
+
+
+def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> Span:
+    """Return the part of a span between the query's cursors, which point backwards in a descending order."""
+    descending = orders[0].descending
+    start, stop = span
+    for cursor, first in ((query.start, not descending), (query.end, descending)):
+        if cursor is None:
+            continue
+        place = index.place(_cursor_keys(cursor, orders), after=cursor.before == descending)
+        start, stop = (max(start, place), stop) if first else (start, min(stop, place))
+    return start, max(start, stop)
+
+
+# -- filter, sort, cut -----------------------------------------------------------------------------
+
+
+def _matching(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
+    """Each match with its sort keys; a document without an ordered field is none."""
+    test = compile_filter(query.where) if query.where else None
+    inside = _between_cursors(query, orders)
+    fields = [order.field for order in orders]
+    for record in records:
+        if test is not None and not test(record):
+            continue
+        keys = tuple(key for field in fields if (key := field_key(record, field)) is not None)
+        if len(keys) == len(fields) and (inside is None or inside(keys)):
+            yield record, keys
+
+
+def _sorted(found: Iterable[tuple[Record, Keys]], orders: Sequence[Order]) -> Iterator[Record]:
+    rows = list(found)
+    if len({order.descending for order in orders}) == 1:
+        rows.sort(key=lambda row: row[1], reverse=orders[0].descending)
+    else:
+        for position in reversed(range(len(orders))):
+            rows.sort(key=_key_at(position), reverse=orders[position].descending)
+    return (record for record, _ in rows)
+
+
+def _key_at(position: int) -> Callable[[tuple[Record, Keys]], OrderKey]:
+    return lambda row: row[1][position]
+
+
+def _cursor_keys(cursor: Cursor, orders: Sequence[Order]) -> Keys:
+    if len(cursor.values) > len(orders):
+        raise InvalidArgument("order by clause cannot contain less fields than the cursor values")
+    return tuple(value_key(order.field, value) for order, value in zip(orders, cursor.values, strict=False))
+
+
+def _between_cursors(query: Query, orders: Sequence[Order]) -> Callable[[Keys], bool] | None:
+    start = _beyond(query.start, orders) if query.start else None
+    end = _beyond(query.end, orders) if query.end else None
+    if start is None and end is None:
+        return None
+    return lambda keys: (start is None or start(keys)) and (end is None or not end(keys))
+
+
+def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
+    """Return whether keys lie behind a cursor; what equals a cursor lies behind it if it stands before."""
+    marks = tuple(zip(_cursor_keys(cursor, orders), (order.descending for order in orders), strict=False))
+
+    def behind(keys: Keys) -> bool:
+        for key, (mark, descending) in zip(keys, marks, strict=False):
+            if key != mark:
+                return (key > mark) is not descending
+        return cursor.before
+
+    return behind
+
+
+def _projected(query: Query, rows: Iterable[Record]) -> list[Record]:
+    if query.select is None:
+        return list(rows)
+    return [project(record, query.select) for record in rows]
+
+
+def project(record: Record, select: Iterable[FieldPath]) -> Record:
+    """Return a document with the selected fields only."""
+    fields: Fields = {}
+    for path in select:
+        value = MISSING if path == NAME else look_up(record.fields, path)
+        if value is not MISSING:
+            put(fields, path, value)
+    return Record(record.path, record.segments, fields, record.created, record.updated)

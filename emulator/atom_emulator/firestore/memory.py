@@ -1,0 +1,148 @@
+"""The coordinator's Store, in process on the embedded database: what unit and simulation tests run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from atom_emulator.firestore import errors, queries, writes
+from atom_emulator.firestore.aggregation import Aggregation, AggregationKind
+from atom_emulator.firestore.database import Database
+from atom_emulator.firestore.paths import parse_field_path
+from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
+from atom_emulator.firestore.values import Fields, Reference
+from atom_emulator.firestore.writes import Precondition, Put, Record, Remove, Transform, TransformKind
+from atom_workflows.errors import AlreadyExists, Conflict, StoreError
+from atom_workflows.ports import Create, Delete, Document, Query, Update, Write, WriteResult
+
+_COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
+
+
+def _system_time() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryStore:
+    """Implements `atom_workflows.ports.Store`. Nothing the caller holds is shared with what is stored.
+
+    What Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Never raises `StoreUnavailable`.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = _system_time) -> None:
+        self.database = Database(now)
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """Return the documents in the order asked for, None for each that does not exist."""
+        with _translated():
+            records, _ = self.database.get(paths)
+        return [_document(record) if record else None for record in records]
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """Do all the writes or none, and answer in their order."""
+        if len({write.path for write in writes}) != len(writes):
+            raise StoreError("a commit names a document twice")
+        with _translated():
+            done = self.database.commit([_to_core(write) for write in writes])
+        return [
+            WriteResult(version=outcome.updated, increments=_increments(write, outcome))
+            for write, outcome in zip(writes, done.outcomes, strict=True)
+        ]
+
+    def query(self, query: Query) -> list[Document]:
+        """Return the matching documents, complete with all their fields."""
+        with _translated():
+            records, _ = self.database.query(_query(query))
+        return [_document(record) for record in records]
+
+    def count(self, query: Query) -> int:
+        """Return how many documents match."""
+        with _translated():
+            values, _, _ = self.database.aggregate(_query(query), [_COUNT])
+        return int(values[0] or 0)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except errors.AlreadyExists as error:
+        raise AlreadyExists(str(error)) from error
+    except (errors.NotFound, errors.FailedPrecondition, errors.Aborted) as error:
+        raise Conflict(str(error)) from error
+    except errors.FirestoreError as error:
+        raise StoreError(str(error)) from error
+
+
+def _document(record: Record) -> Document:
+    return Document(path=record.path, fields=_plain(record.fields), version=record.updated)
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy made of the exact types that the database holds, as the client's encoding would."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    for kind in (str, int, float):
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return value if type(value) is kind else kind(value)
+    return value
+
+
+def _to_core(write: Write) -> writes.Write:
+    if isinstance(write, Delete):
+        return Remove(path=write.path)
+    fields: Fields = _plain(write.fields)
+    if isinstance(write, Create):
+        return Put(path=write.path, fields=fields, precondition=writes.ABSENT)
+    return Put(
+        path=write.path,
+        fields=fields,
+        mask=tuple((name,) for name in fields),
+        transforms=tuple(
+            Transform((name,), TransformKind.INCREMENT, amount) for name, amount in write.increments.items()
+        ),
+        precondition=_guard(write),
+    )
+
+
+def _guard(write: Update) -> Precondition:
+    if write.guard is None:
+        return writes.PRESENT
+    if not isinstance(write.guard, int):
+        raise StoreError(f"{write.guard!r} is not a version of this store")
+    return Precondition(updated=write.guard)
+
+
+def _increments(write: Write, outcome: writes.Outcome) -> dict[str, int]:
+    if not isinstance(write, Update):
+        return {}
+    return dict(zip(write.increments, outcome.transformed, strict=True))
+
+
+def _query(query: Query) -> queries.Query:
+    parent, _, collection = query.collection.rpartition("/")
+    conditions = tuple(
+        Compare(parse_field_path(name), Op(operator), _plain(value)) for name, operator, value in query.where
+    )
+    return queries.Query(
+        collection=collection,
+        parent=parent,
+        group=query.group,
+        where=queries.All(conditions) if conditions else None,
+        order_by=tuple(Order(parse_field_path(name), direction == "descending") for name, direction in query.order_by),
+        start=_after(query),
+        limit=query.limit,
+    )
+
+
+def _after(query: Query) -> Cursor | None:
+    if query.after is None:
+        return None
+    *values, path = query.after
+    return Cursor((*map(_plain, values), Reference("", path)), before=False)

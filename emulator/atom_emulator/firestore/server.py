@@ -1,0 +1,112 @@
+"""The gRPC server in front of the service, on loopback only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+from atom_emulator.firestore import messages as pb
+from atom_emulator.firestore.counters import Counters
+from atom_emulator.firestore.errors import FirestoreError
+from atom_emulator.firestore.service import Service
+from atom_emulator.firestore.statuses import status_of
+
+MAX_REQUEST_BYTES: Final = 10 << 20
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+)
+
+# One worker: no method ever waits, and under the interpreter lock more threads only cost CPU time per call.
+_WORKERS: Final = 1
+
+Method: TypeAlias = Callable[[Any], Any]
+
+
+class FirestoreServer:
+    """A running server; `port` is where it listens on 127.0.0.1.
+
+    Beside the service it answers `/atom.emulator/Counters` with JSON bytes and `/atom.emulator/Reset`, which sets
+    the counters to zero; both take an empty request.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.counters = Counters()
+        self.service = Service(self.counters)
+        self._server = grpc.server(ThreadPoolExecutor(_WORKERS, "firestore"), options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", self._methods()),
+                grpc.method_handlers_generic_handler("atom.emulator", self._side_door()),
+            )
+        )
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.start()
+
+    def stop(self, grace: float = 0.2) -> None:
+        """Stop listening, give calls in progress `grace` seconds, and return once all is closed."""
+        self._server.stop(grace).wait()
+
+    def _methods(self) -> dict[str, Any]:
+        one = self.service
+        return {
+            "BatchGetDocuments": self._streaming(one.batch_get_documents, pb.BatchGetDocumentsRequest),
+            "BatchWrite": self._unary(one.batch_write, pb.BatchWriteRequest),
+            "BeginTransaction": self._unary(one.begin_transaction, pb.BeginTransactionRequest),
+            "Commit": self._unary(one.commit, pb.CommitRequest),
+            "CreateDocument": self._unary(one.create_document, pb.CreateDocumentRequest),
+            "DeleteDocument": self._unary(one.delete_document, pb.DeleteDocumentRequest),
+            "GetDocument": self._unary(one.get_document, pb.GetDocumentRequest),
+            "ListCollectionIds": self._unary(one.list_collection_ids, pb.ListCollectionIdsRequest),
+            "ListDocuments": self._unary(one.list_documents, pb.ListDocumentsRequest),
+            "Rollback": self._unary(one.rollback, pb.RollbackRequest),
+            "RunAggregationQuery": self._streaming(one.run_aggregation_query, pb.RunAggregationQueryRequest),
+            "RunQuery": self._streaming(one.run_query, pb.RunQueryRequest),
+            "UpdateDocument": self._unary(one.update_document, pb.UpdateDocumentRequest),
+        }
+
+    def _unary(self, method: Method, request: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(self._guarded(method), request.FromString, _serialize)
+
+    def _streaming(self, method: Method, request: Any) -> Any:
+        call = self._guarded(method)
+
+        def stream(message: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            return iter(call(message, context))
+
+        return grpc.unary_stream_rpc_method_handler(stream, request.FromString, _serialize)
+
+    def _guarded(self, method: Method) -> Callable[[Any, grpc.ServicerContext], Any]:
+        """Count a method's calls and answer its refusals with their status."""
+        name = "".join(word.capitalize() for word in method.__name__.split("_"))
+
+        def call(message: Any, context: grpc.ServicerContext) -> Any:
+            self.counters.called(name)
+            try:
+                return method(message)
+            except FirestoreError as error:
+                context.abort(status_of(error), str(error))
+
+        return call
+
+    def _side_door(self) -> dict[str, Any]:
+        def counters(_request: bytes, _context: grpc.ServicerContext) -> bytes:
+            return self.counters.as_json()
+
+        def reset(_request: bytes, _context: grpc.ServicerContext) -> bytes:
+            self.counters.reset()
+            return self.counters.as_json()
+
+        return {
+            "Counters": grpc.unary_unary_rpc_method_handler(counters),
+            "Reset": grpc.unary_unary_rpc_method_handler(reset),
+        }
+
+
+def _serialize(message: Any) -> bytes:
+    return bytes(message.SerializeToString())

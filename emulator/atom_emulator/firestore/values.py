@@ -1,0 +1,166 @@
+"""Values as Firestore sees them: how they compare across types, when two are the same, how large they are.
+
+A value is None, bool, int, float, str, bytes, an aware `datetime` (microseconds), `Reference`, `GeoPoint`,
+a list or a dict with string keys. Values are never changed once they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from atom_emulator.firestore.errors import InvalidArgument
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+MAX_DEPTH: Final = 20
+_INT64: Final = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A document's name: `database` is `projects/P/databases/D`, `path` is relative to it."""
+
+    database: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class GeoPoint:
+    """A point on the earth, in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+Fields: TypeAlias = dict[str, Any]
+OrderKey: TypeAlias = tuple[Any, ...]
+"""A value's place in Firestore's order of all values: a rank for its type, then what compares within it."""
+
+NULL_RANK: Final = 0
+NAN_RANK: Final = 2
+_NUMBER_RANK: Final = 3
+NULL_KEY: Final[OrderKey] = (NULL_RANK,)
+NAN_KEY: Final[OrderKey] = (NAN_RANK,)
+
+
+def _float_key(value: float) -> OrderKey:
+    return NAN_KEY if math.isnan(value) else (_NUMBER_RANK, value)
+
+
+def _map_key(value: Mapping[str, Any]) -> OrderKey:
+    return (10, tuple((name, order_key(value[name])) for name in sorted(value)))
+
+
+_KEYS: Final[dict[type, Callable[[Any], OrderKey]]] = {
+    type(None): lambda _: NULL_KEY,
+    bool: lambda value: (1, value),
+    int: lambda value: (_NUMBER_RANK, value),
+    float: _float_key,
+    datetime: lambda value: (4, value),
+    str: lambda value: (5, value),
+    bytes: lambda value: (6, value),
+    Reference: lambda value: (7, (value.database, *value.path.split("/"))),
+    GeoPoint: lambda value: (8, value.latitude, value.longitude),
+    list: lambda value: (9, tuple(map(order_key, value))),
+    dict: _map_key,
+}
+
+
+def order_key(value: Any) -> OrderKey:
+    """Return what sorts the value among all others; equal values have equal keys, also `1` and `1.0`."""
+    return _KEYS[type(value)](value)
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Whether two values are the same in type and content, so that putting one for the other is no change."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(identical(one[name], other[name]) for name in one)
+    if type(one) is list:
+        return len(one) == len(other) and all(map(identical, one, other))
+    if type(one) is float and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)
+
+
+def _text_size(value: str) -> int:
+    return (len(value) if value.isascii() else len(value.encode())) + 1
+
+
+def _int_size(value: int, _: int) -> int:
+    if not -_INT64 <= value < _INT64:
+        raise InvalidArgument(f"the integer {value} does not fit into 64 bits")
+    return 8
+
+
+def _list_size(value: list[Any], depth: int) -> int:
+    size = 0
+    for item in value:
+        if type(item) is list:
+            raise InvalidArgument("Cannot convert an array value in an array value.")
+        size += _size(item, depth + 1)
+    return size
+
+
+def _map_size(value: Mapping[str, Any], depth: int) -> int:
+    if depth > MAX_DEPTH:
+        raise InvalidArgument(f"a value is nested deeper than {MAX_DEPTH} levels")
+    size = 0
+    for name, item in value.items():
+        if not name:
+            raise InvalidArgument("a field name is empty")
+        size += _text_size(name) + _size(item, depth + 1)
+    return size
+
+
+_SIZES: Final[dict[type, Callable[[Any, int], int]]] = {
+    type(None): lambda _value, _depth: 1,
+    bool: lambda _value, _depth: 1,
+    int: _int_size,
+    float: lambda _value, _depth: 8,
+    datetime: lambda _value, _depth: 8,
+    str: lambda value, _: _text_size(value),
+    bytes: lambda value, _: len(value),
+    Reference: lambda value, _: name_size(value.path),
+    GeoPoint: lambda _value, _depth: 16,
+    list: _list_size,
+    dict: _map_size,
+}
+
+
+def _size(value: Any, depth: int) -> int:
+    try:
+        measure = _SIZES[type(value)]
+    except KeyError:
+        raise InvalidArgument(f"a document cannot hold a {type(value).__name__}") from None
+    return measure(value, depth)
+
+
+def name_size(path: str) -> int:
+    """Return the bytes that a document's name counts for: its parts, one each, and 16."""
+    return _text_size(path) + 15 + 1
+
+
+def document_size(path: str, fields: Mapping[str, Any]) -> int:
+    """Return the bytes a document counts for, by Firestore's published rules.
+
+    Raises `InvalidArgument` for what no document may hold: an array in an array, an integer over 64 bits.
+    """
+    return name_size(path) + _map_size(fields, 0) + 32
+
+
+def to_micros(moment: datetime) -> int:
+    """Return the microseconds since 1970."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the aware UTC time of so many microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=micros)

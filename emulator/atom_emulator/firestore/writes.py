@@ -1,0 +1,206 @@
+"""What a commit may ask for, and what each request makes of one document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from atom_emulator.firestore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from atom_emulator.firestore.paths import MISSING, FieldPath, look_up, put, remove
+from atom_emulator.firestore.values import NAN_RANK, Fields, from_micros, order_key
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored document. Times are microseconds since 1970; a document's update time is its version."""
+
+    path: str
+    segments: tuple[str, ...]
+    fields: Fields
+    created: int
+    updated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precondition:
+    """What must hold of a document before it is written; `updated` is the update time it must have."""
+
+    exists: bool | None = None
+    updated: int | None = None
+
+
+ANY: Final = Precondition()
+ABSENT: Final = Precondition(exists=False)
+PRESENT: Final = Precondition(exists=True)
+
+
+class TransformKind(StrEnum):
+    """What the server computes."""
+
+    REQUEST_TIME = "request_time"
+    INCREMENT = "increment"
+    MAXIMUM = "maximum"
+    MINIMUM = "minimum"
+    APPEND_MISSING = "append_missing"
+    REMOVE_ALL = "remove_all"
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """A field's new value, computed from its old one and an operand."""
+
+    field: FieldPath
+    kind: TransformKind
+    operand: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """Write a document: all of it, or with `mask` the named fields, where one without a value is deleted."""
+
+    path: str
+    fields: Fields = field(default_factory=dict)
+    mask: tuple[FieldPath, ...] | None = None
+    transforms: tuple[Transform, ...] = ()
+    precondition: Precondition = ANY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Delete a document."""
+
+    path: str
+    precondition: Precondition = ANY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """Only check the precondition."""
+
+    path: str
+    precondition: Precondition = ANY
+
+
+Write: TypeAlias = Put | Remove | Verify
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a write came to: the document's update time (None once deleted) and each transform's new value."""
+
+    updated: int | None
+    transformed: tuple[Any, ...] = ()
+
+
+def check(precondition: Precondition, path: str, record: Record | None) -> None:
+    """Raise what Firestore answers if the precondition does not hold."""
+    if precondition.exists is True and record is None:
+        raise NotFound(f"No document to update: {path}")
+    if precondition.exists is False and record is not None:
+        raise AlreadyExists(f"Document already exists: {path}")
+    if precondition.updated is None:
+        return
+    stored = 0 if record is None else record.updated
+    if stored != precondition.updated:
+        raise FailedPrecondition(
+            f"the stored version ({stored}) does not match the required base version ({precondition.updated})"
+        )
+
+
+def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[Any, ...]]:
+    """Return the document's new fields and the transforms' results; the old ones stay untouched."""
+    fields = dict(write.fields) if write.mask is None else _merged(write, record)
+    if not write.transforms:
+        return fields, ()
+    return fields, tuple(_transformed(fields, transform, now) for transform in write.transforms)
+
+
+def _merged(write: Put, record: Record | None) -> Fields:
+    fields = {} if record is None else dict(record.fields)
+    for path in write.mask or ():
+        value = look_up(write.fields, path)
+        if value is MISSING:
+            remove(fields, path)
+        else:
+            put(fields, path, value)
+    return fields
+
+
+def _transformed(fields: Fields, transform: Transform, now: int) -> Any:
+    old = look_up(fields, transform.field)
+    new = _COMPUTE[transform.kind](old, transform.operand, now)
+    put(fields, transform.field, new)
+    return None if transform.kind in _LIST_KINDS else new
+
+
+_LIST_KINDS: Final = frozenset({TransformKind.APPEND_MISSING, TransformKind.REMOVE_ALL})
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or type(value) is float
+
+
+def _number(operand: Any) -> Any:
+    if not _is_number(operand):
+        raise InvalidArgument("The operand of a numeric transform must be an integer or a double.")
+    return operand
+
+
+def _incremented(old: Any, operand: Any, _: int) -> Any:
+    new = _number(operand) if not _is_number(old) else old + _number(operand)
+    return new if type(new) is float else max(_LOWEST, min(_HIGHEST, new))
+
+
+def _largest(old: Any, operand: Any, _: int) -> Any:
+    """Keep the old of two equal numbers; NaN beats every number, either way round."""
+    if not _is_number(old):
+        return _number(operand)
+    if order_key(_number(operand))[0] == NAN_RANK:
+        return operand
+    return operand if order_key(old)[0] != NAN_RANK and operand > old else old
+
+
+def _smallest(old: Any, operand: Any, _: int) -> Any:
+    if not _is_number(old):
+        return _number(operand)
+    return operand if order_key(_number(operand)) < order_key(old) else old
+
+
+def _appended(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
+    new = list(old) if type(old) is list else []
+    seen = {_hashable(value) for value in new}
+    for value in operand:
+        key = _hashable(value)
+        if key not in seen:
+            seen.add(key)
+            new.append(value)
+    return new
+
+
+def _without(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
+    unwanted = {_hashable(value) for value in operand}
+    return [value for value in old if _hashable(value) not in unwanted] if type(old) is list else []
+
+
+def _hashable(value: Any) -> Any:
+    """Return the order key, which is made of tuples and scalars alone and is equal for equal values."""
+    return order_key(value)
+
+
+def _request_time(_old: Any, _operand: Any, now: int) -> datetime:
+    """Return the commit's time in whole milliseconds, as the service does."""
+    return from_micros(now // 1000 * 1000)
+
+
+_COMPUTE: Final[Mapping[TransformKind, Callable[[Any, Any, int], Any]]] = {
+    TransformKind.REQUEST_TIME: _request_time,
+    TransformKind.INCREMENT: _incremented,
+    TransformKind.MAXIMUM: _largest,
+    TransformKind.MINIMUM: _smallest,
+    TransformKind.APPEND_MISSING: _appended,
+    TransformKind.REMOVE_ALL: _without,
+}
