@@ -14,11 +14,7 @@ def breaches(job: Any) -> list[str]:
     if not isinstance(job, Mapping):
         return ["the body must be a JSON object"]
     found = [f"unknown field {name}" for name in job if name not in _KNOWN]
-    found += [
-        f"{name} must be a non-empty text"
-        for name in ("job_name", "scaleTier")
-        if not _is_text(job.get(name))
-    ]
+    found += [f"{name} must be a non-empty text" for name in ("job_name", "scaleTier") if not _is_text(job.get(name))]
     found += [f"{name} must be a text" for name in _TEXTS if not isinstance(job.get(name, ""), str | None)]
     if not isinstance(job.get("args"), list | Mapping | None):
         found.append("args must be a list or a map")

@@ -16,9 +16,7 @@ MAX_HEAD_BYTES: Final = 65_536
 MAX_BODY_BYTES: Final = 10_000_000
 
 _HEAD_END: Final = b"\r\n\r\n"
-_REASONS: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
+_REASONS: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Response:
 Handler: TypeAlias = Callable[[Request], Response]
 
 
-class BadRequest(ValueError):  # noqa: N818 - named after the HTTP status
+class BadRequest(ValueError):
     """Bytes that are no request this server takes; the connection is closed after the answer."""
 
     def __init__(self, status: int, reason: str) -> None:

@@ -62,9 +62,7 @@ class _Job:
     def answer_at(self, now: float) -> Answer:
         state = self.state_at(now)
         message = self.message if state in TERMINAL_STATES else ""
-        return Answer(
-            status=_OK, job_id=self.id, state=state, message=message, delay_s=self.behaviour.delay_s
-        )
+        return Answer(status=_OK, job_id=self.id, state=state, message=message, delay_s=self.behaviour.delay_s)
 
 
 class Jobs:

@@ -50,7 +50,7 @@ Check: TypeAlias = Callable[[Any], Any]
 """Turns a written value into the model's, or raises ValueError that says what is expected."""
 
 
-class InvalidScript(ValueError):  # noqa: N818 - named like the other errors of the product
+class InvalidScript(ValueError):
     """A script that cannot be used; `problems` names every one with its place."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -76,9 +76,7 @@ def script_from(document: Any) -> Script:
     """Build a script from its parsed document. Raises `InvalidScript`."""
     problems: list[str] = []
     fields = _checked(document or {}, "script", _SCRIPT_CHECKS, problems)
-    rules = tuple(
-        _rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", []))
-    )
+    rules = tuple(_rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", [])))
     default = _behaviour(_checked(fields.get("default", {}), "default", _BEHAVIOUR_CHECKS, problems))
     _refuse_unreachable(rules, problems)
     if problems:
@@ -162,9 +160,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _labels(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(
-        isinstance(part, str) for pair in value.items() for part in pair
-    ):
+    if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
         raise ValueError("expected a mapping of texts")
     return value
 

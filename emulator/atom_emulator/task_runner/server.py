@@ -56,9 +56,7 @@ async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
-    server = await loop.create_server(
-        lambda: HttpProtocol(service.handle), options.host, options.port, backlog=1024
-    )
+    server = await loop.create_server(lambda: HttpProtocol(service.handle), options.host, options.port, backlog=1024)
     if options.ready_file is not None:
         _announce(options.ready_file, server.sockets[0].getsockname()[1])
     await stopped.wait()

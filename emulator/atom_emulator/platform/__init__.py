@@ -1,0 +1,1 @@
+"""The platform on one machine: every part a child process, none of which outlives its parent."""

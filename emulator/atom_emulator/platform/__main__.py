@@ -1,0 +1,45 @@
+"""`python -m atom_emulator.platform`: the platform until Ctrl-C, SIGTERM or a crash."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import sys
+from pathlib import Path
+
+from atom_emulator.platform.errors import PlatformError
+from atom_emulator.platform.local import LocalPlatform
+from atom_emulator.platform.options import PlatformOptions
+
+
+def main() -> None:
+    """Run the platform with the options of the command line; prints what to export once it is ready."""
+    parser = argparse.ArgumentParser(prog="atom_emulator.platform", description=__doc__)
+    parser.add_argument("--project", default=PlatformOptions().project)
+    parser.add_argument("--functions-dir", type=Path)
+    parser.add_argument("--task-runner-url", help="a Task Runner that runs already")
+    parser.add_argument("--task-runner-script", type=Path, help="what the mock's jobs do")
+    parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
+    parser.add_argument("--log-dir", type=Path)
+    options = dataclasses.replace(PlatformOptions(), **vars(parser.parse_args()))
+    # SIGTERM ends the `with` block in the same way as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _serve(options)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except PlatformError as error:
+        sys.exit(str(error))
+
+
+def _serve(options: PlatformOptions) -> None:
+    with LocalPlatform(options) as platform:
+        exports = "".join(f"export {name}={value}\n" for name, value in platform.environment.items())
+        sys.stdout.write(f"{exports}# logs: {platform.log_dir}\n")
+        sys.stdout.flush()
+        platform.wait()
+
+
+if __name__ == "__main__":
+    main()

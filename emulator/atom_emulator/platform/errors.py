@@ -1,0 +1,40 @@
+"""What can go wrong with the platform itself."""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """The platform cannot start or go on."""
+
+
+class PartCrashed(PlatformError):
+    """A part ended though nobody asked it to; the platform is stopped."""
+
+    def __init__(self, part: str, exit_code: int, log_tail: str) -> None:
+        how = f"signal {exit_code - 128}" if exit_code > 128 else f"exit code {exit_code}"  # noqa: PLR2004 - as a shell counts
+        super().__init__(f"{part} ended with {how}; the end of its log:\n{log_tail or '(its log is empty)'}")
+        self.part = part
+        self.exit_code = exit_code
+        self.log_tail = log_tail
+
+
+class PartNotReady(PlatformError, TimeoutError):
+    """A part runs but gave no sign of being ready in time."""
+
+    def __init__(self, part: str, waited_s: float, log_tail: str) -> None:
+        super().__init__(f"{part} is not ready after {waited_s:g} s; the end of its log:\n{log_tail}")
+        self.part = part
+        self.log_tail = log_tail
+
+
+class PortTaken(PlatformError, OSError):
+    """A port that a part was told to use is another process's."""
+
+    def __init__(self, part: str, port: int) -> None:
+        super().__init__(f"port {port}, which {part} was told to use, is taken")
+        self.part = part
+        self.port = port
+
+
+class FunctionsNotFound(PlatformError, FileNotFoundError):
+    """There is no folder that holds the functions' sources."""

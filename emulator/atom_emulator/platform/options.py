@@ -1,0 +1,50 @@
+"""What the platform is started with, and the names of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from atom_emulator.platform.errors import PartCrashed
+
+
+class PartName(StrEnum):
+    """The child processes. The last three are the deployed functions."""
+
+    FIRESTORE = "firestore"
+    PUBSUB = "pubsub"
+    TASK_RUNNER = "task-runner"
+    START = "start"
+    DISPATCHER = "dispatcher"
+    CHECKER = "checker"
+
+
+FUNCTIONS = (PartName.START, PartName.DISPATCHER, PartName.CHECKER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformOptions:
+    """How the platform runs. Every part takes a free port unless `ports` names one.
+
+    `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that run already;
+    the platform then starts none of its own. `environment` goes to the functions, on top of everything else.
+    `log_dir` None means a new folder under `.atom-workflows/logs/` of the working directory.
+    """
+
+    project: str = "atom-local"
+    functions_dir: Path | None = None
+    firestore_address: str | None = None
+    pubsub_address: str | None = None
+    task_runner_url: str | None = None
+    task_runner_script: Path | None = None
+    task_runner_duration_s: float = 0.0
+    ports: Mapping[PartName, int] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tick_every_s: float = 5.0
+    threads: int = 8
+    log_dir: Path | None = None
+    start_timeout_s: float = 30.0
+    grace_s: float = 3.0
+    on_crash: Callable[[PartCrashed], None] | None = None

@@ -1,0 +1,92 @@
+"""One part of the platform: a child process in a process group of its own, with a log file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from atom_emulator.platform import child
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
+
+TAIL_LINES: Final = 20
+_TAIL_BYTES: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartSpec:
+    """What to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    log: Path
+    listener: socket.socket | None = None
+
+
+class Part:
+    """A running part. `on_exit` is called once, from a thread of the part's own, when its process has ended."""
+
+    def __init__(self, spec: PartSpec, on_exit: Callable[[Part], None]) -> None:
+        self.name = spec.name
+        self.log = spec.log
+        self.exit_code: int | None = None
+        self.exited = threading.Event()
+        self._on_exit = on_exit
+        self._process = _spawn(spec)
+        threading.Thread(target=self._watch, name=f"watch {self.name}", daemon=True).start()
+
+    def _watch(self) -> None:
+        self.exit_code = self._process.wait()
+        self.kill()  # What the command started may still run.
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self.exited.set()
+        self._on_exit(self)
+
+    def terminate(self) -> None:
+        """Ask the whole group to end."""
+        if not self.exited.is_set():
+            self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group, whatever it is doing."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once all are zombies
+            os.killpg(self._process.pid, signum)
+
+    def log_tail(self) -> str:
+        """Return the last lines of the part's log."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
+    launcher = [sys.executable, "-I", "-S", str(Path(child.__file__))]
+    handed = () if spec.listener is None else (spec.listener.fileno(),)
+    listen = [option for fd in handed for option in ("--listen-fd", str(fd))]
+    with spec.log.open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - the command is the platform's own
+            [*launcher, *listen, "--", *spec.command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(spec.environment),
+            pass_fds=handed,
+            start_new_session=True,
+        )
+    if spec.listener is not None:
+        spec.listener.close()
+    return process

@@ -1,0 +1,94 @@
+"""Keeps the parts together: they run, or none of them does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from atom_emulator.platform.errors import PartCrashed, PartNotReady
+from atom_emulator.platform.part import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from atom_emulator.platform.part import PartSpec
+
+_LOOK_EVERY_S: Final = 0.005
+
+
+class Supervisor:
+    """Starts parts and stops them all as soon as one ends by itself.
+
+    `on_crash` is called once, from another thread, after everything has been stopped.
+    """
+
+    def __init__(self, *, grace_s: float = 3.0, on_crash: Callable[[PartCrashed], None] | None = None) -> None:
+        self.crash: PartCrashed | None = None
+        self._grace_s = grace_s
+        self._on_crash = on_crash
+        self._parts: list[Part] = []
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._stopped = threading.Event()
+
+    def start(self, spec: PartSpec) -> Part:
+        """Start a part. Raises `PartCrashed` if another one has crashed meanwhile."""
+        with self._lock:
+            self._raise_crash()
+            part = Part(spec, self._ended)
+            self._parts.append(part)
+            return part
+
+    def wait_until(self, part: Part, ready: Callable[[], bool], *, timeout_s: float) -> None:
+        """Return once the part is ready. Raises `PartCrashed` (of any part) or `PartNotReady`."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if part.exited.wait(_LOOK_EVERY_S) or self.crash is not None:
+                self._stopped.wait(self._grace_s + 1)
+                self._raise_crash()
+            if time.monotonic() > deadline:
+                raise PartNotReady(part.name, timeout_s, part.log_tail())
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything is stopped; False if time is up before. Raises `PartCrashed`."""
+        stopped = self._stopped.wait(timeout_s)
+        self._raise_crash()
+        return stopped
+
+    def stop(self) -> None:
+        """Stop all parts: ask all at once, and kill what is left after the grace period. May be called twice."""
+        with self._lock:
+            first = not self._stopping
+            self._stopping = True
+            parts = list(self._parts)
+        if not first:
+            self._stopped.wait(self._grace_s + 1)
+            return
+        _end(parts, self._grace_s)
+        self._stopped.set()
+
+    def _raise_crash(self) -> None:
+        if self.crash is not None:
+            raise self.crash
+
+    def _ended(self, part: Part) -> None:
+        with self._lock:
+            if self._stopping or self.crash is not None:
+                return
+            self.crash = PartCrashed(part.name, part.exit_code or 0, part.log_tail())
+        self.stop()
+        if self._on_crash is not None:
+            self._on_crash(self.crash)
+
+
+def _end(parts: list[Part], grace_s: float) -> None:
+    for part in parts:
+        part.terminate()
+    deadline = time.monotonic() + grace_s
+    for part in parts:
+        part.exited.wait(max(0.0, deadline - time.monotonic()))
+    for part in parts:
+        part.kill()
+    for part in parts:
+        part.exited.wait(1.0)  # The kernel ends a killed process; nothing here can fail, only take a moment.

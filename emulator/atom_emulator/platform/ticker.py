@@ -1,0 +1,44 @@
+"""The local Cloud Scheduler: wakes the checker every few seconds."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Ticker:
+    """Publishes a tick after each interval until it is stopped.
+
+    `wait` lets an interval pass and returns True if the ticker was stopped meanwhile, like `Event.wait`.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[], None],
+        *,
+        every_s: float,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self._publish = publish
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
+        self._thread = threading.Thread(target=self.run, name="ticker", daemon=True)
+
+    def run(self) -> None:
+        """Tick until stopped."""
+        while not self._wait(self._every_s):
+            self._publish()
+
+    def start(self) -> None:
+        """Tick in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. May be called though it was never started, and twice."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)

@@ -1,0 +1,106 @@
+"""Topics and push subscriptions, as `deploy` makes them in the cloud, and the tick that is published to one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from google.api_core.exceptions import AlreadyExists, GoogleAPIError
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+TOPICS: Final = ("start", "steps", "tick", "events", "dead-letters")
+
+SUBSCRIBED: Final[Mapping[str, str]] = MappingProxyType({"start": "start", "steps": "dispatcher", "tick": "checker"})
+"""Topic to function: the push subscriptions, each named after its topic."""
+
+ACK_DEADLINE_S: Final = 60
+MAX_DELIVERIES: Final = 10
+MIN_BACKOFF: Final = timedelta(seconds=1)
+MAX_BACKOFF: Final = timedelta(seconds=10)
+
+_CALL_TIMEOUT_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class PubSub:
+    """The project's topics, through Google's own client.
+
+    The address is given to the client itself, not by `PUBSUB_EMULATOR_HOST`: several platforms may run in one
+    process, and its environment is the user's.
+    """
+
+    def __init__(self, address: str, project: str) -> None:
+        self._project = project
+        self._channel = grpc.insecure_channel(address)
+        self._publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
+        self._subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
+
+    def create(self, endpoints: Mapping[str, str]) -> None:
+        """Create what is missing; `endpoints` is where each topic of `SUBSCRIBED` is pushed to."""
+        for topic in TOPICS:
+            self._create_topic(topic)
+        for topic in SUBSCRIBED:
+            self._subscribe(topic, endpoints[topic])
+        self._keep_dead_letters()
+
+    def tick(self) -> None:
+        """Publish a tick. One that cannot be published is left out, as the next one does its work."""
+        message = {"data": json.dumps({"type": "tick"}).encode()}
+        request: dict[str, Any] = {"topic": self._topic("tick"), "messages": [message]}
+        try:
+            self._publisher.publish(request=request, timeout=_CALL_TIMEOUT_S, retry=None)
+        except GoogleAPIError as error:
+            _log.warning("a tick was not published: %s", error)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._channel.close()
+
+    def _topic(self, topic: str) -> str:
+        return f"projects/{self._project}/topics/{topic}"
+
+    def _create_topic(self, topic: str) -> None:
+        try:
+            self._publisher.create_topic(name=self._topic(topic), timeout=_CALL_TIMEOUT_S)
+        except AlreadyExists:
+            return  # An emulator that was there before has it from the last time.
+
+    def _subscribe(self, topic: str, endpoint: str) -> None:
+        request = self._push_subscription(topic, endpoint)
+        try:
+            self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)
+        except AlreadyExists:
+            self._subscriber.modify_push_config(
+                subscription=request["name"], push_config=request["push_config"], timeout=_CALL_TIMEOUT_S
+            )
+
+    def _keep_dead_letters(self) -> None:
+        name = f"projects/{self._project}/subscriptions/dead-letters"
+        try:
+            self._subscriber.create_subscription(name=name, topic=self._topic("dead-letters"), timeout=_CALL_TIMEOUT_S)
+        except AlreadyExists:
+            return
+
+    def _push_subscription(self, topic: str, endpoint: str) -> dict[str, Any]:
+        return {
+            "name": f"projects/{self._project}/subscriptions/{topic}",
+            "topic": self._topic(topic),
+            "push_config": {"push_endpoint": endpoint},
+            "ack_deadline_seconds": ACK_DEADLINE_S,
+            "retry_policy": {"minimum_backoff": MIN_BACKOFF, "maximum_backoff": MAX_BACKOFF},
+            "dead_letter_policy": {
+                "dead_letter_topic": self._topic("dead-letters"),
+                "max_delivery_attempts": MAX_DELIVERIES,
+            },
+        }

@@ -1,0 +1,56 @@
+"""Looking at processes from a test."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PARENT_AND_CHILD = """
+import subprocess, sys, pathlib
+grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+pathlib.Path(sys.argv[1]).write_text(str(grandchild.pid))
+grandchild.wait()
+"""
+
+
+def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+    """Return once the condition holds; fail if it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come to hold"
+        time.sleep(0.005)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """List a process and all that descend from it."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Tell whether none of these processes runs any more."""
+    return not any(_runs(process) for process in processes)
+
+
+def ended(pid: int) -> bool:
+    """Tell whether no process of that id runs any more."""
+    return not psutil.pid_exists(pid) or gone([psutil.Process(pid)])
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_with_child(pid_file: Path) -> list[str]:
+    """Build a command that starts a child of its own, whose id it writes to the file."""
+    return [sys.executable, "-c", PARENT_AND_CHILD, str(pid_file)]

@@ -1,0 +1,23 @@
+"""A function that only tells what reached it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from typing import Any
+
+import functions_framework
+
+
+@functions_framework.cloud_event
+def dispatcher(event: Any) -> None:
+    """Print the message and where the function was told to find the platform."""
+    message = event.data["message"]
+    body = json.loads(base64.b64decode(message["data"]))
+    told = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "THREADS")}
+    sys.stdout.write(
+        json.dumps({"function": "dispatcher", "source": event["source"], "body": body, "told": told}) + "\n"
+    )
+    sys.stdout.flush()

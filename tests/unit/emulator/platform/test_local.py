@@ -1,0 +1,129 @@
+"""The whole platform, with functions that only tell what reached them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import requests
+
+from atom_emulator.platform.errors import PartCrashed, PortTaken
+from atom_emulator.platform.local import LocalPlatform
+from atom_emulator.platform.options import PartName, PlatformOptions
+from unit.emulator.platform.processes import family, gone, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STUBS = Path(__file__).parent / "stub_functions"
+
+
+def options(folder: Path, **changed: Any) -> PlatformOptions:
+    """Build the options of a platform with stub functions and quick ticks."""
+    defaults: dict[str, Any] = {"functions_dir": STUBS, "log_dir": folder / "logs", "tick_every_s": 0.05}
+    return PlatformOptions(**defaults | changed)
+
+
+def told(platform: LocalPlatform, function: PartName) -> list[dict[str, Any]]:
+    """List what a stub function has printed."""
+    lines = (platform.log_dir / f"{function}.log").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_parts_start_serve_and_stop(tmp_path: Path) -> None:
+    """Every part answers at its address, ticks reach the checker, and the end leaves no process behind."""
+    with LocalPlatform(options(tmp_path, environment={"THREADS": "3"})) as platform:
+        processes = family(os.getpid())[1:]
+        until(lambda: told(platform, PartName.CHECKER))
+        assert set(platform.addresses) == set(platform.start_seconds) == set(PartName)
+        url = platform.environment["WORKFLOW_TASK_RUNNER_URL"]
+        assert requests.get(f"{url}/jobstatus?job_id=x", timeout=5).status_code == 404
+    tick = told(platform, PartName.CHECKER)[0]
+    assert tick["body"] == {"type": "tick"}
+    assert tick["source"] == "//pubsub.googleapis.com/projects/atom-local/topics/tick"
+    assert tick["told"] == {
+        "FIRESTORE_EMULATOR_HOST": platform.environment["FIRESTORE_EMULATOR_HOST"],
+        "GOOGLE_CLOUD_PROJECT": "atom-local",
+        "THREADS": "3",
+    }
+    assert json.loads(platform.task_runner_log.read_text())["status"] == 404
+    assert gone(processes)
+
+
+def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
+    """A second platform shares no port and no file with the first, nor a Task Runner if it is given one."""
+    given = "http://127.0.0.1:1"
+    with (
+        LocalPlatform(options(tmp_path / "a")) as first,
+        LocalPlatform(options(tmp_path / "b", task_runner_url=given)) as second,
+    ):
+        assert not set(first.addresses.values()) & set(second.addresses.values())
+        assert second.environment["WORKFLOW_TASK_RUNNER_URL"] == given
+        assert not (second.log_dir / "task-runner.log").exists()
+        until(lambda: told(first, PartName.CHECKER) and told(second, PartName.CHECKER))
+
+
+def test_a_crashing_part_ends_the_platform(tmp_path: Path) -> None:
+    """When a part is killed, everything stops and leaving the block raises which part it was."""
+    platform = LocalPlatform(options(tmp_path)).__enter__()
+    processes = family(os.getpid())[1:]
+    servers = [process for process in processes if "atom_emulator.pubsub" in process.cmdline()]
+    servers[-1].kill()
+    with pytest.raises(PartCrashed) as caught:
+        platform.wait(10)
+    with pytest.raises(PartCrashed):
+        platform.__exit__(None, None, None)
+    assert (caught.value.part, caught.value.exit_code) == ("pubsub", 137)
+    assert gone(processes)
+
+
+def test_a_function_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:
+    """An error at import ends the start with the function's name and the traceback's end."""
+    broken = tmp_path / "functions"
+    shutil.copytree(STUBS, broken)
+    (broken / "dispatcher" / "main.py").write_text("raise RuntimeError('half a deployment')\n")
+    with pytest.raises(PartCrashed, match="half a deployment") as caught:
+        LocalPlatform(options(tmp_path, functions_dir=broken)).__enter__()
+    assert caught.value.part == "dispatcher"
+    assert gone(psutil.Process().children(recursive=True))
+
+
+@pytest.mark.parametrize("part", [PartName.FIRESTORE, PartName.START])
+def test_a_taken_port_is_refused(part: PartName, tmp_path: Path) -> None:
+    """A port of the user's choice that is in use is named, and nothing is left running."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"port {port}, which {part}"):
+            LocalPlatform(options(tmp_path, ports={part: port})).__enter__()
+    assert gone(psutil.Process().children(recursive=True))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the platform's command line, ready."""
+    command = [sys.executable, "-m", "atom_emulator.platform", "--functions-dir", str(STUBS)]
+    command += ["--log-dir", str(tmp_path / "logs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        until(lambda: "# logs:" in str(process.stdout and process.stdout.readline()))
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda signum: signum.name)
+def test_no_process_outlives_the_platform(served: subprocess.Popen[str], signum: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and even SIGKILL of the platform end every process it started."""
+    processes = family(served.pid)
+    assert len(processes) == 16  # itself; a launcher and a command for six parts; three gunicorn workers
+    served.send_signal(signum)
+    assert served.wait(10) == (-signum if signum == signal.SIGKILL else 0)
+    until(lambda: gone(processes), within_s=1)

@@ -1,0 +1,92 @@
+"""Parts that run together or not at all."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from atom_emulator.platform.errors import PartCrashed, PartNotReady
+from atom_emulator.platform.part import PartSpec
+from atom_emulator.platform.supervisor import Supervisor
+from unit.emulator.platform.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WAIT = "import threading; threading.Event().wait()"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); {WAIT}"
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    """Give a supervisor with little patience, stopped at the end."""
+    supervisor = Supervisor(grace_s=0.2)
+    yield supervisor
+    supervisor.stop()
+
+
+def python(name: str, program: str, folder: Path) -> PartSpec:
+    """Build a part that runs a Python program."""
+    return PartSpec(name=name, command=[sys.executable, "-c", program], log=folder / f"{name}.log")
+
+
+def test_stop_ends_every_part(supervisor: Supervisor, tmp_path: Path) -> None:
+    """All parts have ended when stop returns, and nobody calls that a crash."""
+    parts = [supervisor.start(python(name, WAIT, tmp_path)) for name in ("a", "b")]
+    supervisor.stop()
+    supervisor.stop()
+    assert all(part.exited.is_set() for part in parts)
+    assert supervisor.wait()
+    assert supervisor.crash is None
+
+
+def test_a_part_that_ignores_sigterm_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    """What does not end within the grace period is killed."""
+    part = supervisor.start(python("stubborn", STUBBORN, tmp_path))
+    supervisor.wait_until(part, lambda: part.log_tail() == "up", timeout_s=10)
+    started = time.monotonic()
+    supervisor.stop()
+    assert part.exited.is_set()
+    assert time.monotonic() - started < 2
+
+
+def test_a_crash_stops_the_others_and_is_reported(tmp_path: Path) -> None:
+    """The first part to end by itself takes the others with it; part, exit code and log tail are told."""
+    crashes: queue.Queue[PartCrashed] = queue.Queue()
+    supervisor = Supervisor(grace_s=0.2, on_crash=crashes.put)
+    healthy = supervisor.start(python("healthy", WAIT, tmp_path))
+    supervisor.start(python("broken", "raise SystemExit('no disk')", tmp_path))
+    with pytest.raises(PartCrashed) as caught:
+        supervisor.wait(10)
+    crash = crashes.get(timeout=5)
+    assert crash is caught.value
+    assert (crash.part, crash.exit_code, crash.log_tail) == ("broken", 1, "no disk")
+    assert healthy.exited.is_set()
+
+
+def test_no_part_starts_after_a_crash(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Once a part has crashed, starting another raises the crash."""
+    supervisor.start(python("broken", "", tmp_path))
+    until(lambda: supervisor.crash)
+    with pytest.raises(PartCrashed):
+        supervisor.start(python("late", WAIT, tmp_path))
+
+
+def test_waiting_for_a_part_ends_with_anothers_crash(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A crash of any part is noticed at once by who waits for one to be ready."""
+    slow = supervisor.start(python("slow", WAIT, tmp_path))
+    supervisor.start(python("broken", "", tmp_path))
+    with pytest.raises(PartCrashed):
+        supervisor.wait_until(slow, lambda: False, timeout_s=10)
+
+
+def test_a_part_that_is_never_ready_is_reported(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A part that runs but gives no sign within the time raises PartNotReady."""
+    part = supervisor.start(python("slow", WAIT, tmp_path))
+    with pytest.raises(PartNotReady):
+        supervisor.wait_until(part, lambda: False, timeout_s=0.05)

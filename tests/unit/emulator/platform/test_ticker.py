@@ -1,0 +1,31 @@
+"""The local scheduler, with time in the test's hands."""
+
+from __future__ import annotations
+
+import threading
+
+from atom_emulator.platform.ticker import Ticker
+
+
+def test_a_tick_follows_each_interval_until_stopped() -> None:
+    """Nothing is published before the first interval is over, nor after the stop."""
+    happened: list[float | str] = []
+    stops = iter([False, False, True])
+
+    def wait(seconds: float) -> bool:
+        happened.append(seconds)
+        return next(stops)
+
+    Ticker(lambda: happened.append("tick"), every_s=5.0, wait=wait).run()
+    assert happened == [5.0, "tick", 5.0, "tick", 5.0]
+
+
+def test_stop_ends_the_thread_in_the_middle_of_an_interval() -> None:
+    """A ticker with an hour to wait stops at once, and stopping twice is harmless."""
+    ticked = threading.Event()
+    ticker = Ticker(ticked.set, every_s=3600)
+    ticker.start()
+    ticker.stop()
+    ticker.stop()
+    assert not ticked.is_set()
+    assert "ticker" not in {thread.name for thread in threading.enumerate()}
