@@ -101,7 +101,6 @@ class LocalPlatform:
     def stop(self) -> None:
         """Stop everything. May be called twice."""
         self._close()
-        self._supervisor.stop()
 
     def _close(self) -> None:
         with self._closing:  # A crash and the end of the block may come together.
@@ -115,7 +114,9 @@ class LocalPlatform:
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        # Left in the opposite order: the folder is removed when nobody writes to it any more.
         scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="atom-")))
+        self._stack.callback(self._supervisor.stop)
         listeners = {function: self._listener(function) for function in FUNCTIONS}
         servers = self._start_servers(scratch)
         # Google's client takes 0.3 s to import, which pass while the servers start.

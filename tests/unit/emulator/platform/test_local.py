@@ -39,8 +39,10 @@ def told(platform: LocalPlatform, function: PartName) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_parts_start_serve_and_stop(tmp_path: Path) -> None:
-    """Every part answers at its address, ticks reach the checker, and the end leaves no process behind."""
+def test_parts_start_serve_and_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part answers at its address, ticks reach the checker, and the end leaves no process or file behind."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     with LocalPlatform(options(tmp_path, environment={"THREADS": "3"})) as platform:
         processes = family(os.getpid())[1:]
         until(lambda: told(platform, PartName.CHECKER))
@@ -57,6 +59,7 @@ def test_parts_start_serve_and_stop(tmp_path: Path) -> None:
     }
     assert json.loads(platform.task_runner_log.read_text())["status"] == 404
     assert gone(processes)
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
