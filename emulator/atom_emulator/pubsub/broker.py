@@ -7,6 +7,7 @@ next has work.
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,8 @@ from atom_emulator.pubsub.refusals import Code, RefusalError, already_exists, no
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_log = logging.getLogger("atom_emulator.pubsub")
 
 DELETED_TOPIC: Final = "_deleted-topic_"
 """What a subscription names as its topic once that was deleted."""
@@ -188,6 +191,7 @@ class Broker:
         if entry is None or dead_letters is None:
             return
         if dead_letters.topic not in self.topics:
+            _log.warning("%s: dead-letter topic %s does not exist", subscription.name, dead_letters.topic)
             # As in production: a message that cannot be forwarded goes on being delivered.
             subscription.backlog.put_back(entry, now)
             return
@@ -195,6 +199,10 @@ class Broker:
         attributes = {**message.attributes, **_origin(subscription, entry)}
         self.publish(dead_letters.topic, message.data, attributes, now, ordering_key=message.ordering_key)
         subscription.backlog.buried(entry)
+        _log.warning(
+            "%s: message %s failed %d times and went to %s",
+            *(subscription.name, message.id, entry.attempts, dead_letters.topic),
+        )
 
 
 def _origin(subscription: Subscription, entry: Entry) -> dict[str, str]:
