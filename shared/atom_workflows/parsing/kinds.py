@@ -1,0 +1,105 @@
+"""The kinds of values a field of the file may have. Reader, JSON Schema and reference all follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A text of any characters that `pattern` allows (all of it) and `forbidden` does not.
+
+    `rule` says both to people, `when_empty` what to do about nothing.
+    """
+
+    max_length: int
+    min_length: int = 1
+    multiline: bool = False
+    pattern: str | None = None
+    forbidden: str | None = None
+    rule: str = ""
+    when_empty: str = "write a text, or leave it out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duration:
+    """A duration such as `30s`; `positive` refuses 0."""
+
+    maximum: timedelta
+    positive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """A number from `minimum` to `maximum`."""
+
+    minimum: int
+    maximum: int
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextList:
+    """A list of texts, each once."""
+
+    item: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextMap:
+    """A map from text to text."""
+
+    key: Text
+    value: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """A list or a map of anything that JSON can say, kept as written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A map of known fields. At least one of `any_of` must be there; `when_empty` says what to do about nothing."""
+
+    title: str
+    fields: tuple[Field, ...]
+    any_of: tuple[str, ...] = ()
+    when_empty: str = ""
+
+    def field(self, name: str) -> Field:
+        """The field of that name."""
+        return next(field for field in self.fields if field.name == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordList:
+    """A list of maps of known fields, at least one."""
+
+    record: Record
+    noun: str
+    maximum: int
+
+
+Kind: TypeAlias = Text | Choice | Duration | Number | TextList | TextMap | Arguments | Record | RecordList
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A field: its name in the file, what it may hold and what it is for. `default` is what leaving it out means."""
+
+    name: str
+    kind: Kind
+    description: str
+    required: bool = False
+    default: str | float | None = None
+    examples: tuple[object, ...] = ()

@@ -1,0 +1,34 @@
+"""How large a workflow file may be. Every limit is far above what people write and far below what hurts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 20
+"""Lists and maps inside one another, the file's outermost map included."""
+
+MAX_NODES: Final = 300_000
+"""Values in the file, with what every alias stands for counted each time; a long text counts as several."""
+
+TEXT_PER_NODE: Final = 64
+"""So many characters of a text count as one more node, so that aliases cannot multiply a long text."""
+
+MAX_STEPS: Final = 10_000
+MAX_TASK_BYTES: Final = 64 * 1024
+MAX_PROBLEMS: Final = 100
+
+MAX_NAME: Final = 200
+MAX_ID: Final = 100
+MAX_DESCRIPTION: Final = 10_000
+MAX_TEXT: Final = 4_096
+MAX_LABEL: Final = 1_024
+
+MAX_TIMEOUT: Final = timedelta(days=7)
+MAX_BACKOFF: Final = timedelta(days=1)
+MAX_ATTEMPTS: Final = 100
+MAX_FACTOR: Final = 10
+MIN_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**63 - 1
+"""Whole numbers are stored in 64 bits."""

@@ -1,0 +1,116 @@
+"""From the tree to plain values, by the kinds of the fields; whatever does not fit is noted and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from atom_workflows.parsing.arguments import read_arguments
+from atom_workflows.parsing.kinds import (
+    Arguments,
+    Choice,
+    Duration,
+    Kind,
+    Number,
+    Record,
+    RecordList,
+    Text,
+    TextList,
+    TextMap,
+)
+from atom_workflows.parsing.measures import read_duration, read_number
+from atom_workflows.parsing.nodes import Broken, Fields, Items, Node
+from atom_workflows.parsing.problems import Report
+from atom_workflows.parsing.readings import INVALID, Invalid, Reading, is_empty, wrong_type
+from atom_workflows.parsing.texts import read_choice, read_text, read_text_list, read_text_map
+from atom_workflows.parsing.wording import code, listing
+
+
+def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
+    """Read a map of known fields; `path` is how messages call it, empty for the workflow itself and for a step."""
+    owner = code(path) if path else f"a {record.title.lower()}"
+    if isinstance(node, Broken):
+        return INVALID
+    if not isinstance(node, Fields):
+        return _not_a_record(record, node, owner, report)
+    misspelt = _check_names(record, node, owner, report)
+    if node.complete:
+        _check_presence(record, node.entries.keys() | misspelt, node, owner, report)
+    values = {
+        field.name: _read(field.kind, entry.value, f"{path}.{field.name}" if path else field.name, report)
+        for field in record.fields
+        if (entry := node.entries.get(field.name))
+    }
+    return Reading(node=node, values={name: value for name, value in values.items() if value is not INVALID})
+
+
+def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C901, PLR0911  # one case per kind
+    if isinstance(node, Broken):
+        return INVALID
+    match kind:
+        case Text():
+            return read_text(kind, node, code(path), report)
+        case Choice():
+            return read_choice(kind, node, path, report)
+        case Duration():
+            return read_duration(kind, node, path, report)
+        case Number():
+            return read_number(kind, node, path, report)
+        case TextList():
+            return read_text_list(kind, node, path, report)
+        case TextMap():
+            return read_text_map(kind, node, path, report)
+        case Arguments():
+            return read_arguments(node, path, report)
+        case Record():
+            return read_record(kind, node, path, report)
+        case RecordList():
+            return _read_records(kind, node, path, report)
+
+
+def _not_a_record(record: Record, node: Node, owner: str, report: Report) -> Invalid:
+    names = listing(field.name for field in record.fields)
+    remedy = f"write its fields: {names}"
+    if is_empty(node):
+        remedy = record.when_empty or "write its fields, or remove it"
+    return wrong_type(node, owner, "a map", remedy, report)
+
+
+def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
+    """Note the unknown names; the names that were probably meant are not missing."""
+    names = [field.name for field in record.fields]
+    meant = set()
+    for name, entry in node.entries.items():
+        if name not in names:
+            near = report.nearest(name, names)
+            meant.add(near)
+            suggestion = f"did you mean {code(near)}?" if near else f"the fields here are {listing(names)}"
+            report.add(entry.key, f"there is no field {code(name)} in {owner}", suggestion)
+    return meant
+
+
+def _check_presence(record: Record, present: AbstractSet[str | None], node: Fields, owner: str, report: Report) -> None:
+    if not node.entries and record.when_empty:
+        report.add(node, f"{owner} is empty", record.when_empty)
+        return
+    owner = owner.replace("a ", "the ", 1) if owner.startswith("a ") else owner
+    for field in record.fields:
+        if field.required and field.name not in present:
+            example = f"add one, such as `{field.name}: {field.examples[0]}`" if field.examples else ""
+            report.add(node, f"{owner} has no `{field.name}`", example or f"add `{field.name}:`")
+    if record.any_of and not present & set(record.any_of):
+        neither = " nor ".join(map(code, record.any_of))
+        report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
+
+
+def _read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
+    if not isinstance(node, Items):
+        remedy = f"begin each {kind.noun} with `- id: `"
+        return wrong_type(node, code(path), f"a list of {kind.noun}s", remedy, report)
+    if not node.items and node.complete:
+        report.add(node, f"{code(path)} is empty", f"a workflow needs at least one {kind.noun}")
+    if len(node.items) > kind.maximum:
+        said = f"there are {len(node.items):,} {kind.noun}s, more than the {kind.maximum:,} allowed"
+        report.add(node.items[kind.maximum], said, "divide the workflow into several files")
+    read = [read_record(kind.record, item, "", report) for item in node.items[: kind.maximum]]
+    return tuple(reading for reading in read if isinstance(reading, Reading))
