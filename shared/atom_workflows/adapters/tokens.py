@@ -46,7 +46,7 @@ class IdTokens:
             try:
                 credentials = self._credentials.get(base_url)
                 if credentials is None:
-                    credentials = google.oauth2.id_token.fetch_id_token_credentials(base_url, request=self._request)
+                    credentials = _fetch(base_url, request=self._request)
                     self._credentials[base_url] = credentials
                 if not credentials.valid:
                     credentials.refresh(self._request)

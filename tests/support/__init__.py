@@ -1,0 +1,1 @@
+"""What tests share: a whole coordinator in one process, and builders."""

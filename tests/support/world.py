@@ -1,0 +1,223 @@
+"""The coordinator in one process, on the embedded platform's cores, with time that tests move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.pubsub.memory import MemoryBus, TakenMessage
+from atom_emulator.task_runner.jobs import Answer as ScriptedAnswer
+from atom_emulator.task_runner.jobs import Jobs
+from atom_emulator.task_runner.script_file import parse_script
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.dispatch import handle_steps
+from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.documents import run_path, run_record, step_record, steps_path
+from atom_workflows.errors import JobRefused, JobUnknown, SourceNotFound, TaskRunnerUnavailable
+from atom_workflows.events import Tick, read_start_event, read_steps_event, read_tick_event, tick_message
+from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
+from atom_workflows.settings import Settings
+
+TASK_RUNNER_URL = "http://task-runner.test"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class MovedClock:
+    """Time stands still but for sleeping and `move`."""
+
+    def __init__(self) -> None:
+        self._now = START
+
+    def now(self) -> datetime:
+        """See `ports.Clock.now`."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """See `ports.Clock.sleep`."""
+        self._now += timedelta(seconds=seconds)
+
+    def move(self, by: timedelta) -> None:
+        """Let time pass."""
+        self._now += by
+
+
+class InTurn:
+    """One call after the other, all in one wave."""
+
+    def waves(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[list[tuple[Item, Answer]]]:
+        """See `ports.Workers.waves`."""
+        if items:
+            yield [(item, call(item)) for item in items]
+
+
+@dataclass(slots=True)
+class ScriptedTaskRunner:
+    """The mock Task Runner's brain behind the port, and every submission it saw."""
+
+    jobs: Jobs
+    clock: MovedClock
+    submitted: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    polled: list[str] = field(default_factory=list)
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        assert base_url == TASK_RUNNER_URL
+        self.submitted.append((idempotency_key, body))
+        answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
+        if 400 <= answer.status < 500 and answer.status != 429:
+            raise JobRefused(answer.status, answer.message)
+        return self._answer(answer)
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        assert base_url == TASK_RUNNER_URL
+        self.polled.append(job_id)
+        answer = self.jobs.status(job_id, self.clock.now().timestamp())
+        if answer.status == 404:
+            raise JobUnknown(job_id)
+        return self._answer(answer)
+
+    @staticmethod
+    def _answer(answer: ScriptedAnswer) -> JobAnswer:
+        if answer.fault is not None:
+            retry_after_s = answer.fault.retry_after_s
+            raise TaskRunnerUnavailable(f"HTTP {answer.status}", retry_after_s=retry_after_s)
+        return JobAnswer(job_id=answer.job_id, state=answer.state, message=answer.message)
+
+
+@dataclass(slots=True)
+class CountingStore:
+    """A store that counts the documents that calls read and write, as Firestore bills them."""
+
+    inner: MemoryStore
+    reads: int = 0
+    writes: int = 0
+    commits: int = 0
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        self.reads += len(paths)
+        return self.inner.get(paths)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        results = self.inner.commit(writes)
+        self.writes += len(writes)
+        self.commits += 1
+        return results
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        found = self.inner.query(query)
+        self.reads += max(1, len(found))
+        return found
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        return self.inner.count(query)
+
+
+@dataclass(slots=True)
+class Files:
+    """Workflow files by path and generation."""
+
+    content: dict[tuple[str, str | None], bytes] = field(default_factory=dict)
+
+    def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
+        """See `ports.Source.read`."""
+        try:
+            return self.content[path, generation], generation or "1"
+        except KeyError:
+            raise SourceNotFound(f"{path} does not exist (any more)") from None
+
+
+class World:
+    """A coordinator whose events the test delivers. `script` is a mock Task Runner script, as in its file."""
+
+    def __init__(self, script: str = "", **settings: Any) -> None:
+        self.clock = MovedClock()
+        self.store = CountingStore(MemoryStore(self.clock.now))
+        self.bus = MemoryBus(self.clock)
+        parsed = parse_script(script) if script else None
+        self.task_runner = ScriptedTaskRunner(Jobs(parsed), self.clock)
+        self.files = Files()
+        self.services = Services(
+            store=self.store,
+            bus=self.bus,
+            task_runner=self.task_runner,
+            source=self.files,
+            clock=self.clock,
+            workers=InTurn(),
+            settings=replace(Settings(task_runner_url=TASK_RUNNER_URL, burst=timedelta(seconds=1)), **settings),
+        )
+
+    def start(self, definition: str, *, run_key: str = "test", path: str = "flow.yaml") -> str:
+        """Start a run of a definition; nothing is delivered yet."""
+        body = {"definition": definition, "workflow_path": path, "run_key": run_key}
+        return handle_start(self.services, read_start_event(body, event_id="event-1"))
+
+    def deliver(self, taken: TakenMessage) -> None:
+        """Handle one event as its function would, and acknowledge it."""
+        handlers: dict[str, Callable[[], object]] = {
+            "start": lambda: handle_start(self.services, read_start_event(taken.body, event_id=taken.message_id)),
+            "steps": lambda: handle_steps(self.services, read_steps_event(taken.body)),
+            "tick": lambda: handle_tick(self.services, read_tick_event(taken.body)),
+            "events": lambda: None,
+        }
+        handlers[taken.subscription]()
+        self.bus.ack(taken)
+
+    def settle_down(self, *topics: str) -> None:
+        """Deliver every event, and what they lead to, until none is left."""
+        topics = topics or ("start", "steps")
+        while taken := [message for topic in topics for message in self.bus.take_all(topic)]:
+            for message in taken:
+                self.deliver(message)
+
+    def tick(self) -> None:
+        """Wake the checker for one sweep, then deliver what it published."""
+        handle_tick(self.services, Tick())
+        self.settle_down()
+
+    def run_to_end(self, run_id: str, *, within: timedelta = timedelta(hours=1)) -> RunRecord:
+        """Deliver events and tick every ten seconds until the run is terminal."""
+        ends_at = self.clock.now() + within
+        self.settle_down()
+        while not self.run(run_id).state.is_terminal and self.clock.now() < ends_at:
+            self.clock.move(timedelta(seconds=10))
+            self.tick()
+        return self.run(run_id)
+
+    def run(self, run_id: str) -> RunRecord:
+        """The run as it stands."""
+        document = self.store.inner.get([run_path(run_id)])[0]
+        assert document is not None
+        return run_record(document)
+
+    def steps(self, run_id: str) -> dict[str, StepRecord]:
+        """All the run's nodes as they stand, those of the compiler too."""
+        documents = self.store.inner.query(Query(collection=steps_path(run_id)))
+        return {document.id: step_record(document) for document in documents}
+
+    def states(self, run_id: str) -> dict[str, str]:
+        """The states of the user's steps."""
+        return {name: step.state.value for name, step in self.steps(run_id).items() if not name.startswith("~")}
+
+    def submissions(self) -> list[str]:
+        """The steps and attempts that were submitted, in order: `step/attempt`."""
+        return [key.partition("/")[2] for key, _ in self.task_runner.submitted]
+
+    def changes(self) -> list[Message]:
+        """What the outside world was told so far."""
+        taken = self.bus.take_all("events")
+        return [Message(topic="events", body=one.body, attributes=one.attributes) for one in taken]
+
+
+def wake() -> Message:
+    """A plain tick."""
+    return tick_message("test")

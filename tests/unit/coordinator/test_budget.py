@@ -1,0 +1,39 @@
+"""What a step costs in documents and messages."""
+
+from __future__ import annotations
+
+from support.workflows import chain, fan
+from support.world import World
+
+LONG, SHORT = 110, 10
+
+
+def cost(script: str, definition: str) -> tuple[int, int, int]:
+    """Documents written and read, and messages delivered, of one run."""
+    world = World(script)
+    run_id = world.start(definition)
+    world.run_to_end(run_id)
+    assert set(world.states(run_id).values()) == {"SUCCEEDED"}
+    messages = sum(world.bus.broker.topic(topic).published for topic in ("start", "steps", "tick", "events"))
+    return world.store.writes, world.store.reads, messages
+
+
+def per_step(script: str) -> list[float]:
+    """The cost that each further step of a chain adds."""
+    many, few = cost(script, chain(LONG)), cost(script, chain(SHORT))
+    return [(a - b) / (LONG - SHORT) for a, b in zip(many, few, strict=True)]
+
+
+def test_a_chained_step_that_is_answered_at_once_costs_three_writes_and_one_read() -> None:
+    """Seeded, claimed as it is released, and settled: 3 writes, 1 read, and no message of its own."""
+    writes, reads, messages = per_step("")
+    assert writes <= 3
+    assert reads <= 1
+    assert messages <= 1
+
+
+def test_the_cost_of_a_fan_grows_with_its_width() -> None:
+    """Twenty times as wide costs at most twenty-two times as much, barriers and all."""
+    wide, narrow = cost("", fan(1_000)), cost("", fan(50))
+    for a, b in zip(wide, narrow, strict=True):
+        assert a <= 22 * b

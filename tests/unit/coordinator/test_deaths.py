@@ -1,0 +1,134 @@
+"""A handler that dies at any of its calls leaves nothing that is not repaired."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.core.states import RunState
+from atom_workflows.events import Tick
+from support.mortal import Died, Fate, make_mortal
+from support.workflows import definition
+from support.world import World
+
+EDGES = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"], "f": ["e"]}
+SCRIPT = "rules: [{step: c, duration: 15}, {step: e, fail_times: 1}]"
+RETRY = {"retry": {"maxAttempts": 2, "backoff": {"initial": "5s"}}}
+
+
+def play(world: World, fate: Fate) -> str:
+    """Run the workflow while one handler dies; events that were not acknowledged are delivered again."""
+    make_mortal(world, fate)
+    text = definition(EDGES, e=RETRY)
+    try:
+        run_id = world.start(text)
+    except Died:
+        run_id = world.start(text)
+    for _ in range(60):
+        deliver_all(world)
+        if world.run(run_id).state.is_terminal:
+            break
+        world.clock.move(timedelta(seconds=10))
+        tick(world)
+    return run_id
+
+
+def deliver_all(world: World) -> None:
+    """Deliver every event; one whose handler dies comes back when its lease is over."""
+    while taken := world.bus.take_all("steps") + world.bus.take_all("start"):
+        for message in taken:
+            try:
+                world.deliver(message)
+            except Died:
+                world.bus.nack(message)
+
+
+def tick(world: World) -> None:
+    """A sweep, which may die as well."""
+    try:
+        handle_tick(world.services, Tick())
+    except Died:
+        return
+
+
+def calls_of_a_run() -> int:
+    """How many port calls the run takes when nobody dies."""
+    fate = Fate()
+    play(World(SCRIPT), fate)
+    return len(fate.calls)
+
+
+CALLS = calls_of_a_run()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, CALLS + 1))
+def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, after: bool) -> None:
+    """Whichever call kills a handler, the run SUCCEEDS, and only a death around a submission repeats one."""
+    fate = Fate(fatal=fatal, after=after)
+    world = World(SCRIPT)
+    run_id = play(world, fate)
+    assert world.run(run_id).state is RunState.SUCCEEDED, world.states(run_id)
+    submissions = world.submissions()
+    assert set(submissions) == {"a/1", "b/1", "c/1", "d/1", "e/1", "e/2", "f/1"}
+    died_at = fate.calls[fatal - 1]
+    repeats = len(submissions) - len(set(submissions))
+    # A claimed group of steps shares the fate of the one at whose submission or recording its dispatcher died.
+    assert repeats == 0 or died_at in {"submit", "get", "commit"}
+    assert repeats <= 2
+
+
+def counters(world: World, run_id: str) -> None:
+    """Every step's counters say what the states of its dependencies imply."""
+    steps = world.steps(run_id)
+    for step in steps.values():
+        terminal = [steps[need] for need in step.depends_on if steps[need].state.is_terminal]
+        assert step.remaining == len(step.depends_on) - len(terminal), step
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, CALLS + 1, 3))
+def test_a_death_leaves_counters_that_the_states_imply(fatal: int, *, after: bool) -> None:
+    """At the end, no dependent was counted down twice or not at all."""
+    world = World(SCRIPT)
+    counters(world, play(world, Fate(fatal=fatal, after=after)))
+
+
+@pytest.mark.parametrize("fatal", range(1, 9))
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_cancel_that_dies_is_finished_by_the_checker(fatal: int, *, after: bool) -> None:
+    """Once a cancel was recorded the run ends CANCELLED, wherever the command died; before, it can be repeated."""
+    world = World("default: {duration: 1000}")
+    run_id = world.start(definition({"a": [], "b": [], "c": ["a"]}))
+    world.settle_down()
+    make_mortal(world, Fate(fatal=fatal, after=after))
+    try:
+        cancel_run(world.services, run_id)
+    except Died:
+        if world.run(run_id).stop is None:
+            cancel_run(world.services, run_id)
+    world.clock.move(timedelta(seconds=70))
+    world.tick()
+    assert world.run(run_id).state is RunState.CANCELLED
+    assert set(world.states(run_id).values()) == {"CANCELLED"}
+
+
+@pytest.mark.parametrize("fatal", range(1, 10))
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_retry_that_dies_is_finished_by_the_checker(fatal: int, *, after: bool) -> None:
+    """A retry of a failed run that dies midway is taken up again, and repeats nothing that had succeeded."""
+    world = World("rules: [{step: b, fail_times: 1}]")
+    run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"], "d": ["a"]}))
+    world.settle_down()
+    assert world.run(run_id).state is RunState.FAILED
+    make_mortal(world, Fate(fatal=fatal, after=after))
+    try:
+        retry_run(world.services, run_id)
+    except Died:
+        if world.run(run_id).state is RunState.FAILED:
+            retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1", "b/1", "d/1", "b/2", "c/1"]

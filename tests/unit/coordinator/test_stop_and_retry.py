@@ -1,0 +1,101 @@
+"""Cancel, and retry from what failed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import RunNotFound, RunStateError
+from support.workflows import chain, definition, fan
+from support.world import World
+
+
+def test_a_cancelled_run_submits_nothing_more() -> None:
+    """After a cancel in the middle, events that are still under way start no job, and the run is CANCELLED."""
+    world = World("default: {duration: 15}")
+    run_id = world.start(fan(300))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=20))
+    world.tick()
+    submitted = len(world.submissions())
+    assert submitted == 301
+    cancel_run(world.services, run_id)
+    assert world.run(run_id).state is RunState.CANCELLED
+    world.run_to_end(run_id)
+    world.clock.move(timedelta(seconds=600))
+    world.tick()
+    assert len(world.submissions()) == submitted
+    assert sorted(set(world.states(run_id).values())) == ["CANCELLED", "SUCCEEDED"]
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled() -> None:
+    """The error says how the run ended."""
+    world = World()
+    run_id = world.start(chain(1))
+    world.settle_down()
+    with pytest.raises(RunStateError, match="it is SUCCEEDED"):
+        cancel_run(world.services, run_id)
+
+
+def test_a_run_that_does_not_exist_can_be_neither_cancelled_nor_retried() -> None:
+    """Both name the run."""
+    world = World()
+    for command in (cancel_run, retry_run):
+        with pytest.raises(RunNotFound, match="no-such-run"):
+            command(world.services, "no-such-run")
+
+
+def test_only_a_run_that_ended_badly_can_be_retried() -> None:
+    """A run that goes on, and one that succeeded, refuse it."""
+    world = World("default: {duration: 15}")
+    run_id = world.start(chain(1))
+    for _ in range(2):
+        with pytest.raises(RunStateError, match="only a FAILED or CANCELLED run"):
+            retry_run(world.services, run_id)
+        world.run_to_end(run_id)
+
+
+def test_retry_runs_again_what_failed_or_was_skipped_and_nothing_else() -> None:
+    """Steps that had succeeded are kept; the failed one gets a new attempt, the skipped ones their first."""
+    world = World("rules: [{step: b, fail_times: 1}]")
+    run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"], "d": ["a"], "e": ["c", "d"]}))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    retry_run(world.services, run_id)
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert run.errors == ()
+    assert world.submissions() == ["a/1", "b/1", "d/1", "b/2", "c/1", "e/1"]
+
+
+def test_a_retried_step_has_all_its_attempts_again() -> None:
+    """The retry policy counts anew after a retry of the run."""
+    world = World("rules: [{step: a, fail_times: 3}]")
+    run_id = world.start(definition({"a": []}, a={"retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}}))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1", "a/2", "a/3", "a/4"]
+
+
+def test_a_wide_run_can_be_retried() -> None:
+    """Barriers and counters of a thousand skipped steps are set back as well."""
+    world = World("rules: [{step: root, fail_times: 1}]")
+    run_id = world.start(fan(1_000))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert len(world.submissions()) == 1_003
+
+
+def test_a_cancelled_run_can_be_retried() -> None:
+    """What was cancelled runs again, with a new attempt where one had begun."""
+    world = World("default: {duration: 15}")
+    run_id = world.start(chain(3))
+    world.settle_down()
+    cancel_run(world.services, run_id)
+    retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["s0/1", "s0/2", "s1/1", "s2/1"]

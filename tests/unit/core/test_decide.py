@@ -1,0 +1,194 @@
+"""Decisions about a step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from atom_workflows.core import decide
+from atom_workflows.core.decide import Outcome, OutcomeKind
+from atom_workflows.core.records import Policies, StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BACKOFF = Backoff(initial=timedelta(seconds=10), factor=2, maximum=timedelta(seconds=50), jitter=0)
+
+
+def step(state: StepState = StepState.RUNNING, *, attempts: int = 1, **fields: Any) -> StepRecord:
+    """A step in its first attempt."""
+    base = StepRecord(
+        run_id="r",
+        id="s",
+        request={},
+        task_runner_url="http://tr",
+        depends_on=(),
+        dependents=(),
+        barriers=(),
+        policies=Policies(
+            timeout=timedelta(minutes=5),
+            retry=RetryPolicy(max_attempts=attempts, backoff=BACKOFF),
+            on_lost=OnLost.RETRY,
+        ),
+        remaining=0,
+        state=state,
+        attempt=1,
+        claimed_at=NOW,
+        job_id="j",
+        job_state="RUNNING",
+    )
+    return replace(base, **fields)
+
+
+def outcome(kind: OutcomeKind, attempt: int = 1) -> Outcome:
+    """An outcome of that attempt."""
+    return Outcome(step_id="s", attempt=attempt, kind=kind, message="what happened")
+
+
+def test_a_failed_attempt_with_tries_left_waits_for_the_next() -> None:
+    """A failure below maxAttempts becomes RETRYING, due after the back-off."""
+    change = decide.settled(step(attempts=2), outcome(OutcomeKind.FAILED), now=NOW)
+    assert change is not None
+    assert change.state is StepState.RETRYING
+    assert change.fields["due_at"] == NOW + timedelta(seconds=10)
+
+
+def test_the_last_attempt_fails_the_step() -> None:
+    """A failure of attempt maxAttempts is the step's own."""
+    change = decide.settled(step(attempts=2, attempt=2), outcome(OutcomeKind.FAILED, 2), now=NOW)
+    assert change is not None
+    assert change.state is StepState.FAILED
+    assert change.fields["message"] == "what happened"
+    assert change.fields["due_at"] is None
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.CANCELLED])
+def test_what_would_happen_again_is_not_tried_again(kind: OutcomeKind) -> None:
+    """A refused job and one that was cancelled at the Task Runner end the step whatever tries are left."""
+    change = decide.settled(step(StepState.DISPATCHING, attempts=9), outcome(kind), now=NOW)
+    assert change is not None
+    assert change.is_terminal
+
+
+def test_an_outcome_of_another_attempt_is_stale() -> None:
+    """An event of attempt 1 says nothing of attempt 2."""
+    assert decide.settled(step(attempt=2), outcome(OutcomeKind.SUCCEEDED, 1), now=NOW) is None
+
+
+@pytest.mark.parametrize("state", [StepState.SUCCEEDED, StepState.CANCELLED, StepState.RETRYING, StepState.PENDING])
+def test_an_outcome_counts_once(state: StepState) -> None:
+    """A step that has no attempt under way takes no outcome."""
+    assert decide.settled(step(state), outcome(OutcomeKind.FAILED), now=NOW) is None
+
+
+def test_lost_jobs_use_up_no_attempts_but_have_a_limit() -> None:
+    """A step with one attempt survives two losses; the third fails it."""
+    one = step()
+    for losses in range(decide.MAX_LOSSES - 1):
+        change = decide.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
+        assert change is not None
+        assert change.state is StepState.RETRYING
+        assert change.fields["losses"] == losses + 1
+        fields = {name: change.fields[name] for name in ("losses", "first_attempt")}
+        one = replace(one, attempt=one.attempt + 1, **fields)
+    change = decide.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
+    assert change is not None
+    assert change.state is StepState.FAILED
+
+
+def test_on_lost_fail_fails_at_the_first_loss() -> None:
+    """OnLost: fail means that a lost job is never started again."""
+    policies = replace(step().policies, on_lost=OnLost.FAIL)
+    change = decide.settled(step(attempts=5, policies=policies), outcome(OutcomeKind.LOST), now=NOW)
+    assert change is not None
+    assert change.state is StepState.FAILED
+
+
+def test_a_job_is_lost_only_after_the_grace_period() -> None:
+    """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
+    first = decide.missing(step(), now=NOW)
+    assert isinstance(first, decide.StepChange)
+    since = step(missing_since=first.fields["missing_since"])
+    assert decide.missing(since, now=NOW + decide.MISSING_GRACE / 2) is None
+    lost = decide.missing(since, now=NOW + decide.MISSING_GRACE)
+    assert isinstance(lost, Outcome)
+    assert lost.kind is OutcomeKind.LOST
+
+
+def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
+    """The same job state writes nothing; another one does, and so does a job that was found again."""
+    assert decide.observed(step(), job_state="RUNNING", message="still") is None
+    assert decide.observed(step(), job_state="CANCELLING", message="") is not None
+    assert decide.observed(step(missing_since=NOW), job_state="RUNNING", message="") is not None
+
+
+@pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
+def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> None:
+    """Known words for progress and words that nobody knows count alike."""
+    assert decide.outcome_of(step(), job_id="j", job_state=word, message="") is None
+
+
+def test_backoff_grows_to_its_limit() -> None:
+    """The delays are initial, times factor, and at most maximum, however many tries there were."""
+    delays = [decide.delay_before_retry(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)]
+    assert delays == [10, 20, 40, 50, 50]
+
+
+def test_jitter_only_shortens_and_is_the_same_each_time() -> None:
+    """A delay with jitter lies between its share and the whole, and deciding twice decides the same."""
+    jittered = replace(BACKOFF, jitter=0.5)
+    delays = {decide.delay_before_retry(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    assert all(5 <= delay <= 10 for delay in delays)
+    assert len(delays) > 40
+    again = {decide.delay_before_retry(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    assert delays == again
+
+
+def test_a_claim_under_a_live_lease_is_refused() -> None:
+    """A step being dispatched may be claimed again only after its lease."""
+    claimed = step(StepState.DISPATCHING, due_at=NOW + timedelta(seconds=1))
+    assert not decide.may_claim(claimed, now=NOW, attempt=1)
+    assert decide.may_claim(claimed, now=NOW + timedelta(seconds=1), attempt=1)
+    assert not decide.may_claim(claimed, now=NOW + timedelta(seconds=1), attempt=2)
+
+
+def test_a_claim_again_keeps_the_attempt_and_its_key() -> None:
+    """After an expired lease the same attempt is submitted with the same Idempotency-Key."""
+    claimed = step(StepState.DISPATCHING, due_at=NOW)
+    change = decide.claim(claimed, now=NOW, lease=timedelta(minutes=2))
+    assert "attempt" not in change.fields
+    assert change.fields["due_at"] == NOW + timedelta(minutes=2)
+
+
+def test_a_pending_step_is_claimed_only_when_released() -> None:
+    """A step with a dependency left, or a failed one, is never dispatched."""
+    assert not decide.may_claim(step(StepState.PENDING, remaining=1), now=NOW, attempt=None)
+    assert not decide.may_claim(step(StepState.PENDING, unsuccessful=1), now=NOW, attempt=None)
+    assert decide.may_claim(step(StepState.PENDING), now=NOW, attempt=None)
+
+
+def test_a_refused_submission_waits_at_least_as_long_as_it_was_asked_to() -> None:
+    """Retry-After is honoured, up to the longest wait."""
+    change = decide.deferred(step(StepState.DISPATCHING), reason="503", now=NOW, retry_after_s=60)
+    assert change.fields["due_at"] == NOW + timedelta(seconds=60)
+    change = decide.deferred(step(StepState.DISPATCHING), reason="503", now=NOW, retry_after_s=1e9)
+    assert change.fields["due_at"] == NOW + decide.DEFER_BACKOFF.maximum
+
+
+def test_only_an_attempt_under_way_can_be_overdue() -> None:
+    """The timeout counts from the claim, for steps being dispatched or running."""
+    late = NOW + timedelta(minutes=5)
+    assert decide.overdue(step(), now=late - timedelta(seconds=1)) is None
+    timed_out = decide.overdue(step(), now=late)
+    assert timed_out is not None
+    assert timed_out.kind is OutcomeKind.TIMED_OUT
+    assert "5m" in timed_out.message
+    assert decide.overdue(step(StepState.RETRYING), now=late) is None
+
+
+def test_messages_are_clipped() -> None:
+    """A Task Runner's novel does not fill the document."""
+    assert len(decide.clip("x" * 10_000)) == decide.MAX_MESSAGE_LENGTH

@@ -1,0 +1,38 @@
+"""Run ids and the workflow label."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from atom_workflows.core.run_ids import run_id_for, workflow_label
+
+
+def test_the_same_trigger_gives_the_same_run() -> None:
+    """A redelivered event names the run that it started before."""
+    assert run_id_for("gs://b/flow.yaml", "object", "1") == run_id_for("gs://b/flow.yaml", "object", "1")
+
+
+def test_another_generation_is_another_run() -> None:
+    """Uploading again starts again."""
+    assert run_id_for("gs://b/flow.yaml", "object", "1") != run_id_for("gs://b/flow.yaml", "object", "2")
+
+
+def test_parts_of_a_trigger_cannot_be_shifted_into_each_other() -> None:
+    """`("a", "bc")` and `("ab", "c")` are different triggers."""
+    assert run_id_for("f", "a", "bc") != run_id_for("f", "ab", "c")
+
+
+@pytest.mark.parametrize("path", ["gs://b/Ünï code/../flow.yaml", "", "/", "x" * 500 + ".yaml", "__x__", "a\nb.json"])
+def test_any_path_gives_a_document_id(path: str) -> None:
+    """Ids are short, lower case, and never a reserved or nested document id."""
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", run_id_for(path, "k"))
+
+
+@pytest.mark.parametrize(
+    ("path", "label"), [("gs://b/dags/Fork_Join.yaml", "fork_join"), ("flow.yml", "flow"), ("a.b.json", "a.b")]
+)
+def test_the_label_is_the_file_name_in_lower_case(path: str, label: str) -> None:
+    """The first version's rule: the workflow's file name without its ending."""
+    assert workflow_label(path) == label

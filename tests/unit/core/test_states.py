@@ -1,0 +1,66 @@
+"""The transition tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from atom_workflows.core.states import (
+    RUN_TRANSITIONS,
+    STEP_TRANSITIONS,
+    TERMINAL_STEP_STATES,
+    RunEvent,
+    RunState,
+    StepEvent,
+    StepState,
+    next_run_state,
+    next_step_state,
+)
+from atom_workflows.errors import TransitionError
+
+
+@pytest.mark.parametrize("state", StepState)
+@pytest.mark.parametrize("event", StepEvent)
+def test_every_pair_of_step_state_and_event_is_a_row_or_an_error(state: StepState, event: StepEvent) -> None:
+    """A pair that is not in the table raises, and one that is gives its row."""
+    if (state, event) in STEP_TRANSITIONS:
+        assert next_step_state(state, event) is STEP_TRANSITIONS[state, event]
+    else:
+        with pytest.raises(TransitionError, match=f"{state} cannot {event}"):
+            next_step_state(state, event)
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL_STEP_STATES))
+def test_a_terminal_step_is_left_by_a_reset_alone(state: StepState) -> None:
+    """Nothing but retry-from-failed leaves a terminal state, and nothing at all leaves SUCCEEDED."""
+    events = {event for (origin, event) in STEP_TRANSITIONS if origin is state}
+    assert events == (set() if state is StepState.SUCCEEDED else {StepEvent.RESET})
+
+
+def test_every_step_state_can_be_reached_from_pending() -> None:
+    """No state of the table is out of reach."""
+    reached = {StepState.PENDING}
+    for _ in StepState:
+        reached |= {target for (origin, _), target in STEP_TRANSITIONS.items() if origin in reached}
+    assert reached == set(StepState)
+
+
+def test_every_open_step_state_can_be_cancelled() -> None:
+    """Closing a run never meets a step that it cannot end."""
+    for state in StepState:
+        if not state.is_terminal:
+            assert next_step_state(state, StepEvent.CANCEL) is StepState.CANCELLED
+
+
+@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.INVALID])
+@pytest.mark.parametrize("event", RunEvent)
+def test_a_run_that_succeeded_or_was_invalid_stays_so(state: RunState, event: RunEvent) -> None:
+    """There is no row that leaves SUCCEEDED or INVALID."""
+    with pytest.raises(TransitionError):
+        next_run_state(state, event)
+
+
+def test_open_run_states_are_the_ones_that_end() -> None:
+    """Every run state that is not terminal has a row to a terminal one."""
+    for state in RunState:
+        targets = {target for (origin, _), target in RUN_TRANSITIONS.items() if origin is state}
+        assert state.is_terminal or any(target.is_terminal for target in targets)
