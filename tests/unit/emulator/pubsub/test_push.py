@@ -178,6 +178,18 @@ def test_connections_are_reused(running: Running, receiver: MakeReceiver) -> Non
     assert len({endpoint.next().connection for _ in range(5)}) == 1
 
 
+def test_a_kept_connection_that_went_stale_costs_no_attempt(running: Running, receiver: MakeReceiver) -> None:
+    """If the other side closes a kept connection just as it is used again, the push is sent over a new one."""
+    endpoint = receiver(scripted(204, 0, 204))
+    topic = running.topic()
+    subscription = pushing(running, topic, endpoint.url)
+    for count in (1, 2):
+        running.publish(topic)
+        running.settled(subscription, acked=count)
+    assert running.tally(subscription)["nacked"] == 0
+    assert len({endpoint.next().connection for _ in range(3)}) == 2
+
+
 def test_two_thousand_messages(running: Running, receiver: MakeReceiver) -> None:
     """2,000 messages are each pushed once, for well under a millisecond of the server's processor time each."""
     endpoint = receiver(scripted())
