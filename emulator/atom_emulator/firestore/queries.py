@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,9 @@ from atom_emulator.firestore.values import NAN_KEY, NULL_KEY, OrderKey, Referenc
 from atom_emulator.firestore.writes import Record
 
 MAX_DISJUNCTIONS: Final = 30
+
+_NUMERIC_ID: Final = re.compile(r"__id-?\d+__")
+"""A Datastore id as part of a name. None is stored here, but clients use the least one as a mark before all ids."""
 
 
 class Op(StrEnum):
@@ -147,7 +151,7 @@ def value_key(field: FieldPath, value: Any) -> OrderKey:
         return order_key(value)
     if not isinstance(value, Reference):
         raise InvalidArgument("__key__ filter value must be a Key")
-    return tuple(value.path.split("/"))
+    return tuple("" if _NUMERIC_ID.fullmatch(part) else part for part in value.path.split("/"))
 
 
 def compile_filter(where: Filter) -> Predicate:
