@@ -35,16 +35,17 @@ def set_stamp(stamp: Any, micros: int) -> None:
 
 def decode(value: Any) -> Any:
     """Return what a protocol Value holds."""
-    kind = value.WhichOneof("value_type")
-    plain = _PLAIN.get(kind)
-    if plain is not None:
-        return plain(value)
-    raise InvalidArgument(f"a value of kind {kind or 'unset'} cannot be stored")
+    return _PLAIN.get(value.WhichOneof("value_type"), _refuse)(value)
 
 
 def decode_fields(fields: Mapping[str, Any]) -> Fields:
     """Return a document's fields, or a map value's."""
-    return {name: decode(value) for name, value in fields.items()}
+    # Not items(): a protocol map makes those in Python, one generator step each.
+    return {name: decode(fields[name]) for name in fields}
+
+
+def _refuse(value: Any) -> Any:
+    raise InvalidArgument(f"a value of kind {value.WhichOneof('value_type') or 'unset'} cannot be stored")
 
 
 def _reference(value: Any) -> Reference:
