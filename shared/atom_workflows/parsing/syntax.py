@@ -77,9 +77,7 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
         for event in yaml.parse(text, Loader=loader):
             last = event
             if isinstance(event, yaml.ScalarEvent) and _has_surrogate(event):
-                # The C reader refuses this itself.
-                escape = _SURROGATE_ESCAPE.search(text, event.start_mark.index)
-                report.add(place_of(text, escape.start() if escape else event.start_mark.index), *_BAD_ESCAPE)
+                report.add(_surrogate(event, text), *_BAD_ESCAPE)
                 return
             yield event
     except yaml.MarkedYAMLError as error:
@@ -90,7 +88,14 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
 
 
 def _has_surrogate(event: Any) -> bool:
+    """Whether an escape made half a character, which the C reader refuses itself."""
     return not event.value.isascii() and bool(_SURROGATE.search(event.value))
+
+
+def _surrogate(event: Any, text: str) -> Place:
+    start = event.start_mark.index
+    escape = _SURROGATE_ESCAPE.search(text, start)
+    return place_of(text, escape.start() if escape else start)
 
 
 def _note(error: yaml.MarkedYAMLError, text: str, report: Report) -> None:
