@@ -1,0 +1,39 @@
+"""Write the generated parts of ARCHITECTURE.md: the diagrams of the states, from the transition tables.
+
+`python docs/generate.py` brings the file up to date; a test fails when it is not.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from atom_workflows.core.states import RUN_TRANSITIONS, STEP_TRANSITIONS
+
+ARCHITECTURE: Final = Path(__file__).parent.parent / "ARCHITECTURE.md"
+
+
+def diagram(transitions: Mapping[tuple[str, str], str], start: str) -> str:
+    """A Mermaid state diagram with one arrow for each pair of states, labelled with all its events."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (origin, event), target in transitions.items():
+        arrows.setdefault((origin, target), []).append(event)
+    lines = [f"    {origin} --> {target}: {', '.join(events)}" for (origin, target), events in arrows.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {start}", *lines, "```"])
+
+
+def generated(text: str) -> str:
+    """The document with its generated parts made anew, each between its two markers."""
+    parts = {"step-states": diagram(STEP_TRANSITIONS, "PENDING"), "run-states": diagram(RUN_TRANSITIONS, "SEEDING")}
+    for name, part in parts.items():
+        between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        text = between.sub(lambda match, part=part: f"{match[1]}{part}{match[2]}", text)
+    return text
+
+
+if __name__ == "__main__":
+    ARCHITECTURE.write_text(generated(ARCHITECTURE.read_text()))
+    sys.stdout.write(f"{ARCHITECTURE.name} is up to date\n")
