@@ -76,9 +76,10 @@ class Record:
     any_of: tuple[str, ...] = ()
     when_empty: str = ""
 
-    def field(self, name: str) -> Field:
-        """The field of that name."""
-        return next(field for field in self.fields if field.name == name)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its fields."""
+        return tuple(field.name for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
 
 
 def _not_a_record(record: Record, node: Node, owner: str, report: Report) -> Invalid:
-    names = listing(field.name for field in record.fields)
+    names = listing(record.names)
     remedy = f"write its fields: {names}"
     if is_empty(node):
         remedy = record.when_empty or "write its fields, or remove it"
@@ -78,15 +78,22 @@ def _not_a_record(record: Record, node: Node, owner: str, report: Report) -> Inv
 
 def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
     """Note the unknown names; the names that were probably meant are not missing."""
-    names = [field.name for field in record.fields]
+    names = record.names
     meant = set()
     for name, entry in node.entries.items():
         if name not in names:
-            near = report.nearest(name, names)
+            inside = _field_with(record, name)
+            near = None if inside else report.nearest(name, names)
             meant.add(near)
-            suggestion = f"did you mean {code(near)}?" if near else f"the fields here are {listing(names)}"
-            report.add(entry.key, f"there is no field {code(name)} in {owner}", suggestion)
+            remedy = f"did you mean {code(near)}?" if near else f"the fields here are {listing(names)}"
+            report.add(entry.key, f"there is no field {code(name)} in {owner}", inside or remedy)
     return meant
+
+
+def _field_with(record: Record, name: str) -> str:
+    """The advice for a field that exists one level further in, empty if there is none."""
+    owners = (f.name for f in record.fields if isinstance(f.kind, Record) and name in f.kind.names)
+    return next((f"it belongs inside {code(owner)}" for owner in owners), "")
 
 
 def _check_presence(record: Record, present: AbstractSet[str | None], node: Fields, owner: str, report: Report) -> None:

@@ -19,7 +19,21 @@ from atom_workflows.parsing.wording import code
 PURE_LOADER: Final[Any] = yaml.SafeLoader
 FASTEST_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", PURE_LOADER)
 
-_ALIGN: Final = "align it with the fields it belongs to"
+_TAB: Final = ("a tab is used for indentation, which YAML does not allow", "use spaces")
+_COLON: Final = (
+    "a `:` is not possible here",
+    "quote a text that contains `:`, or align this with the fields it belongs to",
+)
+_QUOTE_INSIDE: Final = (
+    "the text goes on after the quote that closes it",
+    "double a single quote inside single quotes (''), or put the whole text in double quotes",
+)
+_AFTER_QUOTES: Final = (
+    "while parsing a block mapping",
+    "while parsing a flow mapping",
+    "while parsing a flow sequence",
+)
+_IN_FLOW: Final = ("while parsing a flow mapping", "while parsing a flow sequence", "while scanning a plain scalar")
 _BY_CONTEXT: Final = {
     "while parsing a block mapping": (
         "this does not continue the map that begins on line {line}",
@@ -50,11 +64,8 @@ _BY_CONTEXT: Final = {
     "while scanning a directive": ("a line that begins with % is not a field", "put the text in quotes"),
 }
 _BY_PROBLEM: Final = (
-    (
-        "mapping values are not allowed",
-        "a `:` is not possible here",
-        f"quote a text that contains `: `, or {_ALIGN}",
-    ),
+    ("mapping values are not allowed", *_COLON),
+    ("tab character", *_TAB),
     ("sequence entries are not allowed", "a list entry `- ` is not possible here", "begin the list on its own line"),
     ("mapping keys are not allowed", "a key with `?` is not possible here", "write `field: value`"),
     ("tag handle", "a tag is not allowed", "put a text that begins with ! in quotes"),
@@ -106,6 +117,10 @@ def _note(error: yaml.MarkedYAMLError, text: str, report: Report) -> None:
         report.add(_place(begin), "the quotes that open here are never closed", "close them")
     elif any(part in problem for part in _ESCAPE_PROBLEMS):
         report.add(_backslash(text, mark), *_BAD_ESCAPE)
+    elif context in _IN_FLOW and _character(text, mark) == ":" and begin and mark and begin.line == mark.line:
+        report.add(_place(mark), *_COLON)
+    elif mark and context in _AFTER_QUOTES and text[max(mark.index - 1, 0) : mark.index] in ("'", '"'):
+        report.add(_place(mark), *_QUOTE_INSIDE)
     elif context == "while scanning a simple key":
         report.add(_place(begin), "a `:` is missing on this line", "write `field: value`")
     elif context.startswith("while scanning a block"):
@@ -116,7 +131,7 @@ def _note(error: yaml.MarkedYAMLError, text: str, report: Report) -> None:
 
 def _explain(context: str, problem: str, character: str, begin: Any) -> tuple[str, str]:
     if character == "\t":
-        return "a tab is used for indentation, which YAML does not allow", "use spaces"
+        return _TAB
     for part, message, suggestion in _BY_PROBLEM:
         if part in problem:
             return message, suggestion
