@@ -1,0 +1,207 @@
+"""The commands and their options. Each imports what it needs when it is called, so that all start at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atom_workflows.cli.failures import RUN_FAILED, Misuse, explained
+
+if TYPE_CHECKING:
+    from atom_workflows.cli.local import PlatformChoice
+    from atom_workflows.coordinator.services import Services
+
+_RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
+_FILE = click.Path(path_type=Path)
+
+
+class Explained(click.Group):
+    """A group of commands whose errors are sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Group.invoke`."""
+        with explained():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="atom-workflows", prog_name="atom-workflows")
+def cli() -> None:
+    """Run YAML workflows, here or on Google Cloud, and look after their runs."""
+
+
+def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that starts a local platform."""
+    options = [
+        click.option("--tr-url", metavar="URL", help="Use this Task Runner instead of the mock."),
+        click.option("--tr-auth-jwt", metavar="JWT", help="Token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."),
+        click.option("--mock-script", type=_FILE, metavar="FILE", help="What the mock Task Runner's jobs do."),
+        click.option("--mock-duration", type=click.FloatRange(min=0), metavar="S", help="Seconds a mock job takes."),
+        click.option("--log-dir", type=_FILE, metavar="DIR", help="Where the platform's logs go."),
+        click.option(
+            "--emulators",
+            type=click.Choice(["embedded"]),
+            default="embedded",
+            expose_value=False,
+            help="Which Firestore and Pub/Sub to start.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+_run_argument = click.argument("run_id", metavar="RUN")
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--workflow-path", metavar="PATH", help="The workflow file, here or gs://bucket/object; same as FILE.")
+@click.option("--timeout", metavar="TIME", help="Wait no longer than this for the end, such as 90s or 10m.")
+@click.option("--keep", is_flag=True, help="Leave the platform up when the run has ended, until Ctrl-C.")
+@_json_option
+@_platform_options
+def run(
+    file: str | None, workflow_path: str | None, timeout: str | None, *, keep: bool, as_json: bool, **platform: Any
+) -> None:
+    """Run the workflow in FILE (- for stdin) on a local platform and show how it goes.
+
+    The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name one that is up.
+
+    Exit code: 0 if the run SUCCEEDED, 1 if it ended otherwise, 2 if the file or the options are wrong, 130 on Ctrl-C.
+    """
+    from atom_workflows.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (see above)
+
+    source = _one_source(file, workflow_path)
+    choice = _choice(**platform)
+    options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=_timeout(timeout))
+    raise click.exceptions.Exit(run_workflow(options))
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def validate(files: tuple[str, ...]) -> None:
+    """Check workflow files (- for stdin) and print every problem as file:line:column: what is wrong.
+
+    Exit code: 0 if all are valid, else 1.
+    """
+    from atom_workflows.cli.validate import validate_files  # noqa: PLC0415 (see above)
+
+    if not validate_files(files):
+        raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of workflow files, for editors."""
+    from atom_workflows.cli.as_json import dumped  # noqa: PLC0415 (see above)
+    from atom_workflows.parsing.schema import json_schema  # noqa: PLC0415 (see above)
+
+    click.echo(dumped(json_schema()))
+
+
+@cli.group()
+def local() -> None:
+    """The local platform."""
+
+
+@local.command()
+@_json_option
+@_platform_options
+def up(*, as_json: bool, **platform: Any) -> None:
+    """Run the local platform until Ctrl-C and print what to export in order to use it."""
+    from atom_workflows.cli.local_up import local_up  # noqa: PLC0415 (see above)
+
+    local_up(_choice(**platform), as_json=as_json)
+
+
+@cli.group()
+def runs() -> None:
+    """Runs of the platform that the environment names; the beginning of a run's id is enough."""
+
+
+@runs.command("list")
+@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
+@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="Only runs in this state.")
+@_json_option
+def list_(limit: int, state: str | None, *, as_json: bool) -> None:
+    """List the newest runs."""
+    from atom_workflows.cli.runs import list_runs  # noqa: PLC0415 (see above)
+    from atom_workflows.core.states import RunState  # noqa: PLC0415 (see above)
+
+    list_runs(_services(), limit=limit, state=RunState(state.upper()) if state else None, as_json=as_json)
+
+
+@runs.command()
+@_run_argument
+@_json_option
+def show(run_id: str, *, as_json: bool) -> None:
+    """Show a run and its steps."""
+    from atom_workflows.cli.runs import show_run  # noqa: PLC0415 (see above)
+
+    show_run(_services(), run_id, as_json=as_json)
+
+
+@runs.command()
+@_run_argument
+def cancel(run_id: str) -> None:
+    """End a run; no further job is submitted for it."""
+    from atom_workflows.cli import runs as runs_  # noqa: PLC0415 (see above)
+
+    runs_.cancel(_services(), run_id)
+
+
+@runs.command()
+@_run_argument
+def retry(run_id: str) -> None:
+    """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept."""
+    from atom_workflows.cli import runs as runs_  # noqa: PLC0415 (see above)
+
+    runs_.retry(_services(), run_id)
+
+
+def _services() -> Services:
+    from atom_workflows.cli.connection import connected  # noqa: PLC0415 (see above)
+
+    return connected(os.environ)
+
+
+def _choice(
+    *,
+    tr_url: str | None,
+    tr_auth_jwt: str | None,
+    mock_script: Path | None,
+    mock_duration: float | None,
+    log_dir: Path | None,
+) -> PlatformChoice:
+    from atom_workflows.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
+
+    return PlatformChoice(
+        task_runner_url=tr_url,
+        token=tr_auth_jwt,
+        mock_script=mock_script,
+        mock_duration_s=mock_duration,
+        log_dir=log_dir,
+    )
+
+
+def _one_source(file: str | None, workflow_path: str | None) -> str:
+    if (file is None) == (workflow_path is None):
+        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
+    return file or workflow_path or ""
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from atom_workflows.cli.follow import seconds_of  # noqa: PLC0415 (see above)
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise Misuse(f"--timeout is {text!r}: {error}") from error

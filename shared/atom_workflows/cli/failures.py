@@ -1,0 +1,84 @@
+"""What goes wrong, as one sentence that says what to do next; every error of a command passes here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+from atom_workflows.cli.text import clean
+from atom_workflows.errors import (
+    AtomWorkflowsError,
+    BusUnavailable,
+    SourceUnavailable,
+    StoreUnavailable,
+)
+
+RUN_FAILED: Final = 1
+INVALID_USE: Final = 2
+INTERRUPTED: Final = 130
+
+
+class Failure(click.ClickException):
+    """A sentence for the user."""
+
+    exit_code = RUN_FAILED
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(clean(sentence))
+
+
+class Misuse(Failure):
+    """A sentence about options, files or an environment that cannot be used as they are."""
+
+    exit_code = INVALID_USE
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn every error that has a cause outside the program into a `Failure`."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        sentence = explanation(error)
+        if sentence is None:
+            raise
+        raise Failure(sentence) from error
+
+
+def explanation(error: Exception) -> str | None:
+    """The sentence for an error, None if it is a defect of the program."""
+    if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
+        return f"{error}. {_where_to_look()}"
+    if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
+        return str(error)
+    if _is_of("google.auth.exceptions", "GoogleAuthError", error):
+        return (
+            f"Google Cloud let nobody in: {error}. Run `gcloud auth application-default login`, or export what "
+            "`atom-workflows local up` prints to use a local platform."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}; install what is missing with `pip install 'atom-workflows[local]'`"
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return None
+
+
+def _is_of(module: str, name: str, error: Exception) -> bool:
+    """Whether it is such an error, without importing a module that nothing has needed so far."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(error, getattr(loaded, name))
+
+
+def _where_to_look() -> str:
+    host = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if host:
+        return f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
+    return "Check GOOGLE_CLOUD_PROJECT, your credentials and the network, then try again."

@@ -1,0 +1,121 @@
+"""What the topic `events` tells of one run while somebody watches: a subscription that is deleted afterwards.
+
+It is a convenience: where it cannot be had, or when an event is lost, the watcher still reads the run's document.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from atom_workflows.settings import Settings
+
+CALL_TIMEOUT_S: Final = 5.0
+PULL_TIMEOUT_S: Final = 120.0
+"""Longer than the service holds an empty pull, so that no answer comes too late to be taken."""
+
+MOST_MESSAGES: Final = 500
+_PAUSE_S: Final = 1.0
+_ACK_DEADLINE_S: Final = 60
+_RETENTION_S: Final = 600
+_EXPIRES_S: Final = 86_400
+"""The shortest the service allows: a watcher that was killed leaves nothing behind for longer than a day."""
+
+Changes = list[Mapping[str, Any]]
+
+
+class ChangeFeed:
+    """The changes of one run from the moment the `with` block is entered. `problem` says why there are none."""
+
+    def __init__(self, settings: Settings, run_id: str) -> None:
+        project = f"projects/{settings.project}"
+        self.problem = ""
+        self._run_id = run_id
+        self._topic = f"{project}/topics/{settings.topic_prefix}events"
+        self._subscription = f"{project}/subscriptions/{settings.topic_prefix}watch-{run_id}"
+        self._client = SubscriberClient()
+        self._queue: queue.SimpleQueue[Changes] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._pull_until_closed, name="change feed", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._subscribe()
+        except GoogleAPIError as error:
+            self.problem = str(error)
+        else:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if not self.problem:
+            with suppress(GoogleAPIError):
+                self._client.delete_subscription(
+                    subscription=self._subscription, retry=None, timeout=1.0 if error else CALL_TIMEOUT_S
+                )
+        self._client.close()
+        if self._thread.ident is not None:
+            self._thread.join(CALL_TIMEOUT_S)
+
+    def take(self, timeout_s: float) -> Changes:
+        """All changes that have come; waits that long for a first one."""
+        changes: Changes = []
+        with suppress(queue.Empty):
+            changes += self._queue.get(timeout=timeout_s)
+            while True:
+                changes += self._queue.get_nowait()
+        return changes
+
+    def _subscribe(self) -> None:
+        request = {
+            "name": self._subscription,
+            "topic": self._topic,
+            "filter": f'attributes.run_id = "{self._run_id}"',
+            "ack_deadline_seconds": _ACK_DEADLINE_S,
+            "message_retention_duration": {"seconds": _RETENTION_S},
+            "expiration_policy": {"ttl": {"seconds": _EXPIRES_S}},
+        }
+        self._client.create_subscription(request=request, retry=None, timeout=CALL_TIMEOUT_S)
+
+    def _pull_until_closed(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._pull()
+            except DeadlineExceeded:
+                continue
+            except (GoogleAPIError, ValueError):  # ValueError: the channel was closed under it
+                self._closing.wait(_PAUSE_S)
+
+    def _pull(self) -> None:
+        answer = self._client.pull(
+            subscription=self._subscription, max_messages=MOST_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
+        )
+        if not answer.received_messages:
+            return
+        self._queue.put([change for one in answer.received_messages for change in changes_in(one.message.data)])
+        self._client.acknowledge(
+            subscription=self._subscription,
+            ack_ids=[one.ack_id for one in answer.received_messages],
+            retry=None,
+            timeout=CALL_TIMEOUT_S,
+        )
+
+
+def changes_in(content: bytes) -> Changes:
+    """The changes that a message tells of; none if it is not one of ours."""
+    try:
+        changes = json.loads(content)["changes"]
+    except (LookupError, TypeError, ValueError):
+        return []
+    return [change for change in changes if isinstance(change, Mapping)] if isinstance(changes, list) else []

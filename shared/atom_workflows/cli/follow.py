@@ -1,0 +1,85 @@
+"""Watching a run until it has ended: events make the picture live, its document says when it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from atom_workflows.cli.failures import Failure
+from atom_workflows.cli.shows import Show
+from atom_workflows.cli.text import lasted
+from atom_workflows.cli.view import RunView
+from atom_workflows.core.durations import parse_duration
+from atom_workflows.core.records import RunRecord
+
+LOOK_EVERY_S: Final = 1.0
+WAIT_FOR_EVENTS_S: Final = 0.25
+APPEARS_WITHIN_S: Final = 60.0
+
+
+class Feed(Protocol):
+    """Where changes come from."""
+
+    def take(self, timeout_s: float) -> Sequence[Mapping[str, Any]]:
+        """All changes that have come; waits that long for a first one."""
+        ...
+
+
+def follow(  # noqa: PLR0913 (all but the first by name)
+    view: RunView,
+    *,
+    feed: Feed,
+    read_run: Callable[[], RunRecord | None],
+    show: Show,
+    timeout_s: float | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> RunRecord:
+    """Show the run until it has ended or time is up, and answer it as it then stands.
+
+    Raises `Failure` if the run does not appear: nobody took the start message.
+    """
+    started = monotonic()
+    looked_at = started - LOOK_EVERY_S
+    while True:
+        if changes := feed.take(WAIT_FOR_EVENTS_S):
+            view = view.updated(changes)
+        now = monotonic()
+        if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
+            looked_at = now
+            run = read_run()
+            view = _with_document(view, run)
+            if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
+                show.finish(view)
+                return run
+            _require_appearance(run, view, now - started, timeout_s)
+        show.update(view)
+
+
+def seconds_of(text: str) -> float:
+    """A time limit: `90`, `90s`, `10m`. Raises ValueError."""
+    seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text).total_seconds()
+    if seconds <= 0:
+        raise ValueError("it must be more than 0")
+    return seconds
+
+
+def _is_over(timeout_s: float | None, waited_s: float) -> bool:
+    return timeout_s is not None and waited_s >= timeout_s
+
+
+def _with_document(view: RunView, run: RunRecord | None) -> RunView:
+    """The view, told by the document what its events may have failed to tell."""
+    if run is None or (view.state is run.state and view.total):
+        return view
+    return replace(view, state=run.state, total=view.total or run.step_count)
+
+
+def _require_appearance(run: RunRecord | None, view: RunView, waited_s: float, timeout_s: float | None) -> None:
+    if run is None and waited_s >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
+        raise Failure(
+            f"run {view.run_id} has not appeared within {lasted(timedelta(seconds=waited_s))}: the start "
+            "message was published, but the start function has not handled it. Look at the start function's log."
+        )

@@ -1,0 +1,128 @@
+"""The local platform as the command line starts it: the one file that knows its options."""
+
+from __future__ import annotations
+
+import _thread
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from atom_workflows.cli.failures import Misuse
+
+if TYPE_CHECKING:
+    from atom_emulator.platform.local import LocalPlatform
+
+TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
+NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
+CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
+
+_OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
+"""Settings of a deployment, which a shell may hold, that would lead the functions away from the platform."""
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformChoice:
+    """What a user may choose of a local platform; without `task_runner_url` it has a mock Task Runner."""
+
+    task_runner_url: str | None = None
+    token: str | None = None
+    mock_script: Path | None = None
+    mock_duration_s: float | None = None
+    log_dir: Path | None = None
+
+    @property
+    def chosen(self) -> list[str]:
+        """The options that are set, by their names on the command line."""
+        options = {
+            "--tr-auth-jwt": self.token,
+            "--mock-script": self.mock_script,
+            "--mock-duration": self.mock_duration_s,
+            "--log-dir": self.log_dir,
+        }
+        return [name for name, value in options.items() if value is not None]
+
+
+def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
+    """The platform, not yet started. If it is `watched`, a crash interrupts whatever the main thread does."""
+    from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (heavy, and not installed everywhere)
+    from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
+
+    check(choice)
+    default = PlatformOptions()
+    duration_s = choice.mock_duration_s
+    options = PlatformOptions(
+        task_runner_url=choice.task_runner_url,
+        task_runner_script=choice.mock_script,
+        task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
+        environment=function_environment(choice, environment, project=default.project),
+        log_dir=choice.log_dir,
+        on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
+    )
+    return LocalPlatform(options)
+
+
+def check(choice: PlatformChoice) -> None:
+    """Refuse, before anything is started, what cannot work."""
+    if choice.task_runner_url is not None:
+        _check_url(choice.task_runner_url)
+        if choice.mock_script is not None or choice.mock_duration_s is not None:
+            raise Misuse(
+                "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces; "
+                "leave one of them out",
+            )
+    if choice.mock_script is not None:
+        _check_script(choice.mock_script)
+
+
+def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
+    """What the functions are told beyond what every local platform tells them."""
+    told = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
+    own = {name: told[name] for name in _OWN if name in environment}
+    kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
+    return {**own, **kept, TOKEN: token_for(choice, environment)}
+
+
+def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
+    """The token for the Task Runner; empty means an identity token of the user's own service account.
+
+    The mock, and a Task Runner on this machine, ask for none.
+    """
+    if choice.token is not None:
+        return choice.token
+    if choice.task_runner_url is None:
+        return NO_TOKEN
+    here = urlsplit(choice.task_runner_url).hostname in _LOOPBACK
+    return environment.get(TOKEN) or (NO_TOKEN if here else "")
+
+
+def exports(environment: Mapping[str, str]) -> str:
+    """What to paste into another terminal; a token is a secret and stays out."""
+    shown = {name: value for name, value in environment.items() if name != TOKEN or value == NO_TOKEN}
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in shown.items())
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Misuse(f"--tr-url is {url!r}; it must be a URL such as https://task-runner.example")
+
+
+def _check_script(path: Path) -> None:
+    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
+
+    try:
+        load_script(path)
+    except InvalidScript as error:
+        raise Misuse(f"{path}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misuse(f"--mock-script {path} cannot be read: {reason}") from error

@@ -1,0 +1,178 @@
+"""`run`: one workflow, from its file to its end, on a platform of its own or on one that is up already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from atom_workflows.cli.as_json import dumped, run_with_steps
+from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
+from atom_workflows.cli.failures import INVALID_USE, RUN_FAILED, Misuse
+from atom_workflows.cli.follow import follow
+from atom_workflows.cli.local import PlatformChoice, exports, local_platform
+from atom_workflows.cli.output import Output
+from atom_workflows.cli.reading import read_run, read_steps
+from atom_workflows.cli.sheets import steps_sheet, worth_showing
+from atom_workflows.cli.shows import show_on
+from atom_workflows.cli.sources import RunRequest, request_for
+from atom_workflows.cli.text import counted
+from atom_workflows.cli.validate import problem_lines
+from atom_workflows.cli.verdict import verdict
+from atom_workflows.cli.view import RunView
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.ports import Message
+
+if TYPE_CHECKING:
+    from atom_emulator.platform.local import LocalPlatform
+    from atom_workflows.coordinator.services import Services
+
+_EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the user asked for; `timeout_s` bounds only the waiting."""
+
+    source: str
+    choice: PlatformChoice
+    as_json: bool = False
+    keep: bool = False
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A platform that is up; `own` is the one that this command started."""
+
+    environment: Mapping[str, str]
+    own: LocalPlatform | None = None
+
+    @property
+    def log_dir(self) -> Path | None:
+        """Where its logs are, if that is known."""
+        return None if self.own is None else self.own.log_dir
+
+
+def run_workflow(options: RunOptions) -> int:
+    """Run it and tell how it went; the exit code."""
+    output = Output(aside=options.as_json)
+    try:
+        request = request_for(options.source)
+    except InvalidWorkflow as error:
+        if options.as_json:
+            click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
+        click.echo(problem_lines(error), err=True)
+        return INVALID_USE
+    with _platform(options, output) as running:
+        run, steps = _run_on(running, request, options, output)
+        _tell(run, steps, options, output)
+        _tell_what_next(run, running, options, output)
+        if options.keep and running.own is not None:
+            _keep(running.own, output)
+    return _EXIT_CODES.get(run.state, RUN_FAILED)
+
+
+@contextmanager
+def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
+    """The platform that the environment names, or a new one for as long as the block lasts."""
+    if names_local_platform(os.environ):
+        _refuse_for_platform_that_is_up(options)
+        output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {os.environ[FIRESTORE_HOST]}).")
+        yield Running(environment=os.environ)
+        return
+    platform = local_platform(options.choice, os.environ, watched=True)
+    output.say("Starting a local platform ...")
+    with platform:
+        # Google's clients read these from the process's own environment.
+        os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
+        yield Running(environment={**os.environ, **platform.environment}, own=platform)
+
+
+def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
+    chosen = [*options.choice.chosen, *(["--keep"] if options.keep else [])]
+    if chosen:
+        raise Misuse(
+            f"{', '.join(chosen)} can only be chosen for a platform that `run` starts itself, but {FIRESTORE_HOST} and "
+            f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
+            f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
+        )
+
+
+def _run_on(
+    running: Running, request: RunRequest, options: RunOptions, output: Output
+) -> tuple[RunRecord, list[StepRecord]]:
+    services = connected(running.environment)
+    from atom_workflows.cli.feed import ChangeFeed  # noqa: PLC0415 (Google's clients take a second to import)
+
+    view = RunView(run_id=request.run_id, total=len(request.step_ids), order=request.step_ids)
+    with ChangeFeed(services.settings, request.run_id) as feed:
+        if feed.problem:
+            output.say(f"Steps are shown at the end only: {feed.problem}")
+        _publish(services, request, options, running)
+        output.say(f"Run {request.run_id} of {options.source}{_size(request)}.")
+        with show_on(output, view) as show:
+            run = follow(
+                view,
+                feed=feed,
+                read_run=lambda: read_run(services.store, request.run_id),
+                show=show,
+                timeout_s=options.timeout_s,
+            )
+    steps = {step.id: step for step in read_steps(services.store, run.id)}
+    in_order = [steps.pop(name) for name in request.step_ids if name in steps]
+    return run, [*in_order, *steps.values()]
+
+
+def _size(request: RunRequest) -> str:
+    return f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
+
+
+def _publish(services: Services, request: RunRequest, options: RunOptions, running: Running) -> None:
+    # A platform of one's own was started with that Task Runner; any other has to allow it.
+    url = options.choice.task_runner_url if running.own is None else None
+    services.bus.publish([Message(topic="start", body=request.message_body(url))])
+
+
+def _tell(run: RunRecord, steps: list[StepRecord], options: RunOptions, output: Output) -> None:
+    """The table and the sentences, or the JSON object."""
+    if options.as_json:
+        click.echo(dumped(run_with_steps(run, steps)))
+    elif rows := worth_showing(steps):
+        output.say()
+        output.show(steps_sheet(rows))
+    if not options.as_json and len(steps) > len(worth_showing(steps)):
+        output.say(f"({len(steps):,} steps in all; `--json` lists them all.)")
+    output.say()
+    for sentence in verdict(run, steps):
+        output.say(sentence)
+
+
+def _tell_what_next(run: RunRecord, running: Running, options: RunOptions, output: Output) -> None:
+    if running.log_dir is not None:
+        output.say(f"Logs: {running.log_dir}")
+    if not run.state.is_terminal:
+        output.say(f"Waiting ended after {options.timeout_s:g} s{_goes_on(run, running)}.")
+    elif run.state in {RunState.FAILED, RunState.CANCELLED} and (running.own is None or options.keep):
+        output.say(f"`atom-workflows runs retry {run.id}` runs again what did not succeed.")
+
+
+def _goes_on(run: RunRecord, running: Running) -> str:
+    if running.own is None:
+        return f"; the run goes on: `atom-workflows runs show {run.id}`"
+    return "; the run ends with its platform"
+
+
+def _keep(platform: LocalPlatform, output: Output) -> None:
+    output.say(f"\nThe platform stays up until Ctrl-C. To use it in another terminal:\n{exports(platform.environment)}")
+    try:
+        platform.wait()
+    except KeyboardInterrupt:
+        output.say("Stopping.")

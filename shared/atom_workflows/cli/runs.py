@@ -1,0 +1,107 @@
+"""The `runs` commands: what there is, how it stands, ending it, and running again what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from atom_workflows.cli.as_json import dumped, run_object, run_with_steps
+from atom_workflows.cli.output import Output
+from atom_workflows.cli.reading import MOST_RUNS_LOOKED_AT, full_run_id, newest_runs, read_run, read_steps
+from atom_workflows.cli.sheets import runs_sheet, steps_sheet
+from atom_workflows.cli.text import clean, counted, local_time, one_line
+from atom_workflows.cli.verdict import verdict
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import RunNotFound
+
+
+def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
+    """Print the newest runs."""
+    runs = newest_runs(services.store, limit=limit, state=state)
+    if as_json:
+        click.echo(dumped([run_object(run) for run in runs]))
+    elif runs:
+        Output().show(runs_sheet(runs))
+    elif state is None:
+        click.echo("There are no runs yet. `atom-workflows run FILE` starts one.")
+    else:
+        click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
+
+
+def show_run(services: Services, text: str, *, as_json: bool) -> None:
+    """Print all that is known of a run."""
+    run = _run(services, text)
+    steps = read_steps(services.store, run.id)
+    if as_json:
+        click.echo(dumped(run_with_steps(run, steps)))
+        return
+    for name, value in _facts(run):
+        click.echo(f"{name:12} {value}")
+    if steps:
+        click.echo()
+        Output().show(steps_sheet(steps))
+    click.echo()
+    for sentence in verdict(run, steps):
+        click.echo(sentence)
+
+
+def cancel(services: Services, text: str) -> None:
+    """End a run."""
+    run_id = full_run_id(services.store, text)
+    cancel_run(services, run_id)
+    click.echo(
+        f"Run {run_id} is cancelled: no further job is submitted. Jobs that run already go on at the Task Runner."
+    )
+
+
+def retry(services: Services, text: str) -> None:
+    """Run again what did not succeed."""
+    run_id = full_run_id(services.store, text)
+    again = sum(step.state.value != "SUCCEEDED" for step in read_steps(services.store, run_id))
+    retry_run(services, run_id)
+    click.echo(f"Run {run_id} goes on: {counted(again, 'step')} to run again. `atom-workflows runs show {run_id}`")
+
+
+def _run(services: Services, text: str) -> RunRecord:
+    run_id = full_run_id(services.store, text)
+    run = read_run(services.store, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    return run
+
+
+def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """What is known of a run, each with its name; what is not known is left out."""
+    facts = {
+        "run": run.id,
+        "workflow": run.workflow,
+        "description": run.description,
+        "state": f"{run.state}, to be closed: {run.stop.reason}"
+        if run.stop and not run.state.is_terminal
+        else run.state,
+        "source": _source(run),
+        "trigger": ", ".join(f"{name} {value}" for name, value in run.trigger.items()),
+        "task runner": run.task_runner_url,
+        "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
+        "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
+        "created": local_time(run.created_at),
+        "started": local_time(run.started_at),
+        "finished": local_time(run.finished_at),
+        "deadline": local_time(run.deadline),
+        "retried": counted(run.retries, "time") if run.retries else "",
+    }
+    for name, value in facts.items():
+        if value:
+            yield name, one_line(clean(value))
+
+
+def _source(run: RunRecord) -> str:
+    path = run.source.get("path", "")
+    if run.source.get("inline"):
+        return f"{path} (given in the start message)"
+    generation = run.source.get("generation")
+    return f"{path} (generation {generation})" if generation else str(path)

@@ -1,0 +1,75 @@
+"""The workflow that a user names: a file, stdin, or an object in a bucket; checked before anything is started."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from atom_workflows.cli.failures import Misuse
+from atom_workflows.core.run_ids import run_id_for
+
+STDIN: Final = "-"
+STDIN_NAME: Final = "stdin.yaml"
+BUCKET_PREFIX: Final = "gs://"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run to ask for. A file in a bucket has no `definition`; `step_ids` are then not known either."""
+
+    workflow_path: str
+    run_key: str
+    definition: str | None = None
+    step_ids: tuple[str, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The id that the start function will give the run."""
+        return run_id_for(self.workflow_path, "key", self.run_key)
+
+    def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
+        """The start message."""
+        optional = {"definition": self.definition, "tr_url": task_runner_url}
+        return {
+            "workflow_path": self.workflow_path,
+            "run_key": self.run_key,
+            **{name: value for name, value in optional.items() if value},
+        }
+
+
+def request_for(source: str) -> RunRequest:
+    """The request for a run of that file. Raises `InvalidWorkflow` with every problem, or `Failure`."""
+    run_key = uuid.uuid4().hex
+    if source.startswith(BUCKET_PREFIX):
+        return RunRequest(workflow_path=source, run_key=run_key)
+    from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
+
+    content = content_of(source)
+    workflow = parse_workflow(content, filename=shown_name(source))
+    return RunRequest(
+        workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
+        run_key=run_key,
+        definition=content.decode("utf-8-sig"),
+        step_ids=tuple(step.id for step in workflow.steps),
+    )
+
+
+def shown_name(source: str) -> str:
+    """How a file is named in messages."""
+    return "<stdin>" if source == STDIN else source
+
+
+def content_of(source: str) -> bytes:
+    """The content of a file. Raises `Failure` that says why it cannot be read."""
+    if source == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Misuse(f"{source} cannot be read: {reason}. Name a workflow file.") from error
+    except ValueError as error:  # a name with a null character
+        raise Misuse(f"{source!r} is not a file name: {error}") from error

@@ -1,0 +1,73 @@
+"""Text for people: what others wrote made safe to print, times and counts made short."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+_ESCAPES: Final = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC and other strings
+    r"|\x1b[ -/]*[0-~]?"
+)
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing, and halves of characters; not tab and newline."""
+
+_HOUR_S: Final = 3600
+_MINUTE_S: Final = 60
+_TENTHS_BELOW_S: Final = 10
+
+
+def clean(text: object) -> str:
+    """What somebody else wrote, without anything that a terminal would obey."""
+    return _UNSEEN.sub("", _ESCAPES.sub("", str(text).replace("\r\n", "\n")))
+
+
+def one_line(text: object) -> str:
+    """What somebody else wrote, clean and on one line."""
+    return " ".join(clean(text).split())
+
+
+def clip(text: str, length: int) -> str:
+    """The text, at most that long."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def lasted(duration: timedelta | None) -> str:
+    """A duration at a glance: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; nothing for None."""
+    if duration is None:
+        return ""
+    seconds = max(0.0, duration.total_seconds())
+    if round(seconds, 1) < _TENTHS_BELOW_S:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def between(start: datetime | None, end: datetime | None) -> timedelta | None:
+    """How long it took, if both are known."""
+    return None if start is None or end is None else end - start
+
+
+def local_time(moment: datetime | None) -> str:
+    """A moment in this machine's zone."""
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: 1 step, 2 steps."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listing(names: Sequence[str], *, most: int = 5) -> str:
+    """The names, at most so many: `a`, `b` and 7 more."""
+    shown = [f"`{one_line(name)}`" for name in names[:most]]
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most:,} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

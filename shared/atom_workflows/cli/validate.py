@@ -1,0 +1,36 @@
+"""Checking workflow files: every problem of each on a line of its own, as compilers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from atom_workflows.cli.failures import Failure
+from atom_workflows.cli.sources import content_of, shown_name
+from atom_workflows.cli.text import clean, counted
+from atom_workflows.parsing.parse import InvalidWorkflow, parse_workflow
+
+
+def validate_files(sources: Sequence[str]) -> bool:
+    """Print a line for each problem, or that the file is good; whether all are. Files that cannot be read count."""
+    valid = [_is_valid(source) for source in sources]
+    return all(valid)
+
+
+def _is_valid(source: str) -> bool:
+    try:
+        workflow = parse_workflow(content_of(source), filename=shown_name(source))
+    except InvalidWorkflow as error:
+        click.echo(problem_lines(error))
+        return False
+    except Failure as error:
+        error.show()
+        return False
+    click.echo(f"{clean(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
+    return True
+
+
+def problem_lines(error: InvalidWorkflow) -> str:
+    """Every problem on a line."""
+    return "\n".join(clean(problem) for problem in error.problems)

@@ -1,0 +1,76 @@
+"""How a run ended, in sentences: which step failed and why, and what was skipped for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from atom_workflows.cli.text import between, clip, counted, lasted, listing, one_line
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
+from atom_workflows.core.states import RunState, StepState
+
+MOST_FAILURES: Final = 5
+MOST_PROBLEMS: Final = 100
+_LONGEST_MESSAGE: Final = 500
+
+
+def verdict(run: RunRecord, steps: Sequence[StepRecord]) -> list[str]:
+    """The sentences, most important first."""
+    if run.state is RunState.INVALID:
+        return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
+    if not run.state.is_terminal:
+        return [f"Run {run.id} is {run.state}.", *_failures(steps)]
+    took = lasted(between(run.started_at or run.created_at, run.finished_at))
+    if run.state is RunState.SUCCEEDED:
+        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{_repeated(steps)}."]
+    return [f"Run {run.id} {run.state} after {took}{_stopped(run)}.", *_failures(steps), *_skipped(steps)]
+
+
+def problem_lines(run: RunRecord) -> list[str]:
+    """A run's own errors: those of its file, or why it was stopped; not those of its steps."""
+    return [_problem(error) for error in run.errors if not error.get("step")][:MOST_PROBLEMS]
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    place = "".join(f"{error[name]}:" for name in ("file", "line", "column") if error.get(name))
+    suggestion = f"; {error['suggestion']}" if error.get("suggestion") else ""
+    return one_line(f"{place} {error.get('message', '')}{suggestion}")
+
+
+def _stopped(run: RunRecord) -> str:
+    if run.stop is None:
+        return ""
+    return f": {one_line(run.stop.reason)}" if run.stop.kind is StopKind.CANCEL else f", stopped: {_reason(run)}"
+
+
+def _reason(run: RunRecord) -> str:
+    return one_line(run.stop.reason if run.stop else "").rstrip(".")
+
+
+def _repeated(steps: Sequence[StepRecord]) -> str:
+    again = [step.id for step in steps if step.attempt > 1]
+    return f", of which {listing(again)} needed more than one attempt" if again else ""
+
+
+def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A sentence for each step that failed, or that was cancelled at the Task Runner."""
+    failed = [step for step in steps if step.state is StepState.FAILED]
+    for step in failed[:MOST_FAILURES]:
+        message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
+        yield f"Step `{step.id}` failed after {counted(step.attempt, 'attempt')}: {message}."
+    if len(failed) > MOST_FAILURES:
+        yield f"{counted(len(failed) - MOST_FAILURES, 'more step')} failed."
+    cancelled = [step.id for step in steps if step.state is StepState.CANCELLED]
+    if cancelled:
+        yield f"Cancelled: {listing(cancelled)}."
+
+
+def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A sentence for each step that others were skipped for, and one for those that were never started."""
+    skipped: dict[str | None, list[str]] = {}
+    for step in steps:
+        if step.state is StepState.SKIPPED:
+            skipped.setdefault(step.cause, []).append(step.id)
+    for cause, names in list(skipped.items())[:MOST_FAILURES]:
+        because = f"because `{cause}` did not succeed" if cause else "because the run was stopped before"
+        yield f"Skipped {because}: {listing(names)}."
