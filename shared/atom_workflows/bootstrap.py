@@ -15,6 +15,7 @@ from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import FixedToken, IdTokens
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.settings import Settings, from_environment
 
 
@@ -29,6 +30,7 @@ def connect(settings: Settings) -> Services:
         clock=SystemClock(),
         workers=ThreadWorkers(settings.poll_workers),
         settings=settings,
+        wake_limit=WakeLimit(settings.check_interval),
     )
 
 

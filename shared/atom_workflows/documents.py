@@ -151,7 +151,6 @@ _RUN_PLAIN: Final = (
     "task_runner_url",
     "source",
     "trigger",
-    "params",
     "labels",
     "digest",
     "step_count",
@@ -168,6 +167,9 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     """What is stored of a new run."""
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
     stored.update(schema=SCHEMA, state=run.state.value, errors=[dict(error) for error in run.errors])
+    if run.params:
+        # As text, like a task: parameters may be what Firestore cannot hold.
+        stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
     if run.timeout is not None:
         stored["timeout_s"] = run.timeout.total_seconds()
     if run.stop is not None:
@@ -184,6 +186,7 @@ def run_record(document: Document) -> RunRecord:
         id=document.id,
         state=RunState(stored["state"]),
         errors=tuple(stored.get("errors", ())),
+        params=json.loads(stored.get("params", "{}")),
         stop=None
         if not stop
         else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"]),

@@ -6,6 +6,7 @@ the `schema` it follows. What cannot be read raises `MalformedEvent`, which no r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,8 @@ STEPS_PER_READY: Final = 10
 """Steps a dispatcher is given in one event: enough to share its reads and commits, few enough to spread the work."""
 
 MAX_ID_BYTES: Final = 1_000
+
+LABEL_NAME: Final = r"[a-z][a-z0-9_-]{0,62}"
 
 OUTCOMES_PER_COMPLETED: Final = 50
 """Outcomes in one event; with the longest messages that is 100 KB."""
@@ -205,7 +208,7 @@ def read_start_event(body: Any, *, event_id: str) -> StartRequested | RunSeedReq
         generation=_optional_text(body, "generation"),
         task_runner_url=_optional_text(body, "tr_url") or _optional_text(body, "tr-url"),
         params=_optional_object(body, "params"),
-        labels={str(name): str(value) for name, value in _optional_object(body, "labels").items()},
+        labels=_labels(body),
         trigger={"kind": "message", "event_id": event_id, **({"run_key": run_key} if run_key else {})},
     )
 
@@ -271,6 +274,14 @@ def _optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise MalformedEvent(f"an event's {name} must be an object, not {value!r:.80}")
     return value
+
+
+def _labels(body: Mapping[str, Any]) -> dict[str, str]:
+    labels = _optional_object(body, "labels")
+    for name, value in labels.items():
+        if not isinstance(value, str) or not re.fullmatch(LABEL_NAME, name):
+            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {value!r:.80}")
+    return dict(labels)
 
 
 def _objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
+from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import JobRefused, JobUnknown, SourceNotFound, TaskRunnerUnavailable
@@ -96,8 +98,13 @@ class CountingStore:
 
     inner: MemoryStore
     reads: int = 0
-    writes: int = 0
     commits: int = 0
+    written: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def writes(self) -> int:
+        """Documents written."""
+        return self.written.total()
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """See `ports.Store.get`."""
@@ -107,7 +114,7 @@ class CountingStore:
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""
         results = self.inner.commit(writes)
-        self.writes += len(writes)
+        self.written.update(write.path for write in writes)
         self.commits += 1
         return results
 
@@ -146,6 +153,10 @@ class World:
         parsed = parse_script(script) if script else None
         self.task_runner = ScriptedTaskRunner(Jobs(parsed), self.clock)
         self.files = Files()
+        settings_used = replace(
+            Settings(task_runner_url=TASK_RUNNER_URL, burst=timedelta(seconds=1)),
+            **settings,
+        )
         self.services = Services(
             store=self.store,
             bus=self.bus,
@@ -153,7 +164,8 @@ class World:
             source=self.files,
             clock=self.clock,
             workers=InTurn(),
-            settings=replace(Settings(task_runner_url=TASK_RUNNER_URL, burst=timedelta(seconds=1)), **settings),
+            settings=settings_used,
+            wake_limit=WakeLimit(settings_used.check_interval),
         )
 
     def start(self, definition: str, *, run_key: str = "test", path: str = "flow.yaml") -> str:

@@ -8,7 +8,7 @@ event between them. What can be done in parallel is published for other invocati
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from atom_workflows.coordinator.finish import finish_run
@@ -27,11 +27,15 @@ from atom_workflows.ports import Update
 
 @dataclass(slots=True)
 class Advance:
-    """One invocation's work on one run. `started_at` is when it began, which bounds how long it goes on."""
+    """One invocation's work on one run.
+
+    `started_at` is when it began, which bounds how long it goes on; `refused` are decisions that came too late.
+    """
 
     outbox: Outbox
     run_id: str
     started_at: datetime
+    refused: list[Decision] = field(default_factory=list)
 
     @classmethod
     def of(cls, outbox: Outbox, run_id: str) -> Advance:
@@ -42,11 +46,9 @@ class Advance:
         """Claim the steps and submit them, then go on with what they release."""
         self._submit_all(self._claim(held))
 
-    def settle(self, decisions: Sequence[Decision]) -> Saved:
+    def settle(self, decisions: Sequence[Decision]) -> None:
         """Save how attempts ended, then go on with what that releases."""
-        saved = save(self.outbox, decisions)
-        self._submit_all(self._go_on(saved, []))
-        return saved
+        self._submit_all(self._save_and_go_on(decisions, []))
 
     def _submit_all(self, claimed: Sequence[Held]) -> None:
         """Submit, save, release, claim; until nothing is held any more."""
@@ -65,6 +67,7 @@ class Advance:
             return []
         claims = self._claims_of_sole_dependents(decisions)
         saved = save(self.outbox, decisions, claims)
+        self.refused += saved.refused
         claimed = [
             Held(step=after_claim(decision), version=saved.versions[decision.step.id])
             for decision in claims

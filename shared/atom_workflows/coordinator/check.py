@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
@@ -18,9 +17,6 @@ from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, TickEvent
 from atom_workflows.ports import Create, Update, Version
-
-LEASE_MARGIN: Final = timedelta(seconds=30)
-"""How long one sweep may take before another instance may think that the burst died."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
@@ -37,17 +33,16 @@ def _is_anything_in_flight(services: Services) -> bool:
 
 
 def _burst(services: Services) -> None:
-    lease = _BurstLease(services=services, holder=uuid.uuid4().hex)
+    ends_at = services.clock.now() + services.settings.burst
+    lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return
-    ends_at = services.clock.now() + services.settings.burst
-    while True:
+    wake_at: datetime | None = services.clock.now()
+    while wake_at is not None:
+        services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
         swept = sweep(services, until=services.clock.now() + services.settings.burst)
         wake_at = _next_look(services, swept, ends_at)
-        if wake_at is None or not lease.keep(wake_at):
-            break
-        services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
     lease.give_back()
 
 
@@ -68,32 +63,28 @@ def _next_look(services: Services, swept: Swept, ends_at: datetime) -> datetime 
 
 @dataclass(slots=True)
 class _BurstLease:
-    """The right to sweep in a burst. A holder that dies loses it soon after its next look was due."""
+    """The right to sweep, for as long as a burst may take: if its holder dies, the next tick finds it over."""
 
     services: Services
-    holder: str
+    until: datetime
     _version: Version | None = None
 
     def take(self) -> bool:
         """Whether nobody else holds it."""
-        now = self.services.clock.now()
         document = self.services.store.get([BURST_LEASE_PATH])[0]
-        fields = {"schema": SCHEMA, "holder": self.holder, "until": now + LEASE_MARGIN}
+        # The id makes two racers' writes differ.
+        fields = {"schema": SCHEMA, "holder": uuid.uuid4().hex, "until": self.until}
         if document is None:
             return self._write(Create(path=BURST_LEASE_PATH, fields=fields))
-        if document.fields["until"] > now:
+        if document.fields["until"] > self.services.clock.now():
             return False
         return self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version))
 
-    def keep(self, wake_at: datetime) -> bool:
-        """Whether it is still ours, for a sweep at that time."""
-        fields = {"until": wake_at + LEASE_MARGIN}
-        return self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=self._version))
-
     def give_back(self) -> None:
         """Let the next tick take it at once."""
-        fields = {"until": self.services.clock.now(), "holder": ""}
-        self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=self._version))
+        now = self.services.clock.now()
+        if now < self.until:
+            self._write(Update(path=BURST_LEASE_PATH, fields={"until": now}, guard=self._version))
 
     def _write(self, write: Create | Update) -> bool:
         try:

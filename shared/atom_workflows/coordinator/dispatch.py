@@ -21,7 +21,8 @@ from atom_workflows.events import StepsCompleted, StepsEvent, StepsReady
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
     """Handle an event of the topic `steps`. It may come twice, at the same time, in any order."""
-    outbox = Outbox(services)
+    # Outcomes come from a checker that is sweeping and will sweep again; released steps may find it asleep.
+    outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     if isinstance(event, StepsReady):
         _dispatch(outbox, event)
     else:
@@ -64,11 +65,12 @@ def _settle(outbox: Outbox, event: StepsCompleted) -> None:
     changes = [(one, settled(one.step, outcomes[one.step.id], now=now)) for one in held]
     decisions = [Decision(held=one, change=change) for one, change in changes if change is not None]
     stale = [one.step for one, change in changes if change is None]
-    saved = Advance.of(outbox, event.run_id).settle(decisions)
+    advance = Advance.of(outbox, event.run_id)
+    advance.settle(decisions)
     forward(outbox, event.run_id, [step for step in stale if step.state.is_terminal])
-    if saved.refused:
+    if advance.refused:
         # Another instance settled the same outcomes and may have died before it published: look again.
-        refused = _load(outbox.services, event.run_id, [decision.step.id for decision in saved.refused])
+        refused = _load(outbox.services, event.run_id, [decision.step.id for decision in advance.refused])
         forward(outbox, event.run_id, [one.step for one in refused if one.step.state.is_terminal])
 
 

@@ -27,14 +27,16 @@ class Outbox:
     """Messages of one invocation, gathered so that they leave in few requests.
 
     Ready steps must not be lost, so they leave as soon as `flush` is called; what the outside world is told may wait
-    for the end of the invocation and leaves in the same request.
+    for the end of the invocation and leaves in the same request. `wakes_checker` says that the checker may not know yet
+    that there is work, so that it is woken when a job is put in flight.
     """
 
     services: Services
+    wakes_checker: bool = False
     _ready: dict[str, list[ReadyStep]] = field(default_factory=dict)
     _changes: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     _messages: list[Message] = field(default_factory=list)
-    _wake_checker: bool = False
+    _has_work_for_checker: bool = False
     _told_at: datetime | None = None
 
     def ready(self, run_id: str, steps: Sequence[ReadyStep]) -> None:
@@ -49,7 +51,7 @@ class Outbox:
     def step_changed(self, step: StepRecord, change: StepChange) -> None:
         """Tell the outside world, and the checker if it now has to look at the step."""
         if change.state in {StepState.RUNNING, StepState.RETRYING} or change.fields.get("deferrals"):
-            self._wake_checker = True
+            self._has_work_for_checker = True
         if is_internal(step.id):
             return
         told = {
@@ -69,10 +71,8 @@ class Outbox:
 
     def flush(self) -> None:
         """Publish all that was gathered, in one request as far as the bus can."""
-        messages = self._messages + self._take_ready() + self._take_changes()
-        if self._wake_checker:
-            messages.append(tick_message("dispatcher"))
-        self._messages, self._wake_checker = [], False
+        messages = self._messages + self._take_ready() + self._take_changes() + self._take_wake_up()
+        self._messages = []
         if messages:
             self.services.bus.publish(messages)
 
@@ -89,6 +89,11 @@ class Outbox:
     def _take_ready(self) -> list[Message]:
         taken, self._ready = self._ready, {}
         return [message for run_id, steps in taken.items() for message in ready_messages(run_id, steps)]
+
+    def _take_wake_up(self) -> list[Message]:
+        taken, self._has_work_for_checker = self._has_work_for_checker and self.wakes_checker, False
+        wakes = taken and self.services.wake_limit.lets_through(self.services.clock.now())
+        return [tick_message("dispatcher")] if wakes else []
 
     def _take_changes(self) -> list[Message]:
         taken, self._changes = self._changes, {}

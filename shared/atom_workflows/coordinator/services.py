@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
 
@@ -19,3 +20,4 @@ class Services:
     clock: Clock
     workers: Workers
     settings: Settings
+    wake_limit: WakeLimit

@@ -40,6 +40,8 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     outcome = outcome_of(step, job_id=answer.job_id, job_state=answer.state, message=answer.message)
     if outcome is not None:
         return settled(step, outcome, now=now)
+    if not answer.job_id:
+        return _deferred(services, step, TaskRunnerUnavailable(f"it answered {answer.state} without a jobId"))
     return submitted(
         step,
         job_id=answer.job_id,

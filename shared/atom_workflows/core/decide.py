@@ -84,7 +84,7 @@ def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -
     if kind is None:
         return None
     return Outcome(
-        step_id=step.id, attempt=step.attempt, kind=kind, message=message, job_id=job_id, job_state=job_state
+        step_id=step.id, attempt=step.attempt, kind=kind, message=clip(message), job_id=job_id, job_state=job_state
     )
 
 

@@ -37,3 +37,18 @@ def test_the_cost_of_a_fan_grows_with_its_width() -> None:
     wide, narrow = cost("", fan(1_000)), cost("", fan(50))
     for a, b in zip(wide, narrow, strict=True):
         assert a <= 22 * b
+
+
+def test_a_chained_step_that_is_polled_costs_four_writes() -> None:
+    """With a job that goes on for a while, recording it is one more write; polls that tell nothing new are none."""
+    world = World("default: {duration: 25}")
+    run_id = world.start(chain(SHORT))
+    world.run_to_end(run_id)
+    assert max(world.store.written[f"runs/{run_id}/steps/s{i}"] for i in range(SHORT)) <= 4
+    assert len(world.task_runner.polled) >= 2 * SHORT
+
+
+def test_a_chained_step_that_is_polled_costs_two_messages() -> None:
+    """Its outcome, which goes on to the next step, and what the outside world is told."""
+    _, _, messages = per_step("default: {duration: 25}")
+    assert messages <= 2

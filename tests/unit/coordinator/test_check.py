@@ -1,0 +1,94 @@
+"""The checker's burst, its lease, and its pages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from atom_workflows.coordinator import sweep
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.core.states import RunState
+from atom_workflows.events import Tick
+from atom_workflows.ports import Create
+from support.workflows import chain, definition
+from support.world import World
+
+BURST = timedelta(seconds=50)
+
+
+def test_a_burst_looks_every_ten_seconds_while_a_job_is_in_flight() -> None:
+    """One tick polls a long job five times within its fifty seconds, and then stops."""
+    world = World("default: {duration: 1000}", burst=BURST)
+    world.start(chain(1))
+    world.settle_down()
+    before = world.clock.now()
+    handle_tick(world.services, Tick())
+    assert len(world.task_runner.polled) == 4
+    assert world.clock.now() - before <= BURST
+
+
+def test_a_burst_ends_when_nothing_is_in_flight() -> None:
+    """After a job's end there is one more look, for what that released, and no more."""
+    world = World("default: {duration: 5}", burst=BURST)
+    world.start(chain(1))
+    world.settle_down()
+    before = world.clock.now()
+    handle_tick(world.services, Tick())
+    assert len(world.task_runner.polled) == 4
+    assert world.clock.now() - before <= BURST
+    world.settle_down()
+    reads = world.store.reads
+    handle_tick(world.services, Tick())
+    assert world.store.reads - reads == 1
+
+
+def test_a_second_burst_leaves_at_once() -> None:
+    """While one instance sweeps, a tick reads the lease and does nothing else."""
+    world = World("default: {duration: 1000}", burst=BURST)
+    world.start(chain(1))
+    world.settle_down()
+    polled: list[int] = []
+
+    class TickingClock:
+        """A clock in whose sleep another tick arrives."""
+
+        def now(self) -> datetime:
+            """See `ports.Clock.now`."""
+            return world.clock.now()
+
+        def sleep(self, seconds: float) -> None:
+            """See `ports.Clock.sleep`."""
+            before = len(world.task_runner.polled)
+            handle_tick(world.services, Tick())
+            polled.append(len(world.task_runner.polled) - before)
+            world.clock.sleep(seconds)
+
+    handle_tick(replace(world.services, clock=TickingClock()), Tick())
+    assert polled == [0] * len(polled)
+    assert len(polled) > 3
+
+
+def test_a_dead_burst_is_followed_by_the_next_ticks() -> None:
+    """The lease of an instance that died is over when its burst would have been."""
+    world = World("default: {duration: 70}", burst=BURST)
+    run_id = world.start(chain(1))
+    world.settle_down()
+    lease = {"schema": 1, "holder": "dead", "until": world.clock.now() + BURST}
+    world.store.commit([Create(path="control/checker", fields=lease)])
+    world.clock.move(timedelta(seconds=60))
+    world.tick()
+    world.clock.move(timedelta(seconds=60))
+    world.tick()
+    assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_more_due_steps_than_a_page_are_handed_on() -> None:
+    """Each sweep takes a page, and an event names the next; together they poll every job once."""
+    world = World("default: {duration: 1000}")
+    world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
+    world.settle_down("steps", "tick")
+    world.clock.move(timedelta(seconds=11))
+    handle_tick(world.services, Tick())
+    assert len(world.task_runner.polled) == sweep.PAGE
+    world.settle_down("tick")
+    assert len(world.task_runner.polled) == len(set(world.task_runner.polled)) == sweep.PAGE + 120
