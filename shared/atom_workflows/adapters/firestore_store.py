@@ -11,7 +11,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from atom_workflows.errors import AlreadyExists, Conflict, StoreUnavailable
+from atom_workflows.errors import AlreadyExists, Conflict, StoreError, StoreUnavailable
 from atom_workflows.ports import Create, Delete, Document, Query, Update, Write, WriteResult
 
 CALL_TIMEOUT_S: Final = 10.0
@@ -26,22 +26,28 @@ _DIRECTIONS: Final = {
 }
 
 
-def _retry() -> Retry:
-    return Retry(
-        predicate=if_exception_type(google_errors.ServiceUnavailable, google_errors.ResourceExhausted),
-        initial=0.1,
-        maximum=2.0,
-        timeout=TOTAL_TIMEOUT_S,
-    )
-
-
 class FirestoreStore:
-    """Documents in one Firestore database; the client is safe to share between threads."""
+    """Documents in one Firestore database; the client is safe to share between threads.
 
-    def __init__(self, *, project: str, database: str) -> None:
+    What Firestore itself calls an invalid argument raises `StoreError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        database: str,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
+    ) -> None:
         self._client = firestore.Client(project=project, database=database)
-        self._root = f"{self._client._database_string}/documents/"  # noqa: SLF001 (has no public name)
-        self._bounds: Mapping[str, Any] = {"retry": _retry(), "timeout": CALL_TIMEOUT_S}
+        retry = Retry(
+            predicate=if_exception_type(google_errors.ServiceUnavailable, google_errors.ResourceExhausted),
+            initial=0.1,
+            maximum=2.0,
+            timeout=total_timeout_s,
+        )
+        self._bounds: Mapping[str, Any] = {"retry": retry, "timeout": call_timeout_s}
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """See `ports.Store.get`."""
@@ -55,6 +61,8 @@ class FirestoreStore:
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""
+        if len({write.path for write in writes}) != len(writes):
+            raise StoreError("a commit names a document twice")
         batch = self._client.batch()
         for write in writes:
             self._add(batch, write)
@@ -126,5 +134,7 @@ def _translated() -> Iterator[None]:
         raise AlreadyExists(str(error)) from error
     except (google_errors.FailedPrecondition, google_errors.NotFound) as error:
         raise Conflict(str(error)) from error
+    except google_errors.InvalidArgument as error:
+        raise StoreError(str(error)) from error
     except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
         raise StoreUnavailable(f"Firestore did not answer: {error}") from error

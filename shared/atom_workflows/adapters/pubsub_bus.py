@@ -15,7 +15,11 @@ from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
 
 CALL_TIMEOUT_S: Final = 10.0
+"""One attempt at a request."""
+
 TOTAL_TIMEOUT_S: Final = 30.0
+"""All attempts together."""
+
 MAX_REQUEST_MESSAGES: Final = 1_000
 MAX_REQUEST_BYTES: Final = 5_000_000
 """The service takes 1,000 messages and 10 MB a request; half of that leaves room for what encoding adds."""
@@ -28,7 +32,14 @@ class PubsubBus:
     is saved and must know before it ends that the messages were accepted.
     """
 
-    def __init__(self, *, project: str, topic_prefix: str) -> None:
+    def __init__(
+        self,
+        *,
+        project: str,
+        topic_prefix: str,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
+    ) -> None:
         self._client = PublisherClient()
         self._topics = f"projects/{project}/topics/{topic_prefix}"
         self._retry = Retry(
@@ -40,8 +51,9 @@ class PubsubBus:
             ),
             initial=0.1,
             maximum=2.0,
-            timeout=TOTAL_TIMEOUT_S,
+            timeout=total_timeout_s,
         )
+        self._call_timeout_s = call_timeout_s
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `ports.Bus.publish`."""
@@ -55,7 +67,7 @@ class PubsubBus:
     def _send(self, topic: str, messages: Sequence[PubsubMessage]) -> None:
         try:
             self._client.api.publish(
-                topic=self._topics + topic, messages=messages, retry=self._retry, timeout=CALL_TIMEOUT_S
+                topic=self._topics + topic, messages=messages, retry=self._retry, timeout=self._call_timeout_s
             )
         except google_errors.NotFound as error:
             raise BusUnavailable(f"topic {self._topics}{topic} does not exist") from error

@@ -1,0 +1,107 @@
+"""Every implementation of the ports that the contract suites run on: a further one is a further entry."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import pytest
+from google.cloud import pubsub_v1
+
+from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.pubsub.memory import TOPICS, MemoryBus
+from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.system import SystemClock
+from atom_workflows.ports import Bus, Store
+from contract.subscriptions import Subscriptions
+
+Received: TypeAlias = tuple[dict[str, Any], dict[str, str]]
+"""A message's body and attributes."""
+
+
+GOOGLE: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
+
+GIVEN: Final = {name: address for name in GOOGLE if (address := os.environ.get(name))}
+"""Google's own emulators, as the environment named them before any test changed it."""
+
+
+# -- Store -----------------------------------------------------------------------------------------------------------
+
+
+def firestore_at(address: str, patch: pytest.MonkeyPatch, **options: float) -> FirestoreStore:
+    """The adapter on a server, in a project that nobody else uses."""
+    patch.setenv("FIRESTORE_EMULATOR_HOST", address)
+    return FirestoreStore(project=f"contract-{uuid.uuid4().hex[:12]}", database="(default)", **options)
+
+
+def _in_process(_request: pytest.FixtureRequest) -> Store:
+    return MemoryStore()
+
+
+def _embedded(request: pytest.FixtureRequest) -> Store:
+    return firestore_at(request.getfixturevalue("firestore_address"), request.getfixturevalue("monkeypatch"))
+
+
+def _google(request: pytest.FixtureRequest) -> Store:
+    return firestore_at(GIVEN["FIRESTORE_EMULATOR_HOST"], request.getfixturevalue("monkeypatch"))
+
+
+STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {
+    "in-process": _in_process,
+    "embedded": _embedded,
+    **({"google": _google} if "FIRESTORE_EMULATOR_HOST" in GIVEN else {}),
+}
+
+
+# -- Bus -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusUnderTest:
+    """A bus with one subscription for each of the coordinator's topics; `take` waits for a number of messages."""
+
+    bus: Bus
+    take: Callable[[str, int], list[Received]]
+
+
+def pubsub_at(address: str, patch: pytest.MonkeyPatch, *, project: str = "contract", **options: float) -> PubsubBus:
+    """The adapter on a server."""
+    patch.setenv("PUBSUB_EMULATOR_HOST", address)
+    return PubsubBus(project=project, topic_prefix="flow-", **options)
+
+
+def _in_process_bus(_request: pytest.FixtureRequest) -> BusUnderTest:
+    bus = MemoryBus(SystemClock())
+
+    def take(topic: str, count: int) -> list[Received]:
+        return [(taken.body, dict(taken.attributes)) for taken in bus.take_all(topic, limit=count + 1)]
+
+    return BusUnderTest(bus=bus, take=take)
+
+
+def _embedded_bus(request: pytest.FixtureRequest) -> BusUnderTest:
+    return _bus_at(request.getfixturevalue("pubsub_address"), request)
+
+
+def _google_bus(request: pytest.FixtureRequest) -> BusUnderTest:
+    return _bus_at(GIVEN["PUBSUB_EMULATOR_HOST"], request)
+
+
+def _bus_at(address: str, request: pytest.FixtureRequest) -> BusUnderTest:
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    project = f"contract-{uuid.uuid4().hex[:12]}"
+    bus = pubsub_at(address, patch, project=project)
+    subscriptions = Subscriptions(project, pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient(), TOPICS)
+    request.addfinalizer(subscriptions.close)
+    return BusUnderTest(bus=bus, take=subscriptions.take)
+
+
+BUSES: Final[Mapping[str, Callable[[pytest.FixtureRequest], BusUnderTest]]] = {
+    "in-process": _in_process_bus,
+    "embedded": _embedded_bus,
+    **({"google": _google_bus} if "PUBSUB_EMULATOR_HOST" in GIVEN else {}),
+}

@@ -1,0 +1,56 @@
+"""The servers that the contract suites run on, and each port on every backend."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from atom_emulator.firestore.server import FirestoreServer
+from atom_workflows.ports import Store
+from contract.backends import BUSES, STORES, BusUnderTest
+from unit.emulator.pubsub.running import start_process
+
+
+@pytest.fixture(scope="session")
+def firestore_address() -> Iterator[str]:
+    """The embedded Firestore's address."""
+    server = FirestoreServer()
+    yield f"127.0.0.1:{server.port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded Pub/Sub's address."""
+    process, port = start_process(tmp_path_factory.mktemp("pubsub") / "ready.json")
+    yield f"127.0.0.1:{port}"
+    process.terminate()
+    process.communicate(timeout=10)
+
+
+@pytest.fixture
+def refusing_address() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_address() -> Iterator[str]:
+    """An address that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(params=list(STORES))
+def store(request: pytest.FixtureRequest) -> Store:
+    """An empty store of each kind."""
+    return STORES[request.param](request)
+
+
+@pytest.fixture(params=list(BUSES))
+def bus(request: pytest.FixtureRequest) -> BusUnderTest:
+    """A bus of each kind, its subscriptions empty."""
+    return BUSES[request.param](request)

@@ -1,0 +1,34 @@
+"""The Store port on a server that is not there: bounded in time, and in the port's own errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.errors import StoreUnavailable
+from atom_workflows.ports import Create, Query
+from contract.backends import firestore_at
+
+CALLS: dict[str, Callable[[FirestoreStore], object]] = {
+    "get": lambda store: store.get(["c/d"]),
+    "commit": lambda store: store.commit([Create(path="c/d", fields={})]),
+    "query": lambda store: store.query(Query(collection="c")),
+    "count": lambda store: store.count(Query(collection="c")),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("server", ["refusing_address", "silent_address"])
+def test_an_unreachable_server_raises_in_bounded_time(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str, call: str
+) -> None:
+    """Whether nobody listens or nobody answers, every call raises StoreUnavailable soon after its time is up."""
+    address = request.getfixturevalue(server)
+    store = firestore_at(address, monkeypatch, call_timeout_s=0.3, total_timeout_s=0.5)
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        CALLS[call](store)
+    assert time.monotonic() - started < 3
