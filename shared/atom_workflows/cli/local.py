@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
+GRACE_S: Final = 1.0
+"""How long the parts may take to end by themselves: what they hold in memory is to be forgotten anyway."""
+
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 
@@ -61,6 +64,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
         environment=function_environment(choice, environment, project=default.project),
         log_dir=choice.log_dir,
+        grace_s=GRACE_S,
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     return LocalPlatform(options)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from atom_workflows.cli.sheets import COLOURS
-from atom_workflows.cli.text import clip, lasted, one_line
+from atom_workflows.cli.text import clip, one_line
 from atom_workflows.cli.view import RunView, StepView
 
 _LINES_AROUND: Final = 6
@@ -32,12 +30,15 @@ def picture(view: RunView, *, elapsed_s: float, width: int, height: int) -> Rend
 
 
 def _heading(view: RunView, elapsed_s: float) -> Text:
+    minutes, seconds = divmod(int(elapsed_s), 60)
     state = Text(view.state.value, style=COLOURS.get(view.state, ""))
-    return Text.assemble("Run ", (view.run_id, "bold"), " ", state, f"  {lasted(timedelta(seconds=elapsed_s))}")
+    return Text.assemble("Run ", (view.run_id, "bold"), " ", state, f"  {minutes}:{seconds:02}")
 
 
-def _bar(view: RunView, width: int) -> ProgressBar:
-    return ProgressBar(total=max(1, view.total), completed=view.ended, width=min(width - 1, _LONGEST_BAR))
+def _bar(view: RunView, width: int) -> Text:
+    length = min(width, _LONGEST_BAR)
+    done = length * view.ended // max(1, view.total)
+    return Text.assemble(("━" * done, "green"), ("─" * (length - done), "dim"))
 
 
 def _counts(view: RunView) -> Text:

@@ -86,14 +86,26 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     if names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
         output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {os.environ[FIRESTORE_HOST]}).")
-        yield Running(environment=os.environ)
+        with _told_if_cut_short("If the run was started, it goes on: `atom-workflows runs list`"):
+            yield Running(environment=os.environ)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
     output.say("Starting a local platform ...")
     with platform:
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        yield Running(environment={**os.environ, **platform.environment}, own=platform)
+        with _told_if_cut_short(f"The platform is stopped, and the run with it. Logs: {platform.log_dir}"):
+            yield Running(environment={**os.environ, **platform.environment}, own=platform)
+
+
+@contextmanager
+def _told_if_cut_short(sentence: str) -> Iterator[None]:
+    """Say what becomes of the run if the user, or an error, ends the block early."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        click.echo(sentence, err=True)
+        raise
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
@@ -142,14 +154,15 @@ def _publish(services: Services, request: RunRequest, options: RunOptions, runni
 
 
 def _tell(run: RunRecord, steps: list[StepRecord], options: RunOptions, output: Output) -> None:
-    """The table and the sentences, or the JSON object."""
+    """The table and the sentences; the JSON object instead of the table."""
+    rows = worth_showing(steps)
     if options.as_json:
         click.echo(dumped(run_with_steps(run, steps)))
-    elif rows := worth_showing(steps):
+    elif rows:
         output.say()
         output.show(steps_sheet(rows))
-    if not options.as_json and len(steps) > len(worth_showing(steps)):
-        output.say(f"({len(steps):,} steps in all; `--json` lists them all.)")
+    if not options.as_json and 0 < len(rows) < len(steps):
+        output.say(f"\n({counted(len(steps) - len(rows), 'more step')} not shown; `--json` lists all {len(steps):,}.)")
     output.say()
     for sentence in verdict(run, steps):
         output.say(sentence)

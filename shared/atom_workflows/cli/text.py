@@ -36,10 +36,12 @@ def clip(text: str, length: int) -> str:
 
 
 def lasted(duration: timedelta | None) -> str:
-    """A duration at a glance: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; nothing for None."""
+    """A duration at a glance: `45 ms`, `2.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; nothing for None."""
     if duration is None:
         return ""
     seconds = max(0.0, duration.total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if round(seconds, 1) < _TENTHS_BELOW_S:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -1,0 +1,161 @@
+"""The commands as a user calls them, without a platform."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from atom_workflows.cli.commands import cli
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+VARIABLES = (
+    "FIRESTORE_EMULATOR_HOST",
+    "PUBSUB_EMULATOR_HOST",
+    "GOOGLE_CLOUD_PROJECT",
+    "WORKFLOW_PROJECT",
+    "WORKFLOW_TR_AUTH_JWT",
+)
+BAD = "steps:\n  - id: a\n    dependsOn: [b]\n    task: {imageUri: x}\n  - id: a\n    task: {imageUri: x}\n"
+
+
+def call(*args: str, stdin: str | None = None, **environment: str) -> Result:
+    """Call a command in an environment that names no platform but the given one."""
+    variables = dict.fromkeys(VARIABLES) | environment
+    return CliRunner().invoke(cli, args, input=stdin, env=variables, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_valid(path: Path) -> None:
+    """The workflows that users are shown pass, and each script for the mock is read."""
+    if path.name.endswith(".mock.yaml"):
+        from atom_emulator.task_runner.script_file import load_script  # noqa: PLC0415 (of one kind of example only)
+
+        assert load_script(path).rules
+    else:
+        result = call("validate", str(path))
+        assert (result.exit_code, result.stdout[-6:]) == (0, "steps\n")
+
+
+def test_validate_prints_every_problem_of_every_file(tmp_path: Path) -> None:
+    """Each problem is a line that an editor can jump to, and a good file does not hide a bad one."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    result = call("validate", str(bad), str(EXAMPLES / "fork_join.yaml"))
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert len(lines) == 3
+    assert all(line.startswith(f"{bad}:") for line in lines[:2])
+    assert lines[2].endswith("fork_join.yaml: ok, 6 steps")
+
+
+def test_validate_reads_stdin() -> None:
+    """`-` is stdin."""
+    assert call("validate", "-", stdin=BAD).stdout.startswith("<stdin>:")
+    assert call("validate", "-", stdin="steps: [{id: a}]").stdout == "<stdin>: ok, 1 step\n"
+
+
+def test_validate_says_which_file_cannot_be_read(tmp_path: Path) -> None:
+    """A file that is not there is an error, and the others are still checked."""
+    result = call("validate", str(tmp_path / "none.yaml"), str(EXAMPLES / "retry.yaml"))
+    assert result.exit_code == 1
+    assert "cannot be read: no such file or directory" in result.stderr
+    assert "retry.yaml: ok" in result.stdout
+
+
+def test_schema_is_a_json_schema() -> None:
+    """The schema that editors are given is printed."""
+    assert json.loads(call("schema").stdout)["title"] == "Workflow"
+
+
+def test_version() -> None:
+    """`--version` tells the version."""
+    assert call("--version").stdout.startswith("atom-workflows, version ")
+
+
+def test_run_refuses_an_invalid_file_with_all_its_problems(tmp_path: Path) -> None:
+    """Nothing is started for a file that is not valid."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    result = call("run", str(bad))
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 2)
+    assert result.stdout == ""
+
+
+def test_run_tells_problems_to_programs(tmp_path: Path) -> None:
+    """With --json the problems are a JSON object on stdout."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    result = call("run", "--json", "--workflow-path", str(bad))
+    assert result.exit_code == 2
+    assert [problem["line"] for problem in json.loads(result.stdout)["problems"]] == [3, 5]
+
+
+FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([], "name one workflow file"),
+        ([FORK_JOIN, "--workflow-path", FORK_JOIN], "name one workflow file"),
+        (["none.yaml"], "none.yaml cannot be read"),
+        (["a\x00b"], "is not a file name"),
+        ([FORK_JOIN, "--timeout", "soon"], "--timeout is 'soon'"),
+        ([FORK_JOIN, "--timeout", "0"], "more than 0"),
+        ([FORK_JOIN, "--tr-url", "localhost:8080"], "--tr-url is 'localhost:8080'"),
+        ([FORK_JOIN, "--tr-url", "http://[::1"], "--tr-url is"),
+        ([FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"], "leave one of them out"),
+        ([FORK_JOIN, "--mock-script", "none.yaml"], "--mock-script none.yaml cannot be read"),
+        ([FORK_JOIN, "--mock-script", FORK_JOIN], "the Task Runner script is invalid"),
+        ([FORK_JOIN, "--mock-duration", "-1"], "-1"),
+        ([FORK_JOIN, "--emulators", "others"], "others"),
+    ],
+)
+def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str) -> None:
+    """A user's mistake ends with exit code 2 and says what is wrong, before anything is started."""
+    result = call("run", *args)
+    assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
+
+
+def test_half_a_platform_is_refused() -> None:
+    """One emulator's variable without the other would mix a local platform with the cloud."""
+    result = call("run", FORK_JOIN, FIRESTORE_EMULATOR_HOST="127.0.0.1:1")
+    assert (result.exit_code, "PUBSUB_EMULATOR_HOST is not" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "r"], ["cancel", "r"], ["retry", "r"]])
+def test_runs_need_to_know_where_they_are(command: list[str]) -> None:
+    """Without a platform in the environment the user is told how to name one."""
+    result = call("runs", *command)
+    assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:http"])
+def test_a_platform_that_does_not_answer_is_named(address: str) -> None:
+    """A platform that was stopped is noticed at once."""
+    result = call("runs", "list", FIRESTORE_EMULATOR_HOST=address, PUBSUB_EMULATOR_HOST=address)
+    assert (result.exit_code, f"nothing answers at {address}" in result.stderr) == (1, True)
+
+
+def test_choices_for_a_new_platform_are_refused_for_one_that_is_up() -> None:
+    """An option that would be ignored is an error."""
+    result = call(
+        "run", FORK_JOIN, "--keep", "--mock-duration", "1", FIRESTORE_EMULATOR_HOST="x:1", PUBSUB_EMULATOR_HOST="x:1"
+    )
+    assert (result.exit_code, "--mock-duration, --keep can only be chosen" in result.stderr) == (2, True)
+
+
+def test_the_command_line_starts_light() -> None:
+    """Neither Google's clients nor rich are imported to validate a file, so that it takes no time."""
+    program = (
+        "import sys; from atom_workflows.cli.commands import cli; "
+        f"cli.main(['validate', {FORK_JOIN!r}], standalone_mode=False); "
+        "heavy = {'rich', 'grpc', 'google.api_core', 'requests', 'atom_emulator'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
