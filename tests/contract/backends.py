@@ -78,7 +78,7 @@ def _in_process_bus(_request: pytest.FixtureRequest) -> BusUnderTest:
     bus = MemoryBus(SystemClock())
 
     def take(topic: str, count: int) -> list[Received]:
-        return [(taken.body, dict(taken.attributes)) for taken in bus.take_all(topic, limit=count + 1)]
+        return [(taken.body, dict(taken.attributes)) for taken in bus.take_all(topic, limit=count)]
 
     return BusUnderTest(bus=bus, take=take)
 

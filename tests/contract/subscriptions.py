@@ -26,12 +26,12 @@ class Subscriptions:
             subscriber.create_subscription(name=self._path(name), topic=topic)
 
     def take(self, name: str, count: int) -> list[tuple[dict[str, Any], dict[str, str]]]:
-        """At least so many messages, acknowledged, as bodies and attributes."""
+        """So many messages, acknowledged, as bodies and attributes."""
         taken: list[Any] = []
         deadline = time.monotonic() + PULL_S
         while len(taken) < count:
             assert time.monotonic() < deadline, f"{len(taken)} of {count} messages arrived"
-            taken += self._pull(name)
+            taken += self._pull(name, min(count - len(taken), PULL_LIMIT))
         return [(json.loads(one.message.data), dict(one.message.attributes)) for one in taken]
 
     def close(self) -> None:
@@ -43,9 +43,9 @@ class Subscriptions:
     def _path(self, name: str) -> str:
         return f"{self._project}/subscriptions/flow-{name}"
 
-    def _pull(self, name: str) -> list[Any]:
+    def _pull(self, name: str, limit: int) -> list[Any]:
         path = self._path(name)
-        pulled = self._subscriber.pull(subscription=path, max_messages=PULL_LIMIT, timeout=PULL_S).received_messages
+        pulled = self._subscriber.pull(subscription=path, max_messages=limit, timeout=PULL_S).received_messages
         if pulled:
             self._subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in pulled])
         return list(pulled)
