@@ -1,0 +1,116 @@
+"""`python -m bench`: measure, print, and with `--write` bring docs/benchmarks.md up to date."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from atom_emulator.platform.local import LocalPlatform
+from atom_emulator.platform.options import PartName, PlatformOptions
+from atom_workflows.bootstrap import connect
+from atom_workflows.settings import from_environment
+from bench import processes, report
+from bench.counts import Servers
+from bench.floor import Floor
+from bench.measure import Bench, Inconsistent, Sample
+from bench.workloads import JOBS, WORKLOADS, Workload
+
+DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+TICK_EVERY_S: Final = 60.0
+"""As often as Cloud Scheduler ticks."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and report; 1 if a run did not succeed or the servers' counts contradict the workload."""
+    options = _options(arguments)
+    chosen = [w for w in WORKLOADS if options.only in (None, w.name)]
+    if options.jobs or options.only == JOBS.name:
+        chosen.append(JOBS)
+    with tempfile.TemporaryDirectory(prefix="atom-bench-") as folder:
+        try:
+            with _platform(Path(folder)) as platform:
+                measured = _measure(platform, chosen, options.repeat)
+        except Inconsistent as error:
+            sys.stderr.write(f"bench: {error}\n")
+            return 1
+    _tell(measured)
+    if options.write:
+        DOCUMENT.write_text(report.document(measured), encoding="utf-8")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    names = [workload.name for workload in (*WORKLOADS, JOBS)]
+    parser.add_argument("--repeat", type=int, default=5, help="passes of each workload (default: 5)")
+    parser.add_argument("--only", choices=names, help="one workload")
+    parser.add_argument("--jobs", action="store_true", help="also jobs that take 2 s")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    options = parser.parse_args(arguments)
+    if options.repeat < 1:
+        parser.error("--repeat must be 1 or more")
+    if options.write and options.only:
+        parser.error("--write needs every workload")
+    return options
+
+
+@contextmanager
+def _platform(log_dir: Path) -> Iterator[LocalPlatform]:
+    """A platform of our own, which this process's Google clients are led to."""
+    with LocalPlatform(PlatformOptions(log_dir=log_dir, tick_every_s=TICK_EVERY_S)) as platform:
+        os.environ.update(platform.environment)
+        yield platform
+
+
+def _measure(platform: LocalPlatform, chosen: Sequence[Workload], repeat: int) -> report.Measured:
+    services = connect(from_environment(os.environ))
+    with closing(Servers(platform.addresses)) as servers:
+        bench = Bench(services, servers)
+        body = bench.request_body("warm-up")
+        with closing(Floor(platform.addresses[PartName.TASK_RUNNER], body)) as floor:
+            samples = _passes(bench, servers, floor, chosen, repeat)
+    return report.Measured(
+        samples=samples,
+        start_s=max(platform.start_seconds.values()),
+        peak_mb=processes.peak_mb(processes.by_part()),
+    )
+
+
+def _passes(
+    bench: Bench, servers: Servers, floor: Floor, chosen: Sequence[Workload], repeat: int
+) -> dict[Workload, list[Sample]]:
+    """Every workload in turn, again and again; the first round warms up and is not kept."""
+    samples: dict[Workload, list[Sample]] = {workload: [] for workload in chosen}
+    for turn in range(repeat + 1):
+        for workload in chosen:
+            if workload.job_s and turn == 0:
+                continue
+            servers.set_job_duration(workload.job_s)
+            sample = bench.sample(workload)
+            servers.set_job_duration(0)
+            floor_s = floor.seconds(workload.steps, workload.floor_threads)
+            _say(f"{'warm-up' if not turn else f'pass {turn}'}: {workload.title}: {sample.wall_s:.2f} s")
+            if turn:
+                samples[workload].append(replace(sample, floor_s=floor_s))
+    return samples
+
+
+def _tell(measured: report.Measured) -> None:
+    for table in (report.time_table, report.count_table, report.cpu_table, report.memory_table):
+        _say("\n" + table(measured))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What the platform's processes took of the machine, by part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from atom_emulator.platform.options import FUNCTIONS, PartName
+
+_MARKS = {
+    **{part: f"atom_emulator.{part.replace('-', '_')}" for part in PartName if part not in FUNCTIONS},
+    **{part: f"--target={part}" for part in FUNCTIONS},
+}
+"""An argument that only that part's command line has."""
+
+
+def by_part() -> dict[PartName, list[psutil.Process]]:
+    """Every process below this one, by the part it belongs to."""
+    found: dict[PartName, list[psutil.Process]] = {part: [] for part in PartName}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            arguments = process.cmdline()
+            for part, mark in _MARKS.items():
+                if mark in arguments:
+                    found[part].append(process)
+    return found
+
+
+def cpu_seconds(processes: dict[PartName, list[psutil.Process]]) -> dict[PartName, float]:
+    """The processor time each part has taken so far, in user and system mode."""
+    return {part: sum(sum(one.cpu_times()[:2]) for one in group) for part, group in processes.items()}
+
+
+def peak_mb(processes: dict[PartName, list[psutil.Process]]) -> dict[PartName, float]:
+    """The most memory that the largest process of each part ever held; nothing where the system does not tell."""
+    peaks = {
+        part: max((peak for one in group for peak in _peak_mb(one.pid)), default=0.0)
+        for part, group in processes.items()
+    }
+    return {part: peak for part, peak in peaks.items() if peak}
+
+
+def _peak_mb(pid: int) -> Iterator[float]:
+    with suppress(OSError):
+        if peak := re.search(r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE):
+            yield int(peak[1]) / 1024

@@ -1,0 +1,237 @@
+"""The figures as a document."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import median
+from typing import Final
+
+import psutil
+
+from atom_emulator.platform.options import PartName
+from bench.measure import Sample
+from bench.workloads import JOBS, Workload
+
+PACKAGES: Final = (
+    "functions-framework",
+    "gunicorn",
+    "flask",
+    "google-cloud-firestore",
+    "google-cloud-pubsub",
+    "grpcio",
+    "protobuf",
+    "requests",
+)
+
+PEERS: Final = (
+    ("bare HTTP calls", "0.26", "4,253", "4,530", "2,670"),
+    ("the first version of this product (Go, nothing durable)", "0.29", "2,971", "4,111", "900"),
+    ("Luigi, one worker (files as state)", "1.2", "650", "250", "644"),
+    ("Celery (Redis)", "2.7", "336", "194", "447"),
+    ("DBOS (SQLite)", "2.8", "226", "145", "178"),
+    ("DBOS (Postgres)", "3.5", "240", "246", "224"),
+    ("Dagster in process", "14.5", "80", "67", "17"),
+    ("Prefect 3", "33", "39", "23", "3"),
+    ("Airflow 3", "1,110", "5", "4", "4"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Everything one invocation found out."""
+
+    samples: Mapping[Workload, Sequence[Sample]]
+    start_s: float
+    peak_mb: Mapping[PartName, float]
+
+    @property
+    def repeat(self) -> int:
+        """Passes of each workload."""
+        return max(len(samples) for samples in self.samples.values())
+
+
+def document(measured: Measured) -> str:
+    """The whole of docs/benchmarks.md."""
+    parts = (
+        _HEAD,
+        _machine(measured),
+        "## Time\n\n" + time_table(measured),
+        _TIME_NOTES,
+        "## What a step costs, counted at the servers\n\n" + count_table(measured),
+        _COUNT_NOTES,
+        "## Processor time\n\n" + cpu_table(measured),
+        _CPU_NOTES,
+        "## Memory\n\n" + memory_table(measured),
+        _MEMORY_NOTES,
+        _jobs(measured),
+        _REPRODUCE,
+        _LIMITS,
+        _peers(),
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def time_table(measured: Measured) -> str:
+    """Wall time beside the floor of the same passes."""
+    rows = []
+    for workload, samples in _instant(measured):
+        walls, floors = [s.wall_s for s in samples], [s.floor_s for s in samples]
+        steps = workload.steps
+        rows.append(
+            (
+                workload.title,
+                _spread([1000 * wall / steps for wall in walls], ".2f"),
+                _spread([steps / wall for wall in walls], ",.0f"),
+                _spread([1000 * floor / steps for floor in floors], ".2f"),
+                f"{steps / median(floors):,.0f}",
+                f"{median(wall / floor for wall, floor in zip(walls, floors, strict=True)):.1f}",
+            )
+        )
+    head = ("workload", "ms a step", "steps/s", "floor, ms a call", "floor, calls/s", "times the floor")
+    return _table(head, rows)
+
+
+def count_table(measured: Measured) -> str:
+    """What the servers counted, by step."""
+    fields: dict[str, Callable[[Sample], int]] = {
+        "documents written": lambda s: s.counts.writes,
+        "documents read": lambda s: s.counts.reads,
+        "Firestore calls": lambda s: s.counts.store_calls,
+        "Pub/Sub calls": lambda s: s.counts.publish_calls,
+        "messages": lambda s: s.counts.messages,
+        "pushes": lambda s: s.counts.pushes,
+        "POST /job": lambda s: s.counts.submissions,
+        "GET /jobstatus": lambda s: s.counts.polls,
+    }
+    rows = [
+        (workload.title, *(_per_step(workload, samples, field) for field in fields.values()))
+        for workload, samples in measured.samples.items()
+    ]
+    return _table(("workload", *fields), rows)
+
+
+def cpu_table(measured: Measured) -> str:
+    """Processor time of a step, by part."""
+    rows = []
+    for workload, samples in measured.samples.items():
+        each = [[1000 * sample.cpu_s[part] / workload.steps for sample in samples] for part in PartName]
+        total = [1000 * sum(sample.cpu_s.values()) / workload.steps for sample in samples]
+        rows.append((workload.title, _spread(total, ".2f"), *(f"{median(one):.2f}" for one in each)))
+    return _table(("workload", "all, ms a step", *PartName), rows)
+
+
+def memory_table(measured: Measured) -> str:
+    """The peak of each part's largest process."""
+    return _table(("part", "peak RSS, MB"), [(part, f"{mb:.0f}") for part, mb in measured.peak_mb.items()])
+
+
+def _machine(measured: Measured) -> str:
+    memory_gb = psutil.virtual_memory().total / 2**30
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return "\n".join(
+        (
+            "## Machine",
+            "",
+            f"- {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory_gb:.0f} GB",
+            f"- {platform.python_implementation()} {platform.python_version()}; {packages}",
+            f"- {datetime.now(UTC):%Y-%m-%d}; {measured.repeat} passes after a warm-up",
+            f"- The slowest part of the platform was ready in {measured.start_s:.1f} s",
+        )
+    )
+
+
+def _jobs(measured: Measured) -> str:
+    samples = next((samples for workload, samples in measured.samples.items() if workload is JOBS), None)
+    if samples is None:
+        return ""
+    seconds = _spread([sample.wall_s for sample in samples], ".2f")
+    return (
+        f"## Jobs that take time\n\n{JOBS.title}, polled each second while Cloud Scheduler ticks once a minute: "
+        f"**{seconds} s**, of which {JOBS.ideal_s:.1f} s are the jobs themselves."
+    )
+
+
+def _peers() -> str:
+    head = ("", "chain of 100, ms a step", "1 → 200 → 1, steps/s", "10 layers of 20, steps/s", "50 runs of 4, steps/s")
+    return f"{_PEERS_HEAD}\n\n{_table(head, PEERS)}\n\n{_PEERS_NOTE}"
+
+
+def _instant(measured: Measured) -> Iterable[tuple[Workload, Sequence[Sample]]]:
+    return ((workload, samples) for workload, samples in measured.samples.items() if not workload.job_s)
+
+
+def _per_step(workload: Workload, samples: Sequence[Sample], field: Callable[[Sample], int]) -> str:
+    return f"{median(field(sample) / workload.steps for sample in samples):.2f}"
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_HEAD: Final = """\
+# Benchmarks
+
+What a step costs on the local platform: Firestore and Pub/Sub embedded, the three functions each in its own
+functions-framework process, a mock Task Runner, all on one machine and talking gRPC and HTTP over loopback.
+Every figure is the median of all passes, with (lowest to highest) where it varies. `make bench` writes this file."""
+
+_TIME_NOTES: Final = """\
+From just before the start message is published to the moment at which the last run is recorded as finished; reading,
+validating and seeding the definition is part of it. Each job is one `POST /job` that is answered `SUCCEEDED` at once,
+so that all of the time is the coordinator's and the servers'. The *floor* is the same number of the same requests to
+the same Task Runner from one pooled `requests` session (one thread for the chain, eight for the others), measured
+right after each pass, so that noise on the machine hits both."""
+
+_COUNT_NOTES: Final = """\
+Counted by the embedded servers, start and end of each run included, divided by the steps of the workload. Documents are
+counted as Firestore bills them. A push is one delivery to a function."""
+
+_CPU_NOTES: Final = """\
+Milliseconds of processor time, user and system, of all processes of a part until every event was acknowledged. It is
+accounted in ticks of the system's clock, commonly 10 ms; the servers' share includes one look every 50 ms at
+whether the run has ended. On two cores the wall time of a wide graph cannot be less than half the sum."""
+
+_MEMORY_NOTES: Final = (
+    "The largest process of each part (a function has a small supervising process besides), over the whole benchmark."
+)
+
+_REPRODUCE: Final = """\
+## Reproduce
+
+```sh
+make bench                                # what wrote this file
+python -m bench                           # the same, printed only
+python -m bench --repeat 10 --only chain  # one workload, more passes
+python -m bench --jobs                    # also jobs of 2 s (6 s a pass)
+```
+
+It needs the `dev` extra and nothing else. It fails if a run does not succeed or a step was not submitted exactly once,
+never because it was slow."""
+
+_LIMITS: Final = """\
+## What this is not
+
+- Not the latency of Google Cloud: a Firestore commit or a push takes some ten milliseconds there instead of one. The
+  counts of documents, calls and messages are the same in the cloud; the times are not.
+- Not a cold start: every process is warm.
+- Not scale: in the cloud many instances of the dispatcher work side by side, here one process of eight threads does.
+- The servers, the functions and the observer share the same cores."""
+
+_PEERS_HEAD: Final = """\
+## Others, measured earlier on another machine
+
+Not comparable to the last digit with the tables above: another machine of two cores, whose bare HTTP call
+took 0.26 ms. The workloads are the same, each step one `POST /job` answered at once."""
+
+_PEERS_NOTE: Final = """\
+Jobs of 2 s in the fan of 200, polled each second (ideal 6.0 s), there: the first version 6.1 s, Prefect 19 s,
+Huey 55 s, Airflow 62 s."""

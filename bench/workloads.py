@@ -1,0 +1,62 @@
+"""The workloads: graphs whose every step is one job that is answered at once, unless `job_s` says otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """`runs` runs of one definition at the same time.
+
+    `floor_threads` is how many threads may make the bare HTTP calls at once: as many as the graph allows, but no more
+    than the dispatcher has. A job takes `job_s` seconds; `ideal_s` is then the least the whole can take.
+    """
+
+    name: str
+    title: str
+    definition: str
+    runs: int = 1
+    floor_threads: int = 8
+    job_s: float = 0.0
+    ideal_s: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps of all runs together: each is one job."""
+        return self.runs * len(json.loads(self.definition)["steps"])
+
+
+def chain(length: int) -> str:
+    """Steps that each depend on the one before."""
+    return _definition({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(length)})
+
+
+def fan(width: int) -> str:
+    """A root, steps that depend on it, and an end that depends on them all."""
+    leaves = [f"leaf{i}" for i in range(width)]
+    return _definition({"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves})
+
+
+def layers(depth: int, width: int) -> str:
+    """Layers of which each step depends on every step of the layer before."""
+    names = [[f"l{layer}x{i}" for i in range(width)] for layer in range(depth)]
+    return _definition({name: names[k - 1] if k else [] for k, layer in enumerate(names) for name in layer})
+
+
+def _definition(edges: Mapping[str, Sequence[str]]) -> str:
+    steps = [{"id": name, "dependsOn": list(needs), "task": {"imageUri": "image"}} for name, needs in edges.items()]
+    return json.dumps({"name": "bench", "steps": steps})
+
+
+WORKLOADS: Final = (
+    Workload(name="chain", title="chain of 100", definition=chain(100), floor_threads=1),
+    Workload(name="fan", title="1 → 200 → 1", definition=fan(200)),
+    Workload(name="layers", title="10 layers of 20, fully connected", definition=layers(10, 20)),
+    Workload(name="runs", title="50 runs of 4 at once", definition=chain(4), runs=50),
+)
+
+JOBS: Final = Workload(name="jobs", title="1 → 200 → 1, jobs of 2 s", definition=fan(200), job_s=2.0, ideal_s=6.0)
