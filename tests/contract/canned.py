@@ -1,0 +1,94 @@
+"""A loopback HTTP server that answers what a test tells it to, byte by byte, and counts its connections."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPMessage, parse_headers
+from io import BufferedIOBase
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    target: str
+    headers: HTTPMessage
+    body: bytes
+
+
+Respond: TypeAlias = Callable[[Asked, socket.socket], bytes]
+"""Gives the bytes to answer with (none closes the connection), or writes to the connection itself."""
+
+
+def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
+    """A whole HTTP response; header names are given with _ for -."""
+    fields = {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
+
+
+@dataclass(slots=True)
+class Canned:
+    """The server's side of the story."""
+
+    respond: Respond
+    url: str = ""
+    asked: list[Asked] = field(default_factory=list)
+    connections: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, canned: Canned) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.canned = canned
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, _Server)
+        canned = self.server.canned
+        canned.connections += 1
+        # A client may go away at any time.
+        with suppress(OSError):
+            while (asked := _read(self.rfile)) is not None:
+                canned.asked.append(asked)
+                response = canned.respond(asked, self.connection)
+                if not response:
+                    return
+                self.wfile.write(response)
+
+
+def _read(stream: BufferedIOBase) -> Asked | None:
+    line = stream.readline().decode()
+    if not line:
+        return None
+    method, target, _ = line.split()
+    headers = parse_headers(stream)
+    return Asked(
+        method=method, target=target, headers=headers, body=stream.read(int(headers.get("Content-Length") or 0))
+    )
+
+
+@contextmanager
+def canned(respond: Respond) -> Iterator[Canned]:
+    """Serve until the block ends; `over` is set then, for a `respond` that waits."""
+    story = Canned(respond)
+    with _Server(story) as server:
+        story.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield story
+        story.over.set()
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,160 @@
+"""The TaskRunner port over HTTP, against the mock Task Runner: what each of its answers becomes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from atom_workflows.adapters.task_runner_client import TaskRunnerClient
+from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
+from atom_workflows.ports import JobAnswer
+
+START_S = 10.0
+BODY = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
+
+SUBMIT_OUTAGES: dict[str, Any] = {
+    "429": {"status": 429, "retry_after": 7},
+    "500": 500,
+    "503": {"status": 503, "retry_after": 2.5},
+    "connection dropped": "drop",
+    "html": "html",
+    "not JSON": "not-json",
+    "empty": "empty",
+    "wrong shape": "wrong-shape",
+}
+
+
+class Mock:
+    """The mock Task Runner as a process."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def script(self, **behaviour: Any) -> None:
+        """Forget everything and behave like this from now on."""
+        requests.post(f"{self.url}/_reset", timeout=5).raise_for_status()
+        requests.put(f"{self.url}/_script", json={"default": behaviour}, timeout=5).raise_for_status()
+
+    def calls(self) -> list[dict[str, Any]]:
+        """What it was asked, in order."""
+        return [json.loads(line) for line in requests.get(f"{self.url}/_log", timeout=5).text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
+    """One process for the tests of this file."""
+    ready_file = tmp_path_factory.mktemp("task-runner") / "ready.json"
+    process = subprocess.Popen([sys.executable, "-m", "atom_emulator.task_runner", "--ready-file", str(ready_file)])
+    deadline = time.monotonic() + START_S
+    while not ready_file.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    yield Mock(f"http://127.0.0.1:{json.loads(ready_file.read_text())['port']}")
+    process.terminate()
+    assert process.wait(START_S) == 0
+
+
+@pytest.fixture
+def client() -> TaskRunnerClient:
+    """A client with a token, that waits less long than a deployed one."""
+    return TaskRunnerClient(FixedToken("s3cret-token"), submit_timeout_s=2, status_timeout_s=2)
+
+
+def submit(client: TaskRunnerClient, mock: Mock, key: str = "run/load/1") -> JobAnswer:
+    """Submit the one job of these tests."""
+    return client.submit(mock.url, BODY, idempotency_key=key)
+
+
+def test_a_job_goes_from_submission_to_its_end(client: TaskRunnerClient, mock: Mock) -> None:
+    """Submit answers id and state, status the same job's state and message."""
+    mock.script(duration=0.01, always_fail=True, message="out of memory")
+    submitted = submit(client, mock)
+    assert submitted.state == "RUNNING"
+    deadline = time.monotonic() + START_S
+    while (now := client.status(mock.url, submitted.job_id)).state == "RUNNING":
+        assert time.monotonic() < deadline
+    assert now == JobAnswer(job_id=submitted.job_id, state="FAILED", message="out of memory")
+
+
+def test_an_answer_may_be_the_end_at_once(client: TaskRunnerClient, mock: Mock) -> None:
+    """A synchronous task's submission is answered with its terminal state."""
+    mock.script(synchronous=True)
+    assert submit(client, mock).state == "SUCCEEDED"
+
+
+def test_a_repeated_key_answers_the_first_job(client: TaskRunnerClient, mock: Mock) -> None:
+    """The Idempotency-Key is sent, so submitting an attempt twice starts one job; another attempt starts another."""
+    mock.script(duration=60)
+    first, again, other = (submit(client, mock, key) for key in ("r/load/1", "r/load/1", "r/load/2"))
+    assert first.job_id == again.job_id != other.job_id
+    assert [call["idempotency_key"] for call in mock.calls()] == ["r/load/1", "r/load/1", "r/load/2"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_4xx_refuses_the_job_with_its_text(client: TaskRunnerClient, mock: Mock, status: int) -> None:
+    """The same request can never succeed; the error says what the Task Runner said."""
+    mock.script(submit_errors=[status])
+    with pytest.raises(JobRefused) as caught:
+        submit(client, mock)
+    assert caught.value.status == status
+    assert f"HTTP {status} as the script says" in caught.value.text
+
+
+@pytest.mark.parametrize("outage", SUBMIT_OUTAGES)
+def test_what_is_no_answer_to_a_submission_is_an_outage(client: TaskRunnerClient, mock: Mock, outage: str) -> None:
+    """Each fault raises TaskRunnerUnavailable with the server's own wish for a pause; then the same client works."""
+    fault = SUBMIT_OUTAGES[outage]
+    mock.script(submit_errors=[fault])
+    with pytest.raises(TaskRunnerUnavailable) as caught:
+        submit(client, mock)
+    assert caught.value.retry_after_s == (fault["retry_after"] if isinstance(fault, dict) else None)
+    assert submit(client, mock).job_id
+
+
+@pytest.mark.parametrize("fault", [400, 401, 403, 429, 500, 502, "drop", "html", "not-json", "empty", "wrong-shape"])
+def test_what_is_no_answer_to_a_status_call_is_an_outage(client: TaskRunnerClient, mock: Mock, fault: Any) -> None:
+    """A status call that fails says nothing of the job, whatever the status."""
+    mock.script(duration=60, status_errors=[fault])
+    job = submit(client, mock)
+    with pytest.raises(TaskRunnerUnavailable):
+        client.status(mock.url, job.job_id)
+    assert client.status(mock.url, job.job_id) == job
+
+
+def test_a_job_that_was_lost_is_unknown(client: TaskRunnerClient, mock: Mock) -> None:
+    """404 to a status call raises JobUnknown with the job's id."""
+    mock.script(lose_job="always", duration=60)
+    job = submit(client, mock)
+    with pytest.raises(JobUnknown) as caught:
+        client.status(mock.url, job.job_id)
+    assert caught.value.job_id == job.job_id
+
+
+def test_a_slow_answer_is_given_up(client: TaskRunnerClient, mock: Mock) -> None:
+    """An answer that takes longer than the timeout raises TaskRunnerUnavailable when that is over."""
+    mock.script(delay=0.6, duration=60)
+    hasty = TaskRunnerClient(FixedToken("none"), submit_timeout_s=0.1, status_timeout_s=0.1)
+    job = submit(client, mock)
+    with pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
+        submit(hasty, mock)
+    with pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
+        hasty.status(mock.url, job.job_id)
+
+
+def test_threads_may_share_a_client(client: TaskRunnerClient, mock: Mock) -> None:
+    """Calls from many threads each get their own answer."""
+    mock.script(duration=60)
+    with ThreadPoolExecutor(16) as pool:
+        jobs = list(pool.map(lambda n: submit(client, mock, f"r/load/{n}"), range(64)))
+        states = list(pool.map(lambda job: client.status(mock.url, job.job_id), jobs))
+    assert states == jobs
+    assert len({job.job_id for job in jobs}) == 64

@@ -1,0 +1,259 @@
+"""The TaskRunner port over HTTP, byte by byte: what is sent, and what an odd server may do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atom_workflows.adapters import task_runner_client
+from atom_workflows.adapters.task_runner_client import MAX_ANSWER_BYTES, TaskRunnerClient
+from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.errors import JobRefused, TaskRunnerError, TaskRunnerUnavailable
+from atom_workflows.ports import JobAnswer
+from contract.canned import Asked, Respond, answer, canned
+
+TOKEN = "s3cret-token"  # noqa: S105 (not one)
+BODY = {"job_name": "lädt 世界", "args": [1, {"a": None}]}
+FINE = answer(b'{"job": {"state": "RUNNING", "jobId": "7", "message": ""}}', Content_Type="application/json")
+
+
+def client(token: str = TOKEN, *, timeout_s: float = 2) -> TaskRunnerClient:
+    """A client that does not wait for long."""
+    return TaskRunnerClient(FixedToken(token), submit_timeout_s=timeout_s, status_timeout_s=timeout_s)
+
+
+def always(response: bytes) -> Respond:
+    """Answer each request like this."""
+    return lambda _asked, _connection: response
+
+
+def test_the_requests_are_the_contracts() -> None:
+    """Method, path, headers and body are what ARCHITECTURE.md promises, and nothing of the machine's is added."""
+    with canned(always(FINE)) as server:
+        client().submit(server.url, BODY, idempotency_key="run/load/1")
+        client().status(server.url, "a/b c&d=ü")
+    submitted, status = server.asked
+    assert (submitted.method, submitted.target) == ("POST", "/job")
+    assert json.loads(submitted.body) == BODY
+    assert submitted.headers["Content-Type"] == "application/json"
+    assert submitted.headers["Idempotency-Key"] == "run/load/1"
+    assert submitted.headers["Authorization"] == status.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert (status.method, status.target) == ("GET", "/jobstatus?job_id=a%2Fb%20c%26d%3D%C3%BC")
+    assert status.body == b""
+
+
+def test_a_base_url_may_have_a_path() -> None:
+    """The contract's paths stand behind it."""
+    with canned(always(FINE)) as server:
+        client().status(f"{server.url}/team a/runner", "7")
+    assert server.asked[0].target == "/team%20a/runner/jobstatus?job_id=7"
+
+
+def test_no_token_means_no_header() -> None:
+    """Where none is configured, no Authorization is sent."""
+    with canned(always(FINE)) as server:
+        client("none").status(server.url, "7")
+    assert "Authorization" not in server.asked[0].headers
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_one_connection_serves_many_calls(*, chunked: bool) -> None:
+    """Answers of every kind, errors too, are read to their end, so that the connection is used again."""
+    body = b'{"job": {"state": "RUNNING", "jobId": "7"}}'
+    pieces = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n"
+    fine = pieces % (body[:5], len(body) - 5, body[5:]) if chunked else FINE
+    kinds = [fine, answer(b"no", "400 Bad Request"), answer(b"busy" * 5_000, "503 Unavailable"), fine]
+    one = client()
+    with canned(lambda _asked, _connection: kinds[len(server.asked) % len(kinds)]) as server:
+        for _ in range(20):
+            try:
+                one.submit(server.url, BODY, idempotency_key="k")
+            except TaskRunnerError:
+                continue
+    assert len(server.asked) == 20
+    assert server.connections == 1
+
+
+def test_a_connection_that_the_server_closed_is_replaced() -> None:
+    """A server that ends idle connections costs no call."""
+    closing = answer(FINE.partition(b"\r\n\r\n")[2], Connection="close")
+    one = client()
+
+    def close(_asked: Asked, connection: socket.socket) -> bytes:
+        connection.sendall(closing)
+        return b""
+
+    with canned(close) as server:
+        assert [one.status(server.url, "7").state for _ in range(3)] == ["RUNNING"] * 3
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+def test_a_redirect_is_not_followed(status: str) -> None:
+    """A redirect could carry the token elsewhere: it is an outage."""
+    with canned(always(FINE)) as elsewhere, canned(always(answer(b"", status, Location=elsewhere.url))) as server:
+        with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
+            client().submit(server.url, BODY, idempotency_key="k")
+        with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
+            client().status(server.url, "7")
+    assert elsewhere.asked == []
+
+
+def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Proxies and passwords of the machine are not used; cookies of the server are not kept."""
+    (tmp_path / "netrc").write_text("default login somebody password wrong\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    one = client("none")
+    cookie = FINE.replace(b"\r\n", b"\r\nSet-Cookie: a=b\r\n", 1)
+    with canned(always(cookie)) as server:
+        one.status(server.url, "7")
+        one.status(server.url, "7")
+    assert all("Authorization" not in asked.headers and "Cookie" not in asked.headers for asked in server.asked)
+    assert [asked.target for asked in server.asked] == ["/jobstatus?job_id=7"] * 2
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_huge_answer_is_not_read(*, length: bool) -> None:
+    """More than 64 KB is no answer of the contract, whether or not its length is told."""
+    head = b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 1000000000\r\n" if length else b"") + b"\r\n"
+
+    def flood(_asked: Asked, connection: socket.socket) -> bytes:
+        connection.sendall(head)
+        while not server.over.is_set():
+            connection.sendall(b"x" * 65_536)
+        return b""
+
+    with canned(flood) as server, pytest.raises(TaskRunnerUnavailable, match=str(MAX_ANSWER_BYTES)):
+        client().status(server.url, "7")
+
+
+def test_an_answer_in_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time from the request to the answer's end is bounded, not just each piece's."""
+
+    def trickle(_asked: Asked, connection: socket.socket) -> bytes:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        while not server.over.wait(0.05):
+            connection.sendall(b" ")
+        return b""
+
+    monkeypatch.setattr(task_runner_client, "CONNECT_TIMEOUT_S", 0.3)
+    started = time.monotonic()
+    with canned(trickle) as server, pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
+        client(timeout_s=0.3).status(server.url, "7")
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(b'{"job": {"sta')[:-3] + b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_broken_http_is_an_outage(response: bytes) -> None:
+    """Whatever the bytes, only the port's own error is raised."""
+
+    def cut(_asked: Asked, connection: socket.socket) -> bytes:
+        connection.sendall(response)
+        return b""
+
+    with canned(cut) as server, pytest.raises(TaskRunnerUnavailable):
+        client().submit(server.url, BODY, idempotency_key="k")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"null",
+        b"[]",
+        b'"job"',
+        b'{"job": null}',
+        b'{"job": []}',
+        b'{"job": {}}',
+        b'{"job": {"state": null, "jobId": "7"}}',
+        b'{"job": {"state": "", "jobId": "7"}}',
+        b'{"job": {"state": {"a": 1}, "jobId": "7"}}',
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b'{"job": {"state": ' + b"9" * 5_000 + b"}}",
+    ],
+)
+def test_json_that_is_not_the_contracts_is_an_outage(body: bytes) -> None:
+    """An answer without a state says nothing of the job."""
+    with canned(always(answer(body))) as server, pytest.raises(TaskRunnerUnavailable, match="not the contract's"):
+        client().status(server.url, "7")
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({"state": "SUCCEEDED"}, JobAnswer(job_id="", state="SUCCEEDED")),
+        ({"state": "NEW", "jobId": 0, "message": None}, JobAnswer(job_id="0", state="NEW")),
+        ({"state": "odd", "jobId": "ü", "message": 3, "x": 1}, JobAnswer(job_id="ü", state="odd", message="3")),
+    ],
+)
+def test_answers_are_read_kindly(job: dict[str, Any], expected: JobAnswer) -> None:
+    """Missing texts are empty, numbers are texts, unknown fields and states are let be."""
+    with canned(always(answer(json.dumps({"job": job}).encode()))) as server:
+        assert client().status(server.url, "7") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5", 5.0), ("0", 0.0), ("2.5", 2.5), ("-1", None), ("inf", None), ("nan", None), ("soon", None)],
+)
+def test_only_a_sane_retry_after_is_passed_on(text: str, expected: float | None) -> None:
+    """A pause is a number of seconds from 0; anything else is as if it were not there."""
+    busy = answer(b"", "503 Unavailable", Retry_After=text)
+    with canned(always(busy)) as server, pytest.raises(TaskRunnerUnavailable) as caught:
+        client().submit(server.url, BODY, idempotency_key="k")
+    assert caught.value.retry_after_s == expected
+
+
+def _echo(asked: Asked, _connection: socket.socket) -> bytes:
+    """An outspoken server: it quotes the request's headers."""
+    return answer(str(asked.headers).encode(), "400 Bad Request" if asked.method == "POST" else "500 Oops")
+
+
+@pytest.mark.parametrize("token", [TOKEN, "s3cret-token\nwith a line end", "s3cret-tökén-世界"])
+def test_the_token_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture, token: str) -> None:
+    """Neither an error's text, nor its whole trace, nor any library's debug log shows it."""
+    caplog.set_level(logging.DEBUG)
+    traces = []
+    one = client(token)
+    with canned(_echo) as server:
+        for url in (server.url, "http://127.0.0.1:9", "nonsense", "ftp://x"):
+            with pytest.raises((JobRefused, TaskRunnerUnavailable)) as submitted:
+                one.submit(url, BODY, idempotency_key="k")
+            with pytest.raises(TaskRunnerUnavailable) as asked:
+                one.status(url, "7")
+            traces += ["".join(traceback.format_exception(error.value)) for error in (submitted, asked)]
+    assert len(traces) == 8
+    assert "s3cret" not in "".join(traces)
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "ftp://host", "http://", "http://[::1", "http://a b", "http://127.0.0.1:9"]
+)
+def test_an_address_that_cannot_be_reached_is_an_outage(url: str) -> None:
+    """No address makes anything else be raised."""
+    with pytest.raises(TaskRunnerUnavailable):
+        client().submit(url, BODY, idempotency_key="k")
+    with pytest.raises(TaskRunnerUnavailable):
+        client().status(url, "7")
