@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import flask
 import functions_framework
-from cloudevents.http import CloudEvent
 
 from atom_workflows.bootstrap import services
 from atom_workflows.decision_log import log_to_stdout
-from atom_workflows.handlers import on_tick
+from atom_workflows.handlers import Answer, on_tick
 
 log_to_stdout()
 
 
-@functions_framework.cloud_event
-def checker(event: CloudEvent) -> None:
-    """Handle one event of the topic `tick`."""
-    on_tick(services(), event["id"], event.data)
+@functions_framework.http
+def checker(request: flask.Request) -> Answer:
+    """Answer one event of the topic `tick`."""
+    return on_tick(services(), dict(request.headers), request.get_data())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import flask
 import functions_framework
-from cloudevents.http import CloudEvent
 
 from atom_workflows.bootstrap import services
 from atom_workflows.decision_log import log_to_stdout
-from atom_workflows.handlers import on_steps
+from atom_workflows.handlers import Answer, on_steps
 
 log_to_stdout()
 
 
-@functions_framework.cloud_event
-def dispatcher(event: CloudEvent) -> None:
-    """Handle one event of the topic `steps`."""
-    on_steps(services(), event["id"], event.data)
+@functions_framework.http
+def dispatcher(request: flask.Request) -> Answer:
+    """Answer one event of the topic `steps`."""
+    return on_steps(services(), dict(request.headers), request.get_data())

@@ -1,18 +1,18 @@
-"""The start function: a start message or an uploaded file becomes a run."""
+"""The start function: a start message, an uploaded file or an HTTP call becomes a run."""
 
 from __future__ import annotations
 
+import flask
 import functions_framework
-from cloudevents.http import CloudEvent
 
 from atom_workflows.bootstrap import services
 from atom_workflows.decision_log import log_to_stdout
-from atom_workflows.handlers import on_start
+from atom_workflows.handlers import Answer, on_start
 
 log_to_stdout()
 
 
-@functions_framework.cloud_event
-def start(event: CloudEvent) -> None:
-    """Handle one event of the topic `start`."""
-    on_start(services(), event["id"], event["type"], event.data)
+@functions_framework.http
+def start(request: flask.Request) -> Answer:
+    """Answer one event of the topic `start`, or one call that asks for a run."""
+    return on_start(services(), dict(request.headers), request.get_data())

@@ -28,11 +28,17 @@ class Settings:
     inline_budget: timedelta = timedelta(seconds=20)
     keep_runs: timedelta = timedelta(days=90)
     poll_workers: int = 32
+    object_prefix: str = "workflows/"
+    object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
 
     def may_use_task_runner(self, url: str) -> bool:
         """Whether jobs, and with them an identity token, may be sent there."""
         allowed = (self.task_runner_url, *self.allowed_task_runner_urls)
         return url.rstrip("/") in {one.rstrip("/") for one in allowed if one}
+
+    def is_workflow_object(self, name: str) -> bool:
+        """Whether an uploaded object of that name starts a run."""
+        return name.startswith(self.object_prefix) and name.endswith(self.object_suffixes)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -51,8 +57,11 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(name, text, "a number of seconds above 0, such as 10")
         return timedelta(seconds=value)
 
+    def parts(name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
+
     def urls(name: str) -> tuple[str, ...]:
-        return tuple(url.strip().rstrip("/") for url in environment.get(name, "").split(",") if url.strip())
+        return tuple(url.rstrip("/") for url in parts(name))
 
     project = environment.get("WORKFLOW_PROJECT") or environment.get("GOOGLE_CLOUD_PROJECT") or default.project
     task_runner = urls("WORKFLOW_TASK_RUNNER_URL")
@@ -67,4 +76,6 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         burst=seconds("WORKFLOW_BURST_SEC", default.burst),
         lease=seconds("WORKFLOW_LEASE_SEC", default.lease),
         keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs),
+        object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
+        object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )

@@ -21,9 +21,10 @@ from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import JobRefused, JobUnknown, SourceNotFound, TaskRunnerUnavailable
-from atom_workflows.events import Tick, read_start_event, read_steps_event, read_tick_event, tick_message
+from atom_workflows.events import Tick, read_steps_event, read_tick_event, tick_message
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
+from atom_workflows.start_events import read_start_event
 
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -171,7 +172,7 @@ class World:
     def start(self, definition: str, *, run_key: str = "test", path: str = "flow.yaml") -> str:
         """Start a run of a definition; nothing is delivered yet."""
         body = {"definition": definition, "workflow_path": path, "run_key": run_key}
-        return handle_start(self.services, read_start_event(body, event_id="event-1"))
+        return handle_start(self.services, read_start_event(body, event_id="event-1")).run_id
 
     def deliver(self, taken: TakenMessage) -> None:
         """Handle one event as its function would, and acknowledge it."""

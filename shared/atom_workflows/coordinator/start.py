@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from atom_workflows import decision_log
@@ -12,39 +15,63 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import run_fields, run_path
-from atom_workflows.errors import AlreadyExists, SourceError, SourceUnavailable
-from atom_workflows.events import RunSeedRequested, StartRequested
+from atom_workflows.errors import AlreadyExists, SourceError, SourceForbidden, SourceNotFound, SourceTooLarge
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Create
+from atom_workflows.start_events import RunSeedRequested, StartRequested
 
-MAX_PROBLEMS = 100
+
+class Refusal(StrEnum):
+    """Why a run cannot start."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
 
 
-def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> str:
-    """Handle an event of the topic `start` and answer the run's id. The same event again starts nothing twice."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The run that an event named; with a `refusal` it is INVALID for these `problems`, else it is on its way."""
+
+    run_id: str
+    refusal: Refusal | None = None
+    problems: tuple[Mapping[str, Any], ...] = ()
+
+
+def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
+    """Handle an event of the topic `start`. The same event again starts nothing twice and is answered alike."""
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
         seed.resume(outbox, event.run_id)
-        outbox.flush()
-        return event.run_id
-    run = _new_run(services, event)
+        started = Started(run_id=event.run_id)
+    else:
+        started = _start(outbox, _new_run(services, event), event)
+    outbox.flush()
+    return started
+
+
+def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
+    settings = outbox.services.settings
+    if not settings.may_use_task_runner(run.task_runner_url):
+        where = run.task_runner_url or "(none)"
+        message = (
+            f"the Task Runner {where} is not one that this deployment may use; "
+            "set WORKFLOW_TASK_RUNNER_URL or add it to WORKFLOW_TASK_RUNNER_ALLOW"
+        )
+        return _refuse(outbox, run, Refusal.FORBIDDEN, [{"step": None, "message": message}])
     try:
-        text = _read(services, event)
+        text, run = _read(outbox.services, run, event)
         workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
-        problems = [{"step": None, **problem.as_fields()} for problem in error.problems[:MAX_PROBLEMS]]
-        _refuse(outbox, run, problems)
-    except SourceError as error:
-        if isinstance(error, SourceUnavailable):
-            raise
-        _refuse(outbox, run, [{"step": None, "message": str(error)}])
-    else:
-        _seed(outbox, run, workflow, text, event)
-    outbox.flush()
-    return run.id
+        problems = [{"step": None, **problem.as_fields()} for problem in error.problems]
+        return _refuse(outbox, run, Refusal.INVALID, problems)
+    except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
+        return _refuse(outbox, run, _refusal_of(error), [{"step": None, "message": str(error)}])
+    digest = hashlib.sha256(text).hexdigest()
+    seed.new(outbox, seed.with_workflow(run, workflow, digest=digest), workflow, text, event.workflow_path)
+    return Started(run_id=run.id)
 
 
 def _new_run(services: Services, event: StartRequested) -> RunRecord:
@@ -66,29 +93,23 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
     )
 
 
-def _read(services: Services, event: StartRequested) -> bytes:
+def _read(services: Services, run: RunRecord, event: StartRequested) -> tuple[bytes, RunRecord]:
+    """The definition, and the run with the generation that was read, whichever was the newest."""
     if event.definition is not None:
-        return event.definition.encode()
-    content, _ = services.source.read(event.workflow_path, event.generation)
-    return content
+        return event.definition.encode(), run
+    content, generation = services.source.read(event.workflow_path, event.generation)
+    return content, replace(run, source={**run.source, "generation": generation})
 
 
-def _seed(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, event: StartRequested) -> None:
-    settings = outbox.services.settings
-    if not settings.may_use_task_runner(run.task_runner_url):
-        where = run.task_runner_url or "(none)"
-        message = (
-            f"the Task Runner {where} is not one that this deployment may use; "
-            "set WORKFLOW_TASK_RUNNER_URL or add it to WORKFLOW_TASK_RUNNER_ALLOW"
-        )
-        _refuse(outbox, run, [{"step": None, "message": message}])
-        return
-    digest = hashlib.sha256(text).hexdigest()
-    seed.new(outbox, seed.with_workflow(run, workflow, digest=digest), workflow, text, event.workflow_path)
+def _refusal_of(error: SourceError) -> Refusal:
+    if isinstance(error, SourceNotFound):
+        return Refusal.NOT_FOUND
+    return Refusal.FORBIDDEN if isinstance(error, SourceForbidden) else Refusal.INVALID
 
 
-def _refuse(outbox: Outbox, run: RunRecord, problems: list[dict[str, Any]]) -> None:
+def _refuse(outbox: Outbox, run: RunRecord, refusal: Refusal, problems: list[dict[str, Any]]) -> Started:
     """Record a run that cannot start, with every reason."""
+    started = Started(run_id=run.id, refusal=refusal, problems=tuple(problems))
     fields = run_fields(run) | {
         "state": RunState.INVALID.value,
         "errors": problems,
@@ -97,11 +118,12 @@ def _refuse(outbox: Outbox, run: RunRecord, problems: list[dict[str, Any]]) -> N
     try:
         outbox.services.store.commit([Create(path=run_path(run.id), fields=fields)])
     except AlreadyExists:
-        decision_log.dropped("run.invalid.again", f"run {run.id} is known to be invalid", run_id=run.id)
-        return
+        decision_log.dropped("run.invalid.again", f"run {run.id} is known", run_id=run.id)
+        return started
     decision_log.warned(
         "run.invalid",
         f"run {run.id} is INVALID: {problems[0]['message']}",
         run_id=run.id,
         problems=len(problems),
     )
+    return started

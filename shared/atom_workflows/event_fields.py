@@ -1,0 +1,115 @@
+"""Reading the fields of an event's JSON body: each function gives what it says or raises `MalformedEvent`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from atom_workflows.errors import MalformedEvent
+
+ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
+"""Ids of runs and steps, as they may stand in a document's path."""
+
+MAX_TEXT: Final = 2_000
+LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+MAX_LABELS: Final = 64
+MAX_OBJECT_BYTES: Final = 100_000
+MAX_ATTEMPT: Final = 1_000_000
+
+
+def body_of(raw: bytes | str) -> Any:
+    """The JSON that an event carries, free of what cannot be stored again: half a surrogate pair is no text."""
+    try:
+        body = json.loads(raw)
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise MalformedEvent(f"the event's data is not JSON: {type(error).__name__}: {error}") from None
+    return body
+
+
+def object_of(body: Any) -> Mapping[str, Any]:
+    """The body as a JSON object."""
+    if not isinstance(body, Mapping):
+        raise MalformedEvent(f"an event must be a JSON object, not {type(body).__name__}")
+    return body
+
+
+def text(body: Mapping[str, Any], name: str) -> str:
+    """A text that must be there."""
+    value = optional_text(body, name)
+    if not value:
+        raise MalformedEvent(f"an event's {name} must be a text, not {body.get(name)!r:.80}")
+    return value
+
+
+def optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
+    """A text that may be missing."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedEvent(f"an event's {name} must be a text, not {value!r:.80}")
+    if value is not None and len(value) > longest:
+        raise MalformedEvent(f"an event's {name} may have {longest} characters, not {len(value)}")
+    return value
+
+
+def identifier(body: Mapping[str, Any], name: str) -> str:
+    """The id of a run or a step."""
+    value = text(body, name)
+    if not ID.fullmatch(value):
+        raise MalformedEvent(f"an event's {name} cannot be {value!r:.80}")
+    return value
+
+
+def attempt(body: Mapping[str, Any]) -> int | None:
+    """The number of an attempt, which may be missing."""
+    value = body.get("attempt")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
+        raise MalformedEvent(f"an event's attempt must be a whole number, not {value!r:.80}")
+    return value
+
+
+def time(body: Mapping[str, Any], name: str) -> datetime:
+    """A time with its zone."""
+    try:
+        value = datetime.fromisoformat(text(body, name))
+    except ValueError as error:
+        raise MalformedEvent(f"an event's {name} must be a time: {error}") from None
+    if value.tzinfo is None:
+        raise MalformedEvent(f"an event's {name} must be a time with its zone")
+    return value
+
+
+def objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """A list of objects, at least one."""
+    value = body.get(name)
+    if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
+        raise MalformedEvent(f"an event's {name} must be a list of objects, not {value!r:.80}")
+    return value
+
+
+def optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object that may be missing."""
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise MalformedEvent(f"an event's {name} must be an object, not {value!r:.80}")
+    if len(json.dumps(value)) > MAX_OBJECT_BYTES:
+        raise MalformedEvent(f"an event's {name} may have {MAX_OBJECT_BYTES} bytes")
+    return value
+
+
+def labels(body: Mapping[str, Any]) -> dict[str, str]:
+    """Names and texts, which may be missing."""
+    found = optional_object(body, "labels")
+    if len(found) > MAX_LABELS:
+        raise MalformedEvent(f"an event may have {MAX_LABELS} labels, not {len(found)}")
+    for name, value in found.items():
+        if not isinstance(value, str) or not LABEL_NAME.fullmatch(name):
+            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {value!r:.80}")
+    return dict(found)

@@ -1,0 +1,93 @@
+"""What asks for a run: a start message, an HTTP call, a bucket's notification, or a run that was left half seeded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.event_fields import identifier, labels, object_of, optional_object, optional_text
+
+MAX_DEFINITION: Final = 8 * 1024 * 1024
+"""Beyond the largest workflow file, so that the parser's own limit gives the error that users see."""
+
+INLINE_NAME: Final = "inline.yaml"
+
+_MEANING: Final = {
+    "workflow_path": ("workflow_path", "workflow-path"),
+    "tr_url": ("tr_url", "tr-url"),
+}
+"""The names that a field may have: ours, and the first version's flag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequested:
+    """A run to start: a stored file (`workflow_path`, of a `generation`) or an inline `definition`.
+
+    `key` is what makes it this run and no other (see run_ids.py); `trigger` tells people how it came about.
+    """
+
+    key: tuple[str, ...]
+    workflow_path: str
+    definition: str | None = None
+    generation: str | None = None
+    task_runner_url: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trigger: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSeedRequested:
+    """A run that was left half seeded: go on."""
+
+    run_id: str
+
+
+def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> StartRequested | RunSeedRequested:
+    """A start message: `workflow_path` or `definition`; `run_key`, `tr_url`, `params`, `labels` optional.
+
+    `event_id` makes the run this one and no other, unless the message brings a `run_key` of its own.
+    """
+    body = object_of(body)
+    if body.get("type") == "run.seed":
+        return RunSeedRequested(run_id=identifier(body, "run_id"))
+    definition, path = _definition(body), _named(body, "workflow_path")
+    if definition is None and path is None:
+        raise MalformedEvent("a start message needs workflow_path (gs://bucket/object) or definition")
+    run_key = optional_text(body, "run_key")
+    return StartRequested(
+        key=("key", run_key) if run_key else (kind, event_id),
+        workflow_path=path or INLINE_NAME,
+        definition=definition,
+        generation=optional_text(body, "generation"),
+        task_runner_url=_named(body, "tr_url"),
+        params=optional_object(body, "params"),
+        labels=labels(body),
+        trigger={"kind": kind, "event_id": event_id, **({"run_key": run_key} if run_key else {})},
+    )
+
+
+def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -> StartRequested:
+    """The run that an uploaded object starts: its generation names it, so a second notification starts nothing."""
+    return StartRequested(
+        key=("object", bucket, name, generation),
+        workflow_path=f"gs://{bucket}/{name}",
+        generation=generation,
+        trigger={"kind": "upload", "event_id": event_id},
+    )
+
+
+def _definition(body: Mapping[str, Any]) -> str | None:
+    """The workflow in the message itself: the file's text, or the same as a JSON object."""
+    value = body.get("definition")
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    return optional_text(body, "definition", longest=MAX_DEFINITION)
+
+
+def _named(body: Mapping[str, Any], name: str) -> str | None:
+    values = [value for known in _MEANING[name] if (value := optional_text(body, known))]
+    return values[0] if values else None
