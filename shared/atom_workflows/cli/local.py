@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import _thread
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -68,6 +69,19 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     return LocalPlatform(options)
+
+
+@contextmanager
+def up(platform: LocalPlatform) -> Iterator[None]:
+    """Keep the platform up while the block lasts; raises the crash of a part rather than what follows from it."""
+    try:
+        with platform:
+            yield
+    except BaseException as error:
+        crash = platform.crash
+        if crash is None or crash is error:
+            raise
+        raise crash from None
 
 
 def check(choice: PlatformChoice) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from atom_workflows.cli.as_json import dumped
-from atom_workflows.cli.local import NO_TOKEN, TOKEN, PlatformChoice, exports, local_platform
+from atom_workflows.cli.local import NO_TOKEN, TOKEN, PlatformChoice, exports, local_platform, up
 
 _HOW_TO_START = """\
 # In another terminal, paste the lines above; then
@@ -19,7 +19,7 @@ _HOW_TO_START = """\
 def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     """Run the platform until Ctrl-C; raises `PlatformError` if it cannot start or a part crashes."""
     platform = local_platform(choice, os.environ, watched=False)
-    with suppress(KeyboardInterrupt), platform:
+    with suppress(KeyboardInterrupt), up(platform):
         if as_json:
             environment = {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN}
             addresses = {str(name): address for name, address in platform.addresses.items()}

@@ -15,7 +15,7 @@ from atom_workflows.cli.as_json import dumped, run_with_steps
 from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
 from atom_workflows.cli.failures import INVALID_USE, RUN_FAILED, Misuse
 from atom_workflows.cli.follow import follow
-from atom_workflows.cli.local import PlatformChoice, exports, local_platform
+from atom_workflows.cli.local import PlatformChoice, exports, local_platform, up
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.reading import read_run, read_steps
 from atom_workflows.cli.sheets import steps_sheet, worth_showing
@@ -91,7 +91,7 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
         return
     platform = local_platform(options.choice, os.environ, watched=True)
     output.say("Starting a local platform ...")
-    with platform:
+    with up(platform):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
         with _told_if_cut_short(f"The platform is stopped, and the run with it. Logs: {platform.log_dir}"):

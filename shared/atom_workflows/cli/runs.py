@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -84,7 +85,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         if run.stop and not run.state.is_terminal
         else run.state,
         "source": _source(run),
-        "trigger": ", ".join(f"{name} {value}" for name, value in run.trigger.items()),
+        "trigger": ", ".join(f"{name} {value}" for name, value in sorted(run.trigger.items(), key=_kind_first)),
         "task runner": run.task_runner_url,
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
         "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
@@ -97,6 +98,10 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
+
+
+def _kind_first(item: tuple[str, Any]) -> tuple[bool, str]:
+    return item[0] != "kind", item[0]
 
 
 def _source(run: RunRecord) -> str:
