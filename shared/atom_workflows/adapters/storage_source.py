@@ -41,6 +41,11 @@ class StorageSource:
         try:
             with self._authorized().get(url, params=query, timeout=TIMEOUT_S, stream=True) as response:
                 return _content(response, path), response.headers.get("x-goog-generation", generation or "")
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise SourceForbidden(
+                f"{path} may not be read: there are no Google credentials here; give the start function a service "
+                "account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
+            ) from error
         except (requests.RequestException, google.auth.exceptions.GoogleAuthError) as error:
             raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
 
@@ -66,6 +71,8 @@ def _content(response: requests.Response, path: str) -> bytes:
         raise SourceForbidden(
             f"{path} may not be read; give the start function's service account roles/storage.objectViewer"
         )
+    if response.status_code == requests.codes.bad_request:
+        raise SourceNotFound(f"{path} is not the name of an object, or its generation is none")
     if response.status_code != requests.codes.ok:
         raise SourceUnavailable(f"{path} could not be read: HTTP {response.status_code}")
     content = bytearray()

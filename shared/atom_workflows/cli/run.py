@@ -122,7 +122,7 @@ def _run_on(
     running: Running, request: RunRequest, options: RunOptions, output: Output
 ) -> tuple[RunRecord, list[StepRecord]]:
     services = connected(running.environment)
-    from atom_workflows.cli.feed import ChangeFeed  # noqa: PLC0415 (Google's clients take a second to import)
+    from atom_workflows.adapters.change_feed import ChangeFeed  # noqa: PLC0415 (Google's clients take a second to import)
 
     view = RunView(run_id=request.run_id, total=len(request.step_ids), order=request.step_ids)
     with ChangeFeed(services.settings, request.run_id) as feed:

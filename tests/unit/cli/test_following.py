@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from atom_workflows.adapters.change_feed import changes_in
 from atom_workflows.cli.failures import Failure
-from atom_workflows.cli.feed import changes_in
 from atom_workflows.cli.follow import follow, seconds_of
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.picture import picture
@@ -121,7 +122,14 @@ def test_a_large_run_prints_a_line_every_few_seconds() -> None:
 @pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"changes": 3}', b"\xff", b"null"])
 def test_foreign_messages_are_ignored(content: bytes) -> None:
     """What another program publishes to the topic is not an error."""
-    assert changes_in(content) == []
+    assert changes_in(content, "run") == []
+
+
+def test_changes_of_other_runs_are_ignored() -> None:
+    """A subscription may deliver what its filter should have kept away."""
+    content = json.dumps({"run_id": "run", "changes": [{"step": "a"}]}).encode()
+    assert changes_in(content, "run") == [{"step": "a"}]
+    assert changes_in(content, "other") == []
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5", 1.5), ("2m", 120), ("1h30m", 5400)])

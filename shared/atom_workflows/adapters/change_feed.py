@@ -103,7 +103,9 @@ class ChangeFeed:
         )
         if not answer.received_messages:
             return
-        self._queue.put([change for one in answer.received_messages for change in changes_in(one.message.data)])
+        self._queue.put(
+            [change for one in answer.received_messages for change in changes_in(one.message.data, self._run_id)]
+        )
         self._client.acknowledge(
             subscription=self._subscription,
             ack_ids=[one.ack_id for one in answer.received_messages],
@@ -112,10 +114,11 @@ class ChangeFeed:
         )
 
 
-def changes_in(content: bytes) -> Changes:
-    """The changes that a message tells of; none if it is not one of ours."""
+def changes_in(content: bytes, run_id: str) -> Changes:
+    """The changes of that run that a message tells of: emulators may store a subscription's filter and ignore it."""
     try:
-        changes = json.loads(content)["changes"]
+        body = json.loads(content)
+        changes = body["changes"] if body["run_id"] == run_id else []
     except (LookupError, TypeError, ValueError):
         return []
     return [change for change in changes if isinstance(change, Mapping)] if isinstance(changes, list) else []
