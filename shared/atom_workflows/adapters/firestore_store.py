@@ -1,4 +1,8 @@
-"""The Store port on google-cloud-firestore."""
+"""The Store port on google-cloud-firestore.
+
+Reads by path and commits, of which every step needs some, are made of the protocol's messages by the client's lower
+layer; queries, which the checker makes now and then, are left to its upper one.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,13 @@ from google.api_core import exceptions as google_errors
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.types import BatchGetDocumentsResponse, CommitResponse
+from google.cloud.firestore_v1.types import Document as DocumentMessage
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from atom_workflows.adapters.firestore_messages import FirestoreMessages, results
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError, StoreUnavailable
-from atom_workflows.ports import Create, Delete, Document, Query, Update, Write, WriteResult
+from atom_workflows.ports import Document, Query, Write, WriteResult
 
 CALL_TIMEOUT_S: Final = 10.0
 """One attempt at a call."""
@@ -41,6 +49,10 @@ class FirestoreStore:
         total_timeout_s: float = TOTAL_TIMEOUT_S,
     ) -> None:
         self._client = firestore.Client(project=project, database=database)
+        # The lower layer, with the upper one's connection and its way to an emulator; neither has a public name.
+        self._api = self._client._firestore_api  # noqa: SLF001 - see above
+        self._metadata = self._client._rpc_metadata  # noqa: SLF001 - see above
+        self._messages = FirestoreMessages(f"projects/{project}/databases/{database}")
         retry = Retry(
             predicate=if_exception_type(google_errors.ServiceUnavailable, google_errors.ResourceExhausted),
             initial=0.1,
@@ -53,22 +65,34 @@ class FirestoreStore:
         """See `ports.Store.get`."""
         if not paths:
             return []
-        references = [self._client.document(path) for path in dict.fromkeys(paths)]
+        if len(paths) == 1:
+            return [self._get(paths[0])]
+        request = self._messages.batch_get(dict.fromkeys(paths))
         with _translated():
-            snapshots = list(self._client.get_all(references, **self._bounds))
-        found = {snapshot.reference.path: self._document(snapshot) for snapshot in snapshots if snapshot.exists}
+            answers = self._api.batch_get_documents(request=request, metadata=self._metadata, **self._bounds)
+            messages = [BatchGetDocumentsResponse.pb(answer) for answer in answers]
+        documents = [self._messages.document(message.found) for message in messages if message.HasField("found")]
+        found = {document.path: document for document in documents}
         return [found.get(path) for path in paths]
+
+    def _get(self, path: str) -> Document | None:
+        """One document: a plain call costs half of one whose answer is a stream."""
+        request = self._messages.get(path)
+        with _translated():
+            try:
+                answer = self._api.get_document(request=request, metadata=self._metadata, **self._bounds)
+            except google_errors.NotFound:
+                return None
+        return self._messages.document(DocumentMessage.pb(answer))
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""
         if len({write.path for write in writes}) != len(writes):
             raise StoreError("a commit names a document twice")
-        batch = self._client.batch()
-        for write in writes:
-            self._add(batch, write)
+        request = self._messages.commit(writes)
         with _translated():
-            results = batch.commit(**self._bounds)
-        return [_result(write, result) for write, result in zip(writes, results, strict=True)]
+            answer = self._api.commit(request=request, metadata=self._metadata, **self._bounds)
+        return results(writes, CommitResponse.pb(answer))
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""
@@ -80,18 +104,6 @@ class FirestoreStore:
         with _translated():
             counted: Any = self._query(query).count().get(**self._bounds)
         return int(counted[0][0].value)
-
-    def _add(self, batch: firestore.WriteBatch, write: Write) -> None:
-        reference = self._client.document(write.path)
-        if isinstance(write, Create):
-            batch.create(reference, dict(write.fields))
-        elif isinstance(write, Delete):
-            batch.delete(reference)
-        else:
-            guard = write.guard
-            option = None if guard is None else self._client.write_option(last_update_time=guard)
-            increments = {name: firestore.Increment(by) for name, by in write.increments.items()}
-            batch.update(reference, {**write.fields, **increments}, option=option)
 
     def _query(self, query: Query) -> Any:
         source: Any = self._client.collection_group if query.group else self._client.collection
@@ -112,14 +124,10 @@ class FirestoreStore:
         return built.start_after({**cursor, "__name__": self._client.document(path)})
 
     def _document(self, snapshot: Any) -> Document:
-        return Document(path=snapshot.reference.path, fields=snapshot.to_dict() or {}, version=snapshot.update_time)
-
-
-def _result(write: Write, result: Any) -> WriteResult:
-    """Increments are answered in the order of their field names."""
-    names = sorted(write.increments) if isinstance(write, Update) else []
-    values = [transform.integer_value for transform in result.transform_results]
-    return WriteResult(version=result.update_time, increments=dict(zip(names, values, strict=True)))
+        time = snapshot.update_time
+        # A query of a collection group gives the message itself, any other query a datetime.
+        version = time if isinstance(time, Timestamp) else time.timestamp_pb()
+        return Document(path=snapshot.reference.path, fields=snapshot.to_dict() or {}, version=version)
 
 
 @contextmanager
