@@ -1,0 +1,190 @@
+"""Imports point one way, from the edges to the core: read from the sources, without importing anything."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+LIBRARY: Final = ROOT / "shared" / "atom_workflows"
+STANDARD: Final = frozenset(sys.stdlib_module_names)
+
+EVENTS: Final = frozenset({"events", "event_fields", "start_events"})
+OUTSIDE: Final = frozenset(
+    {"asyncio", "http", "io", "os", "random", "select", "shutil", "signal", "socket", "ssl", "subprocess"}
+    | {"time", "urllib"}
+)
+"""Modules of the standard library for what the coordinator asks for through its ports alone."""
+
+CLOCKS_AND_IO: Final = OUTSIDE | {"concurrent", "logging", "multiprocessing", "secrets", "sys", "threading", "uuid"}
+"""Those with which a value would depend on more than its arguments."""
+
+IMPURE_CALLS: Final = frozenset(
+    {"now", "utcnow", "today", "open", "print", "input", "read_text", "write_text", "read_bytes", "write_bytes", "Path"}
+)
+EMULATOR_VARIABLE: Final = "EMULATOR_HOST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """What a package or module of the library may import: of the library, of other packages, and not of Python's."""
+
+    of_library: frozenset[str] = frozenset()
+    of_others: frozenset[str] = frozenset()
+    not_of_python: frozenset[str] = frozenset()
+
+
+LADDER: Final[dict[str, Rung]] = {
+    "errors": Rung(not_of_python=CLOCKS_AND_IO),
+    "ports": Rung(not_of_python=CLOCKS_AND_IO),
+    "core": Rung(of_library=frozenset({"core", "errors"}), not_of_python=CLOCKS_AND_IO),
+    "parsing": Rung(of_library=frozenset({"parsing", "core", "errors"}), of_others=frozenset({"yaml"})),
+    "settings": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
+    "decision_log": Rung(),
+    "event_fields": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
+    "events": Rung(of_library=EVENTS | {"core", "errors", "ports"}, not_of_python=CLOCKS_AND_IO),
+    "start_events": Rung(of_library=EVENTS | {"errors"}, not_of_python=CLOCKS_AND_IO),
+    "documents": Rung(of_library=frozenset({"core", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "coordinator": Rung(
+        of_library=EVENTS
+        | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"},
+        not_of_python=OUTSIDE,
+    ),
+    "received": Rung(
+        of_library=frozenset({"errors", "event_fields"}),
+        of_others=frozenset({"cloudevents"}),
+        not_of_python=CLOCKS_AND_IO,
+    ),
+    "handlers": Rung(
+        of_library=EVENTS | {"coordinator", "decision_log", "errors", "received", "settings"},
+        not_of_python=OUTSIDE - {"http"},
+    ),
+    "adapters": Rung(
+        of_library=frozenset({"adapters", "core", "errors", "event_fields", "ports", "settings"}),
+        # urllib3 is what requests is made of: some of its errors come through.
+        of_others=frozenset({"google", "requests", "urllib3"}),
+    ),
+    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "settings"})),
+}
+"""Every rung but the command line's, which stands on all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A module that is imported; `lazily` if only when a function runs."""
+
+    module: str
+    lazily: bool
+
+    @property
+    def top(self) -> str:
+        """The package."""
+        return self.module.partition(".")[0]
+
+    @property
+    def part(self) -> str:
+        """The part of the library."""
+        return self.module.split(".")[1]
+
+
+def imports(tree: ast.AST, *, lazily: bool = False) -> Iterator[Imported]:
+    """All that a module imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Imported(module=alias.name, lazily=lazily) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            whole = node.module == "atom_workflows"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if whole else [node.module]
+            yield from (Imported(module=name, lazily=lazily) for name in names)
+        else:
+            yield from imports(node, lazily=lazily or _runs_later(node))
+
+
+def _runs_later(node: ast.AST) -> bool:
+    """Whether what stands inside is not run when the module is imported."""
+    for_types_alone = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    return for_types_alone or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def sources(place: Path) -> list[Path]:
+    """The modules of a package, or the one module."""
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def imports_of(place: Path) -> list[Imported]:
+    """All that the modules of a package import, or the one module."""
+    return [found for path in sources(place) for found in imports(ast.parse(path.read_text()))]
+
+
+def calls(path: Path) -> set[str]:
+    """The last name of everything that a module calls."""
+    called = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    plain = {function.id for function in called if isinstance(function, ast.Name)}
+    return plain | {function.attr for function in called if isinstance(function, ast.Attribute)}
+
+
+@pytest.mark.parametrize("part", LADDER)
+def test_each_part_imports_only_what_stands_below_it(part: str) -> None:
+    """Of the library, of other packages and of Python's own modules, a part imports what its rung names."""
+    rung = LADDER[part]
+    for found in imports_of(LIBRARY / part):
+        if found.top == "atom_workflows":
+            assert found.part in rung.of_library, found
+        elif found.top in STANDARD:
+            assert found.top not in rung.not_of_python, found
+        else:
+            assert found.top in rung.of_others, found
+
+
+def test_every_part_of_the_library_has_a_rung() -> None:
+    """A new module is put on the ladder before it is used."""
+    parts = {path.stem for path in LIBRARY.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__", "cli"} == set(LADDER)
+
+
+@pytest.mark.parametrize("part", ["core", "events", "start_events", "event_fields", "documents", "ports", "errors"])
+def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
+    """Decisions are functions of their arguments: the time is one of them."""
+    for path in sources(LIBRARY / part):
+        assert not calls(path) & IMPURE_CALLS, path
+
+
+def test_the_command_line_reaches_the_local_platform_only_when_it_is_used() -> None:
+    """The library never imports the emulator; the command line does within functions, since deployments lack it."""
+    for path in sources(LIBRARY):
+        found = [one for one in imports(ast.parse(path.read_text())) if one.top == "atom_emulator"]
+        assert not found or path.parent.name == "cli", path
+        assert all(one.lazily for one in found), path
+
+
+def test_functions_import_the_composition_root_and_the_handlers() -> None:
+    """They hold no rule and know no adapter."""
+    allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.decision_log"}
+    for path in sources(ROOT / "functions"):
+        for found in imports_of(path):
+            assert found.module in allowed | {"__future__", "flask", "functions_framework"}, (path, found)
+
+
+def test_no_code_asks_whether_it_runs_locally() -> None:
+    """There is one code path: clients find emulators by their own environment variables.
+
+    Cloud Storage is read without its client library, so the library itself follows that client's convention there.
+    """
+    follows_the_clients_convention = LIBRARY / "adapters" / "storage_source.py"
+    for path in [*sources(LIBRARY), *sources(ROOT / "functions")]:
+        if path == follows_the_clients_convention or path.parent.name == "cli":
+            continue
+        text = path.read_text()
+        assert EMULATOR_VARIABLE not in text, path
+        tests = [node.test for node in ast.walk(ast.parse(text)) if isinstance(node, ast.If | ast.IfExp | ast.While)]
+        conditions = " ".join(ast.unparse(test).lower() for test in tests)
+        assert "local" not in conditions, path
+        assert "emulator" not in conditions, path
