@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from atom_emulator.platform.errors import PlatformError
+from atom_emulator.platform.google import with_running_emulators
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PlatformOptions
 
@@ -17,12 +18,14 @@ def main() -> None:
     """Run the platform with the options of the command line; prints what to export once it is ready."""
     parser = argparse.ArgumentParser(prog="atom_emulator.platform", description=__doc__)
     parser.add_argument("--project", default=PlatformOptions().project)
+    parser.add_argument("--emulators", choices=("embedded", "google"), default="embedded")
+    parser.add_argument("--bucket", default=PlatformOptions().bucket)
     parser.add_argument("--functions-dir", type=Path)
     parser.add_argument("--task-runner-url", help="a Task Runner that runs already")
     parser.add_argument("--task-runner-script", type=Path, help="what the mock's jobs do")
     parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
     parser.add_argument("--log-dir", type=Path)
-    options = dataclasses.replace(PlatformOptions(), **vars(parser.parse_args()))
+    options = with_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))
     # SIGTERM ends the `with` block in the same way as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

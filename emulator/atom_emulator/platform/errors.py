@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PlatformError(Exception):
     """The platform cannot start or go on."""
@@ -38,3 +40,25 @@ class PortTaken(PlatformError, OSError):
 
 class FunctionsNotFound(PlatformError, FileNotFoundError):
     """There is no folder that holds the functions' sources."""
+
+
+class EmulatorsMissing(PlatformError, FileNotFoundError):
+    """Google's emulators were asked for, but not all that they need is installed."""
+
+    def __init__(self, *, java: bool, emulators: Sequence[str]) -> None:
+        missing = [*(["Java"] if java else []), *(f"the {name} emulator" for name in emulators)]
+        packages = [
+            *(["default-jre-headless"] if java else []),
+            *(f"google-cloud-cli-{name}-emulator" for name in emulators),
+        ]
+        components = " ".join({"firestore": "cloud-firestore-emulator"}.get(n, f"{n}-emulator") for n in emulators)
+        otherwise = f", or `gcloud components install {components}`" if emulators else ""
+        super().__init__(
+            f"Google's emulators cannot run, because {' and '.join(missing)} cannot be found. "
+            f"Install with `sudo apt-get install {' '.join(packages)}`{otherwise}; "
+            "the embedded ones need neither."
+        )
+
+
+class StorageMissing(PlatformError, FileNotFoundError):
+    """There is no Cloud Storage server to start on this machine; the platform runs without."""

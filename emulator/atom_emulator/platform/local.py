@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import socket
-import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from atom_emulator.platform.errors import PortTaken
+from atom_emulator.platform.errors import StorageMissing
 from atom_emulator.platform.functions_source import find_functions
+from atom_emulator.platform.google import find_installed
+from atom_emulator.platform.network import HOST, answers, bound, port_of, reserved
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.part import PartSpec
+from atom_emulator.platform.servers import PYTHON, Server, embedded
+from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from atom_emulator.platform.errors import PartCrashed
     from atom_emulator.platform.part import Part
-
-_HOST: Final = "127.0.0.1"
-
-_PYTHON: Final = (sys.executable, "-P", "-m")
-"""Without the working directory on the path: a user's own files must not stand in for modules."""
+    from atom_emulator.platform.topology import PubSub
 
 _NOT_PASSED_ON: Final = frozenset({"DEBUG", "FUNCTION_USE_ASGI", "HOST", "PORT", "WEB_CONCURRENCY"})
 """Variables of the user's shell that would change how the functions are served."""
@@ -43,6 +40,9 @@ class LocalPlatform:
 
     Entering raises `PlatformError` if the platform cannot start. If a part crashes later, everything is stopped and
     `wait`, or leaving the block, raises `PartCrashed`.
+
+    `pubsub_url` is where gcloud can publish. `storage` is None without Cloud Storage, and `storage_missing` then says
+    why there could be none.
     """
 
     def __init__(self, options: PlatformOptions | None = None) -> None:
@@ -50,6 +50,9 @@ class LocalPlatform:
         self.log_dir = self.options.log_dir or _new_log_dir()
         self.addresses: dict[PartName, str] = {}
         self.start_seconds: dict[PartName, float] = {}
+        self.pubsub_url = ""
+        self.storage: Storage | None = None
+        self.storage_missing = ""
         self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._crashed)
         self._stack = ExitStack()
         self._closing = threading.Lock()
@@ -65,6 +68,8 @@ class LocalPlatform:
             "WORKFLOW_TASK_RUNNER_URL": self.addresses[PartName.TASK_RUNNER],
             "WORKFLOW_TR_AUTH_JWT": "none",
             "WORKFLOW_CHECK_STATE_DURATION_SEC": "1",
+            "WORKFLOW_OBJECT_PREFIX": OBJECT_PREFIX,
+            **({"STORAGE_EMULATOR_HOST": self.storage.url} if self.storage is not None else {}),
             **self.options.environment,
         }
 
@@ -116,21 +121,27 @@ class LocalPlatform:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         # Left in the opposite order: the folder is removed when nobody writes to it any more.
         scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="atom-")))
+        servers = self._servers(scratch)
+        program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
         listeners = {function: self._listener(function) for function in FUNCTIONS}
-        servers = self._start_servers(scratch)
+        started = [(server, self._spawn_server(server)) for server in servers]
         # Google's client takes 0.3 s to import, which pass while the servers start.
         from atom_emulator.platform.topology import SUBSCRIBED, PubSub  # noqa: PLC0415 - see above
 
-        for name, (part, ready_file) in servers.items():
-            self._await_ready_file(name, part, ready_file)
+        for server, part in started:
+            self._await_server(server, part)
+        storage_ready = self._start_storage(program)
         functions = {
             function: self._start_function(function, sources, scratch, listener)
             for function, listener in listeners.items()
         }
-        pubsub = PubSub(self.addresses[PartName.PUBSUB], self.options.project)
-        self._stack.callback(pubsub.close)
+        pubsub = self._stack.enter_context(closing(PubSub(self.addresses[PartName.PUBSUB], self.options.project)))
         pubsub.create({topic: self._endpoint(topic, function) for topic, function in SUBSCRIBED.items()})
+        if self.options.pubsub_address is not None:
+            self._stack.callback(pubsub.unsubscribe)
+        self.pubsub_url = self._rest_of(pubsub)
+        storage_ready()
         for function, part in functions.items():
             self._await_answer(function, part)
         ticker = Ticker(pubsub.tick, every_s=self.options.tick_every_s)
@@ -140,27 +151,43 @@ class LocalPlatform:
     def _endpoint(self, topic: str, function: str) -> str:
         return f"{self.addresses[PartName(function)]}/projects/{self.options.project}/topics/{topic}"
 
+    def _rest_of(self, pubsub: PubSub) -> str:
+        if self.options.emulators == "google":
+            return f"http://{self.addresses[PartName.PUBSUB]}"  # It speaks both on one port.
+        from atom_emulator.platform.rest_publish import RestPublish  # noqa: PLC0415 - as for PubSub
+
+        rest = RestPublish(pubsub.publish)
+        self._stack.callback(rest.stop)
+        return rest.url
+
     # -- servers
 
-    def _start_servers(self, scratch: Path) -> dict[PartName, tuple[Part, Path]]:
+    def _servers(self, scratch: Path) -> list[Server]:
         given = {
             PartName.FIRESTORE: self.options.firestore_address,
             PartName.PUBSUB: self.options.pubsub_address,
             PartName.TASK_RUNNER: self.options.task_runner_url,
         }
         self.addresses |= {name: address for name, address in given.items() if address}
-        return {name: self._start_server(name, scratch) for name, address in given.items() if not address}
+        own = [name for name, address in given.items() if not address]
+        googles = [name for name in own if self.options.emulators == "google" and name is not PartName.TASK_RUNNER]
+        installed = find_installed(googles) if googles else None
+        return [
+            installed.server(name, reserved(name, self._port(name), self._stack))
+            if installed is not None and name in googles
+            else self._embedded(name, scratch)
+            for name in own
+        ]
 
-    def _start_server(self, name: PartName, scratch: Path) -> tuple[Part, Path]:
-        ready_file = scratch / f"{name}.json"
-        port = self.options.ports.get(name, 0)
+    def _port(self, name: PartName) -> int:
+        return self.options.ports.get(name, 0)
+
+    def _embedded(self, name: PartName, scratch: Path) -> Server:
+        port = self._port(name)
         if port:
-            _bound(name, port).close()
-        module = f"atom_emulator.{name.replace('-', '_')}"
-        command = [*_PYTHON, module, "--port", str(port), "--ready-file", str(ready_file)]
-        if name is PartName.TASK_RUNNER:
-            command += self._task_runner_options()
-        return self._spawn(name, command, dict(os.environ), None), ready_file
+            bound(name, port).close()
+        more = self._task_runner_options() if name is PartName.TASK_RUNNER else ()
+        return embedded(name, port=port, scratch=scratch, more=more)
 
     def _task_runner_options(self) -> list[str]:
         options = ["--log", str(self.task_runner_log)]
@@ -169,32 +196,63 @@ class LocalPlatform:
             options += ["--script", str(self.options.task_runner_script.resolve())]
         return options
 
-    def _await_ready_file(self, name: PartName, part: Part, ready_file: Path) -> None:
-        self._supervisor.wait_until(
-            part, lambda: _port_in(ready_file) is not None, timeout_s=self.options.start_timeout_s
+    def _spawn_server(self, server: Server) -> Part:
+        return self._spawn(server.name, server.command, server.environment, None)
+
+    def _await_server(self, server: Server, part: Part) -> None:
+        self._supervisor.wait_until(part, lambda: server.address() is not None, timeout_s=self.options.start_timeout_s)
+        self.addresses[server.name] = server.address() or ""
+        self._is_ready(server.name)
+
+    # -- storage
+
+    def _find_storage(self) -> Path | None:
+        """Take the ports early, as the functions are told them; None if there is to be, or can be, no storage."""
+        if self.options.bucket is None:
+            return None
+        try:
+            program = find_program()
+        except StorageMissing as missing:
+            self.storage_missing = str(missing)
+            return None
+        self.storage = Storage(
+            bucket=self.options.bucket,
+            http_port=reserved(PartName.STORAGE, self._port(PartName.STORAGE), self._stack),
+            https_port=reserved(PartName.STORAGE, 0, self._stack),
         )
-        address = f"{_HOST}:{_port_in(ready_file)}"
-        self.addresses[name] = f"http://{address}" if name is PartName.TASK_RUNNER else address
-        self._is_ready(name)
+        return program
+
+    def _start_storage(self, program: Path | None) -> Callable[[], None]:
+        """Start it, and answer what waits for it."""
+        storage = self.storage
+        if storage is None or program is None:
+            return lambda: None
+        server = storage.server(program, project=self.options.project, pubsub=self.addresses[PartName.PUBSUB])
+        part = self._spawn_server(server)
+
+        def ready() -> None:
+            self._await_server(server, part)
+            storage.create_bucket(self.options.project)
+
+        return ready
 
     # -- functions
 
     def _listener(self, function: PartName) -> socket.socket:
-        listener = _bound(function, self.options.ports.get(function, 0))
+        listener = bound(function, self._port(function))
         self._stack.callback(listener.close)
         # Listening from the start: what is sent before the function is ready waits, and nobody polls.
         listener.listen(1024)
-        self.addresses[function] = f"http://{_HOST}:{listener.getsockname()[1]}"
+        self.addresses[function] = f"http://{HOST}:{port_of(listener)}"
         return listener
 
     def _start_function(self, function: PartName, sources: Path, scratch: Path, listener: socket.socket) -> Part:
         command = [
-            *(*_PYTHON, "functions_framework"),
+            *(*PYTHON, "functions_framework"),
             f"--source={sources / function / 'main.py'}",
             f"--target={function}",
-            "--signature-type=cloudevent",
-            f"--host={_HOST}",
-            f"--port={listener.getsockname()[1]}",
+            f"--host={HOST}",
+            f"--port={port_of(listener)}",
         ]
         return self._spawn(function, command, self._function_environment(function, scratch), listener)
 
@@ -213,13 +271,13 @@ class LocalPlatform:
 
     def _await_answer(self, function: PartName, part: Part) -> None:
         address = self.addresses[function].removeprefix("http://")
-        self._supervisor.wait_until(part, lambda: _answers(address), timeout_s=self.options.start_timeout_s)
+        self._supervisor.wait_until(part, lambda: answers(address), timeout_s=self.options.start_timeout_s)
         self._is_ready(function)
 
     # -- both
 
     def _spawn(
-        self, name: PartName, command: list[str], environment: Mapping[str, str], listener: socket.socket | None
+        self, name: PartName, command: Sequence[str], environment: Mapping[str, str], listener: socket.socket | None
     ) -> Part:
         self._spawned_at[name] = time.monotonic()
         log = self.log_dir / f"{name}.log"
@@ -233,33 +291,3 @@ class LocalPlatform:
 def _new_log_dir() -> Path:
     started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
     return Path.cwd() / ".atom-workflows" / "logs" / started
-
-
-def _bound(name: PartName, port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((_HOST, port))
-    except OSError as error:
-        bound.close()
-        raise PortTaken(name, port) from error
-    return bound
-
-
-def _port_in(ready_file: Path) -> int | None:
-    try:
-        return int(json.loads(ready_file.read_text())["port"])
-    except (FileNotFoundError, ValueError):
-        return None  # Not there yet, or not whole.
-
-
-def _answers(address: str) -> bool:
-    connection = http.client.HTTPConnection(address, timeout=1)
-    try:
-        connection.request("GET", "/robots.txt")
-        connection.getresponse().read()
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    return True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from atom_emulator.platform.errors import PartCrashed
 
@@ -16,10 +17,14 @@ class PartName(StrEnum):
     FIRESTORE = "firestore"
     PUBSUB = "pubsub"
     TASK_RUNNER = "task-runner"
+    STORAGE = "storage"
     START = "start"
     DISPATCHER = "dispatcher"
     CHECKER = "checker"
 
+
+Emulators: TypeAlias = Literal["embedded", "google"]
+"""Whose Firestore and Pub/Sub are started: this package's own, or Google's."""
 
 FUNCTIONS = (PartName.START, PartName.DISPATCHER, PartName.CHECKER)
 
@@ -29,14 +34,17 @@ class PlatformOptions:
     """How the platform runs. Every part takes a free port unless `ports` names one.
 
     `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that run already;
-    the platform then starts none of its own. `environment` goes to the functions, on top of everything else.
-    `log_dir` None means a new folder under `.atom-workflows/logs/` of the working directory.
+    the platform then starts none of its own. `bucket` is created in a Cloud Storage of the platform's own; None
+    means that there is none. `environment` goes to the functions, on top of everything else. `log_dir` None means a
+    new folder under `.atom-workflows/logs/` of the working directory.
     """
 
     project: str = "atom-local"
+    emulators: Emulators = "embedded"
     functions_dir: Path | None = None
     firestore_address: str | None = None
     pubsub_address: str | None = None
+    bucket: str | None = "atom-local"
     task_runner_url: str | None = None
     task_runner_script: Path | None = None
     task_runner_duration_s: float = 0.0

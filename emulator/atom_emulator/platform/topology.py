@@ -15,7 +15,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 TOPICS: Final = ("start", "steps", "tick", "events", "dead-letters")
@@ -29,6 +29,8 @@ MIN_BACKOFF: Final = timedelta(seconds=1)
 MAX_BACKOFF: Final = timedelta(seconds=10)
 
 _CALL_TIMEOUT_S: Final = 5.0
+_FIRST_CALL_TIMEOUT_S: Final = 20.0
+"""A Java server that has just opened its port still loads most of its code."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,14 +56,27 @@ class PubSub:
             self._subscribe(topic, endpoints[topic])
         self._keep_dead_letters()
 
+    def publish(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """Publish to a topic of any project (`projects/P/topics/T`) and answer the messages' ids."""
+        request = {"topic": topic, "messages": list(messages)}
+        return list(self._publisher.publish(request=request, timeout=_CALL_TIMEOUT_S, retry=None).message_ids)
+
     def tick(self) -> None:
         """Publish a tick. One that cannot be published is left out, as the next one does its work."""
-        message = {"data": json.dumps({"type": "tick"}).encode()}
-        request: dict[str, Any] = {"topic": self._topic("tick"), "messages": [message]}
         try:
-            self._publisher.publish(request=request, timeout=_CALL_TIMEOUT_S, retry=None)
+            self.publish(self._topic("tick"), [{"data": json.dumps({"type": "tick"}).encode()}])
         except GoogleAPIError as error:
             _log.warning("a tick was not published: %s", error)
+
+    def unsubscribe(self) -> None:
+        """Delete the push subscriptions, so that a server that stays up pushes no more to where nobody listens."""
+        for topic in SUBSCRIBED:
+            try:
+                self._subscriber.delete_subscription(
+                    subscription=self._subscription(topic), timeout=_CALL_TIMEOUT_S, retry=None
+                )
+            except GoogleAPIError as error:
+                _log.warning("the subscription %s was not deleted: %s", topic, error)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -70,23 +85,26 @@ class PubSub:
     def _topic(self, topic: str) -> str:
         return f"projects/{self._project}/topics/{topic}"
 
+    def _subscription(self, name: str) -> str:
+        return f"projects/{self._project}/subscriptions/{name}"
+
     def _create_topic(self, topic: str) -> None:
         try:
-            self._publisher.create_topic(name=self._topic(topic), timeout=_CALL_TIMEOUT_S)
+            self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
         except AlreadyExists:
             return  # An emulator that was there before has it from the last time.
 
     def _subscribe(self, topic: str, endpoint: str) -> None:
         request = self._push_subscription(topic, endpoint)
         try:
-            self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)
+            self._subscriber.create_subscription(request=request, timeout=_FIRST_CALL_TIMEOUT_S)
         except AlreadyExists:
             self._subscriber.modify_push_config(
                 subscription=request["name"], push_config=request["push_config"], timeout=_CALL_TIMEOUT_S
             )
 
     def _keep_dead_letters(self) -> None:
-        name = f"projects/{self._project}/subscriptions/dead-letters"
+        name = self._subscription("dead-letters")
         try:
             self._subscriber.create_subscription(name=name, topic=self._topic("dead-letters"), timeout=_CALL_TIMEOUT_S)
         except AlreadyExists:
@@ -94,7 +112,7 @@ class PubSub:
 
     def _push_subscription(self, topic: str, endpoint: str) -> dict[str, Any]:
         return {
-            "name": f"projects/{self._project}/subscriptions/{topic}",
+            "name": self._subscription(topic),
             "topic": self._topic(topic),
             "push_config": {"push_endpoint": endpoint},
             "ack_deadline_seconds": ACK_DEADLINE_S,

@@ -19,6 +19,7 @@ import requests
 from atom_emulator.platform.errors import PartCrashed, PortTaken
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
+from support.services import need
 from unit.emulator.platform.processes import family, gone, until
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ STUBS = Path(__file__).parent / "stub_functions"
 
 def options(folder: Path, **changed: Any) -> PlatformOptions:
     """Build the options of a platform with stub functions and quick ticks."""
-    defaults: dict[str, Any] = {"functions_dir": STUBS, "log_dir": folder / "logs", "tick_every_s": 0.05}
+    defaults: dict[str, Any] = {
+        "functions_dir": STUBS,
+        "log_dir": folder / "logs",
+        "tick_every_s": 0.05,
+        "bucket": None,
+    }
     return PlatformOptions(**defaults | changed)
 
 
@@ -46,7 +52,7 @@ def test_parts_start_serve_and_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with LocalPlatform(options(tmp_path, environment={"THREADS": "3"})) as platform:
         processes = family(os.getpid())[1:]
         until(lambda: told(platform, PartName.CHECKER))
-        assert set(platform.addresses) == set(platform.start_seconds) == set(PartName)
+        assert set(platform.addresses) == set(platform.start_seconds) == set(PartName) - {PartName.STORAGE}
         url = platform.environment["WORKFLOW_TASK_RUNNER_URL"]
         assert requests.get(f"{url}/jobstatus?job_id=x", timeout=5).status_code == 404
     tick = told(platform, PartName.CHECKER)[0]
@@ -113,6 +119,7 @@ def test_a_taken_port_is_refused(part: PartName, tmp_path: Path) -> None:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the platform's command line, ready."""
+    need("storage")
     command = [sys.executable, "-m", "atom_emulator.platform", "--functions-dir", str(STUBS)]
     command += ["--log-dir", str(tmp_path / "logs")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -126,7 +133,7 @@ def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_no_process_outlives_the_platform(served: subprocess.Popen[str], signum: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and even SIGKILL of the platform end every process it started."""
     processes = family(served.pid)
-    assert len(processes) == 16  # itself; a launcher and a command for six parts; three gunicorn workers
+    assert len(processes) == 18  # itself; a launcher and a command for seven parts; three gunicorn workers
     served.send_signal(signum)
     assert served.wait(10) == (-signum if signum == signal.SIGKILL else 0)
     until(lambda: gone(processes), within_s=1)

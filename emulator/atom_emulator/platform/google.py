@@ -1,0 +1,110 @@
+"""Google's own Firestore and Pub/Sub emulators: finding them, and starting their jars.
+
+The jars are run by `java` itself. `gcloud emulators … start` would put a wrapper in between that, when it is ended,
+leaves the server behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from atom_emulator.platform.errors import EmulatorsMissing
+from atom_emulator.platform.network import HOST, accepts
+from atom_emulator.platform.options import PartName, PlatformOptions
+from atom_emulator.platform.servers import Server
+
+_JARS: Final[Mapping[PartName, str]] = MappingProxyType(
+    {
+        PartName.FIRESTORE: "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar",
+        PartName.PUBSUB: "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar",
+    }
+)
+"""Where the SDK keeps them; the version stands in the name of one."""
+
+_FIRESTORE_MAIN: Final = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
+
+_JAVA_FLAGS: Final = (
+    # The Firestore emulator is made for English messages only, as its own start script knows.
+    "-Duser.language=en",
+    # They live for minutes: quick to start and small matters more than the last bit of speed.
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What was found on this machine."""
+
+    java: Path
+    jars: Mapping[PartName, Path]
+
+    def server(self, name: PartName, port: int) -> Server:
+        """How to start one of them; it is ready once it takes connections."""
+        jar = str(self.jars[name])
+        where = (f"--host={HOST}", f"--port={port}")
+        run = ("-cp", jar, _FIRESTORE_MAIN, "start") if name is PartName.FIRESTORE else ("-jar", jar)
+        address = f"{HOST}:{port}"
+        return Server(
+            name=name,
+            command=[str(self.java), *_JAVA_FLAGS, *run, *where],
+            address=lambda: address if accepts(address) else None,
+        )
+
+
+def find_installed(names: Sequence[PartName], environment: Mapping[str, str] = os.environ) -> Installed:
+    """Find Java and these emulators. Raises `EmulatorsMissing`, which names all that is not there."""
+    java = _java(environment)
+    found = {name: _jar(name, environment) for name in names}
+    jars = {name: jar for name, jar in found.items() if jar is not None}
+    if java is None or len(jars) < len(names):
+        raise EmulatorsMissing(java=java is None, emulators=[name for name in names if name not in jars])
+    return Installed(java=java, jars=jars)
+
+
+def with_running_emulators(options: PlatformOptions, environment: Mapping[str, str] = os.environ) -> PlatformOptions:
+    """Use the emulators that the environment names, if Google's are wanted.
+
+    What they hold stays untouched: unless the project was chosen, the platform then works in a new one.
+    """
+    if options.emulators != "google":
+        return options
+    firestore = options.firestore_address or environment.get("FIRESTORE_EMULATOR_HOST") or None
+    pubsub = options.pubsub_address or environment.get("PUBSUB_EMULATOR_HOST") or None
+    project = options.project
+    if (firestore or pubsub) and project == PlatformOptions().project:
+        project = f"{project}-{uuid.uuid4().hex[:8]}"
+    return replace(options, firestore_address=firestore, pubsub_address=pubsub, project=project)
+
+
+def _java(environment: Mapping[str, str]) -> Path | None:
+    home = environment.get("JAVA_HOME")
+    of_home = Path(home, "bin", "java") if home else None
+    if of_home is not None and os.access(of_home, os.X_OK):
+        return of_home
+    found = shutil.which("java", path=environment.get("PATH"))
+    return Path(found) if found else None
+
+
+def _jar(name: PartName, environment: Mapping[str, str]) -> Path | None:
+    jars = (jar for sdk in _sdks(environment) for jar in sorted(sdk.glob(_JARS[name])))
+    return next(jars, None)
+
+
+def _sdks(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Where the Google Cloud SDK may be. `gcloud info` would tell, but takes seconds."""
+    told = environment.get("CLOUDSDK_ROOT_DIR")
+    if told:
+        yield Path(told)
+    gcloud = shutil.which("gcloud", path=environment.get("PATH"))
+    if gcloud:
+        yield Path(gcloud).resolve().parents[1]
+    yield Path("/usr/lib/google-cloud-sdk")
+    yield Path.home() / "google-cloud-sdk"

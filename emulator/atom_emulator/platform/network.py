@@ -1,0 +1,69 @@
+"""Ports of the loopback interface: taking them, and seeing whether somebody answers."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+from contextlib import ExitStack
+from typing import Final
+
+from atom_emulator.platform.errors import PortTaken
+
+HOST: Final = "127.0.0.1"
+
+_TIMEOUT_S: Final = 1.0
+
+
+def bound(part: str, port: int) -> socket.socket:
+    """Take a port, or a free one for 0. Raises `PortTaken`."""
+    taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((HOST, port))
+    except OSError as error:
+        taken.close()
+        raise PortTaken(part, port) from error
+    return taken
+
+
+def reserved(part: str, port: int, until_closed: ExitStack) -> int:
+    """Take a port, or a free one for 0, for a server that opens it by itself and must be told its number before.
+
+    Linux lets that server listen while a socket here still holds the port, so nobody else is given it meanwhile.
+    Elsewhere the port is free again from now on. Raises `PortTaken`.
+    """
+    holder = bound(part, port)
+    if sys.platform == "linux":
+        until_closed.callback(holder.close)
+        return port_of(holder)
+    with holder:
+        return port_of(holder)
+
+
+def port_of(taken: socket.socket) -> int:
+    """Tell which port a socket has."""
+    return int(taken.getsockname()[1])
+
+
+def accepts(address: str) -> bool:
+    """Tell whether somebody takes connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(address: str) -> bool:
+    """Tell whether an HTTP server at host:port answers, whatever it says."""
+    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/robots.txt")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

@@ -1,0 +1,48 @@
+"""A server of the platform: how it is started and how it tells its address; and the embedded ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from atom_emulator.platform.network import HOST
+from atom_emulator.platform.options import PartName
+
+PYTHON: Final = (sys.executable, "-P", "-m")
+"""Without the working directory on the path: a user's own files must not stand in for modules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """`address` answers None until the server is ready, then where it is."""
+
+    name: PartName
+    command: Sequence[str]
+    address: Callable[[], str | None]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+def embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
+    """One of this package's own servers, which takes a free port for 0 and writes its port into a file."""
+    ready_file = scratch / f"{name}.json"
+    module = f"atom_emulator.{name.replace('-', '_')}"
+    scheme = "http://" if name is PartName.TASK_RUNNER else ""
+
+    def address() -> str | None:
+        found = _port_in(ready_file)
+        return None if found is None else f"{scheme}{HOST}:{found}"
+
+    command = [*PYTHON, module, "--port", str(port), "--ready-file", str(ready_file), *more]
+    return Server(name=name, command=command, address=address)
+
+
+def _port_in(ready_file: Path) -> int | None:
+    try:
+        return int(json.loads(ready_file.read_text())["port"])
+    except (FileNotFoundError, ValueError):
+        return None  # Not there yet, or not whole.

@@ -1,0 +1,56 @@
+"""Programs that some tests need: a laptop may do without them, a build may not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeAlias
+
+import pytest
+
+from atom_emulator.platform.errors import EmulatorsMissing, StorageMissing
+from atom_emulator.platform.google import find_installed
+from atom_emulator.platform.options import PartName
+from atom_emulator.platform.storage import find_program
+
+Service: TypeAlias = Literal["google emulators", "storage", "gsutil", "gcloud"]
+
+
+def need(service: Service) -> None:
+    """Go on if it is installed; else skip the test and say what is missing, or fail it where `CI` is true."""
+    reason = _MISSING[service]()
+    if not reason:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _emulators() -> str:
+    try:
+        find_installed((PartName.FIRESTORE, PartName.PUBSUB))
+    except EmulatorsMissing as missing:
+        return str(missing)
+    return ""
+
+
+def _storage() -> str:
+    try:
+        find_program()
+    except StorageMissing as missing:
+        return str(missing)
+    return ""
+
+
+def _command(name: str) -> str:
+    return "" if shutil.which(name) else f"{name} is not installed"
+
+
+_MISSING: Final[Mapping[Service, Callable[[], str]]] = {
+    "google emulators": _emulators,
+    "storage": _storage,
+    "gsutil": lambda: _command("gsutil"),
+    "gcloud": lambda: _command("gcloud"),
+}
+"""Each answers what is missing, nothing if all is there."""
