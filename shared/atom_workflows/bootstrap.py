@@ -13,7 +13,7 @@ from atom_workflows.adapters.pubsub_bus import PubsubBus
 from atom_workflows.adapters.storage_source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken, IdTokens
+from atom_workflows.adapters.tokens import tokens_for
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.settings import Settings, from_environment
@@ -21,11 +21,10 @@ from atom_workflows.settings import Settings, from_environment
 
 def connect(settings: Settings) -> Services:
     """Services on Google Cloud, or on emulators if the clients' own environment variables say so."""
-    token = settings.task_runner_token
     return Services(
         store=FirestoreStore(project=settings.project, database=settings.database),
         bus=PubsubBus(project=settings.project, topic_prefix=settings.topic_prefix),
-        task_runner=TaskRunnerClient(IdTokens() if token is None else FixedToken(token)),
+        task_runner=TaskRunnerClient(tokens_for(settings)),
         source=StorageSource(),
         clock=SystemClock(),
         workers=ThreadWorkers(settings.poll_workers),

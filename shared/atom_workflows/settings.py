@@ -22,6 +22,7 @@ class Settings:
     task_runner_url: str = ""
     allowed_task_runner_urls: tuple[str, ...] = ()
     task_runner_token: str | None = None
+    task_runner_audience: str = ""
     check_interval: timedelta = timedelta(seconds=10)
     burst: timedelta = timedelta(seconds=50)
     lease: timedelta = timedelta(seconds=120)
@@ -72,6 +73,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         task_runner_url=task_runner[0] if task_runner else "",
         allowed_task_runner_urls=urls("WORKFLOW_TASK_RUNNER_ALLOW"),
         task_runner_token=environment.get("WORKFLOW_TR_AUTH_JWT") or None,
+        task_runner_audience=environment.get("WORKFLOW_TR_AUDIENCE", "").strip(),
         check_interval=seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
         burst=seconds("WORKFLOW_BURST_SEC", default.burst),
         lease=seconds("WORKFLOW_LEASE_SEC", default.lease),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atom_workflows.adapters.tokens import FixedToken, IdTokens
-from atom_workflows.errors import TaskRunnerUnavailable
+from atom_workflows.errors import JobRefused
 
 
 def test_a_fixed_token_is_the_same_everywhere() -> None:
@@ -25,5 +25,5 @@ def test_a_users_own_credential_gets_a_clear_error(monkeypatch: pytest.MonkeyPat
     user = '{"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}'
     (tmp_path / "user.json").write_text(user)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "user.json"))
-    with pytest.raises(TaskRunnerUnavailable, match=r"https://x.*service account.*WORKFLOW_TR_AUTH_JWT"):
+    with pytest.raises(JobRefused, match=r"https://x.*service account.*WORKFLOW_TR_AUTH_JWT"):
         IdTokens().token_for("https://x")

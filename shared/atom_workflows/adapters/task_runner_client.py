@@ -8,6 +8,7 @@ passwords from the machine's environment).
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_QUOTED_TEXT: Final = 500
+MIN_TIMEOUT_S: Final = 0.001
 CONNECTIONS: Final = 64
 
+_TAG: Final = re.compile(r"<[^<>]*>")
 _TOO_MANY_REQUESTS: Final = 429
 _NOT_FOUND: Final = 404
 
@@ -39,7 +42,18 @@ class Tokens(Protocol):
     """Where the bearer token for an address comes from."""
 
     def token_for(self, base_url: str) -> str | None:
-        """The token, None to send none; raises `TaskRunnerUnavailable` with what the user can do about it."""
+        """The token, None to send none.
+
+        Raises `JobRefused` if there can never be one, `TaskRunnerUnavailable` if waiting may help.
+        """
+        ...
+
+    def renewed(self, base_url: str, refused: str) -> str | None:
+        """Another token, after this one was refused with 401; None if there is none. Raises as `token_for` does."""
+        ...
+
+    def refusal(self, base_url: str, status: int) -> str:
+        """What a 401 or 403 means to the user, and what to do about it."""
         ...
 
 
@@ -78,26 +92,49 @@ class TaskRunnerClient:
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         request = _Request("GET", base_url, f"/jobstatus?job_id={quote(job_id, safe='')}", headers={})
-        response, text = self._call(request, self._status_timeout_s)
+        response, text = self._asked(request)
         if response.status_code == _NOT_FOUND:
             raise JobUnknown(job_id)
         return _answer(response, text)
 
+    def _asked(self, request: _Request) -> tuple[requests.Response, str]:
+        """A status call, of which nothing may be read as the end of the job."""
+        try:
+            return self._call(request, self._status_timeout_s)
+        except JobRefused as error:
+            problem = str(error)
+        raise TaskRunnerUnavailable(problem)
+
     def _call(self, request: _Request, timeout_s: float) -> tuple[requests.Response, str]:
-        token = self._tokens.token_for(request.base_url)
+        """Send it with a token, and with another one if that is refused; all of it in the time of one call."""
+        ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
+        base_url = request.base_url
+        token = self._tokens.token_for(base_url)
+        response, text = self._exchange(request, token, timeout_s, ends_at)
+        if response.status_code == requests.codes.unauthorized and token:
+            other = self._tokens.renewed(base_url, token)
+            if other is not None and time.monotonic() < ends_at:
+                response, text = self._exchange(request, other, timeout_s, ends_at)
+        if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
+            text = f"{self._tokens.refusal(base_url, response.status_code)}. It said: {_plain(text)}"
+        return response, text
+
+    def _exchange(
+        self, request: _Request, token: str | None, timeout_s: float, ends_at: float
+    ) -> tuple[requests.Response, str]:
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"
-        ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
         try:
-            with self._transport.send(
-                request.prepared(), stream=True, timeout=(CONNECT_TIMEOUT_S, timeout_s)
-            ) as response:
+            timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
+            with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
                 text = _read(response, ends_at)
         except (requests.RequestException, TransportError, ValueError) as error:
-            # Not chained: the text of an error about a header holds the header's value, which may be the token.
-            raise TaskRunnerUnavailable(f"{request.base_url} gave no answer: {_reason(error)}") from None
-        # A Task Runner that quotes the request in its answer must not get the token into our logs.
-        return response, text.replace(token, "(token)") if token else text
+            reason = _reason(error)
+        else:
+            # A Task Runner that quotes the request in its answer must not get the token into our logs.
+            return response, text.replace(token, "(token)") if token else text
+        # Outside of the handler: the text of an error about a header holds the header's value, which may be the token.
+        raise TaskRunnerUnavailable(f"{request.base_url} gave no answer: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +185,11 @@ def _next_chunk(response: requests.Response, ends_at: float) -> bytes:
         connection.sock.settimeout(left_s)
     chunk: bytes = response.raw.read1(MAX_ANSWER_BYTES, decode_content=True)
     return chunk
+
+
+def _plain(text: str) -> str:
+    """The words of an answer that may be a web page, as Cloud Run's refusals are."""
+    return " ".join(_TAG.sub(" ", text).split()) or "nothing"
 
 
 def _answer(response: requests.Response, text: str) -> JobAnswer:
