@@ -19,7 +19,7 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import Refusal, Started, handle_start
-from atom_workflows.errors import MalformedEvent, RunNotFound
+from atom_workflows.errors import AtomWorkflowsError, MalformedEvent, RunNotFound
 from atom_workflows.event_fields import body_of, object_of
 from atom_workflows.events import read_steps_event, read_tick_event
 from atom_workflows.received import ReceivedEvent, read_event
@@ -88,6 +88,9 @@ def _handled(event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> A
             handle(event)
         except (MalformedEvent, RunNotFound) as error:
             return _acknowledged(error)
+        except AtomWorkflowsError as error:
+            decision_log.warned("event.failed", f"the event will come again: {error}", reason=type(error).__name__)
+            raise
     return _ACKNOWLEDGED
 
 

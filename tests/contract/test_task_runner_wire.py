@@ -205,6 +205,10 @@ def test_json_that_is_not_the_contracts_is_an_outage(body: bytes) -> None:
         ({"state": "SUCCEEDED"}, JobAnswer(job_id="", state="SUCCEEDED")),
         ({"state": "NEW", "jobId": 0, "message": None}, JobAnswer(job_id="0", state="NEW")),
         ({"state": "odd", "jobId": "ü", "message": 3, "x": 1}, JobAnswer(job_id="ü", state="odd", message="3")),
+        (
+            {"state": "FAILED", "message": "half \ud83d a pair"},
+            JobAnswer(job_id="", state="FAILED", message="half ? a pair"),
+        ),
     ],
 )
 def test_answers_are_read_kindly(job: dict[str, Any], expected: JobAnswer) -> None:

@@ -206,11 +206,12 @@ def _answer(response: requests.Response, text: str) -> JobAnswer:
         state = None
     if not isinstance(state, str) or not state:
         raise TaskRunnerUnavailable(f"the Task Runner's answer is not the contract's: {text[:MAX_QUOTED_TEXT]!r}")
-    return JobAnswer(
-        job_id="" if job_id is None else str(job_id),
-        state=state,
-        message="" if message is None else str(message),
-    )
+    return JobAnswer(job_id=_storable(job_id), state=_storable(state), message=_storable(message))
+
+
+def _storable(value: Any) -> str:
+    """A text of the answer; half a surrogate pair, which JSON can express, could be neither stored nor logged."""
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
 
 
 def _retry_after(response: requests.Response) -> float | None:

@@ -1,0 +1,61 @@
+"""Input that can never succeed: answered, logged once, never delivered again."""
+
+from __future__ import annotations
+
+import pytest
+
+from atom_workflows.documents import RUNS
+from atom_workflows.ports import Query
+from functions.posting import EVENTS, Deployed, Golden, golden
+from support.world import World
+
+MALFORMED = [f"malformed/{path.stem}" for path in sorted((EVENTS / "malformed").glob("*.json"))]
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_cannot_be_handled_is_acknowledged_and_logged_once(
+    functions: Deployed, world: World, run_id: str, name: str
+) -> None:
+    """The answer is 204, one warning tells the reason, and nothing is written or submitted."""
+    writes = world.store.writes
+    assert functions.post(name) == 204
+    [line] = functions.lines
+    assert line["severity"] == "WARNING"
+    assert line["action"] in {"event.malformed", "step.unknown"}
+    assert len(line["message"]) < 500
+    assert world.store.writes == writes
+    assert world.submissions() == []
+
+
+def test_an_invalid_workflow_becomes_an_invalid_run(functions: Deployed, world: World) -> None:
+    """The upload is acknowledged, and the run says what is wrong with it, and where."""
+    world.files.content["gs://flows/workflows/daily.yaml", "1700000000000001"] = b"name: flow\nsteps:\n  - {ids: a}\n"
+    assert functions.post("start-push-bucket-notification") == 204
+    [line] = functions.logged("run.invalid")
+    run = world.run(line["run_id"])
+    assert run.state == "INVALID"
+    assert {problem["line"] for problem in run.errors} == {3}
+
+
+def test_a_file_that_is_gone_becomes_an_invalid_run(functions: Deployed, world: World) -> None:
+    """Reading it again would not help."""
+    world.files.content.clear()
+    assert functions.post("start-eventarc-object-finalized") == 204
+    [line] = functions.logged("run.invalid")
+    assert "gs://flows/workflows/daily.yaml" in world.run(line["run_id"]).errors[0]["message"]
+
+
+@pytest.mark.parametrize("name", ["workflows/readme.md", "other/daily.yaml", "workflows/"])
+def test_other_objects_start_nothing(functions: Deployed, world: World, name: str) -> None:
+    """An object that is no workflow by its name is acknowledged."""
+    event = golden("start-push-bucket-notification")
+    event.body["message"]["attributes"]["objectId"] = name
+    assert functions.post(event) == 204
+    assert [line["action"] for line in functions.lines] == ["object.ignored"]
+    assert world.store.query(Query(collection=RUNS)) == []
+
+
+def test_a_person_who_posts_nonsense_is_told(functions: Deployed) -> None:
+    """A plain POST that is no event is answered 400: nobody will deliver it again."""
+    assert functions.post(Golden("start", {"Content-Type": "application/json"}, "nonsense")) == 400
+    assert functions.post(Golden("start", {"Content-Type": "application/json"}, {})) == 400
