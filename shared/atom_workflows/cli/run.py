@@ -103,7 +103,7 @@ def _told_if_cut_short(sentence: str) -> Iterator[None]:
     """Say what becomes of the run if the user, or an error, ends the block early."""
     try:
         yield
-    except (Exception, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt, SystemExit):
         click.echo(sentence, err=True)
         raise
 
