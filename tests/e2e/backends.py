@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import grpc
 import pytest
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore, pubsub_v1
 
 from atom_emulator.platform.local import LocalPlatform
@@ -51,10 +52,19 @@ def _with_clients(platform: LocalPlatform, stack: ExitStack) -> Site:
         # The clients read these when they are made, and never again.
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
             patch.setenv(name, platform.environment[name])
-        database = firestore.Client(project=platform.options.project, credentials=AnonymousCredentials())
+        database = firestore.Client(project=platform.options.project)
         publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
     stack.callback(database.close)
     stack.callback(publisher.transport.close)
     stack.callback(publisher.stop)
     stack.callback(subscriber.close)
     return Site(platform=platform, database=database, publisher=publisher, subscriber=subscriber)
+
+
+def backlog(site: Site, subscription: str) -> int:
+    """How many messages of the subscription are not acknowledged, as only the embedded Pub/Sub tells."""
+    channel: Any = grpc.insecure_channel(site.environment["PUBSUB_EMULATOR_HOST"])
+    with channel:
+        told = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=5))
+    path = f"projects/{site.platform.options.project}/subscriptions/{subscription}"
+    return int(told["subscriptions"][path]["backlog"])

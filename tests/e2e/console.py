@@ -1,0 +1,88 @@
+"""The command line as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from e2e.site import Site
+
+ENTRY: Final = "import sys; from atom_workflows.cli.main import main; sys.argv[0] = 'atom-workflows'; main()"
+LONGEST_S: Final = 60
+
+_OURS: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How a command ended and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def succeeded(self) -> str:
+        """What it printed; fails if it did not succeed."""
+        assert self.code == 0, f"exit code {self.code}\n{self.stdout}\n{self.stderr}"
+        return self.stdout
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line, as the installed script runs it."""
+    script = Path(sys.executable).with_name("atom-workflows")
+    start = [str(script)] if script.exists() else [sys.executable, "-c", ENTRY]
+    return [*start, *map(str, arguments)]
+
+
+def surroundings(site: Site | None = None, **changed: str) -> dict[str, str]:
+    """The environment of a user's shell, in which the site's platform is exported if there is one."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OURS and not name.startswith(("WORKFLOW_", "PYTEST"))
+    }
+    exported: Mapping[str, str] = {} if site is None else site.environment
+    return {**kept, **exported, **changed}
+
+
+def console(site: Site | None, *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None) -> Answer:
+    """Run a command to its end."""
+    done = subprocess.run(
+        command(*arguments),
+        env=surroundings(site),
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    return Answer(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@contextmanager
+def started(site: Site | None, *arguments: str | Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A command while it runs, killed at the end of the block if it still does."""
+    with subprocess.Popen(
+        command(*arguments),
+        env=surroundings(site),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        # Whoever waits for a line that never comes is set free by the end of the file.
+        limit = threading.Timer(LONGEST_S, process.kill)
+        limit.start()
+        try:
+            yield process
+        finally:
+            limit.cancel()
+            process.kill()

@@ -1,0 +1,45 @@
+"""Runs that the user ends."""
+
+from __future__ import annotations
+
+from e2e.console import console
+from e2e.site import Site
+from support.call_log import submissions
+from support.deadline import eventually
+from support.workflows import definition
+
+FAN = {"root": [], **{f"part{n}": ["root"] for n in range(8)}, "join": [f"part{n}" for n in range(8)]}
+LONG_JOBS = "rules: [{step: part*, duration: 2}]"
+
+
+def test_cancelled_in_the_middle(site: Site) -> None:
+    """A cancelled run is CANCELLED at once, and nothing is submitted for it when its jobs end later."""
+    site.script(LONG_JOBS)
+    run_id = site.start(definition(FAN))
+    eventually(lambda: len(submissions(site.calls(run_id))) == 9, within_s=20, what="all parts under way")
+    assert "is cancelled" in console(site, "runs", "cancel", run_id).succeeded()
+    assert site.ended(run_id)["state"] == "CANCELLED"
+    states = site.states(run_id)
+    assert states == {step: "SUCCEEDED" if step == "root" else "CANCELLED" for step in FAN}
+    require_quiet(site, run_id)
+    assert submissions(site.calls(run_id)).keys() == FAN.keys() - {"join"}
+    again = console(site, "runs", "cancel", run_id)
+    assert (again.code, "CANCELLED" in again.stderr, "Traceback" in again.stderr) == (1, True, False)
+
+
+def test_unknown_runs_are_told(site: Site) -> None:
+    """Cancelling, retrying or showing a run that does not exist fails with a sentence."""
+    for verb in ("cancel", "retry", "show"):
+        answer = console(site, "runs", verb, "no-such-run")
+        assert (answer.code, answer.stdout) == (1, "")
+        assert answer.stderr.startswith("Error: ")
+        assert "no-such-run" in answer.stderr
+
+
+def require_quiet(site: Site, run_id: str) -> None:
+    """Nothing is submitted for the run while another one polls a job for longer than the first one's jobs last."""
+    before = submissions(site.calls(run_id))
+    site.script("default: {duration: 2.5}")
+    other = site.start(definition({"only": []}))
+    assert site.ended(other)["state"] == "SUCCEEDED"
+    assert submissions(site.calls(run_id)) == before

@@ -1,0 +1,87 @@
+"""The other commands: a platform that stays up, the runs on it, and files that are checked."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from e2e.console import Answer, command, console, started, surroundings
+from e2e.site import Site
+from support.deadline import eventually
+from support.workflows import definition
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def exported(process: subprocess.Popen[str]) -> dict[str, str]:
+    """The variables that `local up` prints for a shell, up to its last line."""
+    found: dict[str, str] = {}
+
+    def is_last() -> bool:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").strip().partition("=")
+            found[name] = value.strip("'")
+        return "Ctrl-C" in line
+
+    eventually(is_last, within_s=20, what="the end of what `local up` prints", every_s=0)
+    return found
+
+
+def test_a_platform_that_stays_up(tmp_path: Path) -> None:
+    """A platform serves run after run to whoever exports what it prints, until SIGTERM, which leaves no process."""
+    with started(None, "local", "up", "--log-dir", "logs", cwd=tmp_path) as process:
+        environment = surroundings(None, **exported(process))
+
+        def ask(*arguments: str) -> Answer:
+            done = subprocess.run(command(*arguments), env=environment, capture_output=True, text=True, check=False)
+            return Answer(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+        assert "There are no runs yet." in ask("runs", "list").succeeded()
+        first, second = (json.loads(ask("run", "--json", str(EXAMPLES / "fork_join.yaml")).stdout) for _ in range(2))
+        listed = json.loads(ask("runs", "list", "--json").succeeded())
+        assert [run["id"] for run in listed] == [second["run"]["id"], first["run"]["id"]]
+        assert json.loads(ask("runs", "show", first["run"]["id"], "--json").succeeded()) == first
+        assert "could be any of" in ask("runs", "show", "fork-join").stderr
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    refused = ask("runs", "list")
+    assert refused.code == 1
+    assert "nothing answers at" in refused.stderr
+
+
+def test_runs_are_listed_by_state(site: Site) -> None:
+    """`runs list --state` shows only runs in that state, and --limit no more than asked."""
+    site.script("default: {always_fail: true}")
+    run_id = site.start(definition({"only": []}))
+    site.ended(run_id)
+    listed = json.loads(console(site, "runs", "list", "--state", "failed", "--limit", "1", "--json").succeeded())
+    assert [(run["id"], run["state"]) for run in listed] == [(run_id, "FAILED")]
+    assert run_id in console(site, "runs", "list", "--limit", "1").succeeded()
+
+
+def test_several_files_are_checked(tmp_path: Path) -> None:
+    """`validate` tells of every problem of every file with its place, and fails if one of them is bad."""
+    (tmp_path / "bad.yaml").write_text("name: bad\nsteps:\n  - id: a\n    dependsOn: [b]\n    tsk: {}\n")
+    (tmp_path / "good.yaml").write_bytes((EXAMPLES / "fork_join.yaml").read_bytes())
+    answer = console(None, "validate", "bad.yaml", "good.yaml", "missing.yaml", cwd=tmp_path)
+    assert answer.code == 1
+    assert [line.split(" ")[0] for line in answer.stdout.splitlines()] == [
+        "bad.yaml:4:17:",
+        "bad.yaml:5:5:",
+        "good.yaml:",
+    ]
+    assert "missing.yaml" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert console(None, "validate", "good.yaml", cwd=tmp_path).succeeded() == "good.yaml: ok, 6 steps\n"
+    assert console(None, "validate", "-", stdin="steps: 3").code == 1

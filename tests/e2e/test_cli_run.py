@@ -1,0 +1,197 @@
+"""`atom-workflows run`, on a platform of its own and on one that is up."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from e2e.console import Answer, command, console, started, surroundings
+from e2e.site import Site
+from support.deadline import eventually
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FORK_JOIN = EXAMPLES / "fork_join.yaml"
+ESCAPE = "\x1b"
+BROKEN_PIPE = {1, 128 + signal.SIGPIPE}
+"""What a command may exit with when nobody reads on: click's own answer, and a shell's."""
+
+BROKEN = """\
+name: broken
+steps:
+  - id: a
+    dependsOn: [b]
+  - id: b
+    dependsOn: [a]
+    tsk: {}
+"""
+
+
+def require_sentence(answer: Answer, code: int) -> str:
+    """The command refused with that code and a sentence, without a traceback; what it said."""
+    assert (answer.code, answer.stdout) == (code, ""), answer
+    assert "Traceback" not in answer.stderr
+    assert answer.stderr.strip()
+    return answer.stderr
+
+
+def require_gone(processes: list[psutil.Process]) -> None:
+    """None of these processes is left."""
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert alive == []
+
+
+def test_a_run_on_a_platform_of_its_own(tmp_path: Path) -> None:
+    """A run that succeeds exits with 0, tells of every step, and writes no escape codes into a pipe."""
+    answer = console(None, "run", FORK_JOIN, "--log-dir", tmp_path / "logs", cwd=tmp_path)
+    shown = answer.succeeded()
+    assert re.search(r"Run fork-join-\w+ SUCCEEDED in .*: 6 steps\.", shown)
+    assert all(f"\n{step} " in shown for step in ("extract", "by-country", "report"))
+    assert ESCAPE not in answer.stdout + answer.stderr
+    assert (tmp_path / "logs" / "dispatcher.log").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["logs"]
+
+
+def test_a_run_that_fails(tmp_path: Path) -> None:
+    """A failed run exits with 1 and says which step failed, why, and what was skipped."""
+    script = EXAMPLES / "failing_branch.mock.yaml"
+    answer = console(None, "run", EXAMPLES / "failing_branch.yaml", "--mock-script", script, cwd=tmp_path)
+    assert answer.code == 1
+    assert "orders.csv, line 17: 5 columns where 6 were expected" in answer.stdout
+    assert re.search(r"Run failing-branch-\w+ FAILED after", answer.stdout)
+    assert "Skipped because `load-orders` did not succeed: `count-orders` and `report`." in answer.stdout
+    assert "Traceback" not in answer.stdout + answer.stderr
+
+
+def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
+    """With --json, stdout holds one JSON object and nothing else; whatever else is said goes to stderr."""
+    answer = console(site, "run", "--json", FORK_JOIN, cwd=tmp_path)
+    told = json.loads(answer.succeeded())
+    assert (told["run"]["state"], len(told["steps"])) == ("SUCCEEDED", 6)
+    assert "SUCCEEDED" in answer.stderr
+    site.script("default: {always_fail: true, message: broken}")
+    answer = console(site, "run", "--json", FORK_JOIN, cwd=tmp_path)
+    assert (answer.code, json.loads(answer.stdout)["run"]["state"]) == (1, "FAILED")
+
+
+def test_json_of_an_invalid_file(tmp_path: Path) -> None:
+    """With --json, an invalid file's problems are the one JSON object; the exit code is 2."""
+    (tmp_path / "broken.yaml").write_text(BROKEN)
+    answer = console(None, "run", "--json", "broken.yaml", cwd=tmp_path)
+    problems = json.loads(answer.stdout)["problems"]
+    assert (answer.code, len(problems) >= 2) == (2, True)
+    assert {problem["file"] for problem in problems} == {"broken.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "missing.yaml"], "missing.yaml"),
+        (["run", "."], "directory"),
+        (["run"], "workflow file"),
+        (["run", "broken.yaml"], "broken.yaml:"),
+        (["run", "fine.yaml", "--tr-url", "nonsense"], "--tr-url"),
+        (["run", "fine.yaml", "--mock-script", "missing.mock.yaml"], "missing.mock.yaml"),
+        (["run", "fine.yaml", "--timeout", "soon"], "--timeout"),
+        (["run", "fine.yaml", "--no-such-option"], "--no-such-option"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_misuse_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """What cannot be run is refused at once, in a sentence that names it; nothing is started or left behind."""
+    (tmp_path / "broken.yaml").write_text(BROKEN)
+    (tmp_path / "fine.yaml").write_bytes(FORK_JOIN.read_bytes())
+    answer = console(None, *arguments, cwd=tmp_path)
+    assert said in require_sentence(answer, 2)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"broken.yaml", "fine.yaml"}
+
+
+def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder for logs that cannot be made is named, and no process is left."""
+    (tmp_path / "file").touch()
+    answer = console(None, "run", FORK_JOIN, "--log-dir", "file/logs", cwd=tmp_path)
+    assert (answer.code, answer.stderr) == (1, "Error: Not a directory: file/logs\n")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C exits with 130, SIGTERM with 143; no process is left, and the user is told what became of the run."""
+    with started(None, "run", FORK_JOIN, "--mock-duration", "60", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        eventually(lambda: "extract" in str(process.stdout and process.stdout.readline()), within_s=20, what="a step")
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert len(family) > 6
+        process.send_signal(signum)
+        assert process.wait(10) == 128 + signum
+        said = process.stderr.read()
+    require_gone(family)
+    assert "The platform is stopped, and the run with it." in said
+    assert "Traceback" not in said
+
+
+def test_two_runs_at_the_same_time(tmp_path: Path) -> None:
+    """Two runs started in the same folder at the same moment do not get in each other's way."""
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: console(None, "run", "--json", FORK_JOIN, cwd=tmp_path), range(2)))
+    told = [json.loads(answer.succeeded())["run"] for answer in answers]
+    assert [run["state"] for run in told] == ["SUCCEEDED"] * 2
+    assert told[0]["id"] != told[1]["id"]
+
+
+def test_the_reader_goes_away(tmp_path: Path) -> None:
+    """When nobody reads its output any more, a run ends, quietly, and leaves no process behind."""
+    with started(None, "run", FORK_JOIN, "--mock-duration", "60", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        eventually(lambda: psutil.Process(process.pid).children(), within_s=20, what="a platform")
+        process.stdout.close()
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert process.wait(20) in BROKEN_PIPE
+        said = process.stderr.read()
+    require_gone(family)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("arguments", ["schema", "--help", "runs list --limit 1000"])
+def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path) -> None:
+    """`| head -1` gets its line and nobody hears of a broken pipe."""
+    line = f"set -o pipefail; {' '.join(command())} {arguments} | head -1"
+    done = subprocess.run(["bash", "-c", line], env=surroundings(site), capture_output=True, text=True, check=False)
+    assert done.returncode in {0, *BROKEN_PIPE}
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_a_workflow_from_stdin_and_by_the_first_versions_flag(site: Site) -> None:
+    """`-` reads the workflow from stdin, and --workflow-path names it as the first version did."""
+    assert "SUCCEEDED" in console(site, "run", "-", stdin=FORK_JOIN.read_text()).succeeded()
+    assert "SUCCEEDED" in console(site, "run", "--workflow-path", FORK_JOIN).succeeded()
+
+
+def test_waiting_no_longer_than_asked(site: Site) -> None:
+    """With --timeout the command stops waiting; on a platform that is up, the run goes on."""
+    site.script("default: {duration: 1.5}")
+    answer = console(site, "run", "--json", "--timeout", "0.5", FORK_JOIN)
+    run = json.loads(answer.stdout)["run"]
+    assert (answer.code, run["state"]) == (1, "RUNNING")
+    assert f"the run goes on: `atom-workflows runs show {run['id']}`" in answer.stderr
+    assert site.ended(run["id"])["state"] == "SUCCEEDED"
+
+
+def test_a_platform_that_is_gone(tmp_path: Path) -> None:
+    """An exported platform that does not answer is named, with what to do."""
+    gone = {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1", "PUBSUB_EMULATOR_HOST": "127.0.0.1:1"}
+    environment = surroundings(None, **gone)
+    done = subprocess.run(
+        command("run", FORK_JOIN), env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "nothing answers at 127.0.0.1:1" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,109 @@
+"""Functions killed in the middle of their work, and jobs that a Task Runner forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from e2e.backends import site_on
+from e2e.site import Site
+from support.call_log import submissions, violations
+from support.deadline import eventually
+from support.workflows import definition
+
+HASTY = Path(__file__).parent / "hasty_functions"
+"""The functions with shorter waits, since what is tested is that somebody goes on, not when."""
+
+LEASE_S = 4
+CHAIN = {"first": [], "middle": ["first"], "last": ["middle"]}
+
+
+@pytest.fixture(scope="module")
+def hasty_site(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A platform whose leases are over soon."""
+    environment = {"WORKFLOW_LEASE_SEC": str(LEASE_S), "WORKFLOW_BURST_SEC": "2"}
+    folder = tmp_path_factory.mktemp("hasty")
+    with site_on(backend, folder, functions_dir=HASTY, environment=environment) as site:
+        yield site
+
+
+def kill_worker(function: str) -> None:
+    """End the process that handles the function's events; its gunicorn starts another."""
+    (worker,) = eventually(lambda: workers(function), within_s=10, what=f"a worker of {function}")
+    worker.kill()
+
+
+def workers(function: str) -> list[psutil.Process]:
+    """The function's workers that are alive: the last in the line of launcher, gunicorn and worker."""
+    target = {f"--source={HASTY / function / 'main.py'}", f"--target={function}"}
+    line = [child for child in psutil.Process().children(recursive=True) if target <= set(words(child))]
+    return [process for process in line if process.ppid() in {one.pid for one in line} and not process.children()]
+
+
+def words(process: psutil.Process) -> list[str]:
+    """A process's command, empty if it has just ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_a_dispatcher_dies_while_it_submits(hasty_site: Site) -> None:
+    """Another one submits the same attempt with the same key, unless the step asks for onLost: fail."""
+    hasty_site.script("rules: [{step: middle, delay: 1.5}]")
+    going_on = hasty_site.start(definition(CHAIN))
+    giving_up = hasty_site.start(definition(CHAIN, middle={"onLost": "fail"}))
+    for run_id in (going_on, giving_up):
+        hasty_site.submitted(run_id, "middle")
+    kill_worker("dispatcher")
+    assert hasty_site.ended(going_on, within_s=30)["state"] == "SUCCEEDED"
+    calls = hasty_site.calls(going_on)
+    keys = [call.key for call in calls if call.is_submission and call.step == "middle"]
+    assert keys == [f"{going_on}/middle/1"] * 2
+    assert {step: len(hasty_keys(hasty_site, going_on, step)) for step in CHAIN} == dict.fromkeys(CHAIN, 1)
+    assert hasty_site.ended(giving_up, within_s=30)["state"] == "FAILED"
+    assert "its dispatcher died" in hasty_site.steps(giving_up)["middle"]["message"]
+    assert submissions(hasty_site.calls(giving_up)) == {"first": 1, "middle": 1}
+
+
+def hasty_keys(site: Site, run_id: str, step: str) -> set[str]:
+    """The keys that a step's jobs were asked for with."""
+    return {call.key for call in site.calls(run_id) if call.is_submission and call.step == step}
+
+
+@pytest.mark.parametrize("function", ["dispatcher", "checker"])
+def test_a_function_dies_while_jobs_run(hasty_site: Site, function: str) -> None:
+    """Jobs under way are polled to their end, and no step is given a second one."""
+    hasty_site.script("rules: [{step: middle, duration: 1.5}]")
+    run_id = hasty_site.start(definition(CHAIN))
+    hasty_site.submitted(run_id, "middle")
+    kill_worker(function)
+    assert hasty_site.ended(run_id, within_s=30)["state"] == "SUCCEEDED"
+    assert hasty_keys(hasty_site, run_id, "last") == {f"{run_id}/last/1"}
+
+
+def test_workers_die_again_and_again(hasty_site: Site) -> None:
+    """A fan goes to its end though the dispatcher is killed twice on the way."""
+    hasty_site.script("default: {delay: 0.05}")
+    leaves = [f"leaf{place}" for place in range(100)]
+    edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
+    run_id = hasty_site.start(definition(edges))
+    for leaf in ("leaf20", "leaf60"):
+        hasty_site.submitted(run_id, leaf)
+        kill_worker("dispatcher")
+    assert hasty_site.ended(run_id, within_s=60)["state"] == "SUCCEEDED"
+    assert set(hasty_site.states(run_id).values()) == {"SUCCEEDED"}
+    assert all(hasty_keys(hasty_site, run_id, step) == {f"{run_id}/{step}/1"} for step in edges)
+
+
+def test_a_job_is_forgotten(hasty_site: Site) -> None:
+    """A job that the Task Runner no longer knows is submitted again, once, as a new attempt."""
+    hasty_site.script("rules: [{step: middle, duration: 0.3, lose_job: once}]")
+    run_id = hasty_site.start(definition(CHAIN, middle={"retry": {"backoff": {"initial": "0.2s"}}}))
+    assert hasty_site.ended(run_id, within_s=30)["state"] == "SUCCEEDED"
+    calls = hasty_site.calls(run_id)
+    assert submissions(calls) == {"first": 1, "middle": 2, "last": 1}
+    assert violations(calls, CHAIN) == []

@@ -1,0 +1,68 @@
+"""A Task Runner that answers badly, late or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.site import Site
+from support.call_log import Call, submissions, violations
+from support.workflows import definition
+
+SHAKY = """
+rules:
+  - {step: unavailable, submit_errors: [{status: 503, times: 2}]}
+  - {step: busy, submit_errors: [{status: 429, retry_after: 1}]}
+  - {step: dropped, submit_errors: [drop]}
+  - {step: unheard, submit_errors: [{drop: true, accepted: true}]}
+  - {step: garbled, submit_errors: [html]}
+  - {step: unseen, duration: 0.5, status_errors: [500, drop, html, not-json, 429]}
+  - {step: slow, delay: 1.5}
+  - {step: chatty, duration: 0.8, states: [QUEUED, NO_SUCH_STATE, RUNNING]}
+"""
+SUBMITTED_TWICE = ("busy", "dropped", "unheard", "garbled")
+STEPS = (*SUBMITTED_TWICE, "unavailable", "unseen", "slow", "chatty")
+
+
+def test_a_shaky_task_runner(site: Site) -> None:
+    """Errors, lost answers and slowness delay a run, cost no attempt and give no step a second job."""
+    site.script(SHAKY)
+    edges = {"root": [], **{step: ["root"] for step in STEPS}, "join": list(STEPS)}
+    run_id = site.start(definition(edges))
+    assert site.ended(run_id, within_s=40)["state"] == "SUCCEEDED"
+    assert {step["attempt"] for step in site.steps(run_id).values()} == {1}
+    calls = site.calls(run_id)
+    assert violations(calls, edges) == []
+    assert submissions(calls) == dict.fromkeys(edges, 1)
+    assert {step: len(asked(calls, step)) for step in STEPS} == {
+        **dict.fromkeys(STEPS, 1),
+        **dict.fromkeys(SUBMITTED_TWICE, 2),
+        "unavailable": 3,
+    }
+    assert all(len({call.key for call in asked(calls, step)}) == 1 for step in STEPS)
+    assert sum(call.spoilt for call in calls if call.step == "unseen") == 5
+
+
+def test_a_refused_job(site: Site) -> None:
+    """A submission that is refused fails its step with the answer's text, though it had tries left."""
+    site.script("rules: [{step: refused, submit_errors: [{status: 422, times: forever}]}]")
+    run_id = site.start(definition({"refused": []}, refused={"retry": {"maxAttempts": 5}}))
+    assert site.ended(run_id)["state"] == "FAILED"
+    assert "HTTP 422 as the script says" in site.steps(run_id)["refused"]["message"]
+    assert len(asked(site.calls(run_id), "refused")) == 1
+
+
+@pytest.mark.parametrize("fault", ["503", "drop"])
+def test_a_task_runner_that_is_away_for_good(site: Site, fault: str) -> None:
+    """A step that nobody takes fails when its timeout is over, and says what was answered."""
+    answer = f"{{status: {fault}, times: forever}}" if fault.isdigit() else "{drop: true, times: forever}"
+    site.script(f"rules: [{{step: unwanted, submit_errors: [{answer}]}}]")
+    run_id = site.start(definition({"unwanted": []}, unwanted={"timeout": "2s"}))
+    assert site.ended(run_id)["state"] == "FAILED"
+    message = site.steps(run_id)["unwanted"]["message"]
+    assert message.startswith("timed out: no job was accepted within 2s; last answer: ")
+    assert not message.endswith("none")
+
+
+def asked(calls: list[Call], step: str) -> list[Call]:
+    """The submissions of a step, whatever was answered."""
+    return [call for call in calls if call.is_submission and call.step == step]
