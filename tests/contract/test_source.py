@@ -20,7 +20,7 @@ REFUSALS: dict[str, type[SourceError]] = {
     "429 Too Many Requests": SourceUnavailable,
     "500 Internal Server Error": SourceUnavailable,
     "503 Service Unavailable": SourceUnavailable,
-    "400 Bad Request": SourceUnavailable,
+    "400 Bad Request": SourceNotFound,
 }
 
 
@@ -58,7 +58,10 @@ def test_a_host_without_a_scheme_is_taken(storage: Canned, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("status", REFUSALS)
 def test_each_refusal_has_its_error(storage: Canned, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
-    """The error names the file; only what may get better by itself is SourceUnavailable."""
+    """The error names the file; only what may get better by itself is SourceUnavailable.
+
+    400 is the answer to a name or generation that no object can have.
+    """
     with canned(lambda _asked, _connection: answer(b"reason", status)) as refusing:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", refusing.url)
         with pytest.raises(REFUSALS[status], match=r"gs://bucket/a\.yaml"):

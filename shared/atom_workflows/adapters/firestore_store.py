@@ -68,7 +68,7 @@ class FirestoreStore:
         if len(paths) == 1:
             return [self._get(paths[0])]
         request = self._messages.batch_get(dict.fromkeys(paths))
-        with _translated():
+        with _translated_read():
             answers = self._api.batch_get_documents(request=request, metadata=self._metadata, **self._bounds)
             messages = [BatchGetDocumentsResponse.pb(answer) for answer in answers]
         documents = [self._messages.document(message.found) for message in messages if message.HasField("found")]
@@ -78,7 +78,7 @@ class FirestoreStore:
     def _get(self, path: str) -> Document | None:
         """One document: a plain call costs half of one whose answer is a stream."""
         request = self._messages.get(path)
-        with _translated():
+        with _translated_read():
             try:
                 answer = self._api.get_document(request=request, metadata=self._metadata, **self._bounds)
             except google_errors.NotFound:
@@ -96,12 +96,12 @@ class FirestoreStore:
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""
-        with _translated():
+        with _translated_read():
             return [self._document(snapshot) for snapshot in self._query(query).stream(**self._bounds)]
 
     def count(self, query: Query) -> int:
         """See `ports.Store.count`."""
-        with _translated():
+        with _translated_read():
             counted: Any = self._query(query).count().get(**self._bounds)
         return int(counted[0][0].value)
 
@@ -146,3 +146,14 @@ def _translated() -> Iterator[None]:
         raise StoreError(str(error)) from error
     except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
         raise StoreUnavailable(f"Firestore did not answer: {error}") from error
+
+
+@contextmanager
+def _translated_read() -> Iterator[None]:
+    """The client's errors as the port's for a call that writes nothing: there is no conflict to lose."""
+    try:
+        with _translated():
+            yield
+    except Conflict as error:
+        # A query that lacks its index, a database that does not exist: Firestore's own text says what to do.
+        raise StoreError(str(error)) from error
