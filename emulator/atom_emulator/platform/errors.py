@@ -60,5 +60,16 @@ class EmulatorsMissing(PlatformError, FileNotFoundError):
         )
 
 
+class EmulatorUnreachable(PlatformError, ConnectionError):
+    """A server that the platform was told to use is not there."""
+
+    def __init__(self, name: str, address: str) -> None:
+        variable = f"{name.upper()}_EMULATOR_HOST"
+        super().__init__(
+            f"nothing answers at {address}, where the {name} emulator should be; "
+            f"start it, or `unset {variable}` to have one started"
+        )
+
+
 class StorageMissing(PlatformError, FileNotFoundError):
     """There is no Cloud Storage server to start on this machine; the platform runs without."""

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from atom_emulator.platform.errors import StorageMissing
+from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
-from atom_emulator.platform.network import HOST, answers, bound, port_of, reserved
+from atom_emulator.platform.network import HOST, accepts, answers, bound, port_of, reserved
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.part import PartSpec
 from atom_emulator.platform.servers import PYTHON, Server, embedded
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from atom_emulator.platform.errors import PartCrashed
     from atom_emulator.platform.part import Part
     from atom_emulator.platform.topology import PubSub
+
+_EMULATORS: Final = frozenset({PartName.FIRESTORE, PartName.PUBSUB})
 
 _NOT_PASSED_ON: Final = frozenset({"DEBUG", "FUNCTION_USE_ASGI", "HOST", "PORT", "WEB_CONCURRENCY"})
 """Variables of the user's shell that would change how the functions are served."""
@@ -169,8 +171,11 @@ class LocalPlatform:
             PartName.TASK_RUNNER: self.options.task_runner_url,
         }
         self.addresses |= {name: address for name, address in given.items() if address}
+        for name, address in self.addresses.items():
+            if name in _EMULATORS and not accepts(address):
+                raise EmulatorUnreachable(name, address)
         own = [name for name, address in given.items() if not address]
-        googles = [name for name in own if self.options.emulators == "google" and name is not PartName.TASK_RUNNER]
+        googles = [name for name in own if self.options.emulators == "google" and name in _EMULATORS]
         installed = find_installed(googles) if googles else None
         return [
             installed.server(name, reserved(name, self._port(name), self._stack))

@@ -50,8 +50,8 @@ def accepts(address: str) -> bool:
     """Tell whether somebody takes connections at host:port."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_TIMEOUT_S).close()
-    except OSError:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
+    except (OSError, ValueError):
         return False
     return True
 

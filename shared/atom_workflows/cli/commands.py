@@ -37,17 +37,24 @@ def cli() -> None:
 def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that starts a local platform."""
     options = [
-        click.option("--tr-url", metavar="URL", help="Use this Task Runner instead of the mock."),
-        click.option("--tr-auth-jwt", metavar="JWT", help="Token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."),
+        click.option("--tr-url", "task_runner_url", metavar="URL", help="Use this Task Runner instead of the mock."),
+        click.option(
+            "--tr-auth-jwt", "token", metavar="JWT", help="Token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
+        ),
         click.option("--mock-script", type=_FILE, metavar="FILE", help="What the mock Task Runner's jobs do."),
-        click.option("--mock-duration", type=click.FloatRange(min=0), metavar="S", help="Seconds a mock job takes."),
+        click.option(
+            "--mock-duration",
+            "mock_duration_s",
+            type=click.FloatRange(min=0),
+            metavar="S",
+            help="Seconds a mock job takes.",
+        ),
         click.option("--log-dir", type=_FILE, metavar="DIR", help="Where the platform's logs go."),
         click.option(
             "--emulators",
-            type=click.Choice(["embedded"]),
-            default="embedded",
-            expose_value=False,
-            help="Which Firestore and Pub/Sub to start.",
+            type=click.Choice(["embedded", "google"]),
+            help="Whose Firestore and Pub/Sub: embedded (default), or Google's own emulators, which need Java; those "
+            "that FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name are used if they are set.",
         ),
     ]
     for option in reversed(options):
@@ -111,13 +118,15 @@ def local() -> None:
 
 
 @local.command()
+@click.option("--bucket", default="atom-local", show_default=True, metavar="NAME", help="Uploads to it start runs.")
+@click.option("--no-bucket", is_flag=True, help="No Cloud Storage; gs:// paths are then Google Cloud's own.")
 @_json_option
 @_platform_options
-def up(*, as_json: bool, **platform: Any) -> None:
+def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C and print what to export in order to use it."""
     from atom_workflows.cli.local_up import local_up  # noqa: PLC0415 (see above)
 
-    local_up(_choice(**platform), as_json=as_json)
+    local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
 
 
 @cli.group()
@@ -171,23 +180,11 @@ def _services() -> Services:
     return connected(os.environ)
 
 
-def _choice(
-    *,
-    tr_url: str | None,
-    tr_auth_jwt: str | None,
-    mock_script: Path | None,
-    mock_duration: float | None,
-    log_dir: Path | None,
-) -> PlatformChoice:
+def _choice(**chosen: Any) -> PlatformChoice:
+    """What the platform options say; each names the field that it is for."""
     from atom_workflows.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
 
-    return PlatformChoice(
-        task_runner_url=tr_url,
-        token=tr_auth_jwt,
-        mock_script=mock_script,
-        mock_duration_s=mock_duration,
-        log_dir=log_dir,
-    )
+    return PlatformChoice(**chosen)
 
 
 def _one_source(file: str | None, workflow_path: str | None) -> str:

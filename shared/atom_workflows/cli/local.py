@@ -6,7 +6,7 @@ import _thread
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from atom_workflows.cli.failures import Misuse
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
+    from atom_emulator.platform.options import Emulators
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
@@ -31,13 +32,18 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformChoice:
-    """What a user may choose of a local platform; without `task_runner_url` it has a mock Task Runner."""
+    """What a user may choose of a local platform.
+
+    Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own.
+    """
 
     task_runner_url: str | None = None
     token: str | None = None
     mock_script: Path | None = None
     mock_duration_s: float | None = None
     log_dir: Path | None = None
+    emulators: Emulators | None = None
+    bucket: str | None = None
 
     @property
     def chosen(self) -> list[str]:
@@ -47,28 +53,43 @@ class PlatformChoice:
             "--mock-script": self.mock_script,
             "--mock-duration": self.mock_duration_s,
             "--log-dir": self.log_dir,
+            "--emulators": self.emulators,
         }
         return [name for name, value in options.items() if value is not None]
 
 
 def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
     """The platform, not yet started. If it is `watched`, a crash interrupts whatever the main thread does."""
-    from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (heavy, and not installed everywhere)
+    from atom_emulator.platform.google import with_running_emulators  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (likewise)
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
     check(choice)
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
-    options = PlatformOptions(
+    where = with_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
+    options = replace(
+        where,
+        bucket=choice.bucket,
         task_runner_url=choice.task_runner_url,
         task_runner_script=choice.mock_script,
         task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
-        environment=function_environment(choice, environment, project=default.project),
+        environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         grace_s=GRACE_S,
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     return LocalPlatform(options)
+
+
+def emulators_used(platform: LocalPlatform) -> str | None:
+    """A sentence about the emulators that were running before, None if the platform starts all of them."""
+    options = platform.options
+    given = {"Firestore": options.firestore_address, "Pub/Sub": options.pubsub_address}
+    used = [f"the {name} emulator at {address}" for name, address in given.items() if address]
+    if not used:
+        return None
+    return f"Using {' and '.join(used)}, as the environment says, in project {options.project}."
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from atom_workflows.cli.as_json import dumped, run_with_steps
 from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
 from atom_workflows.cli.failures import INVALID_USE, RUN_FAILED, Misuse
 from atom_workflows.cli.follow import follow
-from atom_workflows.cli.local import PlatformChoice, exports, local_platform, up
+from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, local_platform, up
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.reading import read_run, read_steps
 from atom_workflows.cli.sheets import steps_sheet, worth_showing
@@ -83,14 +83,14 @@ def run_workflow(options: RunOptions) -> int:
 @contextmanager
 def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     """The platform that the environment names, or a new one for as long as the block lasts."""
-    if names_local_platform(os.environ):
+    if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
         output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {os.environ[FIRESTORE_HOST]}).")
         with _told_if_cut_short("If the run was started, it goes on: `atom-workflows runs list`"):
             yield Running(environment=os.environ)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
-    output.say("Starting a local platform ...")
+    output.say(emulators_used(platform) or "Starting a local platform ...")
     with up(platform):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
