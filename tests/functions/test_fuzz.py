@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -125,8 +125,9 @@ def sendable(text: str) -> str:
 def message_of(body: Any) -> dict[str, Any]:
     """The Pub/Sub message in a push or in a CloudEvent; an empty one if there is none."""
     for holder in (body, body.get("data") if isinstance(body, dict) else None):
-        if isinstance(holder, Mapping) and isinstance(holder.get("message"), dict):
-            return dict.__getitem__(holder, "message")  # type: ignore[arg-type]  # the dict itself, not a copy
+        message = holder.get("message") if isinstance(holder, dict) else None
+        if isinstance(message, dict):
+            return message
     return {}
 
 
