@@ -24,7 +24,7 @@ READS: dict[str, Callable[[FirestoreStore], object]] = {
     "count": lambda store: store.count(Query(collection="c")),
 }
 
-OUTAGES = dict.fromkeys(
+OUTAGES: dict[str, type[StoreError]] = dict.fromkeys(
     ("PERMISSION_DENIED", "UNAUTHENTICATED", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE"),
     StoreUnavailable,
 )

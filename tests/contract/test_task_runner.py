@@ -66,7 +66,7 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
 @pytest.fixture
 def client() -> TaskRunnerClient:
     """A client with a token, that waits less long than a deployed one."""
-    return TaskRunnerClient(FixedToken("s3cret-token"), submit_timeout_s=2, status_timeout_s=2)
+    return TaskRunnerClient(FixedToken("s3cret-token"), submit_timeout_s=10, status_timeout_s=10)
 
 
 def submit(client: TaskRunnerClient, mock: Mock, key: str = "run/load/1") -> JobAnswer:

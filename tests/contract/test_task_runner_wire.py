@@ -24,7 +24,7 @@ BODY = {"job_name": "lädt 世界", "args": [1, {"a": None}]}
 FINE = answer(b'{"job": {"state": "RUNNING", "jobId": "7", "message": ""}}', Content_Type="application/json")
 
 
-def client(token: str = TOKEN, *, timeout_s: float = 2) -> TaskRunnerClient:
+def client(token: str = TOKEN, *, timeout_s: float = 10) -> TaskRunnerClient:
     """A client that does not wait for long."""
     return TaskRunnerClient(FixedToken(token), submit_timeout_s=timeout_s, status_timeout_s=timeout_s)
 
