@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,7 +38,11 @@ class ThreadWorkers:
         if len(items) == 1:
             yield [(items[0], call(items[0]))]
             return
-        pending: dict[Future[Answer], Item] = {self._pool.submit(call, item): item for item in items}
+        pending: dict[Future[Answer], Item] = {
+            # With the caller's context, so that what a call logs names the event it was made for.
+            self._pool.submit(copy_context().run, call, item): item
+            for item in items
+        }
         failure: BaseException | None = None
         while pending:
             wait(pending, return_when=FIRST_COMPLETED)

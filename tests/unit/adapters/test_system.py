@@ -1,0 +1,57 @@
+"""Calls on threads, in waves."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from atom_workflows.adapters.system import ThreadWorkers
+
+_event: ContextVar[str] = ContextVar("event", default="")
+
+
+def test_every_item_is_answered_once() -> None:
+    """The waves together hold each item with its answer."""
+    waves = list(ThreadWorkers(4).waves(lambda item: item * 2, range(50)))
+    assert sorted(answer for wave in waves for answer in wave) == [(item, item * 2) for item in range(50)]
+
+
+def test_a_slow_call_holds_up_no_other() -> None:
+    """The others' answers come in a wave before the slow call has ended."""
+    released = threading.Event()
+
+    def call(item: int) -> int:
+        return item or released.wait(10)
+
+    waves = ThreadWorkers(4).waves(call, range(4))
+    first = next(waves)
+    assert {item for item, _ in first} <= {1, 2, 3}
+    released.set()
+    assert sum(len(wave) for wave in [first, *waves]) == 4
+
+
+def test_a_failure_is_raised_after_the_others_were_answered() -> None:
+    """One call that raises takes no other answer with it."""
+
+    def call(item: int) -> int:
+        return 1 // item
+
+    answered: list[int] = []
+    waves = ThreadWorkers(4).waves(call, range(5))
+    with pytest.raises(ZeroDivisionError):
+        answered.extend(item for wave in waves for item, _ in wave)
+    assert sorted(answered) == [1, 2, 3, 4]
+
+
+def test_calls_see_the_callers_context() -> None:
+    """What a call logs can name the event that its caller is handling."""
+    _event.set("event-1")
+    waves = ThreadWorkers(4).waves(lambda _: _event.get(), range(3))
+    assert {answer for wave in waves for _, answer in wave} == {"event-1"}
+
+
+def test_nothing_to_call_is_no_wave() -> None:
+    """An empty list is answered by nothing."""
+    assert list(ThreadWorkers(1).waves(str, [])) == []
