@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import signal
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,7 +15,7 @@ from atom_emulator.task_runner.call_log import CallLog
 from atom_emulator.task_runner.http_protocol import HttpProtocol
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.script_file import load_script
-from atom_emulator.task_runner.service import TaskRunnerService
+from atom_emulator.task_runner.service import Refusal, TaskRunnerService, welcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,9 @@ class ServerOptions:
     script: Path | None = None
     log: Path | None = None
     default_duration_s: float = 0.0
+    certs_url: str | None = None
+    audience: str = ""
+    invokers: Sequence[str] = ()
 
 
 def run(options: ServerOptions) -> None:
@@ -48,7 +52,16 @@ def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
     file: BinaryIO | None = None
     if options.log is not None:
         file = stack.enter_context(options.log.open("ab", buffering=0))
-    return TaskRunnerService(jobs, CallLog(file))
+    return TaskRunnerService(jobs, CallLog(file), refusal=_refusal(options))
+
+
+def _refusal(options: ServerOptions) -> Refusal:
+    if options.certs_url is None:
+        return welcome
+    from atom_emulator.task_runner.guard import Guard  # noqa: PLC0415 (google-auth takes a while to import)
+
+    guard = Guard(certs_url=options.certs_url, audience=options.audience, invokers=frozenset(options.invokers))
+    return guard.refusal
 
 
 async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:

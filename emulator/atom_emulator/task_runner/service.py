@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
 from atom_emulator.task_runner.http_protocol import Request, Response
@@ -17,7 +17,7 @@ from atom_emulator.task_runner.script import FaultKind
 from atom_emulator.task_runner.script_file import InvalidScript, parse_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from atom_emulator.task_runner.call_log import CallLog
     from atom_emulator.task_runner.jobs import Answer, Jobs
@@ -33,13 +33,29 @@ _GARBAGE: Final = {
 }
 
 
+Refusal: TypeAlias = "Callable[[Mapping[str, str]], tuple[int, str] | None]"
+"""Gives the status and the reason with which a call of these headers is refused, None if it is welcome."""
+
+
+def welcome(_headers: Mapping[str, str]) -> None:
+    """Refuse nobody."""
+
+
 class TaskRunnerService:
     """Answers requests. `now` gives seconds that only grow."""
 
-    def __init__(self, jobs: Jobs, log: CallLog, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        log: CallLog,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        refusal: Refusal = welcome,
+    ) -> None:
         self._jobs = jobs
         self._log = log
         self._now = now
+        self._refusal = refusal
         self._counters: Counter[str] = Counter()
         self._routes: dict[tuple[str, str], Callable[[Request, str], Response]] = {
             ("POST", "/job"): self._submit,
@@ -56,7 +72,14 @@ class TaskRunnerService:
         route = self._routes.get((request.method, path))
         if route is None:
             return _json(404, {"message": f"there is no {request.method} {path}"})
-        return route(request, query)
+        refused = None if path.startswith("/_") else self._refusal(request.headers)
+        return self._refused(path, *refused) if refused else route(request, query)
+
+    def _refused(self, path: str, status: int, reason: str) -> Response:
+        call = "submit" if path == "/job" else "status"
+        self._counters[f"{call} {status}"] += 1
+        self._log.add(time=datetime.now(UTC).isoformat(), call=call, authorized=False, status=status, refused=reason)
+        return _json(status, {"message": reason})
 
     def _submit(self, request: Request, _query: str) -> Response:
         try:

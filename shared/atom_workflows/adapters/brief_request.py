@@ -1,13 +1,16 @@
-"""google-auth's HTTP transport, kept brief: its own patience (minutes, many tries) would outlast a function."""
+"""An HTTP transport for google-auth that is brief and silent.
+
+google-auth's own transport waits for minutes, tries often, follows redirects, and at debug level logs whole headers.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import google.auth.exceptions
-import google.auth.transport.requests
 import requests
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -16,7 +19,6 @@ BUDGET_S: Final = 10.0
 MAX_FAILURES: Final = 2
 
 # google-auth is partly typed.
-_Request: Final[Any] = google.auth.transport.requests.Request
 _TransportError: Final[Any] = google.auth.exceptions.TransportError
 
 
@@ -28,11 +30,19 @@ class GaveUp(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response in the form that google-auth reads."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
 class BriefRequest:
-    """A `google.auth.transport.Request` for the few requests that one token takes. Follows no redirect."""
+    """A `google.auth.transport.Request` for the few requests that one token takes."""
 
     def __init__(self) -> None:
-        self._request = _Request()
         self._ends_at = time.monotonic() + BUDGET_S
         self._failures = 0
 
@@ -43,22 +53,23 @@ class BriefRequest:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ARG002 (google-auth's own is longer than we can wait)
-    ) -> Any:
-        """Send one request; raises `GaveUp`, or google-auth's `TransportError`, which google-auth may retry."""
+    ) -> Answer:
+        """Send one request; raises `GaveUp`, or google-auth's `TransportError`, after which google-auth may retry."""
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise GaveUp("no answer in time")
         timeouts = (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s))
         try:
-            response = self._request(
-                url, method=method, body=body, headers=headers, timeout=timeouts, allow_redirects=False
+            response = requests.request(
+                method, url, data=body, headers=headers, timeout=timeouts, allow_redirects=False, auth=_as_it_is
             )
-        except _TransportError as error:
-            self._failed(_reason(error.__cause__))
-            raise
-        if response.status == requests.codes.too_many_requests or response.status >= requests.codes.server_error:
-            self._failed(f"HTTP {response.status}")
-        return response
+        except requests.RequestException as error:
+            self._failed(_reason(error))
+            raise _TransportError(_reason(error)) from error
+        status = response.status_code
+        if status == requests.codes.too_many_requests or status >= requests.codes.server_error:
+            self._failed(f"HTTP {status}")
+        return Answer(status=status, headers=response.headers, data=response.content)
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
@@ -66,7 +77,12 @@ class BriefRequest:
             raise GaveUp(reason)
 
 
-def _reason(error: BaseException | None) -> str:
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No password of the machine's own (`.netrc`) takes the place of the request's credential."""
+    return request
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError):

@@ -125,7 +125,8 @@ class MetadataServer:
             return (
                 f"the metadata server has no service account for this machine; attach one, {_set_a_key()}, {OVERRIDE}"
             )
-        return f"the metadata server gave none{f' (HTTP {status})' if status else ''}; it is asked again"
+        reason = f"HTTP {status}" if status else type(error).__name__
+        return f"the metadata server gave none ({reason}); it is asked again"
 
     def _silence(self, reason: str) -> str:
         if any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
@@ -291,7 +292,7 @@ def _token_endpoint_problem(error: Exception, whose: str, advice: str) -> str:
         return f"the token endpoint did not answer for {whose} ({error.reason}); it is asked again"
     if isinstance(error, _RefreshError):
         return f"the token endpoint refused {whose}: {_quoted(error)}; {advice}"
-    return f"the token endpoint's answer for {whose} cannot be used; it is asked again"
+    return f"the token endpoint's answer for {whose} cannot be used ({type(error).__name__}); it is asked again"
 
 
 def _quoted(error: Any) -> str:

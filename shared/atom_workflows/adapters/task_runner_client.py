@@ -31,8 +31,11 @@ STATUS_TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_QUOTED_TEXT: Final = 500
 MIN_TIMEOUT_S: Final = 0.001
+MASKED_START: Final = 16
+"""So much of a token, and what follows of it, is masked: a Task Runner may quote a header cut short."""
 CONNECTIONS: Final = 64
 
+_WORD: Final = r"[\w.~+/=-]*"
 _TAG: Final = re.compile(r"<[^<>]*>")
 _TOO_MANY_REQUESTS: Final = 429
 _NOT_FOUND: Final = 404
@@ -132,7 +135,7 @@ class TaskRunnerClient:
             reason = _reason(error)
         else:
             # A Task Runner that quotes the request in its answer must not get the token into our logs.
-            return response, text.replace(token, "(token)") if token else text
+            return response, _masked(text, token) if token else text
         # Outside of the handler: the text of an error about a header holds the header's value, which may be the token.
         raise TaskRunnerUnavailable(f"{request.base_url} gave no answer: {reason}")
 
@@ -185,6 +188,12 @@ def _next_chunk(response: requests.Response, ends_at: float) -> bytes:
         connection.sock.settimeout(left_s)
     chunk: bytes = response.raw.read1(MAX_ANSWER_BYTES, decode_content=True)
     return chunk
+
+
+def _masked(text: str, token: str) -> str:
+    """The text without the token, of which it may hold no more than the beginning."""
+    start = token[:MASKED_START]
+    return re.sub(re.escape(start) + _WORD, "(token)", text) if start in text else text
 
 
 def _plain(text: str) -> str:

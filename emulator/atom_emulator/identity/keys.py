@@ -1,0 +1,47 @@
+"""RSA keys: made here, told as certificates and as service account key files."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+
+def _private_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key pair and its id, as tokens name it."""
+
+    private: rsa.RSAPrivateKey = field(default_factory=_private_key, repr=False)
+    id: str = field(default_factory=lambda: secrets.token_hex(20))
+
+    @property
+    def pem(self) -> str:
+        """The private key, as a key file holds it."""
+        return self.private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
+
+    def certificate(self) -> str:
+        """A certificate that the key signed for itself."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "identity.emulator")])
+        now = datetime.now(UTC)
+        unsigned = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self.private.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=30))
+        )
+        signed = unsigned.sign(self.private, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM).decode()

@@ -1,0 +1,54 @@
+"""The server process: binds, says that it is ready, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from atom_emulator.identity.authority import Authority
+from atom_emulator.identity.service import IdentityService
+from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityOptions:
+    """What the server is started with. Port 0 takes a free one, which `ready_file` tells."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    ready_file: Path | None = None
+    lifetime_s: int = 3600
+
+
+def run(options: IdentityOptions) -> None:
+    """Serve until SIGTERM or SIGINT; raises `OSError` if the port is taken."""
+    asyncio.run(_serve(options))
+
+
+async def _serve(options: IdentityOptions) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopped.set)
+    service: IdentityService | None = None
+
+    def handle(request: Request) -> Response:
+        return service.handle(request) if service else Response(503, b"")
+
+    server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port)
+    port = server.sockets[0].getsockname()[1]
+    service = IdentityService(Authority(lifetime_s=options.lifetime_s), f"http://{options.host}:{port}")
+    if options.ready_file is not None:
+        _announce(options.ready_file, port)
+    await stopped.wait()
+    server.close()
+
+
+def _announce(ready_file: Path, port: int) -> None:
+    """Write the file whole: a reader never sees half of it."""
+    partial = ready_file.with_name(f"{ready_file.name}.partial")
+    partial.write_text(json.dumps({"port": port}))
+    partial.replace(ready_file)

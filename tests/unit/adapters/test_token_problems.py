@@ -1,0 +1,156 @@
+"""Each way to have no token has its own message, and only what waiting cannot mend fails the step at once."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atom_workflows.adapters.id_token_sources import CREDENTIALS, CredentialUnusable, fetch_id_token
+from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
+from unit.adapters.servers import AUDIENCE, Identity
+
+USER = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+KEY = {"type": "service_account", "client_email": "a@b.test", "private_key": "no key", "token_uri": "http://x"}
+IMPERSONATED = {
+    "type": "impersonated_service_account",
+    "service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b.test"
+    ":generateAccessToken",
+    "source_credentials": USER,
+}
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path that GOOGLE_APPLICATION_CREDENTIALS names; nothing is there yet."""
+    path = tmp_path / "credentials.json"
+    monkeypatch.setenv(CREDENTIALS, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (USER, r'a user\'s own credential.*must be service_account.*found "authorized_user".*WORKFLOW_TR_AUTH_JWT'),
+        ({"type": "external_account"}, r'cannot make ID tokens.*found "external_account"'),
+        ({}, "found null"),
+        ([], "not a JSON credential"),
+        ({"type": "service_account"}, "a key without client_email, private_key, token_uri"),
+        (KEY, "the private_key cannot be read"),
+        ({**IMPERSONATED, "service_account_impersonation_url": "http://evil.test/a:generateAccessToken"}, "is not one"),
+        ({**IMPERSONATED, "service_account_impersonation_url": None}, "service_account_impersonation_url is not one"),
+        ({**IMPERSONATED, "source_credentials": {"type": "gdch"}}, "source_credentials are no usable"),
+        ({**IMPERSONATED, "source_credentials": {**KEY}}, "source_credentials are no usable"),
+    ],
+)
+def test_a_credential_that_can_never_work_is_refused_at_once(content: Any, message: str, credentials: Path) -> None:
+    """It is a JobRefused, which fails the step; the message names the audience, the file and what is wrong."""
+    credentials.write_text(json.dumps(content))
+    with pytest.raises(
+        CredentialUnusable, match=rf"no ID token for {AUDIENCE}: .*credentials\.json.*{message}"
+    ) as caught:
+        fetch_id_token(AUDIENCE)
+    assert isinstance(caught.value, JobRefused)
+
+
+def test_a_file_that_is_not_json_is_refused_at_once(credentials: Path) -> None:
+    """Nothing of it is quoted."""
+    credentials.write_text("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(CredentialUnusable, match="not a JSON credential") as caught:
+        fetch_id_token(AUDIENCE)
+    assert "BEGIN" not in str(caught.value)
+
+
+def test_a_missing_file_is_waited_for(credentials: Path) -> None:
+    """A new revision of the function may mount it."""
+    with pytest.raises(TaskRunnerUnavailable, match=f"{credentials}, which cannot be read: No such file"):
+        fetch_id_token(AUDIENCE)
+
+
+def test_no_credential_at_all() -> None:
+    """Away from Google Cloud, with nothing set, the message names every way to have a credential."""
+    with pytest.raises(
+        TaskRunnerUnavailable, match=rf"there is no credential: {CREDENTIALS} is not set.*WORKFLOW_TR_AUTH_JWT"
+    ):
+        fetch_id_token(AUDIENCE)
+
+
+def test_a_metadata_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Google Cloud it is an outage, not a missing credential."""
+    monkeypatch.setenv("K_SERVICE", "dispatcher")
+    with pytest.raises(TaskRunnerUnavailable, match=r"the metadata server cannot be reached \(no connection\)"):
+        fetch_id_token(AUDIENCE)
+
+
+def test_a_metadata_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds up a call for less than the time that a submission has to spare."""
+    monkeypatch.setenv("K_SERVICE", "dispatcher")
+    monkeypatch.setattr("atom_workflows.adapters.brief_request.READ_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
+        started = time.monotonic()
+        with pytest.raises(TaskRunnerUnavailable, match=r"the metadata server cannot be reached \(no answer in time\)"):
+            fetch_id_token(AUDIENCE)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ([404], "has no service account for this machine"),
+        ([403], r"the metadata server gave none \(HTTP 403\)"),
+        ([503, 503], "the metadata server answered HTTP 503; it is asked again"),
+    ],
+)
+def test_a_metadata_server_that_refuses(faults: list[int], message: str, metadata_server: Identity) -> None:
+    """The status is told, and what it means where that is known."""
+    metadata_server.faults(*faults)
+    with pytest.raises(TaskRunnerUnavailable, match=message):
+        fetch_id_token(AUDIENCE)
+
+
+def test_one_error_of_the_metadata_server_is_not_noticed(metadata_server: Identity) -> None:
+    """It is asked a second time."""
+    metadata_server.faults(503)
+    assert fetch_id_token(AUDIENCE).identity == "functions@atom-local.iam.gserviceaccount.com"
+
+
+def test_a_key_that_was_disabled(identity: Identity, credentials: Path) -> None:
+    """The token endpoint's own words are told, with the account and what may be wrong."""
+    identity.file(credentials.parent, "_key").rename(credentials)
+    identity.read("/_key")  # Disables the former one.
+    message = r"the key of deployer@\S+: invalid_grant: Invalid JWT Signature.*deleted or disabled.*clock"
+    with pytest.raises(TaskRunnerUnavailable, match=message):
+        fetch_id_token(AUDIENCE)
+
+
+def test_a_token_endpoint_that_cannot_be_reached(identity: Identity, credentials: Path) -> None:
+    """It is asked again later."""
+    key = identity.read("/_key") | {"token_uri": "http://127.0.0.1:9/token"}
+    credentials.write_text(json.dumps(key))
+    with pytest.raises(TaskRunnerUnavailable, match="the token endpoint"):
+        fetch_id_token(AUDIENCE)
+
+
+def test_an_account_that_may_not_be_impersonated(identity: Identity, credentials: Path) -> None:
+    """The role and on which account it is needed are named."""
+    document = identity.read("/_impersonation")
+    url = document["service_account_impersonation_url"].replace("invoker@", "stranger@")
+    credentials.write_text(json.dumps(document | {"service_account_impersonation_url": url}))
+    message = r"stranger@\S+ may not be impersonated.*roles/iam\.serviceAccountTokenCreator on stranger@"
+    with pytest.raises(TaskRunnerUnavailable, match=message):
+        fetch_id_token(AUDIENCE)
+
+
+@pytest.mark.parametrize("token", ["Bearer abc", "a\nb", "tökén"])
+def test_a_fixed_token_that_no_header_can_carry(token: str) -> None:
+    """It is refused at once, without being quoted."""
+    with pytest.raises(CredentialUnusable, match="the token alone, without `Bearer`") as caught:
+        FixedToken(token).token_for(AUDIENCE)
+    assert token not in str(caught.value)
