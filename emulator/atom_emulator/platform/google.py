@@ -20,6 +20,9 @@ from atom_emulator.platform.network import HOST, accepts
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.platform.servers import Server
 
+SYSTEM_SDK: Final = Path("/usr/lib/google-cloud-sdk")
+"""Where Google's Debian and RPM packages put it."""
+
 _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
     {
         PartName.FIRESTORE: "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar",
@@ -106,5 +109,5 @@ def _sdks(environment: Mapping[str, str]) -> Iterator[Path]:
     gcloud = shutil.which("gcloud", path=environment.get("PATH"))
     if gcloud:
         yield Path(gcloud).resolve().parents[1]
-    yield Path("/usr/lib/google-cloud-sdk")
+    yield SYSTEM_SDK
     yield Path.home() / "google-cloud-sdk"
