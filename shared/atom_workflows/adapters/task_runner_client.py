@@ -31,6 +31,10 @@ STATUS_TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_QUOTED_TEXT: Final = 500
 MIN_TIMEOUT_S: Final = 0.001
+
+MIN_RENEWAL_S: Final = 5.0
+"""With less time left than this, no other token is asked for: a submission must end before its lease does."""
+
 MASKED_START: Final = 16
 """So much of a token, and what follows of it, is masked: a Task Runner may quote a header cut short."""
 CONNECTIONS: Final = 64
@@ -114,7 +118,8 @@ class TaskRunnerClient:
         base_url = request.base_url
         token = self._tokens.token_for(base_url)
         response, text = self._exchange(request, token, timeout_s, ends_at)
-        if response.status_code == requests.codes.unauthorized and token:
+        refused = response.status_code == requests.codes.unauthorized
+        if refused and token and time.monotonic() < ends_at - MIN_RENEWAL_S:
             other = self._tokens.renewed(base_url, token)
             if other is not None and time.monotonic() < ends_at:
                 response, text = self._exchange(request, other, timeout_s, ends_at)
