@@ -33,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [w for w in WORKLOADS if options.only in (None, w.name)]
     if options.jobs or options.only == JOBS.name:
         chosen.append(JOBS)
+    load, _, _ = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="atom-bench-") as folder:
         try:
             with _platform(Path(folder)) as platform:
-                measured = _measure(platform, chosen, options.repeat)
+                measured = _measure(platform, chosen, options.repeat, load)
         except Inconsistent as error:
             sys.stderr.write(f"bench: {error}\n")
             return 1
@@ -69,7 +70,7 @@ def _platform(log_dir: Path) -> Iterator[LocalPlatform]:
         yield platform
 
 
-def _measure(platform: LocalPlatform, chosen: Sequence[Workload], repeat: int) -> report.Measured:
+def _measure(platform: LocalPlatform, chosen: Sequence[Workload], repeat: int, load: float) -> report.Measured:
     services = connect(from_environment(os.environ))
     with closing(Servers(platform.addresses)) as servers:
         bench = Bench(services, servers)
@@ -78,6 +79,7 @@ def _measure(platform: LocalPlatform, chosen: Sequence[Workload], repeat: int) -
             samples = _passes(bench, servers, floor, chosen, repeat)
     return report.Measured(
         samples=samples,
+        load=load,
         start_s=max(platform.start_seconds.values()),
         peak_mb=processes.peak_mb(processes.by_part()),
     )
@@ -103,8 +105,10 @@ def _passes(
 
 
 def _tell(measured: report.Measured) -> None:
-    for table in (report.time_table, report.count_table, report.cpu_table, report.memory_table):
-        _say("\n" + table(measured))
+    if any(not workload.job_s for workload in measured.samples):
+        _say("\n" + report.time_table(measured))
+    for part in (report.jobs_section, report.count_table, report.cpu_table, report.memory_table):
+        _say("\n" + part(measured))
 
 
 def _say(text: str) -> None:

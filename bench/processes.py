@@ -19,7 +19,7 @@ _MARKS = {
 
 
 def by_part() -> dict[PartName, list[psutil.Process]]:
-    """Every process below this one, by the part it belongs to."""
+    """Every process below this one, by the part it belongs to; a part that does not run is left out."""
     found: dict[PartName, list[psutil.Process]] = {part: [] for part in PartName}
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -27,7 +27,7 @@ def by_part() -> dict[PartName, list[psutil.Process]]:
             for part, mark in _MARKS.items():
                 if mark in arguments:
                     found[part].append(process)
-    return found
+    return {part: group for part, group in found.items() if group}
 
 
 def cpu_seconds(processes: dict[PartName, list[psutil.Process]]) -> dict[PartName, float]:

@@ -42,16 +42,22 @@ PEERS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Everything one invocation found out."""
+    """Everything one invocation found out. `load` is how busy the machine was before, `start_s` what came up last."""
 
     samples: Mapping[Workload, Sequence[Sample]]
     start_s: float
+    load: float
     peak_mb: Mapping[PartName, float]
 
     @property
     def repeat(self) -> int:
         """Passes of each workload."""
         return max(len(samples) for samples in self.samples.values())
+
+    @property
+    def parts(self) -> Sequence[PartName]:
+        """The parts that ran."""
+        return list(next(iter(self.samples.values()))[0].cpu_s)
 
 
 def document(measured: Measured) -> str:
@@ -67,7 +73,7 @@ def document(measured: Measured) -> str:
         _CPU_NOTES,
         "## Memory\n\n" + memory_table(measured),
         _MEMORY_NOTES,
-        _jobs(measured),
+        jobs_section(measured),
         _REPRODUCE,
         _LIMITS,
         _peers(),
@@ -118,10 +124,10 @@ def cpu_table(measured: Measured) -> str:
     """Processor time of a step, by part."""
     rows = []
     for workload, samples in measured.samples.items():
-        each = [[1000 * sample.cpu_s[part] / workload.steps for sample in samples] for part in PartName]
+        each = [[1000 * sample.cpu_s[part] / workload.steps for sample in samples] for part in measured.parts]
         total = [1000 * sum(sample.cpu_s.values()) / workload.steps for sample in samples]
         rows.append((workload.title, _spread(total, ".2f"), *(f"{median(one):.2f}" for one in each)))
-    return _table(("workload", "all, ms a step", *PartName), rows)
+    return _table(("workload", "all, ms a step", *measured.parts), rows)
 
 
 def memory_table(measured: Measured) -> str:
@@ -139,12 +145,14 @@ def _machine(measured: Measured) -> str:
             f"- {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory_gb:.0f} GB",
             f"- {platform.python_implementation()} {platform.python_version()}; {packages}",
             f"- {datetime.now(UTC):%Y-%m-%d}; {measured.repeat} passes after a warm-up",
+            f"- Load average at the beginning, from other work on the machine: {measured.load:.1f}",
             f"- The slowest part of the platform was ready in {measured.start_s:.1f} s",
         )
     )
 
 
-def _jobs(measured: Measured) -> str:
+def jobs_section(measured: Measured) -> str:
+    """How much longer than the jobs themselves a graph of them takes; empty if that was not measured."""
     samples = next((samples for workload, samples in measured.samples.items() if workload is JOBS), None)
     if samples is None:
         return ""
@@ -209,9 +217,9 @@ _REPRODUCE: Final = """\
 
 ```sh
 make bench                                # what wrote this file
-python -m bench                           # the same, printed only
+python -m bench --jobs                    # the same, printed only
+python -m bench                           # without the jobs of 2 s, of which a pass takes 6 s
 python -m bench --repeat 10 --only chain  # one workload, more passes
-python -m bench --jobs                    # also jobs of 2 s (6 s a pass)
 ```
 
 It needs the `dev` extra and nothing else. It fails if a run does not succeed or a step was not submitted exactly once,
