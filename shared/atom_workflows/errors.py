@@ -43,6 +43,15 @@ class JobRefused(TaskRunnerError):
         self.text = text
 
 
+class CredentialUnusable(JobRefused):
+    """No request can be sent: what was configured can never make a token, or may not be sent to that address."""
+
+    def __init__(self, reason: str) -> None:
+        TaskRunnerError.__init__(self, reason)
+        self.status = 0
+        self.text = reason
+
+
 class JobUnknown(TaskRunnerError, LookupError):
     """The Task Runner does not know the job."""
 

@@ -23,7 +23,7 @@ import google.auth.exceptions
 import google.oauth2.service_account
 
 from atom_workflows.adapters.brief_request import BriefRequest, GaveUp
-from atom_workflows.errors import AtomWorkflowsError, JobRefused, TaskRunnerUnavailable
+from atom_workflows.errors import CredentialUnusable, TaskRunnerUnavailable
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT"
@@ -40,15 +40,6 @@ _NOT_FOUND: Final = 404
 _KeyCredentials: Final[Any] = google.oauth2.service_account.Credentials
 _KeyIdTokens: Final[Any] = google.oauth2.service_account.IDTokenCredentials
 _RefreshError: Final[Any] = google.auth.exceptions.RefreshError
-
-
-class CredentialUnusable(JobRefused):
-    """The credential that was configured can never make an ID token, so no request can be sent."""
-
-    def __init__(self, reason: str) -> None:
-        AtomWorkflowsError.__init__(self, reason)
-        self.status = 0
-        self.text = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

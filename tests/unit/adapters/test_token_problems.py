@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.adapters.id_token_sources import CREDENTIALS, CredentialUnusable, fetch_id_token
+from atom_workflows.adapters.id_token_sources import CREDENTIALS, fetch_id_token
 from atom_workflows.adapters.tokens import FixedToken
-from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
+from atom_workflows.errors import CredentialUnusable, JobRefused, TaskRunnerUnavailable
 from unit.adapters.servers import AUDIENCE, Identity
 
 USER = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
