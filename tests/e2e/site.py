@@ -15,6 +15,7 @@ from atom_workflows.core.run_ids import run_id_for
 from support.call_log import Call, calls_of
 from support.deadline import eventually
 
+CALL_S: Final = 30
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "INVALID"})
 
 
@@ -53,11 +54,13 @@ class Site:
 
     def run(self, run_id: str) -> dict[str, Any]:
         """The run's document, empty if there is none."""
-        return self.database.document(f"runs/{run_id}").get().to_dict() or {}
+        assert self.platform.crash is None, self.platform.crash
+        # The client's own retries would outlast every deadline of a test.
+        return self.database.document(f"runs/{run_id}").get(retry=None, timeout=CALL_S).to_dict() or {}
 
     def steps(self, run_id: str) -> dict[str, dict[str, Any]]:
         """The documents of the user's steps, by id."""
-        documents = self.database.collection(f"runs/{run_id}/steps").stream()
+        documents = self.database.collection(f"runs/{run_id}/steps").stream(retry=None, timeout=CALL_S)
         return {document.id: document.to_dict() for document in documents if not document.id.startswith("~")}
 
     def states(self, run_id: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def hasty_site(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A platform whose leases are over soon."""
     environment = {"WORKFLOW_LEASE_SEC": str(LEASE_S), "WORKFLOW_BURST_SEC": "2"}
     folder = tmp_path_factory.mktemp("hasty")
-    with site_on(backend, folder, functions_dir=HASTY, environment=environment) as site:
+    with site_on(backend, folder, functions_dir=HASTY, bucket=None, environment=environment) as site:
         yield site
 
 
@@ -37,18 +38,19 @@ def kill_worker(function: str) -> None:
 
 
 def workers(function: str) -> list[psutil.Process]:
-    """The function's workers that are alive: the last in the line of launcher, gunicorn and worker."""
+    """The function's workers that are alive: those at the end of the line of launcher, gunicorn and worker."""
     target = {f"--source={HASTY / function / 'main.py'}", f"--target={function}"}
-    line = [child for child in psutil.Process().children(recursive=True) if target <= set(words(child))]
-    return [process for process in line if process.ppid() in {one.pid for one in line} and not process.children()]
+    parents = {os.getpid()}
+    found: list[psutil.Process] = []
+    for _ in ("launcher", "gunicorn", "worker"):
+        found = [child for child in psutil.process_iter(["ppid", "cmdline"]) if is_one(child, parents, target)]
+        parents = {one.pid for one in found}
+    return found
 
 
-def words(process: psutil.Process) -> list[str]:
-    """A process's command, empty if it has just ended."""
-    try:
-        return list(process.cmdline())
-    except psutil.NoSuchProcess:
-        return []
+def is_one(process: psutil.Process, parents: set[int], target: set[str]) -> bool:
+    """Whether a process is a child of one of these and was started for the target."""
+    return process.info["ppid"] in parents and target <= set(process.info["cmdline"] or ())
 
 
 def test_a_dispatcher_dies_while_it_submits(hasty_site: Site) -> None:
