@@ -15,6 +15,7 @@ import pytest
 from e2e.console import Answer, command, console, started, surroundings
 from e2e.site import Site
 from support.deadline import eventually
+from support.workflows import definition
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FORK_JOIN = EXAMPLES / "fork_join.yaml"
@@ -177,8 +178,8 @@ def test_a_workflow_from_stdin_and_by_the_first_versions_flag(site: Site) -> Non
 
 def test_waiting_no_longer_than_asked(site: Site) -> None:
     """With --timeout the command stops waiting; on a platform that is up, the run goes on."""
-    site.script("default: {duration: 1.5}")
-    answer = console(site, "run", "--json", "--timeout", "0.5", FORK_JOIN)
+    site.script("default: {duration: 2}")
+    answer = console(site, "run", "--json", "--timeout", "0.5", "-", stdin=definition({"only": []}))
     run = json.loads(answer.stdout)["run"]
     assert (answer.code, run["state"]) == (1, "RUNNING")
     assert f"the run goes on: `atom-workflows runs show {run['id']}`" in answer.stderr
