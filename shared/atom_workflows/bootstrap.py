@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
+from atom_workflows import decision_log
 from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
 from atom_workflows.adapters.storage_source import StorageSource
@@ -16,7 +17,7 @@ from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import tokens_for
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.wake_limit import WakeLimit
-from atom_workflows.settings import Settings, from_environment
+from atom_workflows.settings import Settings, from_environment, misspelt_credentials
 
 
 def connect(settings: Settings) -> Services:
@@ -36,4 +37,6 @@ def connect(settings: Settings) -> Services:
 @lru_cache(maxsize=1)
 def services() -> Services:
     """This process's services."""
+    if problem := misspelt_credentials(os.environ):
+        decision_log.warned("settings.misspelt", problem)
     return connect(from_environment(os.environ))

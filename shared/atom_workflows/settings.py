@@ -11,6 +11,11 @@ from atom_workflows.errors import SettingsError
 
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
+FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
+"""Where the first version's deployed form found the Task Runner; it counts if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+
+_MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -65,7 +70,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         return tuple(url.rstrip("/") for url in parts(name))
 
     project = environment.get("WORKFLOW_PROJECT") or environment.get("GOOGLE_CLOUD_PROJECT") or default.project
-    task_runner = urls("WORKFLOW_TASK_RUNNER_URL")
+    task_runner = urls("WORKFLOW_TASK_RUNNER_URL") or urls(FIRST_VERSIONS_URL)
     return Settings(
         project=project,
         database=environment.get("WORKFLOW_DATABASE") or default.database,
@@ -81,3 +86,13 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )
+
+
+def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
+    """What to tell whoever set the variable as the first version's README spelt it; None if nobody did.
+
+    It is not honoured: no Google library ever read it, so a key that is named there has never been used.
+    """
+    if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
+        return None
+    return f"{_MISSPELT} is set, but nothing reads it; the name is {_MISSPELT}S, with an S at its end"

@@ -70,7 +70,7 @@ LADDER: Final[dict[str, Rung]] = {
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
-    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "settings"})),
+    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "decision_log", "settings"})),
 }
 """Every rung but the command line's, which stands on all of them."""
 

@@ -24,6 +24,7 @@ import google.oauth2.service_account
 
 from atom_workflows.adapters.brief_request import BriefRequest, GaveUp
 from atom_workflows.errors import CredentialUnusable, TaskRunnerUnavailable
+from atom_workflows.settings import misspelt_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT"
@@ -122,8 +123,9 @@ class MetadataServer:
     def _silence(self, reason: str) -> str:
         if any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
             return f"the metadata server cannot be reached ({reason}); it is asked again"
+        unset = misspelt_credentials(os.environ) or f"{CREDENTIALS} is not set"
         return (
-            f"there is no credential: {CREDENTIALS} is not set, and no metadata server can be reached ({reason}), so "
+            f"there is no credential: {unset}, and no metadata server can be reached ({reason}), so "
             f"this is not Google Cloud; {_set_a_key()}, {OVERRIDE}"
         )
 

@@ -1,0 +1,79 @@
+"""A plain HTTP POST starts a run, as one did in the first version's deployed form."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from atom_workflows.handlers import on_start
+from support.world import TASK_RUNNER_URL, World
+
+PATH = "gs://flows/workflows/daily.yaml"
+
+
+def post(world: World, body: dict[str, Any], **headers: str) -> tuple[int, dict[str, Any]]:
+    """Post a request; the answer's status and body."""
+    named = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    text, status, answered = on_start(world.services, named, json.dumps(body).encode())
+    assert answered["Content-Type"] == "application/json"
+    return status, json.loads(text)
+
+
+@pytest.mark.parametrize("fields", [("workflow-path", "tr-url"), ("workflow_path", "tr_url")])
+def test_a_post_starts_a_run(world: World, fields: tuple[str, str]) -> None:
+    """The flags' names are the body's fields, with - or _; the answer is 202 with the id of the run, which goes on."""
+    status, answer = post(world, dict(zip(fields, (PATH, TASK_RUNNER_URL), strict=True)))
+    assert (status, set(answer)) == (HTTPStatus.ACCEPTED, {"run_id"})
+    run = world.run_to_end(answer["run_id"])
+    assert (run.state, run.source["path"]) == ("SUCCEEDED", PATH)
+
+
+def test_the_task_runner_need_not_be_named(world: World) -> None:
+    """Without `tr-url` the deployment's own Task Runner is used."""
+    _, answer = post(world, {"workflow-path": PATH})
+    assert world.run(answer["run_id"]).task_runner_url == TASK_RUNNER_URL
+
+
+def test_a_task_runner_that_is_not_allowed_is_refused(world: World) -> None:
+    """It is answered 403 and leaves an INVALID run that says what to set; no job is sent."""
+    status, answer = post(world, {"workflow-path": PATH, "tr-url": "https://elsewhere.test"})
+    assert status == HTTPStatus.FORBIDDEN
+    assert world.run(answer["run_id"]).state == "INVALID"
+    assert "add it to WORKFLOW_TASK_RUNNER_ALLOW" in answer["problems"][0]["message"]
+    world.settle_down()
+    assert world.submissions() == []
+
+
+def test_a_further_task_runner_may_be_allowed() -> None:
+    """A Task Runner of WORKFLOW_TASK_RUNNER_ALLOW may be named, with or without a slash at its end."""
+    world = World(task_runner_url="https://own.test", allowed_task_runner_urls=(TASK_RUNNER_URL,))
+    status, answer = post(world, {"definition": "steps: [{id: a, task: {url: u}}]", "tr-url": f"{TASK_RUNNER_URL}/"})
+    assert status == HTTPStatus.ACCEPTED
+    assert world.run_to_end(answer["run_id"]).state == "SUCCEEDED"
+    assert world.submissions() == ["a/1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"workflow-path": "gs://flows/workflows/none.yaml"}, HTTPStatus.NOT_FOUND),
+        ({"definition": "steps: [{id: a, dependsOn: [b]}]"}, HTTPStatus.BAD_REQUEST),
+    ],
+)
+def test_what_cannot_run_is_answered_with_its_problems(world: World, body: dict[str, Any], status: int) -> None:
+    """A file that is gone is 404 and an invalid one 400, each with every problem, which the INVALID run keeps."""
+    answered, answer = post(world, body)
+    assert answered == status
+    assert answer["problems"]
+    assert world.run(answer["run_id"]).state == "INVALID"
+
+
+def test_the_same_idempotency_key_starts_one_run(world: World) -> None:
+    """A call that is repeated with its key is answered with the same run; without one it starts another."""
+    first, again, other = (post(world, {"workflow-path": PATH}, Idempotency_Key=key) for key in ("a", "a", "b"))
+    assert first == again
+    assert other[1]["run_id"] != first[1]["run_id"]
+    assert post(world, {"workflow-path": PATH})[1] != post(world, {"workflow-path": PATH})[1]

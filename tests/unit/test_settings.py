@@ -1,0 +1,70 @@
+"""What the functions are told by their environment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from atom_workflows.errors import SettingsError
+from atom_workflows.settings import Settings, from_environment, misspelt_credentials
+
+KEY = "/keys/runner.json"
+
+
+def test_nothing_set_means_the_defaults() -> None:
+    """An empty environment gives the defaults, of which ten seconds between two looks is the first version's."""
+    assert from_environment({}) == Settings()
+    assert from_environment({}).check_interval == timedelta(seconds=10)
+    assert from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": " ", "WORKFLOW_TASK_RUNNER_URL": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "setting", "value"),
+    [
+        ("WORKFLOW_TASK_RUNNER_URL", "https://tr.test/", "task_runner_url", "https://tr.test"),
+        ("TASK_RUNNER_URL", "https://tr.test/", "task_runner_url", "https://tr.test"),
+        ("WORKFLOW_TASK_RUNNER_ALLOW", "https://a/, https://b", "allowed_task_runner_urls", ("https://a", "https://b")),
+        ("WORKFLOW_TR_AUTH_JWT", "xxx.yyy.zzz", "task_runner_token", "xxx.yyy.zzz"),
+        ("WORKFLOW_TR_AUDIENCE", "https://audience.test ", "task_runner_audience", "https://audience.test"),
+        ("WORKFLOW_CHECK_STATE_DURATION_SEC", "2.5", "check_interval", timedelta(seconds=2.5)),
+        ("WORKFLOW_BURST_SEC", "20", "burst", timedelta(seconds=20)),
+        ("WORKFLOW_LEASE_SEC", "60", "lease", timedelta(seconds=60)),
+        ("WORKFLOW_KEEP_RUNS_SEC", "86400", "keep_runs", timedelta(days=1)),
+        ("WORKFLOW_PROJECT", "acme", "project", "acme"),
+        ("GOOGLE_CLOUD_PROJECT", "acme", "project", "acme"),
+        ("WORKFLOW_DATABASE", "flows", "database", "flows"),
+        ("WORKFLOW_OBJECT_PREFIX", "", "object_prefix", ""),
+        ("WORKFLOW_OBJECT_SUFFIXES", ".flow, .yaml", "object_suffixes", (".flow", ".yaml")),
+        ("WORKFLOW_TOPIC_PREFIX", "test-", "topic_prefix", "test-"),
+    ],
+)
+def test_each_variable_is_read(variable: str, text: str, setting: str, value: Any) -> None:
+    """Each variable changes its own setting and no other."""
+    changed = from_environment({variable: text})
+    assert changed == Settings(**{setting: value})
+
+
+def test_the_first_versions_name_of_the_task_runner_counts_less() -> None:
+    """`TASK_RUNNER_URL` is for deployments that are carried over; the name of this version goes before it."""
+    both = {"TASK_RUNNER_URL": "https://old.test", "WORKFLOW_TASK_RUNNER_URL": "https://new.test"}
+    assert from_environment(both).task_runner_url == "https://new.test"
+    assert not from_environment(both).may_use_task_runner("https://old.test")
+
+
+@pytest.mark.parametrize("text", ["ten", "0", "-1", "nan", "inf", "10s"])
+def test_an_interval_that_is_none_is_refused(text: str) -> None:
+    """The error names the variable and says what it should be."""
+    with pytest.raises(SettingsError, match=r"WORKFLOW_CHECK_STATE_DURATION_SEC.*a number of seconds above 0"):
+        from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": text})
+
+
+def test_a_misspelt_credentials_variable_is_told() -> None:
+    """Whoever sets the name without its S, as the first version's README had it, is told the right one."""
+    told = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
+    assert told is not None
+    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in told
+    assert KEY not in told
+    assert misspelt_credentials({}) is None
+    assert misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None
