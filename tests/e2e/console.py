@@ -15,6 +15,11 @@ from typing import Final
 from e2e.site import Site
 
 ENTRY: Final = "import sys; from atom_workflows.cli.main import main; sys.argv[0] = 'atom-workflows'; main()"
+INTERRUPTIBLE: Final = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Starts a command as a terminal would: what runs in the background of a script inherits that Ctrl-C is ignored."""
+
 LONGEST_S: Final = 60
 
 _OURS: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
@@ -71,7 +76,7 @@ def console(site: Site | None, *arguments: str | Path, cwd: Path | None = None, 
 def started(site: Site | None, *arguments: str | Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """A command while it runs, killed at the end of the block if it still does."""
     with subprocess.Popen(
-        command(*arguments),
+        [sys.executable, "-c", INTERRUPTIBLE, *command(*arguments)],
         env=surroundings(site),
         cwd=cwd,
         stdout=subprocess.PIPE,
