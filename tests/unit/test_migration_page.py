@@ -1,0 +1,48 @@
+"""What docs/migration.md says of files that are refused, and of those that are not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.parsing.problems import InvalidWorkflow
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+ROW: Final = re.compile(r"^\| (file|workflow|step|task) \| `(.+?)` \| (.+) \|$", re.MULTILINE)
+BEHIND_THE_PLACE: Final = re.compile(r"^[^:]+:\d+:\d+: ")
+
+
+def file_with(where: str, said: str) -> str:
+    """The smallest file that says it there."""
+    if where == "file":
+        return said.replace(" ⏎ ", "\n")
+    if where == "workflow":
+        return f"{said}\nsteps:\n  - id: load\n"
+    if where == "step":
+        return f"steps:\n  - {said}\n" if said.startswith("id:") else f"steps:\n  - id: load\n    {said}\n"
+    image = "" if said.startswith("imageUri:") else "      imageUri: registry.example/load\n"
+    return f"steps:\n  - id: load\n    task:\n{image}      {said}\n"
+
+
+def problems_of(text: str) -> list[str]:
+    """The messages that a user sees, without their places."""
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse_workflow(text, filename="daily.yaml")
+    return [BEHIND_THE_PLACE.sub("", str(problem)) for problem in caught.value.problems]
+
+
+def test_the_table_is_found() -> None:
+    """Each line of the table is a row that the next test reads."""
+    table = PAGE.partition("| where | a file says | the message |\n")[2].partition("\n\n")[0]
+    assert len(ROW.findall(PAGE)) == len(table.splitlines()) - 1 > 30
+
+
+@pytest.mark.parametrize(("where", "said", "message"), ROW.findall(PAGE))
+def test_each_refusal_is_as_told(where: str, said: str, message: str) -> None:
+    """What the row says is refused for that one reason, in these words."""
+    assert problems_of(file_with(where, said)) == [message]

@@ -1,0 +1,93 @@
+"""docs/parity.md and docs/migration.md are true: the tests, flags, variables and fields that they name exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from atom_workflows.cli.commands import cli
+from atom_workflows.parsing.fields import STEP, TASK, WORKFLOW
+
+ROOT: Final = Path(__file__).parents[2]
+PARITY: Final = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
+MIGRATION: Final = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+TEST_ID: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+FENCE: Final = re.compile(r"```.*?```", re.DOTALL)
+
+
+def rows() -> list[list[str]]:
+    """The cells of each row that tells of the first version."""
+    lines = [line for line in PARITY.splitlines() if line.startswith("| ") and not line.startswith("| first version")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+@lru_cache
+def defined_in(path: str) -> frozenset[str]:
+    """The tests that a file defines, read without running it."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def options(group: click.Group = cli) -> Iterator[str]:
+    """Every option of every command."""
+    for command in group.commands.values():
+        yield from (name for option in command.params for name in option.opts)
+        if isinstance(command, click.Group):
+            yield from options(command)
+
+
+def inline(page: str) -> list[str]:
+    """What stands in backticks, outside of blocks of code."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", page))
+
+
+def test_every_row_names_a_test() -> None:
+    """Each row says what was, what is, and which test shows it."""
+    assert len(rows()) > 40
+    assert [row for row in rows() if len(row) != 3 or not row[1] or not TEST_ID.search(row[2])] == []
+
+
+def test_every_test_it_names_exists() -> None:
+    """Each test id names a function of that file."""
+    named = TEST_ID.findall(PARITY)
+    assert len(named) == PARITY.count("`tests/")
+    missing = [f"{path}::{name}" for path, name in named if not (ROOT / path).is_file() or name not in defined_in(path)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [PARITY, MIGRATION], ids=["parity", "migration"])
+def test_every_flag_it_names_exists(page: str) -> None:
+    """Each flag in the text, and each one of an `atom-workflows` command, is one of the command line's."""
+    page = page.partition("## Files that are refused")[0]
+    commands = re.findall(r"^(?:\$ )?atom-workflows .*", page, flags=re.MULTILINE)
+    words = [text for text in inline(page) if text.startswith(("--", "atom-workflows "))]
+    flags = {flag for text in (*commands, *words) for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", text)}
+    assert {"--workflow-path", "--tr-url", "--tr-auth-jwt"} <= flags
+    assert flags - set(options()) == set()
+
+
+@pytest.mark.parametrize("page", [PARITY, MIGRATION], ids=["parity", "migration"])
+def test_every_variable_it_names_is_read(page: str) -> None:
+    """Each word in capitals, variables and states of jobs alike, stands in the library's code."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "shared").rglob("*.py"))
+    known = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", code))
+    named = {word for text in inline(page) for word in re.findall(r"^[A-Z]+(?:_[A-Z]+)+\b", text)}
+    assert {"WORKFLOW_TASK_RUNNER_URL", "TASK_RUNNER_URL", "WORKFLOW_TR_AUTH_JWT"} <= named
+    assert named - known == set()
+
+
+def test_every_field_it_names_exists() -> None:
+    """Each field of the first version's files is one of ours."""
+    told = PARITY.partition("## The workflow file")[2].partition("\n## ")[0]
+    first = [row.split(" | ")[0] for row in told.splitlines() if row.startswith("| ")][1:]
+    fields = {text for cell in first for text in re.findall(r"`(task\.\w+|[a-z]\w+)`", cell)}
+    known = {*WORKFLOW.names, *STEP.names, *(f"task.{name}" for name in TASK.names)}
+    assert {f"task.{name}" for name in TASK.names} <= fields
+    assert fields - known == set()
