@@ -160,6 +160,7 @@ _RUN_PLAIN: Final = (
     "finished_at",
     "deadline",
     "expire_at",
+    "reopened_at",
 )
 
 

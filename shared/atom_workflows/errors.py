@@ -22,6 +22,10 @@ class Conflict(StoreError):
     """A guard no longer held, so nothing was written. Read again, decide again."""
 
 
+class NotStorable(StoreError, ValueError):
+    """What was to be written can never be: too large, or of a shape that the store does not hold."""
+
+
 class StoreUnavailable(StoreError, ConnectionError):
     """The store gave no answer in time. A commit may or may not have happened."""
 

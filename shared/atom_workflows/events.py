@@ -55,10 +55,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPage:
-    """A further page of due steps for another instance: those behind `after` (due time and path)."""
+    """A further page of due steps for another instance: those behind `after` (due time and path).
+
+    Of use until `valid_until`: by then the next sweep has published pages of its own.
+    """
 
     after: tuple[datetime, str]
     until: datetime
+    valid_until: datetime
 
 
 StepsEvent: TypeAlias = StepsReady | StepsCompleted
@@ -108,6 +112,7 @@ def page_message(page: SweepPage) -> Message:
         due_at=page.after[0].isoformat(),
         path=page.after[1],
         until=page.until.isoformat(),
+        valid_until=page.valid_until.isoformat(),
     )
 
 
@@ -161,7 +166,11 @@ def read_tick_event(body: Any) -> TickEvent:
     kind = _kind(body)
     if kind != "sweep.page":
         raise MalformedEvent(f"topic tick carries no event of type {kind!r}")
-    return SweepPage(after=(time(body, "due_at"), text(body, "path")), until=time(body, "until"))
+    return SweepPage(
+        after=(time(body, "due_at"), text(body, "path")),
+        until=time(body, "until"),
+        valid_until=time(body, "valid_until"),
+    )
 
 
 def _outcome(body: Mapping[str, Any]) -> Outcome:

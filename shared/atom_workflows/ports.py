@@ -77,6 +77,7 @@ class WriteResult:
 
 
 Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
+Condition: TypeAlias = tuple[str, Operator, Any]
 Direction: TypeAlias = Literal["ascending", "descending"]
 
 
@@ -90,7 +91,7 @@ class Query:
 
     collection: str
     group: bool = False
-    where: Sequence[tuple[str, Operator, Any]] = ()
+    where: Sequence[Condition] = ()
     order_by: Sequence[tuple[str, Direction]] = ()
     after: Sequence[Any] | None = None
     limit: int | None = None
@@ -110,7 +111,7 @@ class Store(Protocol):
         """Do all the writes or none, and answer in their order. A document may appear once only.
 
         Raises `AlreadyExists` (a Create's document exists), `Conflict` (a guard no longer holds, an updated
-        document is missing, or another commit interfered) or `StoreUnavailable` (it may or may not have happened).
+        document is missing), `NotStorable` (it never can be), or `StoreUnavailable` (it may or may not have happened).
         """
         ...
 

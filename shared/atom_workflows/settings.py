@@ -16,6 +16,16 @@ FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
+MIN_LEASE_S: Final = 120
+"""A lease must outlast a submission (see submit.py), with time to begin it and to record it."""
+
+MAX_BURST_S: Final = 500
+"""An event-driven function may run for 540 s."""
+
+MIN_KEEP_RUNS_S: Final = 30 * 86_400
+MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
+"""A run must be kept for longer than it may take: a step alone may have a timeout of a week, and several attempts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -30,7 +40,7 @@ class Settings:
     task_runner_audience: str = ""
     check_interval: timedelta = timedelta(seconds=10)
     burst: timedelta = timedelta(seconds=50)
-    lease: timedelta = timedelta(seconds=120)
+    lease: timedelta = timedelta(seconds=180)
     inline_budget: timedelta = timedelta(seconds=20)
     keep_runs: timedelta = timedelta(days=90)
     poll_workers: int = 32
@@ -51,7 +61,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     """The settings; raises `SettingsError` that names the variable and what it should be."""
     default = Settings()
 
-    def seconds(name: str, fallback: timedelta) -> timedelta:
+    def seconds(name: str, fallback: timedelta, least: float = 0.1, most: float = 86_400) -> timedelta:
         text = environment.get(name, "").strip()
         if not text:
             return fallback
@@ -59,8 +69,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             value = float(text)
         except ValueError:
             value = -1
-        if not 0 < value <= 86_400 * 3_650:
-            raise SettingsError(name, text, "a number of seconds above 0, such as 10")
+        if not least <= value <= most:
+            raise SettingsError(name, text, f"a number of seconds from {least:g} to {most:,.0f}")
         return timedelta(seconds=value)
 
     def parts(name: str) -> tuple[str, ...]:
@@ -80,9 +90,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         task_runner_token=environment.get("WORKFLOW_TR_AUTH_JWT") or None,
         task_runner_audience=environment.get("WORKFLOW_TR_AUDIENCE", "").strip(),
         check_interval=seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
-        burst=seconds("WORKFLOW_BURST_SEC", default.burst),
-        lease=seconds("WORKFLOW_LEASE_SEC", default.lease),
-        keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs),
+        burst=seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
+        lease=seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
+        keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )

@@ -14,7 +14,7 @@ from atom_emulator.firestore.paths import parse_field_path
 from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
 from atom_emulator.firestore.values import Fields, Reference
 from atom_emulator.firestore.writes import Precondition, Put, Record, Remove, Transform, TransformKind
-from atom_workflows.errors import AlreadyExists, Conflict, StoreError
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError
 from atom_workflows.ports import Create, Delete, Document, Query, Update, Write, WriteResult
 
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
@@ -42,7 +42,7 @@ class MemoryStore:
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Do all the writes or none, and answer in their order."""
         if len({write.path for write in writes}) != len(writes):
-            raise StoreError("a commit names a document twice")
+            raise NotStorable("a commit names a document twice")
         with _translated():
             done = self.database.commit([_to_core(write) for write in writes])
         return [
@@ -72,7 +72,7 @@ def _translated() -> Iterator[None]:
     except (errors.NotFound, errors.FailedPrecondition, errors.Aborted) as error:
         raise Conflict(str(error)) from error
     except errors.FirestoreError as error:
-        raise StoreError(str(error)) from error
+        raise NotStorable(str(error)) from error
 
 
 def _document(record: Record) -> Document:

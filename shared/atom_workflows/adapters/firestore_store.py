@@ -19,7 +19,7 @@ from google.cloud.firestore_v1.types import Document as DocumentMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from atom_workflows.adapters.firestore_messages import FirestoreMessages, results
-from atom_workflows.errors import AlreadyExists, Conflict, StoreError, StoreUnavailable
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Document, Query, Write, WriteResult
 
 CALL_TIMEOUT_S: Final = 10.0
@@ -53,13 +53,11 @@ class FirestoreStore:
         self._api = self._client._firestore_api  # noqa: SLF001 - see above
         self._metadata = self._client._rpc_metadata  # noqa: SLF001 - see above
         self._messages = FirestoreMessages(f"projects/{project}/databases/{database}")
-        retry = Retry(
-            predicate=if_exception_type(google_errors.ServiceUnavailable, google_errors.ResourceExhausted),
-            initial=0.1,
-            maximum=2.0,
-            timeout=total_timeout_s,
-        )
-        self._bounds: Mapping[str, Any] = {"retry": retry, "timeout": call_timeout_s}
+        passing = (google_errors.ServiceUnavailable, google_errors.ResourceExhausted)
+        self._bounds: Mapping[str, Any] = {"retry": _retry(total_timeout_s, *passing), "timeout": call_timeout_s}
+        # An aborted commit did nothing, and its guards are checked again: it lost a race for a lock, not for a step.
+        commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
+        self._commit_bounds: Mapping[str, Any] = {"retry": commit_retry, "timeout": call_timeout_s}
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """See `ports.Store.get`."""
@@ -88,10 +86,13 @@ class FirestoreStore:
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""
         if len({write.path for write in writes}) != len(writes):
-            raise StoreError("a commit names a document twice")
-        request = self._messages.commit(writes)
+            raise NotStorable("a commit names a document twice")
+        try:
+            request = self._messages.commit(writes)
+        except ValueError as error:
+            raise NotStorable(f"a document holds what Firestore cannot: {error}") from error
         with _translated():
-            answer = self._api.commit(request=request, metadata=self._metadata, **self._bounds)
+            answer = self._api.commit(request=request, metadata=self._metadata, **self._commit_bounds)
         return results(writes, CommitResponse.pb(answer))
 
     def query(self, query: Query) -> list[Document]:
@@ -130,6 +131,10 @@ class FirestoreStore:
         return Document(path=snapshot.reference.path, fields=snapshot.to_dict() or {}, version=version)
 
 
+def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
+    return Retry(predicate=if_exception_type(*errors), initial=0.1, maximum=2.0, timeout=total_timeout_s)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """The client's errors as the port's."""
@@ -143,7 +148,7 @@ def _translated() -> Iterator[None]:
     except (google_errors.FailedPrecondition, google_errors.NotFound) as error:
         raise Conflict(str(error)) from error
     except google_errors.InvalidArgument as error:
-        raise StoreError(str(error)) from error
+        raise NotStorable(str(error)) from error
     except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
         raise StoreUnavailable(f"Firestore did not answer: {error}") from error
 

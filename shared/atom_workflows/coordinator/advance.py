@@ -12,17 +12,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from atom_workflows.coordinator.finish import finish_run
+from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, Held, Saved, save
+from atom_workflows.coordinator.saving import Decision, Saved, save, save_claims
 from atom_workflows.coordinator.submit import submit
-from atom_workflows.core.decide import StepChange, barrier_passed, claim, skipped
+from atom_workflows.core.decide import StepChange, after, claim, passed
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import change_fields, step_path
-from atom_workflows.errors import Conflict
+from atom_workflows.errors import BusUnavailable, StoreError
 from atom_workflows.events import STEPS_PER_READY, ReadyStep
-from atom_workflows.ports import Update
 
 
 @dataclass(slots=True)
@@ -42,47 +41,62 @@ class Advance:
         """Work that begins now."""
         return cls(outbox=outbox, run_id=run_id, started_at=outbox.services.clock.now())
 
-    def dispatch(self, held: Sequence[Held]) -> None:
-        """Claim the steps and submit them, then go on with what they release."""
-        self._submit_all(self._claim(held))
-
-    def settle(self, decisions: Sequence[Decision]) -> None:
-        """Save how attempts ended, then go on with what that releases."""
-        self._submit_all(self._save_and_go_on(decisions, []))
-
-    def _submit_all(self, claimed: Sequence[Held]) -> None:
-        """Submit, save, release, claim; until nothing is held any more."""
+    def run(self, *, to_dispatch: Sequence[Held] = (), ended: Sequence[Decision] = ()) -> None:
+        """Claim the steps to dispatch and save how others ended; then submit, save, release and claim by turns."""
+        claimed = self._claim(to_dispatch)
+        claimed += self._save_and_go_on(ended, claimed, may_keep=True)
         while claimed:
-            following: list[Held] = []
-            for wave in self.outbox.services.workers.waves(self._submit, claimed):
-                decisions = [Decision(held=held, change=change) for held, change in wave if change is not None]
-                following += self._save_and_go_on(decisions, following)
-            claimed = following
+            claimed = self._submit_all(claimed)
+
+    def _submit_all(self, claimed: Sequence[Held]) -> list[Held]:
+        """Submit the steps and save each wave of answers; answer the steps that were claimed thereby.
+
+        While some answers are still awaited, what others release is published instead of kept: a slow Task Runner
+        delays nothing but the steps it is slow with. A wave that cannot be saved does not take the next with it.
+        """
+        following: list[Held] = []
+        failure: Exception | None = None
+        awaited = len(claimed)
+        for wave in self.outbox.services.workers.waves(self._submit, claimed):
+            awaited -= len(wave)
+            decisions = [Decision(held=held, change=change) for held, change in wave if change is not None]
+            try:
+                following += self._save_and_go_on(decisions, following, may_keep=awaited == 0)
+            except (StoreError, BusUnavailable) as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return following
 
     def _submit(self, held: Held) -> StepChange | None:
         return submit(self.outbox.services, held.step)
 
-    def _save_and_go_on(self, decisions: Sequence[Decision], following: Sequence[Held]) -> list[Held]:
+    def _save_and_go_on(
+        self, decisions: Sequence[Decision], following: Sequence[Held], *, may_keep: bool
+    ) -> list[Held]:
+        """Save the decisions, and claim of what they release what this invocation may keep."""
         if not decisions:
             return []
-        claims = self._claims_of_sole_dependents(decisions)
+        may_keep = may_keep and self._has_time()
+        claims = self._claims_of_sole_dependents(decisions) if may_keep else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
         claimed = [
-            Held(step=after_claim(decision), version=saved.versions[decision.step.id])
-            for decision in claims
-            if decision.step.id in saved.versions
+            Held(step=after(claim.step, claim.change), version=saved.versions[claim.step.id])
+            for claim in claims
+            if claim.step.id in saved.versions
         ]
-        return claimed + self._go_on(saved, [*following, *claimed])
+        room = STEPS_PER_READY - len(following) - len(claimed) if may_keep else 0
+        return claimed + self._go_on(saved, max(room, 0))
 
-    def _go_on(self, saved: Saved, following: Sequence[Held]) -> list[Held]:
-        """Pass barriers, skip what is doomed, keep a few ready steps for this invocation and publish the others."""
+    def _go_on(self, saved: Saved, room: int) -> list[Held]:
+        """Pass barriers, skip what is doomed, keep some ready steps for this invocation and publish the others."""
         ready = self._release(saved)
-        room = STEPS_PER_READY - len(following) if self._has_time() else 0
-        kept, others = ready[: max(room, 0)], ready[max(room, 0) :]
+        kept, others = ready[:room], ready[room:]
         self.outbox.ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in others])
         self.outbox.flush_ready()
-        return self._claim(self._load(kept))
+        # Somebody who looked after us may have published and another taken them meanwhile.
+        return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
 
     def _release(self, saved: Saved) -> list[str]:
         """The released steps that have a task; barriers and doomed steps are settled here, level by level."""
@@ -98,69 +112,35 @@ class Advance:
 
     def _passed(self, step_ids: Iterable[str]) -> list[Decision]:
         now = self.outbox.services.clock.now()
-        return [decision for held in self._load(step_ids) if (decision := passed(held, now)) is not None]
+        changes = [(held, passed(held.step, now=now)) for held in self._load(step_ids)]
+        return [Decision(held=held, change=change) for held, change in changes if change is not None]
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Claims of the steps that wait for one of these alone: they need no event to be woken."""
-        if not self._has_time():
-            return []
         sole = [
             decision.step.hands_over_to
             for decision in decisions
             if decision.change.state is StepState.SUCCEEDED and decision.step.hands_over_to is not None
         ]
-        return [self._claim_on_release(held) for held in self._load(sole) if _waits_for_one(held.step)]
-
-    def _claim_on_release(self, held: Held) -> Decision:
-        change = claim(held.step, now=self.outbox.services.clock.now(), lease=self.outbox.services.settings.lease)
-        return Decision(held=held, change=replace(change, fields={**change.fields, "remaining": 0}))
+        claims = [self._claim_of(held) for held in self._load(sole) if _waits_for_one(held.step)]
+        return [
+            replace(claim, change=replace(claim.change, fields={**claim.change.fields, "remaining": 0}))
+            for claim in claims
+        ]
 
     def _claim(self, held: Sequence[Held]) -> list[Held]:
-        """Claim the steps, in one commit unless somebody else was quicker with one of them."""
-        if not held:
-            return []
-        now, lease = self.outbox.services.clock.now(), self.outbox.services.settings.lease
-        decisions = [Decision(held=one, change=claim(one.step, now=now, lease=lease)) for one in held]
-        writes = [
-            Update(
-                path=step_path(self.run_id, decision.step.id),
-                fields=change_fields(decision.change),
-                guard=decision.held.version,
-            )
-            for decision in decisions
-        ]
-        try:
-            results = self.outbox.services.store.commit(writes)
-        except Conflict:
-            return [] if len(held) == 1 else [one for each in held for one in self._claim([each])]
-        return [
-            Held(step=after_claim(decision), version=result.version)
-            for decision, result in zip(decisions, results, strict=True)
-        ]
+        return save_claims(self.outbox, [self._claim_of(one) for one in held])
+
+    def _claim_of(self, held: Held) -> Decision:
+        services = self.outbox.services
+        return Decision(held=held, change=claim(held.step, now=services.clock.now(), lease=services.settings.lease))
 
     def _load(self, step_ids: Iterable[str]) -> list[Held]:
-        paths = [step_path(self.run_id, step_id) for step_id in step_ids]
-        documents = self.outbox.services.store.get(paths) if paths else []
-        return [Held.of(document) for document in documents if document is not None]
+        return load_steps(self.outbox.services, self.run_id, step_ids)
 
     def _has_time(self) -> bool:
         services = self.outbox.services
         return services.clock.now() - self.started_at < services.settings.inline_budget
-
-
-def passed(held: Held, now: datetime) -> Decision | None:
-    """What becomes of a released step that needs no job; None if it needs one, or is not released any more."""
-    step = held.step
-    if not step.is_released:
-        return None
-    if step.unsuccessful:
-        return Decision(held=held, change=skipped(step, now=now))
-    return Decision(held=held, change=barrier_passed(step, now=now)) if step.is_barrier else None
-
-
-def after_claim(decision: Decision) -> StepRecord:
-    """The step as its claim left it."""
-    return replace(decision.step, state=decision.change.state, **decision.change.fields)
 
 
 def _waits_for_one(step: StepRecord) -> bool:

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Held
 from atom_workflows.coordinator.seed import publish_released
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, run_record, step_path
+from atom_workflows.documents import step_path
 from atom_workflows.errors import Conflict, RunStateError
 from atom_workflows.events import seed_message
 from atom_workflows.ports import Update
@@ -27,12 +27,13 @@ _SHARE_OF_AGE: Final = 10
 def audit_run(outbox: Outbox, end: Held) -> int:
     """Look after the run whose end is due, and say when to look next; how many events that took."""
     run_id = end.step.run_id
-    document = outbox.services.store.get([run_path(run_id)])[0]
-    run = None if document is None else run_record(document)
-    if run is None or run.state.is_terminal:
+    held = load_run(outbox.services, run_id)
+    if held is None or held.run.state.is_terminal:
         _look_again(outbox, end, None)
+        # A retry that went on after its run had been stopped may have left steps behind.
+        close_run(outbox, run_id)
         return 0
-    now = outbox.services.clock.now()
+    run, now = held.run, outbox.services.clock.now()
     if run.stop is not None:
         close_run(outbox, run_id)
         return 0
@@ -57,7 +58,8 @@ def _time_out(outbox: Outbox, run: RunRecord, now: datetime) -> None:
 
 
 def _next_audit(run: RunRecord, now: datetime) -> datetime:
-    wait = min(max((now - run.created_at) / _SHARE_OF_AGE, SHORTEST), LONGEST)
+    age = now - (run.reopened_at or run.created_at)
+    wait = min(max(age / _SHARE_OF_AGE, SHORTEST), LONGEST)
     return now + wait if run.deadline is None else min(now + wait, run.deadline)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
@@ -18,11 +19,15 @@ from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, TickEvent
 from atom_workflows.ports import Create, Update, Version
 
+SHORTEST_GAP: Final = 0.2
+"""Between two looks, as a share of the interval between rounds."""
+
 
 def handle_tick(services: Services, event: TickEvent) -> None:
     """Handle an event of the topic `tick`."""
     if isinstance(event, SweepPage):
-        sweep(services, until=event.until, after=event.after)
+        if services.clock.now() <= event.valid_until:
+            sweep(services, until=event.until, after=event.after)
     elif _is_anything_in_flight(services):
         _burst(services)
 
@@ -33,32 +38,37 @@ def _is_anything_in_flight(services: Services) -> bool:
 
 
 def _burst(services: Services) -> None:
+    """Look at all that is due, every interval, for as long as anything is in flight and the burst lasts.
+
+    What becomes due between two such rounds gets its first look then, by itself: nothing is looked at twice for it.
+    """
     ends_at = services.clock.now() + services.settings.burst
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return
-    wake_at: datetime | None = services.clock.now()
-    while wake_at is not None:
+    next_round = seen_until = services.clock.now()
+    while True:
+        now = services.clock.now()
+        is_round = now >= next_round
+        swept = sweep(services, until=now + services.settings.burst, since=None if is_round else seen_until)
+        if is_round and not swept.in_flight and not swept.published:
+            break
+        seen_until = now
+        next_round = now + services.settings.check_interval if is_round else next_round
+        wake_at = _next_look(services, swept, next_round)
+        if wake_at >= ends_at:
+            break
         services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
-        swept = sweep(services, until=services.clock.now() + services.settings.burst)
-        wake_at = _next_look(services, swept, ends_at)
     lease.give_back()
 
 
-def _next_look(services: Services, swept: Swept, ends_at: datetime) -> datetime | None:
-    """When to sweep again, None if that is for the next tick.
-
-    A sweep that published outcomes has set dispatchers to work, whose jobs are not in flight yet: it is followed by
-    another even if it left nothing.
-    """
-    if not swept.in_flight and not swept.published:
-        return None
-    now = services.clock.now()
-    wake_at = now + services.settings.check_interval
-    if swept.next_due is not None and now < swept.next_due < wake_at:
-        wake_at = swept.next_due
-    return wake_at if wake_at < ends_at else None
+def _next_look(services: Services, swept: Swept, next_round: datetime) -> datetime:
+    """When to look again: at the next round, or when something becomes due before, though not for each one singly."""
+    if swept.next_due is None:
+        return next_round
+    soonest = services.clock.now() + services.settings.check_interval * SHORTEST_GAP
+    return min(next_round, max(swept.next_due, soonest))
 
 
 @dataclass(slots=True)

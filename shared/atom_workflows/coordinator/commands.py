@@ -11,9 +11,10 @@ from atom_workflows.core.records import Stop, StopKind
 
 
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user") -> None:
-    """End the run CANCELLED; when this returns, no further job is submitted for it.
+    """End the run CANCELLED; when this returns, no further step is claimed for it.
 
-    Jobs that run already go on at the Task Runner, which has no call to stop them; their outcomes are dropped.
+    Jobs that run already go on at the Task Runner, which has no call to stop them, and so does a submission that was
+    under way; what becomes of them is dropped.
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)

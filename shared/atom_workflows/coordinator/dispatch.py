@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from atom_workflows import decision_log
-from atom_workflows.coordinator.advance import Advance, passed
+from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.finish import finish_run
 from atom_workflows.coordinator.forward import forward
+from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, Held
+from atom_workflows.coordinator.saving import Decision
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import may_claim, settled
+from atom_workflows.core.decide import may_claim, passed, settled
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
-from atom_workflows.documents import step_path
 from atom_workflows.events import StepsCompleted, StepsEvent, StepsReady
 
 
@@ -31,16 +31,30 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
 
 
 def _dispatch(outbox: Outbox, event: StepsReady) -> None:
-    held = _load(outbox.services, event.run_id, [ready.step_id for ready in event.steps])
     asked = {ready.step_id: ready.attempt for ready in event.steps}
+    held = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
-    forward(outbox, event.run_id, [one.step for one in held if one.step.state.is_terminal])
-    advance = Advance.of(outbox, event.run_id)
-    if decisions := [decision for one in held if one.step.id != END_ID and (decision := passed(one, now))]:
-        advance.settle(decisions)
+    _forward_ended(outbox, event.run_id, held)
     if any(one.step.id == END_ID and one.step.is_released for one in held):
         finish_run(outbox, event.run_id)
-    advance.dispatch([one for one in held if _is_to_dispatch(one.step, asked[one.step.id], now)])
+    changes = [(one, passed(one.step, now=now)) for one in held if one.step.id != END_ID]
+    advance = Advance.of(outbox, event.run_id)
+    advance.run(
+        to_dispatch=[one for one in held if _is_to_dispatch(one.step, asked[one.step.id], now)],
+        ended=[Decision(held=one, change=change) for one, change in changes if change is not None],
+    )
+    _forward_refused(outbox, advance)
+
+
+def _settle(outbox: Outbox, event: StepsCompleted) -> None:
+    outcomes = {outcome.step_id: outcome for outcome in event.outcomes}
+    held = _load(outbox.services, event.run_id, outcomes)
+    now = outbox.services.clock.now()
+    changes = [(one, settled(one.step, outcomes[one.step.id], now=now)) for one in held]
+    advance = Advance.of(outbox, event.run_id)
+    advance.run(ended=[Decision(held=one, change=change) for one, change in changes if change is not None])
+    _forward_ended(outbox, event.run_id, [one for one, change in changes if change is None])
+    _forward_refused(outbox, advance)
 
 
 def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> bool:
@@ -58,26 +72,19 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
     return False
 
 
-def _settle(outbox: Outbox, event: StepsCompleted) -> None:
-    outcomes = {outcome.step_id: outcome for outcome in event.outcomes}
-    held = _load(outbox.services, event.run_id, outcomes)
-    now = outbox.services.clock.now()
-    changes = [(one, settled(one.step, outcomes[one.step.id], now=now)) for one in held]
-    decisions = [Decision(held=one, change=change) for one, change in changes if change is not None]
-    stale = [one.step for one, change in changes if change is None]
-    advance = Advance.of(outbox, event.run_id)
-    advance.settle(decisions)
-    forward(outbox, event.run_id, [step for step in stale if step.state.is_terminal])
+def _forward_ended(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
+    forward(outbox, run_id, [one.step for one in held if one.step.state.is_terminal])
+
+
+def _forward_refused(outbox: Outbox, advance: Advance) -> None:
+    """Look again at steps that another had changed: it may have died before it published what that released."""
     if advance.refused:
-        # Another instance settled the same outcomes and may have died before it published: look again.
-        refused = _load(outbox.services, event.run_id, [decision.step.id for decision in advance.refused])
-        forward(outbox, event.run_id, [one.step for one in refused if one.step.state.is_terminal])
+        step_ids = [decision.step.id for decision in advance.refused]
+        _forward_ended(outbox, advance.run_id, load_steps(outbox.services, advance.run_id, step_ids))
 
 
-def _load(services: Services, run_id: str, step_ids: Iterable[str]) -> Sequence[Held]:
-    step_ids = list(step_ids)
-    documents = services.store.get([step_path(run_id, step_id) for step_id in step_ids])
-    for step_id, document in zip(step_ids, documents, strict=True):
-        if document is None:
-            decision_log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
-    return [Held.of(document) for document in documents if document is not None]
+def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[Held]:
+    held = load_steps(services, run_id, step_ids)
+    for step_id in set(step_ids) - {one.step.id for one in held}:
+        decision_log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
+    return held

@@ -1,4 +1,4 @@
-"""Closing a run whose end was released: every leaf of its graph is terminal."""
+"""Closing a run: its end was released, since every leaf of its graph is terminal, or it was stopped."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from dataclasses import replace
 from typing import Any, Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Held
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import StepChange, barrier_passed, clip, skipped, stopped
+from atom_workflows.core.decide import StepChange, clip, passed, stopped
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
-from atom_workflows.documents import change_fields, run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.documents import change_fields, run_path, step_path, step_record, steps_path
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Query, Update
 
 MAX_ERRORS: Final = 100
 """Failed steps whose messages the run's own document repeats; the steps hold them all."""
+
+MAX_ERROR_TEXT: Final = 500
 
 _TRIES: Final = 5
 
@@ -26,54 +28,45 @@ _TRIES: Final = 5
 def finish_run(outbox: Outbox, run_id: str) -> None:
     """Make the run terminal, once: its state follows from a stop that was asked for, else from its steps."""
     for _ in range(_TRIES):
-        if _try_to_finish(outbox, run_id):
+        held = load_run(outbox.services, run_id)
+        ends = load_steps(outbox.services, run_id, [END_ID])
+        # A user may have retried the run since we were told that it has ended.
+        if held is None or held.run.state is not RunState.RUNNING or not ends or not ends[0].step.is_released:
+            return
+        if close(outbox, held, ends[0]):
             return
     # Left to the checker's audit, which finds the released end.
     decision_log.warned("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)
 
 
-def _try_to_finish(outbox: Outbox, run_id: str) -> bool:
-    """One try; False if the run or its end changed in between."""
-    services = outbox.services
-    run_document, end_document = services.store.get([run_path(run_id), step_path(run_id, END_ID)])
-    if run_document is None or end_document is None:
-        return True
-    run, end = run_record(run_document), Held.of(end_document)
-    may_end = run.state is RunState.RUNNING or (run.state is RunState.SEEDING and run.stop is not None)
-    if not may_end or end.step.state.is_terminal:
-        return True
-    now = services.clock.now()
-    change, event = _verdict(run, end, services)
-    closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=_errors(services, run, end))
+def close(outbox: Outbox, held_run: HeldRun, end: Held) -> bool:
+    """Make the run and its end terminal in one commit; False if either changed since they were read."""
+    run, now = held_run.run, outbox.services.clock.now()
+    change, event = _verdict(run, end, outbox.services)
+    errors = _errors(outbox.services, run, end)
+    closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors)
+    fields = {"state": closed.state.value, "finished_at": now, "errors": [dict(error) for error in errors]}
+    # The end of a run that was stopped before it was reset is terminal since its last round.
+    end_fields = {"due_at": None} if change is None else change_fields(change)
     writes = [
-        Update(path=step_path(run_id, END_ID), fields=change_fields(change), guard=end.version),
-        Update(
-            path=run_path(run_id),
-            fields={
-                "state": closed.state.value,
-                "finished_at": now,
-                "errors": [dict(e) for e in closed.errors],
-            },
-            guard=run_document.version,
-        ),
+        Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version),
+        Update(path=run_path(run.id), fields=fields, guard=held_run.version),
     ]
     try:
-        services.store.commit(writes)
+        outbox.services.store.commit(writes)
     except Conflict:
         return False
     outbox.run_changed(closed)
-    decision_log.decided(f"run.{event}", f"run {run_id} is {closed.state}", run_id=run_id)
+    decision_log.decided(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
 
 
-def _verdict(run: RunRecord, end: Held, services: Services) -> tuple[StepChange, RunEvent]:
+def _verdict(run: RunRecord, end: Held, services: Services) -> tuple[StepChange | None, RunEvent]:
     now = services.clock.now()
     if run.stop is not None:
         event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
-        return stopped(end.step, run.stop, now=now), event
-    if end.step.unsuccessful:
-        return skipped(end.step, now=now), RunEvent.FAIL
-    return barrier_passed(end.step, now=now), RunEvent.SUCCEED
+        return (None if end.step.state.is_terminal else stopped(end.step, run.stop, now=now)), event
+    return passed(end.step, now=now), RunEvent.FAIL if end.step.unsuccessful else RunEvent.SUCCEED
 
 
 def _errors(services: Services, run: RunRecord, end: Held) -> tuple[dict[str, Any], ...]:
@@ -88,5 +81,7 @@ def _errors(services: Services, run: RunRecord, end: Held) -> tuple[dict[str, An
         Query(collection=steps_path(run.id), where=[("state", "in", ended_badly)], limit=MAX_ERRORS)
     )
     steps = [step_record(document) for document in failed]
-    errors += [{"step": s.id, "message": clip(s.message)[:500]} for s in steps if not is_internal(s.id)]
+    errors += [
+        {"step": step.id, "message": clip(step.message)[:MAX_ERROR_TEXT]} for step in steps if not is_internal(step.id)
+    ]
     return tuple(errors)

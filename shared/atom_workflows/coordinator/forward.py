@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.loading import load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.records import StepRecord
-from atom_workflows.documents import step_path, step_record
 from atom_workflows.events import ReadyStep
 
 MAX_LOOK: Final = 200
@@ -27,10 +27,8 @@ def forward(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
         wanted = [d for step in frontier for d in step.dependents if d not in seen]
         below = list(dict.fromkeys(wanted))[: MAX_LOOK - len(seen)]
         seen.update(below)
-        documents = outbox.services.store.get([step_path(run_id, step_id) for step_id in below])
-        steps = [step_record(document) for document in documents if document is not None]
-        released = [step for step in steps if step.is_released]
-        _publish(outbox, run_id, released)
+        steps = [held.step for held in load_steps(outbox.services, run_id, below)]
+        _publish(outbox, run_id, [step for step in steps if step.is_released])
         frontier = [step for step in steps if step.state.is_terminal]
 
 

@@ -7,29 +7,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.core.decide import StepChange
+from atom_workflows.core.decide import StepChange, after
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import change_fields, step_path, step_record
+from atom_workflows.documents import change_fields, step_path
 from atom_workflows.errors import Conflict
-from atom_workflows.ports import Document, Update, Version, WriteResult
+from atom_workflows.ports import Update, Version, WriteResult
 
 MAX_WRITES: Final = 250
 """Documents in one commit: a step with its (at most 200) dependents and as many more as go with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A step as it was read, and the version that guards what is decided of it."""
-
-    step: StepRecord
-    version: Version
-
-    @classmethod
-    def of(cls, document: Document) -> Held:
-        """The step in this document."""
-        return cls(step=step_record(document), version=document.version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +74,31 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
     return saved
 
 
+def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[Held]:
+    """Save claims of one run's steps and answer those that are ours now: in one commit, or each by itself."""
+    if not claims:
+        return []
+    writes = [_guarded_write(claim) for claim in claims]
+    try:
+        results = outbox.services.store.commit(writes)
+    except Conflict:
+        return [] if len(claims) == 1 else [held for claim in claims for held in save_claims(outbox, [claim])]
+    return [
+        Held(step=after(claim.step, claim.change), version=result.version)
+        for claim, result in zip(claims, results, strict=True)
+    ]
+
+
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
-    """Save the decisions without counting down dependents: polls, and steps of a run that is closed or reset whole."""
+    """Save the decisions without counting down dependents: polls, and steps of a run that is closed or reset whole.
+
+    They are saved in their order; after a part of which some were refused, what comes behind it is left for later.
+    """
     saved = Saved()
     for start in range(0, len(decisions), MAX_WRITES):
         saved.add(_save_part(outbox, decisions[start : start + MAX_WRITES], counting=False))
+        if saved.refused:
+            break
     return saved
 
 
@@ -114,20 +122,20 @@ def _commit(
     counts = _counts(decisions, {claim.step.id for claim in claims}) if counting else {}
     guarded = [*decisions, *claims]
     run_id = decisions[0].step.run_id
-    writes = [
-        Update(
-            path=step_path(run_id, decision.step.id),
-            fields=change_fields(decision.change),
-            guard=decision.held.version,
-        )
-        for decision in guarded
-    ]
+    writes = [_guarded_write(decision) for decision in guarded]
     writes += [count.write(run_id, step_id) for step_id, count in counts.items()]
     results = outbox.services.store.commit(writes)
     for decision in guarded:
         outbox.step_changed(decision.step, decision.change)
         _log_change(decision)
     return _saved(guarded, counts, results)
+
+
+def _guarded_write(decision: Decision) -> Update:
+    step = decision.step
+    return Update(
+        path=step_path(step.run_id, step.id), fields=change_fields(decision.change), guard=decision.held.version
+    )
 
 
 @dataclass(slots=True)

@@ -14,35 +14,37 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.reset import reset_unsuccessful
 from atom_workflows.coordinator.stop import close_run
 from atom_workflows.core.graph import END_ID, Node, compile_graph
+from atom_workflows.core.job_request import job_request
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.run_ids import workflow_label
-from atom_workflows.core.states import RunEvent, RunState, next_run_state
-from atom_workflows.core.workflow import JsonValue, Step, Task, Workflow
+from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
+from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     definition_path,
     new_step,
     run_fields,
     run_path,
-    run_record,
     step_fields,
     step_path,
     steps_path,
 )
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, RunNotFound
 from atom_workflows.events import ReadyStep
 from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.ports import Create, Document, Query, Update
+from atom_workflows.ports import Create, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
 """A request may hold 1 MB; this leaves room for what encoding adds."""
 
-MAX_RELEASED: Final = 1_000
-"""Released steps that are published in one go; more are found by the next look."""
+PAGE: Final = 500
+
+MAX_DEFINITION_BYTES: Final = 900_000
+"""A larger run's definition is kept, compressed, in one document, which may have 1 MiB."""
 
 FIRST_AUDIT: Final = timedelta(seconds=60)
 
@@ -67,7 +69,8 @@ def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: s
     creates = list(_step_creates(run, workflow, path))
     whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
     try:
-        outbox.services.store.commit(_whole_run(run, creates) if whole else _opening(run, creates, text, path))
+        first = _whole_run(run, creates) if whole else _opening(run, creates, text, path)
+        version = outbox.services.store.commit(first)[0].version
     except AlreadyExists:
         decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
         resume(outbox, run.id)
@@ -77,9 +80,12 @@ def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: s
         outbox.run_changed(replace(run, state=RunState.RUNNING))
         roots = [step.id for step in workflow.steps if not step.depends_on]
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
+        return
+    _write_steps(outbox, creates)
+    if _set_running(outbox, HeldRun(run=run, version=version)):
+        publish_released(outbox, run.id)
     else:
-        _write_steps(outbox, creates)
-        resume_seeded(outbox, run.id)
+        resume(outbox, run.id)
 
 
 def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
@@ -91,6 +97,11 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
 def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
     """The first commit of a larger run: all that it takes to go on if this invocation dies."""
     definition = {"text": zlib.compress(text), "path": path}
+    if len(definition["text"]) > MAX_DEFINITION_BYTES:
+        raise NotStorable(
+            f"{path} takes {len(definition['text'])} bytes even compressed, and {MAX_DEFINITION_BYTES} can be kept; "
+            "move what its args carry to files that the jobs read"
+        )
     end = next(create for create in creates if create.path == step_path(run.id, END_ID))
     return [
         Create(path=run_path(run.id), fields=run_fields(run)),
@@ -100,62 +111,46 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
 
 
 def resume(outbox: Outbox, run_id: str) -> None:
-    """Go on where an earlier invocation stopped, wherever that was; on a run that is going well, change nothing."""
-    document = outbox.services.store.get([run_path(run_id)])[0]
-    if document is None:
-        raise RunNotFound(run_id)
-    run = run_record(document)
-    if run.state is RunState.SEEDING:
-        _seed_again(outbox, run)
-        resume_seeded(outbox, run_id)
-    elif run.state is RunState.RUNNING:
-        publish_released(outbox, run_id)
+    """Go on where an earlier invocation stopped, wherever that was; on a run that is going well, change little.
 
-
-def resume_seeded(outbox: Outbox, run_id: str) -> None:
-    """Set a run RUNNING whose steps are all written, and publish those that are released."""
+    The run is set RUNNING only if it is still as it was read before its steps were written or reset: a run that was
+    stopped or retried meanwhile is looked at again.
+    """
     while True:
-        document = outbox.services.store.get([run_path(run_id)])[0]
-        if document is None:
-            return
-        run = run_record(document)
-        if run.stop is not None:
+        held = load_run(outbox.services, run_id)
+        if held is None:
+            raise RunNotFound(run_id)
+        if held.run.stop is not None:
             close_run(outbox, run_id)
             return
-        if run.state is not RunState.SEEDING or _set_running(outbox, run, document):
-            break
-    if run.state in {RunState.SEEDING, RunState.RUNNING}:
+        if held.run.state is RunState.SEEDING:
+            _seed_again(outbox, held.run)
+            if not _set_running(outbox, held):
+                continue
+        elif held.run.state is not RunState.RUNNING:
+            return
         publish_released(outbox, run_id)
+        return
 
 
 def publish_released(outbox: Outbox, run_id: str) -> int:
     """Publish every step that waits for nothing and that nobody took; how many there were."""
-    released = outbox.services.store.query(
-        Query(
-            collection=steps_path(run_id),
-            where=[("state", "==", "PENDING"), ("remaining", "==", 0)],
-            limit=MAX_RELEASED,
+    published, after = 0, None
+    while True:
+        released = outbox.services.store.query(
+            Query(
+                collection=steps_path(run_id),
+                where=[("state", "==", StepState.PENDING.value), ("remaining", "==", 0)],
+                after=after,
+                limit=PAGE,
+            )
         )
-    )
-    outbox.ready(run_id, [ReadyStep(step_id=document.id) for document in released])
-    return len(released)
-
-
-def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
-    """The body of the job, as the first version sent it; what the user left out is left out."""
-    optional: dict[str, JsonValue] = {
-        "imageUri": task.image_uri,
-        "engine": task.engine,
-        "url": task.url,
-        "scaleTier": task.scale_tier,
-        "masterType": task.master_type,
-        "args": task.args,
-    }
-    return {
-        "job_name": task.name or step.id,
-        **{name: value for name, value in optional.items() if value is not None},
-        "labels": {**task.labels, "workflow": workflow_label(path), "type": "step"},
-    }
+        outbox.ready(run_id, [ReadyStep(step_id=document.id) for document in released])
+        outbox.flush_ready()
+        published += len(released)
+        if len(released) < PAGE:
+            return published
+        after = (released[-1].path,)
 
 
 def _seed_again(outbox: Outbox, run: RunRecord) -> None:
@@ -184,13 +179,13 @@ def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
         pass
 
 
-def _set_running(outbox: Outbox, run: RunRecord, document: Document) -> bool:
+def _set_running(outbox: Outbox, held: HeldRun) -> bool:
     """Whether the run is now RUNNING; False if its document changed in between."""
-    now = outbox.services.clock.now()
+    run, now = held.run, outbox.services.clock.now()
     running = replace(run, state=next_run_state(run.state, RunEvent.SEEDED), started_at=run.started_at or now)
     fields = {"state": running.state.value, "started_at": running.started_at}
     try:
-        outbox.services.store.commit([Update(path=run_path(run.id), fields=fields, guard=document.version)])
+        outbox.services.store.commit([Update(path=run_path(run.id), fields=fields, guard=held.version)])
     except Conflict:
         return False
     outbox.run_changed(running)

@@ -16,7 +16,14 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_fields, run_path
-from atom_workflows.errors import AlreadyExists, SourceError, SourceForbidden, SourceNotFound, SourceTooLarge
+from atom_workflows.errors import (
+    AlreadyExists,
+    NotStorable,
+    SourceError,
+    SourceForbidden,
+    SourceNotFound,
+    SourceTooLarge,
+)
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Create
@@ -69,8 +76,11 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
         return _refuse(outbox, run, Refusal.INVALID, problems)
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         return _refuse(outbox, run, _refusal_of(error), [{"step": None, "message": str(error)}])
-    digest = hashlib.sha256(text).hexdigest()
-    seed.new(outbox, seed.with_workflow(run, workflow, digest=digest), workflow, text, event.workflow_path)
+    seeded = seed.with_workflow(run, workflow, digest=hashlib.sha256(text).hexdigest())
+    try:
+        seed.new(outbox, seeded, workflow, text, event.workflow_path)
+    except NotStorable as error:
+        return _refuse(outbox, run, Refusal.INVALID, [{"step": None, "message": str(error)}])
     return Started(run_id=run.id)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from atom_workflows import decision_log
-from atom_workflows.coordinator.finish import finish_run
+from atom_workflows.coordinator.finish import close
+from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, Held, save_alone
+from atom_workflows.coordinator.saving import Decision, save_alone
 from atom_workflows.core.decide import stopped
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.records import Stop
+from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES
-from atom_workflows.documents import run_path, run_record, steps_path, stop_fields
+from atom_workflows.documents import run_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 
@@ -24,32 +25,40 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop) -> None:
     """Ask for the run to be closed, then close it. If this dies in between, the checker's audit goes on.
 
     A second request finds the first one's reason and goes on with that. Raises `RunNotFound`, or `RunStateError`
-    if the run has ended.
+    if the run has ended, or was given more time.
     """
     for _ in range(_TRIES):
-        document = outbox.services.store.get([run_path(run_id)])[0]
-        if document is None:
+        held = load_run(outbox.services, run_id)
+        if held is None:
             raise RunNotFound(run_id)
-        run = run_record(document)
-        if run.state.is_terminal:
-            raise RunStateError(f"run {run_id} has ended: it is {run.state}")
-        if run.stop is not None or _set_stop(outbox, run_id, stop, document.version):
+        if held.run.state.is_terminal:
+            raise RunStateError(f"run {run_id} has ended: it is {held.run.state}")
+        if stop.kind is StopKind.TIMEOUT and not _is_overdue(held.run, stop):
+            raise RunStateError(f"run {run_id} was given more time")
+        if held.run.stop is not None or _set_stop(outbox, held, stop):
             close_run(outbox, run_id)
             return
     raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
 
 
 def close_run(outbox: Outbox, run_id: str) -> None:
-    """End every open step of a run that is to be stopped, then the run itself. May be repeated."""
-    document = outbox.services.store.get([run_path(run_id)])[0]
-    stop = None if document is None else run_record(document).stop
-    if stop is None:
-        return
-    # Steps that change while we look are found by the next look, and a step that has ended stays so.
-    while open_steps := _open_steps(outbox, run_id):
-        now = outbox.services.clock.now()
-        save_alone(outbox, [Decision(held=one, change=stopped(one.step, stop, now=now)) for one in open_steps])
-    finish_run(outbox, run_id)
+    """End every open step of a run that is to be stopped, then the run itself. May be repeated.
+
+    Steps that change while we look are found by the next look, and a step that has ended stays so. The order of the
+    reads matters. The run comes after its steps: once a user has retried it, they are no longer ours to end. Its end
+    comes before them: it is the first that a retry resets, so if it is still the same, no step was opened again.
+    """
+    while True:
+        ends = load_steps(outbox.services, run_id, [END_ID])
+        open_steps = _open_steps(outbox, run_id)
+        held = load_run(outbox.services, run_id)
+        if held is None or held.run.stop is None or not ends:
+            return
+        if open_steps:
+            stop, now = held.run.stop, outbox.services.clock.now()
+            save_alone(outbox, [Decision(held=one, change=stopped(one.step, stop, now=now)) for one in open_steps])
+        elif held.run.state.is_terminal or close(outbox, held, ends[0]):
+            return
 
 
 def _open_steps(outbox: Outbox, run_id: str) -> list[Held]:
@@ -61,8 +70,13 @@ def _open_steps(outbox: Outbox, run_id: str) -> list[Held]:
     return [Held.of(document) for document in outbox.services.store.query(query) if document.id != END_ID]
 
 
-def _set_stop(outbox: Outbox, run_id: str, stop: Stop, version: object) -> bool:
-    update = Update(path=run_path(run_id), fields={"stop": stop_fields(stop)}, guard=version)
+def _is_overdue(run: RunRecord, stop: Stop) -> bool:
+    return run.deadline is not None and run.deadline <= stop.requested_at
+
+
+def _set_stop(outbox: Outbox, held: HeldRun, stop: Stop) -> bool:
+    run_id = held.run.id
+    update = Update(path=run_path(run_id), fields={"stop": stop_fields(stop)}, guard=held.version)
     try:
         outbox.services.store.commit([update])
     except Conflict:

@@ -18,17 +18,19 @@ from atom_workflows.core.decide import (
 )
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
+from atom_workflows.ports import JobAnswer
 
-SUBMIT_BUDGET: Final = timedelta(seconds=70)
-"""How long one submission may take at the most (the client's own limits are below it). With less of the lease left
-than this, another instance might submit the same attempt while we still do."""
+SUBMIT_BUDGET: Final = timedelta(seconds=80)
+"""How long one submission may take at the most: the client's own limits, with getting a token, are below it. With less
+of the lease left than this, another instance might submit the same attempt while we still do."""
 
 
 def submit(services: Services, step: StepRecord) -> StepChange | None:
-    """Ask for the step's job; None if too little of the lease is left, so that the checker hands the step on."""
-    if step.request is None or step.due_at is None or step.due_at - services.clock.now() < SUBMIT_BUDGET:
-        _log_out_of_lease(step)
+    """Ask for the step's job; None for a step that has none, which nobody claims."""
+    if step.request is None or step.due_at is None:
         return None
+    if step.due_at - services.clock.now() < SUBMIT_BUDGET:
+        return _deferred(services, step, TaskRunnerUnavailable("it was not asked: too little of the lease was left"))
     try:
         answer = services.task_runner.submit(step.task_runner_url, step.request, idempotency_key=step.idempotency_key)
     except JobRefused as error:
@@ -36,6 +38,10 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
         return settled(step, refused, now=services.clock.now())
     except TaskRunnerUnavailable as error:
         return _deferred(services, step, error)
+    return _answered(services, step, answer)
+
+
+def _answered(services: Services, step: StepRecord, answer: JobAnswer) -> StepChange | None:
     now = services.clock.now()
     outcome = outcome_of(step, job_id=answer.job_id, job_state=answer.state, message=answer.message)
     if outcome is not None:
@@ -60,13 +66,3 @@ def _deferred(services: Services, step: StepRecord, error: TaskRunnerUnavailable
         attempt=step.attempt,
     )
     return deferred(step, reason=error.reason, now=services.clock.now(), retry_after_s=error.retry_after_s)
-
-
-def _log_out_of_lease(step: StepRecord) -> None:
-    decision_log.warned(
-        "step.submit.no_time",
-        f"step {step.id} was not submitted: too little of its lease was left",
-        run_id=step.run_id,
-        step_id=step.id,
-        attempt=step.attempt,
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -16,11 +16,6 @@ from atom_workflows.core.durations import format_duration
 from atom_workflows.core.records import StepRecord, Stop, StopKind
 from atom_workflows.core.states import StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, OnLost
-
-IN_PROGRESS_JOB_STATES: Final = frozenset(
-    {"NEW", "LOADING", "QUEUED", "PREPARING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED"}
-)
-"""The Task Runner's words for a job that goes on. A word that is not known counts as one of these."""
 
 MAX_LOSSES: Final = 3
 """A job that a Task Runner loses this often fails its step, whatever `onLost` says: otherwise it never ended."""
@@ -71,6 +66,8 @@ class StepChange:
         return self.state.is_terminal
 
 
+# Any other word means that the job goes on, known (NEW, LOADING, QUEUED, PREPARING, RUNNING, CANCELLING,
+# STATE_UNSPECIFIED) or not.
 _JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
     "SUCCEEDED": OutcomeKind.SUCCEEDED,
     "FAILED": OutcomeKind.FAILED,
@@ -214,15 +211,14 @@ def _tried_again(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapp
     return _change(step, StepEvent.RETRY, due_at=now + delay, **learnt, **counted)
 
 
-def barrier_passed(step: StepRecord, *, now: datetime) -> StepChange:
-    """A released step without a task."""
-    return _ended(step, StepEvent.SUCCEED, now)
-
-
-def skipped(step: StepRecord, *, now: datetime) -> StepChange:
-    """A released step of which a dependency did not succeed."""
-    message = f"skipped because step {step.cause} did not succeed"
-    return _ended(step, StepEvent.SKIP, now, message=message)
+def passed(step: StepRecord, *, now: datetime) -> StepChange | None:
+    """What becomes of a released step that needs no job; None if it needs one, or is not released (any more)."""
+    if not step.is_released:
+        return None
+    if step.unsuccessful:
+        message = f"skipped because step {step.cause} did not succeed"
+        return _ended(step, StepEvent.SKIP, now, message=message)
+    return _ended(step, StepEvent.SUCCEED, now) if step.is_barrier else None
 
 
 def stopped(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
@@ -234,7 +230,13 @@ def stopped(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     return _ended(step, StepEvent.FAIL, now, message=clip(stop.reason))
 
 
-def reset(step: StepRecord, *, remaining: int, retries: int) -> StepChange:
+def is_to_reset(step: StepRecord, *, retries: int) -> bool:
+    """Whether this round of the run, the one after so many retries, has still to make the step PENDING."""
+    left_over = step.state.is_terminal or step.state is StepState.PENDING
+    return left_over and step.state is not StepState.SUCCEEDED and step.retries < retries
+
+
+def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime | None) -> StepChange:
     """A step that is to run again; `remaining` counts those of its dependencies that are to run again too."""
     return _change(
         step,
@@ -254,7 +256,13 @@ def reset(step: StepRecord, *, remaining: int, retries: int) -> StepChange:
         claimed_at=None,
         started_at=None,
         finished_at=None,
+        expire_at=expire_at,
     )
+
+
+def after(step: StepRecord, change: StepChange) -> StepRecord:
+    """The step as the change leaves it."""
+    return replace(step, state=change.state, **change.fields)
 
 
 def delay_before_retry(backoff: Backoff, *, tries: int, seed: str) -> timedelta:

@@ -105,7 +105,9 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run. `retries` counts the times it was retried from failed, `step_count` the user's steps.
+    """A run.
+
+    `retries` counts the times it was retried from failed, last at `reopened_at`; `step_count` the user's steps.
 
     `errors` are lists of `{"step": id or None, "message": text}`; an INVALID run has one for every problem of its
     file. `source` tells where the definition came from, `trigger` what started the run.
@@ -131,3 +133,4 @@ class RunRecord:
     finished_at: datetime | None = None
     deadline: datetime | None = None
     expire_at: datetime | None = None
+    reopened_at: datetime | None = None

@@ -81,7 +81,8 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         # The run's timeout passed during the back-off.
         (StepState.RETRYING, StepEvent.FAIL): StepState.FAILED,
         (StepState.RETRYING, StepEvent.CANCEL): StepState.CANCELLED,
-        # Retry-from-failed.
+        # Retry-from-failed; a step of an earlier round may have been left PENDING when its run was closed.
+        (StepState.PENDING, StepEvent.RESET): StepState.PENDING,
         (StepState.FAILED, StepEvent.RESET): StepState.PENDING,
         (StepState.SKIPPED, StepEvent.RESET): StepState.PENDING,
         (StepState.CANCELLED, StepEvent.RESET): StepState.PENDING,

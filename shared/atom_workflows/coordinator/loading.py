@@ -1,0 +1,59 @@
+"""Reading runs and steps, each with the version that guards what is decided of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.ports import Document, Query, Version
+
+PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A step as it was read, and the version that guards what is decided of it."""
+
+    step: StepRecord
+    version: Version
+
+    @classmethod
+    def of(cls, document: Document) -> Held:
+        """The step in this document."""
+        return cls(step=step_record(document), version=document.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRun:
+    """A run as it was read, and the version that guards what is decided of it."""
+
+    run: RunRecord
+    version: Version
+
+
+def load_run(services: Services, run_id: str) -> HeldRun | None:
+    """The run, None if there is none."""
+    document = services.store.get([run_path(run_id)])[0]
+    return None if document is None else HeldRun(run=run_record(document), version=document.version)
+
+
+def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list[Held]:
+    """Those of the steps that exist, in the order asked for."""
+    paths = [step_path(run_id, step_id) for step_id in step_ids]
+    documents = services.store.get(paths) if paths else []
+    return [Held.of(document) for document in documents if document is not None]
+
+
+def all_steps(services: Services, run_id: str) -> Iterator[Held]:
+    """Every node of the run, a page at a time."""
+    after: tuple[str] | None = None
+    while True:
+        page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))
+        yield from map(Held.of, page)
+        if len(page) < PAGE:
+            return
+        after = (page[-1].path,)
