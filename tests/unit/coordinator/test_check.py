@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from atom_workflows.coordinator import sweep
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
-from atom_workflows.events import Tick
+from atom_workflows.events import SweepPage, Tick
 from atom_workflows.ports import Create
 from support.workflows import chain, definition
 from support.world import World
@@ -92,3 +92,28 @@ def test_more_due_steps_than_a_page_are_handed_on() -> None:
     assert len(world.task_runner.polled) == sweep.PAGE
     world.settle_down("tick")
     assert len(world.task_runner.polled) == len(set(world.task_runner.polled)) == sweep.PAGE + 120
+
+
+def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
+    """Forty jobs begun a quarter of a second apart are each polled five times in a burst, not each time one is due."""
+    world = World("default: {duration: 1000}", burst=BURST)
+    for number in range(40):
+        world.start(chain(1), run_key=str(number))
+        world.settle_down()
+        world.clock.move(timedelta(seconds=0.25))
+    handle_tick(world.services, Tick())
+    assert 4 <= len(world.task_runner.polled) / 40 <= 6
+
+
+def test_a_page_that_comes_late_is_left_to_the_next_sweep() -> None:
+    """When pages pile up behind a slow Task Runner, those of an earlier sweep are dropped."""
+    world = World("default: {duration: 1000}")
+    world.start(chain(1))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=30))
+    now = world.clock.now()
+    early = (now - timedelta(minutes=5), "runs/a/steps/a")
+    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now - timedelta(seconds=1)))
+    assert world.task_runner.polled == []
+    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now))
+    assert len(world.task_runner.polled) == 1
