@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.errors import AlreadyExists, Conflict, StoreError, StoreUnavailable
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Create, Query
 from contract.backends import firestore_at
 
@@ -31,10 +31,11 @@ OUTAGES: dict[str, type[StoreError]] = dict.fromkeys(
 
 OF_COMMITS: dict[str, type[StoreError]] = {
     "ALREADY_EXISTS": AlreadyExists,
-    "ABORTED": Conflict,
+    # It was tried again until there was no time left: nothing of it took effect.
+    "ABORTED": StoreUnavailable,
     "FAILED_PRECONDITION": Conflict,
     "NOT_FOUND": Conflict,
-    "INVALID_ARGUMENT": StoreError,
+    "INVALID_ARGUMENT": NotStorable,
     **OUTAGES,
 }
 

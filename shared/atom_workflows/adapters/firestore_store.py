@@ -159,6 +159,6 @@ def _translated_read() -> Iterator[None]:
     try:
         with _translated():
             yield
-    except Conflict as error:
+    except (Conflict, NotStorable) as error:
         # A query that lacks its index, a database that does not exist: Firestore's own text says what to do.
         raise StoreError(str(error)) from error

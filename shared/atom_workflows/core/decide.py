@@ -118,7 +118,7 @@ def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, fi
         job_id=job_id,
         job_state=job_state,
         message=clip(message),
-        due_at=first_poll,
+        due_at=_not_after_deadline(step, first_poll),
         answered=True,
     )
 
@@ -129,7 +129,8 @@ def deferred(step: StepRecord, *, reason: str, now: datetime, retry_after_s: flo
     delay = delay_before_retry(DEFER_BACKOFF, tries=tries, seed=f"{step.idempotency_key}/{tries}")
     if retry_after_s is not None:
         delay = max(delay, min(timedelta(seconds=retry_after_s), DEFER_BACKOFF.maximum))
-    return _change(step, StepEvent.DEFER, deferrals=tries, due_at=now + delay, answered=True, message=clip(reason))
+    due_at = _not_after_deadline(step, now + delay)
+    return _change(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason))
 
 
 def observed(step: StepRecord, *, job_state: str, message: str) -> StepChange | None:
@@ -278,6 +279,12 @@ def delay_before_retry(backoff: Backoff, *, tries: int, seed: str) -> timedelta:
 def clip(text: str) -> str:
     """The text at most as long as a message may be."""
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
+
+
+def _not_after_deadline(step: StepRecord, due_at: datetime) -> datetime:
+    """The checker looks at the latest when the attempt has taken too long."""
+    deadline = step.attempt_deadline
+    return due_at if deadline is None else min(due_at, deadline)
 
 
 def _ended(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:

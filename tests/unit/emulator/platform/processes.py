@@ -34,6 +34,17 @@ def family(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
+class Descendants:
+    """The processes that this one has started since; other tests' servers may be running all the while."""
+
+    def __init__(self) -> None:
+        self._before = set(psutil.Process().children(recursive=True))
+
+    def now(self) -> list[psutil.Process]:
+        """List them, parents before children."""
+        return [child for child in psutil.Process().children(recursive=True) if child not in self._before]
+
+
 def gone(processes: list[psutil.Process]) -> bool:
     """Tell whether none of these processes runs any more."""
     return not any(_runs(process) for process in processes)

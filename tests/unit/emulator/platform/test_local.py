@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -12,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 import requests
 
@@ -20,7 +18,7 @@ from atom_emulator.platform.errors import PartCrashed, PortTaken
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from support.services import need
-from unit.emulator.platform.processes import family, gone, until
+from unit.emulator.platform.processes import Descendants, family, gone, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +45,11 @@ def told(platform: LocalPlatform, function: PartName) -> list[dict[str, Any]]:
 
 def test_parts_start_serve_and_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part answers at its address, ticks reach the checker, and the end leaves no process or file behind."""
+    descendants = Descendants()
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     with LocalPlatform(options(tmp_path, environment={"THREADS": "3"})) as platform:
-        processes = family(os.getpid())[1:]
+        processes = descendants.now()
         until(lambda: told(platform, PartName.CHECKER))
         assert set(platform.addresses) == set(platform.start_seconds) == set(PartName) - {PartName.STORAGE}
         url = platform.environment["WORKFLOW_TASK_RUNNER_URL"]
@@ -83,8 +82,9 @@ def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
 
 def test_a_crashing_part_ends_the_platform(tmp_path: Path) -> None:
     """When a part is killed, everything stops and leaving the block raises which part it was."""
+    descendants = Descendants()
     platform = LocalPlatform(options(tmp_path)).__enter__()
-    processes = family(os.getpid())[1:]
+    processes = descendants.now()
     servers = [process for process in processes if "atom_emulator.pubsub" in process.cmdline()]
     servers[-1].kill()
     with pytest.raises(PartCrashed) as caught:
@@ -97,23 +97,25 @@ def test_a_crashing_part_ends_the_platform(tmp_path: Path) -> None:
 
 def test_a_function_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:
     """An error at import ends the start with the function's name and the traceback's end."""
+    descendants = Descendants()
     broken = tmp_path / "functions"
     shutil.copytree(STUBS, broken)
     (broken / "dispatcher" / "main.py").write_text("raise RuntimeError('half a deployment')\n")
     with pytest.raises(PartCrashed, match="half a deployment") as caught:
         LocalPlatform(options(tmp_path, functions_dir=broken)).__enter__()
     assert caught.value.part == "dispatcher"
-    assert gone(psutil.Process().children(recursive=True))
+    assert gone(descendants.now())
 
 
 @pytest.mark.parametrize("part", [PartName.FIRESTORE, PartName.START])
 def test_a_taken_port_is_refused(part: PartName, tmp_path: Path) -> None:
     """A port of the user's choice that is in use is named, and nothing is left running."""
+    descendants = Descendants()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port}, which {part}"):
             LocalPlatform(options(tmp_path, ports={part: port})).__enter__()
-    assert gone(psutil.Process().children(recursive=True))
+    assert gone(descendants.now())
 
 
 @pytest.fixture
