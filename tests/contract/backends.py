@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pytest
 from google.cloud import pubsub_v1
 
 from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.platform.options import PartName
 from atom_emulator.pubsub.memory import TOPICS, MemoryBus
 from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
@@ -21,12 +21,6 @@ from contract.subscriptions import Subscriptions
 
 Received: TypeAlias = tuple[dict[str, Any], dict[str, str]]
 """A message's body and attributes."""
-
-
-GOOGLE: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
-
-GIVEN: Final = {name: address for name in GOOGLE if (address := os.environ.get(name))}
-"""Google's own emulators, as the environment named them before any test changed it."""
 
 
 # -- Store -----------------------------------------------------------------------------------------------------------
@@ -47,13 +41,14 @@ def _embedded(request: pytest.FixtureRequest) -> Store:
 
 
 def _google(request: pytest.FixtureRequest) -> Store:
-    return firestore_at(GIVEN["FIRESTORE_EMULATOR_HOST"], request.getfixturevalue("monkeypatch"))
+    addresses = request.getfixturevalue("google_addresses")
+    return firestore_at(addresses[PartName.FIRESTORE], request.getfixturevalue("monkeypatch"))
 
 
 STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {
     "in-process": _in_process,
     "embedded": _embedded,
-    **({"google": _google} if "FIRESTORE_EMULATOR_HOST" in GIVEN else {}),
+    "google": _google,
 }
 
 
@@ -88,7 +83,7 @@ def _embedded_bus(request: pytest.FixtureRequest) -> BusUnderTest:
 
 
 def _google_bus(request: pytest.FixtureRequest) -> BusUnderTest:
-    return _bus_at(GIVEN["PUBSUB_EMULATOR_HOST"], request)
+    return _bus_at(request.getfixturevalue("google_addresses")[PartName.PUBSUB], request)
 
 
 def _bus_at(address: str, request: pytest.FixtureRequest) -> BusUnderTest:
@@ -103,5 +98,5 @@ def _bus_at(address: str, request: pytest.FixtureRequest) -> BusUnderTest:
 BUSES: Final[Mapping[str, Callable[[pytest.FixtureRequest], BusUnderTest]]] = {
     "in-process": _in_process_bus,
     "embedded": _embedded_bus,
-    **({"google": _google_bus} if "PUBSUB_EMULATOR_HOST" in GIVEN else {}),
+    "google": _google_bus,
 }

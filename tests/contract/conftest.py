@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from atom_emulator.firestore.server import FirestoreServer
+from atom_emulator.platform.options import PartName
 from atom_workflows.ports import Store
 from contract.backends import BUSES, STORES, BusUnderTest
+from support.google_emulators import google_emulators
+from support.services import need
 from unit.emulator.pubsub.running import start_process
 
 
@@ -28,6 +31,14 @@ def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"127.0.0.1:{port}"
     process.terminate()
     process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def google_addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[PartName, str]]:
+    """Where Google's own emulators listen; each test works in a project of its own."""
+    need("google emulators")
+    with google_emulators(tmp_path_factory.mktemp("google")) as addresses:
+        yield addresses
 
 
 @pytest.fixture
