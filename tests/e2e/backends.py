@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import grpc
 import pytest
 from google.cloud import firestore, pubsub_v1
 
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PlatformOptions
 from e2e.site import Site
+from support.services import need
 
 QUICK: Final = {"tick_every_s": 0.5, "grace_s": 1.0}
 """Wakes the checker more often than a user's platform would, so that tests need not wait."""
@@ -23,19 +21,20 @@ QUICK: Final = {"tick_every_s": 0.5, "grace_s": 1.0}
 CHECK_EVERY_S: Final = "0.2"
 
 
-def missing(reason: str) -> NoReturn:
-    """A service is not there: a laptop may do without it, a build may not."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def _embedded() -> dict[str, Any]:
     return {}
 
 
-BACKENDS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"embedded": _embedded}
-"""Each answers the options that make a platform use it, or calls `missing`."""
+def _google() -> dict[str, Any]:
+    need("google emulators")
+    return {"emulators": "google"}
+
+
+BACKENDS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"embedded": _embedded, "google": _google}
+"""Each answers the options that make a platform use it, or skips the test for want of it."""
+
+EMBEDDED_ONLY: Final = pytest.mark.parametrize("backend", ["embedded"], indirect=True)
+"""For what is about the command line or the embedded servers' own counters, not about runs."""
 
 
 @contextmanager
@@ -59,12 +58,3 @@ def _with_clients(platform: LocalPlatform, stack: ExitStack) -> Site:
     stack.callback(publisher.stop)
     stack.callback(subscriber.close)
     return Site(platform=platform, database=database, publisher=publisher, subscriber=subscriber)
-
-
-def backlog(site: Site, subscription: str) -> int:
-    """How many messages of the subscription are not acknowledged, as only the embedded Pub/Sub tells."""
-    channel: Any = grpc.insecure_channel(site.environment["PUBSUB_EMULATOR_HOST"])
-    with channel:
-        told = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=5))
-    path = f"projects/{site.platform.options.project}/subscriptions/{subscription}"
-    return int(told["subscriptions"][path]["backlog"])

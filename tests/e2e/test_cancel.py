@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from e2e.backends import EMBEDDED_ONLY
 from e2e.console import console
 from e2e.site import Site
 from support.call_log import submissions
@@ -31,6 +32,7 @@ def test_cancelled_in_the_middle(site: Site) -> None:
     assert (again.code, "CANCELLED" in again.stderr, "Traceback" in again.stderr) == (1, True, False)
 
 
+@EMBEDDED_ONLY
 def test_unknown_runs_are_told(site: Site) -> None:
     """Cancelling, retrying or showing a run that does not exist fails with a sentence."""
     for verb in ("cancel", "retry", "show"):

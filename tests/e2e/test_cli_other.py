@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from e2e.backends import EMBEDDED_ONLY
 from e2e.console import Answer, command, console, started, surroundings
 from e2e.site import Site
 from support.deadline import eventually
@@ -60,6 +61,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
     assert "nothing answers at" in refused.stderr
 
 
+@EMBEDDED_ONLY
 def test_runs_are_listed_by_state(site: Site) -> None:
     """`runs list --state` shows only runs in that state, and --limit no more than asked."""
     site.script("default: {always_fail: true}")

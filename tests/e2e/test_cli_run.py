@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from e2e.backends import EMBEDDED_ONLY
 from e2e.console import Answer, command, console, started, surroundings
 from e2e.site import Site
 from support.deadline import eventually
@@ -70,6 +71,7 @@ def test_a_run_that_fails(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stdout + answer.stderr
 
 
+@EMBEDDED_ONLY
 def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
     """With --json, stdout holds one JSON object and nothing else; whatever else is said goes to stderr."""
     answer = console(site, "run", "--json", FORK_JOIN, cwd=tmp_path)
@@ -162,6 +164,7 @@ def test_the_reader_goes_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["schema", "--help", "runs list --limit 1000"])
+@EMBEDDED_ONLY
 def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path) -> None:
     """`| head -1` gets its line and nobody hears of a broken pipe."""
     line = f"set -o pipefail; {' '.join(command())} {arguments} | head -1"
@@ -170,12 +173,14 @@ def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path)
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
+@EMBEDDED_ONLY
 def test_a_workflow_from_stdin_and_by_the_first_versions_flag(site: Site) -> None:
     """`-` reads the workflow from stdin, and --workflow-path names it as the first version did."""
     assert "SUCCEEDED" in console(site, "run", "-", stdin=FORK_JOIN.read_text()).succeeded()
     assert "SUCCEEDED" in console(site, "run", "--workflow-path", FORK_JOIN).succeeded()
 
 
+@EMBEDDED_ONLY
 def test_waiting_no_longer_than_asked(site: Site) -> None:
     """With --timeout the command stops waiting; on a platform that is up, the run goes on."""
     site.script("default: {duration: 2}")

@@ -6,12 +6,10 @@ import json
 
 import pytest
 
-from atom_emulator.platform.topology import SUBSCRIBED
-from e2e.backends import backlog
 from e2e.console import console
+from e2e.leftovers import require_nothing_left
 from e2e.site import Site
 from support.call_log import submissions, violations
-from support.deadline import eventually
 from support.workflows import definition
 
 PAIR = {"first": [], "second": ["first"]}
@@ -88,11 +86,5 @@ def test_malformed_messages_are_acknowledged(site: Site, topic: str) -> None:
     site.publish(topic, b"", note="attributes only")
     site.publish(topic, b"{}", eventType="OBJECT_DELETE", bucketId="b", objectId="o")
     site.publish(topic, b"{}", eventType="OBJECT_FINALIZE")
-    require_nothing_left(site)
     assert site.ended(site.start(definition(PAIR)))["state"] == "SUCCEEDED"
-
-
-def require_nothing_left(site: Site) -> None:
-    """Every message is acknowledged in the end, none given up."""
-    eventually(lambda: not any(backlog(site, topic) for topic in SUBSCRIBED), within_s=30, what="no backlog")
-    assert site.dead_letters() == []
+    require_nothing_left(site)

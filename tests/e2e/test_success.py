@@ -16,7 +16,7 @@ from support.call_log import Edges, between_jobs, submissions, violations
 from support.workflows import definition
 
 FORK_JOIN = {"extract": [], "left": ["extract"], "right": ["extract"], "report": ["left", "right"]}
-WIDE = 1_000
+WIDE = 1_002
 MOST_MEMORY_MB = 300
 
 
@@ -50,7 +50,7 @@ def test_fork_and_join(site: Site, duration_s: float) -> None:
 
 
 def test_a_fan_of_a_thousand(site: Site) -> None:
-    """A root, a thousand steps and their join succeed within half a minute."""
+    """A root, a thousand steps and their join, 1,004 in all, succeed within half a minute."""
     leaves = [f"leaf{place}" for place in range(WIDE)]
     edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
     require_success(site, site.start(definition(edges)), edges, within_s=30)
@@ -65,8 +65,9 @@ def test_a_layered_graph_of_two_thousand(site: Site) -> None:
 
 
 def test_no_process_has_grown(site: Site) -> None:
-    """After all that, no process of the platform has ever held more than 300 MB."""
-    peaks = {" ".join(child.cmdline())[-80:]: peak_mb(child.pid) for child in psutil.Process().children(recursive=True)}
+    """After all that, no process of the platform has ever held more than 300 MB, Google's emulators apart."""
+    ours = [child for child in psutil.Process().children(recursive=True) if child.name() != "java"]
+    peaks = {" ".join(child.cmdline())[-80:]: peak_mb(child.pid) for child in ours}
     assert {name: peak for name, peak in peaks.items() if peak > MOST_MEMORY_MB} == {}
 
 

@@ -1,0 +1,79 @@
+"""Messages that no function has acknowledged yet: the embedded Pub/Sub tells them, at Google's they are looked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import grpc
+from google.api_core.exceptions import DeadlineExceeded
+
+from atom_emulator.platform.topology import SUBSCRIBED
+from e2e.site import Site
+from support.deadline import eventually
+
+REDELIVERED_S: Final = 1.5
+"""Google's emulator delivers a refused message again after 1 s, whatever the policy says."""
+
+TICK: Final = b'{"type": "tick"}'
+CALL_S: Final = 10
+
+
+def require_nothing_left(site: Site) -> None:
+    """Every message is acknowledged in the end, none given up."""
+    look = _at_google if site.platform.options.emulators == "google" else _at_the_embedded
+    eventually(lambda: not look(site), within_s=30, what="every event's acknowledgement")
+    assert site.dead_letters() == []
+
+
+def _at_the_embedded(site: Site) -> int:
+    channel: Any = grpc.insecure_channel(site.environment["PUBSUB_EMULATOR_HOST"])
+    with channel:
+        told = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=5))
+    return sum(told["subscriptions"][_path(site, topic)]["backlog"] for topic in SUBSCRIBED)
+
+
+def _at_google(site: Site) -> list[bytes]:
+    """What would have been pushed, had the pushes not been stopped for a moment."""
+    with ThreadPoolExecutor(len(SUBSCRIBED)) as pool:
+        return [data for found in pool.map(lambda topic: _intercepted(site, topic), SUBSCRIBED) for data in found]
+
+
+def _intercepted(site: Site, topic: str) -> list[bytes]:
+    path = _path(site, topic)
+    with _without_pushes(site, path):
+        deadline = time.monotonic() + REDELIVERED_S
+        found: list[bytes] = []
+        while not found and (left_s := deadline - time.monotonic()) > 0:
+            found = [data for data in _peeked(site, path, left_s) if data != TICK]
+    return found
+
+
+@contextmanager
+def _without_pushes(site: Site, path: str) -> Iterator[None]:
+    endpoint = site.subscriber.get_subscription(subscription=path, timeout=CALL_S).push_config.push_endpoint
+    site.subscriber.modify_push_config(subscription=path, push_config={}, timeout=CALL_S)
+    yield
+    again = {"push_endpoint": endpoint}
+    site.subscriber.modify_push_config(subscription=path, push_config=again, timeout=CALL_S)
+
+
+def _peeked(site: Site, path: str, within_s: float) -> list[bytes]:
+    """Messages of a subscription, which are pushed again as soon as there are pushes."""
+    request = {"subscription": path, "max_messages": 1_000}
+    try:
+        found = site.subscriber.pull(request=request, timeout=within_s, retry=None).received_messages
+    except DeadlineExceeded:
+        return []
+    if found:
+        ids = [one.ack_id for one in found]
+        site.subscriber.modify_ack_deadline(subscription=path, ack_ids=ids, ack_deadline_seconds=0, timeout=CALL_S)
+    return [one.message.data for one in found]
+
+
+def _path(site: Site, topic: str) -> str:
+    return f"projects/{site.platform.options.project}/subscriptions/{topic}"
