@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKFLOW ?= examples/fork_join.yaml
 
-.PHONY: run test lint types check bench clean
+.PHONY: run test e2e lint types check bench clean
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest
+
+e2e: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/e2e
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

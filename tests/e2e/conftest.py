@@ -1,11 +1,12 @@
-"""The platform that most scenarios share: started once for each kind of backend.
+"""The platform that most scenarios share, started once for each kind of backend, and how many ran on each.
 
 It ends with this folder's tests: others count the processes and threads that they find.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -31,3 +32,24 @@ def site(shared_site: Site) -> Site:
     """The shared platform, whose mock succeeds at once with every job until it is told otherwise."""
     shared_site.script("{}")
     return shared_site
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Let each scenario's report tell its backend."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "backend" in item.callspec.params:
+            item.user_properties.append(("backend", item.callspec.params["backend"]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many scenarios ran on each backend, and how many could not."""
+    ran, skipped = (_by_backend(terminalreporter, outcomes) for outcomes in (("passed", "failed"), ("skipped",)))
+    if ran or skipped:
+        told = [f"{ran[name]} on {name}" for name in BACKENDS]
+        told += [f"{count} skipped on {name}" for name, count in skipped.items()]
+        terminalreporter.write_line(f"end-to-end scenarios: {', '.join(told)}")
+
+
+def _by_backend(reporter: pytest.TerminalReporter, outcomes: Sequence[str]) -> Counter[str]:
+    reports = [report for outcome in outcomes for report in reporter.stats.get(outcome, [])]
+    return Counter(dict(report.user_properties)["backend"] for report in reports if report.user_properties)

@@ -1,0 +1,180 @@
+"""Runs that Google's own tools start: files uploaded to the bucket, and start messages published."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from e2e.backends import EMBEDDED_ONLY
+from e2e.bucket import Bucket, run_shell
+from e2e.console import console, started
+from e2e.leftovers import require_nothing_left
+from e2e.site import Site
+from support.call_log import submissions, violations
+from support.deadline import eventually
+from support.services import Service, need
+from support.workflows import definition
+
+PAIR: Final = {"first": [], "second": ["first"]}
+SOON_S: Final = 2
+"""The run is to be there so soon after the tool has ended."""
+
+TOOLS: Final[Mapping[str, Service]] = {"gsutil": "gsutil", "gcloud-storage": "gcloud"}
+
+
+def fresh(suffix: str = ".yaml") -> str:
+    """The name of a file that no other test has."""
+    return f"flow-{uuid.uuid4().hex[:8]}{suffix}"
+
+
+def require_soon(ended_at: float, look: Callable[[], str], tool: str) -> str:
+    """The run is there at most 2 s after the tool has ended; what `look` answers."""
+    run_id = look()
+    after_s = time.monotonic() - ended_at
+    print(f"the run was seen {after_s * 1000:.0f} ms after {tool} had ended")  # noqa: T201 - the figure is asked for
+    assert after_s < SOON_S
+    return run_id
+
+
+def require_success(site: Site, run_id: str) -> dict[str, Any]:
+    """The run of the pair succeeds with one job a step, in order; its document."""
+    run = site.ended(run_id)
+    assert (run["state"], run["errors"]) == ("SUCCEEDED", [])
+    calls = site.calls(run_id)
+    assert violations(calls, PAIR) == []
+    assert submissions(calls) == dict.fromkeys(PAIR, 1)
+    return run
+
+
+@pytest.fixture
+def bucket(site: Site, tmp_path: Path) -> Bucket:
+    """The shared platform's bucket."""
+    need("storage")
+    return Bucket(site=site, folder=tmp_path)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_uploads_a_file(bucket: Bucket, tool: str) -> None:
+    """An upload by gsutil or gcloud starts a run that is there within 2 s of the tool's end, and succeeds."""
+    need(TOOLS[tool])
+    file = fresh()
+    name = f"workflows/{file}"
+    ended_at = bucket.tool(tool, file, definition(PAIR))
+    run_id = require_soon(ended_at, lambda: bucket.new_run(name, {}), tool)
+    run = require_success(bucket.site, run_id)
+    assert (run["trigger"]["kind"], run["source"]["path"]) == ("upload", bucket.path(name))
+    assert run["source"]["generation"].isdecimal()
+
+
+def test_gcloud_publishes_a_start_message(bucket: Bucket) -> None:
+    """So does a message that gcloud publishes, for an object that was there before."""
+    need("gcloud")
+    file = fresh()
+    name = f"workflows/{file}"
+    bucket.put(name, definition(PAIR))
+    uploaded = {bucket.new_run(name, {}): None}
+    ended_at = bucket.tool("publish", file, "")
+    run_id = require_soon(ended_at, lambda: bucket.new_run(name, uploaded), "gcloud")
+    assert require_success(bucket.site, run_id)["trigger"]["kind"] == "message"
+    for each in uploaded:
+        require_success(bucket.site, each)
+
+
+@EMBEDDED_ONLY
+def test_the_printed_command_is_pasted(backend: str, tmp_path: Path) -> None:
+    """What `local up --json` prints for gsutil works as it is, on the platform that it starts."""
+    need("storage")
+    need("gsutil")
+    with started(None, "local", "up", "--json", "--log-dir", "logs", cwd=tmp_path) as process:
+        told = json.loads(whole_object(process))
+        (tmp_path / "FILE.yaml").write_text(definition(PAIR))
+        run_shell(told["commands"]["gsutil"], tmp_path)
+        log = tmp_path / told["log_dir"] / "dispatcher.log"
+        eventually(lambda: re.search(r"run file-\w+ is SUCCEEDED", log.read_text()), within_s=20, what="a success")
+        process.terminate()
+        process.wait(10)
+
+
+def whole_object(process: subprocess.Popen[str]) -> str:
+    """What a process prints up to the end of a JSON object."""
+    text = ""
+
+    def is_whole() -> bool:
+        nonlocal text
+        assert process.stdout is not None
+        text += process.stdout.readline()
+        return text.rstrip().endswith("}") and text.count("{") == text.count("}")
+
+    eventually(is_whole, within_s=30, what="a JSON object", every_s=0)
+    return text
+
+
+def test_overwriting_starts_a_new_run(bucket: Bucket) -> None:
+    """Each generation of an object is a run of its own, and each run names the generation that it read."""
+    name = f"workflows/{fresh()}"
+    runs: dict[str, str] = {}
+    for _ in range(3):
+        generation = bucket.put(name, definition(PAIR))
+        runs[bucket.new_run(name, runs)] = generation
+    for run_id, generation in runs.items():
+        assert require_success(bucket.site, run_id)["source"]["generation"] == generation
+    assert len(set(runs.values())) == 3
+
+
+def test_other_objects_start_nothing(bucket: Bucket) -> None:
+    """An object elsewhere, or with another ending, starts no run, whether or not the bucket tells of it."""
+    names = [f"elsewhere/{fresh()}", f"workflows/{fresh('.txt')}", fresh(), f"workflows/{fresh('.yaml.bak')}"]
+    for name in names:
+        bucket.notify(name, bucket.put(name, definition(PAIR)))
+    witness = f"workflows/{fresh()}"
+    bucket.put(witness, definition(PAIR))
+    require_success(bucket.site, bucket.new_run(witness, {}))
+    require_nothing_left(bucket.site)
+    assert {name: list(bucket.runs(name)) for name in names} == {name: [] for name in names}
+
+
+def test_a_notification_that_comes_twice(bucket: Bucket) -> None:
+    """A notification starts its run once, however often it is delivered."""
+    name = f"workflows/{fresh()}"
+    generation = bucket.put(name, definition(PAIR))
+    for _ in range(3):
+        bucket.notify(name, generation)
+    run_id = bucket.new_run(name, {})
+    require_success(bucket.site, run_id)
+    require_nothing_left(bucket.site)
+    assert list(bucket.runs(name)) == [run_id]
+    require_success(bucket.site, run_id)
+
+
+def test_an_invalid_file_is_answered(bucket: Bucket) -> None:
+    """An upload that is no workflow becomes an INVALID run, and `runs show` tells every problem with its place."""
+    name = f"workflows/{fresh()}"
+    bucket.put(name, "name: bad\nsteps:\n- id: a\n  dependsOn: [nobody]\n  task: {imageUri: i}\n- id: a\n  tsk: {}\n")
+    run_id = bucket.new_run(name, {})
+    run = bucket.site.ended(run_id)
+    assert (run["state"], len(run["errors"]) >= 3) == ("INVALID", True)
+    shown = console(bucket.site, "runs", "show", run_id).succeeded()
+    for error in run["errors"]:
+        assert f"{error['line']}:{error['column']}:" in shown
+        assert " ".join(error["message"].split()) in " ".join(shown.split())
+    assert bucket.site.calls(run_id) == []
+
+
+def test_an_object_that_is_gone(bucket: Bucket) -> None:
+    """An object that was deleted before it was read becomes an INVALID run that says so."""
+    name = f"workflows/{fresh()}"
+    generation = bucket.put(name, definition(PAIR))
+    known = {bucket.new_run(name, {}): None}
+    bucket.remove(name)
+    bucket.notify(name, str(int(generation) + 1))
+    run = bucket.site.ended(bucket.new_run(name, known))
+    assert run["state"] == "INVALID"
+    assert [error["message"] for error in run["errors"]] == [f"{bucket.path(name)} does not exist (any more)"]
