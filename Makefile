@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKFLOW ?= examples/fork_join.yaml
+SEEDS ?= 2000
+FIRST ?= 0
 
 .PHONY: run test e2e lint types check bench clean
 
@@ -14,6 +16,14 @@ test: $(VENV)/.dev
 
 e2e: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/e2e
+
+# SEED=n plays one seed and tells its story; a failure prints the whole command.
+simulate: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED) --schedule $(or $(SCHEDULE),0) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT)),--seeds $(SEEDS) --first $(FIRST))
+
+simulate-mutations: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds $(SEEDS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,119 @@
+"""The bus that handlers see: messages come twice, late, in any order, or never."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.ports import Message
+from simulation.calls import Calls
+from simulation.faults import Fault
+
+_TOLD_ONLY: Final = "events"
+"""What the outside world is told; nobody here listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message on its way; it arrives at `due`."""
+
+    due: float
+    message: Message
+    message_id: str
+
+
+class FaultyBus:
+    """Implements `ports.Bus`. `on_accepted` is told of each message that was accepted, also if it will be lost."""
+
+    def __init__(self, calls: Calls, on_accepted: Callable[[Message], None]) -> None:
+        self.under_way: list[Delivery] = []
+        self.lost_redeliveries = 0
+        self._calls = calls
+        self._chance = calls.faults.chance
+        self._on_accepted = on_accepted
+        self._published = 0
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `ports.Bus.publish`."""
+        self._calls.make("publish", lambda: self._publish([m for m in messages if m.topic != _TOLD_ONLY]))
+
+    def send(self, message: Message) -> None:
+        """Accept a message, as the service does."""
+        self._on_accepted(message)
+        self._published += 1
+        message_id = f"m{self._published}"
+        self._calls.trace.note("accepted", message_id, message)
+        if self._calls.strikes(Fault.MESSAGE_LOST):
+            return
+        self._put(message, message_id, self._first_delay())
+        if self._calls.strikes(Fault.MESSAGE_DUPLICATED):
+            self._put(message, message_id, self._chance.uniform(0, self._chance.choice([1, 30, 300])))
+        if self._calls.strikes(Fault.MESSAGE_OF_OTHER_VERSION):
+            self._put(_as_another_version(message), message_id, self._chance.uniform(0, 30))
+
+    def send_again(self, delivery: Delivery) -> None:
+        """Bring back a message whose handler failed or died."""
+        if self._calls.strikes(Fault.REDELIVERY_LOST):
+            self.lost_redeliveries += 1
+            return
+        back_off_s = self._chance.uniform(0, 10) if self._chance.random() < 0.7 else self._chance.uniform(0, 600)
+        self._put(delivery.message, delivery.message_id, back_off_s)
+
+    def take(self, now: float) -> Delivery | None:
+        """A message that has arrived: the oldest, if no later one overtakes it."""
+        arrived = [one for one in self.under_way if one.due <= now]
+        if not arrived:
+            return None
+        chosen = min(arrived, key=lambda one: one.due)
+        if len(arrived) > 1 and self._calls.strikes(Fault.MESSAGE_OVERTAKEN):
+            chosen = self._chance.choice([one for one in arrived if one is not chosen])
+        self.under_way.remove(chosen)
+        return chosen
+
+    def has_arrived(self, now: float) -> bool:
+        """Whether there is one to take."""
+        return any(one.due <= now for one in self.under_way)
+
+    def next_arrival(self, now: float) -> float:
+        """When the next message arrives that has not yet."""
+        return min((one.due for one in self.under_way if one.due > now), default=float("inf"))
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        if self._calls.strikes(Fault.BUS_UNAVAILABLE):
+            raise BusUnavailable("no answer in time")
+        accepted = len(messages)
+        fails = self._calls.strikes(Fault.BUS_UNAVAILABLE_AFTER)
+        if fails:
+            accepted = self._chance.randint(1, len(messages))
+        for message in messages[:accepted]:
+            self.send(message)
+        if fails:
+            raise BusUnavailable("no answer in time")
+
+    def _first_delay(self) -> float:
+        if self._calls.strikes(Fault.MESSAGE_LATE):
+            return self._chance.uniform(10, 600)
+        if self._calls.strikes(Fault.MESSAGE_DELAYED):
+            return self._chance.uniform(0, 40)
+        return self._chance.choice([0, 0, 0, self._chance.uniform(0, 2)])
+
+    def _put(self, message: Message, message_id: str, delay_s: float) -> None:
+        due = self._calls.scheduler.now + delay_s
+        self.under_way.append(Delivery(due=due, message=message, message_id=message_id))
+
+
+def _as_another_version(message: Message) -> Message:
+    """The message with fields that this version does not know; a tick as a schedule of old sends it."""
+    body: dict[str, Any] = json.loads(json.dumps(message.body))
+    if body.get("type") == "tick":
+        return Message(topic=message.topic, body={"wake": True})
+    lists = (one for one in body.values() if isinstance(one, list))
+    parts: list[Mapping[str, Any]] = [part for one in lists for part in one if isinstance(part, dict)]
+    for part in [body, *parts]:
+        part |= {"of_a_later_version": 1}  # type: ignore[operator] # json.loads made them dicts
+    return Message(topic=message.topic, body=body, attributes=message.attributes)

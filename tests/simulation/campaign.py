@@ -1,0 +1,79 @@
+"""Many simulations, on all cores, and what they came to."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from simulation.drawing import draw
+from simulation.faults import Fault
+from simulation.findings import Finding
+from simulation.play import play
+
+_CHUNK: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What one simulation came to; without a finding it went as it should."""
+
+    seed: int
+    ended: str
+    steps: int
+    simulated_s: float
+    struck: Counter[Fault]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What many came to."""
+
+    played: int = 0
+    steps: int = 0
+    simulated_s: float = 0.0
+    ended: Counter[str] = field(default_factory=Counter)
+    struck: Counter[Fault] = field(default_factory=Counter)
+    failed: list[Played] = field(default_factory=list)
+
+    def add(self, one: Played) -> None:
+        """Count one more."""
+        self.played += 1
+        self.steps += one.steps
+        self.simulated_s += one.simulated_s
+        self.ended[one.ended] += 1
+        self.struck.update(one.struck)
+        if one.findings:
+            self.failed.append(one)
+
+    @property
+    def never_struck(self) -> list[Fault]:
+        """The kinds of faults that were not tried."""
+        return [kind for kind in Fault if not self.struck[kind]]
+
+
+def play_seed(seed: int) -> Played:
+    """Play what a seed means."""
+    one = play(draw(seed))
+    run = one.watch.run
+    return Played(
+        seed=seed,
+        ended="NONE" if run is None else run.state.value,
+        steps=len(one.drawn.scenario.steps),
+        simulated_s=one.scheduler.now,
+        struck=one.faults.struck,
+        findings=tuple(one.watch.findings),
+    )
+
+
+def play_all(seeds: Sequence[int], processes: int) -> Iterator[Played]:
+    """Play them, in any order."""
+    if processes == 1:
+        yield from map(play_seed, seeds)
+        return
+    # A fresh interpreter each, whatever threads this one has.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(play_seed, seeds, chunksize=_CHUNK)

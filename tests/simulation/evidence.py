@@ -1,0 +1,65 @@
+"""What was seen of the outside world, by which the watch judges whether a decision was justified."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from simulation.scheduler import Invocation, Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt of one step."""
+
+    step: str
+    attempt: int
+
+    @classmethod
+    def of(cls, idempotency_key: str) -> Try:
+        """The one that a submission's key names."""
+        _, step, attempt = idempotency_key.rsplit("/", 2)
+        return cls(step, int(attempt))
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """A job was asked for. `is_unsure`: whoever asked cannot tell whether it was created."""
+
+    key: str
+    at: float
+    by: Invocation
+    is_unsure: bool = False
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Claims, submissions, and what the Task Runner said."""
+
+    scheduler: Scheduler
+    submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
+    leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
+    said: dict[Try, set[str]] = field(default_factory=lambda: defaultdict(set))
+    missed: dict[Try, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, submission: Submission) -> None:
+        """A job was asked for."""
+        self.submissions[submission.key].append(submission)
+
+    def claims(self, key: str, until: datetime) -> None:
+        """The invocation that runs has the right to submit, until its lease is over."""
+        self.leases[key, self.scheduler.current.root] = until
+
+    def hears(self, of: Try, word: str) -> None:
+        """The Task Runner said how a job is doing, to somebody who may have died since."""
+        self.said[of].add(word)
+
+    def misses(self, of: Try) -> None:
+        """The Task Runner said that it does not know the job."""
+        self.missed[of].append(self.scheduler.now)
+
+    def was_missed_for(self, of: Try) -> float:
+        """The time in seconds from the first to the last such answer."""
+        times = self.missed.get(of)
+        return times[-1] - times[0] if times else 0.0

@@ -1,0 +1,127 @@
+"""What goes wrong: each kind of fault with a probability of its own in every simulation, counted when it strikes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+
+class Fault(StrEnum):
+    """The kinds of faults."""
+
+    KILLED_BEFORE_CALL = "handler killed before a call"
+    KILLED_AFTER_CALL = "handler killed after a call took effect"
+    INSTANCE_KILLED = "instance killed with all its handlers"
+
+    STORE_UNAVAILABLE = "store call failed, no effect"
+    STORE_UNAVAILABLE_AFTER = "commit failed after it took effect"
+    STORE_CONFLICT = "commit aborted, no effect"
+    STORE_CONFLICT_AFTER = "commit told a conflict after it took effect"
+    STORE_SLOW = "store call took seconds"
+
+    BUS_UNAVAILABLE = "publishing failed, nothing accepted"
+    BUS_UNAVAILABLE_AFTER = "publishing failed, some accepted"
+    MESSAGE_LOST = "message lost for good"
+    MESSAGE_LATE = "message lost until its redelivery"
+    MESSAGE_DELAYED = "message delayed by seconds"
+    MESSAGE_OVERTAKEN = "message overtaken by a later one"
+    MESSAGE_DUPLICATED = "message duplicated"
+    MESSAGE_OF_OTHER_VERSION = "message came again as another version writes it"
+    REDELIVERY_LOST = "failed message never redelivered"
+
+    TICK_MISSING = "tick missing"
+    TICK_DOUBLED = "tick doubled"
+    TICK_OVERLAPPING = "tick during a burst"
+
+    SUBMIT_FAILED = "submission failed, no job created"
+    SUBMIT_FAILED_AFTER = "submission failed after the job was created"
+    SUBMIT_GARBAGE = "submission answered with garbage"
+    SUBMIT_SLOW = "submission took up to its time limit"
+    STATUS_FAILED = "status call failed"
+    STATUS_GARBAGE = "status call answered with garbage"
+    STATUS_SLOW = "status call took seconds"
+    JOB_FORGOTTEN = "job unknown for a while"
+
+    CLOCK_APART = "instance started with a clock that is off"
+
+
+_CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
+    Fault.KILLED_BEFORE_CALL: (0, 0, 0.003, 0.01, 0.03),
+    Fault.KILLED_AFTER_CALL: (0, 0, 0.003, 0.01, 0.03),
+    Fault.INSTANCE_KILLED: (0, 0, 0, 0.003, 0.01),
+    Fault.STORE_UNAVAILABLE: (0, 0, 0.01, 0.05),
+    Fault.STORE_UNAVAILABLE_AFTER: (0, 0, 0.01, 0.05),
+    Fault.STORE_CONFLICT: (0, 0, 0, 0.02),
+    Fault.STORE_CONFLICT_AFTER: (0, 0, 0.01, 0.05),
+    Fault.STORE_SLOW: (0, 0, 0, 0.01),
+    Fault.BUS_UNAVAILABLE: (0, 0, 0.02, 0.05),
+    Fault.BUS_UNAVAILABLE_AFTER: (0, 0, 0.02, 0.05),
+    Fault.MESSAGE_LOST: (0, 0, 0, 0.05, 0.3),
+    Fault.MESSAGE_LATE: (0, 0, 0.05, 0.2),
+    Fault.MESSAGE_DELAYED: (0, 0.1, 0.4),
+    Fault.MESSAGE_OVERTAKEN: (0, 0.2, 0.5),
+    Fault.MESSAGE_DUPLICATED: (0, 0.05, 0.3),
+    Fault.MESSAGE_OF_OTHER_VERSION: (0, 0, 0.05, 0.2),
+    Fault.REDELIVERY_LOST: (0, 0, 0, 0.05, 0.3),
+    Fault.TICK_MISSING: (0, 0, 0.3),
+    Fault.TICK_DOUBLED: (0, 0, 0.3),
+    Fault.TICK_OVERLAPPING: (0, 0, 0.3),
+    Fault.SUBMIT_FAILED: (0, 0, 0.05, 0.3),
+    Fault.SUBMIT_FAILED_AFTER: (0, 0, 0.05, 0.2),
+    Fault.SUBMIT_GARBAGE: (0, 0, 0.05),
+    Fault.SUBMIT_SLOW: (0, 0, 0, 0.2),
+    Fault.STATUS_FAILED: (0, 0, 0.05, 0.3),
+    Fault.STATUS_GARBAGE: (0, 0, 0.05),
+    Fault.STATUS_SLOW: (0, 0, 0, 0.1),
+    Fault.JOB_FORGOTTEN: (0, 0, 0, 0.05),
+    Fault.CLOCK_APART: (0, 0, 0.7),
+}
+"""From which a seed draws how likely each kind is; most seeds have a few kinds only, some have nearly all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """How bad it is in one simulation: until when faults strike, how likely each kind is, how long a handler pauses."""
+
+    calm_at: float
+    skew_s: float
+    pause_s: float
+    odds: Mapping[Fault, float]
+
+    def without(self, kinds: Collection[Fault]) -> Weather:
+        """The same without these kinds."""
+        return replace(self, odds={kind: odds for kind, odds in self.odds.items() if kind not in kinds})
+
+
+def drawn_weather(chance: Random) -> Weather:
+    """That of a seed."""
+    skew_s = chance.choice([0, 0, 2, 5])
+    odds = {kind: chance.choice(chances) for kind, chances in _CHANCES.items()}
+    return Weather(
+        calm_at=chance.choice([60, 300, 900]),
+        skew_s=skew_s,
+        pause_s=chance.choice([0, 1, 6]),
+        odds={kind: odd for kind, odd in odds.items() if odd and (skew_s or kind is not Fault.CLOCK_APART)},
+    )
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults of one simulation, and how often each kind struck."""
+
+    weather: Weather
+    chance: Random
+    struck: Counter[Fault] = field(default_factory=Counter)
+    is_calm: bool = False
+
+    def strikes(self, kind: Fault) -> bool:
+        """Whether a fault of this kind happens now."""
+        odds = self.weather.odds.get(kind, 0.0)
+        if self.is_calm or not odds or self.chance.random() >= odds:
+            return False
+        self.struck[kind] += 1
+        return True

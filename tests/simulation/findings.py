@@ -1,0 +1,38 @@
+"""What a simulation may find: a promise that was broken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """What must never be broken."""
+
+    STUCK = "a run is terminal within a bounded time after the faults stop"
+    ENDS = "each step ends as its workflow and script say"
+    RUN_STATE = "a run goes through its states, and ends as its steps did"
+    STEP_STATE = "a step goes through its states"
+    OUTCOME = "an attempt ends by the Task Runner's word, a timeout or a loss, and is tried again as its policy says"
+    ONE_OUTCOME = "an attempt has one outcome"
+    DEPENDENCIES = "nothing is submitted or skipped before its dependencies allow it"
+    HELD = "a submission is for the attempt that the step is at"
+    ONCE = "an attempt is submitted again only if nobody can tell whether it was"
+    WINDOW = "nothing is submitted with too little of a lease left"
+    LEASE = "nobody takes what another holds, nor before it is due"
+    COUNTERS = "counters say what the states imply"
+    TOLD = "no event is acknowledged before what it released was published"
+    STOP = "a run is stopped only if somebody asked or its time was up, and then claims nothing"
+    NO_ERROR = "a handler raises nothing but outages and lost races"
+    BUDGET = "a simulation ends"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that was broken, and how."""
+
+    rule: Rule
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule.name}: {self.rule.value}: {self.text}"

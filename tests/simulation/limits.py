@@ -1,0 +1,57 @@
+"""The coordinator's sizes made small, so that small graphs meet what only huge ones would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+from atom_workflows.coordinator import loading, saving, seed, stop, sweep
+from atom_workflows.core import graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes of batches, pages, commits and fans."""
+
+    batch: int = seed.BATCH_DOCUMENTS
+    page: int = stop.PAGE
+    sweep_page: int = sweep.PAGE
+    fan_in: int = graph.FAN_IN_LIMIT
+    fan_out: int = graph.FAN_OUT_LIMIT
+    writes: int = saving.MAX_WRITES
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """These sizes instead of the deployed ones."""
+        sizes = (
+            (seed, "BATCH_DOCUMENTS", self.batch),
+            (seed, "PAGE", self.page),
+            (stop, "PAGE", self.page),
+            (loading, "PAGE", self.page),
+            (sweep, "PAGE", self.sweep_page),
+            (graph, "FAN_IN_LIMIT", self.fan_in),
+            (graph, "FAN_OUT_LIMIT", self.fan_out),
+            (saving, "MAX_WRITES", self.writes),
+        )
+        before = [(module, name, getattr(module, name)) for module, name, _ in sizes]
+        for module, name, value in sizes:
+            setattr(module, name, value)
+        try:
+            yield
+        finally:
+            for module, name, value in before:
+                setattr(module, name, value)
+
+
+def drawn_limits(chance: Random) -> Limits:
+    """Those of a seed: now and then each is as deployed."""
+    return Limits(
+        batch=chance.choice([3, 8, 200, 200]),
+        page=chance.choice([2, 5, 200]),
+        sweep_page=chance.choice([2, 5, 500]),
+        fan_in=chance.choice([2, 3, 32]),
+        fan_out=chance.choice([2, 3, 200]),
+        writes=chance.choice([3, 6, 250]),
+    )

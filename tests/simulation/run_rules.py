@@ -1,0 +1,94 @@
+"""What may happen to a run, and how it must stand in the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from atom_workflows.core.records import RunRecord, StopKind
+from atom_workflows.core.states import RunState, StepState
+from simulation.findings import Rule
+from simulation.oracle import expected_ends
+
+if TYPE_CHECKING:
+    from simulation.watch import Watch
+
+_NEXT: Final = {
+    None: {RunState.SEEDING, RunState.RUNNING},
+    RunState.SEEDING: {RunState.RUNNING, RunState.FAILED, RunState.CANCELLED},
+    RunState.RUNNING: {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED},
+    RunState.FAILED: {RunState.SEEDING},
+    RunState.CANCELLED: {RunState.SEEDING},
+}
+
+
+def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
+    """Check one change of a run."""
+    state = None if before is None else before.state
+    if state is not run.state:
+        if run.state not in _NEXT.get(state, set()):
+            watch.found(Rule.RUN_STATE, f"the run went from {state} to {run.state}")
+        if run.state.is_terminal:
+            _closed(watch, run)
+    reopened = before is not None and before.state.is_terminal and run.state is RunState.SEEDING
+    if before is not None and run.retries != before.retries + reopened:
+        watch.found(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
+    _stop(watch, before, run, reopened=reopened)
+
+
+def _stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: bool) -> None:
+    stop = run.stop
+    if stop == (before and before.stop):
+        return
+    if stop is None:
+        if not reopened:
+            watch.found(Rule.STOP, "the run forgot that it is to be stopped")
+    elif stop.kind is StopKind.CANCEL:
+        if not watch.cancel_was_asked:
+            watch.found(Rule.STOP, "nobody asked for the run to be cancelled")
+    elif run.deadline is None or run.deadline > watch.latest_now:
+        watch.found(Rule.STOP, f"the run was stopped before its deadline {run.deadline}")
+
+
+def _closed(watch: Watch, run: RunRecord) -> None:
+    """The run ended just now."""
+    if open_steps := watch.open_steps():
+        watch.found(Rule.RUN_STATE, f"the run is {run.state} with open steps: {open_steps}")
+    ended_well = all(step.state is StepState.SUCCEEDED for step in watch.users_steps().values())
+    if run.stop is not None:
+        due = RunState.CANCELLED if run.stop.kind is StopKind.CANCEL else RunState.FAILED
+    else:
+        due = RunState.SUCCEEDED if ended_well else RunState.FAILED
+    if run.state is not due:
+        watch.found(Rule.RUN_STATE, f"the run is {run.state} and should be {due}")
+    if run.state is RunState.FAILED and not run.errors:
+        watch.found(Rule.RUN_STATE, "the run is FAILED and does not say why")
+
+
+def check_end(watch: Watch) -> None:
+    """Check the run once everything is over."""
+    run = watch.run
+    if run is None:
+        watch.found(Rule.STUCK, "there is no run")
+        return
+    if run.stop is not None:
+        return
+    steps = watch.users_steps()
+    if set(steps) != set(watch.scenario.by_id):
+        watch.found(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
+        return
+    for step in watch.steps.values():
+        if (step.remaining, step.unsuccessful) != watch.implied(step):
+            watch.found(Rule.COUNTERS, f"{step.id} ended with {step.remaining} remaining, {step.unsuccessful} bad")
+    for plan in watch.scenario.steps:
+        is_blocked = any(steps[need].state is not StepState.SUCCEEDED for need in plan.depends_on)
+        if is_blocked is not (steps[plan.id].state is StepState.SKIPPED):
+            watch.found(Rule.ENDS, f"{plan.id} is {steps[plan.id].state}")
+    if not run.retries:
+        _as_scripted(watch)
+
+
+def _as_scripted(watch: Watch) -> None:
+    expected = expected_ends(watch.scenario, watch.excused)
+    wrong = {name: step.state.value for name, step in watch.users_steps().items() if step.state is not expected[name]}
+    if wrong:
+        watch.found(Rule.ENDS, f"the script says otherwise of {wrong}")

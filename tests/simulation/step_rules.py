@@ -1,0 +1,175 @@
+"""What may happen to a step: every change is held against the evidence for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from atom_workflows.core.decide import OutcomeKind
+from atom_workflows.core.records import StepRecord, StopKind
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.workflow import OnLost
+from simulation.evidence import Try
+from simulation.findings import Rule
+from simulation.oracle import SCRIPTED, Tally, after
+
+if TYPE_CHECKING:
+    from simulation.watch import Watch
+
+Change: TypeAlias = Callable[[StepRecord, StepRecord], None]
+"""Checks a step that went from the first to the second."""
+
+_WORDS: Final = {
+    "SUCCEEDED": OutcomeKind.SUCCEEDED,
+    "FAILED": OutcomeKind.FAILED,
+    "CANCELLED": OutcomeKind.CANCELLED,
+    "REFUSED": OutcomeKind.REFUSED,
+}
+_GRACE_S: Final = 60.0
+_AT_WORK: Final = frozenset({StepState.DISPATCHING, StepState.RUNNING})
+
+
+class StepRules:
+    """Checks each change of a step. `overtaken` are attempts that ended while somebody may still be submitting them.
+
+    `excused` are steps of which faults rightly decided an attempt that the script would have let end otherwise.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.overtaken: set[Try] = set()
+        self.excused: set[str] = set()
+        self._watch = watch
+        self._ended: set[Try] = set()
+        self._tallies: dict[str, set[Tally]] = defaultdict(lambda: {Tally()})
+        self._changes = self._known_changes()
+
+    def check(self, before: StepRecord | None, step: StepRecord) -> None:
+        """Check one change of a step."""
+        if before is None:
+            self._require(step.state is StepState.PENDING and not step.attempt, step, None)
+        elif step.state is StepState.DISPATCHING and not step.answered and step.due_at != before.due_at:
+            self._claimed(before, step)
+        elif step.attempt != before.attempt:
+            self._watch.found(Rule.STEP_STATE, f"{step.id} went from attempt {before.attempt} to {step.attempt}")
+        elif step.state is not before.state:
+            self._changes.get((before.state, step.state), self._refuse)(before, step)
+
+    def _known_changes(self) -> dict[tuple[StepState, StepState], Change]:
+        changes: dict[tuple[StepState, StepState], Change] = {
+            (StepState.DISPATCHING, StepState.RUNNING): self._submitted,
+            (StepState.PENDING, StepState.SUCCEEDED): self._passed,
+            (StepState.PENDING, StepState.SKIPPED): self._skipped,
+            (StepState.PENDING, StepState.CANCELLED): self._stopped,
+            (StepState.RETRYING, StepState.CANCELLED): self._stopped,
+            (StepState.RETRYING, StepState.FAILED): self._stopped,
+        }
+        for at_work in _AT_WORK:
+            for end in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.RETRYING):
+                changes[at_work, end] = self._attempt_ended
+        for end in (StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED):
+            changes[end, StepState.PENDING] = self._reset
+        return changes
+
+    # -- one kind of change each -----------------------------------------------------------------------------------
+
+    def _claimed(self, before: StepRecord, step: StepRecord) -> None:
+        watch = self._watch
+        assert step.due_at is not None
+        again = before.state is StepState.DISPATCHING
+        self._require(before.state in {StepState.PENDING, StepState.RETRYING, StepState.DISPATCHING}, step, before)
+        self._require(step.attempt == before.attempt + (not again), step, before)
+        if watch.run is None or watch.run.state.is_terminal:
+            watch.found(Rule.STOP, f"{step.id} was claimed for a run that has ended")
+        needs = self._needs(step)
+        if any(state is not StepState.SUCCEEDED for state in needs):
+            watch.found(Rule.DEPENDENCIES, f"{step.id} was claimed while {needs}")
+        if before.state is not StepState.PENDING and before.due_at and before.due_at > watch.latest_now:
+            left = before.due_at - watch.now
+            watch.found(Rule.LEASE, f"{step.id} was claimed while {before.state}, {left} before it was due")
+        watch.evidence.claims(step.idempotency_key, step.due_at)
+
+    def _submitted(self, before: StepRecord, step: StepRecord) -> None:
+        if step.idempotency_key not in self._watch.evidence.submissions:
+            self._refuse(before, step)
+
+    def _passed(self, before: StepRecord, step: StepRecord) -> None:
+        states = self._needs(step)
+        self._require(step.is_barrier and all(state is StepState.SUCCEEDED for state in states), step, before)
+
+    def _skipped(self, before: StepRecord, step: StepRecord) -> None:
+        needs = self._needs(step)
+        if not any(state.is_terminal and state is not StepState.SUCCEEDED for state in needs):
+            self._stopped(before, step)
+        elif not all(state.is_terminal for state in needs) and not self._fits_stop(before, step):
+            self._watch.found(Rule.DEPENDENCIES, f"{step.id} was skipped while {needs}")
+
+    def _stopped(self, before: StepRecord, step: StepRecord) -> None:
+        if not self._fits_stop(before, step):
+            self._refuse(before, step)
+
+    def _reset(self, before: StepRecord, step: StepRecord) -> None:
+        run = self._watch.run
+        is_retry = run is not None and run.state is RunState.SEEDING and before.retries < step.retries == run.retries
+        self._require(is_retry, step, before)
+        self._tallies[step.id] = {Tally()}
+
+    def _attempt_ended(self, before: StepRecord, step: StepRecord) -> None:
+        of = Try(step.id, before.attempt)
+        if of in self._ended:
+            self._watch.found(Rule.ONE_OUTCOME, f"attempt {of.attempt} of {of.step} ended again: {step.state}")
+        self._ended.add(of)
+        plan = self._watch.scenario.by_id[step.id]
+        allowed = self._allowed(before, of)
+        ways = [(kind, *after(plan, tally, kind)) for kind in allowed for tally in self._tallies[step.id]]
+        led_here = [(kind, tally) for kind, state, tally in ways if state is step.state]
+        if led_here:
+            self._tallies[step.id] = {tally for _, tally in led_here}
+            if {kind for kind, _ in led_here} != {SCRIPTED[plan.ending(of.attempt)]}:
+                self.excused.add(step.id)
+        elif not self._fits_stop(before, step):
+            told = f"{sorted(allowed)}, tally {self._tallies[step.id]}"
+            self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {step.state}; allowed: {told}")
+        if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
+            self.overtaken.add(of)
+
+    # -- evidence --------------------------------------------------------------------------------------------------
+
+    def _allowed(self, step: StepRecord, of: Try) -> set[OutcomeKind]:
+        """The outcomes for which there is a reason."""
+        watch = self._watch
+        allowed = {_WORDS[word] for word in watch.evidence.said[of] if word in _WORDS}
+        deadline = step.attempt_deadline
+        if deadline is not None and deadline <= watch.latest_now:
+            allowed.add(OutcomeKind.TIMED_OUT)
+        if self._may_be_lost(step, of):
+            allowed.add(OutcomeKind.LOST)
+        return allowed
+
+    def _needs(self, step: StepRecord) -> list[StepState]:
+        """The states of what it depends on; what a stop left unwritten never ran."""
+        steps = self._watch.steps
+        return [steps[need].state if need in steps else StepState.PENDING for need in step.depends_on]
+
+    def _may_be_lost(self, step: StepRecord, of: Try) -> bool:
+        watch = self._watch
+        if step.state is StepState.RUNNING:
+            return watch.evidence.was_missed_for(of) >= _GRACE_S - 2 * watch.skew.total_seconds()
+        lease_is_over = step.due_at is not None and step.due_at <= watch.latest_now
+        return step.policies.on_lost is OnLost.FAIL and not step.answered and lease_is_over
+
+    def _fits_stop(self, before: StepRecord, step: StepRecord) -> bool:
+        run = self._watch.run
+        if run is None or run.stop is None:
+            return False
+        if run.stop.kind is StopKind.CANCEL:
+            return step.state is StepState.CANCELLED
+        return step.state is (StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED)
+
+    def _require(self, holds: bool, step: StepRecord, before: StepRecord | None) -> None:  # noqa: FBT001 - a condition
+        if not holds:
+            self._refuse(before, step)
+
+    def _refuse(self, before: StepRecord | None, step: StepRecord) -> None:
+        old = "nothing" if before is None else f"{before.state} at {before.attempt}"
+        self._watch.found(Rule.STEP_STATE, f"{step.id} went from {old} to {step.state} at {step.attempt}")

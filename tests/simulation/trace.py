@@ -1,0 +1,61 @@
+"""What happened, in order; put into words only when somebody reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from atom_workflows.documents import RUNS
+from atom_workflows.ports import Create, Message, Update, Write
+from simulation.scheduler import Scheduler
+
+_FIELDS = ("state", "attempt", "remaining", "due_at", "stop", "retries")
+
+
+class Trace:
+    """The notes of one simulation."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._notes: list[tuple[float, str, str, tuple[Any, ...]]] = []
+
+    def note(self, word: str, *details: Any) -> None:
+        """Remember something; the details must not change afterwards."""
+        running = self._scheduler.running
+        self._notes.append((self._scheduler.now, running.name if running else "-", word, details))
+
+    def lines(self) -> Iterator[str]:
+        """One line for each note: the true time in seconds, who, what."""
+        for now, who, word, details in self._notes:
+            yield f"{now:9.2f} {who:<14} {word:<10} {' '.join(_told(one) for one in details)}".rstrip()
+
+
+def _told(detail: Any) -> str:
+    if isinstance(detail, Message):
+        return _message(detail)
+    if isinstance(detail, tuple | list) and detail and isinstance(detail[0], Create | Update):
+        return "; ".join(_writes(detail))
+    return detail if isinstance(detail, str) else repr(detail)
+
+
+def _message(message: Message) -> str:
+    body = {name: value for name, value in message.body.items() if name not in {"schema", "definition", "run_id"}}
+    return f"[{message.topic}] {json.dumps(body)}"
+
+
+def _writes(writes: Iterable[Write]) -> Iterator[str]:
+    for write in writes:
+        verb = "+" if isinstance(write, Create) else ""
+        name = write.path.rpartition("/")[2]
+        name = "run" if write.path == f"{RUNS}/{name}" else name
+        fields = {} if not isinstance(write, Create | Update) else write.fields
+        told = [f"{field}={_value(fields[field])}" for field in _FIELDS if field in fields]
+        if isinstance(write, Update):
+            told += [f"{field}{by:+d}" for field, by in write.increments.items() if by]
+        yield f"{verb}{name}({', '.join(told)})"
+
+
+def _value(value: Any) -> str:
+    return f"{value:%H:%M:%S}" if isinstance(value, datetime) else str(value)

@@ -1,0 +1,193 @@
+"""Looks at every commit, submission and message as it happens, and knows what none of them may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from atom_emulator.firestore.memory import MemoryStore
+from atom_workflows.coordinator.submit import SUBMIT_BUDGET
+from atom_workflows.core.graph import is_internal
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.workflow import OnLost
+from atom_workflows.documents import run_path, run_record, step_record, steps_path
+from atom_workflows.ports import Document, Message, Write
+from simulation import run_rules
+from simulation.evidence import Evidence, Submission, Try
+from simulation.findings import Finding, Rule
+from simulation.machine import true_time
+from simulation.scenario import Scenario
+from simulation.step_rules import StepRules
+from simulation.trace import Trace
+
+_ROUNDING: Final = timedelta(seconds=0.01)
+
+
+class Watch:
+    """The run and its steps as they stand in the store, and what was found wrong with how they came there.
+
+    `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one thing that it looks at
+        self,
+        *,
+        scenario: Scenario,
+        run_id: str,
+        memory: MemoryStore,
+        evidence: Evidence,
+        trace: Trace,
+        skew_s: float,
+        pause_s: float,
+    ) -> None:
+        self.scenario = scenario
+        self.run: RunRecord | None = None
+        self.steps: dict[str, StepRecord] = {}
+        self.findings: list[Finding] = []
+        self.untold: set[str] = set()
+        self.cancel_was_asked = False
+        self.evidence = evidence
+        self.skew = timedelta(seconds=skew_s)
+        self._pause = timedelta(seconds=pause_s)
+        self._memory = memory
+        self._trace = trace
+        self._run_path = run_path(run_id)
+        self._steps_path = steps_path(run_id)
+        self._step_rules = StepRules(self)
+
+    @property
+    def now(self) -> datetime:
+        """The true time."""
+        return true_time(self.evidence.scheduler)
+
+    @property
+    def latest_now(self) -> datetime:
+        """The time on the clock that is furthest ahead."""
+        return self.now + self.skew
+
+    @property
+    def excused(self) -> Mapping[str, StepState]:
+        """Steps that faults rightly made end otherwise than their script says."""
+        return {name: self.steps[name].state for name in self._step_rules.excused}
+
+    def found(self, rule: Rule, text: str) -> None:
+        """A rule was broken."""
+        self.findings.append(Finding(rule, text))
+        self._trace.note("BROKEN", rule.name, text)
+
+    # -- commits ---------------------------------------------------------------------------------------------------
+
+    def on_commit(self, writes: Sequence[Write]) -> None:
+        """A commit took effect."""
+        run_before, before = self.run, dict[str, StepRecord | None]()
+        for write in writes:
+            if write.path == self._run_path:
+                self.run = run_record(self._read(write.path))
+            elif write.path.startswith(f"{self._steps_path}/"):
+                step = step_record(self._read(write.path))
+                before[step.id] = self.steps.get(step.id)
+                self.steps[step.id] = step
+        if self.run is None:
+            return
+        for name, step_before in before.items():
+            self._step_rules.check(step_before, self.steps[name])
+        if run_before is None or run_before != self.run:
+            run_rules.check(self, run_before, self.run)
+        opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
+        self._counters(self.steps if opened else self._concerned(before))
+        self._released(self.steps if opened else before)
+
+    def _read(self, path: str) -> Document:
+        """The stored document itself; nobody here changes it, so it need not be copied."""
+        record = self._memory.database.get([path])[0][0]
+        assert record is not None
+        return Document(path=path, fields=record.fields, version=record.updated)
+
+    def _concerned(self, before: Mapping[str, StepRecord | None]) -> set[str]:
+        """The steps whose counters a commit may have made wrong: those written, and dependents of those that ended."""
+        concerned = set(before)
+        for name, old in before.items():
+            if old is None or old.state.is_terminal is not self.steps[name].state.is_terminal:
+                concerned.update(self.steps[name].dependents)
+        return concerned
+
+    def _counters(self, names: Iterable[str]) -> None:
+        run = self.run
+        if run is None or run.state is not RunState.RUNNING or run.stop is not None:
+            return
+        for name in names:
+            step = self.steps.get(name)
+            if step is None or any(need not in self.steps for need in step.depends_on):
+                self.found(Rule.COUNTERS, f"the run is RUNNING, and {name} or what it depends on is not there")
+            elif step.state is StepState.PENDING and (step.remaining, step.unsuccessful) != self.implied(step):
+                told = f"{step.remaining} remaining, {step.unsuccessful} unsuccessful"
+                self.found(Rule.COUNTERS, f"{name} has {told}; its dependencies say {self.implied(step)}")
+
+    def implied(self, step: StepRecord) -> tuple[int, int]:
+        """What the states of its dependencies make of a step's two counters."""
+        states = [self.steps[need].state for need in step.depends_on]
+        unsuccessful = sum(state.is_terminal and state is not StepState.SUCCEEDED for state in states)
+        return sum(not state.is_terminal for state in states), unsuccessful
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def on_accepted(self, message: Message) -> None:
+        """A message was published; whether it arrives is another matter."""
+        if message.body.get("type") == "step.ready":
+            self.untold.difference_update(step["id"] for step in message.body["steps"])
+
+    def when_quiet(self) -> None:
+        """No handler runs and no message is on its way: every step that waits for one must have been published."""
+        run = self.run
+        if self.untold and run is not None and run.state is RunState.RUNNING and run.stop is None:
+            self.found(Rule.TOLD, f"nobody was told of {sorted(self.untold)}")
+
+    def _released(self, names: Iterable[str]) -> None:
+        if self.run is None or self.run.state is not RunState.RUNNING:
+            return
+        self.untold -= {name for name in names if not self.steps[name].is_released}
+        self.untold |= {name for name in names if self.steps[name].is_released}
+
+    # -- submissions -----------------------------------------------------------------------------------------------
+
+    def on_submit(self, submission: Submission, body: Mapping[str, Any]) -> None:
+        """A job is asked for."""
+        key, of = submission.key, Try.of(submission.key)
+        plan, step = self.scenario.by_id[of.step], self.steps[of.step]
+        open_needs = [need for need in plan.depends_on if self.steps[need].state is not StepState.SUCCEEDED]
+        if open_needs:
+            self.found(Rule.DEPENDENCIES, f"{key} was submitted before {open_needs}")
+        if body["job_name"] != of.step:
+            self.found(Rule.HELD, f"{key} was submitted with the body of {body['job_name']}")
+        is_held = step.state is StepState.DISPATCHING and step.attempt == of.attempt
+        if not is_held and of not in self._step_rules.overtaken:
+            self.found(Rule.HELD, f"{key} was submitted while the step is {step.state} at {step.attempt}")
+        lease = self.evidence.leases.get((key, submission.by))
+        if lease is None:
+            self.found(Rule.LEASE, f"{key} was submitted by one that did not claim it")
+        elif self.now > lease - SUBMIT_BUDGET + self.skew + self._pause + _ROUNDING:
+            self.found(Rule.WINDOW, f"{key} was submitted with {lease - self.now} of its lease left")
+        for earlier in self.evidence.submissions[key]:
+            if not self._may_repeat(earlier, may_die=plan.on_lost is OnLost.RETRY):
+                self.found(Rule.ONCE, f"{key} was submitted before, by {earlier.by.name}")
+
+    def _may_repeat(self, earlier: Submission, *, may_die: bool) -> bool:
+        lease = self.evidence.leases.get((earlier.key, earlier.by))
+        was_slow = lease is not None and lease <= self.latest_now
+        return earlier.is_unsure or (may_die and (earlier.by.gave_up or was_slow))
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def open_steps(self) -> dict[str, str]:
+        """What has not ended, for a person to read."""
+        return {
+            name: f"{step.state} {step.remaining}/{step.unsuccessful}"
+            for name, step in self.steps.items()
+            if not step.state.is_terminal
+        }
+
+    def users_steps(self) -> dict[str, StepRecord]:
+        """The steps without those that the compiler added."""
+        return {name: step for name, step in self.steps.items() if not is_internal(name)}
