@@ -34,7 +34,7 @@ BACKENDS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"embedded": _embe
 """Each answers the options that make a platform use it, or skips the test for want of it."""
 
 EMBEDDED_ONLY: Final = pytest.mark.parametrize("backend", ["embedded"], indirect=True)
-"""For what is about the command line or the embedded servers' own counters, not about runs."""
+"""For what is about the command line, the documentation or the embedded servers' counters, not about runs."""
 
 
 @contextmanager

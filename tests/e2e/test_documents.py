@@ -10,6 +10,7 @@ import click
 import pytest
 
 from atom_workflows.cli.commands import cli
+from e2e.backends import EMBEDDED_ONLY
 from e2e.site import Site
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,7 @@ def test_make_targets_exist() -> None:
     assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets
 
 
+@EMBEDDED_ONLY
 def test_examples_end_as_told(site: Site) -> None:
     """Each example ends in the state that its README says, under the mock's script that goes with it."""
     told = examples_told()
