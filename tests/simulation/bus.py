@@ -50,7 +50,7 @@ class FaultyBus:
             return
         self._put(message, message_id, self._first_delay())
         if self._calls.strikes(Fault.MESSAGE_DUPLICATED):
-            self._put(message, message_id, self._chance.uniform(0, self._chance.choice([1, 30, 300])))
+            self._put(message, message_id, self._chance.uniform(0, self._chance.choice([0, 0, 1, 30, 300])))
         if self._calls.strikes(Fault.MESSAGE_OF_OTHER_VERSION):
             self._put(_as_another_version(message), message_id, self._chance.uniform(0, 30))
 

@@ -40,7 +40,7 @@ class Evidence:
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
-    said: dict[Try, set[str]] = field(default_factory=lambda: defaultdict(set))
+    said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     missed: dict[Try, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, submission: Submission) -> None:
@@ -53,7 +53,7 @@ class Evidence:
 
     def hears(self, of: Try, word: str) -> None:
         """The Task Runner said how a job is doing, to somebody who may have died since."""
-        self.said[of].add(word)
+        self.said[of].setdefault(word, self.scheduler.now)
 
     def misses(self, of: Try) -> None:
         """The Task Runner said that it does not know the job."""

@@ -73,7 +73,7 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.SUBMIT_FAILED: (0, 0, 0.05, 0.3),
     Fault.SUBMIT_FAILED_AFTER: (0, 0, 0.05, 0.2),
     Fault.SUBMIT_GARBAGE: (0, 0, 0.05),
-    Fault.SUBMIT_SLOW: (0, 0, 0, 0.2),
+    Fault.SUBMIT_SLOW: (0, 0, 0, 0.2, 0.8),
     Fault.STATUS_FAILED: (0, 0, 0.05, 0.3),
     Fault.STATUS_GARBAGE: (0, 0, 0.05),
     Fault.STATUS_SLOW: (0, 0, 0, 0.1),

@@ -20,9 +20,11 @@ class Rule(StrEnum):
     ONCE = "an attempt is submitted again only if nobody can tell whether it was"
     WINDOW = "nothing is submitted with too little of a lease left"
     LEASE = "nobody takes what another holds, nor before it is due"
+    BACK_OFF = "a failed attempt is followed by the next one after its back-off"
     COUNTERS = "counters say what the states imply"
     TOLD = "no event is acknowledged before what it released was published"
     STOP = "a run is stopped only if somebody asked or its time was up, and then claims nothing"
+    COMMAND = "what a command did has happened when it returns"
     NO_ERROR = "a handler raises nothing but outages and lost races"
     BUDGET = "a simulation ends"
 

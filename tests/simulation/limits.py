@@ -13,7 +13,7 @@ from atom_workflows.core import graph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes of batches, pages, commits and fans."""
+    """Sizes of batches, pages, commits and fans, and how many calls an instance makes at a time."""
 
     batch: int = seed.BATCH_DOCUMENTS
     page: int = stop.PAGE
@@ -21,6 +21,7 @@ class Limits:
     fan_in: int = graph.FAN_IN_LIMIT
     fan_out: int = graph.FAN_OUT_LIMIT
     writes: int = saving.MAX_WRITES
+    workers: int = 32
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -54,4 +55,5 @@ def drawn_limits(chance: Random) -> Limits:
         fan_in=chance.choice([2, 3, 32]),
         fan_out=chance.choice([2, 3, 200]),
         writes=chance.choice([3, 6, 250]),
+        workers=chance.choice([2, 4, 32]),
     )

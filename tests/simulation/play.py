@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -57,6 +58,9 @@ _SLACK_S: Final = 240.0
 """What a step may take beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 80_000
 
+_CANCELLED_WHILE: Final = defaultdict(lambda: 0.002, {RunState.SEEDING: 0.05})
+"""How likely a turn brings a cancel: a run is SEEDING for a few turns only."""
+
 _HANDED_BACK: Final = (StoreUnavailable, BusUnavailable, Conflict, AlreadyExists)
 """What a handler may raise: its event comes again."""
 _ANSWERED: Final = (RunNotFound, MalformedEvent)
@@ -86,7 +90,7 @@ class Play:
             pause_s=weather.pause_s,
         )
         self.bus = FaultyBus(self.calls, self.watch.on_accepted)
-        self._settings = Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=4)
+        self._settings = Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=drawn.limits.workers)
         self._ports: dict[str, Any] = {
             "store": FaultyStore(memory=memory, calls=self.calls, on_commit=self.watch.on_commit),
             "bus": self.bus,
@@ -126,11 +130,10 @@ class Play:
         quiet = not self.scheduler.invocations and not self.bus.under_way
         if quiet and not self._is_left_to_audit():
             self.watch.when_quiet()
-        if self.scheduler.now > self._must_end_by and (run is None or not run.state.is_terminal):
+        if self.scheduler.now > self._must_end_by and not self.watch.has_ended:
             state = "missing" if run is None else run.state.value
             self.watch.found(Rule.STUCK, f"the run is {state}, with {self.watch.open_steps()}")
-        ended = run is not None and run.state.is_terminal
-        return quiet and ended and self.faults.is_calm and not self._wants_retry()
+        return quiet and self.faults.is_calm and self.watch.has_ended and not self._wants_retry()
 
     def _is_left_to_audit(self) -> bool:
         """Whether something happened after which a released step rightly waits for the audit of its run.
@@ -250,7 +253,7 @@ class Play:
                 self._retries -= 1
                 for _ in range(self._chance.choice([1, 1, 2])):
                     self._command("retry", retry_run)
-        elif self._cancels and not self.faults.is_calm and self._chance.random() < 0.003:
+        elif self._cancels and not self.faults.is_calm and self._chance.random() < _CANCELLED_WHILE[run.state]:
             self._cancels -= 1
             for _ in range(self._chance.choice([1, 1, 2])):
                 self._command("cancel", cancel_run)
@@ -264,15 +267,25 @@ class Play:
         services = self._services(instance)
         if name == "cancel":
             self.watch.cancel_was_asked = True
-        one = self.scheduler.start(name, lambda: command(services, _RUN_ID), instance, self._commanded)
+        run = self.watch.run
+        assert run is not None
+        round_before = run.retries
+        one = self.scheduler.start(
+            name, lambda: command(services, _RUN_ID), instance, lambda one: self._commanded(one, name, round_before)
+        )
         self.trace.note("command", one.name)
 
-    def _commanded(self, invocation: Invocation) -> None:
-        error = invocation.error
+    def _commanded(self, invocation: Invocation, name: str, round_before: int) -> None:
+        error, run = invocation.error, self.watch.run
         self.trace.note("done" if error is None else "failed", invocation.name, repr(error))
         if self.faults.is_calm:
             self._set_end()
-        if error is None or isinstance(error, _REFUSED):
+        if error is None:
+            is_done = run is not None and (run.retries > round_before or (name == "cancel" and run.state.is_terminal))
+            if not is_done:
+                self.watch.found(Rule.COMMAND, f"{name} returned, and nothing came of it")
+            return
+        if isinstance(error, _REFUSED):
             return
         self._commands_that_failed += 1
         if not isinstance(error, (*_HANDED_BACK, Died)):

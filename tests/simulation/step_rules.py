@@ -27,6 +27,10 @@ _WORDS: Final = {
     "REFUSED": OutcomeKind.REFUSED,
 }
 _GRACE_S: Final = 60.0
+_ROUNDING_S: Final = 0.01
+_LEAST_SHARE: Final = 0.9
+"""What jitter leaves of a back-off."""
+
 _AT_WORK: Final = frozenset({StepState.DISPATCHING, StepState.RUNNING})
 
 
@@ -87,7 +91,16 @@ class StepRules:
         if before.state is not StepState.PENDING and before.due_at and before.due_at > watch.latest_now:
             left = before.due_at - watch.now
             watch.found(Rule.LEASE, f"{step.id} was claimed while {before.state}, {left} before it was due")
+        if before.state is StepState.RETRYING:
+            self._after_back_off(before)
         watch.evidence.claims(step.idempotency_key, step.due_at)
+
+    def _after_back_off(self, before: StepRecord) -> None:
+        watch = self._watch
+        failed_at = watch.evidence.said[Try(before.id, before.attempt)].get("FAILED")
+        back_off_s = watch.scenario.by_id[before.id].backoff_s * _LEAST_SHARE - 2 * watch.skew.total_seconds()
+        if failed_at is not None and watch.evidence.scheduler.now < failed_at + back_off_s:
+            watch.found(Rule.BACK_OFF, f"attempt {before.attempt} of {before.id} failed at {failed_at:.2f}")
 
     def _submitted(self, before: StepRecord, step: StepRecord) -> None:
         if step.idempotency_key not in self._watch.evidence.submissions:
@@ -110,8 +123,9 @@ class StepRules:
 
     def _reset(self, before: StepRecord, step: StepRecord) -> None:
         run = self._watch.run
-        is_retry = run is not None and run.state is RunState.SEEDING and before.retries < step.retries == run.retries
-        self._require(is_retry, step, before)
+        # Who goes on with a retry may not know yet that the run was stopped, or that and retried: this is done over.
+        is_open = run is not None and (run.state is RunState.SEEDING or run.stop is not None)
+        self._require(is_open and run is not None and before.retries < step.retries <= run.retries, step, before)
         self._tallies[step.id] = {Tally()}
 
     def _attempt_ended(self, before: StepRecord, step: StepRecord) -> None:
@@ -154,7 +168,7 @@ class StepRules:
     def _may_be_lost(self, step: StepRecord, of: Try) -> bool:
         watch = self._watch
         if step.state is StepState.RUNNING:
-            return watch.evidence.was_missed_for(of) >= _GRACE_S - 2 * watch.skew.total_seconds()
+            return watch.evidence.was_missed_for(of) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
         lease_is_over = step.due_at is not None and step.due_at <= watch.latest_now
         return step.policies.on_lost is OnLost.FAIL and not step.answered and lease_is_over
 

@@ -13,7 +13,7 @@ from simulation.drawing import draw
 from simulation.faults import Fault
 from simulation.play import play
 
-SEEDS = 300
+SEEDS = 500
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.coordinator.submit import SUBMIT_BUDGET
-from atom_workflows.core.graph import is_internal
+from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
@@ -179,6 +179,15 @@ class Watch:
         return earlier.is_unsure or (may_die and (earlier.by.gave_up or was_slow))
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is terminal and with it all its steps; its end may be left by a retry that came too late."""
+        return (
+            self.run is not None
+            and self.run.state.is_terminal
+            and all(step.state.is_terminal or name == END_ID for name, step in self.steps.items())
+        )
 
     def open_steps(self) -> dict[str, str]:
         """What has not ended, for a person to read."""

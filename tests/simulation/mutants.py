@@ -1,0 +1,76 @@
+"""`python -m simulation.mutants`: whether the simulation finds every planted bug."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+from simulation.drawing import draw
+from simulation.findings import Finding
+from simulation.mutations import BY_NAME, MUTATIONS, Mutation
+from simulation.play import play
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hunt:
+    """The search for one planted bug: the seed that found it, if one did, and how many were played."""
+
+    mutation: str
+    played: int
+    seed: int | None = None
+    finding: Finding | None = None
+
+
+def hunt(mutation: Mutation, seeds: int, *, known_first: bool = True) -> Hunt:
+    """Play seeds with the bug planted until one breaks a rule."""
+    known = [mutation.seed] if known_first else []
+    with mutation.planted():
+        for played, seed in enumerate(chain(known, range(seeds)), start=1):
+            findings = play(draw(seed)).watch.findings
+            if findings:
+                return Hunt(mutation=mutation.name, played=played, seed=seed, finding=findings[0])
+    return Hunt(mutation=mutation.name, played=seeds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Hunt them all from the first seed on; 1 if one got away."""
+    parser = argparse.ArgumentParser(prog="simulation.mutants", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000, help="how many to play at the most (default: 2000)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time (default: one a core)")
+    parser.add_argument("--only", choices=BY_NAME, help="one of them")
+    options = parser.parse_args(arguments)
+    names = [options.only] if options.only else [mutation.name for mutation in MUTATIONS]
+    escaped = 0
+    for done in _hunts(names, options.seeds, options.processes):
+        escaped += done.finding is None
+        sys.stdout.write(f"{_told(done)}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"{len(names) - escaped} of {len(names)} planted bugs found\n")
+    return bool(escaped)
+
+
+def _hunts(names: Sequence[str], seeds: int, processes: int) -> Iterator[Hunt]:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(partial(_hunt_by_name, seeds=seeds), names)
+
+
+def _hunt_by_name(name: str, seeds: int) -> Hunt:
+    logging.disable(logging.CRITICAL)
+    return hunt(BY_NAME[name], seeds, known_first=False)
+
+
+def _told(done: Hunt) -> str:
+    if done.finding is None:
+        return f"NOT FOUND in {done.played} seeds: {done.mutation}"
+    return f"{done.mutation:<42} seed {done.seed:<5} {done.finding.rule.name:<12} {done.finding.text[:110]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

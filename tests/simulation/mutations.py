@@ -1,0 +1,89 @@
+"""The planted bugs by name, each with what it puts in the place of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+from atom_workflows.coordinator import advance, audit, check, dispatch, reset, saving, seed, stop, submit, sweep
+from atom_workflows.coordinator.advance import Advance
+from atom_workflows.core import decide
+from simulation import planted, play
+
+Patch: TypeAlias = tuple[Any, str, Any]
+"""Whose attribute, its name, what to put there."""
+
+_AGES: Final = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """A bug. `seed` is one that is known to find it, tried first to save time."""
+
+    name: str
+    patches: tuple[Patch, ...]
+    seed: int = 0
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The coordinator with the bug."""
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in self.patches]
+        for owner, name, value in self.patches:
+            setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            for owner, name, value in before:
+                setattr(owner, name, value)
+
+
+def _mutation(name: str, *patches: Patch, seed: int = 0) -> Mutation:
+    return Mutation(name=name, patches=patches, seed=seed)
+
+
+MUTATIONS: Final = (
+    _mutation(
+        "publish before commit",
+        (Advance, "_save_and_go_on", planted.publish_first),
+        (Advance, "_go_on", planted.go_on_in_silence),
+        seed=59,
+    ),
+    _mutation("no guard on the claim", (saving, "_guarded_write", planted.unguarded_claim), seed=6),
+    _mutation("no guard on the outcome", (saving, "_guarded_write", planted.unguarded_outcome), seed=24),
+    _mutation("count down again on redelivery", (dispatch, "_forward_ended", planted.count_again), seed=6),
+    _mutation("count in a second commit", (saving, "_commit", planted.commit_twice)),
+    _mutation("count skipped dependencies as succeeded", (saving, "_counts", planted.count_failed_only), seed=6),
+    _mutation(
+        "hand over without counting", (Advance, "_claims_of_sole_dependents", planted.claims_without_counting), seed=1
+    ),
+    _mutation("skip the republish on redelivery", (dispatch, "forward", planted.nothing), seed=18),
+    _mutation("acknowledge although it failed", (play, "handle_steps", planted.acknowledge_anyway), seed=17),
+    _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages), seed=36),
+    _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
+    _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=804),
+    _mutation("a failed status call fails the job", (sweep, "poll", planted.poll_strictly), seed=20),
+    _mutation("no grace for a job that is unknown", (decide, "MISSING_GRACE", timedelta(0)), seed=8),
+    _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=47),
+    _mutation("one try too many", (decide, "_tried_again", planted.one_try_more), seed=6),
+    _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=146),
+    _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=47),
+    _mutation("no timeout", (sweep, "overdue", planted.nothing), seed=32),
+    _mutation("onLost: fail submits again", (sweep, "_lost_in_dispatch", planted.nothing), seed=47),
+    _mutation("the audit publishes nothing", (audit, "publish_released", planted.no_events), seed=38),
+    _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=35),
+    _mutation("a burst's lease is never over", (check._BurstLease, "take", planted.take_for_ages), seed=1),
+    _mutation(
+        "finish without checking the end",
+        (saving, "_saved", planted.end_with_any_leaf),
+        (advance, "finish_run", planted.finish_early),
+    ),
+    _mutation("reset roots first", (reset, "_dependents_first", planted.roots_first), seed=35),
+    _mutation("reset without counters", (reset, "reset", planted.reset_without_counters), seed=35),
+    _mutation("a stop that is not recorded", (stop, "_set_stop", planted.forget_the_stop), seed=3),
+    _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=296),
+)
+
+BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

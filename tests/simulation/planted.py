@@ -1,0 +1,253 @@
+"""Bugs on purpose: what parts of the coordinator would look like if their authors had not thought of something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from atom_workflows.coordinator import advance, dispatch, finish, reset, saving
+from atom_workflows.coordinator.advance import Advance
+from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.saving import Decision, Saved
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core import decide
+from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
+from atom_workflows.core.graph import END_ID
+from atom_workflows.core.records import StepRecord, Stop
+from atom_workflows.core.states import RunState, StepEvent, StepState
+from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA, run_path, step_path
+from atom_workflows.errors import AtomWorkflowsError, JobUnknown, TaskRunnerUnavailable
+from atom_workflows.events import ReadyStep, StepsEvent, tick_message
+from atom_workflows.ports import Create, Message, Update
+
+_AGES: Final = timedelta(days=3650)
+
+# What is replaced here, as it was.
+_save_and_go_on = Advance._save_and_go_on
+_guarded_write = saving._guarded_write
+_forward_ended = dispatch._forward_ended
+_claim = decide.claim
+_tried_again = decide._tried_again
+_settled = decide.settled
+_reset = decide.reset
+_dependents_first = reset._dependents_first
+_saved = saving._saved
+_handle_steps = dispatch.handle_steps
+_counts = saving._counts
+
+
+# -- publishing ------------------------------------------------------------------------------------------------------
+
+
+def publish_first(
+    self: Advance, decisions: Sequence[Decision], following: Sequence[Held], *, may_keep: bool
+) -> list[Held]:
+    """Publish what a commit will release, then commit; see `go_on_in_silence`."""
+    ended = [one.step for one in decisions if one.change.state is StepState.SUCCEEDED]
+    released = [name for step in ended for name in step.dependents if name not in step.barriers]
+    self.outbox.ready(self.run_id, [ReadyStep(step_id=name) for name in released])
+    self.outbox.flush_ready()
+    return _save_and_go_on(self, decisions, following, may_keep=may_keep)
+
+
+def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[Held]:
+    """Go on with some of what was released, and publish nothing of the rest."""
+    kept = self._release(saved)[:room]
+    return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
+
+
+def nothing(*_arguments: object, **_named: object) -> None:
+    """Do nothing."""
+
+
+def no_events(*_arguments: object, **_named: object) -> int:
+    """Publish nothing."""
+    return 0
+
+
+def acknowledge_anyway(services: Services, event: StepsEvent) -> None:
+    """Answer 200 whatever happened."""
+    with suppress(AtomWorkflowsError):
+        _handle_steps(services, event)
+
+
+# -- guards and counters ---------------------------------------------------------------------------------------------
+
+
+def unguarded_claim(decision: Decision) -> Update:
+    """A claim that overwrites another."""
+    write = _guarded_write(decision)
+    return replace(write, guard=None) if decision.change.event is StepEvent.CLAIM else write
+
+
+def unguarded_outcome(decision: Decision) -> Update:
+    """An outcome that is counted again when it comes again."""
+    write = _guarded_write(decision)
+    ends = decision.change.is_terminal or decision.change.event is StepEvent.RETRY
+    return replace(write, guard=None) if ends else write
+
+
+def count_again(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
+    """Count down the dependents of steps that had ended before."""
+    for one in held:
+        names = one.step.dependents if one.step.state.is_terminal else ()
+        waiting = [dependent.step for dependent in load_steps(outbox.services, run_id, names)]
+        writes = [
+            Update(path=step_path(run_id, step.id), increments={"remaining": -1})
+            for step in waiting
+            if step.state is StepState.PENDING and step.remaining > 0
+        ]
+        if writes:
+            outbox.services.store.commit(writes)
+    _forward_ended(outbox, run_id, held)
+
+
+def commit_twice(
+    outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision], *, counting: bool = True
+) -> Saved:
+    """Commit the states first, and then the counters."""
+    counts = _counts(decisions, {claim.step.id for claim in claims}) if counting else {}
+    guarded = [*decisions, *claims]
+    run_id = decisions[0].step.run_id
+    results = outbox.services.store.commit([_guarded_write(decision) for decision in guarded])
+    for decision in guarded:
+        outbox.step_changed(decision.step, decision.change)
+    if counts:
+        results = results + outbox.services.store.commit([one.write(run_id, name) for name, one in counts.items()])
+    return _saved(guarded, counts, results)
+
+
+def count_failed_only(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Any]:
+    """Count a dependency that was skipped as one that succeeded."""
+    decisions = list(decisions)
+    counts = _counts(decisions, claimed)
+    for decision in decisions:
+        for name in decision.step.dependents:
+            if decision.change.state is StepState.SKIPPED and name in counts:
+                counts[name].unsuccessful = 0
+    return counts
+
+
+def claims_without_counting(self: Advance, decisions: Sequence[Decision]) -> list[Decision]:
+    """Claim in the releasing commit, but leave the counter as it was."""
+    sole = [one.step.hands_over_to for one in decisions if one.change.state is StepState.SUCCEEDED]
+    held = self._load([name for name in sole if name is not None])
+    return [self._claim_of(one) for one in held if advance._waits_for_one(one.step)]
+
+
+# -- attempts --------------------------------------------------------------------------------------------------------
+
+
+def claim_for_ages(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+    """A lease that is never over."""
+    return _claim(step, now=now, lease=lease + _AGES)
+
+
+def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+    """Another attempt, though the earlier one has no outcome."""
+    change = _claim(step, now=now, lease=lease)
+    return replace(change, fields={**change.fields, "attempt": step.attempt + 1})
+
+
+def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
+    """A lost job uses up one of the step's tries."""
+    change = _tried_again(step, outcome, now, learnt)
+    if change is None:
+        return None
+    return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
+
+
+def one_try_more(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
+    """One attempt more than the policy allows."""
+    retry = replace(step.policies.retry, max_attempts=step.policies.retry.max_attempts + 1)
+    return _tried_again(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
+
+
+def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
+    """The next attempt at once."""
+    change = _tried_again(step, outcome, now, learnt)
+    return None if change is None else replace(change, fields={**change.fields, "due_at": now})
+
+
+def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
+    """Take an outcome for the current attempt's, whichever it is of."""
+    return _settled(step, replace(outcome, attempt=step.attempt), now=now)
+
+
+def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome | None:
+    """A status call without an answer means that the job failed."""
+    try:
+        answer = services.task_runner.status(step.task_runner_url, step.job_id)
+    except JobUnknown:
+        return decide.missing(step, now=services.clock.now())
+    except TaskRunnerUnavailable as error:
+        return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.FAILED, message=error.reason)
+    outcome = decide.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
+    return outcome or decide.observed(step, job_state=answer.state, message=answer.message)
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def finish_early(outbox: Outbox, run_id: str) -> None:
+    """Close the run without a look at what its end still waits for."""
+    held = load_run(outbox.services, run_id)
+    ends = load_steps(outbox.services, run_id, [END_ID])
+    if held is not None and held.run.state is RunState.RUNNING and ends:
+        finish.close(outbox, held, ends[0])
+
+
+def end_with_any_leaf(guarded: Any, counts: dict[str, Any], results: Any) -> Saved:
+    """Take the end for released when the first leaf has ended."""
+    saved = _saved(guarded, counts, results)
+    if END_ID in counts and END_ID not in saved.released + saved.doomed:
+        saved.released.append(END_ID)
+        saved.barriers.add(END_ID)
+    return saved
+
+
+def roots_first(held: Sequence[Held]) -> list[Held]:
+    """Reset steps before those that wait for them."""
+    return _dependents_first(held)[::-1]
+
+
+def reset_without_counters(step: StepRecord, **named: Any) -> StepChange:
+    """Leave the counters of the earlier round."""
+    change = _reset(step, **named)
+    kept = {name: value for name, value in change.fields.items() if name not in {"remaining", "unsuccessful"}}
+    return replace(change, fields=kept)
+
+
+def forget_the_stop(_outbox: Outbox, _held: HeldRun, _stop: Stop) -> bool:
+    """Say that the stop was recorded."""
+    return True
+
+
+def set_running_anyway(outbox: Outbox, held: HeldRun) -> bool:
+    """Make the run RUNNING, whatever became of it meanwhile."""
+    now = outbox.services.clock.now()
+    fields = {"state": RunState.RUNNING.value, "started_at": held.run.started_at or now}
+    outbox.services.store.commit([Update(path=run_path(held.run.id), fields=fields)])
+    return True
+
+
+def no_seed(_run_id: str) -> Message:
+    """A plain tick instead of what would go on with the seeding."""
+    return tick_message("nobody")
+
+
+def take_for_ages(self: Any) -> bool:
+    """Take the right to sweep until it is given back."""
+    document = self.services.store.get([BURST_LEASE_PATH])[0]
+    now = self.services.clock.now()
+    if document is not None and document.fields["until"] > now:
+        return False
+    fields = {"schema": SCHEMA, "holder": f"{self.services.clock.now()}", "until": now + _AGES}
+    write = Create(path=BURST_LEASE_PATH, fields=fields)
+    if document is None:
+        return bool(self._write(write))
+    return bool(self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version)))
