@@ -28,7 +28,8 @@ def handle_tick(services: Services, event: TickEvent) -> None:
     if isinstance(event, SweepPage):
         if services.clock.now() <= event.valid_until:
             sweep(services, until=event.until, after=event.after)
-    elif _is_anything_in_flight(services):
+    elif _is_anything_in_flight(services) and _burst(services) and _is_anything_in_flight(services):
+        # A job put in flight behind our last look; its wake-up found the lease still held and went away.
         _burst(services)
 
 
@@ -37,22 +38,24 @@ def _is_anything_in_flight(services: Services) -> bool:
     return bool(services.store.query(due_query(until, limit=1)))
 
 
-def _burst(services: Services) -> None:
-    """Look at all that is due, every interval, for as long as anything is in flight and the burst lasts.
+def _burst(services: Services) -> bool:
+    """Look at all that is due, every interval; whether that ended because nothing was in flight any more.
 
-    What becomes due between two such rounds gets its first look then, by itself: nothing is looked at twice for it.
+    Otherwise its time was over, or another instance is at it. What becomes due between two such rounds gets its first
+    look then, by itself: nothing is looked at twice for it.
     """
     ends_at = services.clock.now() + services.settings.burst
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
-        return
+        return False
     next_round = seen_until = services.clock.now()
     while True:
         now = services.clock.now()
         is_round = now >= next_round
         swept = sweep(services, until=now + services.settings.burst, since=None if is_round else seen_until)
-        if is_round and not swept.in_flight and not swept.published:
+        is_idle = is_round and not swept.in_flight and not swept.published
+        if is_idle:
             break
         seen_until = now
         next_round = now + services.settings.check_interval if is_round else next_round
@@ -61,6 +64,7 @@ def _burst(services: Services) -> None:
             break
         services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
     lease.give_back()
+    return is_idle
 
 
 def _next_look(services: Services, swept: Swept, next_round: datetime) -> datetime:

@@ -10,6 +10,7 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.events import SweepPage, Tick
 from atom_workflows.ports import Create
+from support.meanwhile import meanwhile
 from support.workflows import chain, definition
 from support.world import World
 
@@ -117,3 +118,40 @@ def test_a_page_that_comes_late_is_left_to_the_next_sweep() -> None:
     assert world.task_runner.polled == []
     handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now))
     assert len(world.task_runner.polled) == 1
+
+
+class HelpfulClock:
+    """A clock in whose sleep dispatchers settle what was published."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> datetime:
+        """See `ports.Clock.now`."""
+        return self._world.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """See `ports.Clock.sleep`."""
+        self._world.settle_down("steps")
+        self._world.clock.sleep(seconds)
+
+
+def test_a_job_that_starts_as_a_burst_ends_is_looked_at() -> None:
+    """A wake-up that finds the lease still held is dropped, so whoever gives the lease back looks once more."""
+    world = World("default: {duration: 5}", burst=BURST)
+    world.start(chain(1), run_key="first")
+    world.settle_down("steps")
+    world.bus.take_all("tick")
+
+    def another_starts() -> None:
+        world.clock.move(timedelta(seconds=1))
+        world.start(chain(1), run_key="second")
+        world.settle_down("steps", "tick")
+
+    def gives_back(name: str, writes: object) -> bool:
+        return name == "commit" and "control/checker" in str(writes) and "holder" not in str(writes)
+
+    store = meanwhile(world, gives_back, another_starts)
+    handle_tick(replace(world.services, clock=HelpfulClock(world)), Tick())
+    assert store.happened
+    assert len(set(world.task_runner.polled)) == 2
