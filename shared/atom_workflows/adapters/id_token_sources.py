@@ -27,7 +27,7 @@ from atom_workflows.errors import CredentialUnusable, TaskRunnerUnavailable
 from atom_workflows.settings import misspelt_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
-OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT"
+OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT (--tr-auth-jwt)"
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _KEY_FIELDS: Final = ("client_email", "private_key", "token_uri")
 _SIGNS_OF_GOOGLE_CLOUD: Final = ("K_SERVICE", "GCE_METADATA_HOST")

@@ -208,9 +208,11 @@ def _plain(text: str) -> str:
 
 def _answer(response: requests.Response, text: str) -> JobAnswer:
     if response.status_code != requests.codes.ok:
-        quoted = " ".join(text.split())[:MAX_QUOTED_TEXT]
+        said = _plain(text)[:MAX_QUOTED_TEXT]
+        if response.is_redirect:
+            said = f"go to {response.headers['Location'][:MAX_QUOTED_TEXT]}, but a redirection is not followed"
         raise TaskRunnerUnavailable(
-            f"the Task Runner answered HTTP {response.status_code}: {quoted}",
+            f"the Task Runner answered HTTP {response.status_code}: {said}",
             retry_after_s=_retry_after(response),
         )
     try:

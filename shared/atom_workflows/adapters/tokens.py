@@ -52,7 +52,10 @@ class FixedToken:
     def refusal(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
         """See `Tokens.refusal`."""
         if self._token is None:
-            return "no token was sent, as WORKFLOW_TR_AUTH_JWT is none; unset it, so that ID tokens are sent"
+            return (
+                "no token was sent, as WORKFLOW_TR_AUTH_JWT is none; give one (on the command line with "
+                "--tr-auth-jwt), or unset it, so that ID tokens are sent"
+            )
         if status == _UNAUTHORIZED:
             return (
                 "the token of WORKFLOW_TR_AUTH_JWT was not accepted (expired, or made for another audience?); "

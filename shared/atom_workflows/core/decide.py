@@ -163,7 +163,8 @@ def overdue(step: StepRecord, *, now: datetime) -> Outcome | None:
         return None
     limit = format_duration(step.policies.timeout)
     if step.state is StepState.RUNNING:
-        message = f"timed out after {limit}; its job {step.job_id} was last seen {step.job_state}"
+        lost = "" if step.missing_since is None else ", and is unknown to the Task Runner since"
+        message = f"timed out after {limit}; its job {step.job_id} was last seen {step.job_state}{lost}"
     else:
         message = f"timed out: no job was accepted within {limit}; last answer: {step.message or 'none'}"
     return Outcome(

@@ -72,7 +72,10 @@ RETRY: Final = Record(
         Field(
             name="maxAttempts",
             kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
-            description="How often the step is tried in all; 1 means that a failure is final.",
+            description=(
+                "How often the step is tried in all; 1 means that a failure is final. A job that the Task Runner loses "
+                "does not count."
+            ),
             default=RetryPolicy().max_attempts,
             examples=(3,),
         ),
@@ -84,7 +87,10 @@ POLICIES: Final = (
     Field(
         name="timeout",
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
-        description="How long one attempt may take before it counts as failed.",
+        description=(
+            "How long one attempt may take before it counts as failed. While a submission hangs it may be overrun by "
+            "up to a minute."
+        ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
     ),
@@ -92,7 +98,10 @@ POLICIES: Final = (
     Field(
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
-        description="What to do when nobody can tell whether a job runs: submit it again, or fail the step.",
+        description=(
+            "What to do when nobody can tell whether a job runs: submit it again, though at the third loss the step "
+            "fails all the same, or fail the step at once."
+        ),
         default=OnLost.RETRY.value,
         examples=("fail",),
     ),
