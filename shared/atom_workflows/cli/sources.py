@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from atom_workflows.cli.failures import Misuse
 from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.parsing.limits import MAX_FILE_BYTES
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "stdin.yaml"
@@ -63,11 +64,13 @@ def shown_name(source: str) -> str:
 
 
 def content_of(source: str) -> bytes:
-    """The content of a file. Raises `Failure` that says why it cannot be read."""
+    """The content of a file, or as much of it as shows that it is too large. Raises `Failure` if it cannot be read."""
+    most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(most)
     try:
-        return Path(source).read_bytes()
+        with Path(source).open("rb") as file:
+            return file.read(most)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise Misuse(f"{source} cannot be read: {reason}. Name a workflow file.") from error
