@@ -29,6 +29,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Message
+from atom_workflows.settings import from_environment
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
@@ -109,13 +110,25 @@ def _told_if_cut_short(sentence: str) -> Iterator[None]:
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
-    chosen = [*options.choice.chosen, *(["--keep"] if options.keep else [])]
+    foreign = _is_foreign(options.choice.task_runner_url, os.environ)
+    chosen = [
+        *(["--tr-url"] if foreign else []),
+        *options.choice.chosen,
+        *(["--keep"] if options.keep else []),
+    ]
     if chosen:
         raise Misuse(
             f"{', '.join(chosen)} can only be chosen for a platform that `run` starts itself, but {FIRESTORE_HOST} and "
             f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
             f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
         )
+
+
+def _is_foreign(task_runner_url: str | None, environment: Mapping[str, str]) -> bool:
+    """Whether the platform that is up would refuse a run with that Task Runner, as far as the environment tells."""
+    if task_runner_url is None:
+        return False
+    return not from_environment(environment).may_use_task_runner(task_runner_url)
 
 
 def _run_on(

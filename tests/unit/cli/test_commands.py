@@ -18,6 +18,8 @@ VARIABLES = (
     "PUBSUB_EMULATOR_HOST",
     "GOOGLE_CLOUD_PROJECT",
     "WORKFLOW_PROJECT",
+    "WORKFLOW_TASK_RUNNER_ALLOW",
+    "WORKFLOW_TASK_RUNNER_URL",
     "WORKFLOW_TR_AUTH_JWT",
 )
 BAD = "steps:\n  - id: a\n    dependsOn: [b]\n    task: {imageUri: x}\n  - id: a\n    task: {imageUri: x}\n"
@@ -163,6 +165,25 @@ def test_choices_for_a_new_platform_are_refused_for_one_that_is_up() -> None:
         "run", FORK_JOIN, "--keep", "--mock-duration", "1", FIRESTORE_EMULATOR_HOST="x:1", PUBSUB_EMULATOR_HOST="x:1"
     )
     assert (result.exit_code, "--mock-duration, --keep can only be chosen" in result.stderr) == (2, True)
+
+
+UP: dict[str, str] = dict.fromkeys(("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"), "127.0.0.1:1")
+
+
+@pytest.mark.parametrize("variables", [{}, {"WORKFLOW_TASK_RUNNER_URL": "http://mock:1"}])
+def test_another_task_runner_is_refused_for_a_platform_that_is_up(variables: dict[str, str]) -> None:
+    """The platform would take the run as INVALID, and nothing that `run` could be given would help."""
+    result = call("run", FORK_JOIN, "--tr-url", "http://mine:2", **UP, **variables)
+    assert result.exit_code == 2
+    assert "--tr-url can only be chosen" in result.stderr
+    assert "Give these options to `atom-workflows local up`" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["http://mock:1", "http://mock:1/"])
+def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None:
+    """Naming what the platform uses anyway is no mistake; here only the platform itself is missing."""
+    result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
+    assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
 
 
 def test_the_command_line_starts_light() -> None:
