@@ -14,7 +14,7 @@ class PartCrashed(PlatformError):
 
     def __init__(self, part: str, exit_code: int, log_tail: str) -> None:
         how = f"signal {exit_code - 128}" if exit_code > 128 else f"exit code {exit_code}"  # noqa: PLR2004 - as a shell counts
-        super().__init__(f"{part} ended with {how}; the end of its log:\n{log_tail or '(its log is empty)'}")
+        super().__init__(f"{part} ended with {how}; the end of its log:\n{log_tail}")
         self.part = part
         self.exit_code = exit_code
         self.log_tail = log_tail

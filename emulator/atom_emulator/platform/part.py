@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 16_384
+_ROOM_BYTES: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +69,16 @@ class Part:
             os.killpg(self._process.pid, signum)
 
     def log_tail(self) -> str:
-        """Return the last lines of the part's log."""
+        """Return the last lines of the part's log, or, in brackets, that there are none."""
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
+            lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+        return "\n".join(lines) or f"(its log is empty{_disk_may_be_full(self.log.parent)})"
+
+
+def _disk_may_be_full(folder: Path) -> str:
+    """What to add if that may be why a part has written nothing."""
+    return f"; the disk that holds {folder} may be full" if shutil.disk_usage(folder).free < _ROOM_BYTES else ""
 
 
 def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:

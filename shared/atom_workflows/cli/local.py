@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 
 _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
 """Settings of a deployment, which a shell may hold, that would lead the functions away from the platform."""
+
+_TRIAL_BYTES: Final = 65_536
+"""Enough that a full disk shows."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -79,7 +83,9 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         grace_s=GRACE_S,
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
-    return LocalPlatform(options)
+    platform = LocalPlatform(options)
+    require_log_dir(platform.log_dir)
+    return platform
 
 
 def emulators_used(platform: LocalPlatform) -> str | None:
@@ -116,6 +122,17 @@ def check(choice: PlatformChoice) -> None:
             )
     if choice.mock_script is not None:
         _check_script(choice.mock_script)
+
+
+def require_log_dir(log_dir: Path) -> None:
+    """Make the folder for logs; refuses one that takes no file, or that is on a disk without room for one."""
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=log_dir) as trial:
+            trial.write(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        raise Misuse(f"logs cannot be written to {log_dir}: {reason}; choose another folder with --log-dir") from error
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:

@@ -131,12 +131,16 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
         ([FORK_JOIN, "--mock-script", FORK_JOIN], "the Task Runner script is invalid"),
         ([FORK_JOIN, "--mock-duration", "-1"], "-1"),
         ([FORK_JOIN, "--emulators", "others"], "others"),
+        ([FORK_JOIN, "--log-dir", FORK_JOIN], f"logs cannot be written to {FORK_JOIN}: it is not a folder; choose"),
+        ([FORK_JOIN, "--log-dir", f"{FORK_JOIN}/logs"], "fork_join.yaml/logs: not a directory; choose another folder"),
+        ([FORK_JOIN, "--log-dir", "/proc/x"], "logs cannot be written to /proc/x: "),
     ],
 )
 def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str) -> None:
     """A user's mistake ends with exit code 2 and says what is wrong, before anything is started."""
     result = call("run", *args)
     assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
+    assert result.stdout == ""
 
 
 def test_half_a_platform_is_refused() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -53,6 +55,15 @@ def test_output_and_errors_go_to_the_log(tmp_path: Path) -> None:
     """Both streams end up in the one log file, whose last lines can be had."""
     part = run(["sh", "-c", "seq 100; echo oops >&2"], tmp_path)
     assert part.log_tail().splitlines() == [*map(str, range(82, 101)), "oops"]
+
+
+@pytest.mark.parametrize(("free", "why"), [(0, "; the disk that holds {} may be full"), (10**9, "")])
+def test_an_empty_log_is_told_with_what_may_be_why(
+    free: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that could not write a word for want of room does not leave the user guessing."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+    assert run(["true"], tmp_path).log_tail() == f"(its log is empty{why.format(tmp_path)})"
 
 
 def test_a_listening_socket_is_handed_over(tmp_path: Path) -> None:
