@@ -61,6 +61,7 @@ class Lines:
         self._progress_at = self._started
         self._progressed = view
         self._failures = 0
+        self._last: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +77,7 @@ class Lines:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):
                 if small or self._is_telling_failure(step):
-                    self._say(step_line(step))
+                    self._say_step(step)
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()
@@ -92,6 +93,13 @@ class Lines:
         if view is not self._progressed:
             self._progressed = view
             self._say(counts_line(view))
+
+    def _say_step(self, step: StepView) -> None:
+        """Print its line, unless that tells nothing new, as when the Task Runner's own word for the state changes."""
+        line = step_line(step)
+        if line != self._last.get(step.id):
+            self._last[step.id] = line
+            self._say(line)
 
     def _say(self, text: str) -> None:
         self._output.say(f"[{self._monotonic() - self._started:7.1f} s] {text}")

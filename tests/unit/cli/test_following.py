@@ -78,6 +78,13 @@ def test_every_change_of_a_small_run_is_a_line() -> None:
     assert lines == ["a RUNNING", "a SUCCEEDED", "b FAILED: no disk"]
 
 
+def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
+    """The same words are not printed twice in a row for a step, however often its record is written."""
+    changes = [[told("a", "RUNNING", at=1)], [told("a", "RUNNING", at=2)], [told("a", "RUNNING", attempt=2, at=3)]]
+    _, lines = Scene(list(changes), [*[RUNNING] * 2, SUCCEEDED]).follow()
+    assert lines == ["a RUNNING", "a RUNNING (attempt 2)"]
+
+
 def test_the_end_is_seen_without_any_event() -> None:
     """Where events are lost the run's document still tells that it has ended."""
     run, _ = Scene(documents=[None, RUNNING, RUNNING, SUCCEEDED]).follow()
