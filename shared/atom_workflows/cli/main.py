@@ -9,8 +9,9 @@ from types import FrameType
 from typing import Final, NoReturn
 
 _INTERRUPTED: Final = 130
-_TERMINATED: Final = 128 + signal.SIGTERM
+_SIGNALLED: Final = 128
 _BROKEN_PIPE: Final = 128 + 13
+_ENDS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
         from atom_workflows.cli.commands import cli  # noqa: PLC0415 (likewise)
     except ModuleNotFoundError as error:
         sys.exit(f"Error: {error}; install the command line with `pip install 'atom-workflows[local]'`")
-    signal.signal(signal.SIGTERM, _terminated)
+    _end_in_order()
     try:
         code = cli.main(prog_name="atom-workflows", standalone_mode=False)
         sys.stdout.flush()
@@ -35,9 +36,19 @@ def main() -> None:
     sys.exit(code)
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Leave every block, so that a platform is stopped, as on Ctrl-C."""
-    sys.exit(_TERMINATED)
+def _end_in_order() -> None:
+    """Have SIGTERM, and a terminal that is closed, stop a platform as Ctrl-C does; `nohup` is respected."""
+    for signum in _ENDS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _ended)
+
+
+def _ended(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Leave every block."""
+    # The kernel and the shell may both tell of a closed terminal: a second signal must not disturb the tidying up.
+    for one in _ENDS:
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(_SIGNALLED + signum)
 
 
 def _nobody_reads() -> NoReturn:
