@@ -49,7 +49,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="S",
             help="Seconds a mock job takes.",
         ),
-        click.option("--log-dir", type=_FILE, metavar="DIR", help="Where the platform's logs go."),
+        click.option(
+            "--log-dir",
+            type=_FILE,
+            metavar="DIR",
+            help="Where the platform's logs go [default: in the working directory, .atom-workflows/logs/<time>].",
+        ),
         click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
