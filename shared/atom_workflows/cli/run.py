@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from atom_workflows.coordinator.services import Services
 
 _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
+_USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
+"""Ctrl-C, and a signal to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,26 +89,35 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
         output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {os.environ[FIRESTORE_HOST]}).")
-        with _told_if_cut_short("If the run was started, it goes on: `atom-workflows runs list`"):
-            yield Running(environment=os.environ)
+        yield Running(environment=os.environ)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
     output.say(emulators_used(platform) or "Starting a local platform ...")
     with up(platform):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        with _told_if_cut_short(f"The platform is stopped, and the run with it. Logs: {platform.log_dir}"):
+        ended = f"The platform is stopped, and the run with it. Logs: {platform.log_dir}"
+        with _told_if_cut_short(ended, by=(Exception, *_USERS_WISH)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 
 @contextmanager
-def _told_if_cut_short(sentence: str) -> Iterator[None]:
-    """Say what becomes of the run if the user, or an error, ends the block early."""
+def _told_if_cut_short(sentence: str, by: tuple[type[BaseException], ...] = _USERS_WISH) -> Iterator[None]:
+    """Say what becomes of the run if the user, or whatever is named, ends the block early."""
     try:
         yield
-    except (Exception, KeyboardInterrupt, SystemExit):
+    except by:
         click.echo(sentence, err=True)
         raise
+
+
+def _told_if_cut_short_on_shared(running: Running, sentence: str) -> AbstractContextManager[None]:
+    """The same for a run that outlives this command; what becomes of any other is told as its platform stops."""
+    return _told_if_cut_short(sentence) if running.own is None else nullcontext()
+
+
+def _how_to_go_on(run_id: str) -> str:
+    return f"Run {run_id} goes on: `atom-workflows runs show {run_id}`, `atom-workflows runs cancel {run_id}`"
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
@@ -141,9 +152,10 @@ def _run_on(
     with ChangeFeed(services.settings, request.run_id) as feed:
         if feed.problem:
             output.say(f"Steps are shown at the end only: {feed.problem}")
-        _publish(services, request, options, running)
+        with _told_if_cut_short_on_shared(running, "If the run was started, it goes on: `atom-workflows runs list`"):
+            _publish(services, request, options, running)
         output.say(f"Run {request.run_id} of {options.source}{_size(request)}.")
-        with show_on(output, view) as show:
+        with _told_if_cut_short_on_shared(running, _how_to_go_on(request.run_id)), show_on(output, view) as show:
             run = follow(
                 view,
                 feed=feed,

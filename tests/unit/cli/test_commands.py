@@ -188,6 +188,7 @@ def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None
     """Naming what the platform uses anyway is no mistake; here only the platform itself is missing."""
     result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
     assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
+    assert "goes on" not in result.stderr
 
 
 def test_the_command_line_starts_light() -> None:

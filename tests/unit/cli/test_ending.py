@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
+from typing import IO
 
 import pytest
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 ENTRY = "from atom_workflows.cli.main import main; main()"
 IGNORING = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {ENTRY}"
 
 
-def started(program: str, folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def started(program: str, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A local platform that is up, and keeps what is temporary in that folder."""
-    command = [sys.executable, "-c", program, "local", "up", "--no-bucket", "--log-dir", str(folder / "logs")]
+    command = [sys.executable, "-c", program, "local", "up", "--no-bucket", "--log-dir", str(folder / "logs"), *options]
     scratch = folder / "scratch"
     scratch.mkdir()
     shell = {name: value for name, value in os.environ.items() if not name.endswith("_EMULATOR_HOST")}
-    process = subprocess.Popen(command, env={**shell, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert "export" in process.stdout.readline()
-    return process
+    with subprocess.Popen(command, env={**shell, "TMPDIR": str(scratch)}, stdout=PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()  # Only a test that fails leaves it running; its parts end with it.
+
+
+def environment_printed(stdout: IO[str]) -> dict[str, str]:
+    """What a platform prints with --json, of which the first line has been read, to be exported."""
+    lines = iter(stdout.readline, "}\n")
+    environment: dict[str, str] = json.loads("".join(["{", *lines, "}"]))["environment"]
+    return environment
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
@@ -45,3 +62,21 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_run_that_outlives_the_command_is_named(tmp_path: Path) -> None:
+    """After Ctrl-C on a platform that goes on, the user is told how to look at that very run, and how to end it."""
+    with started(ENTRY, tmp_path, "--mock-duration", "60", "--json") as platform:
+        assert platform.stdout is not None
+        shell = {**os.environ, **environment_printed(platform.stdout)}
+        command = [sys.executable, "-c", ENTRY, "run", str(EXAMPLES / "fork_join.yaml")]
+        with subprocess.Popen(command, env=shell, stdout=PIPE, stderr=PIPE, text=True) as run:
+            assert run.stdout is not None
+            run_id = next(line for line in run.stdout if line.startswith("Run ")).split()[1]
+            assert "extract RUNNING" in run.stdout.readline()
+            run.send_signal(signal.SIGINT)
+            _, said = run.communicate(timeout=20)
+        platform.terminate()
+        platform.communicate(timeout=20)
+    show, cancel = (f"`atom-workflows runs {command} {run_id}`" for command in ("show", "cancel"))
+    assert (run.returncode, said.strip()) == (130, f"Run {run_id} goes on: {show}, {cancel}")
