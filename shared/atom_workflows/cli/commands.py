@@ -53,7 +53,7 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--log-dir",
             type=_FILE,
             metavar="DIR",
-            help="Where the platform's logs go [default, in the working directory: .atom-workflows/logs/<time>].",
+            help="Where logs go [default, in the working folder: .atom-workflows/logs/<time>].",
         ),
         click.option(
             "--emulators",
