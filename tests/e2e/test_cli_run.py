@@ -119,7 +119,8 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
     """A folder for logs that cannot be made is named, and no process is left."""
     (tmp_path / "file").touch()
     answer = console(None, "run", FORK_JOIN, "--log-dir", "file/logs", cwd=tmp_path)
-    assert (answer.code, answer.stderr) == (1, "Error: Not a directory: file/logs\n")
+    reason = "not a directory; choose another folder with --log-dir"
+    assert (answer.code, answer.stderr) == (2, f"Error: logs cannot be written to file/logs: {reason}\n")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
