@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 
 from simulation import report
-from simulation.campaign import Tally, play_all
+from simulation.campaign import Tally, play_all, quiet
 from simulation.drawing import draw
 from simulation.faults import Fault
 from simulation.play import play
@@ -20,7 +19,7 @@ from simulation.shrink import shrink
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play; 1 if a rule was broken or a kind of fault was never injected."""
     options = _options(arguments)
-    logging.disable(logging.CRITICAL)
+    quiet()
     return _one(options) if options.seed is not None else _many(options)
 
 

@@ -16,6 +16,9 @@ _TOLD_ONLY: Final = "events"
 """What the outside world is told; nobody here listens."""
 
 
+_ECHOES: Final = 10
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A message on its way; it arrives at `due`."""
@@ -35,6 +38,7 @@ class FaultyBus:
         self._chance = calls.faults.chance
         self._on_accepted = on_accepted
         self._published = 0
+        self._asked_for_steps: list[Message] = []
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `ports.Bus.publish`."""
@@ -44,6 +48,8 @@ class FaultyBus:
         """Accept a message, as the service does."""
         self._on_accepted(message)
         self._published += 1
+        if message.topic == "steps":
+            self._asked_for_steps.append(message)
         message_id = f"m{self._published}"
         self._calls.trace.note("accepted", message_id, message)
         if self._calls.strikes(Fault.MESSAGE_LOST):
@@ -61,6 +67,14 @@ class FaultyBus:
             return
         back_off_s = self._chance.uniform(0, 10) if self._chance.random() < 0.7 else self._chance.uniform(0, 600)
         self._put(delivery.message, delivery.message_id, back_off_s)
+
+    def echo(self) -> None:
+        """Bring messages again that were handled long ago."""
+        if self._asked_for_steps and self._calls.strikes(Fault.MESSAGES_FROM_BEFORE):
+            for message in self._chance.choices(self._asked_for_steps, k=_ECHOES):
+                self._put(
+                    message, "echo", self._chance.choice([0, self._chance.uniform(0, 3), self._chance.uniform(0, 12)])
+                )
 
     def take(self, now: float) -> Delivery | None:
         """A message that has arrived: the oldest, if no later one overtakes it."""

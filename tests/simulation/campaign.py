@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,11 @@ class Tally:
         return [kind for kind in Fault if not self.struck[kind]]
 
 
+def quiet() -> None:
+    """Log nothing: nobody reads what thousands of runs would say."""
+    logging.disable(logging.CRITICAL)
+
+
 def play_seed(seed: int) -> Played:
     """Play what a seed means."""
     one = play(draw(seed))
@@ -75,5 +81,5 @@ def play_all(seeds: Sequence[int], processes: int) -> Iterator[Played]:
         yield from map(play_seed, seeds)
         return
     # A fresh interpreter each, whatever threads this one has.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=quiet) as pool:
         yield from pool.imap_unordered(play_seed, seeds, chunksize=_CHUNK)

@@ -70,13 +70,13 @@ def _scenario(chance: Random) -> Scenario:
         timeout_s=chance.choice([None, None, None, None, 40, 100, 600]),
         honours_keys=chance.random() < 0.7,
         cancels=chance.choice([0, 0, 0, 1, 2]),
-        retries=chance.choice([0, 0, 1, 2, 3]),
+        retries=chance.choice([0, 1, 1, 2, 3]),
     )
 
 
 def _steps(chance: Random, shape: Shape, count: int) -> Iterator[StepPlan]:
     at_once = chance.choice([0, 0.5, 1])
-    badly = chance.choice([0, 0, 0.1, 0.3])
+    badly = chance.choice([0, 0.1, 0.3, 0.5])
     timeout_s = chance.choice([60, 300, 1800])
     for i in range(count):
         plan = StepPlan(
@@ -93,6 +93,6 @@ def _with_policies(chance: Random, plan: StepPlan, badly: float) -> StepPlan:
     return replace(
         plan,
         max_attempts=chance.choice([1, 1, 2, 3]),
-        on_lost=chance.choice([OnLost.RETRY, OnLost.RETRY, OnLost.RETRY, OnLost.FAIL]),
+        on_lost=chance.choice([OnLost.RETRY, OnLost.RETRY, OnLost.FAIL]),
         endings=chance.choice(_BAD) if chance.random() < badly else (Ending.SUCCEEDS,),
     )

@@ -31,6 +31,7 @@ class Fault(StrEnum):
     MESSAGE_OVERTAKEN = "message overtaken by a later one"
     MESSAGE_DUPLICATED = "message duplicated"
     MESSAGE_OF_OTHER_VERSION = "message came again as another version writes it"
+    MESSAGES_FROM_BEFORE = "messages of the round before came again during a retry"
     REDELIVERY_LOST = "failed message never redelivered"
 
     TICK_MISSING = "tick missing"
@@ -66,6 +67,7 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.MESSAGE_OVERTAKEN: (0, 0.2, 0.5),
     Fault.MESSAGE_DUPLICATED: (0, 0.05, 0.3),
     Fault.MESSAGE_OF_OTHER_VERSION: (0, 0, 0.05, 0.2),
+    Fault.MESSAGES_FROM_BEFORE: (0, 1, 1),
     Fault.REDELIVERY_LOST: (0, 0, 0, 0.05, 0.3),
     Fault.TICK_MISSING: (0, 0, 0.3),
     Fault.TICK_DOUBLED: (0, 0, 0.3),
@@ -85,11 +87,15 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """How bad it is in one simulation: until when faults strike, how likely each kind is, how long a handler pauses."""
+    """How bad it is in one simulation: until when faults strike, how likely each kind is, how long a handler pauses.
+
+    `haste` is how likely a message that has arrived goes before handlers that are under way.
+    """
 
     calm_at: float
     skew_s: float
     pause_s: float
+    haste: float
     odds: Mapping[Fault, float]
 
     def without(self, kinds: Collection[Fault]) -> Weather:
@@ -105,6 +111,7 @@ def drawn_weather(chance: Random) -> Weather:
         calm_at=chance.choice([60, 300, 900]),
         skew_s=skew_s,
         pause_s=chance.choice([0, 1, 6]),
+        haste=chance.choice([0.1, 0.3, 0.6]),
         odds={kind: odd for kind, odd in odds.items() if odd and (skew_s or kind is not Fault.CLOCK_APART)},
     )
 

@@ -55,5 +55,5 @@ def drawn_limits(chance: Random) -> Limits:
         fan_in=chance.choice([2, 3, 32]),
         fan_out=chance.choice([2, 3, 200]),
         writes=chance.choice([3, 6, 250]),
-        workers=chance.choice([2, 4, 32]),
+        workers=chance.choice([1, 2, 4, 32]),
     )

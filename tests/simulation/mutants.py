@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import multiprocessing
 import os
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
+from simulation.campaign import quiet
 from simulation.drawing import draw
 from simulation.findings import Finding
 from simulation.mutations import BY_NAME, MUTATIONS, Mutation
@@ -29,13 +29,13 @@ class Hunt:
 
 
 def hunt(mutation: Mutation, seeds: int, *, known_first: bool = True) -> Hunt:
-    """Play seeds with the bug planted until one breaks a rule."""
+    """Play seeds with the bug planted until one breaks a rule that it does not break without."""
     known = [mutation.seed] if known_first else []
-    with mutation.planted():
-        for played, seed in enumerate(chain(known, range(seeds)), start=1):
+    for played, seed in enumerate(chain(known, range(seeds)), start=1):
+        with mutation.planted():
             findings = play(draw(seed)).watch.findings
-            if findings:
-                return Hunt(mutation=mutation.name, played=played, seed=seed, finding=findings[0])
+        if findings and not play(draw(seed)).watch.findings:
+            return Hunt(mutation=mutation.name, played=played, seed=seed, finding=findings[0])
     return Hunt(mutation=mutation.name, played=seeds)
 
 
@@ -57,12 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hunts(names: Sequence[str], seeds: int, processes: int) -> Iterator[Hunt]:
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=quiet) as pool:
         yield from pool.imap_unordered(partial(_hunt_by_name, seeds=seeds), names)
 
 
 def _hunt_by_name(name: str, seeds: int) -> Hunt:
-    logging.disable(logging.CRITICAL)
     return hunt(BY_NAME[name], seeds, known_first=False)
 
 

@@ -130,10 +130,12 @@ class Play:
         quiet = not self.scheduler.invocations and not self.bus.under_way
         if quiet and not self._is_left_to_audit():
             self.watch.when_quiet()
-        if self.scheduler.now > self._must_end_by and not self.watch.has_ended:
+        is_late = self.scheduler.now > self._must_end_by
+        if is_late and not self.watch.has_ended and not self.watch.is_left_open:
             state = "missing" if run is None else run.state.value
             self.watch.found(Rule.STUCK, f"the run is {state}, with {self.watch.open_steps()}")
-        return quiet and self.faults.is_calm and self.watch.has_ended and not self._wants_retry()
+        ended = self.watch.has_ended or (is_late and self.watch.is_left_open)
+        return quiet and self.faults.is_calm and ended and not self._wants_retry()
 
     def _is_left_to_audit(self) -> bool:
         """Whether something happened after which a released step rightly waits for the audit of its run.
@@ -150,7 +152,7 @@ class Play:
         arrived = self.bus.has_arrived(self.scheduler.now)
         overdue = [one for one in ready if one.must_go_on_by <= self.scheduler.now]
         if (ready or arrived) and self._chance.random() > 0.03:
-            if ready and (not arrived or self._chance.random() < 0.8):
+            if ready and (not arrived or self._chance.random() >= self.drawn.weather.haste):
                 self.scheduler.go_on(self._chance.choice(ready))
             else:
                 self._deliver()
@@ -251,6 +253,7 @@ class Play:
         if self._wants_retry():
             if self._chance.random() < 0.05:
                 self._retries -= 1
+                self.bus.echo()
                 for _ in range(self._chance.choice([1, 1, 2])):
                     self._command("retry", retry_run)
         elif self._cancels and not self.faults.is_calm and self._chance.random() < _CANCELLED_WHILE[run.state]:

@@ -51,8 +51,10 @@ def _stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: b
 
 def _closed(watch: Watch, run: RunRecord) -> None:
     """The run ended just now."""
-    if open_steps := watch.open_steps():
-        watch.found(Rule.RUN_STATE, f"the run is {run.state} with open steps: {open_steps}")
+    # Who still seeds a run that was stopped may write more steps; it closes them when it finds out.
+    left = [step for step in watch.steps.values() if not step.state.is_terminal]
+    if any(run.stop is None or step.state is not StepState.PENDING for step in left):
+        watch.found(Rule.RUN_STATE, f"the run is {run.state} with open steps: {watch.open_steps()}")
     ended_well = all(step.state is StepState.SUCCEEDED for step in watch.users_steps().values())
     if run.stop is not None:
         due = RunState.CANCELLED if run.stop.kind is StopKind.CANCEL else RunState.FAILED

@@ -170,13 +170,17 @@ class Scheduler:
         invocation = self.current
         invocation.must_go_on_by = self.now + at_most
         self._main.switch()
+        self._go_on_or_die(invocation)
+
+    @staticmethod
+    def _go_on_or_die(invocation: Invocation) -> None:
         if invocation.root.killed:
             raise Died
 
     def _live(self, invocation: Invocation, work: Callable[[], Any]) -> None:
         try:
-            if not invocation.root.killed:
-                invocation.result = work()
+            self._go_on_or_die(invocation)
+            invocation.result = work()
         except (Exception, Died) as error:  # noqa: BLE001 - whoever started it decides what its errors mean
             invocation.error = error
         invocation.has_ended = True

@@ -61,7 +61,7 @@ class FaultyTaskRunner:
             raise TaskRunnerUnavailable("HTTP 503")
         answer = self._accept(Try.of(key), key)
         if self.calls.strikes(Fault.SUBMIT_SLOW):
-            self.calls.scheduler.sleep(self.calls.faults.chance.uniform(1, SUBMIT_LIMIT_S))
+            self.calls.scheduler.sleep(self.calls.faults.chance.choice([1, 10, 40, SUBMIT_LIMIT_S]))
         if self.calls.strikes(Fault.SUBMIT_FAILED_AFTER):
             submission.is_unsure = True
             raise TaskRunnerUnavailable("the connection was closed without an answer")

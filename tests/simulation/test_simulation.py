@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from simulation import report
+from simulation.__main__ import main
 from simulation.campaign import Tally, play_seed
 from simulation.drawing import draw
 from simulation.faults import Fault
 from simulation.play import play
+from simulation.shrink import command
 
 SEEDS = 500
 
@@ -57,3 +59,26 @@ def test_a_part_of_a_seed_keeps_its_order() -> None:
     part = draw(5, only=kept).scenario
     assert set(part.by_id) == kept
     assert all(set(step.depends_on) <= kept for step in part.steps)
+
+
+def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command for one seed prints its workflow, its trace, and the command itself."""
+    assert main(["--seed", "5"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("s0: needs nothing")
+    assert any(" deliver " in line for line in told)
+    assert told[-1] == "make simulate SEED=5"
+
+
+def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was never injected is named, and then the simulation does not pass."""
+    assert main(["--seeds", "1", "--processes", "1"]) == 1
+    told = capsys.readouterr().out
+    assert all(f" {kind}\n" in told for kind in Fault)
+    assert "never injected: " in told
+
+
+def test_a_shrunk_seed_is_played_again_by_its_command() -> None:
+    """The command of a part of a seed names all that makes it this part."""
+    part = draw(5, schedule=2, only=frozenset({"s0"}), without=frozenset({Fault.TICK_MISSING}))
+    assert command(part) == "make simulate SEED=5 SCHEDULE=2 ONLY=s0 WITHOUT=TICK_MISSING"
