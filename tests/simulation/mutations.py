@@ -71,7 +71,12 @@ MUTATIONS: Final = (
     _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=37),
     _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=6),
     _mutation("no timeout", (sweep, "overdue", planted.nothing), seed=12),
-    _mutation("onLost: fail submits again", (sweep, "_lost_in_dispatch", planted.nothing), seed=20),
+    _mutation(
+        "onLost: fail submits again",
+        (sweep, "_lost_in_dispatch", planted.nothing),
+        (dispatch, "may_claim", planted.claim_what_may_be_lost),
+        seed=20,
+    ),
     _mutation("the audit publishes nothing", (audit, "publish_released", planted.no_events), seed=4),
     _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=95),
     _mutation("a burst's lease is never over", (check._BurstLease, "take", planted.take_for_ages), seed=7),

@@ -173,6 +173,11 @@ def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) 
     return None if change is None else replace(change, fields={**change.fields, "due_at": now})
 
 
+def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
+    """Claim a step again after its lease, whatever `onLost` says of a dispatcher that died."""
+    return decide.may_claim(replace(step, answered=True), now=now, attempt=attempt)
+
+
 def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """Take an outcome for the current attempt's, whichever it is of."""
     return _settled(step, replace(outcome, attempt=step.attempt), now=now)

@@ -130,12 +130,10 @@ class Play:
         quiet = not self.scheduler.invocations and not self.bus.under_way
         if quiet and not self._is_left_to_audit():
             self.watch.when_quiet()
-        is_late = self.scheduler.now > self._must_end_by
-        if is_late and not self.watch.has_ended and not self.watch.is_left_open:
+        if self.scheduler.now > self._must_end_by and not self.watch.has_ended:
             state = "missing" if run is None else run.state.value
             self.watch.found(Rule.STUCK, f"the run is {state}, with {self.watch.open_steps()}")
-        ended = self.watch.has_ended or (is_late and self.watch.is_left_open)
-        return quiet and self.faults.is_calm and ended and not self._wants_retry()
+        return quiet and self.faults.is_calm and self.watch.has_ended and not self._wants_retry()
 
     def _is_left_to_audit(self) -> bool:
         """Whether something happened after which a released step rightly waits for the audit of its run.

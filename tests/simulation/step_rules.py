@@ -38,13 +38,11 @@ class StepRules:
     """Checks each change of a step. `overtaken` are attempts that ended while somebody may still be submitting them.
 
     `excused` are steps of which faults rightly decided an attempt that the script would have let end otherwise.
-    `reset_late` are those that a retry made PENDING although its run had been stopped meanwhile.
     """
 
     def __init__(self, watch: Watch) -> None:
         self.overtaken: set[Try] = set()
         self.excused: set[str] = set()
-        self.reset_late: set[str] = set()
         self._watch = watch
         self._ended: set[Try] = set()
         self._tallies: dict[str, set[Tally]] = defaultdict(lambda: {Tally()})
@@ -85,7 +83,7 @@ class StepRules:
         again = before.state is StepState.DISPATCHING
         self._require(before.state in {StepState.PENDING, StepState.RETRYING, StepState.DISPATCHING}, step, before)
         self._require(step.attempt == before.attempt + (not again), step, before)
-        if (watch.run is None or watch.run.state.is_terminal) and step.id not in self.reset_late:
+        if watch.run is None or watch.run.state.is_terminal:
             watch.found(Rule.STOP, f"{step.id} was claimed for a run that has ended")
         needs = self._needs(step)
         if any(state is not StepState.SUCCEEDED for state in needs):
@@ -129,10 +127,6 @@ class StepRules:
         is_open = run is not None and (run.state is RunState.SEEDING or run.stop is not None)
         self._require(is_open and run is not None and before.retries < step.retries <= run.retries, step, before)
         self._tallies[step.id] = {Tally()}
-        if run is not None and run.stop is not None:
-            self.reset_late.add(step.id)
-        else:
-            self.reset_late.discard(step.id)
 
     def _attempt_ended(self, before: StepRecord, step: StepRecord) -> None:
         of = Try(step.id, before.attempt)

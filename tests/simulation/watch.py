@@ -189,12 +189,6 @@ class Watch:
             and all(step.state.is_terminal or name == END_ID for name, step in self.steps.items())
         )
 
-    @property
-    def is_left_open(self) -> bool:
-        """Whether the run is terminal, and all that is open was reset by a retry after the run had been stopped."""
-        left = {name for name, step in self.steps.items() if not step.state.is_terminal} - {END_ID}
-        return self.run is not None and self.run.state.is_terminal and left <= self._step_rules.reset_late
-
     def open_steps(self) -> dict[str, str]:
         """What has not ended, for a person to read."""
         return {

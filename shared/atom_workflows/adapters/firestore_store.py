@@ -141,9 +141,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except google_errors.Conflict as error:
-        # AlreadyExists and Aborted both answer 409.
+        # AlreadyExists and Aborted both answer 409; the second says nothing of guards.
         if isinstance(error, google_errors.Aborted):
-            raise Conflict(str(error)) from error
+            raise StoreUnavailable(f"Firestore was too busy: {error}") from error
         raise AlreadyExists(str(error)) from error
     except (google_errors.FailedPrecondition, google_errors.NotFound) as error:
         raise Conflict(str(error)) from error

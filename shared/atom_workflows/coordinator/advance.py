@@ -106,6 +106,7 @@ class Advance:
             inner = [*saved.doomed, *(step_id for step_id in saved.released if step_id in saved.barriers)]
             ended = END_ID in inner
             saved = save(self.outbox, self._passed(step_id for step_id in inner if step_id != END_ID))
+            self.refused += saved.refused
             if ended:
                 finish_run(self.outbox, self.run_id)
         return ready

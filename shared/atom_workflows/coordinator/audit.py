@@ -29,9 +29,9 @@ def audit_run(outbox: Outbox, end: Held) -> int:
     run_id = end.step.run_id
     held = load_run(outbox.services, run_id)
     if held is None or held.run.state.is_terminal:
-        _look_again(outbox, end, None)
-        # A retry that went on after its run had been stopped may have left steps behind.
+        # Of a run that was stopped, steps may have been left behind: only when they have ended is there nothing to do.
         close_run(outbox, run_id)
+        _look_again(outbox, end, None)
         return 0
     run, now = held.run, outbox.services.clock.now()
     if run.stop is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from atom_workflows import decision_log
 from atom_workflows.coordinator.loading import Held, all_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, save_alone
+from atom_workflows.coordinator.saving import Decision, save_with
 from atom_workflows.core.decide import is_to_reset, reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
@@ -49,19 +49,23 @@ def open_again(outbox: Outbox, run_id: str) -> None:
     outbox.run_changed(replace(held.run, state=state))
 
 
-def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> None:
+def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> bool:
     """Make every step that did not succeed PENDING again, with counters that tell what it waits for.
 
     A step that is reset may be dispatched at once, by an event that was late. So steps are reset before what they
-    depend on, and none while something behind it could not be: whatever runs early finds its dependents waiting.
-    The end, behind all, is the first of them (see `stop.close_run`). May be repeated, also after such a step has run.
+    depend on: whatever runs early finds its dependents waiting. The run's end changes with every commit, so that a
+    stop, which closes the run by its end's version, comes before all of this or after (see `stop.close_run`).
+    False if something changed meanwhile: then look at the run again, and repeat if it is still to be reset.
     """
-    refused = True
-    while refused:
-        held = _dependents_first(list(all_steps(outbox.services, run.id)))
-        again = {one.step.id for one in held if one.step.state is not StepState.SUCCEEDED}
-        to_reset = [one for one in held if is_to_reset(one.step, retries=run.retries)]
-        refused = bool(save_alone(outbox, [_reset(outbox, one, again, run) for one in to_reset]).refused)
+    held = _dependents_first(list(all_steps(outbox.services, run.id)))
+    again = {one.step.id for one in held if one.step.state is not StepState.SUCCEEDED}
+    to_reset = [one for one in held if is_to_reset(one.step, retries=run.retries)]
+    ends = [one for one in held if one.step.id == END_ID]
+    # Read after the end: a stop that is not seen here has its close refused by what is saved now, or refuses it.
+    now = load_run(outbox.services, run.id)
+    if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
+        return False
+    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, again, run) for one in to_reset])
 
 
 def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]:

@@ -89,16 +89,39 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[Held]:
     ]
 
 
-def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
-    """Save the decisions without counting down dependents: polls, and steps of a run that is closed or reset whole.
+def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision]) -> bool:
+    """Save the decisions in their order, every commit of them with a change of the companion; whether all were saved.
 
-    They are saved in their order; after a part of which some were refused, what comes behind it is left for later.
+    Each commit checks the companion's version and renews it. So whoever decides something by that version does so
+    before the first of these decisions or after the last, or is refused. One of them may be the companion's own.
     """
+    own = [decision for decision in decisions if decision.step.id == companion.step.id]
+    others = [decision for decision in decisions if decision.step.id != companion.step.id]
+    version = companion.version
+    for start in range(0, max(len(others), len(own)), MAX_WRITES):
+        part = others[start : start + MAX_WRITES]
+        first = own if start == 0 else []
+        touch = Update(
+            path=step_path(companion.step.run_id, companion.step.id),
+            fields=change_fields(first[0].change) if first else {},
+            increments={"touches": 1},
+            guard=version,
+        )
+        try:
+            version = outbox.services.store.commit([touch, *map(_guarded_write, part)])[0].version
+        except Conflict:
+            return False
+        for decision in (*first, *part):
+            outbox.step_changed(decision.step, decision.change)
+            _log_change(decision)
+    return True
+
+
+def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
+    """Save the decisions without counting down dependents: polls, and steps of a run that is closed."""
     saved = Saved()
     for start in range(0, len(decisions), MAX_WRITES):
         saved.add(_save_part(outbox, decisions[start : start + MAX_WRITES], counting=False))
-        if saved.refused:
-            break
     return saved
 
 

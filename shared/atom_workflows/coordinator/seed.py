@@ -124,8 +124,7 @@ def resume(outbox: Outbox, run_id: str) -> None:
             close_run(outbox, run_id)
             return
         if held.run.state is RunState.SEEDING:
-            _seed_again(outbox, held.run)
-            if not _set_running(outbox, held):
+            if not _seed_again(outbox, held.run) or not _set_running(outbox, held):
                 continue
         elif held.run.state is not RunState.RUNNING:
             return
@@ -153,16 +152,18 @@ def publish_released(outbox: Outbox, run_id: str) -> int:
         after = (released[-1].path,)
 
 
-def _seed_again(outbox: Outbox, run: RunRecord) -> None:
-    """Write what is missing of a run whose seeding was interrupted, or reset what a retry is to run again."""
+def _seed_again(outbox: Outbox, run: RunRecord) -> bool:
+    """Write what is missing of a run whose seeding was interrupted, or reset what a retry is to run again.
+
+    False if the run is to be looked at again before it goes on.
+    """
     if run.started_at is None:
         definition = outbox.services.store.get([definition_path(run.id)])[0]
         if definition is not None:
             path = definition.fields["path"]
             workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
             _write_steps(outbox, list(_step_creates(run, workflow, path)))
-    if run.retries:
-        reset_unsuccessful(outbox, run)
+    return not run.retries or reset_unsuccessful(outbox, run)
 
 
 def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:

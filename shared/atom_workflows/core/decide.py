@@ -107,7 +107,9 @@ def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
     due = step.due_at is None or step.due_at <= now
     if step.state is StepState.RETRYING:
         return attempt == step.attempt + 1 or (attempt is None and due)
-    return step.state is StepState.DISPATCHING and due and attempt in {None, step.attempt}
+    # A dispatcher that died may have submitted the job: with `onLost: fail` the checker says that it is lost.
+    may_repeat = step.answered or step.policies.on_lost is OnLost.RETRY
+    return step.state is StepState.DISPATCHING and due and may_repeat and attempt in {None, step.attempt}
 
 
 def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
