@@ -21,6 +21,7 @@ from atom_workflows.errors import Conflict, RunNotFound, RunStateError, Transiti
 from atom_workflows.ports import Update
 
 NEXT_AUDIT: Final = timedelta(seconds=60)
+"""How long after it was opened a run is first looked at as a whole."""
 
 
 def open_again(outbox: Outbox, run_id: str) -> None:

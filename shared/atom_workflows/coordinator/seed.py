@@ -10,13 +10,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import reset_unsuccessful
+from atom_workflows.coordinator.reset import NEXT_AUDIT, reset_unsuccessful
 from atom_workflows.coordinator.stop import close_run
 from atom_workflows.core.graph import END_ID, Node, compile_graph
 from atom_workflows.core.job_request import job_request
@@ -45,8 +45,6 @@ PAGE: Final = 500
 
 MAX_DEFINITION_BYTES: Final = 900_000
 """A larger run's definition is kept, compressed, in one document, which may have 1 MiB."""
-
-FIRST_AUDIT: Final = timedelta(seconds=60)
 
 _DOCUMENT_OVERHEAD: Final = 600
 
@@ -208,7 +206,7 @@ def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
     """The end is where the checker finds the run, for as long as it is open."""
     if node.id != END_ID:
         return {}
-    first = run.created_at + FIRST_AUDIT
+    first = run.created_at + NEXT_AUDIT
     return {"due_at": first if run.deadline is None else min(first, run.deadline)}
 
 
