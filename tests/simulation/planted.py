@@ -14,7 +14,7 @@ from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_ste
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.saving import Decision, Saved
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import decide
+from atom_workflows.core import decide, polling
 from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord, Stop
@@ -188,11 +188,12 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
-        return decide.missing(step, now=services.clock.now())
+        return polling.missing(step, now=services.clock.now())
     except TaskRunnerUnavailable as error:
         return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.FAILED, message=error.reason)
     outcome = decide.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
-    return outcome or decide.observed(step, job_state=answer.state, message=answer.message)
+    now = services.clock.now()
+    return outcome or polling.observed(step, job_state=answer.state, message=answer.message, now=now)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

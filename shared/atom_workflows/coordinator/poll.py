@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import Outcome, StepChange, missing, observed, outcome_of
+from atom_workflows.core.decide import Outcome, StepChange, outcome_of
+from atom_workflows.core.polling import missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
 
 def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """How the job ended, what changed of it, or None: it goes on as before, or the Task Runner gave no answer.
-
-    A status call that fails says nothing of the job.
-    """
+    """How the job ended, what changed of it, or None: it goes on as before."""
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
@@ -26,6 +24,8 @@ def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:
             step_id=step.id,
             attempt=step.attempt,
         )
-        return None
+        now = services.clock.now()
+        return unanswered(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
     outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
-    return outcome or observed(step, job_state=answer.state, message=answer.message)
+    now = services.clock.now()
+    return outcome or observed(step, job_state=answer.state, message=answer.message, now=now)

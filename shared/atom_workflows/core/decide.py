@@ -20,9 +20,6 @@ from atom_workflows.core.workflow import Backoff, OnLost
 MAX_LOSSES: Final = 3
 """A job that a Task Runner loses this often fails its step, whatever `onLost` says: otherwise it never ended."""
 
-MISSING_GRACE: Final = timedelta(seconds=60)
-"""How long a Task Runner may answer that it does not know a job before the job counts as lost."""
-
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
 """The wait before a submission that the Task Runner could not take is repeated."""
 
@@ -97,7 +94,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
         "job_state": "",
         "missing_since": None,
     }
-    return _change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **({} if again else fresh))
+    return changed(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **({} if again else fresh))
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
@@ -114,13 +111,13 @@ def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
 
 def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
     """The Task Runner took the job, which goes on."""
-    return _change(
+    return changed(
         step,
         StepEvent.SUBMIT,
         job_id=job_id,
         job_state=job_state,
         message=clip(message),
-        due_at=_not_after_deadline(step, first_poll),
+        due_at=not_after_deadline(step, first_poll),
         answered=True,
     )
 
@@ -128,34 +125,9 @@ def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, fi
 def deferred(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
     """The Task Runner could not take the job now: wait, then submit the same attempt again."""
     tries = step.deferrals + 1
-    delay = delay_before_retry(DEFER_BACKOFF, tries=tries, seed=f"{step.idempotency_key}/{tries}")
-    if retry_after_s is not None:
-        delay = max(delay, min(timedelta(seconds=retry_after_s), DEFER_BACKOFF.maximum))
-    due_at = _not_after_deadline(step, now + delay)
-    return _change(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason))
-
-
-def observed(step: StepRecord, *, job_state: str, message: str) -> StepChange | None:
-    """A poll of a job that goes on; None if it told nothing new, so that nothing is written."""
-    if job_state == step.job_state and step.missing_since is None:
-        return None
-    return _change(step, StepEvent.OBSERVE, job_state=job_state, message=clip(message), missing_since=None)
-
-
-def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
-    """A poll that the Task Runner answered with "unknown job": wait for a while, then the job is lost."""
-    if step.missing_since is None:
-        return _change(step, StepEvent.OBSERVE, missing_since=now)
-    if now - step.missing_since < MISSING_GRACE:
-        return None
-    return Outcome(
-        step_id=step.id,
-        attempt=step.attempt,
-        kind=OutcomeKind.LOST,
-        message=f"the Task Runner no longer knows job {step.job_id}",
-        job_id=step.job_id,
-        job_state=step.job_state,
-    )
+    delay = delayed(DEFER_BACKOFF, tries=tries, seed=f"{step.idempotency_key}/{tries}", at_least_s=retry_after_s)
+    due_at = not_after_deadline(step, now + delay)
+    return changed(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason))
 
 
 def overdue(step: StepRecord, *, now: datetime) -> Outcome | None:
@@ -184,6 +156,8 @@ def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange 
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
+    if step.unanswered:
+        learnt["unanswered"] = 0
     if outcome.job_id:
         learnt["job_id"] = outcome.job_id
     if outcome.job_state:
@@ -212,7 +186,7 @@ def _tried_again(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapp
     elif tries >= step.policies.retry.max_attempts:
         return None
     delay = delay_before_retry(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
-    return _change(step, StepEvent.RETRY, due_at=now + delay, **learnt, **counted)
+    return changed(step, StepEvent.RETRY, due_at=now + delay, **learnt, **counted)
 
 
 def passed(step: StepRecord, *, now: datetime) -> StepChange | None:
@@ -242,7 +216,7 @@ def is_to_reset(step: StepRecord, *, retries: int) -> bool:
 
 def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime | None) -> StepChange:
     """A step that is to run again; `remaining` counts those of its dependencies that are to run again too."""
-    return _change(
+    return changed(
         step,
         StepEvent.RESET,
         remaining=remaining,
@@ -251,6 +225,7 @@ def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime
         first_attempt=step.attempt + 1,
         losses=0,
         deferrals=0,
+        unanswered=0,
         retries=retries,
         job_id="",
         job_state="",
@@ -279,20 +254,27 @@ def delay_before_retry(backoff: Backoff, *, tries: int, seed: str) -> timedelta:
     return timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
 
 
+def delayed(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None) -> timedelta:
+    """The wait that a Task Runner's own wish may lengthen, though not beyond the longest."""
+    delay = delay_before_retry(backoff, tries=tries, seed=seed)
+    return delay if at_least_s is None else max(delay, min(timedelta(seconds=at_least_s), backoff.maximum))
+
+
 def clip(text: str) -> str:
     """The text at most as long as a message may be."""
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 
-def _not_after_deadline(step: StepRecord, due_at: datetime) -> datetime:
+def not_after_deadline(step: StepRecord, due_at: datetime) -> datetime:
     """The checker looks at the latest when the attempt has taken too long."""
     deadline = step.attempt_deadline
     return due_at if deadline is None else min(due_at, deadline)
 
 
 def _ended(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
-    return _change(step, event, finished_at=now, due_at=None, **fields)
+    return changed(step, event, finished_at=now, due_at=None, **fields)
 
 
-def _change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
+def changed(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
+    """The step's change by that event; raises `TransitionError` if its state has none."""
     return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)

@@ -107,24 +107,6 @@ def test_on_lost_fail_fails_at_the_first_loss() -> None:
     assert change.state is StepState.FAILED
 
 
-def test_a_job_is_lost_only_after_the_grace_period() -> None:
-    """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
-    first = decide.missing(step(), now=NOW)
-    assert isinstance(first, decide.StepChange)
-    since = step(missing_since=first.fields["missing_since"])
-    assert decide.missing(since, now=NOW + decide.MISSING_GRACE / 2) is None
-    lost = decide.missing(since, now=NOW + decide.MISSING_GRACE)
-    assert isinstance(lost, Outcome)
-    assert lost.kind is OutcomeKind.LOST
-
-
-def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
-    """The same job state writes nothing; another one does, and so does a job that was found again."""
-    assert decide.observed(step(), job_state="RUNNING", message="still") is None
-    assert decide.observed(step(), job_state="CANCELLING", message="") is not None
-    assert decide.observed(step(missing_since=NOW), job_state="RUNNING", message="") is not None
-
-
 @pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
 def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> None:
     """Known words for progress and words that nobody knows count alike."""

@@ -1,0 +1,56 @@
+"""What a look at a job tells of its step: it goes on, it is unknown, or nobody answered.
+
+How it ended is an `Outcome`, as in decide.py.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, changed, clip, delayed, not_after_deadline
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepEvent
+from atom_workflows.core.workflow import Backoff
+
+MISSING_GRACE: Final = timedelta(seconds=60)
+"""How long a Task Runner may answer that it does not know a job before the job counts as lost."""
+
+POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
+"""The wait before a job is looked at again after status calls that failed."""
+
+
+def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
+    """A job that goes on; None if that told nothing new, so that nothing is written."""
+    if job_state == step.job_state and step.missing_since is None and not step.unanswered:
+        return None
+    learnt: dict[str, Any] = {"job_state": job_state, "message": clip(message), "missing_since": None}
+    if step.unanswered:
+        learnt |= {"unanswered": 0, "due_at": now}
+    return changed(step, StepEvent.OBSERVE, **learnt)
+
+
+def unanswered(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
+    """A status call that failed: it says nothing of the job, which is looked at again after a wait that grows."""
+    calls = step.unanswered + 1
+    wait = delayed(POLL_BACKOFF, tries=calls, seed=f"{step.idempotency_key}/poll/{calls}", at_least_s=retry_after_s)
+    often = "" if calls == 1 else f", {calls} times in a row"
+    message = clip(f"its job {step.job_id} could not be looked at{often}: {reason}")
+    due_at = not_after_deadline(step, now + wait)
+    return changed(step, StepEvent.OBSERVE, unanswered=calls, message=message, due_at=due_at)
+
+
+def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
+    """A poll that the Task Runner answered with "unknown job": wait for a while, then the job is lost."""
+    if step.missing_since is None:
+        return changed(step, StepEvent.OBSERVE, missing_since=now)
+    if now - step.missing_since < MISSING_GRACE:
+        return None
+    return Outcome(
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=OutcomeKind.LOST,
+        message=f"the Task Runner no longer knows job {step.job_id}",
+        job_id=step.job_id,
+        job_state=step.job_state,
+    )

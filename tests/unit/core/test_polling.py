@@ -1,0 +1,74 @@
+"""What a look at a job tells of its step."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from atom_workflows.core import polling
+from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
+from unit.core.test_decide import NOW, step
+
+
+def test_a_job_is_lost_only_after_the_grace_period() -> None:
+    """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
+    first = polling.missing(step(), now=NOW)
+    assert isinstance(first, StepChange)
+    since = step(missing_since=first.fields["missing_since"])
+    assert polling.missing(since, now=NOW + polling.MISSING_GRACE / 2) is None
+    lost = polling.missing(since, now=NOW + polling.MISSING_GRACE)
+    assert isinstance(lost, Outcome)
+    assert lost.kind is OutcomeKind.LOST
+
+
+def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
+    """The same job state writes nothing; another one does, and so does a job that was found again."""
+    assert polling.observed(step(), job_state="RUNNING", message="still", now=NOW) is None
+    assert polling.observed(step(), job_state="CANCELLING", message="", now=NOW) is not None
+    assert polling.observed(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
+
+
+def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
+    """Failed calls in a row double the wait up to its limit, keep the job's state and say what went wrong."""
+    one = step()
+    waits = []
+    for _ in range(8):
+        change = polling.unanswered(one, reason="HTTP 503", now=NOW, retry_after_s=None)
+        one = after(one, change)
+        assert one.due_at is not None
+        waits.append((one.due_at - NOW).total_seconds())
+    assert waits[:5] == sorted(waits[:5])
+    assert 4 <= waits[0] <= 5
+    assert 96 <= waits[-1] <= 120
+    assert one.job_state == "RUNNING"
+    assert one.message == "its job j could not be looked at, 8 times in a row: HTTP 503"
+
+
+def test_a_task_runner_may_ask_for_a_longer_wait() -> None:
+    """Retry-After lengthens the wait, though not beyond the longest."""
+    for asked, waited in ((60.0, timedelta(seconds=60)), (86_400.0, polling.POLL_BACKOFF.maximum)):
+        change = polling.unanswered(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
+        assert change.fields["due_at"] == NOW + waited
+
+
+def test_a_job_is_looked_at_when_its_time_is_up_however_long_the_wait() -> None:
+    """The wait after a failed status call never goes beyond the attempt's deadline."""
+    late = NOW + timedelta(minutes=4, seconds=58)
+    change = polling.unanswered(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
+    assert change.fields["due_at"] == NOW + timedelta(minutes=5)
+
+
+def test_an_answer_ends_the_back_off() -> None:
+    """The first answer after failed calls counts from nought again and makes the job due at once."""
+    change = polling.observed(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
+    assert change is not None
+    assert (change.fields["unanswered"], change.fields["due_at"], change.fields["message"]) == (0, NOW, "")
+
+
+def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
+    """The next attempt starts to count from nought."""
+    silent = step(unanswered=3, attempts=2)
+    outcome = outcome_of(silent, job_id="j", job_state="FAILED", message="")
+    assert outcome is not None
+    change = settled(silent, outcome, now=NOW)
+    assert change is not None
+    assert change.fields["unanswered"] == 0
