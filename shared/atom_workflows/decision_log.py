@@ -44,7 +44,14 @@ def warned(action: str, message: str, **details: Any) -> None:
     _write(logging.WARNING, action, message, details)
 
 
-def _write(level: int, action: str, message: str, details: dict[str, Any]) -> None:
+def failed(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
+    """Something that a person has to look at; a defect with its trace."""
+    _write(logging.ERROR, action, message, details, trace_of)
+
+
+def _write(
+    level: int, action: str, message: str, details: dict[str, Any], trace_of: BaseException | None = None
+) -> None:
     if _logger.isEnabledFor(level):
         fields = {
             "action": action,
@@ -52,7 +59,7 @@ def _write(level: int, action: str, message: str, details: dict[str, Any]) -> No
         }
         if event_id := _event_id.get():
             fields["event_id"] = event_id
-        _logger.log(level, message, extra={"fields": fields})
+        _logger.log(level, message, extra={"fields": fields}, exc_info=trace_of)
 
 
 class JsonLines(logging.Formatter):

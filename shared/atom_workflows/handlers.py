@@ -1,7 +1,7 @@
 """What stands between a request to a function and a handler: read it, name it in the logs, decide what an error means.
 
-A malformed event is logged and acknowledged, since no redelivery can mend it. Everything else that is raised goes
-through, is answered 500, and so the event is delivered again.
+An event that can never be handled is kept as a dead letter and acknowledged, since no redelivery can mend it.
+Everything else that is raised is answered 500, and so the event is delivered again, until its last delivery.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import Refusal, Started, handle_start
-from atom_workflows.errors import AtomWorkflowsError, MalformedEvent, RunNotFound
+from atom_workflows.errors import MalformedEvent, RunNotFound
 from atom_workflows.event_fields import body_of, object_of
 from atom_workflows.events import read_steps_event, read_tick_event
+from atom_workflows.giving_up import is_given_up, log_dropped
 from atom_workflows.received import ReceivedEvent, read_event
 from atom_workflows.settings import Settings
 from atom_workflows.start_events import RunSeedRequested, StartRequested, read_start_event, start_of_object
@@ -52,51 +53,51 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
         if event is None:
             return _on_plain_start(services, headers, object_of(body_of(raw)))
     except MalformedEvent as error:
-        return _acknowledged(error) if _is_event(headers) else _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        return _dropped(error) if _is_event(headers) else _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
     def handle(received: ReceivedEvent) -> None:
         request = _start_request(services.settings, received)
         if request is not None:
             handle_start(services, request)
 
-    return _handled(event, handle)
+    return _handled(services, "start", event, handle)
 
 
 def on_steps(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """A request to the dispatcher: an event of topic `steps`."""
-    return _on_event(headers, raw, lambda body: handle_steps(services, read_steps_event(body)))
+    return _on_event(services, "steps", headers, raw, lambda body: handle_steps(services, read_steps_event(body)))
 
 
 def on_tick(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """A request to the checker: an event of topic `tick`."""
-    return _on_event(headers, raw, lambda body: handle_tick(services, read_tick_event(body)))
+    return _on_event(services, "tick", headers, raw, lambda body: handle_tick(services, read_tick_event(body)))
 
 
-def _on_event(headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]) -> Answer:
+def _on_event(
+    services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
+) -> Answer:
     try:
         event = read_event(_lowered(headers), raw)
     except MalformedEvent as error:
-        return _acknowledged(error)
+        return _dropped(error)
     if event is None:
-        return _acknowledged(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
-    return _handled(event, lambda received: handle(_message_body(received.payload)))
+        return _dropped(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
+    return _handled(services, topic, event, lambda received: handle(_message_body(received.payload)))
 
 
-def _handled(event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
+def _handled(services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
     with decision_log.handling(event.id):
         try:
             handle(event)
-        except (MalformedEvent, RunNotFound) as error:
-            return _acknowledged(error)
-        except AtomWorkflowsError as error:
-            decision_log.warned("event.failed", f"the event will come again: {error}", reason=type(error).__name__)
-            raise
+        except Exception as error:
+            if not is_given_up(services, topic, event, error):
+                raise
     return _ACKNOWLEDGED
 
 
-def _acknowledged(error: Exception) -> Answer:
-    """Log an event that nothing can be done about; the count of these lines is the count of such events."""
-    decision_log.warned("event.malformed", f"the event was dropped: {error}", reason=type(error).__name__)
+def _dropped(error: Exception) -> Answer:
+    """Acknowledge a request that holds no event: there is nothing that could be kept."""
+    log_dropped(error)
     return _ACKNOWLEDGED
 
 
@@ -110,7 +111,9 @@ def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested |
     attributes = _message(event.payload).get("attributes")
     if isinstance(attributes, Mapping) and "eventType" in attributes:
         if attributes["eventType"] != "OBJECT_FINALIZE":
-            raise MalformedEvent(f"a bucket's {attributes['eventType']!r:.80} starts nothing")
+            told = f"a bucket's {attributes['eventType']!r:.80} starts nothing; let it notify of OBJECT_FINALIZE alone"
+            decision_log.warned("object.ignored", told)
+            return None
         return _object_start(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
     return read_start_event(_message_body(event.payload), event_id=event.id)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -126,14 +126,16 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What is published: `topic` is one of the coordinator's topics (`start`, `steps`, `tick`, `events`).
+    """What is published: `topic` is one of the coordinator's (`start`, `steps`, `tick`, `events`, `dead-letters`).
 
-    `body` is a JSON object, never empty. `attributes` are for subscribers' filters and for people.
+    `body` is a JSON object, never empty. `attributes` are for subscribers' filters and for people. What is passed on as
+    it came has its bytes in `raw`, which are published instead of the body.
     """
 
     topic: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
 
 
 class Bus(Protocol):
@@ -144,6 +146,46 @@ class Bus(Protocol):
 
         Raises `BusUnavailable`; some of the messages may then have been accepted.
         """
+        ...
+
+
+DEAD_LETTERS: Final = "dead-letters"
+"""The topic of events that were given up, and its one subscription, from which they are pulled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldMessage:
+    """A message of the dead letters' subscription that nobody else is given while it is held.
+
+    `id` stays the same however often it is taken. `lease` is opaque: it is how the box knows the message again.
+    """
+
+    id: str
+    data: bytes
+    attributes: Mapping[str, str]
+    published_at: datetime
+    lease: object
+
+
+class DeadLetterBox(Protocol):
+    """The events that were given up, for people to look at. Whatever is held is free again after a minute.
+
+    Every call has a deadline and raises `BusUnavailable` beyond it, or if there is no such subscription.
+    """
+
+    def take(self, limit: int) -> list[HeldMessage]:
+        """Hold up to `limit` messages that nobody holds, in any order; none if none has come for a moment.
+
+        There may be more than one call answers.
+        """
+        ...
+
+    def release(self, messages: Sequence[HeldMessage]) -> None:
+        """Hold them no longer, so that they can be taken again."""
+        ...
+
+    def remove(self, messages: Sequence[HeldMessage]) -> None:
+        """Take them out for good. One that is no longer held may come again."""
         ...
 
 

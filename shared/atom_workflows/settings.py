@@ -27,6 +27,13 @@ MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
 """A run must be kept for longer than it may take: a step alone may have a timeout of a week, and several attempts."""
 
 
+MAX_DELIVERIES: Final = 10
+"""How often an event is delivered before it is given up, unless the setting says otherwise."""
+
+_DELIVERIES: Final = (5, 100)
+"""What Pub/Sub allows in a subscription's dead-letter policy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """A deployment's settings, each named after its environment variable in `from_environment`."""
@@ -43,6 +50,7 @@ class Settings:
     lease: timedelta = timedelta(seconds=180)
     inline_budget: timedelta = timedelta(seconds=20)
     keep_runs: timedelta = timedelta(days=90)
+    max_deliveries: int = MAX_DELIVERIES
     poll_workers: int = 32
     object_prefix: str = "workflows/"
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
@@ -93,9 +101,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         burst=seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
         lease=seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
         keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
+        max_deliveries=_max_deliveries(environment),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )
+
+
+def _max_deliveries(environment: Mapping[str, str]) -> int:
+    name = "WORKFLOW_MAX_DELIVERIES"
+    text = environment.get(name, "").strip()
+    least, most = _DELIVERIES
+    if not text:
+        return MAX_DELIVERIES
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:9]) <= most):
+        raise SettingsError(name, text, f"a whole number from {least} to {most}, as the subscriptions have it")
+    return int(text)
 
 
 def misspelt_credentials(environment: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Input that can never succeed: answered, logged once, never delivered again."""
+"""Input that can never succeed: answered, logged once, kept as a dead letter, never delivered again."""
 
 from __future__ import annotations
 
@@ -10,21 +10,32 @@ from functions.posting import EVENTS, Deployed, Golden, golden
 from support.world import World
 
 MALFORMED = [f"malformed/{path.stem}" for path in sorted((EVENTS / "malformed").glob("*.json"))]
+IGNORED = {"step.unknown", "object.ignored"}
+"""What is understood, and asks for nothing that could be done."""
 
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_cannot_be_handled_is_acknowledged_and_logged_once(
     functions: Deployed, world: World, run_id: str, name: str
 ) -> None:
-    """The answer is 204, one warning tells the reason, and nothing is written or submitted."""
+    """The answer is 204, one warning tells the reason, as does the dead letter, and no document or job is made."""
     writes = world.store.writes
     assert functions.post(name) == 204
     [line] = functions.lines
     assert line["severity"] == "WARNING"
-    assert line["action"] in {"event.malformed", "step.unknown"}
+    assert line["action"] in {"event.malformed", *IGNORED}
     assert len(line["message"]) < 500
     assert world.store.writes == writes
     assert world.submissions() == []
+    letters = world.bus.take_all("dead-letters")
+    assert len(letters) == (line["action"] not in IGNORED and holds_message(golden(name)))
+    for letter in letters:
+        assert letter.attributes["deadLetterReason"][:50] in line["message"]
+
+
+def holds_message(event: Golden) -> bool:
+    """Whether there is a Pub/Sub message in the request."""
+    return isinstance(event.body, dict) and isinstance(event.body.get("message"), dict)
 
 
 def test_an_invalid_workflow_becomes_an_invalid_run(functions: Deployed, world: World) -> None:

@@ -56,13 +56,18 @@ LADDER: Final[dict[str, Rung]] = {
         | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"},
         not_of_python=OUTSIDE,
     ),
+    "dead_letters": Rung(of_library=frozenset({"ports"}), not_of_python=CLOCKS_AND_IO),
     "received": Rung(
-        of_library=frozenset({"errors", "event_fields"}),
+        of_library=frozenset({"dead_letters", "errors", "event_fields"}),
         of_others=frozenset({"cloudevents"}),
         not_of_python=CLOCKS_AND_IO,
     ),
+    "giving_up": Rung(
+        of_library=frozenset({"coordinator", "dead_letters", "decision_log", "errors", "ports", "received"}),
+        not_of_python=OUTSIDE,
+    ),
     "handlers": Rung(
-        of_library=EVENTS | {"coordinator", "decision_log", "errors", "received", "settings"},
+        of_library=EVENTS | {"coordinator", "decision_log", "errors", "giving_up", "received", "settings"},
         not_of_python=OUTSIDE - {"http"},
     ),
     "adapters": Rung(

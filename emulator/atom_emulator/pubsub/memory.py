@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atom_workflows.ports import Clock, Message
 
-TOPICS: Final = ("start", "steps", "tick", "events")
+TOPICS: Final = ("start", "steps", "tick", "events", "dead-letters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,14 @@ class TakenMessage:
     subscription: str
     ack_id: str
     message_id: str
-    body: Any
+    data: bytes
     attributes: Mapping[str, str]
     attempt: int
+
+    @property
+    def body(self) -> Any:
+        """The JSON that it carries."""
+        return json.loads(self.data)
 
 
 class MemoryBus:
@@ -67,8 +72,10 @@ class MemoryBus:
             except RefusalError as error:
                 raise BusUnavailable(error.reason) from error
             for message in messages:
-                body = json.dumps(message.body, separators=(",", ":")).encode()
-                self.broker.publish(message.topic, body, dict(message.attributes), self._now())
+                data = message.raw
+                if data is None:
+                    data = json.dumps(message.body, separators=(",", ":")).encode()
+                self.broker.publish(message.topic, data, dict(message.attributes), self._now())
 
     def take(self, subscription: str) -> TakenMessage | None:
         """The next message of a subscription, on lease; None if none is ready."""
@@ -85,7 +92,7 @@ class MemoryBus:
                     subscription=subscription,
                     ack_id=delivery.ack_id,
                     message_id=delivery.message.id,
-                    body=json.loads(delivery.message.data),
+                    data=delivery.message.data,
                     attributes=delivery.message.attributes,
                     attempt=delivery.attempt,
                 )

@@ -76,8 +76,10 @@ class PubsubBus:
 
 
 def _encoded(message: Message) -> PubsubMessage:
-    body = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False)
-    return PubsubMessage(data=body.encode(), attributes=dict(message.attributes))
+    data = message.raw
+    if data is None:
+        data = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
+    return PubsubMessage(data=data, attributes=dict(message.attributes))
 
 
 def _requests(messages: Sequence[PubsubMessage]) -> list[list[PubsubMessage]]:

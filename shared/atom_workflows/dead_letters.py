@@ -1,0 +1,146 @@
+"""An event that was given up, as a message of the topic `dead-letters`: made and read in one place.
+
+Its data and attributes are those of the event itself; further attributes tell where it came from and why it is there.
+Pub/Sub forwards messages there by itself too, and tells all but the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
+
+REPLAY_OF: Final = "replayOf"
+"""The attribute by which a replayed message is the event that it was before: the same id, so the same run."""
+
+_OURS: Final = "deadLetter"
+_TOPIC: Final = "deadLetterTopic"
+_REASON: Final = "deadLetterReason"
+_ERROR: Final = "deadLetterError"
+_DELIVERIES: Final = "deadLetterDeliveries"
+_EVENT: Final = "deadLetterEvent"
+_PUBLISHED: Final = "deadLetterPublishTime"
+
+_NATIVE: Final = "CloudPubSubDeadLetterSource"
+_NATIVE_SUBSCRIPTION: Final = "CloudPubSubDeadLetterSourceSubscription"
+_NATIVE_DELIVERIES: Final = "CloudPubSubDeadLetterSourceDeliveryCount"
+_NATIVE_PUBLISHED: Final = "CloudPubSubDeadLetterSourceTopicPublishTime"
+
+_TOPICS: Final = frozenset({"start", "steps", "tick"})
+_HOPELESS: Final = frozenset({"MalformedEvent", "RunNotFound"})
+
+LONGEST_REASON: Final = 1_000
+"""Bytes; Pub/Sub takes 1,024 for the value of an attribute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """An event that is given up: the message as it came, and why. `deliveries` is None if Pub/Sub did not count."""
+
+    topic: str
+    event_id: str
+    data: bytes
+    attributes: Mapping[str, str]
+    published_at: str
+    deliveries: int | None
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What a message of the topic `dead-letters` tells; a text that is not known is empty.
+
+    `topic` is where it came from. `error` is the name of what was raised. Without a `reason` Pub/Sub itself forwarded
+    it. `data` and `attributes` are the event's own.
+    """
+
+    id: str
+    topic: str
+    reason: str
+    error: str
+    deliveries: int | None
+    event_id: str
+    published_at: str
+    dead_since: datetime
+    data: bytes
+    attributes: Mapping[str, str]
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the same message cannot be handled, however often it is delivered."""
+        return self.error in _HOPELESS
+
+    @property
+    def body(self) -> Any:
+        """The JSON that the event carries, None if it is none."""
+        try:
+            return json.loads(self.data)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def run_id(self) -> str:
+        """The run that the event names."""
+        body = self.body
+        named = self.attributes.get("run_id") or (body.get("run_id") if isinstance(body, Mapping) else "")
+        return named if isinstance(named, str) else ""
+
+
+def buried(event: GivenUp) -> Message:
+    """The message that keeps the event."""
+    told = {
+        _TOPIC: event.topic,
+        _REASON: event.reason,
+        _ERROR: event.error,
+        _DELIVERIES: str(event.deliveries or ""),
+        _EVENT: event.event_id,
+        _PUBLISHED: event.published_at,
+    }
+    kept = {name: _clipped(value) for name, value in told.items() if value}
+    return Message(topic=DEAD_LETTERS, raw=event.data, attributes={**_own(event.attributes), **kept})
+
+
+def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLetter:
+    """What the message tells, whoever published it: subscriptions are named after their topics."""
+    found = message.attributes
+    source = found.get(_NATIVE_SUBSCRIPTION, "").removeprefix(topic_prefix)
+    topic = found.get(_TOPIC) or source
+    deliveries = found.get(_DELIVERIES) or found.get(_NATIVE_DELIVERIES) or ""
+    return DeadLetter(
+        id=message.id,
+        topic=topic if topic in _TOPICS else "",
+        reason=found.get(_REASON, ""),
+        error=found.get(_ERROR, ""),
+        deliveries=int(deliveries) if deliveries.isascii() and deliveries.isdecimal() else None,
+        event_id=found.get(_EVENT) or found.get(REPLAY_OF) or message.id,
+        published_at=found.get(_PUBLISHED) or found.get(_NATIVE_PUBLISHED) or "",
+        dead_since=message.published_at,
+        data=message.data,
+        attributes=_own(found),
+    )
+
+
+def replayed(letter: DeadLetter) -> Message:
+    """The event once more, for the topic that it came from; raises ValueError if that is not known.
+
+    However often it is replayed, it stays the same event: a start message starts one run.
+    """
+    if not letter.topic:
+        raise ValueError("it is not known where the message came from")
+    return Message(topic=letter.topic, raw=letter.data, attributes={**letter.attributes, REPLAY_OF: letter.event_id})
+
+
+def _own(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Those that the event came with."""
+    return {
+        name: value for name, value in attributes.items() if name != REPLAY_OF and not name.startswith((_OURS, _NATIVE))
+    }
+
+
+def _clipped(text: str) -> str:
+    return text.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")
