@@ -179,6 +179,23 @@ def retry(run_id: str) -> None:
     runs_.retry(_services(), run_id)
 
 
+@runs.command()
+@_run_argument
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@_json_option
+def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
+    """Tell why a run does not go on, and mend what can be mended.
+
+    Recomputes from the steps' states what every counter should say, and publishes again what nobody has taken.
+
+    Exit code: 0 if nothing is wrong (any more), else 1.
+    """
+    from atom_workflows.cli import doctor as doctor_  # noqa: PLC0415 (see above)
+
+    if not doctor_.doctor(_services(), run_id, dry_run=dry_run, as_json=as_json):
+        raise click.exceptions.Exit(RUN_FAILED)
+
+
 def _services() -> Services:
     from atom_workflows.cli.connection import connected  # noqa: PLC0415 (see above)
 

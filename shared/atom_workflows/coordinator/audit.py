@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.doctor import revive
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.seed import publish_released
@@ -45,7 +46,7 @@ def audit_run(outbox: Outbox, end: Held) -> int:
         decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
         outbox.add([seed_message(run_id)])
         return 1
-    return publish_released(outbox, run_id)
+    return publish_released(outbox, run_id) or revive(outbox, run_id)
 
 
 def _time_out(outbox: Outbox, run: RunRecord, now: datetime) -> None:

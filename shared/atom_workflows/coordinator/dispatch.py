@@ -7,6 +7,7 @@ from datetime import datetime
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.advance import Advance
+from atom_workflows.coordinator.doctor import give_up_if_broken
 from atom_workflows.coordinator.finish import finish_run
 from atom_workflows.coordinator.forward import forward
 from atom_workflows.coordinator.loading import Held, load_steps
@@ -78,9 +79,14 @@ def _forward_ended(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
 
 def _forward_refused(outbox: Outbox, advance: Advance) -> None:
     """Look again at steps that another had changed: it may have died before it published what that released."""
-    if advance.refused:
-        step_ids = [decision.step.id for decision in advance.refused]
-        _forward_ended(outbox, advance.run_id, load_steps(outbox.services, advance.run_id, step_ids))
+    if not advance.refused:
+        return
+    versions = {decision.step.id: decision.held.version for decision in advance.refused}
+    held = load_steps(outbox.services, advance.run_id, versions)
+    _forward_ended(outbox, advance.run_id, held)
+    if any(one.version == versions[one.step.id] for one in held):
+        # Nobody had changed it, so it was a dependent that could not be written.
+        give_up_if_broken(outbox, advance.run_id)
 
 
 def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[Held]:

@@ -39,19 +39,21 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
     decision_log.warned("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)
 
 
-def close(outbox: Outbox, held_run: HeldRun, end: Held) -> bool:
-    """Make the run and its end terminal in one commit; False if either changed since they were read."""
+def close(outbox: Outbox, held_run: HeldRun, end: Held | None) -> bool:
+    """Make the run and its end terminal in one commit; False if either changed since they were read.
+
+    Only a run that is to be stopped may be closed without an end: somebody has deleted that.
+    """
     run, now = held_run.run, outbox.services.clock.now()
     change, event = _verdict(run, end, outbox.services)
     errors = _errors(outbox.services, run, end)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors)
     fields = {"state": closed.state.value, "finished_at": now, "errors": [dict(error) for error in errors]}
-    # The end of a run that was stopped before it was reset is terminal since its last round.
-    end_fields = {"due_at": None} if change is None else change_fields(change)
-    writes = [
-        Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version),
-        Update(path=run_path(run.id), fields=fields, guard=held_run.version),
-    ]
+    writes = [Update(path=run_path(run.id), fields=fields, guard=held_run.version)]
+    if end is not None:
+        # The end of a run that was stopped before it was reset is terminal since its last round.
+        end_fields = {"due_at": None} if change is None else change_fields(change)
+        writes.append(Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version))
     try:
         outbox.services.store.commit(writes)
     except Conflict:
@@ -61,20 +63,24 @@ def close(outbox: Outbox, held_run: HeldRun, end: Held) -> bool:
     return True
 
 
-def _verdict(run: RunRecord, end: Held, services: Services) -> tuple[StepChange | None, RunEvent]:
+def _verdict(run: RunRecord, end: Held | None, services: Services) -> tuple[StepChange | None, RunEvent]:
     now = services.clock.now()
     if run.stop is not None:
         event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
-        return (None if end.step.state.is_terminal else stopped(end.step, run.stop, now=now)), event
+        if end is None or end.step.state.is_terminal:
+            return None, event
+        return stopped(end.step, run.stop, now=now), event
+    if end is None:
+        return None, RunEvent.FAIL
     return passed(end.step, now=now), RunEvent.FAIL if end.step.unsuccessful else RunEvent.SUCCEED
 
 
-def _errors(services: Services, run: RunRecord, end: Held) -> tuple[dict[str, Any], ...]:
+def _errors(services: Services, run: RunRecord, end: Held | None) -> tuple[dict[str, Any], ...]:
     """What went wrong: why the run was stopped, then every failed step's own message."""
     errors: list[dict[str, Any]] = []
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
         errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and not end.step.unsuccessful:
+    if run.stop is None and end is not None and not end.step.unsuccessful:
         return ()
     ended_badly = [StepState.FAILED.value] if run.stop else [StepState.FAILED.value, StepState.CANCELLED.value]
     failed = services.store.query(

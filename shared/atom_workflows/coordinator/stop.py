@@ -52,12 +52,12 @@ def close_run(outbox: Outbox, run_id: str) -> None:
         ends = load_steps(outbox.services, run_id, [END_ID])
         open_steps = _open_steps(outbox, run_id)
         held = load_run(outbox.services, run_id)
-        if held is None or held.run.stop is None or not ends:
+        if held is None or held.run.stop is None:
             return
         if open_steps:
             stop, now = held.run.stop, outbox.services.clock.now()
             save_alone(outbox, [Decision(held=one, change=stopped(one.step, stop, now=now)) for one in open_steps])
-        elif held.run.state.is_terminal or close(outbox, held, ends[0]):
+        elif held.run.state.is_terminal or close(outbox, held, ends[0] if ends else None):
             return
 
 

@@ -1,0 +1,112 @@
+"""`runs doctor`: why a run does not go on, and what was done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import click
+
+from atom_workflows.cli.as_json import dumped
+from atom_workflows.cli.reading import full_run_id
+from atom_workflows.cli.text import clip, counted, listing, local_time, one_line
+from atom_workflows.coordinator.doctor import Examination, examine
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.consistency import Finding, is_under_way
+from atom_workflows.core.graph import is_internal
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import RunState
+
+MOST_STEPS: Final = 10
+_LONGEST_MESSAGE: Final = 200
+
+
+def doctor(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
+    """Examine a run, mend what can be mended, and tell; whether nothing is left that is wrong."""
+    examination = examine(services, full_run_id(services.store, text), mending=not dry_run)
+    if as_json:
+        click.echo(dumped(_as_object(examination)))
+    else:
+        for line in _lines(examination, dry_run=dry_run):
+            click.echo(line)
+    return not _left(examination)
+
+
+def _lines(examination: Examination, *, dry_run: bool) -> Iterator[str]:
+    run, steps = examination.run, _of_user(examination)
+    ended = sum(step.state.is_terminal for step in steps)
+    yield f"Run {run.id} is {run.state}: {ended:,} of {counted(len(steps), 'step')} ended."
+    yield from _what_it_waits_for(steps)
+    yield from _what_is_wrong(examination, dry_run=dry_run)
+    if examination.published:
+        yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
+    if not examination.found and not examination.open_work and examination.overdue_since is None:
+        yield "Nothing is wrong with it."
+
+
+def _what_it_waits_for(steps: Sequence[StepRecord]) -> Iterator[str]:
+    under_way = [step for step in steps if is_under_way(step)]
+    yield from map(_step_line, under_way[:MOST_STEPS])
+    if len(under_way) > MOST_STEPS:
+        yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
+    released = [step.id for step in steps if step.is_released]
+    if released:
+        yield f"Released, and not taken by a dispatcher yet: {listing(released)}."
+
+
+def _step_line(step: StepRecord) -> str:
+    job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
+    look = f"; next look {local_time(step.due_at)}" if step.due_at else ""
+    message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
+    return f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
+
+
+def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
+    if examination.open_work:
+        done = "would be mended" if dry_run else "mended"
+        yield f"Wrong: {one_line(examination.open_work)} ({done})."
+    mended = {finding.step_id for finding in examination.mended}
+    for finding in examination.found:
+        yield f"Wrong: {finding.what} ({_fate(finding, mended, dry_run=dry_run)})."
+    if examination.overdue_since is not None:
+        since = local_time(examination.overdue_since)
+        yield (
+            f"Wrong: a step was to be looked at by {since}, and no checker came. Is the scheduler's job there and "
+            "enabled, and what does the checker's log say?"
+        )
+    if _left(examination) and not dry_run and examination.run.state is RunState.RUNNING and examination.found:
+        yield f"`atom-workflows runs cancel {examination.run.id}` ends it; then start the workflow anew."
+
+
+def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:
+    if finding.step_id in mended:
+        return "mended"
+    if not finding.fields:
+        return "cannot be mended"
+    return "would be mended" if dry_run else "it changed just now; look again"
+
+
+def _left(examination: Examination) -> bool:
+    """Whether something is wrong still."""
+    return len(examination.mended) < len(examination.found) or examination.overdue_since is not None
+
+
+def _of_user(examination: Examination) -> list[StepRecord]:
+    return [step for step in examination.steps.values() if not is_internal(step.id)]
+
+
+def _as_object(examination: Examination) -> dict[str, Any]:
+    mended = {finding.step_id for finding in examination.mended}
+    late = examination.overdue_since
+    return {
+        "run": examination.run.id,
+        "state": examination.run.state.value,
+        "under_way": [step.id for step in _of_user(examination) if is_under_way(step)],
+        "found": [
+            {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in mended}
+            for one in examination.found
+        ],
+        "open_work": examination.open_work,
+        "published": examination.published,
+        "overdue_since": None if late is None else late.isoformat(),
+    }

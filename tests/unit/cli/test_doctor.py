@@ -1,0 +1,98 @@
+"""`runs doctor` on a whole coordinator in one process."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from atom_workflows.documents import step_path
+from atom_workflows.ports import Delete, Update
+from support.workflows import chain
+from support.world import World
+from unit.cli.test_runs import call, ended
+
+
+def begun(script: str = "default: {duration: 1000}") -> tuple[World, str]:
+    """A world with a run whose first step runs."""
+    world = World(script)
+    run_id = world.start(chain(3))
+    world.settle_down()
+    return world, run_id
+
+
+def miscounted() -> tuple[World, str]:
+    """A world with a run one of whose steps waits for one more than there is."""
+    world, run_id = begun()
+    world.store.commit([Update(path=step_path(run_id, "s1"), fields={"remaining": 2})])
+    return world, run_id
+
+
+def test_a_run_that_is_well_is_told_what_it_waits_for() -> None:
+    """The steps under way are listed with their jobs, and nothing is wrong."""
+    world, run_id = begun()
+    result = call(world, "doctor", run_id)
+    assert result.exit_code == 0
+    assert f"Run {run_id} is RUNNING: 0 of 3 steps ended." in result.stdout
+    assert "s0 is RUNNING, attempt 1, job " in result.stdout
+    assert "Nothing is wrong with it." in result.stdout
+
+
+def test_a_run_that_has_ended_is_well() -> None:
+    """There is nothing to wait for and nothing wrong."""
+    world, run_id = ended()
+    result = call(world, "doctor", run_id)
+    assert (result.exit_code, "Nothing is wrong with it." in result.stdout) == (0, True)
+
+
+def test_a_wrong_counter_is_told_and_mended() -> None:
+    """The sentence names the step and both counts; a second look finds nothing."""
+    world, run_id = miscounted()
+    first = call(world, "doctor", run_id)
+    assert "Wrong: step s1 counts 2 dependencies that have not ended and 0 that did not succeed" in first.stdout
+    assert "their states say 1 and 0 (mended)." in first.stdout
+    assert first.exit_code == 0
+    assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
+
+
+def test_a_dry_run_only_tells() -> None:
+    """With --dry-run the same is found, nothing is changed, and the exit code says that something is wrong."""
+    world, run_id = miscounted()
+    for _ in range(2):
+        result = call(world, "doctor", "--dry-run", run_id)
+        assert (result.exit_code, "(would be mended)" in result.stdout) == (1, True)
+
+
+def test_what_cannot_be_mended_says_what_to_do() -> None:
+    """A deleted document is named, with the command that ends the run."""
+    world, run_id = begun()
+    world.store.commit([Delete(path=step_path(run_id, "s2"))])
+    result = call(world, "doctor", run_id)
+    assert result.exit_code == 1
+    assert "step s2 is missing, though step s1 is connected with it (cannot be mended)" in result.stdout
+    assert f"`atom-workflows runs cancel {run_id}` ends it" in result.stdout
+
+
+def test_a_checker_that_does_not_come_is_noticed() -> None:
+    """A step that has been due for minutes tells that nobody wakes the checker."""
+    world, run_id = begun()
+    world.clock.move(timedelta(minutes=5))
+    result = call(world, "doctor", run_id)
+    assert (result.exit_code, "no checker came" in result.stdout) == (1, True)
+
+
+def test_what_nobody_took_is_published_again() -> None:
+    """A released step whose event is lost is published by the doctor."""
+    world = World()
+    run_id = world.start(chain(1))
+    world.bus.take_all("steps")
+    assert "Published again: 1 released step" in call(world, "doctor", run_id).stdout
+    world.settle_down()
+    assert world.states(run_id) == {"s0": "SUCCEEDED"}
+
+
+def test_a_program_gets_json() -> None:
+    """--json prints one object with what was found and what was mended."""
+    world, run_id = miscounted()
+    told = json.loads(call(world, "doctor", "--json", run_id).stdout)
+    assert told["under_way"] == ["s0"]
+    assert [(one["step"], one["flaw"], one["mended"]) for one in told["found"]] == [("s1", "miscounted", True)]
