@@ -97,6 +97,15 @@ class LocalPlatform:
             raise crash from error
 
     @property
+    def revivals(self) -> Mapping[str, int]:
+        """How often each part was started again after it had been killed."""
+        return dict(self._supervisor.revivals)
+
+    def process_group(self, name: PartName) -> int:
+        """The id of the process group that a part of the platform's own runs in now; raises `KeyError` if none does."""
+        return self._supervisor.process_group(name)
+
+    @property
     def crash(self) -> PartCrashed | None:
         """The crash that stopped the platform, if there was one."""
         return self._supervisor.crash
@@ -189,7 +198,9 @@ class LocalPlatform:
 
     def _embedded(self, name: PartName, scratch: Path) -> Server:
         port = self._port(name)
-        if port:
+        if name in self.options.revived:
+            port = reserved(name, port, self._stack)
+        elif port:
             bound(name, port).close()
         more = self._task_runner_options() if name is PartName.TASK_RUNNER else ()
         return embedded(name, port=port, scratch=scratch, more=more)
@@ -199,6 +210,8 @@ class LocalPlatform:
         options += ["--default-duration", str(self.options.task_runner_duration_s)]
         if self.options.task_runner_script is not None:
             options += ["--script", str(self.options.task_runner_script.resolve())]
+        if self.options.task_runner_journal is not None:
+            options += ["--journal", str(self.options.task_runner_journal.resolve())]
         return options
 
     def _spawn_server(self, server: Server) -> Part:
@@ -286,7 +299,14 @@ class LocalPlatform:
     ) -> Part:
         self._spawned_at[name] = time.monotonic()
         log = self.log_dir / f"{name}.log"
-        spec = PartSpec(name=name, command=command, environment=environment, log=log, listener=listener)
+        spec = PartSpec(
+            name=name,
+            command=command,
+            environment=environment,
+            log=log,
+            listener=listener,
+            revived=name in self.options.revived,
+        )
         return self._supervisor.start(spec)
 
     def _is_ready(self, name: PartName) -> None:

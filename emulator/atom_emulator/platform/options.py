@@ -28,6 +28,9 @@ Emulators: TypeAlias = Literal["embedded", "google"]
 
 FUNCTIONS = (PartName.START, PartName.DISPATCHER, PartName.CHECKER)
 
+REVIVABLE = frozenset({*FUNCTIONS, PartName.TASK_RUNNER})
+"""The parts that hold nothing which the others could not do without."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformOptions:
@@ -37,6 +40,10 @@ class PlatformOptions:
     the platform then starts none of its own. `bucket` is created in a Cloud Storage of the platform's own; None
     means that there is none. `environment` goes to the functions, on top of everything else. `log_dir` None means a
     new folder under `.atom-workflows/logs/` of the working directory.
+
+    Functions and the Task Runner named in `revived` are started again, at the same address, when they are killed, as
+    Cloud Run replaces an instance; any other part that ends stops the platform. The Task Runner then knows of its jobs
+    what it finds in `task_runner_journal`, nothing without one.
     """
 
     project: str = "atom-local"
@@ -56,3 +63,9 @@ class PlatformOptions:
     start_timeout_s: float = 30.0
     grace_s: float = 3.0
     on_crash: Callable[[PartCrashed], None] | None = None
+    revived: frozenset[PartName] = frozenset()
+    task_runner_journal: Path | None = None
+
+    def __post_init__(self) -> None:
+        if kept := sorted(self.revived - REVIVABLE):
+            raise ValueError(f"{' and '.join(kept)} cannot be revived: what it held would be gone")

@@ -23,16 +23,24 @@ TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 16_384
 _ROOM_BYTES: Final = 1_048_576
 
+LAST_EXIT_CODE: Final = 128
+"""What is above tells a signal, as a shell counts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSpec:
-    """What to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed."""
+    """What to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed.
+
+    A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
+    that who connects meanwhile waits for the next one.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     log: Path
     listener: socket.socket | None = None
+    revived: bool = False
 
 
 class Part:
@@ -41,6 +49,7 @@ class Part:
     def __init__(self, spec: PartSpec, on_exit: Callable[[Part], None]) -> None:
         self.name = spec.name
         self.log = spec.log
+        self.spec = spec
         self.exit_code: int | None = None
         self.exited = threading.Event()
         self._on_exit = on_exit
@@ -54,6 +63,16 @@ class Part:
             self._process.stdin.close()
         self.exited.set()
         self._on_exit(self)
+
+    @property
+    def process_group(self) -> int:
+        """The id of the group, which is that of its leader's process."""
+        return self._process.pid
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended the command, or the process that looks after it."""
+        return self.exit_code is not None and not 0 <= self.exit_code <= LAST_EXIT_CODE
 
     def terminate(self) -> None:
         """Ask the whole group to end."""
@@ -95,6 +114,6 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
             pass_fds=handed,
             start_new_session=True,
         )
-    if spec.listener is not None:
+    if spec.listener is not None and not spec.revived:
         spec.listener.close()
     return process

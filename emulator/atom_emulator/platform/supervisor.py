@@ -1,9 +1,10 @@
-"""Keeps the parts together: they run, or none of them does."""
+"""Keeps the parts together: they run, or none of them does, but for those that are revived."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from atom_emulator.platform.errors import PartCrashed, PartNotReady
@@ -20,14 +21,17 @@ _LOOK_EVERY_S: Final = 0.005
 class Supervisor:
     """Starts parts and stops them all as soon as one ends by itself.
 
+    One that is to be revived, and is killed once it was ready, is started again instead; `revivals` counts how often.
     `on_crash` is called once, from another thread, after everything has been stopped.
     """
 
     def __init__(self, *, grace_s: float = 3.0, on_crash: Callable[[PartCrashed], None] | None = None) -> None:
         self.crash: PartCrashed | None = None
+        self.revivals: Counter[str] = Counter()
         self._grace_s = grace_s
         self._on_crash = on_crash
         self._parts: list[Part] = []
+        self._ready: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = False
         self._stopped = threading.Event()
@@ -49,6 +53,12 @@ class Supervisor:
                 self._raise_crash()
             if time.monotonic() > deadline:
                 raise PartNotReady(part.name, timeout_s, part.log_tail())
+        self._ready.add(part.name)
+
+    def process_group(self, name: str) -> int:
+        """The process group of the part of that name that was started last; raises `KeyError` if there is none."""
+        with self._lock:
+            return {part.name: part for part in self._parts}[name].process_group
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything is stopped; False if time is up before. Raises `PartCrashed`."""
@@ -76,10 +86,17 @@ class Supervisor:
         with self._lock:
             if self._stopping or self.crash is not None:
                 return
+            if part.spec.revived and part.was_killed and part.name in self._ready:
+                self._revive(part)
+                return
             self.crash = PartCrashed(part.name, part.exit_code or 0, part.log_tail())
         self.stop()
         if self._on_crash is not None:
             self._on_crash(self.crash)
+
+    def _revive(self, dead: Part) -> None:
+        self.revivals[dead.name] += 1
+        self._parts[self._parts.index(dead)] = Part(dead.spec, self._ended)
 
 
 def _end(parts: list[Part], grace_s: float) -> None:

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--ready-file", type=Path, help='gets {"port": N} once the server listens')
     parser.add_argument("--script", type=Path, help="what jobs do, as YAML or JSON")
     parser.add_argument("--log", type=Path, help="gets one JSON line per call")
+    parser.add_argument("--journal", type=Path, help="keeps accepted jobs, for a server that is started again")
     parser.add_argument("--default-duration", dest="default_duration_s", type=float, default=0.0)
     parser.add_argument("--verify-tokens", dest="certs_url", metavar="CERTS_URL", help="refuse other tokens' calls")
     parser.add_argument("--audience", default="", help="whom tokens must be made for; with --verify-tokens")

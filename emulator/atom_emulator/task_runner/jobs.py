@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from atom_emulator.task_runner.contract import breaches
 from atom_emulator.task_runner.script import (
@@ -18,7 +18,7 @@ from atom_emulator.task_runner.script import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 StepKey: TypeAlias = tuple[str, ...]
 """What names a step of a run, as far as the wire tells."""
@@ -39,6 +39,26 @@ class Answer:
     message: str = ""
     delay_s: float = 0.0
     fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """A submission that became a job, and when: all that it takes to know the job again."""
+
+    job_id: str
+    job: Mapping[str, Any]
+    idempotency_key: str | None
+    at: float
+
+
+class KeepsJobs(Protocol):
+    """Where accepted jobs are written down."""
+
+    def add(self, accepted: Acceptance) -> None:
+        """Keep a job; its submission is answered afterwards."""
+
+    def clear(self) -> None:
+        """Forget all jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +88,38 @@ class _Job:
 class Jobs:
     """All jobs since the last reset.
 
-    Job ids start with `id_prefix`, so that a restarted server repeats none.
+    Job ids start with `id_prefix`, so that a restarted server repeats none. With a `journal`, what it holds can be
+    given to `recall` after a restart.
     """
 
     def __init__(
-        self, script: Script | None = None, *, default_duration_s: float = 0.0, id_prefix: str = "job"
+        self,
+        script: Script | None = None,
+        *,
+        default_duration_s: float = 0.0,
+        id_prefix: str = "job",
+        journal: KeepsJobs | None = None,
     ) -> None:
         self.script = script or Script()
         self._default_duration_s = default_duration_s
         self._id_prefix = id_prefix
+        self._journal = journal
         self._made = 0
-        self.reset()
+        self._forget()
 
     def reset(self) -> None:
         """Forget every job and start every fault list anew. Job ids go on."""
+        self._forget()
+        if self._journal is not None:
+            self._journal.clear()
+
+    def recall(self, accepted: Iterable[Acceptance]) -> None:
+        """Know jobs of an earlier server again, in the order in which they were accepted."""
+        for one in accepted:
+            behaviour, step = self.script.behaviour_for(one.job), _step_key(one.job, one.idempotency_key)
+            self._keep(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
+
+    def _forget(self) -> None:
         self._jobs: dict[str, _Job] = {}
         self._by_idempotency_key: dict[str, _Job] = {}
         self._attempts: Counter[StepKey] = Counter()
@@ -96,7 +134,7 @@ class Jobs:
         fault = self._next_fault("submit", step, behaviour.submit_errors)
         if fault is not None and not fault.accepted:
             return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
-        answer = self._accept(behaviour, step, idempotency_key, now).answer_at(now)
+        answer = self._accepted(job, behaviour, step, idempotency_key, now).answer_at(now)
         return answer if fault is None else replace(answer, status=fault.status, fault=fault)
 
     def status(self, job_id: str, now: float) -> Answer:
@@ -112,23 +150,29 @@ class Jobs:
             return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
         return job.answer_at(now)
 
-    def _accept(self, behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float) -> _Job:
-        repeatable = idempotency_key if self.script.idempotent else None
-        if repeatable and repeatable in self._by_idempotency_key:
-            return self._by_idempotency_key[repeatable]
-        job = self._make(behaviour, step, now)
-        self._jobs[job.id] = job
-        if repeatable:
-            self._by_idempotency_key[repeatable] = job
-        return job
-
-    def _make(self, behaviour: Behaviour, step: StepKey, now: float) -> _Job:
+    def _accepted(
+        self, job: Mapping[str, Any], behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float
+    ) -> _Job:
+        if self.script.idempotent and idempotency_key in self._by_idempotency_key:
+            return self._by_idempotency_key[idempotency_key]
         self._made += 1
+        made = self._make(behaviour, step, now, f"{self._id_prefix}-{self._made:06d}")
+        self._keep(made, idempotency_key)
+        if self._journal is not None:
+            self._journal.add(Acceptance(job_id=made.id, job=job, idempotency_key=idempotency_key, at=now))
+        return made
+
+    def _keep(self, job: _Job, idempotency_key: str | None) -> None:
+        self._jobs[job.id] = job
+        if idempotency_key:
+            self._by_idempotency_key[idempotency_key] = job
+
+    def _make(self, behaviour: Behaviour, step: StepKey, now: float, job_id: str) -> _Job:
         self._attempts[step] += 1
         attempt = self._attempts[step]
         end = _end(behaviour, attempt)
         return _Job(
-            id=f"{self._id_prefix}-{self._made:06d}",
+            id=job_id,
             step=step,
             behaviour=behaviour,
             started=now,

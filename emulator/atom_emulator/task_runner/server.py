@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from atom_emulator.task_runner.call_log import CallLog
 from atom_emulator.task_runner.http_protocol import HttpProtocol
 from atom_emulator.task_runner.jobs import Jobs
+from atom_emulator.task_runner.journal import Journal
 from atom_emulator.task_runner.script_file import load_script
 from atom_emulator.task_runner.service import Refusal, TaskRunnerService, welcome
 
@@ -23,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the server is started with. Port 0 takes a free one, which `ready_file` tells."""
+    """What the server is started with. Port 0 takes a free one, which `ready_file` tells.
+
+    A server with a `journal` knows the jobs that an earlier one wrote there.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     ready_file: Path | None = None
     script: Path | None = None
     log: Path | None = None
+    journal: Path | None = None
     default_duration_s: float = 0.0
     certs_url: str | None = None
     audience: str = ""
@@ -44,15 +50,21 @@ def run(options: ServerOptions) -> None:
 
 
 def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
+    journal = Journal(options.journal) if options.journal else None
     jobs = Jobs(
         load_script(options.script) if options.script else None,
         default_duration_s=options.default_duration_s,
         id_prefix=f"job-{secrets.token_hex(3)}",
+        journal=journal,
     )
+    if journal is not None:
+        jobs.recall(journal.read())
     file: BinaryIO | None = None
     if options.log is not None:
         file = stack.enter_context(options.log.open("ab", buffering=0))
-    return TaskRunnerService(jobs, CallLog(file), refusal=_refusal(options))
+    # What a journal tells must mean the same to the next process.
+    now = time.monotonic if journal is None else time.time
+    return TaskRunnerService(jobs, CallLog(file), now=now, refusal=_refusal(options))
 
 
 def _refusal(options: ServerOptions) -> Refusal:

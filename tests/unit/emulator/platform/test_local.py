@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import requests
 
 from atom_emulator.platform.errors import PartCrashed, PortTaken
 from atom_emulator.platform.local import LocalPlatform
+from atom_emulator.platform.network import answers
 from atom_emulator.platform.options import PartName, PlatformOptions
 from support.services import need
 from unit.emulator.platform.processes import Descendants, family, gone, until
@@ -93,6 +95,30 @@ def test_a_crashing_part_ends_the_platform(tmp_path: Path) -> None:
         platform.__exit__(None, None, None)
     assert (caught.value.part, caught.value.exit_code) == ("pubsub", 137)
     assert gone(processes)
+
+
+def test_killed_functions_and_task_runners_are_replaced(tmp_path: Path) -> None:
+    """Both are back at their addresses, who calls meanwhile is answered, and the Task Runner knows its jobs."""
+    revived = frozenset({PartName.CHECKER, PartName.TASK_RUNNER})
+    chosen = options(tmp_path, revived=revived, task_runner_journal=tmp_path / "jobs.jsonl")
+    with LocalPlatform(chosen) as platform:
+        url = platform.environment["WORKFLOW_TASK_RUNNER_URL"]
+        body = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
+        job_id = requests.post(f"{url}/job", json=body, timeout=5).json()["job"]["jobId"]
+        for part in revived:
+            os.killpg(platform.process_group(part), signal.SIGKILL)
+        seen = len(told(platform, PartName.CHECKER))
+        assert requests.get(platform.addresses[PartName.CHECKER], timeout=20).status_code
+        until(lambda: answers(url.removeprefix("http://")))
+        assert requests.get(f"{url}/jobstatus?job_id={job_id}", timeout=5).json()["job"]["state"] == "SUCCEEDED"
+        until(lambda: len(told(platform, PartName.CHECKER)) > seen)
+        assert platform.revivals == dict.fromkeys(revived, 1)
+
+
+def test_a_server_that_holds_the_state_cannot_be_revived() -> None:
+    """Only parts whose death loses nothing for good may be named."""
+    with pytest.raises(ValueError, match="firestore cannot be revived"):
+        PlatformOptions(revived=frozenset({PartName.FIRESTORE, PartName.START}))
 
 
 def test_a_function_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ import pytest
 from atom_emulator.platform.errors import PartCrashed, PartNotReady
 from atom_emulator.platform.part import PartSpec
 from atom_emulator.platform.supervisor import Supervisor
-from unit.emulator.platform.processes import until
+from unit.emulator.platform.processes import ended, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +32,10 @@ def supervisor() -> Iterator[Supervisor]:
     supervisor.stop()
 
 
-def python(name: str, program: str, folder: Path) -> PartSpec:
+def python(name: str, program: str, folder: Path, *, revived: bool = False) -> PartSpec:
     """Build a part that runs a Python program."""
-    return PartSpec(name=name, command=[sys.executable, "-c", program], log=folder / f"{name}.log")
+    command = [sys.executable, "-c", program]
+    return PartSpec(name=name, command=command, log=folder / f"{name}.log", revived=revived)
 
 
 def test_stop_ends_every_part(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -90,3 +93,27 @@ def test_a_part_that_is_never_ready_is_reported(supervisor: Supervisor, tmp_path
     part = supervisor.start(python("slow", WAIT, tmp_path))
     with pytest.raises(PartNotReady):
         supervisor.wait_until(part, lambda: False, timeout_s=0.05)
+
+
+def test_a_revived_part_that_is_killed_is_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Whatever of it is killed, the part runs again under its name, and is stopped with the others."""
+    spec = python("lasting", f"print('up', flush=True); {WAIT}", tmp_path, revived=True)
+    part = supervisor.start(spec)
+    supervisor.wait_until(part, lambda: "up" in part.log_tail(), timeout_s=10)
+    for deaths in (1, 2):
+        before = supervisor.process_group("lasting")
+        os.killpg(before, signal.SIGKILL)
+        until(lambda deaths=deaths: spec.log.read_text().count("up") == deaths + 1)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
+        assert supervisor.process_group("lasting") != before
+    assert (supervisor.crash, supervisor.revivals) == (None, {"lasting": 2})
+    last = supervisor.process_group("lasting")
+    supervisor.stop()
+    assert ended(last)
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "import os; os.kill(os.getpid(), 9)"])
+def test_a_revived_part_that_cannot_run_is_a_crash(supervisor: Supervisor, tmp_path: Path, program: str) -> None:
+    """A part that ends by itself, or was never ready, is not started again and again."""
+    supervisor.start(python("broken", program, tmp_path, revived=True))
+    with pytest.raises(PartCrashed):
+        supervisor.wait(10)

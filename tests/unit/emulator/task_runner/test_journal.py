@@ -1,0 +1,51 @@
+"""What a restarted Task Runner knows of the jobs of the one before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atom_emulator.task_runner.jobs import Jobs
+from atom_emulator.task_runner.journal import Journal
+from atom_emulator.task_runner.script import Behaviour, Script
+from unit.emulator.task_runner.test_jobs import submitted
+
+SCRIPT = Script(default=Behaviour(duration_s=10, fail_times=1))
+
+
+def restarted(journal: Journal) -> Jobs:
+    """A Task Runner that begins with what the journal holds."""
+    jobs = Jobs(SCRIPT, id_prefix="new", journal=journal)
+    jobs.recall(journal.read())
+    return jobs
+
+
+def test_jobs_go_on_over_a_restart(tmp_path: Path) -> None:
+    """A job keeps its id, its time, its key and its place among the attempts of its step."""
+    journal = Journal(tmp_path / "jobs.jsonl")
+    before = submitted(Jobs(SCRIPT, journal=journal), "run/load/1", now=100.0)
+    after = restarted(journal)
+    assert after.status(before.job_id, 105.0).state == "RUNNING"
+    assert after.status(before.job_id, 110.0).state == "FAILED"
+    assert submitted(after, "run/load/1", now=106.0).job_id == before.job_id
+    second = submitted(after, "run/load/2", now=111.0)
+    assert after.status(second.job_id, 121.0).state == "SUCCEEDED"
+    assert len(list(journal.read())) == 2
+
+
+def test_an_emptied_journal_is_a_task_runner_that_forgot(tmp_path: Path) -> None:
+    """Jobs that are not in the journal are unknown, whether somebody emptied it or the mock was reset."""
+    journal = Journal(tmp_path / "jobs.jsonl")
+    first = Jobs(SCRIPT, journal=journal)
+    lost = submitted(first, "run/load/1")
+    first.reset()
+    assert restarted(journal).status(lost.job_id, 1.0).status == 404
+
+
+def test_a_line_cut_short_is_passed_over(tmp_path: Path) -> None:
+    """What a server was writing when it died had not been answered, so it is no job."""
+    path = tmp_path / "jobs.jsonl"
+    journal = Journal(path)
+    kept = submitted(Jobs(SCRIPT, journal=journal), "run/load/1")
+    whole = path.read_text()
+    path.write_text(whole + whole[:40])
+    assert [one.job_id for one in journal.read()] == [kept.job_id]
