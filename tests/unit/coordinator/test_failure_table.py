@@ -1,0 +1,298 @@
+"""ARCHITECTURE.md's table of what a death leaves behind, row by row.
+
+Every handler here dies at one place and its event is never delivered again, unless the test says otherwise: that is
+the worst case, in which the checker has to find what was left. It looks every ten seconds, as its bursts do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.dispatch import handle_steps
+from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.core.states import RunState
+from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.events import Tick, read_steps_event
+from support.mortal import Died, Fate, make_mortal
+from support.workflows import chain, definition, fan
+from support.world import World
+
+T = TypeVar("T")
+
+LOOK = timedelta(seconds=10)
+NEXT_LOOK = timedelta(seconds=20)
+FIRST_AUDIT = timedelta(seconds=60) + LOOK
+LEASE = timedelta(seconds=180) + LOOK
+AUDIT = timedelta(minutes=5) + LOOK
+SLOW = "default: {duration: 1000}"
+PAGE = Path(__file__).parents[3] / "ARCHITECTURE.md"
+
+
+@dataclass(slots=True)
+class At(Fate):
+    """Kills at the `nth` call of that name, after it took effect unless `after` is False."""
+
+    name: str = ""
+    nth: int = 1
+
+    def live(self, name: str, call: Callable[[], T]) -> T:
+        """See `Fate.live`."""
+        is_it = name == self.name and self.calls.count(name) == self.nth - 1
+        self.fatal = len(self.calls) + 1 if is_it else 0
+        return super(At, self).live(name, call)
+
+
+def dies(world: World, work: Callable[[], object], name: str, nth: int = 1, *, after: bool = True) -> None:
+    """Do the work until that call kills it."""
+    services = world.services
+    make_mortal(world, At(name=name, nth=nth, after=after))
+    with pytest.raises(Died):
+        work()
+    world.services = services
+
+
+def delivered(world: World) -> Callable[[], object]:
+    """The delivery of the one event of topic `steps` that is there; it never comes again."""
+    (taken,) = world.bus.take_all("steps")
+    world.bus.ack(taken)
+    return lambda: handle_steps(world.services, read_steps_event(taken.body))
+
+
+def time_until(world: World, is_reached: Callable[[], bool]) -> timedelta:
+    """How long it takes the checker to get there; at most half an hour."""
+    began = world.clock.now()
+    while not is_reached() and world.clock.now() - began < timedelta(minutes=30):
+        world.clock.move(LOOK)
+        world.tick()
+    return world.clock.now() - began
+
+
+def has_ended(world: World, run_id: str, state: RunState = RunState.SUCCEEDED) -> Callable[[], bool]:
+    """Whether the run has come to that end."""
+    return lambda: world.run(run_id).state is state
+
+
+def seeded_in_batches(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A workflow that takes several commits to seed."""
+    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    return definition({f"s{number}": [] for number in range(10)})
+
+
+def id_of_run() -> str:
+    """The id of the run that `World.start` starts."""
+    return run_id_for("flow.yaml", "key", "test")
+
+
+def test_start_dies_before_it_wrote_anything() -> None:
+    """Nothing is left, and the redelivered event starts the run."""
+    world = World()
+    dies(world, lambda: world.start(chain(1)), "commit", after=False)
+    run_id = world.start(chain(1))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3, 4])
+def test_start_dies_while_a_large_run_is_seeded(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SEEDING run with some of its steps is seeded to its end after the first audit."""
+    world = World()
+    workflow = seeded_in_batches(monkeypatch)
+    dies(world, lambda: world.start(workflow), "commit", commits)
+    run_id = id_of_run()
+    assert world.run(run_id).state is RunState.SEEDING
+    assert 1 <= len(world.steps(run_id)) < 12
+    assert time_until(world, has_ended(world, run_id)) <= FIRST_AUDIT + LOOK
+    assert sorted(world.submissions()) == [f"s{number}/1" for number in range(10)]
+
+
+def test_start_dies_before_it_published_the_roots() -> None:
+    """A RUNNING run of which nobody was told is found by the first audit."""
+    world = World()
+    dies(world, lambda: world.start(chain(2)), "publish", after=False)
+    run_id = id_of_run()
+    assert world.run(run_id).state is RunState.RUNNING
+    assert time_until(world, has_ended(world, run_id)) <= FIRST_AUDIT
+
+
+@pytest.mark.parametrize(("call", "submissions"), [("commit", 1), ("submit", 2)])
+def test_dispatch_dies_after_the_claim_or_the_submission(call: str, submissions: int) -> None:
+    """When the lease is over the same attempt is submitted, with the same key, whether it was before or not."""
+    world = World()
+    run_id = world.start(chain(1))
+    dies(world, delivered(world), call)
+    assert world.states(run_id) == {"s0": "DISPATCHING"}
+    assert time_until(world, has_ended(world, run_id)) <= LEASE
+    assert world.submissions() == ["s0/1"] * submissions
+
+
+@pytest.mark.parametrize("call", ["commit", "submit"])
+def test_dispatch_dies_and_on_lost_is_fail(call: str) -> None:
+    """With onLost: fail nothing is submitted again: the step fails when the lease is over."""
+    world = World()
+    run_id = world.start(definition({"a": []}, a={"onLost": "fail"}))
+    dies(world, delivered(world), call)
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= LEASE
+    assert len(world.submissions()) <= 1
+
+
+def test_dispatch_dies_after_it_recorded_the_job() -> None:
+    """A RUNNING step is polled by the next sweep, as if nothing had happened."""
+    world = World("default: {duration: 1}")
+    run_id = world.start(chain(1))
+    dies(world, delivered(world), "commit", 2)
+    assert world.states(run_id) == {"s0": "RUNNING"}
+    assert time_until(world, has_ended(world, run_id)) <= NEXT_LOOK
+    assert world.submissions() == ["s0/1"]
+
+
+def outcome_of_root(workflow: str) -> tuple[World, str]:
+    """A world in which the outcome of the only root has been published and not been delivered yet."""
+    world = World("default: {duration: 1}")
+    run_id = world.start(workflow)
+    world.settle_down()
+    world.clock.move(LOOK)
+    handle_tick(world.services, Tick())
+    return world, run_id
+
+
+def test_settle_dies_after_the_commit() -> None:
+    """Released dependents of which nobody was told are published by the redelivery, at once."""
+    world, run_id = outcome_of_root(definition({"a": [], "b": ["a"], "c": ["a"]}))
+    (taken,) = world.bus.take_all("steps")
+    dies(world, lambda: world.deliver(taken), "commit")
+    assert world.states(run_id) == {"a": "SUCCEEDED", "b": "PENDING", "c": "PENDING"}
+    world.deliver(taken)
+    world.settle_down()
+    assert world.states(run_id) == {"a": "SUCCEEDED", "b": "RUNNING", "c": "RUNNING"}
+
+
+def test_settle_dies_after_the_commit_and_its_event_is_lost() -> None:
+    """Without a redelivery the audit publishes them."""
+    world, run_id = outcome_of_root(definition({"a": [], "b": ["a"], "c": ["a"]}))
+    dies(world, delivered(world), "commit")
+    assert time_until(world, has_ended(world, run_id)) <= AUDIT
+    assert sorted(world.submissions()) == ["a/1", "b/1", "c/1"]
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_settle_dies_among_levels_of_barriers(commits: int) -> None:
+    """A released barrier is passed by whoever comes next: here the audit's event."""
+    world, run_id = outcome_of_root(fan(300))
+    dies(world, delivered(world), "commit", commits)
+    assert set(world.states(run_id).values()) == {"SUCCEEDED", "PENDING"} or commits > 1
+    assert time_until(world, has_ended(world, run_id)) <= AUDIT * 2
+    assert len(world.submissions()) == len(set(world.submissions())) == 302
+
+
+@pytest.mark.parametrize("commits", [1, 2])
+def test_settle_dies_among_levels_of_skips(commits: int) -> None:
+    """A released step that is to be skipped is skipped by whoever comes next."""
+    world = World("rules: [{step: s0, fail_times: 1, duration: 1}]")
+    run_id = world.start(chain(5))
+    world.settle_down()
+    world.clock.move(LOOK)
+    handle_tick(world.services, Tick())
+    dies(world, delivered(world), "commit", commits)
+    assert "PENDING" in world.states(run_id).values()
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+    assert list(world.states(run_id).values()) == ["FAILED", *["SKIPPED"] * 4]
+
+
+def test_finish_dies_after_the_commit() -> None:
+    """The run is terminal; nothing is left to do, and the checker finds nothing in flight."""
+    world = World()
+    run_id = world.start(chain(1))
+    dies(world, delivered(world), "commit", 3)
+    assert world.run(run_id).state is RunState.SUCCEEDED
+    world.clock.move(AUDIT)
+    reads = world.store.reads
+    world.tick()
+    assert world.store.reads - reads == 1
+
+
+@pytest.mark.parametrize("polls", [1, 2, 3])
+def test_check_dies_among_its_polls(polls: int) -> None:
+    """Jobs whose outcome was not published are due still and are polled by the next sweep."""
+    world = World("default: {duration: 1}")
+    run_id = world.start(definition({"a": [], "b": [], "c": []}))
+    world.settle_down()
+    world.clock.move(LOOK)
+    dies(world, lambda: handle_tick(world.services, Tick()), "status", polls)
+    world.clock.move(timedelta(seconds=60))
+    assert time_until(world, has_ended(world, run_id)) <= NEXT_LOOK
+    assert sorted(world.submissions()) == ["a/1", "b/1", "c/1"]
+
+
+def test_check_dies_with_the_lease_of_its_burst() -> None:
+    """Nobody sweeps until the lease is over; then the next tick does."""
+    world = World("default: {duration: 1}", burst=timedelta(seconds=50))
+    run_id = world.start(chain(1))
+    world.settle_down()
+    world.clock.move(LOOK)
+    dies(world, lambda: handle_tick(world.services, Tick()), "status")
+    assert world.store.inner.get([BURST_LEASE_PATH])[0] is not None
+    world.tick()
+    assert world.states(run_id) == {"s0": "RUNNING"}
+    world.clock.move(timedelta(seconds=50))
+    world.tick()
+    world.settle_down()
+    assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("commits", [1, 2])
+def test_cancel_dies_after_it_recorded_the_stop(commits: int) -> None:
+    """A run with a stop is closed by its audit."""
+    world = World(SLOW)
+    run_id = world.start(definition({"a": [], "b": [], "c": ["a"]}))
+    world.settle_down()
+    dies(world, lambda: cancel_run(world.services, run_id), "commit", commits)
+    assert world.run(run_id).stop is not None
+    assert time_until(world, has_ended(world, run_id, RunState.CANCELLED)) <= AUDIT
+
+
+def test_timeout_dies_after_it_recorded_the_stop() -> None:
+    """A run that is out of time and still open is closed by the next look at its end, which is due still."""
+    world = World(SLOW)
+    text = definition({"a": [], "b": ["a"]}).replace('"name"', '"timeout": "60s", "name"')
+    run_id = world.start(text)
+    world.settle_down()
+    world.clock.move(timedelta(seconds=61))
+    dies(world, lambda: handle_tick(world.services, Tick()), "commit", 2)
+    assert world.run(run_id).stop is not None
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+
+
+@pytest.mark.parametrize("commits", [1, 2])
+def test_retry_dies_while_steps_are_reset(commits: int) -> None:
+    """A run that is SEEDING again is reset to its end, and set going, after its audit."""
+    world = World("rules: [{step: s1, fail_times: 1}]")
+    run_id = world.start(chain(4))
+    world.settle_down()
+    dies(world, lambda: retry_run(world.services, run_id), "commit", commits)
+    assert world.run(run_id).state is RunState.SEEDING
+    assert time_until(world, has_ended(world, run_id)) <= FIRST_AUDIT + LOOK
+    assert world.submissions() == ["s0/1", "s1/1", "s1/2", "s2/1", "s3/1"]
+
+
+def rows() -> list[str]:
+    """The names of tests in the last column of the page's table."""
+    table = PAGE.read_text().split("## What a death leaves behind")[1].split("\n## ")[0]
+    return [name for line in table.splitlines() if line.startswith("|") for name in re.findall(r"`(test_\w+)`", line)]
+
+
+def test_the_page_names_the_test_of_every_row() -> None:
+    """Every row of the table names tests that are here, and every test here stands in a row."""
+    here: dict[str, Any] = {name: one for name, one in globals().items() if re.match("test_(?!the_page)", name)}
+    assert set(rows()) == set(here)
+    lines = PAGE.read_text().split("## What a death leaves behind")[1].split("\n## ")[0].splitlines()
+    unshown = [line for line in lines if re.match(r"\| (?!handler|-)", line) and "`test_" not in line]
+    assert not unshown
