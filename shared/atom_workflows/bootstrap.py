@@ -11,6 +11,7 @@ from functools import lru_cache
 from atom_workflows import decision_log
 from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.pubsub_dead_letters import PubsubDeadLetters
 from atom_workflows.adapters.storage_source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
@@ -32,6 +33,11 @@ def connect(settings: Settings) -> Services:
         settings=settings,
         wake_limit=WakeLimit(settings.check_interval),
     )
+
+
+def dead_letters(settings: Settings) -> PubsubDeadLetters:
+    """The events that were given up, for the command line."""
+    return PubsubDeadLetters(project=settings.project, topic_prefix=settings.topic_prefix)
 
 
 @lru_cache(maxsize=1)

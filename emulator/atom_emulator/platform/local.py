@@ -22,6 +22,7 @@ from atom_emulator.platform.servers import PYTHON, Server, embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
+from atom_workflows.settings import from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,7 +148,10 @@ class LocalPlatform:
             function: self._start_function(function, sources, scratch, listener)
             for function, listener in listeners.items()
         }
-        pubsub = self._stack.enter_context(closing(PubSub(self.addresses[PartName.PUBSUB], self.options.project)))
+        # The functions must know which delivery is the last; like them, the subscriptions go by the environment.
+        most = from_environment({**os.environ, **self.environment}).max_deliveries
+        pubsub = PubSub(self.addresses[PartName.PUBSUB], self.options.project, max_deliveries=most)
+        self._stack.enter_context(closing(pubsub))
         pubsub.create({topic: self._endpoint(topic, function) for topic, function in SUBSCRIBED.items()})
         if self.options.pubsub_address is not None:
             self._stack.callback(pubsub.unsubscribe)

@@ -14,19 +14,23 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from atom_workflows.ports import DEAD_LETTERS
+from atom_workflows.settings import MAX_DELIVERIES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-TOPICS: Final = ("start", "steps", "tick", "events", "dead-letters")
+TOPICS: Final = ("start", "steps", "tick", "events", DEAD_LETTERS)
 
 SUBSCRIBED: Final[Mapping[str, str]] = MappingProxyType({"start": "start", "steps": "dispatcher", "tick": "checker"})
 """Topic to function: the push subscriptions, each named after its topic."""
 
 ACK_DEADLINE_S: Final = 60
-MAX_DELIVERIES: Final = 10
 MIN_BACKOFF: Final = timedelta(seconds=1)
 MAX_BACKOFF: Final = timedelta(seconds=10)
+DEAD_LETTERS_KEPT: Final = timedelta(days=7)
+"""The longest that Google's emulator takes; the service takes 31 days."""
 
 _CALL_TIMEOUT_S: Final = 5.0
 _FIRST_CALL_TIMEOUT_S: Final = 20.0
@@ -42,8 +46,9 @@ class PubSub:
     process, and its environment is the user's.
     """
 
-    def __init__(self, address: str, project: str) -> None:
+    def __init__(self, address: str, project: str, *, max_deliveries: int = MAX_DELIVERIES) -> None:
         self._project = project
+        self._max_deliveries = max_deliveries
         self._channel = grpc.insecure_channel(address)
         self._publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
         self._subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
@@ -104,9 +109,15 @@ class PubSub:
             )
 
     def _keep_dead_letters(self) -> None:
-        name = self._subscription("dead-letters")
+        request = {
+            "name": self._subscription(DEAD_LETTERS),
+            "topic": self._topic(DEAD_LETTERS),
+            "ack_deadline_seconds": ACK_DEADLINE_S,
+            "message_retention_duration": DEAD_LETTERS_KEPT,
+            "expiration_policy": {},  # never, however long nobody looks
+        }
         try:
-            self._subscriber.create_subscription(name=name, topic=self._topic("dead-letters"), timeout=_CALL_TIMEOUT_S)
+            self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)
         except AlreadyExists:
             return
 
@@ -118,7 +129,7 @@ class PubSub:
             "ack_deadline_seconds": ACK_DEADLINE_S,
             "retry_policy": {"minimum_backoff": MIN_BACKOFF, "maximum_backoff": MAX_BACKOFF},
             "dead_letter_policy": {
-                "dead_letter_topic": self._topic("dead-letters"),
-                "max_delivery_attempts": MAX_DELIVERIES,
+                "dead_letter_topic": self._topic(DEAD_LETTERS),
+                "max_delivery_attempts": self._max_deliveries,
             },
         }

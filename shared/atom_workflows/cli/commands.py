@@ -12,6 +12,7 @@ import click
 from atom_workflows.cli.failures import RUN_FAILED, Misuse, explained
 
 if TYPE_CHECKING:
+    from atom_workflows.cli.letters import Desk
     from atom_workflows.cli.local import PlatformChoice
     from atom_workflows.coordinator.services import Services
 
@@ -194,6 +195,60 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
     if not doctor_.doctor(_services(), run_id, dry_run=dry_run, as_json=as_json):
         raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.group("dead-letters")
+def dead_letters() -> None:
+    """Events that were given up, with the reason."""
+
+
+_letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
+
+
+@dead_letters.command("list")
+@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
+@_json_option
+def list_dead_letters(limit: int, *, as_json: bool) -> None:
+    """List the newest dead letters and why they are there."""
+    from atom_workflows.cli.dead_letters import list_letters  # noqa: PLC0415 (see above)
+
+    list_letters(_desk(), limit=limit, as_json=as_json)
+
+
+@dead_letters.command("show")
+@click.argument("letter_id", metavar="ID")
+@_json_option
+def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
+    """Show a dead letter, what the event carries, and what to do about it."""
+    from atom_workflows.cli.dead_letters import show_letter  # noqa: PLC0415 (see above)
+
+    show_letter(_desk(), letter_id, as_json=as_json)
+
+
+@dead_letters.command("replay")
+@_letter_ids
+@click.option("--all", "every", is_flag=True, help="All but those that can never be handled.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be replayed.")
+def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
+    """Publish dead letters again to the topics that they came from. A start message still starts one run."""
+    from atom_workflows.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
+
+    replay_letters(_desk(), ids, every=every, dry_run=dry_run)
+
+
+@dead_letters.command("drop")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def drop_dead_letters(ids: tuple[str, ...]) -> None:
+    """Take dead letters away for good."""
+    from atom_workflows.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
+
+    drop_letters(_desk(), ids)
+
+
+def _desk() -> Desk:
+    from atom_workflows.cli.connection import desk  # noqa: PLC0415 (see above)
+
+    return desk(os.environ)
 
 
 def _services() -> Services:

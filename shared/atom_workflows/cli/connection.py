@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
 from atom_workflows.cli.failures import Failure, Misuse
 from atom_workflows.coordinator.services import Services
+
+if TYPE_CHECKING:
+    from atom_workflows.cli.letters import Desk
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
@@ -46,6 +49,22 @@ def connected(environment: Mapping[str, str]) -> Services:
             "or set GOOGLE_CLOUD_PROJECT to the project of your deployment.",
         )
     return _services(environment)
+
+
+def desk(environment: Mapping[str, str]) -> Desk:
+    """The dead letters of the same platform."""
+    services = connected(environment)
+    from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
+    from atom_workflows.cli.letters import Desk  # noqa: PLC0415 (of these commands alone)
+
+    settings = services.settings
+    return Desk(
+        bus=services.bus,
+        box=dead_letters(settings),
+        project=settings.project,
+        is_local=names_local_platform(environment),
+        topic_prefix=settings.topic_prefix,
+    )
 
 
 def _services(environment: Mapping[str, str]) -> Services:

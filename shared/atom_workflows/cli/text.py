@@ -25,6 +25,11 @@ def clean(text: object) -> str:
     return _UNSEEN.sub("", _ESCAPES.sub("", str(text).replace("\r\n", "\n")))
 
 
+def escaped(text: object) -> str:
+    """What somebody else wrote, with everything that a terminal would obey spelt out in ASCII."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
 def one_line(text: object) -> str:
     """What somebody else wrote, clean and on one line."""
     return " ".join(clean(text).split())

@@ -1,0 +1,185 @@
+"""The DeadLetterBox port: every promise of `ports.DeadLetterBox`, on every backend."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from google.cloud import pubsub_v1
+
+from atom_emulator.platform.options import PartName
+from atom_emulator.platform.topology import SUBSCRIBED, PubSub
+from atom_emulator.pubsub.memory import MemoryBus
+from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.pubsub_dead_letters import PubsubDeadLetters
+from atom_workflows.adapters.system import SystemClock
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.ports import DEAD_LETTERS, Bus, DeadLetterBox, HeldMessage, Message
+from support.deadline import eventually
+from support.letters import MemoryDeadLetters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A box, and the bus that fills it."""
+
+    bus: Bus
+    box: DeadLetterBox
+
+    def put(self, count: int, data: bytes = b"x") -> None:
+        """Give up so many messages, each with its number."""
+        attributes = [{"n": str(number)} for number in range(count)]
+        self.bus.publish([Message(topic=DEAD_LETTERS, raw=data, attributes=one) for one in attributes])
+
+    def all(self) -> list[HeldMessage]:
+        """Hold everything."""
+        held: list[HeldMessage] = []
+        while came := self.box.take(1_000):
+            held += came
+        return held
+
+
+def numbers(messages: list[HeldMessage]) -> list[int]:
+    """Which messages they are."""
+    return sorted(int(message.attributes["n"]) for message in messages)
+
+
+def _in_process(_request: pytest.FixtureRequest) -> Iterator[Box]:
+    bus = MemoryBus(SystemClock())
+    yield Box(bus=bus, box=MemoryDeadLetters(bus, SystemClock()))
+
+
+def _embedded(request: pytest.FixtureRequest) -> Iterator[Box]:
+    yield from _served(request.getfixturevalue("pubsub_address"), request)
+
+
+def _google(request: pytest.FixtureRequest) -> Iterator[Box]:
+    yield from _served(request.getfixturevalue("google_addresses")[PartName.PUBSUB], request)
+
+
+def _served(address: str, request: pytest.FixtureRequest) -> Iterator[Box]:
+    """On a server, with topics and subscriptions as the local platform makes them."""
+    project = f"contract-{uuid.uuid4().hex[:12]}"
+    request.getfixturevalue("monkeypatch").setenv("PUBSUB_EMULATOR_HOST", address)
+    with closing(PubSub(address, project)) as topology:
+        topology.create(dict.fromkeys(SUBSCRIBED, "http://127.0.0.1:1"))
+        yield Box(
+            bus=PubsubBus(project=project, topic_prefix=""), box=PubsubDeadLetters(project=project, topic_prefix="")
+        )
+        topology.unsubscribe()
+
+
+BOXES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Iterator[Box]]]] = {
+    "in-process": _in_process,
+    "embedded": _embedded,
+    "google": _google,
+}
+
+
+@pytest.fixture(params=list(BOXES))
+def box(request: pytest.FixtureRequest) -> Iterator[Box]:
+    """An empty box of each kind."""
+    yield from BOXES[request.param](request)
+
+
+def test_an_empty_box_is_empty(box: Box) -> None:
+    """Nothing comes, soon, and nothing can be given back or removed."""
+    started = time.monotonic()
+    assert box.box.take(10) == []
+    box.box.release([])
+    box.box.remove([])
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("data", [b"{}", b"", b"\xff\x00not text", b"x" * 2_000_000])
+def test_a_letter_comes_as_it_was_kept(box: Box, data: bytes) -> None:
+    """Bytes that are no text, none at all, and megabytes of them."""
+    box.put(1, data)
+    [message] = box.all()
+    assert (message.data, message.attributes) == (data, {"n": "0"})
+    assert message.id
+    assert message.published_at.tzinfo is not None
+
+
+def test_what_is_held_is_given_to_nobody_else(box: Box) -> None:
+    """All come once, however many calls it takes; released they come again, under the same ids."""
+    box.put(120)
+    held = box.all()
+    assert numbers(held) == list(range(120))
+    assert box.box.take(10) == []
+    box.box.release(held)
+    again = box.all()
+    assert {message.id for message in again} == {message.id for message in held}
+
+
+def test_no_more_is_taken_than_asked_for(box: Box) -> None:
+    """The others stay for whoever asks next."""
+    box.put(3)
+    first = box.box.take(1)
+    assert len(first) == 1
+    assert numbers(first + box.all()) == [0, 1, 2]
+
+
+def test_what_is_removed_never_comes_again(box: Box) -> None:
+    """The rest does, when it is released."""
+    box.put(5)
+    held = sorted(box.all(), key=lambda message: message.attributes["n"])
+    box.box.remove(held[:2])
+    box.box.release(held)
+    assert numbers(box.all()) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("server", ["refusing_address", "silent_address"])
+def test_a_server_that_is_away_is_not_an_empty_box(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """Whether nobody listens or nobody answers, BusUnavailable is raised soon after the time is up."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue(server))
+    box = PubsubDeadLetters(project="contract", topic_prefix="", call_timeout_s=0.3, total_timeout_s=0.5)
+    started = time.monotonic()
+    with pytest.raises(BusUnavailable, match="did not answer"):
+        box.take(1)
+    assert time.monotonic() - started < 3
+
+
+def test_a_missing_subscription_is_named(pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error tells which one is looked for."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
+    with pytest.raises(BusUnavailable, match="projects/nowhere/subscriptions/flow-dead-letters"):
+        PubsubDeadLetters(project="nowhere", topic_prefix="flow-").take(1)
+
+
+@pytest.mark.parametrize("server", ["embedded", "google"])
+def test_what_pubsub_gives_up_by_itself_is_in_the_box(request: pytest.FixtureRequest, server: str) -> None:
+    """After its last delivery a message nobody acknowledged comes with the name of its subscription."""
+    made = BOXES[server](request)
+    box = next(made)
+    assert isinstance(box.box, PubsubDeadLetters)
+    path = box.box._subscription.replace(DEAD_LETTERS, "start")
+    with pubsub_v1.SubscriberClient() as client:
+        policy = client.get_subscription(subscription=path).dead_letter_policy
+        policy.max_delivery_attempts = 5
+        client.delete_subscription(subscription=path)
+        # Without pushes, and without the back-off between them.
+        topic = path.replace("/subscriptions/", "/topics/")
+        client.create_subscription(request={"name": path, "topic": topic, "dead_letter_policy": policy})
+        box.bus.publish([Message(topic="start", raw=b"hopeless", attributes={"who": "me"})])
+        for _ in range(5):
+            [one] = client.pull(request={"subscription": path, "max_messages": 1}, timeout=20).received_messages
+            client.modify_ack_deadline(subscription=path, ack_ids=[one.ack_id], ack_deadline_seconds=0)
+
+        def given_up() -> list[HeldMessage]:
+            # Google's emulator gives up when it is asked for the next delivery.
+            client.pull(request={"subscription": path, "max_messages": 1, "return_immediately": True}, timeout=20)
+            return box.all()
+
+        [message] = eventually(given_up, within_s=20, what="the dead letter")
+    assert message.data == b"hopeless"
+    assert message.attributes["CloudPubSubDeadLetterSourceSubscription"] == "start"
+    assert message.attributes["who"] == "me"
+    next(made, None)
