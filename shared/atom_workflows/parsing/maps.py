@@ -56,9 +56,11 @@ def _merged(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
         return entries
     own = {name: entry for name, entry in entries.items() if entry is not merge}
     merged: dict[str, Entry] = {}
-    for source in merge.value.items if isinstance(merge.value, Items) else [merge.value]:
+    sources = merge.value.items if isinstance(merge.value, Items) else [merge.value]
+    # From the last to the first, which counts most; each is gone through once, however many there are.
+    for source in reversed(sources):
         if isinstance(source, Fields):
-            merged = source.entries | merged
+            merged.update(source.entries)
         elif not isinstance(source, Broken):
             said = f"`<<` merges a map, or a list of maps, but this is {describe(source)}"
             report.add(source, said, "give it an alias such as `*name` that stands for a map")

@@ -10,8 +10,9 @@ from typing import Final, Protocol
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.parsing.limits import MAX_PROBLEMS
 
-_COMPARISONS: Final = 100_000
-"""How many names all "did you mean" questions of one file may be compared with; beyond it nobody is asked."""
+_COMPARISONS: Final = 20_000_000
+"""What all "did you mean" questions of one file may cost, in letters compared with letters (names of 15 letters: 90,000
+comparisons); beyond it nobody is asked. The worst names take a second for it."""
 
 _LONGEST_COMPARED: Final = 100
 
@@ -88,9 +89,10 @@ class Report:
 
     def nearest(self, word: str, names: Collection[str]) -> str | None:
         """The name that was probably meant, if one is near."""
-        if len(word) > _LONGEST_COMPARED or len(names) > self._comparisons:
+        cost = len(word) * sum(map(len, names))
+        if len(word) > _LONGEST_COMPARED or cost > self._comparisons:
             return None
-        self._comparisons -= len(names)
+        self._comparisons -= cost
         near = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
         by_case = [name for name in names if name.lower() == word.lower()]
         return (by_case + near + [None])[0]

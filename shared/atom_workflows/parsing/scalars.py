@@ -44,7 +44,7 @@ _UNCLEAR: Final = (
         re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+|o[0-7]+)"),
         Unclear("a number that only some readers take"),
     ),
-    (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_]*(?:[.][0-9_]*)?"), Unclear("a number for some YAML readers")),
+    (re.compile(r"[-+]?[0-9]+_[0-9_]*(?:[.][0-9_]*)?"), Unclear("a number for some YAML readers")),
     (
         re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:[.][0-9]*)?"),
         Unclear("a number to the base 60 for some readers"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 from atom_workflows.parsing.limits import MAX_FILE_BYTES
 from atom_workflows.parsing.problems import Place, Report
 
-_LINE_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-"""The line breaks of YAML, so that our places and the reader's are the same."""
+_LINE_BREAKS: Final = "\r\n\x85\u2028\u2029"
+"""The line breaks of YAML, so that our places and the reader's are the same; CR and LF in this order are one."""
 
 _CONTROL: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """Characters that no YAML file may contain."""
@@ -42,9 +43,10 @@ def json_as_yaml(text: str) -> str:
 
 def place_of(text: str, index: int) -> Place:
     """Where the character stands."""
-    breaks = list(_LINE_BREAK.finditer(text, 0, index))
-    start = breaks[-1].end() if breaks else 0
-    return Place(line=len(breaks) + 1, column=index - start + 1)
+    # Counted and not listed: a file may have millions of lines before its first problem.
+    breaks = sum(text.count(sign, 0, index) for sign in _LINE_BREAKS) - text.count("\r\n", 0, index)
+    start = max(text.rfind(sign, 0, index) for sign in _LINE_BREAKS) + 1
+    return Place(line=breaks + 1, column=index - start + 1)
 
 
 def _text(encoded: bytes, report: Report) -> str:
@@ -58,7 +60,8 @@ def _text(encoded: bytes, report: Report) -> str:
 
 
 def _without_controls(text: str, report: Report) -> str | None:
-    found = list(_CONTROL.finditer(text))
+    # No more than it takes to know: a file of nothing else would cost a hundred times its size.
+    found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
     for match in found[:_MOST_CONTROLS]:
         said = f"the character U+{ord(match[0]):04X} is not allowed in a file"
         report.add(place_of(text, match.start()), said, "remove it")
