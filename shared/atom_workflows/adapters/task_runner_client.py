@@ -17,11 +17,11 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 from urllib3.exceptions import ProtocolError as ConnectionBroken
 from urllib3.exceptions import TimeoutError as TransportTimeout
 
+from atom_workflows.adapters.prompt_transport import AnswerTooLarge, PromptAdapter, read_answer
 from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
@@ -30,6 +30,13 @@ SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_QUOTED_TEXT: Final = 500
+MAX_JOB_ID: Final = 500
+MAX_JOB_STATE: Final = 100
+"""Both are carried by events, whose texts may have 2,000 characters, and stand within sentences there."""
+
+MAX_RETRY_AFTER_S: Final = 86_400.0
+"""A server may wish for more than a clock can count."""
+
 MIN_TIMEOUT_S: Final = 0.001
 
 MIN_RENEWAL_S: Final = 5.0
@@ -67,7 +74,7 @@ class Tokens(Protocol):
 class TaskRunnerClient:
     """Calls of the Task Runner's contract. Safe to use from several threads.
 
-    The timeouts bound the wait for the answer to begin, and the time from the request to the answer's end.
+    The timeouts bound the time from the request to the answer's end.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class TaskRunnerClient:
         self._tokens = tokens
         self._submit_timeout_s = submit_timeout_s
         self._status_timeout_s = status_timeout_s
-        self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=CONNECTIONS)
+        self._transport = PromptAdapter(pool_connections=8, pool_maxsize=CONNECTIONS)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
@@ -135,11 +142,13 @@ class TaskRunnerClient:
         try:
             timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
             with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
-                text = _read(response, ends_at)
+                text = _read(response)
         except (requests.RequestException, TransportError, ValueError) as error:
             reason = _reason(error)
         else:
             # A Task Runner that quotes the request in its answer must not get the token into our logs.
+            if token and "Location" in response.headers:
+                response.headers["Location"] = _masked(response.headers["Location"], token)
             return response, _masked(text, token) if token else text
         # Outside of the handler: the text of an error about a header holds the header's value, which may be the token.
         raise TaskRunnerUnavailable(f"{request.base_url} gave no answer: {reason}")
@@ -171,28 +180,13 @@ def _checked(base_url: str) -> str:
     return str(prepared.url).rstrip("/")
 
 
-def _read(response: requests.Response, ends_at: float) -> str:
-    """The answer's text, up to a limit: a Task Runner's answer is a few hundred bytes.
-
-    Read as it arrives, so that an answer in trickles cannot take longer than a silent Task Runner may.
-    """
-    content = bytearray()
-    while chunk := _next_chunk(response, ends_at):
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            raise TaskRunnerUnavailable(f"the Task Runner answered more than {MAX_ANSWER_BYTES} bytes")
-    return content.decode("utf-8", "replace")
-
-
-def _next_chunk(response: requests.Response, ends_at: float) -> bytes:
-    left_s = ends_at - time.monotonic()
-    if left_s <= 0:
-        raise requests.ReadTimeout
-    connection = response.raw.connection
-    if connection is not None and connection.sock is not None:
-        connection.sock.settimeout(left_s)
-    chunk: bytes = response.raw.read1(MAX_ANSWER_BYTES, decode_content=True)
-    return chunk
+def _read(response: requests.Response) -> str:
+    """The answer's text, up to a limit: a Task Runner's answer is a few hundred bytes."""
+    try:
+        return read_answer(response, most_bytes=MAX_ANSWER_BYTES).decode("utf-8", "replace")
+    except AnswerTooLarge:
+        too_large = f"the Task Runner answered more than {MAX_ANSWER_BYTES} bytes"
+    raise TaskRunnerUnavailable(too_large)
 
 
 def _masked(text: str, token: str) -> str:
@@ -222,7 +216,14 @@ def _answer(response: requests.Response, text: str) -> JobAnswer:
         state = None
     if not isinstance(state, str) or not state:
         raise TaskRunnerUnavailable(f"the Task Runner's answer is not the contract's: {text[:MAX_QUOTED_TEXT]!r}")
-    return JobAnswer(job_id=_storable(job_id), state=_storable(state), message=_storable(message))
+    job_id = _storable(job_id)
+    if len(job_id) > MAX_JOB_ID:
+        # Cut short it would name another job, or none.
+        raise TaskRunnerUnavailable(
+            f"the Task Runner's answer is not the contract's: its jobId has {len(job_id):,} characters, more than the "
+            f"{MAX_JOB_ID} allowed"
+        )
+    return JobAnswer(job_id=job_id, state=_storable(state)[:MAX_JOB_STATE], message=_storable(message))
 
 
 def _storable(value: Any) -> str:
@@ -235,7 +236,7 @@ def _retry_after(response: requests.Response) -> float | None:
         seconds = float(response.headers.get("Retry-After", ""))
     except ValueError:
         return None
-    return seconds if 0 <= seconds < float("inf") else None
+    return min(seconds, MAX_RETRY_AFTER_S) if 0 <= seconds < float("inf") else None
 
 
 def _reason(error: Exception) -> str:

@@ -145,7 +145,7 @@ def overdue(step: StepRecord, *, now: datetime) -> Outcome | None:
         step_id=step.id,
         attempt=step.attempt,
         kind=OutcomeKind.TIMED_OUT,
-        message=message,
+        message=clip(message),
         job_id=step.job_id,
         job_state=step.job_state,
     )

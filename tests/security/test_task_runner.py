@@ -1,0 +1,187 @@
+"""A hostile Task Runner, on loopback: what its answers cost is bounded, and none of them holds up a run for good."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import socket
+import time
+import tracemalloc
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from atom_workflows.adapters import task_runner_client
+from atom_workflows.adapters.task_runner_client import (
+    MAX_JOB_ID,
+    MAX_JOB_STATE,
+    MAX_RETRY_AFTER_S,
+    TaskRunnerClient,
+)
+from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
+from contract.canned import Asked, answer, canned
+from support.world import World
+
+MOST_S: Final = 5.0
+TOKEN: Final = "s3cret-t0ken.of-some~length"  # noqa: S105 (it is for these tests)
+
+
+def client(timeout_s: float = 10.0) -> TaskRunnerClient:
+    """A client that sends TOKEN."""
+    return TaskRunnerClient(FixedToken(TOKEN), submit_timeout_s=timeout_s, status_timeout_s=timeout_s)
+
+
+def job(**fields: Any) -> bytes:
+    """An answer of the contract's shape."""
+    return answer(json.dumps({"job": fields}).encode())
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-One: 1\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Trailer: 1\r\n"),
+    ],
+    ids=["header", "headers", "continue", "body", "unbounded body", "chunks", "trailers"],
+)
+def test_no_drip_holds_a_caller(monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes) -> None:
+    """The time from a request to its answer's last byte is bounded wherever the bytes come slowly."""
+
+    def respond(_asked: Asked, connection: socket.socket) -> bytes:
+        connection.sendall(head)
+        while not server.over.wait(0.05):
+            connection.sendall(drop)
+        return b""
+
+    monkeypatch.setattr(task_runner_client, "CONNECT_TIMEOUT_S", 0.3)
+    started = time.monotonic()
+    with canned(respond) as server, pytest.raises(TaskRunnerUnavailable, match="gave no answer"):
+        client(timeout_s=0.4).status(server.url, "7")
+    assert time.monotonic() - started < MOST_S
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
+def test_a_compressed_answer_is_measured_as_it_unpacks(encoding: str) -> None:
+    """An answer that unpacks to hundreds of megabytes is given up after 64 KB, and costs no more memory than that."""
+    bomb = b" " * 200_000_000
+    for _ in encoding.split():
+        bomb = gzip.compress(bomb, compresslevel=1)
+    with canned(lambda _asked, _connection: answer(bomb, Content_Encoding=encoding)) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(TaskRunnerUnavailable, match="65536 bytes"):
+                client().status(server.url, "7")
+            assert tracemalloc.get_traced_memory()[1] < 8_000_000
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 70_000), (b"HTTP/1.1 200 OK\r\n", b"X-Many: 1\r\n" * 200)],
+)
+def test_a_head_has_a_largest_size(head: bytes, line: bytes) -> None:
+    """An answer's head of too long a line, or of too many, is an outage."""
+
+    def respond(_asked: Asked, connection: socket.socket) -> bytes:
+        connection.sendall(head + line + b"\r\n\r\n")
+        return b""
+
+    with canned(respond) as server, pytest.raises(TaskRunnerUnavailable):
+        client().status(server.url, "7")
+
+
+def test_a_job_id_has_a_longest() -> None:
+    """A longer one could not be carried by the events that tell of the job: it is no answer of the contract."""
+    with canned(lambda _asked, _connection: job(state="RUNNING", jobId="j" * MAX_JOB_ID)) as server:
+        assert len(client().status(server.url, "7").job_id) == MAX_JOB_ID
+    with (
+        canned(lambda _asked, _connection: job(state="SUCCEEDED", jobId="j" * (MAX_JOB_ID + 1))) as server,
+        pytest.raises(TaskRunnerUnavailable, match="jobId has 501 characters"),
+    ):
+        client().status(server.url, "7")
+
+
+def test_an_unknown_state_is_cut_short() -> None:
+    """A word for the state that nobody knows is kept for people, not at any length."""
+    with canned(lambda _asked, _connection: job(state="x" * 5_000, jobId="7")) as server:
+        assert client().status(server.url, "7").state == "x" * MAX_JOB_STATE
+
+
+@pytest.mark.parametrize("wish", ["1e300", "9" * 300, "100000"])
+def test_an_absurd_pause_is_cut_short(wish: str) -> None:
+    """No clock can be asked for a time that it cannot count."""
+    busy = answer(b"", "503 Unavailable", Retry_After=wish)
+    with canned(lambda _asked, _connection: busy) as server, pytest.raises(TaskRunnerUnavailable) as caught:
+        client().submit(server.url, {}, idempotency_key="k")
+    assert caught.value.retry_after_s == MAX_RETRY_AFTER_S
+
+
+@pytest.mark.parametrize(
+    "job_id", ["../../job", "7&job_id=8", "7#x", "7\r\nX-Injected: 1", "7 HTTP/1.1", "%2e%2e", "é\0"]
+)
+def test_a_job_id_stays_one_parameter(job_id: str) -> None:
+    """Whatever the job's id, it is one quoted parameter of a request for the status."""
+    with canned(lambda _asked, _connection: job(state="RUNNING", jobId="7")) as server:
+        client().status(server.url, job_id)
+    [asked] = server.asked
+    assert asked.target.startswith("/jobstatus?job_id=")
+    assert not set(asked.target.removeprefix("/jobstatus?job_id=")) & set("&#/? \r\n\0")
+    assert "X-Injected" not in asked.headers
+
+
+def test_a_token_that_a_redirection_quotes_is_masked() -> None:
+    """A server that sends a caller, and the token, elsewhere gets neither there, nor the token into our logs."""
+    moved = answer(b"", "302 Found", Location=f"https://elsewhere.test/login?token={TOKEN}&x=1")
+    with canned(lambda _asked, _connection: moved) as server, pytest.raises(TaskRunnerUnavailable) as caught:
+        client().submit(server.url, {}, idempotency_key="k")
+    assert "s3cret" not in str(caught.value)
+    assert "(token)&x=1" in str(caught.value)
+
+
+HTML: Final = answer(b"<html><script>alert(1)</script>\x1b[2J \xff\xfe" + b"<" * 9_000, "200 OK")
+ENDLESS: Final = {
+    "html": HTML,
+    "long id": job(state="RUNNING", jobId="j" * 3_000),
+    "long state": job(state="\x1b[2J" + "x" * 5_000, jobId="7", message="m" * 9_000),
+    "later": answer(b"", "503 Unavailable", Retry_After="1e300"),
+    "refused": answer(b"\x1b]0;owned\x07<b>no</b>" + b"\x9b" * 9_000, "403 Forbidden"),
+    "nothing": answer(b"", "204 No Content"),
+    "nan": answer(b'{"job": {"state": NaN, "jobId": NaN}}'),
+    "lists": answer(
+        b'{"job": {"state": "SUCCEEDED", "jobId": ' + b"[" * 400 + b"]" * 400 + b', "message": {"a": [1]}}}'
+    ),
+    "failed": job(state="FAILED", jobId="7" * 500, message="\x1b[31m\u202e" * 3_000),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_whatever_is_answered_the_run_ends(kind: str) -> None:
+    """A Task Runner that answers the same nonsense to every call holds no run longer than its step's timeout."""
+    with canned(lambda _asked, _connection: ENDLESS[kind]) as server:
+        world = World(task_runner_url=server.url)
+        world.services = dataclasses.replace(world.services, task_runner=client())
+        run_id = world.start("steps: [{id: a, timeout: 2m, task: {url: u}}, {id: b, dependsOn: [a]}]")
+        run = world.run_to_end(run_id, within=timedelta(minutes=15))
+    assert run.state.is_terminal
+    step = world.steps(run_id)["a"]
+    assert len(step.message) <= 2_000
+    assert "s3cret" not in step.message
+
+
+def test_a_refusal_is_quoted_in_short() -> None:
+    """Of a page that refuses a job, 500 characters are kept."""
+    with (
+        canned(lambda _asked, _connection: answer(b"n" * 60_000, "400 Bad Request")) as server,
+        pytest.raises(JobRefused) as caught,
+    ):
+        client().submit(server.url, {}, idempotency_key="k")
+    assert len(caught.value.text) == 500
