@@ -113,9 +113,10 @@ def _max_deliveries(environment: Mapping[str, str]) -> int:
     least, most = _DELIVERIES
     if not text:
         return MAX_DELIVERIES
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:9]) <= most):
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(most)) else 0
+    if not least <= value <= most:
         raise SettingsError(name, text, f"a whole number from {least} to {most}, as the subscriptions have it")
-    return int(text)
+    return value
 
 
 def misspelt_credentials(environment: Mapping[str, str]) -> str | None:

@@ -32,6 +32,7 @@ def test_nothing_set_means_the_defaults() -> None:
         ("WORKFLOW_BURST_SEC", "20", "burst", timedelta(seconds=20)),
         ("WORKFLOW_LEASE_SEC", "240", "lease", timedelta(seconds=240)),
         ("WORKFLOW_KEEP_RUNS_SEC", "5184000", "keep_runs", timedelta(days=60)),
+        ("WORKFLOW_MAX_DELIVERIES", " 20 ", "max_deliveries", 20),
         ("WORKFLOW_PROJECT", "acme", "project", "acme"),
         ("GOOGLE_CLOUD_PROJECT", "acme", "project", "acme"),
         ("WORKFLOW_DATABASE", "flows", "database", "flows"),
@@ -51,6 +52,13 @@ def test_the_first_versions_name_of_the_task_runner_counts_less() -> None:
     both = {"TASK_RUNNER_URL": "https://old.test", "WORKFLOW_TASK_RUNNER_URL": "https://new.test"}
     assert from_environment(both).task_runner_url == "https://new.test"
     assert not from_environment(both).may_use_task_runner("https://old.test")
+
+
+@pytest.mark.parametrize("text", ["ten", "4", "101", "5.5", "-10", "9" * 5_000, "00000001000", "\uff11\uff10"])
+def test_deliveries_that_pubsub_does_not_allow_are_refused(text: str) -> None:
+    """The error names the variable and says what it should be."""
+    with pytest.raises(SettingsError, match=r"WORKFLOW_MAX_DELIVERIES.*a whole number from 5 to 100"):
+        from_environment({"WORKFLOW_MAX_DELIVERIES": text})
 
 
 @pytest.mark.parametrize("text", ["ten", "0", "-1", "nan", "inf", "10s"])

@@ -41,7 +41,8 @@ class Taken:
     def letters(self) -> list[DeadLetter]:
         """All of them, the newest first."""
         read = [read_dead_letter(one, topic_prefix=self.desk.topic_prefix) for one in self._held.values()]
-        return sorted(read, key=lambda letter: (letter.dead_since, letter.id), reverse=True)
+        # Ids are numbers that grow, so the longer one is the later one.
+        return sorted(read, key=lambda letter: (letter.dead_since, len(letter.id), letter.id), reverse=True)
 
     def named(self, ids: Sequence[str]) -> list[DeadLetter]:
         """Those of these ids; raises `Failure` unless all are there."""
