@@ -100,7 +100,7 @@ class SourceUnavailable(SourceError, ConnectionError):
 
 
 class MalformedEvent(AtomWorkflowsError, ValueError):
-    """An event that can never be handled; it is logged and acknowledged."""
+    """An event that can never be handled; it is kept as a dead letter and acknowledged."""
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):

@@ -199,7 +199,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
 @cli.group("dead-letters")
 def dead_letters() -> None:
-    """Events that were given up, with the reason."""
+    """Events that were given up, with the reason. While one command looks at them, another one sees none."""
 
 
 _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
