@@ -12,11 +12,17 @@ from typing import Any, Final
 
 import google.auth.exceptions
 import requests
+from urllib3.exceptions import HTTPError as UrllibError
+from urllib3.exceptions import TimeoutError as UrllibTimeout
+
+from atom_workflows.adapters.prompt_transport import PromptAdapter, read_answer
 
 CONNECT_TIMEOUT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 5.0
 BUDGET_S: Final = 10.0
 MAX_FAILURES: Final = 2
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""A token is a few thousand bytes."""
 
 # google-auth is partly typed.
 _TransportError: Final[Any] = google.auth.exceptions.TransportError
@@ -60,21 +66,29 @@ class BriefRequest:
             raise GaveUp("no answer in time")
         timeouts = (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s))
         try:
-            response = requests.request(
-                method, url, data=body, headers=headers, timeout=timeouts, allow_redirects=False, auth=_as_it_is
-            )
-        except requests.RequestException as error:
+            answer = _answer(method, url, data=body, headers=headers, timeout=timeouts)
+        except (requests.RequestException, UrllibError) as error:
             self._failed(_reason(error))
             raise _TransportError(_reason(error)) from error
-        status = response.status_code
-        if status == requests.codes.too_many_requests or status >= requests.codes.server_error:
-            self._failed(f"HTTP {status}")
-        return Answer(status=status, headers=response.headers, data=response.content)
+        if answer.status == requests.codes.too_many_requests or answer.status >= requests.codes.server_error:
+            self._failed(f"HTTP {answer.status}")
+        return answer
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             raise GaveUp(reason)
+
+
+def _answer(method: str, url: str, **request: Any) -> Answer:
+    """What the server answers, bounded in time and size."""
+    with requests.Session() as session:
+        session.mount("http://", PromptAdapter())
+        session.mount("https://", PromptAdapter())
+        request |= {"stream": True, "allow_redirects": False, "auth": _as_it_is}
+        with session.request(method, url, **request) as response:
+            content = read_answer(response, most_bytes=MAX_ANSWER_BYTES)
+            return Answer(status=response.status_code, headers=response.headers, data=content)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -83,8 +97,8 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout | UrllibTimeout):
         return "no answer in time"
-    if isinstance(error, requests.ConnectionError):
+    if isinstance(error, requests.ConnectionError | UrllibError):
         return "no connection"
     return type(error).__name__

@@ -13,13 +13,17 @@ import google.auth.credentials
 import google.auth.exceptions
 import google.auth.transport.requests
 import requests
+from urllib3.exceptions import HTTPError as TransportError
 
+from atom_workflows.adapters.prompt_transport import AnswerTooLarge, PromptAdapter, read_answer
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 TIMEOUT_S: Final = (3.05, 30.0)
+"""To connect, and for the whole answer."""
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_only",)
-_PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<name>[^\r\n\0]+)")
+_PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
+"""No object is named `.` or `..`, which no quoting keeps a URL's readers from taking for a way up."""
 
 
 class StorageSource:
@@ -46,7 +50,7 @@ class StorageSource:
                 f"{path} may not be read: there are no Google credentials here; give the start function a service "
                 "account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
             ) from error
-        except (requests.RequestException, google.auth.exceptions.GoogleAuthError) as error:
+        except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
             raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
 
     def _authorized(self) -> Any:
@@ -61,6 +65,8 @@ class StorageSource:
                 self._session = google.auth.transport.requests.AuthorizedSession(  # type: ignore[no-untyped-call]  # likewise
                     credentials
                 )
+                for scheme in ("http://", "https://"):
+                    self._session.mount(scheme, PromptAdapter())
             return self._session
 
 
@@ -75,9 +81,7 @@ def _content(response: requests.Response, path: str) -> bytes:
         raise SourceNotFound(f"{path} is not the name of an object, or its generation is none")
     if response.status_code != requests.codes.ok:
         raise SourceUnavailable(f"{path} could not be read: HTTP {response.status_code}")
-    content = bytearray()
-    for chunk in response.iter_content(64 * 1024):
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise SourceTooLarge(f"{path} is larger than {MAX_BYTES} bytes, which no workflow file may be")
-    return bytes(content)
+    try:
+        return read_answer(response, most_bytes=MAX_BYTES)
+    except AnswerTooLarge as error:
+        raise SourceTooLarge(f"{path} is larger than {MAX_BYTES} bytes, which no workflow file may be") from error
