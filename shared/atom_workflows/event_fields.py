@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from atom_workflows.errors import MalformedEvent
@@ -18,6 +18,10 @@ LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
+MAX_ITEMS: Final = 1_000
+"""Far more than any event of ours names; each costs a read, and a line in the log if it is unknown."""
+
+_STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
 
 
 def body_of(raw: bytes | str) -> Any:
@@ -77,10 +81,19 @@ def time(body: Mapping[str, Any], name: str) -> datetime:
     """A time with its zone."""
     try:
         value = datetime.fromisoformat(text(body, name))
-    except ValueError as error:
+        in_utc = value.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise MalformedEvent(f"an event's {name} must be a time: {error}") from None
     if value.tzinfo is None:
         raise MalformedEvent(f"an event's {name} must be a time with its zone")
+    return in_utc
+
+
+def step_path(body: Mapping[str, Any], name: str) -> str:
+    """The path of a step's document."""
+    value = text(body, name)
+    if not _STEP_PATH.fullmatch(value):
+        raise MalformedEvent(f"an event's {name} must be the path of a step, not {value!r:.80}")
     return value
 
 
@@ -89,6 +102,19 @@ def objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     value = body.get(name)
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
         raise MalformedEvent(f"an event's {name} must be a list of objects, not {value!r:.80}")
+    if len(value) > MAX_ITEMS:
+        raise MalformedEvent(f"an event's {name} may have {MAX_ITEMS:,} entries, not {len(value):,}")
+    return value
+
+
+def sound(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
+    """A text from outside a body of ours, if it can be stored: at most so many bytes, and no half of a character."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise MalformedEvent(f"an event's {name} holds half a character: {value!r:.80}") from None
+    if size > longest:
+        raise MalformedEvent(f"an event's {name} may have {longest:,} bytes, not {size:,}")
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from atom_workflows.core.decide import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import attempt, identifier, object_of, objects, optional_text, text, time
+from atom_workflows.event_fields import attempt, identifier, object_of, objects, optional_text, step_path, text, time
 from atom_workflows.ports import Message
 
 SCHEMA: Final = 1
@@ -167,7 +167,7 @@ def read_tick_event(body: Any) -> TickEvent:
     if kind != "sweep.page":
         raise MalformedEvent(f"topic tick carries no event of type {kind!r}")
     return SweepPage(
-        after=(time(body, "due_at"), text(body, "path")),
+        after=(time(body, "due_at"), step_path(body, "path")),
         until=time(body, "until"),
         valid_until=time(body, "valid_until"),
     )

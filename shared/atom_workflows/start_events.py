@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import identifier, labels, object_of, optional_object, optional_text
+from atom_workflows.event_fields import identifier, labels, object_of, optional_object, optional_text, sound
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
 """Beyond the largest workflow file, so that the parser's own limit gives the error that users see."""
+
+MAX_PATH_BYTES: Final = 1_252
+"""gs://, a bucket's name of 222 bytes, / and an object's of 1,024. It stands in each of a file's problems."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -59,14 +62,14 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         raise MalformedEvent("a start message needs workflow_path (gs://bucket/object) or definition")
     run_key = optional_text(body, "run_key")
     return StartRequested(
-        key=("key", run_key) if run_key else (kind, event_id),
-        workflow_path=path or INLINE_NAME,
+        key=("key", run_key) if run_key else (kind, sound("id", event_id)),
+        workflow_path=sound("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),
         definition=definition,
         generation=optional_text(body, "generation"),
         task_runner_url=_named(body, "tr_url"),
         params=optional_object(body, "params"),
         labels=labels(body),
-        trigger={"kind": kind, "event_id": event_id, **({"run_key": run_key} if run_key else {})},
+        trigger={"kind": kind, "event_id": sound("id", event_id), **({"run_key": run_key} if run_key else {})},
     )
 
 
@@ -74,9 +77,9 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
     """The run that an uploaded object starts: its generation names it, so a second notification starts nothing."""
     return StartRequested(
         key=("object", bucket, name, generation),
-        workflow_path=f"gs://{bucket}/{name}",
-        generation=generation,
-        trigger={"kind": "upload", "event_id": event_id},
+        workflow_path=sound("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES),
+        generation=sound("generation", generation),
+        trigger={"kind": "upload", "event_id": sound("id", event_id)},
     )
 
 

@@ -1,0 +1,183 @@
+"""Hostile events: none comes again for ever, costs more than an honest one, or sends a token elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from http import HTTPStatus
+from typing import Any, Final
+
+import pytest
+
+from atom_workflows.adapters.tokens import tokens_for
+from atom_workflows.documents import RUNS
+from atom_workflows.errors import CredentialUnusable
+from atom_workflows.event_fields import MAX_ITEMS
+from atom_workflows.handlers import on_start, on_steps, on_tick
+from atom_workflows.ports import Query
+from atom_workflows.settings import Settings
+from atom_workflows.start_events import MAX_PATH_BYTES
+from support.world import World
+
+FLOW: Final = "steps: [{id: a, task: {url: u}}]"
+FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
+
+
+def pushed(body: Any, **attributes: str) -> bytes:
+    """A Pub/Sub push of that body."""
+    data = base64.b64encode(body if isinstance(body, bytes) else json.dumps(body).encode()).decode()
+    return json.dumps(
+        {"message": {"data": data, "messageId": "1", "attributes": attributes}, "subscription": "s"}
+    ).encode()
+
+
+def cloud_event(kind: str, data: Any, *, event_id: str = "1") -> tuple[dict[str, str], bytes]:
+    """A request that holds a structured CloudEvent."""
+    event = {"specversion": "1.0", "id": event_id, "source": "s", "type": kind, "data": data}
+    return {"content-type": "application/cloudevents+json"}, json.dumps(event).encode()
+
+
+def runs(world: World) -> int:
+    """How many runs there are."""
+    return len(world.store.inner.query(Query(collection=RUNS)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"bucket": "b", "name": "workflows/\ud800.yaml", "generation": "1"},
+        {"bucket": "\udfff", "name": "workflows/a.yaml", "generation": "1"},
+        {"bucket": "b", "name": "workflows/a.yaml", "generation": "\ud800"},
+        {"bucket": "b", "name": f"workflows/{'é' * 700}.yaml", "generation": "1"},
+        {"bucket": "b", "name": "workflows/a.yaml", "generation": "1" * 3_000},
+    ],
+)
+def test_an_object_that_cannot_be_is_dropped(data: dict[str, str]) -> None:
+    """A name that no storage has, or that no document could hold, is acknowledged and starts nothing."""
+    world = World()
+    assert on_start(world.services, *cloud_event(FINALIZED, data))[1] == HTTPStatus.NO_CONTENT
+    assert runs(world) == 0
+
+
+def test_an_event_id_that_cannot_be_stored_is_dropped() -> None:
+    """Half a character in an event's id is no reason to have it delivered for ever."""
+    world = World()
+    message = json.loads(pushed({"definition": FLOW}))
+    headers, raw = cloud_event("google.cloud.pubsub.topic.v1.messagePublished", message, event_id="\ud800")
+    assert on_start(world.services, headers, raw)[1] == HTTPStatus.NO_CONTENT
+    assert runs(world) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["workflows/\x1b[2J\u202e\x9b.yaml", "workflows/../../x.yaml", "workflows/a\nb.yaml", "workflows/?a#b.yaml"]
+)
+def test_an_odd_name_is_only_a_name(name: str) -> None:
+    """Controls, dots and line breaks in an object's name get into no id; the run tells what became of it."""
+    world = World()
+    raw = pushed({}, eventType="OBJECT_FINALIZE", bucketId="b", objectId=name, objectGeneration="1")
+    assert on_start(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT
+    [document] = world.store.inner.query(Query(collection=RUNS))
+    assert set(document.id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert document.fields["state"] == "INVALID"
+
+
+def test_a_path_is_no_longer_than_a_storage_s() -> None:
+    """A path stands in each of a file's problems, which must all fit into one document."""
+    world = World()
+    definition = "steps:\n" + "- {idd: x}\n" * 200
+    body = {"definition": definition, "params": {"a": "b" * 99_000}, "labels": {"x": "y" * 99_000}}
+    for length, status in ((MAX_PATH_BYTES, HTTPStatus.BAD_REQUEST), (MAX_PATH_BYTES + 4, HTTPStatus.BAD_REQUEST)):
+        path = "\U0001f600" * (length // 4)
+        assert on_start(world.services, {}, json.dumps(body | {"workflow_path": path}).encode())[1] == status
+    [document] = world.store.inner.query(Query(collection=RUNS))
+    assert len(document.fields["errors"]) == 101
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"definition": "' + FLOW.encode() + b'", "params": {"a": ' + b"[" * 90_000 + b"]" * 90_000 + b"}}",
+        b'{"definition": "' + FLOW.encode() + b'", "params": {"a": "' + b"x" * 100_001 + b'"}}',
+        b'{"definition": "' + FLOW.encode() + b'", "params": {"a": ' + b"9" * 5_000 + b"}}",
+        b'{"definition": "' + FLOW.encode() + b'", "params": {"a": NaN}}',
+        b'{"definition": "' + FLOW.encode() + b'", "labels": {"__name__": "x"}}',
+        b'{"definition": "' + FLOW.encode() + b'", "labels": {"a/b": "x"}}',
+        b'{"definition": "' + FLOW.encode() + b'", "run_key": "' + b"x" * 2_001 + b'"}',
+        b'{"definition": "' + FLOW.encode() + b'", "run_key": {"$ne": 1}}',
+        b'{"definition": ' + b"[" * 100_000,
+        b'{"type": "run.seed", "run_id": "../control/checker"}',
+        b'{"type": "run.seed", "run_id": "a/steps/b"}',
+        b'{"type": "run.seed", "run_id": "__x__"}',
+    ],
+)
+def test_a_start_message_has_limits(raw: bytes) -> None:
+    """Deep, huge, misnamed or mistyped fields, and ids that would be other documents' paths, start nothing."""
+    world = World()
+    assert on_start(world.services, {}, pushed(raw))[1] == HTTPStatus.NO_CONTENT
+    assert on_start(world.services, {}, raw)[1] == HTTPStatus.BAD_REQUEST
+    assert runs(world) == 0
+
+
+OWN: Final = "https://runner.test/v1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://runner.test/v1", "https://runner.test", "https://runner.test/v1/x", "https://runner.test/v1?a=b"),
+        *(
+            "https://runner.test/v1#",
+            "https://runner.test/v1/..",
+            "https://RUNNER.test/v1",
+            "https://runner.test:443/v1",
+        ),
+        *("https://runner.test@evil.test/v1", "https://evil.test/v1", "//runner.test/v1", "https://runner.test/v1\n"),
+        *("http://169.254.169.254/computeMetadata/v1", "http://127.0.0.1:8080", "file:///etc/passwd", " " + OWN),
+    ],
+)
+def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
+    """An address is compared as a whole: whatever is not word for word a setting's gets neither job nor token."""
+    world = World(task_runner_url=OWN)
+    text, status, _ = on_start(world.services, {}, json.dumps({"definition": FLOW, "tr_url": url}).encode())
+    assert status == HTTPStatus.FORBIDDEN
+    assert world.run(json.loads(text)["run_id"]).state == "INVALID"
+    world.settle_down()
+    assert world.submissions() == []
+    with pytest.raises(CredentialUnusable):
+        tokens_for(Settings(task_runner_url=OWN, task_runner_token="t")).token_for(url)  # noqa: S106 (no secret)
+
+
+def test_without_a_setting_no_address_is_allowed() -> None:
+    """A deployment that names no Task Runner sends nothing anywhere."""
+    for url in ("", "/", "https://evil.test"):
+        assert not Settings().may_use_task_runner(url)
+
+
+@pytest.mark.parametrize(
+    "path", ["x", "/", "a//b", "runs/r", "runs/r/steps/", "runs/../steps/s", "runs/r/steps/s/x", "\0"]
+)
+def test_a_sweep_goes_on_behind_a_step_alone(path: str) -> None:
+    """What is no step's path is no place in the checker's query."""
+    world = World()
+    times = dict.fromkeys(("due_at", "until", "valid_until"), "2026-01-01T00:00:00+00:00")
+    raw = pushed({"type": "sweep.page", "path": path, **times})
+    assert on_tick(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01", "9" * 2_001])
+def test_a_time_is_one_that_can_be_counted(time: str) -> None:
+    """A time beyond the calendar in UTC is malformed."""
+    world = World()
+    raw = pushed({"type": "sweep.page", "path": "runs/r/steps/s", "due_at": time, "until": time, "valid_until": time})
+    assert on_tick(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT
+
+
+@pytest.mark.parametrize("kind", ["step.ready", "steps.completed"])
+def test_an_event_names_so_many_steps_at_most(kind: str) -> None:
+    """An event that names more than a thousand steps is no event of ours; none of them is read."""
+    world = World()
+    items = [{"id": "s", "step": "s", "attempt": 1, "kind": "failed"}] * (MAX_ITEMS + 1)
+    reads = world.store.reads
+    raw = pushed({"type": kind, "run_id": "r", "steps": items, "outcomes": items})
+    assert on_steps(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT
+    assert world.store.reads == reads
