@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
+
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
+"""What JSON lets be though a terminal or a reader of lines would obey it: control characters from 0x7F on, other ends
+of lines, and what turns or hides text; and halves of characters, which no stream can be given."""
 
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")
@@ -70,8 +75,12 @@ class JsonLines(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
-        line = {"severity": record.levelname, "message": message, **getattr(record, "fields", {})}
-        return json.dumps(line, default=str, ensure_ascii=False)
+        line = {**getattr(record, "fields", {}), "severity": record.levelname, "message": message}
+        return _UNSEEN.sub(_escaped, json.dumps(line, default=str, ensure_ascii=False))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def log_to_stdout(*, debug: bool = False) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from atom_workflows.cli.text import one_line
 from atom_workflows.core.states import RunState, StepState
 
 Rank: TypeAlias = tuple[int, bool, datetime]
@@ -114,11 +115,11 @@ def _newer_run_state(known: RunState, change: Mapping[str, Any]) -> RunState:
 def _step_view(change: Mapping[str, Any]) -> StepView | None:
     try:
         return StepView(
-            id=str(change["step"]),
+            id=one_line(change["step"]),
             state=StepState(change["state"]),
             attempt=int(change["attempt"]),
             at=datetime.fromisoformat(change["at"]),
-            job_state=str(change.get("job_state") or ""),
+            job_state=one_line(change.get("job_state") or ""),
             message=str(change.get("message") or ""),
         )
     except (LookupError, TypeError, ValueError):
