@@ -130,7 +130,8 @@ class LocalPlatform:
 
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
-        self.log_dir.mkdir(parents=True, exist_ok=True)
+        # What is logged there, such as the jobs' arguments, is nobody else's.
+        self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Left in the opposite order: the folder is removed when nobody writes to it any more.
         scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="atom-")))
         servers = self._servers(scratch)

@@ -125,9 +125,9 @@ def check(choice: PlatformChoice) -> None:
 
 
 def require_log_dir(log_dir: Path) -> None:
-    """Make the folder for logs; refuses one that takes no file, or that is on a disk without room for one."""
+    """Make the folder for logs, its owner's alone; refuses one that takes no file, or that is on a disk without room for one."""
     try:
-        log_dir.mkdir(parents=True, exist_ok=True)
+        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=log_dir) as trial:
             trial.write(bytes(_TRIAL_BYTES))
     except OSError as error:
