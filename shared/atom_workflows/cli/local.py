@@ -125,7 +125,7 @@ def check(choice: PlatformChoice) -> None:
 
 
 def require_log_dir(log_dir: Path) -> None:
-    """Make the folder for logs, its owner's alone; refuses one that takes no file, or that is on a disk without room for one."""
+    """Make the folder for logs, its owner's alone; refuses one that takes no file, or whose disk has no room."""
     try:
         log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=log_dir) as trial:
