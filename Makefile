@@ -20,7 +20,8 @@ e2e: $(VENV)/.dev
 # SEED=n plays one seed and tells its story; a failure prints the whole command.
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED) --schedule $(or $(SCHEDULE),0) \
-		$(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT)),--seeds $(SEEDS) --first $(FIRST))
+		$(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT)) \
+		$(if $(STRIKES),--strikes $(STRIKES)) $(if $(PLAIN),--plain $(PLAIN)),--seeds $(SEEDS) --first $(FIRST))
 
 simulate-mutations: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds $(SEEDS)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from simulation import report
 from simulation.campaign import Tally, play_all, quiet
 from simulation.drawing import draw
-from simulation.faults import Fault
+from simulation.drawn import NONE, Cut
+from simulation.faults import Fault, Strike
 from simulation.play import play
 from simulation.shrink import shrink
 
@@ -32,6 +33,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--schedule", type=int, default=0, help="of that seed: another order of things")
     parser.add_argument("--only", type=_names, help="of that seed: these steps alone")
     parser.add_argument("--without", type=_faults, default=frozenset(), help="of that seed: not these kinds of faults")
+    parser.add_argument("--strikes", type=_strikes, help="of that seed: these faults alone, each KIND:occasion")
+    parser.add_argument("--plain", type=_names, default=frozenset(), help="of that seed: this made simpler")
     return parser.parse_args(arguments)
 
 
@@ -43,11 +46,21 @@ def _faults(text: str) -> frozenset[Fault]:
     return frozenset(Fault[name] for name in text.split(","))
 
 
+def _strikes(text: str) -> frozenset[Strike]:
+    return frozenset() if text == NONE else frozenset(Strike.read(one) for one in text.split(","))
+
+
 def _one(options: argparse.Namespace) -> int:
-    drawn = draw(options.seed, schedule=options.schedule, only=options.only, without=options.without)
-    one = play(drawn)
+    cut = Cut(
+        schedule=options.schedule,
+        only=options.only,
+        without=options.without,
+        strikes=options.strikes,
+        plain=options.plain,
+    )
+    one = play(draw(options.seed, cut))
     _tell(report.story(one))
-    return bool(one.watch.findings)
+    return bool(one.findings)
 
 
 def _many(options: argparse.Namespace) -> int:
@@ -61,7 +74,7 @@ def _many(options: argparse.Namespace) -> int:
         smallest = min(tally.failed, key=lambda one: one.steps)
         _tell(report.failure(smallest))
         _tell(report.shrunk(shrink(draw(smallest.seed), smallest.findings[0].rule)))
-    return bool(tally.failed or tally.never_struck)
+    return bool(tally.failed or tally.never_struck or tally.never_repaired)
 
 
 def _tell(lines: Iterable[str]) -> None:

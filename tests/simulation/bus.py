@@ -29,11 +29,16 @@ class Delivery:
 
 
 class FaultyBus:
-    """Implements `ports.Bus`. `on_accepted` is told of each message that was accepted, also if it will be lost."""
+    """Implements `ports.Bus`. `on_accepted` is told of each message that was accepted, also if it will be lost.
 
-    def __init__(self, calls: Calls, on_accepted: Callable[[Message], None]) -> None:
+    `on_given_up` is told of those whose handler failed or died and that never come again.
+    """
+
+    def __init__(
+        self, calls: Calls, *, on_accepted: Callable[[Message], None], on_given_up: Callable[[Message], None]
+    ) -> None:
         self.under_way: list[Delivery] = []
-        self.lost_redeliveries = 0
+        self._on_given_up = on_given_up
         self._calls = calls
         self._chance = calls.faults.chance
         self._on_accepted = on_accepted
@@ -63,15 +68,16 @@ class FaultyBus:
     def send_again(self, delivery: Delivery) -> None:
         """Bring back a message whose handler failed or died."""
         if self._calls.strikes(Fault.REDELIVERY_LOST):
-            self.lost_redeliveries += 1
+            self._on_given_up(delivery.message)
             return
         back_off_s = self._chance.uniform(0, 10) if self._chance.random() < 0.7 else self._chance.uniform(0, 600)
         self._put(delivery.message, delivery.message_id, back_off_s)
 
-    def echo(self) -> None:
-        """Bring messages again that were handled long ago."""
-        if self._asked_for_steps and self._calls.strikes(Fault.MESSAGES_FROM_BEFORE):
-            for message in self._chance.choices(self._asked_for_steps, k=_ECHOES):
+    def echo(self, run_id: str) -> None:
+        """Bring messages of a run again that were handled long ago."""
+        of_run = [message for message in self._asked_for_steps if message.body["run_id"] == run_id]
+        if of_run and self._calls.strikes(Fault.MESSAGES_FROM_BEFORE):
+            for message in self._chance.choices(of_run, k=_ECHOES):
                 self._put(
                     message, "echo", self._chance.choice([0, self._chance.uniform(0, 3), self._chance.uniform(0, 12)])
                 )

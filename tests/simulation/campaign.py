@@ -13,19 +13,22 @@ from simulation.drawing import draw
 from simulation.faults import Fault
 from simulation.findings import Finding
 from simulation.play import play
+from simulation.repairs import Repair
 
 _CHUNK: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What one simulation came to; without a finding it went as it should."""
+    """What one simulation came to, each of its runs; without a finding it went as it should."""
 
     seed: int
-    ended: str
+    ended: tuple[str, ...]
     steps: int
     simulated_s: float
     struck: Counter[Fault]
+    repairs: Counter[Repair]
+    mixed_pages: int
     findings: tuple[Finding, ...] = ()
 
 
@@ -34,10 +37,13 @@ class Tally:
     """What many came to."""
 
     played: int = 0
+    with_several: int = 0
+    mixed_pages: int = 0
     steps: int = 0
     simulated_s: float = 0.0
     ended: Counter[str] = field(default_factory=Counter)
     struck: Counter[Fault] = field(default_factory=Counter)
+    repairs: Counter[Repair] = field(default_factory=Counter)
     failed: list[Played] = field(default_factory=list)
 
     def add(self, one: Played) -> None:
@@ -45,8 +51,11 @@ class Tally:
         self.played += 1
         self.steps += one.steps
         self.simulated_s += one.simulated_s
-        self.ended[one.ended] += 1
+        self.with_several += len(one.ended) > 1
+        self.mixed_pages += one.mixed_pages
+        self.ended.update(one.ended)
         self.struck.update(one.struck)
+        self.repairs.update(one.repairs)
         if one.findings:
             self.failed.append(one)
 
@@ -54,6 +63,11 @@ class Tally:
     def never_struck(self) -> list[Fault]:
         """The kinds of faults that were not tried."""
         return [kind for kind in Fault if not self.struck[kind]]
+
+    @property
+    def never_repaired(self) -> list[Repair]:
+        """The kinds of repairs that were not needed."""
+        return [kind for kind in Repair if not self.repairs[kind]]
 
 
 def quiet() -> None:
@@ -64,14 +78,16 @@ def quiet() -> None:
 def play_seed(seed: int) -> Played:
     """Play what a seed means."""
     one = play(draw(seed))
-    run = one.watch.run
+    runs = [flow.watch.run for flow in one.flows]
     return Played(
         seed=seed,
-        ended="NONE" if run is None else run.state.value,
-        steps=len(one.drawn.scenario.steps),
+        ended=tuple("NONE" if run is None else run.state.value for run in runs),
+        steps=len(one.drawn.names),
         simulated_s=one.scheduler.now,
         struck=one.faults.struck,
-        findings=tuple(one.watch.findings),
+        repairs=one.repairs.counts,
+        mixed_pages=one.repairs.mixed_pages,
+        findings=tuple(one.findings),
     )
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
 from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
-from simulation.faults import Fault, Weather, drawn_weather
-from simulation.limits import Limits, drawn_limits
-from simulation.scenario import Ending, Scenario, StepPlan
+from simulation.drawn import WHOLE, Cut, Drawn
+from simulation.faults import drawn_weather
+from simulation.limits import drawn_limits
+from simulation.plain import made_plain
+from simulation.scenario import FIRST, Ending, Scenario, StepPlan
 from simulation.shapes import SHAPES, Shape
 
 MAX_STEPS: Final = 60
 _MOSTLY: Final = (3, 6, 6, 12, 12, 25, MAX_STEPS)
+_MOSTLY_OF_SEVERAL: Final = (2, 3, 6, 12)
+_RUNS: Final = (*[1] * 9, 2, 3, 4)
+"""How many runs a simulation has: a quarter of them several, which share the checker and its instances."""
+_NAMES: Final = (FIRST, "b", "c", "d")
+_FILES: Final = 0.4
 _BAD: Final = (
     (Ending.FAILS,),
     (Ending.FAILS, Ending.SUCCEEDS),
@@ -30,40 +37,39 @@ _BAD: Final = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """One simulation to play. The same one plays the same every time; `schedule` is chance's part while it plays.
-
-    `only` and `without` are what a shrunk one keeps of the steps and leaves out of the faults.
-    """
-
-    seed: int
-    schedule: int = 0
-    only: frozenset[str] | None = None
-    without: frozenset[Fault] = field(default_factory=frozenset)
-    scenario: Scenario
-    weather: Weather
-    limits: Limits
-
-
-def draw(
-    seed: int, *, schedule: int = 0, only: frozenset[str] | None = None, without: frozenset[Fault] = frozenset()
-) -> Drawn:
+def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
     """What a seed means, or a shrunk part of it."""
-    scenario = _scenario(dice(seed, "scenario"))
-    return Drawn(
+    whole = Drawn(
         seed=seed,
-        schedule=schedule,
-        only=only,
-        without=without,
-        scenario=scenario if only is None else scenario.only(only),
-        weather=drawn_weather(dice(seed, "weather")).without(without),
+        cut=cut,
+        scenarios=tuple(_scenarios(seed)),
+        weather=drawn_weather(dice(seed, "weather")).without(cut.without),
         limits=drawn_limits(dice(seed, "limits")),
     )
+    kept = whole if cut.only is None else replace(whole, scenarios=tuple(_kept(whole.scenarios, cut.only)))
+    return made_plain(kept, cut.plain)
 
 
-def _scenario(chance: Random) -> Scenario:
-    count = chance.randint(1, chance.choice(_MOSTLY))
+def _kept(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:
+    for one in scenarios:
+        if kept := {step.id for step in one.steps if f"{one.mark}{step.id}" in only}:
+            yield one.only(kept)
+
+
+def _scenarios(seed: int) -> Iterator[Scenario]:
+    chance = dice(seed, "runs")
+    count = chance.choice(_RUNS)
+    for name in _NAMES[:count]:
+        mostly = _MOSTLY if count == 1 else _MOSTLY_OF_SEVERAL
+        of = ("scenario",) if name == FIRST else ("scenario", name)
+        starts_at = 0.0 if name == FIRST else chance.choice([0.0, 0.0, chance.uniform(0, 50)])
+        yield replace(
+            _scenario(dice(seed, *of), mostly), name=name, starts_at=starts_at, is_file=chance.random() < _FILES
+        )
+
+
+def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
+    count = chance.randint(1, chance.choice(mostly))
     shape = SHAPES[chance.choice(list(SHAPES))]
     return Scenario(
         steps=tuple(_steps(chance, shape, count)),

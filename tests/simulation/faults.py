@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Fault(StrEnum):
@@ -33,6 +33,11 @@ class Fault(StrEnum):
     MESSAGE_OF_OTHER_VERSION = "message came again as another version writes it"
     MESSAGES_FROM_BEFORE = "messages of the round before came again during a retry"
     REDELIVERY_LOST = "failed message never redelivered"
+
+    START_REPEATED = "run asked for again with the same key"
+    SOURCE_UNAVAILABLE = "workflow file could not be read"
+    SOURCE_REPLACED = "workflow file replaced by another one"
+    SOURCE_GONE = "workflow file gone for good"
 
     TICK_MISSING = "tick missing"
     TICK_DOUBLED = "tick doubled"
@@ -69,6 +74,10 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.MESSAGE_OF_OTHER_VERSION: (0, 0, 0.05, 0.2),
     Fault.MESSAGES_FROM_BEFORE: (0, 1, 1),
     Fault.REDELIVERY_LOST: (0, 0, 0, 0.05, 0.3),
+    Fault.START_REPEATED: (0, 0, 1),
+    Fault.SOURCE_UNAVAILABLE: (0, 0, 0.5),
+    Fault.SOURCE_REPLACED: (0, 0, 0.5),
+    Fault.SOURCE_GONE: (0, 0, 0, 0.3),
     Fault.TICK_MISSING: (0, 0, 0.3),
     Fault.TICK_DOUBLED: (0, 0, 0.3),
     Fault.TICK_OVERLAPPING: (0, 0, 0.3),
@@ -116,19 +125,51 @@ def drawn_weather(chance: Random) -> Weather:
     )
 
 
+class Strike(NamedTuple):
+    """One fault: of the occasions that there are for its kind, the one at which it happened, from 1."""
+
+    kind: Fault
+    occasion: int
+
+    def __str__(self) -> str:
+        return f"{self.kind.name}:{self.occasion}"
+
+    @classmethod
+    def read(cls, text: str) -> Strike:
+        """What `str` made of one."""
+        name, _, occasion = text.partition(":")
+        return cls(Fault[name], int(occasion))
+
+
 @dataclass(slots=True)
 class Faults:
-    """The faults of one simulation, and how often each kind struck."""
+    """The faults of one simulation. `log` has those that struck.
+
+    Chance decides, or a list does: only `strikes` happen then. `chance` is for how bad they are.
+    Whether one happens is a matter of other dice, so that a list of all that struck repeats the same simulation.
+    """
 
     weather: Weather
     chance: Random
-    struck: Counter[Fault] = field(default_factory=Counter)
+    whether: Random
+    listed: frozenset[Strike] | None = None
+    log: list[Strike] = field(default_factory=list)
+    occasions: Counter[Fault] = field(default_factory=Counter)
     is_calm: bool = False
+
+    @property
+    def struck(self) -> Counter[Fault]:
+        """How often each kind struck."""
+        return Counter(strike.kind for strike in self.log)
 
     def strikes(self, kind: Fault) -> bool:
         """Whether a fault of this kind happens now."""
         odds = self.weather.odds.get(kind, 0.0)
-        if self.is_calm or not odds or self.chance.random() >= odds:
+        if self.is_calm or not odds:
             return False
-        self.struck[kind] += 1
+        self.occasions[kind] += 1
+        strike = Strike(kind, self.occasions[kind])
+        if (self.whether.random() >= odds) if self.listed is None else (strike not in self.listed):
+            return False
+        self.log.append(strike)
         return True

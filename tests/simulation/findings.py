@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from simulation.trace import Trace
+
 
 class Rule(StrEnum):
     """What must never be broken."""
@@ -26,6 +28,8 @@ class Rule(StrEnum):
     STOP = "a run is stopped only if somebody asked or its time was up, and then claims nothing"
     COMMAND = "what a command did has happened when it returns"
     NO_ERROR = "a handler raises nothing but outages and lost races"
+    NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
+    APART = "what one run does changes nothing of another"
     BUDGET = "a simulation ends"
 
 
@@ -38,3 +42,16 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.rule.name}: {self.rule.value}: {self.text}"
+
+
+class Findings:
+    """What one simulation found; the trace tells where."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.all: list[Finding] = []
+        self._trace = trace
+
+    def found(self, rule: Rule, text: str) -> None:
+        """A rule was broken."""
+        self.all.append(Finding(rule, text))
+        self._trace.note("BROKEN", rule.name, text)

@@ -33,8 +33,8 @@ def hunt(mutation: Mutation, seeds: int, *, known_first: bool = True) -> Hunt:
     known = [mutation.seed] if known_first else []
     for played, seed in enumerate(chain(known, range(seeds)), start=1):
         with mutation.planted():
-            findings = play(draw(seed)).watch.findings
-        if findings and not play(draw(seed)).watch.findings:
+            findings = play(draw(seed)).findings
+        if findings and not play(draw(seed)).findings:
             return Hunt(mutation=mutation.name, played=played, seed=seed, finding=findings[0])
     return Hunt(mutation=mutation.name, played=seeds)
 

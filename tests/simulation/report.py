@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulation.campaign import Played, Tally
-from simulation.drawing import Drawn
 from simulation.faults import Fault
 from simulation.play import Play
-from simulation.shrink import command
+from simulation.repairs import Repair
+from simulation.scenario import Scenario
 
 
 def summary(tally: Tally, took_s: float) -> Iterator[str]:
     """What many simulations came to."""
     days = tally.simulated_s / 86_400
     yield f"{tally.played} simulations, {tally.steps} steps, {days:.1f} simulated days in {took_s:.0f} s"
+    yield f"{tally.with_several} of them with several runs at the same time"
+    yield f"pages of due steps that mix runs: {tally.mixed_pages}"
     yield "runs ended: " + ", ".join(f"{count} {state}" for state, count in tally.ended.most_common())
     yield "faults injected:"
     for kind in Fault:
         yield f"  {tally.struck[kind]:7} {kind}"
+    yield "repairs:"
+    for repair in Repair:
+        yield f"  {tally.repairs[repair]:7} {repair}"
     if tally.never_struck:
         yield "never injected: " + ", ".join(kind.name for kind in tally.never_struck)
+    if tally.never_repaired:
+        yield "never repaired: " + ", ".join(kind.name for kind in tally.never_repaired)
     yield f"failed: {len(tally.failed)}"
 
 
@@ -32,21 +39,31 @@ def failure(one: Played) -> Iterator[str]:
     yield f"  again, with its trace: make simulate SEED={one.seed}"
 
 
-def shrunk(drawn: Drawn) -> Iterator[str]:
+def shrunk(one: Play) -> Iterator[str]:
     """How small it gets."""
-    yield f"  shrunk to {len(drawn.scenario.steps)} steps, {len(drawn.weather.odds)} kinds of faults: {command(drawn)}"
+    drawn = one.drawn
+    steps, strikes = len(drawn.names), len(one.faults.log)
+    yield f"  shrunk to {steps} steps, {strikes} strikes of faults: {drawn.command}"
 
 
 def story(one: Play) -> Iterator[str]:
     """One simulation from its beginning to its end."""
-    scenario = one.drawn.scenario
-    for step in scenario.steps:
-        needs = ", ".join(step.depends_on) or "nothing"
-        ends = " then ".join(step.endings) if step.has_task else "has no task"
-        yield f"{step.id}: needs {needs}; {ends}; {step.duration_s} s, {step.max_attempts} tries, lost: {step.on_lost}"
-    yield f"timeout {scenario.timeout_s} s, {scenario.cancels} cancels, {scenario.retries} retries"
+    for scenario in one.drawn.scenarios:
+        yield from _plot(scenario)
     yield ", ".join(f"{kind.name} {odds:g}" for kind, odds in one.drawn.weather.odds.items()) or "no faults"
     yield f"{one.drawn.limits}"
     yield from one.trace.lines()
-    yield from map(str, one.watch.findings)
-    yield command(one.drawn)
+    yield from map(str, one.findings)
+    yield "faults: " + (",".join(map(str, one.faults.log)) or "none")
+    yield one.drawn.command
+
+
+def _plot(scenario: Scenario) -> Iterator[str]:
+    for step in scenario.steps:
+        needs = ", ".join(step.depends_on) or "nothing"
+        ends = " then ".join(step.endings) if step.has_task else "has no task"
+        told = f"{step.duration_s} s, {step.max_attempts} tries, lost: {step.on_lost}"
+        yield f"{scenario.mark}{step.id}: needs {needs}; {ends}; {told}"
+    source = "a file" if scenario.is_file else "its message"
+    asked = f"timeout {scenario.timeout_s} s, {scenario.cancels} cancels, {scenario.retries} retries"
+    yield f"{scenario.name}: from {source} at {scenario.starts_at:.0f} s; {asked}"

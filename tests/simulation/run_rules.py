@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulation.watch import Watch
 
 _NEXT: Final = {
-    None: {RunState.SEEDING, RunState.RUNNING},
+    None: {RunState.SEEDING, RunState.RUNNING, RunState.INVALID},
     RunState.SEEDING: {RunState.RUNNING, RunState.FAILED, RunState.CANCELLED},
     RunState.RUNNING: {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED},
     RunState.FAILED: {RunState.SEEDING},
@@ -27,7 +27,9 @@ def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
     if state is not run.state:
         if run.state not in _NEXT.get(state, set()):
             watch.found(Rule.RUN_STATE, f"the run went from {state} to {run.state}")
-        if run.state.is_terminal:
+        if run.state is RunState.INVALID:
+            _refused(watch, run)
+        elif run.state.is_terminal:
             _closed(watch, run)
     reopened = before is not None and before.state.is_terminal and run.state is RunState.SEEDING
     if before is not None and run.retries != before.retries + reopened:
@@ -47,6 +49,16 @@ def _stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: b
             watch.found(Rule.STOP, "nobody asked for the run to be cancelled")
     elif run.deadline is None or run.deadline > watch.latest_now:
         watch.found(Rule.STOP, f"the run was stopped before its deadline {run.deadline}")
+
+
+def _refused(watch: Watch, run: RunRecord) -> None:
+    """The run could not start."""
+    if watch.scenario.path not in watch.evidence.gone:
+        watch.found(Rule.RUN_STATE, f"the run is INVALID: {run.errors}")
+    if watch.steps or not run.errors:
+        watch.found(
+            Rule.RUN_STATE, f"the run is INVALID with the errors {run.errors} and the steps {list(watch.steps)}"
+        )
 
 
 def _closed(watch: Watch, run: RunRecord) -> None:
@@ -72,7 +84,7 @@ def check_end(watch: Watch) -> None:
     if run is None:
         watch.found(Rule.STUCK, "there is no run")
         return
-    if run.stop is not None:
+    if run.stop is not None or run.state is RunState.INVALID:
         return
     steps = watch.users_steps()
     if set(steps) != set(watch.scenario.by_id):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
+from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.workflow import OnLost
+
+FIRST: Final = "flow"
+"""The run that most simulations have alone."""
+
+_KEY: Final = "k"
 
 
 class Ending(StrEnum):
@@ -57,9 +64,17 @@ class StepPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A workflow and its script. `cancels` and `retries` are how often users ask for these at the most."""
+    """A workflow, its script, and how a run of it is started.
 
+    `name` tells the runs of a simulation apart. `cancels` and `retries` are how often users ask for these at the most.
+    The definition is part of the message that starts it, or of a file: then somebody may put `newer` in its place.
+    """
+
+    name: str = FIRST
     steps: tuple[StepPlan, ...]
+    starts_at: float = 0.0
+    is_file: bool = False
+    description: str = ""
     timeout_s: int | None = None
     honours_keys: bool = True
     cancels: int = 0
@@ -70,10 +85,44 @@ class Scenario:
         """The steps by id; each stands behind what it depends on."""
         return {step.id: step for step in self.steps}
 
+    @property
+    def path(self) -> str:
+        """Where its definition is, or seems to be."""
+        return f"gs://bucket/{self.name}.yaml" if self.is_file else f"{self.name}.yaml"
+
+    @cached_property
+    def run_id(self) -> str:
+        """The id of the run that it becomes."""
+        return run_id_for(self.path, "key", _KEY)
+
+    @property
+    def start(self) -> Mapping[str, Any]:
+        """The body of the message that starts it."""
+        definition = {} if self.is_file else {"definition": self.definition}
+        return {"workflow_path": self.path, "run_key": _KEY, **definition}
+
+    @property
+    def mark(self) -> str:
+        """What stands before the names of its steps where the runs have to be told apart."""
+        return "" if self.name == FIRST else f"{self.name}/"
+
+    @cached_property
+    def newer(self) -> Scenario:
+        """The next version of the file: it has a step less."""
+        return replace(self, steps=self.steps[: max(1, len(self.steps) - 1)], description="newer")
+
+    @cached_property
+    def versions(self) -> Mapping[str, Scenario]:
+        """The versions of the file by the digest that their runs tell."""
+        known = (self, self.newer) if self.is_file else (self,)
+        return {hashlib.sha256(one.definition.encode()).hexdigest(): one for one in known}
+
     @cached_property
     def definition(self) -> str:
         """The workflow file."""
         told: dict[str, Any] = {"name": "flow", "steps": [step.as_definition() for step in self.steps]}
+        if self.description:
+            told["description"] = self.description
         if self.timeout_s is not None:
             told["timeout"] = f"{self.timeout_s}s"
         return json.dumps(told)

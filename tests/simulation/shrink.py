@@ -1,58 +1,130 @@
-"""Making a failing simulation small: fewer steps, fewer kinds of faults, as long as the same rule is broken."""
+"""Making a failing simulation small: fewer faults, fewer steps, a simpler script, as long as the same rule is broken.
+
+What is found is always a list of single faults, so it can be played again. First it finds out which of those that
+struck matter. What is left out of the workflow changes what chance does and when, so the same faults strike elsewhere:
+a smaller workflow gets some more orders of things, in which faults of the same kinds strike by chance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from simulation.drawing import Drawn, draw
-from simulation.faults import Fault
+from simulation.ddmin import ddmin
+from simulation.drawing import draw
+from simulation.drawn import Cut, Drawn
 from simulation.findings import Rule
-from simulation.play import play
+from simulation.plain import words_for
+from simulation.play import Play, play
 
-_SCHEDULES: Final = 20
-"""What is left out changes what chance does, so each try has some schedules to break the rule again."""
-
-
-def shrink(drawn: Drawn, rule: Rule) -> Drawn:
-    """The smallest simulation found that breaks the rule too."""
-    smaller: Drawn | None = drawn
-    while smaller is not None:
-        drawn = smaller
-        smaller = next((found for one in _smaller(drawn) if (found := _breaking(one, rule))), None)
-    return drawn
+PLAYS: Final = 3000
+SECONDS: Final = 20.0
+_SCHEDULES: Final = 24
+_ODDS: Final = (0.02, 0.1, 0.4)
+"""How likely faults are in a smaller workflow, by turns: those of the seed are for many steps."""
 
 
-def _smaller(drawn: Drawn) -> Iterator[Drawn]:
-    """Simulations with a part left out, large parts first."""
-    names = [step.id for step in drawn.scenario.steps]
-    size = len(names) // 2
-    while size:
-        for start in range(0, len(names), size):
-            kept = frozenset(names[:start] + names[start + size :])
-            if kept:
-                yield draw(drawn.seed, only=kept, without=drawn.without)
-        size //= 2
-    for kind in Fault:
-        if kind in drawn.weather.odds:
-            yield draw(drawn.seed, only=drawn.only, without=drawn.without | {kind})
+_LONGER: Final = 1.2
+_LONGER_S: Final = 30.0
+"""What is to be smaller may take that much longer to break the rule."""
 
 
-def _breaking(drawn: Drawn, rule: Rule) -> Drawn | None:
-    for schedule in range(_SCHEDULES):
-        one = draw(drawn.seed, schedule=schedule, only=drawn.only, without=drawn.without)
-        if any(finding.rule is rule for finding in play(one).watch.findings):
-            return one
-    return None
+def shrink(drawn: Drawn, rule: Rule, *, plays: int = PLAYS, seconds: float = SECONDS) -> Play:
+    """The smallest simulation found that breaks the rule too, played; this one must break it."""
+    search = _Search(best=play(drawn), rule=rule, plays=plays, ends_at=time.monotonic() + seconds)
+    search.list_strikes()
+    before = None
+    while search.goes_on and before is not search.best:
+        before = search.best
+        search.strikes()
+        search.runs()
+        search.steps()
+        search.script()
+    return search.best
 
 
-def command(drawn: Drawn) -> str:
-    """The command that plays exactly this simulation, with its trace."""
-    parts = [f"make simulate SEED={drawn.seed}"]
-    if drawn.schedule:
-        parts.append(f"SCHEDULE={drawn.schedule}")
-    if drawn.only is not None:
-        parts.append(f"ONLY={','.join(step.id for step in drawn.scenario.steps)}")
-    if drawn.without:
-        parts.append(f"WITHOUT={','.join(kind.name for kind in Fault if kind in drawn.without)}")
-    return " ".join(parts)
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """The smallest found so far, and how much longer to look."""
+
+    best: Play
+    rule: Rule
+    plays: int
+    ends_at: float
+    _failed: set[Cut] = field(default_factory=set)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is time for more."""
+        return self.plays > 0 and time.monotonic() < self.ends_at
+
+    @property
+    def _cut(self) -> Cut:
+        return self.best.drawn.cut
+
+    def list_strikes(self) -> None:
+        """From now on, these faults and no others: that is the same simulation once more."""
+        self._breaks(self._listed(self.best))
+
+    def strikes(self) -> None:
+        """Leave out single faults."""
+        ddmin(self.best.faults.log, lambda kept: self._breaks(replace(self._cut, strikes=frozenset(kept))))
+
+    def runs(self) -> None:
+        """Leave out whole runs."""
+        marks = {one.mark: [f"{one.mark}{step.id}" for step in one.steps] for one in self.best.drawn.scenarios}
+        if len(marks) > 1:
+            ddmin(list(marks), lambda kept: self._holds_with([name for mark in kept for name in marks[mark]]))
+
+    def steps(self) -> None:
+        """Leave out steps."""
+        ddmin(self.best.drawn.names, self._holds_with)
+
+    def script(self) -> None:
+        """Make the script simpler, a word at a time."""
+        for word in list(words_for(self.best.drawn)):
+            self._holds(replace(self._cut, plain=self._cut.plain | {word}))
+
+    def _holds_with(self, names: Sequence[str]) -> bool:
+        return bool(names) and self._holds(replace(self._cut, only=frozenset(names)))
+
+    def _holds(self, cut: Cut) -> bool:
+        """Whether this breaks the rule as well: as it is, or in another order of things."""
+        key = replace(cut, schedule=0, strikes=None)
+        if key in self._failed:
+            return False
+        if self._breaks(cut) or any(self._breaks_by_chance(cut, schedule) for schedule in range(_SCHEDULES)):
+            return True
+        self._failed.add(key)
+        return False
+
+    def _breaks_by_chance(self, cut: Cut, schedule: int) -> bool:
+        kinds = {strike.kind for strike in cut.strikes or ()}
+        odds = dict.fromkeys(sorted(kinds), _ODDS[schedule % len(_ODDS)])
+        drawn = draw(self.best.drawn.seed, replace(cut, schedule=schedule, strikes=None))
+        one = self._play(replace(drawn, weather=replace(drawn.weather, odds=odds)))
+        return one is not None and self._breaks(self._listed(one))
+
+    def _breaks(self, cut: Cut) -> bool:
+        one = self._play(draw(self.best.drawn.seed, cut))
+        if one is None:
+            return False
+        if len(one.faults.log) < len(cut.strikes or ()):
+            # Some of the listed ones never come to pass.
+            return self._breaks(self._listed(one))
+        self.best = one
+        return True
+
+    def _play(self, drawn: Drawn) -> Play | None:
+        """The simulation, if it breaks the rule."""
+        if not self.goes_on:
+            return None
+        self.plays -= 1
+        one = play(drawn, until=_LONGER * self.best.scheduler.now + _LONGER_S)
+        return one if any(finding.rule is self.rule for finding in one.findings) else None
+
+    @staticmethod
+    def _listed(one: Play) -> Cut:
+        return replace(one.drawn.cut, strikes=frozenset(one.faults.log), without=frozenset())

@@ -31,6 +31,9 @@ _ROUNDING_S: Final = 0.01
 _LEAST_SHARE: Final = 0.9
 """What jitter leaves of a back-off."""
 
+_NOTICED_S: Final = 300.0
+"""A tick, the lease of a burst that died, the longest wait after status calls that failed, and the event's way."""
+
 _AT_WORK: Final = frozenset({StepState.DISPATCHING, StepState.RUNNING})
 
 
@@ -97,7 +100,7 @@ class StepRules:
 
     def _after_back_off(self, before: StepRecord) -> None:
         watch = self._watch
-        failed_at = watch.evidence.said[Try(before.id, before.attempt)].get("FAILED")
+        failed_at = watch.evidence.said[Try(before.run_id, before.id, before.attempt)].get("FAILED")
         back_off_s = watch.scenario.by_id[before.id].backoff_s * _LEAST_SHARE - 2 * watch.skew.total_seconds()
         if failed_at is not None and watch.evidence.scheduler.now < failed_at + back_off_s:
             watch.found(Rule.BACK_OFF, f"attempt {before.attempt} of {before.id} failed at {failed_at:.2f}")
@@ -129,7 +132,7 @@ class StepRules:
         self._tallies[step.id] = {Tally()}
 
     def _attempt_ended(self, before: StepRecord, step: StepRecord) -> None:
-        of = Try(step.id, before.attempt)
+        of = Try(step.run_id, step.id, before.attempt)
         if of in self._ended:
             self._watch.found(Rule.ONE_OUTCOME, f"attempt {of.attempt} of {of.step} ended again: {step.state}")
         self._ended.add(of)
@@ -146,6 +149,9 @@ class StepRules:
             self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {step.state}; allowed: {told}")
         if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
             self.overtaken.add(of)
+        is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, _NOTICED_S)
+        if is_late and not self._fits_stop(before, step):
+            self._watch.found(Rule.NOTICED, f"{step.id} is {step.state} long after its {before.job_id} had ended")
 
     # -- evidence --------------------------------------------------------------------------------------------------
 

@@ -19,11 +19,17 @@ _SLOW_S: Final = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultyStore:
-    """Implements `ports.Store`. `on_commit` is told of every commit that took effect, whatever its caller is told."""
+    """Implements `ports.Store`. `on_commit` is told of every commit that took effect, whatever its caller is told.
+
+    `on_false_conflict` is told of commits of which the caller is told a conflict that there was not, `on_due` of the
+    pages that are read across all runs.
+    """
 
     memory: MemoryStore
     calls: Calls
     on_commit: Callable[[Sequence[Write]], None]
+    on_false_conflict: Callable[[Sequence[Write]], None]
+    on_due: Callable[[Sequence[str]], None]
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """See `ports.Store.get`."""
@@ -31,7 +37,10 @@ class FaultyStore:
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""
-        return self._read("query", lambda: self.memory.query(query))
+        found = self._read("query", lambda: self.memory.query(query))
+        if query.group:
+            self.on_due([document.path for document in found])
+        return found
 
     def count(self, query: Query) -> int:
         """See `ports.Store.count`."""
@@ -57,6 +66,7 @@ class FaultyStore:
     def _commit(self, writes: tuple[Write, ...]) -> list[WriteResult]:
         self._before()
         if self.calls.strikes(Fault.STORE_CONFLICT):
+            self.on_false_conflict(writes)
             raise Conflict("aborted again and again")
         try:
             results = self.memory.commit(writes)
@@ -69,6 +79,7 @@ class FaultyStore:
             raise StoreUnavailable("no answer in time")
         if self.calls.strikes(Fault.STORE_CONFLICT_AFTER):
             # The client repeats a commit that got no answer, and the second one finds what the first one did.
+            self.on_false_conflict(writes)
             creates = any(isinstance(write, Create) for write in writes)
             raise (AlreadyExists if creates else Conflict)("it had taken effect")
         return results

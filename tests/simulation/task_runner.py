@@ -32,9 +32,12 @@ class _Job:
 
 @dataclass(slots=True, kw_only=True)
 class FaultyTaskRunner:
-    """Implements `ports.TaskRunner`. `on_submit` is told of every submission before it is answered."""
+    """Implements `ports.TaskRunner`. `on_submit` is told of every submission before it is answered.
 
-    scenario: Scenario
+    `scenario_of` is the script by run id.
+    """
+
+    scenario_of: Callable[[str], Scenario]
     calls: Calls
     evidence: Evidence
     on_submit: Callable[[Submission, Mapping[str, Any]], None]
@@ -72,16 +75,19 @@ class FaultyTaskRunner:
         return answer
 
     def _accept(self, of: Try, key: str) -> JobAnswer:
-        plan = self.scenario.by_id[of.step]
+        scenario = self.scenario_of(of.run_id)
+        plan = scenario.by_id[of.step]
         ending = plan.ending(of.attempt)
         if ending is Ending.IS_REFUSED:
             self.evidence.hears(of, "REFUSED")
             raise JobRefused(422, "the script refuses it")
-        job = self._by_key.get(key) if self.scenario.honours_keys else None
+        job = self._by_key.get(key) if scenario.honours_keys else None
         if job is None:
             ends_at = self.calls.scheduler.now + plan.duration_s
             job = _Job(id=f"job-{len(self._jobs) + 1}", of=of, ending=ending, ends_at=ends_at)
             self._jobs[job.id] = self._by_key[key] = job
+            if ending in _ENDED:
+                self.evidence.told_from[job.id] = ends_at
         return self._look(job)
 
     def _status(self, job_id: str) -> JobAnswer:
@@ -103,7 +109,10 @@ class FaultyTaskRunner:
     def _is_forgotten(self, job: _Job) -> bool:
         now = self.calls.scheduler.now
         if job.forgotten is None and self.calls.strikes(Fault.JOB_FORGOTTEN):
-            job.forgotten = (now, now + self.calls.faults.chance.choice([5, 20, 40, 100, 200]))
+            known_again = now + self.calls.faults.chance.choice([5, 20, 40, 100, 200])
+            job.forgotten = (now, known_again)
+            if job.id in self.evidence.told_from:
+                self.evidence.told_from[job.id] = max(job.ends_at, known_again)
         return job.forgotten is not None and job.forgotten[0] <= now < job.forgotten[1]
 
     def _look(self, job: _Job) -> JobAnswer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,11 +12,13 @@ from simulation import report
 from simulation.__main__ import main
 from simulation.campaign import Tally, play_seed
 from simulation.drawing import draw
-from simulation.faults import Fault
+from simulation.drawn import Cut
+from simulation.faults import Fault, Strike
 from simulation.play import play
-from simulation.shrink import command
 
 SEEDS = 500
+SEVERAL = 839
+"""A seed of several runs."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +29,14 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def test_no_seed_breaks_a_rule_and_every_kind_of_fault_is_injected() -> None:
+def test_no_seed_breaks_a_rule_and_every_kind_of_fault_and_repair_happens() -> None:
     """Whatever is lost, doubled, delayed or killed, every run ends as its workflow and script say."""
     tally = Tally()
     for seed in range(SEEDS):
         tally.add(play_seed(seed))
     assert not tally.failed, "\n".join(line for one in tally.failed for line in report.failure(one))
     assert not tally.never_struck
+    assert not tally.never_repaired
 
 
 @pytest.mark.parametrize("seed", [3, 17, 42])
@@ -46,19 +50,19 @@ def test_a_seed_plays_the_same_every_time(seed: int) -> None:
 def test_without_faults_nothing_is_repeated() -> None:
     """In calm weather no attempt is submitted twice."""
     for seed in range(20):
-        one = play(draw(seed, without=frozenset(Fault)))
-        assert not one.watch.findings
-        assert not one.faults.struck
-        assert all(len(asked) == 1 for asked in one.watch.evidence.submissions.values())
+        one = play(draw(seed, Cut(without=frozenset(Fault))))
+        assert not one.findings
+        assert not one.faults.log
+        assert all(len(asked) == 1 for asked in one.evidence.submissions.values())
 
 
 def test_a_part_of_a_seed_keeps_its_order() -> None:
-    """A shrunk workflow has the kept steps alone, each depending on kept steps alone."""
-    whole = draw(5).scenario
-    kept = frozenset(step.id for step in whole.steps[::2])
-    part = draw(5, only=kept).scenario
-    assert set(part.by_id) == kept
-    assert all(set(step.depends_on) <= kept for step in part.steps)
+    """Shrunk workflows have the kept steps alone, each depending on kept steps of its own run alone."""
+    kept = frozenset(draw(SEVERAL).names[::2])
+    part = draw(SEVERAL, Cut(only=kept))
+    assert set(part.names) == kept
+    for scenario in part.scenarios:
+        assert all(need in scenario.by_id for step in scenario.steps for need in step.depends_on)
 
 
 def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,5 +84,26 @@ def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str])
 
 def test_a_shrunk_seed_is_played_again_by_its_command() -> None:
     """The command of a part of a seed names all that makes it this part."""
-    part = draw(5, schedule=2, only=frozenset({"s0"}), without=frozenset({Fault.TICK_MISSING}))
-    assert command(part) == "make simulate SEED=5 SCHEDULE=2 ONLY=s0 WITHOUT=TICK_MISSING"
+    cut = Cut(schedule=2, only=frozenset({"s0"}), without=frozenset({Fault.TICK_MISSING}))
+    assert draw(5, cut).command == "make simulate SEED=5 SCHEDULE=2 ONLY=s0 WITHOUT=TICK_MISSING"
+    listed = replace(
+        cut, strikes=frozenset({Strike(Fault.MESSAGE_LOST, 3)}), plain=frozenset({"s0.duration", "limits"})
+    )
+    options = "SCHEDULE=2 ONLY=s0 STRIKES=MESSAGE_LOST:3 PLAIN=limits,s0.duration"
+    assert draw(5, listed).command == f"make simulate SEED=5 {options}"
+    assert draw(5, Cut(strikes=frozenset())).command == "make simulate SEED=5 STRIKES=none"
+
+
+@pytest.mark.parametrize("seed", [3, SEVERAL, 42])
+def test_a_list_of_all_that_struck_repeats_the_simulation(seed: int) -> None:
+    """Single faults can be told one from another, so what mattered can be found out and played again."""
+    whole = play(draw(seed))
+    again = play(draw(seed, Cut(strikes=frozenset(whole.faults.log))))
+    assert list(again.trace.lines()) == list(whole.trace.lines())
+
+
+def test_runs_at_the_same_time_meet_at_the_checker() -> None:
+    """A quarter of the seeds play several runs, and pages of due steps mix them."""
+    several = [seed for seed in range(100) if len(draw(seed).scenarios) > 1]
+    assert 15 <= len(several) <= 35
+    assert any(play(draw(seed)).repairs.mixed_pages for seed in several)

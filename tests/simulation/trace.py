@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,11 @@ _FIELDS = ("state", "attempt", "remaining", "due_at", "stop", "retries")
 
 
 class Trace:
-    """The notes of one simulation."""
+    """The notes of one simulation. `marks` stand before the names of what belongs to a run, by its id."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, marks: Mapping[str, str]) -> None:
         self._scheduler = scheduler
+        self._marks = marks
         self._notes: list[tuple[float, str, str, tuple[Any, ...]]] = []
 
     def note(self, word: str, *details: Any) -> None:
@@ -29,32 +30,35 @@ class Trace:
     def lines(self) -> Iterator[str]:
         """One line for each note: the true time in seconds, who, what."""
         for now, who, word, details in self._notes:
-            yield f"{now:9.2f} {who:<14} {word:<10} {' '.join(_told(one) for one in details)}".rstrip()
+            told = " ".join(self._told(one) for one in details)
+            yield f"{now:9.2f} {who:<14} {word:<10} {told}".rstrip()
 
+    def _told(self, detail: Any) -> str:
+        if isinstance(detail, Message):
+            return self._message(detail)
+        if isinstance(detail, tuple | list) and detail and isinstance(detail[0], Create | Update):
+            return "; ".join(self._writes(detail))
+        return detail if isinstance(detail, str) else repr(detail)
 
-def _told(detail: Any) -> str:
-    if isinstance(detail, Message):
-        return _message(detail)
-    if isinstance(detail, tuple | list) and detail and isinstance(detail[0], Create | Update):
-        return "; ".join(_writes(detail))
-    return detail if isinstance(detail, str) else repr(detail)
+    def _message(self, message: Message) -> str:
+        body = {name: value for name, value in message.body.items() if name not in {"schema", "definition", "run_id"}}
+        return f"[{message.topic}] {self._marks.get(message.body.get('run_id', ''), '')}{json.dumps(body)}"
 
+    def _writes(self, writes: Iterable[Write]) -> Iterator[str]:
+        for write in writes:
+            verb = "+" if isinstance(write, Create) else ""
+            fields = {} if not isinstance(write, Create | Update) else write.fields
+            told = [f"{field}={_value(fields[field])}" for field in _FIELDS if field in fields]
+            if isinstance(write, Update):
+                told += [f"{field}{by:+d}" for field, by in write.increments.items() if by]
+            yield f"{verb}{self._name(write.path)}({', '.join(told)})"
 
-def _message(message: Message) -> str:
-    body = {name: value for name, value in message.body.items() if name not in {"schema", "definition", "run_id"}}
-    return f"[{message.topic}] {json.dumps(body)}"
-
-
-def _writes(writes: Iterable[Write]) -> Iterator[str]:
-    for write in writes:
-        verb = "+" if isinstance(write, Create) else ""
-        name = write.path.rpartition("/")[2]
-        name = "run" if write.path == f"{RUNS}/{name}" else name
-        fields = {} if not isinstance(write, Create | Update) else write.fields
-        told = [f"{field}={_value(fields[field])}" for field in _FIELDS if field in fields]
-        if isinstance(write, Update):
-            told += [f"{field}{by:+d}" for field, by in write.increments.items() if by]
-        yield f"{verb}{name}({', '.join(told)})"
+    def _name(self, path: str) -> str:
+        collection, _, rest = path.partition("/")
+        run_id, _, name = rest.partition("/")
+        if collection != RUNS:
+            return rest
+        return f"{self._marks.get(run_id, '?/')}{name.rpartition('/')[2] or 'run'}"
 
 
 def _value(value: Any) -> str:

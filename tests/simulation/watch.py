@@ -15,46 +15,47 @@ from atom_workflows.core.workflow import OnLost
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
-from simulation.evidence import Evidence, Submission, Try
-from simulation.findings import Finding, Rule
+from simulation.evidence import Evidence, Submission
+from simulation.findings import Findings, Rule
 from simulation.machine import true_time
 from simulation.scenario import Scenario
 from simulation.step_rules import StepRules
-from simulation.trace import Trace
 
 _ROUNDING: Final = timedelta(seconds=0.01)
+_AUDIT_S: Final = 450.0
+"""In calm weather, the longest until a run is looked at: the audit's own interval, a tick, the lease of a burst."""
 
 
 class Watch:
-    """The run and its steps as they stand in the store, and what was found wrong with how they came there.
+    """A run and its steps as they stand in the store, and what was found wrong with how they came there.
 
     `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls.
+    `scenario` is the version of its file that the run was started from.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that it looks at
         self,
         *,
         scenario: Scenario,
-        run_id: str,
         memory: MemoryStore,
         evidence: Evidence,
-        trace: Trace,
+        findings: Findings,
         skew_s: float,
         pause_s: float,
     ) -> None:
         self.scenario = scenario
         self.run: RunRecord | None = None
         self.steps: dict[str, StepRecord] = {}
-        self.findings: list[Finding] = []
         self.untold: set[str] = set()
         self.cancel_was_asked = False
         self.evidence = evidence
         self.skew = timedelta(seconds=skew_s)
+        self._findings = findings
+        self._left_to_audit: dict[str, float] = {}
         self._pause = timedelta(seconds=pause_s)
         self._memory = memory
-        self._trace = trace
-        self._run_path = run_path(run_id)
-        self._steps_path = steps_path(run_id)
+        self._run_path = run_path(scenario.run_id)
+        self._steps_path = steps_path(scenario.run_id)
         self._step_rules = StepRules(self)
 
     @property
@@ -74,8 +75,7 @@ class Watch:
 
     def found(self, rule: Rule, text: str) -> None:
         """A rule was broken."""
-        self.findings.append(Finding(rule, text))
-        self._trace.note("BROKEN", rule.name, text)
+        self._findings.found(rule, f"{self.scenario.mark}{text}")
 
     # -- commits ---------------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class Watch:
         run_before, before = self.run, dict[str, StepRecord | None]()
         for write in writes:
             if write.path == self._run_path:
-                self.run = run_record(self._read(write.path))
+                self._see_run(run_record(self._read(write.path)))
             elif write.path.startswith(f"{self._steps_path}/"):
                 step = step_record(self._read(write.path))
                 before[step.id] = self.steps.get(step.id)
@@ -97,7 +97,15 @@ class Watch:
             run_rules.check(self, run_before, self.run)
         opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
         self._counters(self.steps if opened else self._concerned(before))
-        self._released(self.steps if opened else before)
+        self._released(dict.fromkeys(self.steps) if opened else before)
+
+    def _see_run(self, run: RunRecord) -> None:
+        if self.run is None and run.state is not RunState.INVALID:
+            started_from = self.scenario.versions.get(run.digest)
+            if started_from is None:
+                self.found(Rule.RUN_STATE, f"the run is of a definition that nobody gave: {run.digest}")
+            self.scenario = started_from or self.scenario
+        self.run = run
 
     def _read(self, path: str) -> Document:
         """The stored document itself; nobody here changes it, so it need not be copied."""
@@ -139,28 +147,59 @@ class Watch:
             self.untold.difference_update(step["id"] for step in message.body["steps"])
 
     def when_quiet(self) -> None:
-        """No handler runs and no message is on its way: every step that waits for one must have been published."""
+        """No handler is at the run and no event of it on its way: every released step must have been published."""
         run = self.run
-        if self.untold and run is not None and run.state is RunState.RUNNING and run.stop is None:
-            self.found(Rule.TOLD, f"nobody was told of {sorted(self.untold)}")
+        if run is None or run.state is not RunState.RUNNING or run.stop is not None:
+            return
+        if late := {name for name in self.untold if not self._may_wait_for_audit(name)}:
+            self.found(Rule.TOLD, f"nobody was told of {sorted(late)}")
 
-    def _released(self, names: Iterable[str]) -> None:
+    def leave_to_audit(self, names: Iterable[str]) -> None:
+        """What a fault did to these steps rightly waits for the audit of their run, and so does what they release."""
+        now = self.evidence.scheduler.now
+        for name in names:
+            step = self.steps.get(name)
+            self._left_to_audit.update(dict.fromkeys([name, *(step.dependents if step else ())], now))
+
+    def leave_all_to_audit(self) -> None:
+        """The same for all steps."""
+        self.leave_to_audit(list(self.steps))
+
+    def leave_below_to_audit(self, names: Iterable[str]) -> None:
+        """The same for these steps and all below them: who handles an event of some may have come that far."""
+        below, found = list(names), set[str]()
+        while below:
+            name = below.pop()
+            if name not in found and name in self.steps:
+                found.add(name)
+                below += self.steps[name].dependents
+        self.leave_to_audit(found)
+
+    def _may_wait_for_audit(self, name: str) -> bool:
+        calm_at = self.evidence.calm_at
+        since = self._left_to_audit.get(name)
+        return since is not None and (calm_at is None or self.evidence.scheduler.now <= max(since, calm_at) + _AUDIT_S)
+
+    def _released(self, before: Mapping[str, StepRecord | None]) -> None:
+        """Steps that were released just now wait to be published; of others nobody need be told (again)."""
         if self.run is None or self.run.state is not RunState.RUNNING:
             return
-        self.untold -= {name for name in names if not self.steps[name].is_released}
-        self.untold |= {name for name in names if self.steps[name].is_released}
+        self.untold -= {name for name in before if not self.steps[name].is_released}
+        was_not = {name for name, old in before.items() if old is None or not old.is_released}
+        self.untold |= {name for name in was_not if self.steps[name].is_released}
 
     # -- submissions -----------------------------------------------------------------------------------------------
 
     def on_submit(self, submission: Submission, body: Mapping[str, Any]) -> None:
         """A job is asked for."""
-        key, of = submission.key, Try.of(submission.key)
+        key, of = submission.key, submission.of
         plan, step = self.scenario.by_id[of.step], self.steps[of.step]
         open_needs = [need for need in plan.depends_on if self.steps[need].state is not StepState.SUCCEEDED]
         if open_needs:
             self.found(Rule.DEPENDENCIES, f"{key} was submitted before {open_needs}")
-        if body["job_name"] != of.step:
-            self.found(Rule.HELD, f"{key} was submitted with the body of {body['job_name']}")
+        asked = (body["labels"]["workflow"], body["job_name"])
+        if asked != (self.scenario.name, of.step):
+            self.found(Rule.HELD, f"{key} was submitted with the body of {asked}")
         is_held = step.state is StepState.DISPATCHING and step.attempt == of.attempt
         if not is_held and of not in self._step_rules.overtaken:
             self.found(Rule.HELD, f"{key} was submitted while the step is {step.state} at {step.attempt}")

@@ -129,6 +129,8 @@ def _refuse(outbox: Outbox, run: RunRecord, refusal: Refusal, problems: list[dic
         outbox.services.store.commit([Create(path=run_path(run.id), fields=fields)])
     except AlreadyExists:
         decision_log.dropped("run.invalid.again", f"run {run.id} is known", run_id=run.id)
+        # It may have been started before the file was removed or changed, by one that died before it published.
+        seed.resume(outbox, run.id)
         return started
     decision_log.warned(
         "run.invalid",

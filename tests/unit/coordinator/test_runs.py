@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState
 from atom_workflows.events import ReadyStep, ready_messages
+from atom_workflows.start_events import read_start_event
 from support.workflows import chain, definition, fan
 from support.world import World
 
@@ -224,3 +226,16 @@ def test_an_idle_tick_is_one_query() -> None:
     reads, writes = world.store.reads, world.store.writes
     world.tick()
     assert (world.store.reads - reads, world.store.writes - writes) == (1, 0)
+
+
+def test_a_start_that_comes_again_goes_on_though_its_file_is_gone() -> None:
+    """Who saved the run may have died before it published; the file need not be there any more."""
+    world, path = World(), "gs://bucket/flow.yaml"
+    asked = read_start_event({"workflow_path": path, "run_key": "test"}, event_id="event-1")
+    world.files.content[path, None] = chain(1).encode()
+    run_id = handle_start(world.services, asked).run_id
+    world.bus.take_all("steps")
+    world.files.content.clear()
+    handle_start(world.services, asked)
+    world.settle_down()
+    assert world.run(run_id).state is RunState.SUCCEEDED

@@ -1,0 +1,69 @@
+"""One run of a simulation: its workflow, what it may still have done to it, and how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from atom_workflows.core.states import RunState
+from atom_workflows.documents import steps_path
+from atom_workflows.ports import Message, Write
+from simulation.oracle import longest_path_s
+from simulation.scenario import Scenario
+from simulation.watch import Watch
+
+_RETRIED = frozenset({RunState.FAILED, RunState.CANCELLED})
+
+
+@dataclass(slots=True, kw_only=True)
+class Flow:
+    """A run; it `must_end_by` then, once the faults have stopped."""
+
+    scenario: Scenario
+    watch: Watch
+    is_started: bool = False
+    must_end_by: float = float("inf")
+    cancels: int = field(init=False)
+    retries: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cancels, self.retries = self.scenario.cancels, self.scenario.retries
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run that it is, or will be."""
+        return self.scenario.run_id
+
+    @property
+    def wants_retry(self) -> bool:
+        """Whether its users will retry it."""
+        run = self.watch.run
+        return bool(self.retries) and run is not None and run.state in _RETRIED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.watch.has_ended and not self.wants_retry
+
+    def set_end(self, now: float, *, left_over_s: float, slack_s: float) -> None:
+        """It has to end within the time that its script takes on the longest way, and what is left over takes."""
+        work_s = longest_path_s(self.watch.scenario, slack_s)
+        if self.scenario.timeout_s is not None:
+            work_s = min(work_s, self.scenario.timeout_s)
+        self.must_end_by = now + left_over_s + work_s
+
+    def on_false_conflict(self, writes: Iterable[Write]) -> None:
+        """Somebody was told that another had changed these steps, and so leaves what follows to that one."""
+        prefix = f"{steps_path(self.run_id)}/"
+        self.watch.leave_to_audit(
+            [write.path.removeprefix(prefix) for write in writes if write.path.startswith(prefix)]
+        )
+
+    def on_given_up(self, message: Message) -> None:
+        """An event of the run was not handled to its end, and never comes again."""
+        parts = [*message.body.get("steps", ()), *message.body.get("outcomes", ())]
+        names = [part.get("id") or part["step"] for part in parts]
+        if names:
+            self.watch.leave_below_to_audit(names)
+        else:
+            self.watch.leave_all_to_audit()

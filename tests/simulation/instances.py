@@ -1,0 +1,40 @@
+"""The processes that serve events: a few of each function, a new one now and then, each with a clock of its own."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final
+
+from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.wake_limit import WakeLimit
+from atom_workflows.settings import Settings
+from simulation.calls import Calls
+from simulation.faults import Fault
+from simulation.scheduler import Instance
+
+_AT_A_TIME: Final = 3
+
+
+class Instances:
+    """All processes. They share the ports."""
+
+    def __init__(self, *, calls: Calls, chance: Random, settings: Settings, ports: dict[str, Any]) -> None:
+        self._calls = calls
+        self._chance = chance
+        self._settings = settings
+        self._ports = ports
+        self._known: dict[str, list[Instance]] = {}
+
+    def one_of(self, function: str) -> tuple[Instance, Services]:
+        """One of the function's processes, and what its handlers are given."""
+        instance = self._instance(function)
+        return instance, Services(**self._ports, settings=self._settings, wake_limit=instance.wake_limit)
+
+    def _instance(self, function: str) -> Instance:
+        known = self._known.setdefault(function, [])
+        if len(known) < _AT_A_TIME or self._chance.random() < 0.02:
+            skew_s = self._calls.faults.weather.skew_s if self._calls.strikes(Fault.CLOCK_APART) else 0.0
+            name = f"{function}-{len(known) + 1}"
+            limit = WakeLimit(self._settings.check_interval)
+            known.append(Instance(name, self._chance.uniform(-skew_s, skew_s), limit))
+        return self._chance.choice(known[-_AT_A_TIME:])

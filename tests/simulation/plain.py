@@ -1,0 +1,64 @@
+"""What can be made simpler of a simulation, each by a word that the command for it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from atom_workflows.core.workflow import OnLost
+from simulation.drawn import Drawn
+from simulation.limits import Limits
+from simulation.scenario import Ending, Scenario, StepPlan
+
+OfStep: TypeAlias = Callable[[StepPlan], StepPlan]
+OfAll: TypeAlias = Callable[[Drawn], Drawn]
+
+
+def _of_scenarios(change: Callable[[Scenario], Scenario]) -> OfAll:
+    return lambda drawn: replace(drawn, scenarios=tuple(change(one) for one in drawn.scenarios))
+
+
+OF_ALL: Final[Mapping[str, OfAll]] = {
+    "cancels": _of_scenarios(lambda one: replace(one, cancels=0)),
+    "retries": _of_scenarios(lambda one: replace(one, retries=0)),
+    "timeout": _of_scenarios(lambda one: replace(one, timeout_s=None)),
+    "files": _of_scenarios(lambda one: replace(one, is_file=False)),
+    "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
+    "limits": lambda drawn: replace(drawn, limits=Limits()),
+}
+"""No cancels, no retries, no timeout of the workflow, no files, clocks that are right, sizes as deployed."""
+
+OF_STEP: Final[Mapping[str, OfStep]] = {
+    "duration": lambda step: replace(step, duration_s=0),
+    "endings": lambda step: replace(step, endings=(Ending.SUCCEEDS,)),
+    "attempts": lambda step: replace(step, max_attempts=1),
+    "lost": lambda step: replace(step, on_lost=OnLost.RETRY),
+}
+"""A job that ends at once; that succeeds; that is not tried again; that may be submitted again."""
+
+
+def made_plain(drawn: Drawn, words: Collection[str]) -> Drawn:
+    """The same, made simpler by these words: one of all, or `step.word` of a step."""
+    for word in words:
+        if word in OF_ALL:
+            drawn = OF_ALL[word](drawn)
+    of_steps = _of_scenarios(lambda one: replace(one, steps=tuple(_step(one, step, words) for step in one.steps)))
+    return of_steps(drawn) if words else drawn
+
+
+def _step(scenario: Scenario, step: StepPlan, words: Collection[str]) -> StepPlan:
+    for word, change in OF_STEP.items():
+        if f"{scenario.mark}{step.id}.{word}" in words:
+            step = change(step)
+    return step
+
+
+def words_for(drawn: Drawn) -> Iterator[str]:
+    """The words that would make it simpler."""
+    for word, of_all in OF_ALL.items():
+        if of_all(drawn) != drawn:
+            yield word
+    for one in drawn.scenarios:
+        for step in one.steps:
+            yield from (f"{one.mark}{step.id}.{word}" for word, of in OF_STEP.items() if of(step) != step)

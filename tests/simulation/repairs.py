@@ -1,0 +1,112 @@
+"""What set a run going again, and how often: a simulation that never needs a repair does not show that it works."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from logging import WARNING
+from typing import Any, Final
+
+from atom_workflows import decision_log
+from atom_workflows.core.decide import OutcomeKind
+from atom_workflows.core.states import RunState
+from atom_workflows.ports import Message, Update, Write
+from simulation.trace import Trace
+
+
+class Repair(StrEnum):
+    """The kinds of repairs."""
+
+    STARTED_AGAIN = "start came again and went on with its run"
+    BATCH_KNOWN = "batch of steps was found written"
+    SEED_RESUMED = "seeding or retry resumed by the audit"
+    AUDITED = "released step published by the audit"
+    FORWARDED = "released step published on redelivery"
+    HANDED_ON = "step handed on when its dispatcher's lease was over"
+    REFUSED = "decision refused, as another one came first"
+    DEFERRED = "submission put off"
+    POLL_PUT_OFF = "look at a job put off"
+    JOB_LOST = "job given up as lost"
+    LOST_IN_DISPATCH = "attempt failed, as nobody knows of its job"
+    ATTEMPT_TIMED_OUT = "attempt ended by its timeout"
+    RUN_TIMED_OUT = "run ended by its timeout"
+    CANCELLED_BY_AUDIT = "cancelled run closed by the audit"
+    BURST_TAKEN_OVER = "burst's lease taken over from one that died"
+    PAGED = "page of a sweep handed to another instance"
+
+
+_BY_ACTION: Final[Mapping[str, Repair]] = {
+    "run.start.again": Repair.STARTED_AGAIN,
+    "run.seed.again": Repair.BATCH_KNOWN,
+    "run.seed.repair": Repair.SEED_RESUMED,
+    "run.stop.timeout": Repair.RUN_TIMED_OUT,
+    "step.defer": Repair.DEFERRED,
+}
+
+
+@dataclass(slots=True)
+class Repairs:
+    """Counts the repairs of one simulation by what is decided and published."""
+
+    trace: Trace
+    counts: Counter[Repair] = field(default_factory=Counter)
+    mixed_pages: int = 0
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear what is decided, instead of whoever reads the log."""
+        before = decision_log._write
+        decision_log._write = self._hear
+        try:
+            yield
+        finally:
+            decision_log._write = before
+
+    def _hear(
+        self,
+        level: int,
+        action: str,
+        message: str,
+        details: dict[str, Any],  # noqa: ARG002 - of no use here
+        trace_of: BaseException | None = None,  # noqa: ARG002 - of no use here
+    ) -> None:
+        if level >= WARNING or action.endswith(".again"):
+            self.trace.note("says", f"{action}: {message}")
+        if action == "step.ready.again":
+            self.counts[Repair.HANDED_ON if level >= WARNING else Repair.FORWARDED] += 1
+        elif action.startswith("step.") and action.endswith(".refused"):
+            self.counts[Repair.REFUSED] += 1
+        elif action in _BY_ACTION:
+            self.counts[_BY_ACTION[action]] += 1
+
+    def on_accepted(self, message: Message, by: str) -> None:
+        """A message was published, in a handler of that name."""
+        kind = message.body.get("type")
+        if kind == "sweep.page":
+            self.counts[Repair.PAGED] += 1
+        elif kind == "step.ready" and by.startswith("tick"):
+            self.counts[Repair.AUDITED] += sum(step["attempt"] is None for step in message.body["steps"])
+        elif kind == "steps.completed":
+            for outcome in message.body["outcomes"]:
+                self._on_outcome(outcome)
+
+    def on_due(self, paths: Iterable[str]) -> None:
+        """The checker got a page of due steps."""
+        self.mixed_pages += len({path.split("/")[1] for path in paths}) > 1
+
+    def on_commit(self, writes: Iterable[Write], by: str) -> None:
+        """A commit took effect, of a handler of that name."""
+        for fields in (write.fields for write in writes if isinstance(write, Update)):
+            if fields.get("unanswered"):
+                self.counts[Repair.POLL_PUT_OFF] += 1
+            if by.startswith("tick") and fields.get("state") == RunState.CANCELLED and "errors" in fields:
+                self.counts[Repair.CANCELLED_BY_AUDIT] += 1
+
+    def _on_outcome(self, outcome: Mapping[str, Any]) -> None:
+        if outcome["kind"] == OutcomeKind.TIMED_OUT:
+            self.counts[Repair.ATTEMPT_TIMED_OUT] += 1
+        elif outcome["kind"] == OutcomeKind.LOST:
+            self.counts[Repair.JOB_LOST if outcome["job_id"] else Repair.LOST_IN_DISPATCH] += 1
