@@ -1,0 +1,1 @@
+"""The local platform in a storm: real processes are killed, real connections cut, and every run must still end well."""

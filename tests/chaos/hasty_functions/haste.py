@@ -1,0 +1,44 @@
+"""Every limit of the coordinator, in the proportions that they are deployed with, but about twenty times as short.
+
+A lease outlasts a submission, which outlasts its timeouts; what is tested is that somebody goes on, not when.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from atom_workflows import settings
+from atom_workflows.adapters import task_runner_client
+from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.task_runner_client import TaskRunnerClient
+from atom_workflows.coordinator import audit, reset, seed, submit
+from atom_workflows.core import decide, polling
+from atom_workflows.core.workflow import Backoff
+
+SHORT = Backoff(initial=timedelta(seconds=0.4), factor=2.0, maximum=timedelta(seconds=3), jitter=0.2)
+
+vars(settings)["MIN_LEASE_S"] = 1
+os.environ["WORKFLOW_LEASE_SEC"] = "10"
+vars(submit)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
+vars(task_runner_client)["CONNECT_TIMEOUT_S"] = 1.0
+vars(decide)["DEFER_BACKOFF"] = SHORT
+vars(polling)["POLL_BACKOFF"] = SHORT
+vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
+for module in (reset, seed):
+    vars(module)["NEXT_AUDIT"] = timedelta(seconds=5)
+vars(audit)["SHORTEST"] = timedelta(seconds=5)
+vars(audit)["LONGEST"] = timedelta(seconds=10)
+
+
+def _default(adapter: type, **seconds: float) -> None:
+    defaults = adapter.__init__.__kwdefaults__  # type: ignore[misc]  # a class's own, which is no subclass's
+    if unknown := seconds.keys() - defaults.keys():
+        raise TypeError(f"{adapter.__name__} takes no {', '.join(unknown)}")
+    defaults.update(seconds)
+
+
+_default(TaskRunnerClient, submit_timeout_s=3.0, status_timeout_s=1.5)
+_default(FirestoreStore, call_timeout_s=2.0, total_timeout_s=4.0)
+_default(PubsubBus, call_timeout_s=2.0, total_timeout_s=4.0)

@@ -1,0 +1,206 @@
+"""Whether a run ended as it should, and whether every job was asked for with reason."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any, Final
+
+from atom_emulator.platform.options import PartName
+from chaos.submissions import SubmissionWatch
+from chaos.tally import Fault, Tally
+from chaos.workloads import Workload, is_frail
+from support.call_log import calls_of, out_of_order
+
+DONE: Final = "SUCCEEDED"
+_OK: Final = 200
+_CLOCK_S: Final = 0.2
+"""Two processes that note the same moment do so at different times."""
+
+_STORE_GIVES_UP_S: Final = 8.0
+"""A hasty dispatcher that cannot record a job has given up by then."""
+
+_LOSS: Final = ("no longer knows job", "its dispatcher died before it recorded")
+_KILLED: Final = frozenset({Fault.WORKER_KILLED, Fault.FUNCTION_KILLED})
+_FORGOT: Final = frozenset({Fault.TASK_RUNNER_FORGOT})
+_BROKEN: Final = frozenset({Fault.STALLED, Fault.REFUSED, Fault.CUT})
+
+
+class Reason(StrEnum):
+    """Why a job may be asked for once more."""
+
+    ANSWERED_BADLY = "the Task Runner answered with an error"
+    UNHEARD = "its answer was lost or late"
+    DISPATCHER_KILLED = "the dispatcher was killed before it could record the job"
+    STORE_SILENT = "the store did not let the dispatcher record the job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One `POST /job` as the Task Runner's log has it. `taken` says that a job was answered, and nothing spoilt."""
+
+    key: str
+    at: float
+    job_id: str
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A run as it was found: its document, and those of all its steps, those of the compiler among them."""
+
+    run_id: str
+    workload: Workload
+    run: Mapping[str, Any]
+    steps: Mapping[str, Mapping[str, Any]]
+    forgotten: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """All that was found. `again` counts the jobs that were asked for once more, by reason."""
+
+    findings: list[str] = field(default_factory=list)
+    again: Counter[Reason] = field(default_factory=Counter)
+    submitted: int = 0
+    in_the_storm: int = 0
+    twice: int = 0
+    given_up: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Knows what was done to the platform until `calm_at`, and what the Task Runner's log holds, by run."""
+
+    tally: Tally
+    watch: SubmissionWatch
+    log: Mapping[str, Sequence[str]]
+    calm_at: float
+
+    def judge(self, ended: Ended, verdict: Verdict) -> None:
+        """Add what is to be said of one run."""
+        lines = self.log.get(ended.run_id, ())
+        submissions = _by_key(lines)
+        found = [*_ends(ended), *_counters(ended), *_attempts(ended)]
+        found += out_of_order(calls_of(ended.run_id, lines), ended.workload.edges)
+        found += _too_late(ended, submissions)
+        for key, asked in submissions.items():
+            found += self._repetitions(key, asked, verdict)
+        verdict.findings += [f"{ended.run_id} ({ended.workload.shape}): {what}" for what in found]
+        verdict.submitted += len(submissions)
+        verdict.in_the_storm += sum(asked[0].at < self.calm_at for asked in submissions.values())
+        verdict.given_up += len(_given_up(ended))
+
+    def _repetitions(self, key: str, asked: Sequence[Submission], verdict: Verdict) -> Iterator[str]:
+        verdict.twice += len({one.job_id for one in asked if one.job_id}) > 1
+        for before, after in pairwise(one for one in asked if one.job_id):
+            if before.job_id != after.job_id and not self._forgot(before.at, after.at):
+                yield f"{key} was given the jobs {before.job_id} and {after.job_id}"
+        for before, after in pairwise(asked):
+            reason = self._reason(before, after.at)
+            if reason is None:
+                yield f"{key} was submitted again after {after.at - before.at:.2f} s for no reason"
+            elif reason in {Reason.DISPATCHER_KILLED, Reason.STORE_SILENT} and is_frail(key.split("/")[1]):
+                yield f"{key} was submitted again, though onLost is fail and {reason}"
+            else:
+                verdict.again[reason] += 1
+
+    def _forgot(self, since: float, until: float) -> bool:
+        return self.tally.is_any(_FORGOT, PartName.TASK_RUNNER, since - _CLOCK_S, until)
+
+    def _reason(self, before: Submission, again_at: float) -> Reason | None:
+        since = before.at - _CLOCK_S
+        if not before.taken:
+            return Reason.ANSWERED_BADLY
+        if self.watch.unheard_between(before.key, since, again_at):
+            return Reason.UNHEARD
+        if self.tally.is_any(_KILLED, PartName.DISPATCHER, since, again_at):
+            return Reason.DISPATCHER_KILLED
+        if self.tally.is_any(_BROKEN, PartName.FIRESTORE, since, min(again_at, before.at + _STORE_GIVES_UP_S)):
+            return Reason.STORE_SILENT
+        return None
+
+
+def by_run(lines: Iterable[str]) -> dict[str, list[str]]:
+    """The lines of the Task Runner's log, by the run that they concern."""
+    runs: defaultdict[str, list[str]] = defaultdict(list)
+    run_of_job: dict[str, str] = {}
+    for line in lines:
+        entry = json.loads(line)
+        job_id = entry.get("job_id", "")
+        run_id = (entry.get("idempotency_key") or "").partition("/")[0] or run_of_job.get(job_id, "")
+        if job_id:
+            run_of_job.setdefault(job_id, run_id)
+        runs[run_id].append(line)
+    return runs
+
+
+def _by_key(lines: Sequence[str]) -> dict[str, list[Submission]]:
+    found: defaultdict[str, list[Submission]] = defaultdict(list)
+    for entry in map(json.loads, lines):
+        if entry["call"] == "submit":
+            found[entry["idempotency_key"]].append(
+                Submission(
+                    key=entry["idempotency_key"],
+                    at=datetime.fromisoformat(entry["time"]).timestamp(),
+                    job_id=entry["job_id"],
+                    taken=entry["status"] == _OK and entry["fault"] is None,
+                )
+            )
+    return found
+
+
+def _given_up(ended: Ended) -> frozenset[str]:
+    """The frail steps that failed and say that their job, or its dispatcher, was lost."""
+    return frozenset(
+        step
+        for step, fields in ended.steps.items()
+        if is_frail(step) and fields["state"] == "FAILED" and any(sign in fields["message"] for sign in _LOSS)
+    )
+
+
+def _ends(ended: Ended) -> Iterator[str]:
+    expected = ended.workload.ends(_given_up(ended))
+    found = {step: fields["state"] for step, fields in ended.steps.items() if not step.startswith("~")}
+    for step in sorted(expected.keys() | found.keys()):
+        if found.get(step) != expected.get(step):
+            message = ended.steps.get(step, {}).get("message", "")
+            yield f"{step} is {found.get(step)} instead of {expected.get(step)}: {message}"
+    state = DONE if set(expected.values()) == {DONE} else "FAILED"
+    if ended.run.get("state") != state:
+        yield f"the run is {ended.run.get('state')} instead of {state}"
+    failed = {step for step, end in expected.items() if end == "FAILED"}
+    told = {error["step"] for error in ended.run.get("errors", ())}
+    if told != failed:
+        yield f"its errors name {sorted(map(str, told))} instead of {sorted(failed)}"
+
+
+def _counters(ended: Ended) -> Iterator[str]:
+    """Counters that say what the states do not, and looks that nobody needs to take any more."""
+    for step, fields in ended.steps.items():
+        unsuccessful = sum(ended.steps[need]["state"] != DONE for need in fields["depends_on"])
+        counted = (fields.get("remaining", 0), fields.get("unsuccessful", 0))
+        if counted != (0, unsuccessful):
+            yield f"{step} has {counted} remaining and unsuccessful; its dependencies say (0, {unsuccessful})"
+        if fields.get("due_at") is not None:
+            yield f"{step} has ended and is still due at {fields['due_at']}"
+
+
+def _attempts(ended: Ended) -> Iterator[str]:
+    for step in ended.workload.edges:
+        attempts = ended.steps.get(step, {}).get("attempt", 0)
+        most = ended.workload.most_attempts(step, ended.forgotten)
+        if attempts > most:
+            yield f"{step} was tried {attempts} times, at most {most} are right"
+
+
+def _too_late(ended: Ended, submissions: Mapping[str, Sequence[Submission]]) -> Iterator[str]:
+    finished_at = ended.run.get("finished_at")
+    last = max((one for asked in submissions.values() for one in asked), key=lambda one: one.at, default=None)
+    if finished_at is not None and last is not None and last.at > finished_at.timestamp():
+        yield f"{last.key} was submitted {last.at - finished_at.timestamp():.2f} s after the run had ended"

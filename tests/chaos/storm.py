@@ -1,0 +1,185 @@
+"""One storm: fifty runs in flight, faults of every kind for a while, then calm and judgement."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from atom_emulator.platform.options import FUNCTIONS, Emulators, PartName
+from chaos.echo import Echo
+from chaos.flight import Flight
+from chaos.judge import Judge, Verdict, by_run
+from chaos.killer import Killer
+from chaos.site import Site, site
+from chaos.tally import Fault
+from chaos.workloads import Workload
+
+ALL_ENDED_WITHIN_S: Final = 60
+"""After the faults have stopped. The functions' limits are a twentieth of those that are deployed."""
+
+LOOK_EVERY_S: Final = 0.3
+
+EXPECTED: Final = frozenset(
+    {
+        "event.failed",
+        "event.given_up",
+        "run.finish.contended",
+        "run.seed.repair",
+        "step.ready.again",
+        "task_runner.unavailable",
+    }
+)
+"""What functions warn of when they are kept from their work; anything else should not happen however it storms."""
+
+_AFTERWARDS: Final = Workload(shape="after the storm", edges={"first": [], "then-1s": ["first"], "last": ["then-1s"]})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long faults last, how many runs are in flight meanwhile, on which servers, and what chance starts from."""
+
+    seconds: float = 20
+    runs: int = 50
+    seed: int = 1
+    emulators: Emulators = "embedded"
+    kill_every_s: float = 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a storm.
+
+    `counts` are faults by kind and place, `said` the functions' warnings by action; `fewest_in_flight` is what was left
+    of the plan's runs at worst while faults went on, and `calm_s` how long after them the last run ended.
+    """
+
+    plan: Plan
+    counts: Mapping[tuple[Fault, str], int]
+    revived: Mapping[str, int]
+    ended: Mapping[str, int]
+    steps: int
+    fewest_in_flight: int
+    calm_s: float
+    took_s: float
+    said: Mapping[str, int]
+    verdict: Verdict
+
+    @property
+    def started(self) -> int:
+        """How many runs there were."""
+        return sum(self.ended.values())
+
+    @property
+    def never_struck(self) -> list[Fault]:
+        """Kinds of faults of which there was not one."""
+        struck = {fault for fault, _ in self.counts}
+        return [fault for fault in Fault if fault not in struck]
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the storm was not weathered, or was none."""
+        return [*self.verdict.findings, *(f"there were no {fault}" for fault in self.never_struck)]
+
+
+def play(plan: Plan, folder: Path) -> Result:
+    """Play the plan; logs are kept in the folder."""
+    began = time.monotonic()
+    with site(plan.emulators, plan.seed, folder) as there:
+        flight = Flight(
+            database=there.database,
+            publisher=there.publisher,
+            project=there.platform.options.project,
+            dice=random.Random(plan.seed),  # noqa: S311 - nothing secret
+        )
+        fewest = _storm(plan, there, flight)
+        calm_at = time.monotonic()
+        calm_wall = time.time()
+        _wait(flight.is_over, flight, calm_at + ALL_ENDED_WITHIN_S)
+        # One more shows that the platform is well, and gives whatever is late the time to show.
+        flight.start(_AFTERWARDS)
+        _wait(flight.is_over, flight, time.monotonic() + ALL_ENDED_WITHIN_S / 2)
+        verdict = _verdict(there, flight, calm_wall)
+        revived = there.platform.revivals
+    ended_at = [run.ended_at for run in flight.runs.values() if run.workload is not _AFTERWARDS and run.ended_at]
+    return Result(
+        plan=plan,
+        counts=there.tally.counts(),
+        revived=revived,
+        ended=Counter(run.state for run in flight.runs.values()),
+        steps=sum(len(run.workload.edges) for run in flight.runs.values()),
+        fewest_in_flight=fewest,
+        calm_s=max([0.0, *(at - calm_at for at in ended_at)]),
+        took_s=time.monotonic() - began,
+        said=Counter(str(line["action"]) for line in _said(folder)),
+        verdict=verdict,
+    )
+
+
+def _storm(plan: Plan, there: Site, flight: Flight) -> int:
+    """Faults while runs are in flight, each replaced when it ends; answer how many there were at the fewest."""
+    dice = random.Random(f"{plan.seed}/killer")  # noqa: S311 - nothing secret
+    echo = Echo(there.publisher, there.subscriber, flight.project, seed=plan.seed, tally=there.tally)
+    killer = Killer(
+        there.platform, every_s=plan.kill_every_s, dice=dice, tally=there.tally, may_forget=flight.may_forget
+    )
+    with echo:
+        _start(flight, plan.runs // 2)
+        _wait(flight.are_all_there, flight, time.monotonic() + ALL_ENDED_WITHIN_S)
+        there.set_stormy(stormy=True)
+        _start(flight, plan.runs - plan.runs // 2)
+        with killer:
+            fewest = _replace_until(time.monotonic() + plan.seconds, flight, plan.runs, there)
+        there.set_stormy(stormy=False)
+    return fewest
+
+
+def _replace_until(deadline: float, flight: Flight, runs: int, there: Site) -> int:
+    fewest = runs
+    while (left_s := deadline - time.monotonic()) > 0:
+        there.platform.wait(min(LOOK_EVERY_S, left_s))
+        ended = flight.look()
+        fewest = min(fewest, len(flight.open()))
+        _start(flight, ended)
+    return fewest
+
+
+def _start(flight: Flight, runs: int) -> None:
+    for _ in range(runs):
+        flight.start()
+
+
+def _wait(condition: Callable[[], bool], flight: Flight, deadline: float) -> None:
+    while not condition() and time.monotonic() < deadline:
+        flight.look()
+        time.sleep(LOOK_EVERY_S)
+
+
+def _verdict(there: Site, flight: Flight, calm_at: float) -> Verdict:
+    lines = there.platform.task_runner_log.read_text().splitlines()
+    spoilt = sum(json.loads(line).get("fault") is not None for line in lines)
+    there.tally.add_many(Fault.ANSWERED_BADLY, PartName.TASK_RUNNER, spoilt)
+    judge = Judge(tally=there.tally, watch=there.watch, log=by_run(lines), calm_at=calm_at)
+    verdict = Verdict()
+    for run_id in flight.runs:
+        judge.judge(flight.documents(run_id), verdict)
+    for line in _said(there.platform.log_dir):
+        if line["action"] not in EXPECTED or "Traceback" in line["message"]:
+            verdict.findings.append(f"a function logged {line['action']}: {line['message']:.500}")
+    return verdict
+
+
+def _said(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The functions' warnings and errors."""
+    for function in FUNCTIONS:
+        for text in (folder / f"{function}.log").read_text(errors="replace").splitlines():
+            # A process that was killed may have left half a line.
+            if text.startswith("{") and text.endswith("}"):
+                line = json.loads(text)
+                if line.get("severity") in {"WARNING", "ERROR"} and "action" in line:
+                    yield line

@@ -1,0 +1,61 @@
+"""What was done to the platform, counted, and when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """Everything that goes wrong on purpose; the values are how the report words them."""
+
+    WORKER_KILLED = "workers of functions killed (SIGKILL)"
+    FUNCTION_KILLED = "whole functions killed (SIGKILL)"
+    TASK_RUNNER_KILLED = "Task Runners killed, jobs kept"
+    TASK_RUNNER_FORGOT = "Task Runners killed, jobs forgotten"
+    REFUSED = "connections refused"
+    CUT = "connections cut in the middle of calls"
+    DELAYED = "calls and answers delayed by up to 0.3 s"
+    STALLED = "calls and answers held up for longer than their timeout"
+    DUPLICATED = "messages published again"
+    ANSWERED_BADLY = "errors and lost answers of the Task Runner itself"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Struck:
+    """A fault, where and when, in seconds since the epoch."""
+
+    fault: Fault
+    where: str
+    at: float
+
+
+class Tally:
+    """Counts faults. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._struck: list[Struck] = []
+
+    def add(self, fault: Fault, where: str) -> None:
+        """A fault struck now."""
+        with self._lock:
+            self._struck.append(Struck(fault=fault, where=where, at=time.time()))
+
+    def add_many(self, fault: Fault, where: str, count: int) -> None:
+        """Faults of which it is not known when they struck."""
+        with self._lock:
+            self._struck += [Struck(fault=fault, where=where, at=0.0)] * count
+
+    def counts(self) -> Counter[tuple[Fault, str]]:
+        """How often each fault struck each place."""
+        with self._lock:
+            return Counter((one.fault, one.where) for one in self._struck)
+
+    def is_any(self, faults: frozenset[Fault], where: str, since: float, until: float) -> bool:
+        """Whether one of these faults struck there in that time."""
+        with self._lock:
+            return any(one.fault in faults and one.where == where and since <= one.at <= until for one in self._struck)

@@ -1,0 +1,24 @@
+"""A storm on each kind of servers, short enough for every build; `make chaos` makes longer ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atom_emulator.platform.options import Emulators
+from chaos.report import report
+from chaos.storm import ALL_ENDED_WITHIN_S, Plan, play
+from support.services import need
+
+
+@pytest.mark.parametrize("emulators", ["embedded", "google"])
+def test_every_run_weathers_the_storm(emulators: Emulators, tmp_path: Path) -> None:
+    """Whatever is killed, refused, cut, delayed or doubled, every run ends as it should, and every fault struck."""
+    if emulators == "google":
+        need("google emulators")
+    result = play(Plan(emulators=emulators), tmp_path)
+    told = "\n".join(report(result))
+    assert not result.problems, told
+    assert result.fewest_in_flight >= result.plan.runs // 2, told
+    assert result.calm_s < ALL_ENDED_WITHIN_S, told

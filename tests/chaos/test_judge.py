@@ -1,0 +1,162 @@
+"""The judge itself: a run that ended well passes, and each thing that could be wrong with it is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chaos.judge import Ended, Judge, Verdict
+from chaos.submissions import SubmissionWatch
+from chaos.tally import Fault, Tally
+from chaos.workloads import Workload
+
+BEGAN = datetime.now(UTC) - timedelta(minutes=1)
+"""A minute before whatever a test does to the platform."""
+
+WORKLOAD = Workload(shape="test", edges={"first": [], "bad-one": ["first"], "frail-2s": ["first"], "last": ["bad-one"]})
+ENDS = {"first": "SUCCEEDED", "bad-one": "FAILED", "frail-2s": "SUCCEEDED", "last": "SKIPPED"}
+
+
+@dataclass
+class Story:
+    """What there is to be judged; a test spoils it."""
+
+    run: dict[str, Any] = field(
+        default_factory=lambda: {
+            "state": "FAILED",
+            "errors": [{"step": "bad-one", "message": "no"}],
+            "finished_at": BEGAN + timedelta(seconds=60),
+        }
+    )
+    steps: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {
+            step: {
+                "state": state,
+                "message": "",
+                "depends_on": WORKLOAD.edges[step],
+                "remaining": 0,
+                "unsuccessful": int(step == "last"),
+                "attempt": 1,
+            }
+            for step, state in ENDS.items()
+        }
+    )
+    log: list[Mapping[str, Any]] = field(
+        default_factory=lambda: [submit("first", 1), submit("bad-one", 2, "FAILED"), submit("frail-2s", 3)]
+    )
+    tally: Tally = field(default_factory=Tally)
+
+    def findings(self) -> list[str]:
+        """What the judge says, without the run's name."""
+        judge = Judge(
+            tally=self.tally,
+            watch=SubmissionWatch(),
+            log={"r": [json.dumps(entry) for entry in self.log]},
+            calm_at=BEGAN.timestamp(),
+        )
+        verdict = Verdict()
+        judge.judge(Ended(run_id="r", workload=WORKLOAD, run=self.run, steps=deepcopy(self.steps)), verdict)
+        return [finding.removeprefix("r (test): ") for finding in verdict.findings]
+
+
+def submit(step: str, second: float, state: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
+    """A submission in the Task Runner's log."""
+    return {
+        "time": (BEGAN + timedelta(seconds=second)).isoformat(),
+        "call": "submit",
+        "idempotency_key": f"r/{step}/1",
+        "status": 200,
+        "state": state,
+        "job_id": f"job-{step}",
+        "fault": None,
+    } | fields
+
+
+def test_a_run_that_ended_well_passes() -> None:
+    """Nothing is found where all is right."""
+    assert Story().findings() == []
+
+
+def _wrong_end(story: Story) -> None:
+    story.steps["last"]["state"] = "CANCELLED"
+
+
+def _failed_frail_step(story: Story) -> None:
+    story.steps["frail-2s"] |= {"state": "FAILED", "message": "some other reason"}
+
+
+def _wrong_run(story: Story) -> None:
+    story.run["state"] = "SUCCEEDED"
+
+
+def _missing_step(story: Story) -> None:
+    del story.steps["last"]
+
+
+def _wrong_counter(story: Story) -> None:
+    story.steps["last"]["unsuccessful"] = 0
+
+
+def _still_due(story: Story) -> None:
+    story.steps["first"]["due_at"] = BEGAN
+
+
+def _too_many_attempts(story: Story) -> None:
+    story.steps["first"]["attempt"] = 2
+
+
+def _too_early(story: Story) -> None:
+    story.log.insert(0, submit("frail-2s", 0))
+
+
+def _too_late(story: Story) -> None:
+    story.log.append(submit("first", 61))
+
+
+def _again_for_no_reason(story: Story) -> None:
+    story.log.append(submit("first", 10))
+
+
+def _another_job(story: Story) -> None:
+    story.log.append(submit("first", 10, job_id="job-other"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (_wrong_end, "last is CANCELLED instead of SKIPPED"),
+        (_failed_frail_step, "frail-2s is FAILED instead of SUCCEEDED: some other reason"),
+        (_wrong_run, "the run is SUCCEEDED instead of FAILED"),
+        (_missing_step, "last is None instead of SKIPPED"),
+        (_wrong_counter, "last has (0, 0) remaining and unsuccessful; its dependencies say (0, 1)"),
+        (_still_due, "first has ended and is still due"),
+        (_too_many_attempts, "first was tried 2 times, at most 1 are right"),
+        (_too_early, "frail-2s was submitted before first had succeeded"),
+        (_too_late, "r/first/1 was submitted 1.00 s after the run had ended"),
+        (_again_for_no_reason, "r/first/1 was submitted again after 9.00 s for no reason"),
+        (_another_job, "r/first/1 was given the jobs job-first and job-other"),
+    ],
+)
+def test_what_is_wrong_is_found(spoil: Callable[[Story], None], found: str) -> None:
+    """Each breach of a promise is told."""
+    story = Story()
+    spoil(story)
+    assert any(finding.startswith(found) for finding in story.findings()), story.findings()
+
+
+def test_a_job_may_be_asked_for_again_with_reason() -> None:
+    """An answer that was an error is a reason, and so is a death; but a job that must not be given twice is not."""
+    story = Story()
+    story.log.insert(0, submit("first", 0, fault="drop"))
+    assert story.findings() == []
+    story.tally.add(Fault.WORKER_KILLED, "dispatcher")
+    story.run["finished_at"] = BEGAN + timedelta(hours=2)
+    story.log += [submit("first", 3_600), submit("frail-2s", 3_601)]
+    why = "the dispatcher was killed before it could record the job"
+    assert story.findings() == [f"r/frail-2s/1 was submitted again, though onLost is fail and {why}"]
