@@ -8,19 +8,20 @@ import json
 import socket
 import time
 import tracemalloc
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
 from atom_workflows.adapters import task_runner_client
+from atom_workflows.adapters.id_token_sources import IdToken
 from atom_workflows.adapters.task_runner_client import (
     MAX_JOB_ID,
     MAX_JOB_STATE,
     MAX_RETRY_AFTER_S,
     TaskRunnerClient,
 )
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters.tokens import FixedToken, IdTokens
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from contract.canned import Asked, answer, canned
 from support.world import World
@@ -145,6 +146,21 @@ def test_a_token_that_a_redirection_quotes_is_masked() -> None:
         client().submit(server.url, {}, idempotency_key="k")
     assert "s3cret" not in str(caught.value)
     assert "(token)&x=1" in str(caught.value)
+
+
+def test_a_custom_audience_is_for_one_address_alone() -> None:
+    """Another allowed Task Runner gets a token for itself, which it cannot use against the first."""
+    asked: list[str] = []
+
+    def fetch(audience: str) -> IdToken:
+        asked.append(audience)
+        return IdToken(text=f"token for {audience}", expires_at=datetime.max.replace(tzinfo=UTC))
+
+    tokens = IdTokens(audiences={"https://own.test": "inner-audience"}, fetch=fetch)
+    assert tokens.token_for("https://own.test") == "token for inner-audience"
+    assert tokens.token_for("https://own.test.evil.test/") == "token for https://own.test.evil.test"
+    assert tokens.token_for("https://x@other.test/own") == "token for https://other.test"
+    assert asked == ["inner-audience", "https://own.test.evil.test", "https://other.test"]
 
 
 HTML: Final = answer(b"<html><script>alert(1)</script>\x1b[2J \xff\xfe" + b"<" * 9_000, "200 OK")
