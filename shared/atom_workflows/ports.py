@@ -231,10 +231,13 @@ class Source(Protocol):
 class Workers(Protocol):
     """Calls made at the same time, as far as the implementation can."""
 
-    def waves(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[list[tuple[Item, Answer]]]:
+    def waves(
+        self, call: Callable[[Item], Answer], items: Sequence[Item], *, lane: Callable[[Item], str] | None = None
+    ) -> Iterator[list[tuple[Item, Answer]]]:
         """Call for each item and yield every (item, answer) once, those that are there together in one list.
 
-        A slow call holds up nothing but itself. What a call raises is raised here, after the others have ended.
+        A slow call holds up nothing but itself, and many of them only calls of their `lane`: whom they ask. What a call
+        raises is raised here, after the others have ended.
         """
         ...
 

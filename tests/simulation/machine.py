@@ -39,7 +39,13 @@ class InterleavedWorkers:
     scheduler: Scheduler
     at_a_time: int
 
-    def waves(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[list[tuple[Item, Answer]]]:
+    def waves(
+        self,
+        call: Callable[[Item], Answer],
+        items: Sequence[Item],
+        *,
+        lane: Callable[[Item], str] | None = None,  # noqa: ARG002 (nobody waits for a thread here)
+    ) -> Iterator[list[tuple[Item, Answer]]]:
         """See `ports.Workers.waves`."""
         if len(items) == 1:
             yield [(items[0], call(items[0]))]

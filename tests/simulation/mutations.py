@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from atom_workflows.coordinator import advance, audit, check, dispatch, reset, saving, seed, stop, submit, sweep
+from atom_workflows.coordinator import advance, audit, check, dispatch, poll, reset, saving, seed, stop, submit, sweep
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.core import decide, polling
 from simulation import planted, play
@@ -64,7 +64,7 @@ MUTATIONS: Final = (
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages), seed=3),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
     _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=12),
-    _mutation("a failed status call fails the job", (sweep, "poll", planted.poll_strictly), seed=32),
+    _mutation("a failed status call fails the job", (poll, "poll", planted.poll_strictly), seed=32),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=8),
     _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=75),
     _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),

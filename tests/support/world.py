@@ -52,7 +52,13 @@ class MovedClock:
 class InTurn:
     """One call after the other, all in one wave."""
 
-    def waves(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[list[tuple[Item, Answer]]]:
+    def waves(
+        self,
+        call: Callable[[Item], Answer],
+        items: Sequence[Item],
+        *,
+        lane: Callable[[Item], str] | None = None,  # noqa: ARG002 (there is but one thread)
+    ) -> Iterator[list[tuple[Item, Answer]]]:
         """See `ports.Workers.waves`."""
         if items:
             yield [(item, call(item)) for item in items]

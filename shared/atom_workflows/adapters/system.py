@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -28,19 +29,23 @@ class SystemClock:
 
 
 class ThreadWorkers:
-    """Calls on a shared pool of threads; a single call is made at once, by the caller's own thread."""
+    """Calls on a pool of threads for each lane; a single call is made at once, by the caller's own thread."""
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._threads = threads
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._lock = threading.Lock()
 
-    def waves(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[list[tuple[Item, Answer]]]:
+    def waves(
+        self, call: Callable[[Item], Answer], items: Sequence[Item], *, lane: Callable[[Item], str] | None = None
+    ) -> Iterator[list[tuple[Item, Answer]]]:
         """See `ports.Workers.waves`."""
         if len(items) == 1:
             yield [(items[0], call(items[0]))]
             return
         pending: dict[Future[Answer], Item] = {
             # With the caller's context, so that what a call logs names the event it was made for.
-            self._pool.submit(copy_context().run, call, item): item
+            self._pool("" if lane is None else lane(item)).submit(copy_context().run, call, item): item
             for item in items
         }
         failure: BaseException | None = None
@@ -53,3 +58,10 @@ class ThreadWorkers:
                 yield wave
         if failure is not None:
             raise failure
+
+    def _pool(self, lane: str) -> ThreadPoolExecutor:
+        """The lane's threads. There are few lanes: a deployment allows few Task Runners."""
+        with self._lock:
+            if lane not in self._pools:
+                self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
+            return self._pools[lane]

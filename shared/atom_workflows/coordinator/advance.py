@@ -57,7 +57,7 @@ class Advance:
         following: list[Held] = []
         failure: Exception | None = None
         awaited = len(claimed)
-        for wave in self.outbox.services.workers.waves(self._submit, claimed):
+        for wave in self.outbox.services.workers.waves(self._submit, claimed, lane=_task_runner):
             awaited -= len(wave)
             decisions = [Decision(held=held, change=change) for held, change in wave if change is not None]
             try:
@@ -142,6 +142,10 @@ class Advance:
     def _has_time(self) -> bool:
         services = self.outbox.services
         return services.clock.now() - self.started_at < services.settings.inline_budget
+
+
+def _task_runner(held: Held) -> str:
+    return held.step.task_runner_url
 
 
 def _waits_for_one(step: StepRecord) -> bool:

@@ -7,27 +7,34 @@ which one instance at a time holds a lease for. With nothing in flight a tick is
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.in_flight import InFlight
+from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import Swept, due_query, sweep
+from atom_workflows.coordinator.sweep import due_query, look_after, read_due, sweep_full, sweep_page
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, TickEvent
 from atom_workflows.ports import Create, Update, Version
 
 SHORTEST_GAP: Final = 0.2
-"""Between two looks, as a share of the interval between rounds."""
+"""Between two looks, as a share of the checker's interval."""
+
+OVERLAP: Final = 0.5
+"""By how much of the interval a look reaches back behind the last one: instances' clocks differ, and commits take time.
+What is missed all the same is read by the next burst."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
     """Handle an event of the topic `tick`."""
     if isinstance(event, SweepPage):
         if services.clock.now() <= event.valid_until:
-            sweep(services, until=event.until, after=event.after)
+            sweep_page(services, event)
     elif _is_anything_in_flight(services) and _burst(services) and _is_anything_in_flight(services):
         # A job put in flight behind our last look; its wake-up found the lease still held and went away.
         _burst(services)
@@ -39,40 +46,80 @@ def _is_anything_in_flight(services: Services) -> bool:
 
 
 def _burst(services: Services) -> bool:
-    """Look at all that is due, every interval; whether that ended because nothing was in flight any more.
+    """Look at all that becomes due; whether that ended because nothing was in flight any more.
 
-    Otherwise its time was over, or another instance is at it. What becomes due between two such rounds gets its first
-    look then, by itself: nothing is looked at twice for it.
+    Otherwise its time was over, or another instance is at it.
     """
     ends_at = services.clock.now() + services.settings.burst
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return False
-    next_round = seen_until = services.clock.now()
-    while True:
-        now = services.clock.now()
-        is_round = now >= next_round
-        swept = sweep(services, until=now + services.settings.burst, since=None if is_round else seen_until)
-        is_idle = is_round and not swept.in_flight and not swept.published
-        if is_idle:
-            break
-        seen_until = now
-        next_round = now + services.settings.check_interval if is_round else next_round
-        wake_at = _next_look(services, swept, next_round)
-        if wake_at >= ends_at:
-            break
+    looks = _Looks(services=services, ends_at=ends_at)
+    while (wake_at := looks.look()) is not None and wake_at < ends_at:
         services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
     lease.give_back()
-    return is_idle
+    return wake_at is None
 
 
-def _next_look(services: Services, swept: Swept, next_round: datetime) -> datetime:
-    """When to look again: at the next round, or when something becomes due before, though not for each one singly."""
-    if swept.next_due is None:
-        return next_round
-    soonest = services.clock.now() + services.settings.check_interval * SHORTEST_GAP
-    return min(next_round, max(swept.next_due, soonest))
+@dataclass(slots=True)
+class _Looks:
+    """The looks of one burst: the first reads all that is in flight, the others what has become due since.
+
+    With more due than a page, nothing is remembered: each round reads all, and pages go to other instances.
+    """
+
+    services: Services
+    ends_at: datetime
+    _in_flight: InFlight = field(default_factory=InFlight)
+    _seen_until: datetime | None = None
+    _rounds: int = 0
+
+    def look(self) -> datetime | None:
+        """Look at what is due; when to look again, None if nothing is in flight."""
+        now = self.services.clock.now()
+        found, is_crowded = self._read(now)
+        if is_crowded and self._seen_until is not None:
+            self._in_flight, self._seen_until = InFlight(), None
+            found, is_crowded = self._read(now)
+        if is_crowded:
+            return self._round(found, now)
+        self._in_flight.learn(found)
+        self._seen_until = now
+        looked = look_after(self.services, self._in_flight.take_due(now), until=self.ends_at)
+        for held, look_at in looked.kept:
+            self._in_flight.keep(held, look_at)
+        if not found and not self._in_flight and not looked.published:
+            return None
+        return self._next(now)
+
+    def _read(self, now: datetime) -> tuple[list[Held], bool]:
+        """What is due by the end of the burst, and whether more than a page is due already."""
+        since = None if self._seen_until is None else self._seen_until - self._interval * OVERLAP
+        found, is_full = read_due(self.services, due_query(now + self.services.settings.burst, since=since))
+        return found, is_full and bool(found) and (found[-1].step.due_at or now) <= now
+
+    def _round(self, found: Sequence[Held], now: datetime) -> datetime:
+        page = SweepPage(
+            after=(now, ""),
+            until=now,
+            valid_until=now + self._interval,
+            ends_at=self.ends_at,
+            thorough=self._rounds == 0,
+        )
+        self._rounds += 1
+        sweep_full(self.services, found, page, is_full=True)
+        return now + self._interval
+
+    def _next(self, now: datetime) -> datetime:
+        """When something is due next, though not for each step singly; a job may begin unseen, so once an interval."""
+        soonest = self.services.clock.now() + self._interval * SHORTEST_GAP
+        next_look = self._in_flight.next_look
+        return now + self._interval if next_look is None else min(now + self._interval, max(next_look, soonest))
+
+    @property
+    def _interval(self) -> timedelta:
+        return self.services.settings.check_interval
 
 
 @dataclass(slots=True)

@@ -1,6 +1,11 @@
-"""Asking the Task Runner how a job is doing."""
+"""Asking Task Runners how jobs are doing."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
@@ -8,6 +13,28 @@ from atom_workflows.core.decide import Outcome, StepChange, outcome_of
 from atom_workflows.core.polling import missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
+
+PATIENCE: Final = 3
+"""Calls in a row to one Task Runner that may fail before the rest of its jobs are left for later."""
+
+
+@dataclass(slots=True)
+class Polls:
+    """The status calls of one look at many jobs: they end in time, and do not insist where nobody answers."""
+
+    services: Services
+    until: datetime
+    _failures: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, step: StepRecord) -> StepChange | Outcome | None:
+        """How the job ended, what changed of it, or None: it goes on as before, or was not asked for now."""
+        url = step.task_runner_url
+        if self._failures[url] >= PATIENCE or self.services.clock.now() >= self.until:
+            return None
+        found = poll(self.services, step)
+        was_answered = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
+        self._failures[url] = 0 if was_answered else self._failures[url] + 1
+        return found
 
 
 def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:

@@ -16,6 +16,7 @@ from atom_workflows.core.decide import (
     settled,
     submitted,
 )
+from atom_workflows.core.polling import poll_interval
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
@@ -53,7 +54,7 @@ def _answered(services: Services, step: StepRecord, answer: JobAnswer) -> StepCh
         job_id=answer.job_id,
         job_state=answer.state,
         message=answer.message,
-        first_poll=now + services.settings.check_interval,
+        first_poll=now + poll_interval(timedelta(0), services.settings.check_interval),
     )
 
 

@@ -1,40 +1,43 @@
-"""One sweep: a page of due steps is polled, handed on or repaired; what ended is published, batched per run."""
+"""Looking after due steps: they are polled, handed on or repaired; what ended is published, batched per run.
+
+With more steps due than one pass takes, each pass publishes where the next begins, for other instances to take.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.audit import audit_run
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.poll import poll
+from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.saving import Decision, save_alone
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, overdue
+from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, after, overdue
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.polling import is_poll_due, poll_interval
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import OnLost
 from atom_workflows.documents import SCHEMA, STEPS, step_path
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
 from atom_workflows.events import ReadyStep, SweepPage, completed_messages, page_message
-from atom_workflows.ports import Condition, Document, Query
+from atom_workflows.ports import Condition, Query
 
 PAGE: Final = 500
 """Due steps that one pass takes on; those behind them go to another instance."""
 
 
 @dataclass(slots=True)
-class Swept:
-    """What a sweep found and did. `next_due` is the earliest look that was not due yet."""
+class Looked:
+    """What a look did. `kept` are the jobs that go on, each with when to look at it again."""
 
-    in_flight: int = 0
     published: int = 0
-    next_due: datetime | None = None
+    kept: list[tuple[Held, datetime]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -72,53 +75,64 @@ def due_query(
     )
 
 
-def sweep(
-    services: Services,
-    *,
-    until: datetime,
-    since: datetime | None = None,
-    after: tuple[datetime, str] | None = None,
-) -> Swept:
-    """Look at a page of steps. Those due later than now but before `until` are only counted as in flight.
-
-    What goes wrong with one run or step keeps nothing from the others; an outage is raised at the end.
-    """
-    outbox = Outbox(services)
-    held = _held(services.store.query(due_query(until, since=since, after=after)))
-    now = services.clock.now()
-    due = [one for one in held if one.step.due_at is not None and one.step.due_at <= now]
-    if len(due) == PAGE:
-        outbox.add([page_message(_page_behind(services, due[-1].step, until))])
-        outbox.flush()
-    work = _sort(due, now)
-    swept = Swept(in_flight=len(held), next_due=held[len(due)].step.due_at if len(due) < len(held) else None)
-    swept.published = _publish(outbox, work.ready, work.outcomes)
-    for wave in services.workers.waves(lambda one: poll(services, one.step), work.polls):
-        swept.published += _publish(outbox, [], _save_polls(outbox, wave))
-    swept.published += _audit(outbox, work.audits)
-    outbox.flush()
-    return swept
-
-
-def _held(documents: Sequence[Document]) -> list[Held]:
-    """The steps in the documents, without those that somebody else must have written."""
+def read_due(services: Services, query: Query) -> tuple[list[Held], bool]:
+    """The steps of a query, without those that somebody else must have written; and whether there may be more."""
     held: list[Held] = []
+    documents = services.store.query(query)
     for document in documents:
         try:
             held.append(Held.of(document))
         except (LookupError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             decision_log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)
-    return held
+    return held, len(documents) == query.limit
 
 
-def _page_behind(services: Services, last: StepRecord, until: datetime) -> SweepPage:
-    now = services.clock.now()
-    return SweepPage(
-        after=(last.due_at or now, step_path(last.run_id, last.id)),
-        until=until,
-        valid_until=now + services.settings.check_interval,
-    )
+def sweep_page(services: Services, page: SweepPage) -> None:
+    """Look after the page of due steps behind the one that the event names."""
+    held, is_full = read_due(services, due_query(page.until, after=page.after))
+    sweep_full(services, held, page, is_full=is_full)
+
+
+def sweep_full(services: Services, held: Sequence[Held], page: SweepPage, *, is_full: bool) -> None:
+    """Look after a page of due steps, once whoever takes the page behind it has been told."""
+    if is_full and held:
+        outbox = Outbox(services)
+        outbox.add([page_message(_page_behind(page, held[-1].step))])
+        outbox.flush()
+    now, interval = services.clock.now(), services.settings.check_interval
+    due = [one for one in held if page.thorough or is_poll_due(_age(one.step, now), interval)]
+    look_after(services, due, until=page.ends_at)
+
+
+def look_after(services: Services, due: Sequence[Held], *, until: datetime) -> Looked:
+    """Do what is to be done about steps that are due; no job is asked for after `until`.
+
+    What goes wrong with one run or step keeps nothing from the others; an outage is raised at the end.
+    """
+    outbox, looked = Outbox(services), Looked()
+    work = _sort(due, services.clock.now())
+    looked.published = _publish(outbox, work.ready, work.outcomes)
+    polls = Polls(services=services, until=until)
+    waves = services.workers.waves(lambda one: polls(one.step), work.polls, lane=_task_runner)
+    for wave in waves:
+        looked.published += _publish(outbox, [], [(one.step.run_id, o) for one, o in wave if isinstance(o, Outcome)])
+        looked.kept += _kept(outbox, [(one, found) for one, found in wave if not isinstance(found, Outcome)])
+    looked.published += _audit(outbox, work.audits)
+    outbox.flush()
+    return looked
+
+
+def _task_runner(held: Held) -> str:
+    return held.step.task_runner_url
+
+
+def _age(step: StepRecord, now: datetime) -> timedelta:
+    return now - (step.claimed_at or now)
+
+
+def _page_behind(page: SweepPage, last: StepRecord) -> SweepPage:
+    return replace(page, after=(last.due_at or page.until, step_path(last.run_id, last.id)))
 
 
 def _audit(outbox: Outbox, ends: Sequence[Held]) -> int:
@@ -180,15 +194,30 @@ def _lost_in_dispatch(step: StepRecord) -> Outcome | None:
     )
 
 
-def _save_polls(outbox: Outbox, wave: Sequence[tuple[Held, StepChange | Outcome | None]]) -> list[tuple[str, Outcome]]:
-    """Save what changed of jobs that go on; answer how others ended."""
-    changes = [Decision(held=one, change=found) for one, found in wave if isinstance(found, StepChange)]
-    by_run: dict[str, list[Decision]] = {}
-    for decision in changes:
-        by_run.setdefault(decision.step.run_id, []).append(decision)
-    for decisions in by_run.values():
-        save_alone(outbox, decisions)
-    return [(one.step.run_id, found) for one, found in wave if isinstance(found, Outcome)]
+def _kept(outbox: Outbox, wave: Sequence[tuple[Held, StepChange | None]]) -> list[tuple[Held, datetime]]:
+    """Save what changed of jobs that go on; answer these jobs as they stand then, without those that others changed."""
+    changes: dict[str, list[Decision]] = {}
+    for held, change in wave:
+        if change is not None:
+            changes.setdefault(held.step.run_id, []).append(Decision(held=held, change=change))
+    kept = [held for held, change in wave if change is None]
+    for decisions in changes.values():
+        versions = save_alone(outbox, decisions).versions
+        kept += [
+            Held(step=after(one.step, one.change), version=versions[one.step.id])
+            for one in decisions
+            if one.step.id in versions
+        ]
+    return [(held, _next_look(outbox.services, held.step)) for held in kept]
+
+
+def _next_look(services: Services, step: StepRecord) -> datetime:
+    """When a job that goes on is to be looked at again: later if nobody answered, sooner if its time is up."""
+    now = services.clock.now()
+    look_at = now + poll_interval(_age(step, now), services.settings.check_interval)
+    if step.unanswered and step.due_at is not None:
+        look_at = step.due_at
+    return look_at if step.attempt_deadline is None else min(look_at, step.attempt_deadline)
 
 
 def _publish(outbox: Outbox, ready: Sequence[tuple[str, ReadyStep]], outcomes: Sequence[tuple[str, Outcome]]) -> int:

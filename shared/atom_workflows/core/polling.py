@@ -19,6 +19,27 @@ MISSING_GRACE: Final = timedelta(seconds=60)
 POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
 """The wait before a job is looked at again after status calls that failed."""
 
+SOONEST_POLL: Final = 0.2
+"""The first look at a job and the shortest wait between two, as a share of the checker's interval."""
+
+LONGEST_POLL: Final = timedelta(seconds=60)
+_SHARE_OF_AGE: Final = 20
+
+
+def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
+    """How long after a look at a job of that age the next one is due.
+
+    A job that has just begun may end soon; one that has run for an hour will hardly end in the next ten seconds. So its
+    end is noticed within the checker's interval or a twentieth of its age, and never later than a minute.
+    """
+    young = min(max(age, check_interval * SOONEST_POLL), check_interval)
+    return max(young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
+
+
+def is_poll_due(age: timedelta, check_interval: timedelta) -> bool:
+    """Whether a round that comes once an interval, and remembers nothing of the last, should poll a job of that age."""
+    return (age // check_interval) % (poll_interval(age, check_interval) // check_interval or 1) == 0
+
 
 def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """A job that goes on; None if that told nothing new, so that nothing is written."""

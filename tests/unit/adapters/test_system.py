@@ -55,3 +55,19 @@ def test_calls_see_the_callers_context() -> None:
 def test_nothing_to_call_is_no_wave() -> None:
     """An empty list is answered by nothing."""
     assert list(ThreadWorkers(1).waves(str, [])) == []
+
+
+def test_calls_that_hang_take_no_thread_from_another_lane() -> None:
+    """Though all threads of one lane wait, every call of the other is answered."""
+    released = threading.Event()
+
+    def call(item: int) -> int:
+        return item if item % 2 else released.wait(10)
+
+    waves = ThreadWorkers(2).waves(call, range(20), lane=lambda item: str(item % 2))
+    answered = 0
+    for wave in waves:
+        answered += sum(item % 2 for item, _ in wave)
+        if answered == 10:
+            released.set()
+    assert released.is_set()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
 
 from atom_workflows.coordinator import sweep
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.events import SweepPage, Tick
-from atom_workflows.ports import Create
+from atom_workflows.ports import Create, JobAnswer
 from support.meanwhile import meanwhile
 from support.workflows import chain, definition
 from support.world import World
@@ -17,26 +22,93 @@ from support.world import World
 BURST = timedelta(seconds=50)
 
 
-def test_a_burst_looks_every_ten_seconds_while_a_job_is_in_flight() -> None:
-    """One tick polls a long job five times within its fifty seconds, and then stops."""
+class Watched:
+    """A Task Runner whose status calls are noted, in seconds from now, and take some time."""
+
+    def __init__(self, world: World, takes: timedelta = timedelta(0)) -> None:
+        self._world, self._takes = world, takes
+        self._began = world.clock.now()
+        self.looks: list[float] = []
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        return self._world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        self.looks.append((self._world.clock.now() - self._began).total_seconds())
+        self._world.clock.move(self._takes)
+        return self._world.task_runner.status(base_url, job_id)
+
+
+def looks(world: World, takes: timedelta = timedelta(0)) -> list[float]:
+    """Let one tick's burst happen and answer when it polled, in seconds from its beginning."""
+    watched = Watched(world, takes)
+    began = world.clock.now()
+    handle_tick(replace(world.services, task_runner=watched), Tick())
+    assert world.clock.now() - began <= BURST + takes
+    return watched.looks
+
+
+def test_a_job_is_looked_at_soon_after_it_began_and_then_every_ten_seconds() -> None:
+    """One tick polls a job that has just begun at once, after ever longer waits, and then once an interval."""
     world = World("default: {duration: 1000}", burst=BURST)
     world.start(chain(1))
     world.settle_down()
-    before = world.clock.now()
+    world.clock.move(timedelta(seconds=2))
+    assert looks(world) == [0, 2, 6, 14, 24, 34, 44]
+
+
+def test_a_job_that_has_run_for_long_is_looked_at_less_often() -> None:
+    """After eight minutes a twentieth of that is the wait, after an hour a minute: one look a burst."""
+    for age, polled in ((timedelta(minutes=8), [0, 24, 48.0 + 1.2]), (timedelta(hours=1), [0])):
+        world = World("default: {duration: 100000}", burst=BURST)
+        world.start(chain(1))
+        world.settle_down()
+        world.clock.move(age)
+        assert looks(world) == [pytest.approx(at) for at in polled]
+
+
+def test_a_burst_reads_a_job_once_however_often_it_looks() -> None:
+    """Forty jobs that are polled seven times each are read once; what is due meanwhile costs a query a look."""
+    world = World("default: {duration: 1000}", burst=BURST)
+    world.start(definition({f"s{number}": [] for number in range(40)}))
+    world.settle_down("steps")
+    world.clock.move(timedelta(seconds=30))
+    reads = world.store.reads
+    polls = len(looks(world))
+    assert polls == 40 * 5
+    assert world.store.reads - reads < 40 + 20
+
+
+def test_a_burst_never_asks_for_a_job_when_its_time_is_over() -> None:
+    """However slow a Task Runner is, a burst makes no call after its end, and the next one goes on."""
+    world = World("default: {duration: 1000}", burst=BURST)
+    world.start(definition({f"s{number}": [] for number in range(40)}))
+    world.settle_down("steps")
+    world.clock.move(timedelta(seconds=30))
+    assert looks(world, takes=timedelta(seconds=9)) == [0, 9, 18, 27, 36, 45]
+
+
+def test_a_task_runner_that_does_not_answer_is_not_asked_for_all_its_jobs() -> None:
+    """After three calls in a row without an answer, a look leaves that Task Runner's other jobs for later."""
+    world = World("default: {duration: 1000, status_errors: [{status: 503, times: 1000}]}")
+    world.start(definition({f"s{number}": [] for number in range(40)}))
+    world.settle_down("steps")
+    world.clock.move(timedelta(seconds=10))
     handle_tick(world.services, Tick())
-    assert len(world.task_runner.polled) == 4
-    assert world.clock.now() - before <= BURST
+    assert len(world.task_runner.polled) <= 6
 
 
 def test_a_burst_ends_when_nothing_is_in_flight() -> None:
     """After a job's end there is one more look, for what that released, and no more."""
     world = World("default: {duration: 5}", burst=BURST)
     world.start(chain(1))
-    world.settle_down()
+    world.settle_down("steps")
     before = world.clock.now()
-    handle_tick(world.services, Tick())
-    assert len(world.task_runner.polled) == 4
-    assert world.clock.now() - before <= BURST
+    handle_tick(replace(world.services, clock=HelpfulClock(world)), Tick())
+    assert len(world.task_runner.polled) == 3
+    assert world.clock.now() - before == timedelta(seconds=18)
     world.settle_down()
     reads = world.store.reads
     handle_tick(world.services, Tick())
@@ -95,15 +167,30 @@ def test_more_due_steps_than_a_page_are_handed_on() -> None:
     assert len(world.task_runner.polled) == len(set(world.task_runner.polled)) == sweep.PAGE + 120
 
 
+def test_only_the_first_round_of_a_crowded_burst_asks_for_every_job() -> None:
+    """With more jobs than a page, later rounds leave out jobs that have run for long, and so do their pages."""
+    world = World("default: {duration: 100000}")
+    world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
+    world.settle_down("steps", "tick")
+    world.clock.move(timedelta(hours=1))
+    world.services = replace(world.services, settings=replace(world.services.settings, burst=BURST))
+    handle_tick(world.services, Tick())
+    polls = Counter(world.task_runner.polled)
+    assert len(polls) == sweep.PAGE
+    assert polls.total() <= 2 * sweep.PAGE
+    pages = [message.body["thorough"] for message in world.bus.take_all("tick")]
+    assert pages == [True, False, False, False, False]
+
+
 def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
-    """Forty jobs begun a quarter of a second apart are each polled five times in a burst, not each time one is due."""
+    """Forty jobs begun a quarter of a second apart are not looked at each time one is due."""
     world = World("default: {duration: 1000}", burst=BURST)
     for number in range(40):
         world.start(chain(1), run_key=str(number))
         world.settle_down()
         world.clock.move(timedelta(seconds=0.25))
     handle_tick(world.services, Tick())
-    assert 4 <= len(world.task_runner.polled) / 40 <= 6
+    assert 4 <= len(world.task_runner.polled) / 40 <= 8
 
 
 def test_a_page_that_comes_late_is_left_to_the_next_sweep() -> None:
@@ -114,9 +201,10 @@ def test_a_page_that_comes_late_is_left_to_the_next_sweep() -> None:
     world.clock.move(timedelta(seconds=30))
     now = world.clock.now()
     early = (now - timedelta(minutes=5), "runs/a/steps/a")
-    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now - timedelta(seconds=1)))
+    late = now - timedelta(seconds=1)
+    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=late, ends_at=now + BURST))
     assert world.task_runner.polled == []
-    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now))
+    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now, ends_at=now + BURST))
     assert len(world.task_runner.polled) == 1
 
 

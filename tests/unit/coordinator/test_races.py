@@ -178,7 +178,7 @@ class OneByOne:
     def __init__(self, slow: str) -> None:
         self.slow = slow
 
-    def waves(self, call: Any, items: Sequence[Any]) -> Any:
+    def waves(self, call: Any, items: Sequence[Any], *, lane: Any = None) -> Any:  # noqa: ARG002 (there are no threads)
         """See `ports.Workers.waves`."""
         for item in sorted(items, key=lambda held: held.step.id == self.slow):
             yield [(item, call(item))]

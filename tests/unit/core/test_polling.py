@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from atom_workflows.core import polling
 from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
 from unit.core.test_decide import NOW, step
@@ -72,3 +74,27 @@ def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
     change = settled(silent, outcome, now=NOW)
     assert change is not None
     assert change.fields["unanswered"] == 0
+
+
+def test_a_job_is_looked_at_soon_then_regularly_then_seldom() -> None:
+    """The wait grows with the job's age: from a fifth of the interval to the interval, and from there to a minute."""
+    interval = timedelta(seconds=10)
+    ages = [0, 1, 3, 10, 60, 200, 300, 600, 1200, 36_000]
+    waits = [polling.poll_interval(timedelta(seconds=age), interval).total_seconds() for age in ages]
+    assert waits == [2, 2, 3, 10, 10, 10, 15, 30, 60, 60]
+
+
+def test_an_interval_longer_than_a_minute_is_kept() -> None:
+    """Who asks for a look every five minutes gets no more."""
+    interval = timedelta(minutes=5)
+    assert polling.poll_interval(timedelta(hours=10), interval) == interval
+
+
+@pytest.mark.parametrize("age_s", [1, 15, 190, 250, 700, 5_000])
+def test_rounds_that_remember_nothing_poll_about_as_often(age_s: int) -> None:
+    """Of thirty rounds as many poll a job as its waits ask for, and not twice as many."""
+    interval = timedelta(seconds=10)
+    rounds = [timedelta(seconds=age_s + 10 * number) for number in range(30)]
+    polls = sum(polling.is_poll_due(age, interval) for age in rounds)
+    needed = sum(interval / polling.poll_interval(age, interval) for age in rounds)
+    assert needed - 3 <= polls <= 2 * needed

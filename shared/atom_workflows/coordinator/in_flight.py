@@ -1,0 +1,56 @@
+"""What one burst knows of the steps in flight, so that each is read once a burst and not once a look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from atom_workflows.coordinator.loading import Held
+
+_Name: TypeAlias = tuple[str, str]
+
+
+@dataclass(slots=True)
+class InFlight:
+    """Steps that somebody is at, each with when to look at it next.
+
+    A step may change behind its back: then its version no longer holds, and whatever is decided of it is refused.
+    """
+
+    _steps: dict[_Name, Held] = field(default_factory=dict)
+    _looks: dict[_Name, datetime] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def next_look(self) -> datetime | None:
+        """The earliest look, None if nothing is in flight."""
+        return min(self._looks.values(), default=None)
+
+    def learn(self, found: Iterable[Held]) -> None:
+        """Take in what was read; what is known already, and did not change, keeps its time."""
+        for held in found:
+            known = self._steps.get(_name(held))
+            if held.step.due_at is not None and (known is None or known.version != held.version):
+                self.keep(held, held.step.due_at)
+
+    def take_due(self, now: datetime) -> list[Held]:
+        """Take out the steps that are to be looked at by now, the longest due first."""
+        due = sorted((at, name) for name, at in self._looks.items() if at <= now)
+        return [self._take(name) for _, name in due]
+
+    def keep(self, held: Held, look_at: datetime) -> None:
+        """Look at the step again then."""
+        self._steps[_name(held)] = held
+        self._looks[_name(held)] = look_at
+
+    def _take(self, name: _Name) -> Held:
+        del self._looks[name]
+        return self._steps.pop(name)
+
+
+def _name(held: Held) -> _Name:
+    return held.step.run_id, held.step.id
