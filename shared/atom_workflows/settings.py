@@ -101,13 +101,14 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         burst=seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
         lease=seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
         keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
-        max_deliveries=_max_deliveries(environment),
+        max_deliveries=max_deliveries(environment),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )
 
 
-def _max_deliveries(environment: Mapping[str, str]) -> int:
+def max_deliveries(environment: Mapping[str, str]) -> int:
+    """How often an event is delivered before it is given up; whoever creates subscriptions needs it, too."""
     name = "WORKFLOW_MAX_DELIVERIES"
     text = environment.get(name, "").strip()
     least, most = _DELIVERIES

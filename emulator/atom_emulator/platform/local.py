@@ -22,7 +22,7 @@ from atom_emulator.platform.servers import PYTHON, Server, embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
-from atom_workflows.settings import from_environment
+from atom_workflows.settings import max_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +150,7 @@ class LocalPlatform:
             for function, listener in listeners.items()
         }
         # The functions must know which delivery is the last; like them, the subscriptions go by the environment.
-        most = from_environment({**os.environ, **self.environment}).max_deliveries
+        most = max_deliveries({**os.environ, **self.environment})
         pubsub = PubSub(self.addresses[PartName.PUBSUB], self.options.project, max_deliveries=most)
         self._stack.enter_context(closing(pubsub))
         pubsub.create({topic: self._endpoint(topic, function) for topic, function in SUBSCRIBED.items()})

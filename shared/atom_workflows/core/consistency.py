@@ -6,7 +6,7 @@ store, or the code has a defect. Both would leave a run waiting for what never c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -37,9 +37,12 @@ class Finding:
 
 def findings(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Finding]:
     """What is wrong with the steps of a RUNNING run; `steps` are all its nodes by id."""
-    named = {name: step for step in steps.values() for name in (*step.depends_on, *step.dependents)}
-    for name in sorted(named.keys() - steps.keys()):
-        what = f"{label(name)} is missing, though {label(named[name].id)} is connected with it"
+    named_by: dict[str, list[str]] = {}
+    for step in steps.values():
+        for name in (*step.depends_on, *step.dependents):
+            named_by.setdefault(name, []).append(step.id)
+    for name in sorted(named_by.keys() - steps.keys()):
+        what = f"{label(name)} is missing, though {_connected(named_by[name])} with it"
         yield Finding(step_id=name, flaw=Flaw.MISSING, what=what)
     for step in steps.values():
         yield from filter(None, (miscount(step, steps), unwatched(step, now=now)))
@@ -78,6 +81,14 @@ def is_under_way(step: StepRecord) -> bool:
 
 
 UNDER_WAY = (StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
+
+
+def _connected(step_ids: Sequence[str]) -> str:
+    """The first of them as its user knows it, the rest by their number: a step may have thousands of dependents."""
+    first, *others = sorted(step_ids, key=lambda step_id: (is_internal(step_id), step_id == END_ID, step_id))
+    if not others:
+        return f"{label(first)} is connected"
+    return f"{label(first)} and {len(others)} more are connected"
 
 
 def label(step_id: str) -> str:
