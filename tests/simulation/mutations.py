@@ -8,10 +8,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from atom_workflows.coordinator import advance, audit, check, dispatch, poll, reset, saving, seed, stop, submit, sweep
+from atom_workflows.coordinator import (
+    advance,
+    audit,
+    check,
+    dispatch,
+    poll,
+    reset,
+    saving,
+    seed,
+    start,
+    stop,
+    submit,
+    sweep,
+)
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.core import decide, polling
-from simulation import planted, play
+from atom_workflows.core.records import StepRecord
+from atom_workflows.errors import SourceError
+from simulation import planted, planted_checker, play
 
 Patch: TypeAlias = tuple[Any, str, Any]
 """Whose attribute, its name, what to put there."""
@@ -88,7 +103,34 @@ MUTATIONS: Final = (
     _mutation("reset roots first", (reset, "_dependents_first", planted.roots_first), seed=926),
     _mutation("reset without counters", (reset, "reset", planted.reset_without_counters)),
     _mutation("a stop that is not recorded", (stop, "_set_stop", planted.forget_the_stop), seed=8),
-    _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=65),
+    _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=607),
+    _mutation("a barrier passed twice", (saving, "_guarded_write", planted.unguarded_barrier), seed=10),
+    _mutation("a late outcome undoes a stop", (dispatch, "settled", planted.settle_what_was_stopped), seed=23),
+    _mutation("nobody looks at a job", (submit, "submitted", planted.submitted_unwatched), seed=6),
+    _mutation(
+        "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=2
+    ),
+    _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
+    _mutation("the audit never looks", (seed, "_watch", planted_checker.never_due), seed=15),
+    _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=23),
+    _mutation("one audit a page", (sweep, "_audit", planted_checker.audit_one), seed=100),
+    _mutation("the next page of a sweep is lost", (sweep, "page_message", planted_checker.no_page), seed=59),
+    _mutation(
+        "outcomes of a page for its first run", (sweep, "_publish", planted_checker.publish_for_one_run), seed=660
+    ),
+    _mutation("a burst's lease for two", (check._BurstLease, "_write", planted_checker.write_unguarded), seed=35),
+    _mutation(
+        "no look after a status call that failed", (poll, "unanswered", planted_checker.put_off_for_ever), seed=12
+    ),
+    _mutation(
+        "a large run without its definition", (seed, "_opening", planted_checker.open_without_definition), seed=71
+    ),
+    _mutation("a large run that nobody watches", (seed, "_opening", planted_checker.open_without_end), seed=15),
+    _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
+    _mutation(
+        "a file that cannot be read is invalid",
+        (start, "SourceTooLarge", SourceError),
+    ),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

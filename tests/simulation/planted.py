@@ -33,6 +33,7 @@ _forward_ended = dispatch._forward_ended
 _claim = decide.claim
 _tried_again = decide._tried_again
 _settled = decide.settled
+_submitted = decide.submitted
 _reset = decide.reset
 _dependents_first = reset._dependents_first
 _saved = saving._saved
@@ -139,6 +140,13 @@ def claims_without_counting(self: Advance, decisions: Sequence[Decision]) -> lis
     return [self._claim_of(one) for one in held if advance._waits_for_one(one.step)]
 
 
+def unguarded_barrier(decision: Decision) -> Update:
+    """A barrier that counts again when it is passed again."""
+    write = _guarded_write(decision)
+    passes = decision.change.event is StepEvent.SUCCEED and decision.step.state is StepState.PENDING
+    return replace(write, guard=None) if passes else write
+
+
 # -- attempts --------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +189,23 @@ def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | No
 def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """Take an outcome for the current attempt's, whichever it is of."""
     return _settled(step, replace(outcome, attempt=step.attempt), now=now)
+
+
+def settle_what_was_stopped(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
+    """Let a late outcome undo what a stop made of a step."""
+    was_stopped = step.state is StepState.CANCELLED and outcome.attempt == step.attempt
+    return _settled(replace(step, state=StepState.RUNNING) if was_stopped else step, outcome, now=now)
+
+
+def submitted_unwatched(step: StepRecord, **named: Any) -> StepChange:
+    """Forget to say when the job is first looked at."""
+    change = _submitted(step, **named)
+    return replace(change, fields={**change.fields, "due_at": None})
+
+
+def another_key(step: StepRecord) -> str:
+    """A new key when an attempt is submitted again."""
+    return f"{step.run_id}/{step.id}/{step.attempt + step.deferrals}"
 
 
 def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome | None:
@@ -226,6 +251,12 @@ def reset_without_counters(step: StepRecord, **named: Any) -> StepChange:
     change = _reset(step, **named)
     kept = {name: value for name, value in change.fields.items() if name not in {"remaining", "unsuccessful"}}
     return replace(change, fields=kept)
+
+
+def reset_without_first_attempt(step: StepRecord, **named: Any) -> StepChange:
+    """Count the attempts of earlier rounds, too."""
+    change = _reset(step, **named)
+    return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
 
 
 def forget_the_stop(_outbox: Outbox, _held: HeldRun, _stop: Stop) -> bool:

@@ -55,9 +55,9 @@ def due_query(
     *,
     since: datetime | None = None,
     after: tuple[datetime, str] | None = None,
-    limit: int = PAGE,
+    limit: int | None = None,
 ) -> Query:
-    """Every step of every run that needs a look by then (and, with `since`, not before that), the oldest first.
+    """A page of the steps of all runs that need a look by then (and, with `since`, not before that), oldest first.
 
     The condition on `schema` keeps away documents of other versions, and makes this a query for a composite index:
     gcloud cannot create the single-field one that a collection group would need otherwise.
@@ -71,7 +71,7 @@ def due_query(
         where=where,
         order_by=[("due_at", "ascending")],
         after=after,
-        limit=limit,
+        limit=PAGE if limit is None else limit,
     )
 
 

@@ -1,0 +1,96 @@
+"""Bugs on purpose in what looks after all runs, and in what starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from atom_workflows.coordinator import audit, check, seed, start, sweep
+from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core import polling
+from atom_workflows.core.decide import Outcome, StepChange
+from atom_workflows.core.graph import END_ID
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.events import ReadyStep, SweepPage, tick_message
+from atom_workflows.ports import Create, Message, Update
+from atom_workflows.start_events import StartRequested
+
+# What is replaced here, as it was.
+_write = check._BurstLease._write
+_look_again = audit._look_again
+_publish = sweep._publish
+_audit = sweep._audit
+_unanswered = polling.unanswered
+_opening = seed._opening
+_new_run = start._new_run
+
+
+# -- the checker -----------------------------------------------------------------------------------------------------
+
+
+def never_due(*_arguments: object) -> dict[str, datetime]:
+    """No time at which the run is to be looked at."""
+    return {}
+
+
+def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:
+    """Look at the run, and never again."""
+    _look_again(outbox, end, None)
+
+
+def no_page(_page: SweepPage) -> Message:
+    """A plain tick in the place of a page."""
+    return tick_message("nobody")
+
+
+def write_unguarded(self: Any, write: Create | Update) -> bool:
+    """Take the burst's lease, whoever took it meanwhile."""
+    return _write(self, replace(write, guard=None) if isinstance(write, Update) else write)
+
+
+def publish_for_one_run(
+    outbox: Outbox, ready: Sequence[tuple[str, ReadyStep]], outcomes: Sequence[tuple[str, Outcome]]
+) -> int:
+    """Take the outcomes of a page for those of its first run."""
+    run_id = outcomes[0][0] if outcomes else ""
+    return _publish(outbox, ready, [(run_id, outcome) for _, outcome in outcomes])
+
+
+def audit_one(outbox: Outbox, ends: Sequence[Held]) -> int:
+    """Look after one run of a page, and say of the others that it was done."""
+    for other in ends[1:]:
+        _look_again(outbox, other, None)
+    return _audit(outbox, ends[:1])
+
+
+def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
+    """Never look at a job again after a status call that failed."""
+    change = _unanswered(step, **named)
+    return replace(change, fields={**change.fields, "due_at": None})
+
+
+# -- starts ----------------------------------------------------------------------------------------------------------
+
+
+def open_without_definition(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+    """Begin a large run without what it takes to go on with it."""
+    return [write for write in _opening(run, creates, text, path) if not write.path.endswith("/text")]
+
+
+def open_without_end(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+    """Begin a large run without what the checker finds it by."""
+    writes = _opening(run, creates, text, path)
+    end = next(write for write in writes if write.path.endswith(f"/{END_ID}"))
+    unwatched = replace(end, fields={name: value for name, value in end.fields.items() if name != "due_at"})
+    return [unwatched if write is end else write for write in writes]
+
+
+def run_for_each_message(services: Services, event: StartRequested) -> RunRecord:
+    """A run for each message, whatever key it has."""
+    run = _new_run(services, event)
+    return replace(run, id=run_id_for(event.workflow_path, str(event.trigger["event_id"])))
