@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from atom_emulator.task_runner.journal import InvalidJournal
 from atom_emulator.task_runner.script_file import InvalidScript
 from atom_emulator.task_runner.server import ServerOptions, run
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--invoker", dest="invokers", action="append", default=[], help="who may call; anybody if none")
     try:
         run(ServerOptions(**vars(parser.parse_args())))
-    except (InvalidScript, OSError) as error:
+    except (InvalidScript, InvalidJournal, OSError) as error:
         sys.exit(str(error))
 
 

@@ -6,11 +6,23 @@ What a line tells is the submission; how its job goes follows from the script, a
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from atom_emulator.task_runner.contract import breaches
 from atom_emulator.task_runner.jobs import Acceptance
+
+
+class InvalidJournal(ValueError):
+    """A line of the file is no job that a server has written there."""
+
+    def __init__(self, path: Path, line: int) -> None:
+        super().__init__(
+            f"{path}: line {line} is no job of a Task Runner; name another file, or delete this one"
+        )
+        self.path = path
+        self.line = line
 
 
 class Journal:
@@ -35,10 +47,31 @@ class Journal:
         self._path.write_bytes(b"")
 
     def read(self) -> Iterator[Acceptance]:
-        """The jobs in the order in which they were accepted; a line that a death cut short was not answered."""
+        """The jobs in the order in which they were accepted.
+
+        A line that a death cut short was not answered, and is taken away. Raises `InvalidJournal`.
+        """
         if not self._path.exists():
             return
-        whole, _, _ = self._path.read_text().rpartition("\n")
-        for text in whole.splitlines():
-            line: dict[str, Any] = json.loads(text)
-            yield Acceptance(job_id=line["id"], job=line["job"], idempotency_key=line["idempotency_key"], at=line["at"])
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            os.truncate(self._path, len(whole))  # Else the next line would become part of it.
+        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
+            try:
+                yield _acceptance(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise InvalidJournal(self._path, number) from error
+
+
+def _acceptance(line: bytes) -> Acceptance:
+    found = json.loads(line)
+    if wrong := breaches(found["job"]):
+        raise ValueError("; ".join(wrong))
+    key = found["idempotency_key"]
+    return Acceptance(
+        job_id=str(found["id"]),
+        job=found["job"],
+        idempotency_key=None if key is None else str(key),
+        at=float(found["at"]),
+    )

@@ -43,7 +43,7 @@ class ServerOptions:
 
 
 def run(options: ServerOptions) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `InvalidScript` or `OSError` (a file, the port)."""
+    """Serve until SIGTERM or SIGINT. Raises `InvalidScript`, `InvalidJournal` or `OSError` (a file, the port)."""
     with ExitStack() as stack:
         service = _service(options, stack)
         asyncio.run(_serve(options, service))

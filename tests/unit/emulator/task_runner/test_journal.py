@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from atom_emulator.task_runner.jobs import Jobs
-from atom_emulator.task_runner.journal import Journal
+from atom_emulator.task_runner.journal import InvalidJournal, Journal
 from atom_emulator.task_runner.script import Behaviour, Script
 from unit.emulator.task_runner.test_jobs import submitted
 
@@ -49,3 +51,25 @@ def test_a_line_cut_short_is_passed_over(tmp_path: Path) -> None:
     whole = path.read_text()
     path.write_text(whole + whole[:40])
     assert [one.job_id for one in journal.read()] == [kept.job_id]
+    added = submitted(restarted(journal), "run/store/1")
+    assert [one.job_id for one in journal.read()] == [kept.job_id, added.job_id]
+
+
+def test_a_task_runner_without_a_journal_yet_knows_no_job(tmp_path: Path) -> None:
+    """No file and an empty one are the same."""
+    journal = Journal(tmp_path / "jobs.jsonl")
+    assert list(journal.read()) == []
+    journal.clear()
+    assert list(journal.read()) == []
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[]", "null", "no JSON", '{"id": "a", "job": {}}', "\udcff"])
+def test_a_file_that_is_no_journal_is_refused(line: str, tmp_path: Path) -> None:
+    """The error names the file and the line, and says what to do."""
+    path = tmp_path / "jobs.jsonl"
+    journal = Journal(path)
+    submitted(Jobs(SCRIPT, journal=journal), "run/load/1")
+    with path.open("ab") as file:
+        file.write(line.encode(errors="surrogateescape") + b"\n")
+    with pytest.raises(InvalidJournal, match=r"jobs\.jsonl: line 2 is no job of a Task Runner; name another file"):
+        restarted(journal)
