@@ -6,7 +6,7 @@ WORKFLOW ?= examples/fork_join.yaml
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: run test e2e lint types check bench clean
+.PHONY: run test e2e chaos lint types check bench clean
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
@@ -25,6 +25,12 @@ simulate: $(VENV)/.dev
 
 simulate-mutations: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds $(SEEDS)
+
+# EMULATORS="embedded google" plays on both; WRITE=1 brings docs/chaos.md up to date.
+# Make and the storm are interrupted together, and the storm ends what it started.
+chaos: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(SEED),--seed $(SEED)) $(foreach one,$(EMULATORS),--emulators $(one)) $(if $(WRITE),--write)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -7,13 +7,13 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atom_workflows.core.run_ids import run_id_for
 from chaos.judge import Ended
-from chaos.workloads import Workload, draw
+from chaos.workloads import Workload
 
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "INVALID"})
 MOST_FORGOTTEN: Final = 2
@@ -40,12 +40,13 @@ class Flight:
     publisher: Any
     project: str
     dice: random.Random
+    workloads: Iterator[Workload]
     runs: dict[str, Run] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, workload: Workload | None = None) -> str:
         """Ask for one more run, by message."""
-        workload = workload or draw(self.dice)
+        workload = workload or next(self.workloads)
         path, run_key = f"{workload.shape.replace(' ', '-')}.yaml", uuid.UUID(int=self.dice.getrandbits(128)).hex
         body = {"workflow_path": path, "definition": workload.definition, "run_key": run_key}
         run_id = run_id_for(path, "key", run_key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +23,12 @@ class Fault(StrEnum):
     STALLED = "calls and answers held up for longer than their timeout"
     DUPLICATED = "messages published again"
     ANSWERED_BADLY = "errors and lost answers of the Task Runner itself"
+
+
+def never_struck(counts: Iterable[tuple[Fault, str]]) -> list[Fault]:
+    """Kinds of faults of which there is not one among these."""
+    struck = {fault for fault, _ in counts}
+    return [fault for fault in Fault if fault not in struck]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

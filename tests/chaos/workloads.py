@@ -8,7 +8,7 @@ once, `bad-…` always, `refused-…` is not accepted, `shaky-…` meets errors 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any, Final
@@ -81,10 +81,11 @@ def is_frail(step: str) -> bool:
     return _kind(step) == "frail"
 
 
-def draw(dice: random.Random) -> Workload:
-    """The next run."""
-    shape = dice.choice(list(_SHAPES))
-    return Workload(shape=shape, edges=_SHAPES[shape](dice))
+def drawn(dice: random.Random) -> Iterator[Workload]:
+    """Run after run without end; each shape comes once before any comes again."""
+    while True:
+        for shape in dice.sample(list(SHAPES), len(SHAPES)):
+            yield Workload(shape=shape, edges=SHAPES[shape](dice))
 
 
 def _kind(step: str) -> str:
@@ -160,7 +161,7 @@ def _shakiness(dice: random.Random) -> dict[str, list[str]]:
     return {"root": [], "shaky-a": ["root"], "shaky-b": ["root"], _lasting(dice, "join"): ["shaky-a", "shaky-b"]}
 
 
-_SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]]]]] = {
+SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]]]]] = {
     "chain": _chain,
     "chain of short jobs": _quick_chain,
     "fork and join": _fork_join,
