@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -79,4 +80,5 @@ def _problems(options: argparse.Namespace, emulators: Emulators, folder: Path) -
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends it leaves nothing behind.
     sys.exit(main())
