@@ -59,14 +59,14 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> bool:
     False if something changed meanwhile: then look at the run again, and repeat if it is still to be reset.
     """
     held = _dependents_first(list(all_steps(outbox.services, run.id)))
-    again = {one.step.id for one in held if one.step.state is not StepState.SUCCEEDED}
+    succeeded = {one.step.id for one in held if one.step.state is StepState.SUCCEEDED}
     to_reset = [one for one in held if is_to_reset(one.step, retries=run.retries)]
     ends = [one for one in held if one.step.id == END_ID]
     # Read after the end: a stop that is not seen here has its close refused by what is saved now, or refuses it.
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
-    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, again, run) for one in to_reset])
+    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, succeeded, run) for one in to_reset])
 
 
 def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]:
@@ -83,8 +83,9 @@ def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]
     }
 
 
-def _reset(outbox: Outbox, held: Held, again: set[str], run: RunRecord) -> Decision:
-    remaining = sum(need in again for need in held.step.depends_on)
+def _reset(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> Decision:
+    # What is not there has not succeeded: the step waits for it, until the run is found to be broken.
+    remaining = sum(need not in succeeded for need in held.step.depends_on)
     change = reset(held.step, remaining=remaining, retries=run.retries, expire_at=run.expire_at)
     if held.step.id == END_ID:
         due_at = outbox.services.clock.now() + NEXT_AUDIT

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator.commands import cancel_run
+from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.doctor import examine
 from atom_workflows.core.consistency import Flaw
 from atom_workflows.core.states import RunState
@@ -77,6 +77,19 @@ def test_a_run_whose_documents_were_deleted_ends_failed() -> None:
     run = world.run_to_end(run_id)
     assert run.state is RunState.FAILED
     assert "step d is missing" in run.errors[0]["message"]
+
+
+@pytest.mark.parametrize("gone", ["b", "d"])
+def test_a_retry_passes_over_no_step_whose_document_was_deleted(gone: str) -> None:
+    """What depends on a step that is not there waits for it, and the run ends FAILED again, whatever else succeeds."""
+    world, run_id = begun(script="default: {duration: 5}")
+    delete(world, run_id, gone)
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    retry_run(world.services, run_id)
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.FAILED
+    assert f"step {gone} is missing" in run.errors[0]["message"]
+    assert "d/1" not in world.submissions()
 
 
 def test_a_run_without_an_end_can_be_cancelled() -> None:
