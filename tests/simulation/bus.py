@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.ports import Message
+from atom_workflows.ports import DEAD_LETTERS, Message
 from simulation.calls import Calls
 from simulation.faults import Fault
 
 _TOLD_ONLY: Final = "events"
 """What the outside world is told; nobody here listens."""
 
-
 _ECHOES: Final = 10
+_UNTIL_REPLAYED_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A message on its way; it arrives at `due`."""
+    """A message on its way; it arrives at `due`, for the first time or a later one. It `fails` whoever handles it."""
 
     due: float
     message: Message
     message_id: str
+    attempt: int = 1
+    fails: bool = False
 
 
 class FaultyBus:
     """Implements `ports.Bus`. `on_accepted` is told of each message that was accepted, also if it will be lost.
 
-    `on_given_up` is told of those whose handler failed or died and that never come again.
+    `on_given_up` is told of those whose handler failed or died and that never come again, or only as dead letters that
+    users replay. `dead_letters` are those that functions kept, by the ids of the events.
     """
 
     def __init__(
-        self, calls: Calls, *, on_accepted: Callable[[Message], None], on_given_up: Callable[[Message], None]
+        self,
+        calls: Calls,
+        *,
+        deliveries: int,
+        on_accepted: Callable[[Message], None],
+        on_given_up: Callable[[Message], None],
     ) -> None:
         self.under_way: list[Delivery] = []
+        self.dead_letters: dict[str, Message] = {}
+        self._deliveries = deliveries
         self._on_given_up = on_given_up
         self._calls = calls
         self._chance = calls.faults.chance
@@ -59,7 +69,7 @@ class FaultyBus:
         self._calls.trace.note("accepted", message_id, message)
         if self._calls.strikes(Fault.MESSAGE_LOST):
             return
-        self._put(message, message_id, self._first_delay())
+        self._put(message, message_id, self._first_delay(), fails=self._calls.strikes(Fault.EVENT_FAILS))
         if self._calls.strikes(Fault.MESSAGE_DUPLICATED):
             self._put(message, message_id, self._chance.uniform(0, self._chance.choice([0, 0, 1, 30, 300])))
         if self._calls.strikes(Fault.MESSAGE_OF_OTHER_VERSION):
@@ -70,8 +80,19 @@ class FaultyBus:
         if self._calls.strikes(Fault.REDELIVERY_LOST):
             self._on_given_up(delivery.message)
             return
+        if delivery.attempt >= self._deliveries:
+            self._calls.trace.note("forwarded", delivery.message_id)
+            self.give_up(delivery)
+            return
         back_off_s = self._chance.uniform(0, 10) if self._chance.random() < 0.7 else self._chance.uniform(0, 600)
-        self._put(delivery.message, delivery.message_id, back_off_s)
+        due = self._calls.scheduler.now + back_off_s
+        self.under_way.append(replace(delivery, due=due, attempt=delivery.attempt + 1))
+
+    def give_up(self, delivery: Delivery) -> None:
+        """Bring a message never again, unless a user replays its dead letter: it is still the same event."""
+        self._on_given_up(delivery.message)
+        if self._calls.strikes(Fault.LETTER_REPLAYED):
+            self._put(delivery.message, delivery.message_id, self._chance.uniform(0, _UNTIL_REPLAYED_S))
 
     def echo(self, run_id: str) -> None:
         """Bring messages of a run again that were handled long ago."""
@@ -101,6 +122,13 @@ class FaultyBus:
         """When the next message arrives that has not yet."""
         return min((one.due for one in self.under_way if one.due > now), default=float("inf"))
 
+    def _accept(self, message: Message) -> None:
+        if message.topic == DEAD_LETTERS:
+            self._calls.trace.note("buried", message.attributes["deadLetterEvent"])
+            self.dead_letters[message.attributes["deadLetterEvent"]] = message
+        else:
+            self.send(message)
+
     def _publish(self, messages: Sequence[Message]) -> None:
         if not messages:
             return
@@ -111,7 +139,7 @@ class FaultyBus:
         if fails:
             accepted = self._chance.randint(1, len(messages))
         for message in messages[:accepted]:
-            self.send(message)
+            self._accept(message)
         if fails:
             raise BusUnavailable("no answer in time")
 
@@ -122,9 +150,9 @@ class FaultyBus:
             return self._chance.uniform(0, 40)
         return self._chance.choice([0, 0, 0, self._chance.uniform(0, 2)])
 
-    def _put(self, message: Message, message_id: str, delay_s: float) -> None:
+    def _put(self, message: Message, message_id: str, delay_s: float, *, fails: bool = False) -> None:
         due = self._calls.scheduler.now + delay_s
-        self.under_way.append(Delivery(due=due, message=message, message_id=message_id))
+        self.under_way.append(Delivery(due=due, message=message, message_id=message_id, fails=fails))
 
 
 def _as_another_version(message: Message) -> Message:

@@ -33,6 +33,8 @@ class Fault(StrEnum):
     MESSAGE_OF_OTHER_VERSION = "message came again as another version writes it"
     MESSAGES_FROM_BEFORE = "messages of the round before came again during a retry"
     REDELIVERY_LOST = "failed message never redelivered"
+    EVENT_FAILS = "event whose every delivery fails"
+    LETTER_REPLAYED = "dead letter replayed by a user"
 
     START_REPEATED = "run asked for again with the same key"
     SOURCE_UNAVAILABLE = "workflow file could not be read"
@@ -54,6 +56,9 @@ class Fault(StrEnum):
 
     CLOCK_APART = "instance started with a clock that is off"
 
+    COUNTER_WRONG = "counter of a waiting step made too high"
+    DOCUMENT_GONE = "document of a waiting step deleted"
+
 
 _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.KILLED_BEFORE_CALL: (0, 0, 0.003, 0.01, 0.03),
@@ -74,6 +79,8 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.MESSAGE_OF_OTHER_VERSION: (0, 0, 0.05, 0.2),
     Fault.MESSAGES_FROM_BEFORE: (0, 1, 1),
     Fault.REDELIVERY_LOST: (0, 0, 0, 0.05, 0.3),
+    Fault.EVENT_FAILS: (0, 0, 0, 0.05, 0.2),
+    Fault.LETTER_REPLAYED: (0, 0.5),
     Fault.START_REPEATED: (0, 0, 1),
     Fault.SOURCE_UNAVAILABLE: (0, 0, 0.5),
     Fault.SOURCE_REPLACED: (0, 0, 0.5),
@@ -90,6 +97,8 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.STATUS_SLOW: (0, 0, 0, 0.1),
     Fault.JOB_FORGOTTEN: (0, 0, 0, 0.05),
     Fault.CLOCK_APART: (0, 0, 0.7),
+    Fault.COUNTER_WRONG: (0, 0, 0, 0.003, 0.01),
+    Fault.DOCUMENT_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
 }
 """From which a seed draws how likely each kind is; most seeds have a few kinds only, some have nearly all."""
 
@@ -115,12 +124,15 @@ class Weather:
 def drawn_weather(chance: Random) -> Weather:
     """That of a seed."""
     skew_s = chance.choice([0, 0, 2, 5])
+    calm_at = chance.choice([60, 300, 900])
+    pause_s = chance.choice([0, 1, 6])
+    haste = chance.choice([0.1, 0.3, 0.6])
     odds = {kind: chance.choice(chances) for kind, chances in _CHANCES.items()}
     return Weather(
-        calm_at=chance.choice([60, 300, 900]),
+        calm_at=calm_at,
         skew_s=skew_s,
-        pause_s=chance.choice([0, 1, 6]),
-        haste=chance.choice([0.1, 0.3, 0.6]),
+        pause_s=pause_s,
+        haste=haste,
         odds={kind: odd for kind, odd in odds.items() if odd and (skew_s or kind is not Fault.CLOCK_APART)},
     )
 

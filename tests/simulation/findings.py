@@ -30,6 +30,7 @@ class Rule(StrEnum):
     NO_ERROR = "a handler raises nothing but outages and lost races"
     NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
     APART = "what one run does changes nothing of another"
+    KEPT = "an event is given up only if it is kept as a dead letter, as it came"
     BUDGET = "a simulation ends"
 
 

@@ -12,6 +12,7 @@ from simulation.oracle import longest_path_s
 from simulation.scenario import Scenario
 from simulation.watch import Watch
 
+_UNTIL_MENDED_S = 600.0
 _RETRIED = frozenset({RunState.FAILED, RunState.CANCELLED})
 
 
@@ -48,6 +49,9 @@ class Flow:
     def set_end(self, now: float, *, left_over_s: float, slack_s: float) -> None:
         """It has to end within the time that its script takes on the longest way, and what is left over takes."""
         work_s = longest_path_s(self.watch.scenario, slack_s)
+        if self.watch.is_meddled_with:
+            # What was held up goes on only when all the rest has ended.
+            work_s += work_s + _UNTIL_MENDED_S
         if self.scenario.timeout_s is not None:
             work_s = min(work_s, self.scenario.timeout_s)
         self.must_end_by = now + left_over_s + work_s

@@ -9,11 +9,12 @@ from random import Random
 
 from atom_workflows.coordinator import loading, saving, seed, stop, sweep
 from atom_workflows.core import graph
+from atom_workflows.settings import MAX_DELIVERIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes of batches, pages, commits and fans, and how many calls an instance makes at a time."""
+    """Sizes of batches, pages, commits and fans, calls that an instance makes at a time, deliveries of an event."""
 
     batch: int = seed.BATCH_DOCUMENTS
     page: int = stop.PAGE
@@ -22,6 +23,7 @@ class Limits:
     fan_out: int = graph.FAN_OUT_LIMIT
     writes: int = saving.MAX_WRITES
     workers: int = 32
+    deliveries: int = MAX_DELIVERIES
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -56,4 +58,5 @@ def drawn_limits(chance: Random) -> Limits:
         fan_out=chance.choice([2, 3, 200]),
         writes=chance.choice([3, 6, 250]),
         workers=chance.choice([1, 2, 4, 32]),
+        deliveries=chance.choice([5, 5, MAX_DELIVERIES]),
     )

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
+from atom_workflows import giving_up
 from atom_workflows.coordinator import (
     advance,
     audit,
     check,
+    consistency,
     dispatch,
+    doctor,
     poll,
     reset,
     saving,
@@ -26,7 +29,7 @@ from atom_workflows.coordinator.advance import Advance
 from atom_workflows.core import decide, polling
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
-from simulation import planted, planted_checker, play
+from simulation import handling, planted, planted_checker
 
 Patch: TypeAlias = tuple[Any, str, Any]
 """Whose attribute, its name, what to put there."""
@@ -75,7 +78,7 @@ MUTATIONS: Final = (
         "hand over without counting", (Advance, "_claims_of_sole_dependents", planted.claims_without_counting), seed=1
     ),
     _mutation("skip the republish on redelivery", (dispatch, "forward", planted.nothing), seed=17),
-    _mutation("acknowledge although it failed", (play, "handle_steps", planted.acknowledge_anyway), seed=107),
+    _mutation("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=107),
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages), seed=3),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
     _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=12),
@@ -131,6 +134,12 @@ MUTATIONS: Final = (
         "a file that cannot be read is invalid",
         (start, "SourceTooLarge", SourceError),
     ),
+    _mutation("the consistency check never runs", (audit, "revive", planted.no_events)),
+    _mutation("half a consistency check", (consistency, "miscount", planted_checker.miscount_what_remains)),
+    _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing)),
+    _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there)),
+    _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept)),
+    _mutation("a dead letter of nobody's event", (giving_up, "buried", planted_checker.buried_nameless)),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

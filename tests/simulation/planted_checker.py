@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from atom_workflows.coordinator import audit, check, seed, start, sweep
-from atom_workflows.coordinator.loading import Held
+from atom_workflows import dead_letters
+from atom_workflows.coordinator import audit, check, reset, seed, start, sweep
+from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.saving import Decision
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import polling
+from atom_workflows.core import consistency, polling
+from atom_workflows.core.consistency import Finding
 from atom_workflows.core.decide import Outcome, StepChange
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.dead_letters import GivenUp
 from atom_workflows.events import ReadyStep, SweepPage, tick_message
 from atom_workflows.ports import Create, Message, Update
 from atom_workflows.start_events import StartRequested
@@ -28,6 +32,9 @@ _audit = sweep._audit
 _unanswered = polling.unanswered
 _opening = seed._opening
 _new_run = start._new_run
+_miscount = consistency.miscount
+_reset = reset._reset
+_buried = dead_letters.buried
 
 
 # -- the checker -----------------------------------------------------------------------------------------------------
@@ -72,6 +79,33 @@ def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
     """Never look at a job again after a status call that failed."""
     change = _unanswered(step, **named)
     return replace(change, fields={**change.fields, "due_at": None})
+
+
+# -- repairs ---------------------------------------------------------------------------------------------------------
+
+
+def miscount_what_remains(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
+    """Mend one of the two counters."""
+    found = _miscount(step, steps)
+    if found is None:
+        return None
+    return replace(found, fields={name: value for name, value in found.fields.items() if name != "unsuccessful"})
+
+
+def reset_for_what_is_there(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> Decision:
+    """Wait for none but the steps that are there."""
+    there = {step.step.id for step in load_steps(outbox.services, run.id, held.step.depends_on)}
+    return _reset(outbox, held, succeeded | set(held.step.depends_on) - there, run)
+
+
+def kept(*_arguments: object) -> bool:
+    """Say that there is a dead letter."""
+    return True
+
+
+def buried_nameless(event: GivenUp) -> Message:
+    """A dead letter that does not tell which event it was."""
+    return _buried(replace(event, event_id="m0"))
 
 
 # -- starts ----------------------------------------------------------------------------------------------------------

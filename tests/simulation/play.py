@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
-from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.dispatch import handle_steps
-from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.start import handle_start
 from atom_workflows.errors import (
     AlreadyExists,
     BusUnavailable,
@@ -21,10 +17,9 @@ from atom_workflows.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
-from atom_workflows.events import read_steps_event, read_tick_event, tick_message
+from atom_workflows.events import tick_message
 from atom_workflows.ports import Message, Write
 from atom_workflows.settings import Settings
-from atom_workflows.start_events import read_start_event
 from simulation import run_rules
 from simulation.apart import Apart
 from simulation.bus import Delivery, FaultyBus
@@ -35,8 +30,10 @@ from simulation.evidence import Evidence, Submission
 from simulation.faults import Fault, Faults
 from simulation.findings import Finding, Findings, Rule
 from simulation.flow import Flow
+from simulation.handling import NOT_KEPT, GaveUp, handle, is_kept
 from simulation.instances import Instances
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
+from simulation.meddling import Meddler
 from simulation.repairs import Repairs
 from simulation.scenario import Scenario
 from simulation.scheduler import Died, Invocation, Scheduler
@@ -56,9 +53,10 @@ _SLACK_S: Final = 240.0
 """What a step may take beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 80_000
 
-_HANDED_BACK: Final = (StoreUnavailable, BusUnavailable, SourceUnavailable, Conflict, AlreadyExists)
-"""What a handler may raise: its event comes again."""
-_ANSWERED: Final = (RunNotFound, MalformedEvent)
+_ALLOWED: Final = (StoreUnavailable, BusUnavailable, SourceUnavailable, Conflict, AlreadyExists)
+"""What a handler may raise: its event comes again, for so often."""
+_HOPELESS: Final = (RunNotFound, MalformedEvent)
+"""What it may raise of an event that it cannot handle."""
 
 
 class Play:
@@ -83,8 +81,14 @@ class Play:
         self._apart = Apart(
             findings=self._findings, evidence=self.evidence, repairs=self.repairs, skew_s=weather.skew_s
         )
-        self.bus = FaultyBus(self.calls, on_accepted=self._accepted, on_given_up=self._given_up)
-        self._instances = self._with_ports(Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=drawn.limits.workers))
+        limits = drawn.limits
+        self.bus = FaultyBus(
+            self.calls, deliveries=limits.deliveries, on_accepted=self._accepted, on_given_up=self._given_up
+        )
+        self._instances = self._with_ports(
+            Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=limits.workers, max_deliveries=limits.deliveries)
+        )
+        self._meddler = Meddler(flows=self.flows, memory=self._memory, calls=self.calls)
         self._users = Users(
             flows=self.flows,
             bus=self.bus,
@@ -173,6 +177,7 @@ class Play:
     def _turn(self) -> None:
         self._weather()
         self._users.act()
+        self._meddler.act()
         ready = self.scheduler.ready()
         arrived = self.bus.has_arrived(self.scheduler.now)
         overdue = [one for one in ready if one.must_go_on_by <= self.scheduler.now]
@@ -231,23 +236,34 @@ class Play:
         assert delivery is not None
         topic = delivery.message.topic
         instance, services = self._instances.one_of(topic)
-        work = _work(services, delivery)
-        one = self.scheduler.start(topic, work, instance, lambda one: self._handled(one, delivery))
+        one = self.scheduler.start(
+            topic,
+            lambda: handle(services, delivery, self._chance),
+            instance,
+            lambda one: self._handled(one, delivery),
+        )
         if (flow := self._flow_of(delivery.message)) is not None:
             self._apart.works_for[one] = flow.run_id
         self.trace.note("deliver", one.name, delivery.message_id, delivery.message)
 
     def _handled(self, invocation: Invocation, delivery: Delivery) -> None:
         error = invocation.error
-        if error is None or isinstance(error, _ANSWERED):
+        if error is None:
             self.trace.note("done", invocation.name)
             return
-        self.trace.note("failed", invocation.name, repr(error))
-        self._failed(error)
-        self.bus.send_again(delivery)
+        cause = error.__cause__ if isinstance(error, GaveUp) else error
+        self.trace.note("failed" if cause is error else "given up", invocation.name, repr(cause))
+        if cause is not None and not isinstance(cause, _HOPELESS):
+            self._failed(cause)
+        if cause is error:
+            self.bus.send_again(delivery)
+            return
+        if delivery.message.topic != NOT_KEPT and not is_kept(self.bus.dead_letters.get(delivery.message_id), delivery):
+            self._findings.found(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
+        self.bus.give_up(delivery)
 
     def _failed(self, error: BaseException) -> None:
-        if not isinstance(error, (*_HANDED_BACK, Died)):
+        if not isinstance(error, (*_ALLOWED, Died)):
             where = "".join(traceback.format_exception(error)[-3:])
             self._findings.found(Rule.NO_ERROR, f"{error!r}\n{where}")
 
@@ -282,15 +298,6 @@ class Play:
     def _given_up(self, message: Message) -> None:
         if (flow := self._flow_of(message)) is not None:
             flow.on_given_up(message)
-
-
-def _work(services: Services, delivery: Delivery) -> Callable[[], object]:
-    body = delivery.message.body
-    if delivery.message.topic == "start":
-        return lambda: handle_start(services, read_start_event(body, event_id=delivery.message_id))
-    if delivery.message.topic == "steps":
-        return lambda: handle_steps(services, read_steps_event(body))
-    return lambda: handle_tick(services, read_tick_event(body))
 
 
 def play(drawn: Drawn, *, until: float = float("inf")) -> Play:

@@ -36,6 +36,9 @@ class Repair(StrEnum):
     CANCELLED_BY_AUDIT = "cancelled run closed by the audit"
     BURST_TAKEN_OVER = "burst's lease taken over from one that died"
     PAGED = "page of a sweep handed to another instance"
+    MENDED = "counters mended by the consistency check"
+    ENDED_AS_BROKEN = "run ended, as documents of it are gone"
+    GIVEN_UP = "event given up, and kept as a dead letter"
 
 
 _BY_ACTION: Final[Mapping[str, Repair]] = {
@@ -44,6 +47,9 @@ _BY_ACTION: Final[Mapping[str, Repair]] = {
     "run.seed.repair": Repair.SEED_RESUMED,
     "run.stop.timeout": Repair.RUN_TIMED_OUT,
     "step.defer": Repair.DEFERRED,
+    "step.miscounted.mended": Repair.MENDED,
+    "run.broken": Repair.ENDED_AS_BROKEN,
+    "event.given_up": Repair.GIVEN_UP,
 }
 
 

@@ -47,6 +47,9 @@ def _stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: b
     elif stop.kind is StopKind.CANCEL:
         if not watch.cancel_was_asked:
             watch.found(Rule.STOP, "nobody asked for the run to be cancelled")
+    elif stop.kind is StopKind.FAIL:
+        if not watch.gone:
+            watch.found(Rule.STOP, f"the run was stopped, though all its documents are there: {stop.reason}")
     elif run.deadline is None or run.deadline > watch.latest_now:
         watch.found(Rule.STOP, f"the run was stopped before its deadline {run.deadline}")
 
@@ -64,7 +67,7 @@ def _refused(watch: Watch, run: RunRecord) -> None:
 def _closed(watch: Watch, run: RunRecord) -> None:
     """The run ended just now."""
     # Who still seeds a run that was stopped may write more steps; it closes them when it finds out.
-    left = [step for step in watch.steps.values() if not step.state.is_terminal]
+    left = [step for name, step in watch.steps.items() if not step.state.is_terminal and name not in watch.gone]
     if any(run.stop is None or step.state is not StepState.PENDING for step in left):
         watch.found(Rule.RUN_STATE, f"the run is {run.state} with open steps: {watch.open_steps()}")
     ended_well = all(step.state is StepState.SUCCEEDED for step in watch.users_steps().values())

@@ -12,7 +12,7 @@ from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from atom_workflows.documents import run_path, run_record, step_record, steps_path
+from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
 from simulation.evidence import Evidence, Submission
@@ -30,7 +30,8 @@ class Watch:
     """A run and its steps as they stand in the store, and what was found wrong with how they came there.
 
     `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls.
-    `scenario` is the version of its file that the run was started from.
+    `scenario` is the version of its file that the run was started from. `gone` are steps whose documents somebody
+    deleted; what is known of them is how they stood then.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that it looks at
@@ -47,10 +48,12 @@ class Watch:
         self.run: RunRecord | None = None
         self.steps: dict[str, StepRecord] = {}
         self.untold: set[str] = set()
+        self.gone: set[str] = set()
         self.cancel_was_asked = False
         self.evidence = evidence
         self.skew = timedelta(seconds=skew_s)
         self._findings = findings
+        self._miscounted: set[str] = set()
         self._left_to_audit: dict[str, float] = {}
         self._pause = timedelta(seconds=pause_s)
         self._memory = memory
@@ -89,6 +92,7 @@ class Watch:
                 step = step_record(self._read(write.path))
                 before[step.id] = self.steps.get(step.id)
                 self.steps[step.id] = step
+                self._is_there_again(step.id)
         if self.run is None:
             return
         for name, step_before in before.items():
@@ -98,6 +102,39 @@ class Watch:
         opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
         self._counters(self.steps if opened else self._concerned(before))
         self._released(dict.fromkeys(self.steps) if opened else before)
+
+    # -- meddling --------------------------------------------------------------------------------------------------
+
+    def was_miscounted(self, name: str) -> None:
+        """Somebody made a counter of the step too high: it waits until that is mended."""
+        self.steps[name] = step_record(self._read(step_path(self.scenario.run_id, name)))
+        self._miscounted.add(name)
+
+    def was_deleted(self, name: str) -> None:
+        """Somebody deleted the step's document."""
+        self.gone.add(name)
+        self.untold.discard(name)
+
+    @property
+    def is_meddled_with(self) -> bool:
+        """Whether something is still to be mended."""
+        return bool(self._miscounted or self.gone)
+
+    def _is_there_again(self, name: str) -> None:
+        """Who still seeds the run may write a step that was deleted, as it was in the beginning."""
+        if name in self.gone:
+            self.gone.remove(name)
+            self._miscounted.add(name)
+
+    def _is_miscounted(self, step: StepRecord) -> bool:
+        """Whether its counters are wrong still; whoever mends them may die before it publishes what that releases."""
+        if step.id not in self._miscounted:
+            return False
+        if step.state is StepState.PENDING and (step.remaining, step.unsuccessful) != self.implied(step):
+            return True
+        self._miscounted.remove(step.id)
+        self.leave_to_audit([step.id])
+        return False
 
     def _see_run(self, run: RunRecord) -> None:
         if self.run is None and run.state is not RunState.INVALID:
@@ -127,9 +164,13 @@ class Watch:
             return
         for name in names:
             step = self.steps.get(name)
+            if name in self.gone:
+                continue
             if step is None or any(need not in self.steps for need in step.depends_on):
                 self.found(Rule.COUNTERS, f"the run is RUNNING, and {name} or what it depends on is not there")
-            elif step.state is StepState.PENDING and (step.remaining, step.unsuccessful) != self.implied(step):
+            elif self._is_miscounted(step) or step.state is not StepState.PENDING:
+                continue
+            elif (step.remaining, step.unsuccessful) != self.implied(step):
                 told = f"{step.remaining} remaining, {step.unsuccessful} unsuccessful"
                 self.found(Rule.COUNTERS, f"{name} has {told}; its dependencies say {self.implied(step)}")
 
@@ -151,7 +192,8 @@ class Watch:
         run = self.run
         if run is None or run.state is not RunState.RUNNING or run.stop is not None:
             return
-        if late := {name for name in self.untold if not self._may_wait_for_audit(name)}:
+        waiting = self.untold - self._miscounted - self.gone
+        if late := {name for name in waiting if not self._may_wait_for_audit(name)}:
             self.found(Rule.TOLD, f"nobody was told of {sorted(late)}")
 
     def leave_to_audit(self, names: Iterable[str]) -> None:
@@ -225,7 +267,9 @@ class Watch:
         return (
             self.run is not None
             and self.run.state.is_terminal
-            and all(step.state.is_terminal or name == END_ID for name, step in self.steps.items())
+            and all(
+                step.state.is_terminal or name == END_ID for name, step in self.steps.items() if name not in self.gone
+            )
         )
 
     def open_steps(self) -> dict[str, str]:
@@ -233,7 +277,7 @@ class Watch:
         return {
             name: f"{step.state} {step.remaining}/{step.unsuccessful}"
             for name, step in self.steps.items()
-            if not step.state.is_terminal
+            if not step.state.is_terminal and name not in self.gone
         }
 
     def users_steps(self) -> dict[str, StepRecord]:

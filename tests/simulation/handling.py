@@ -1,0 +1,88 @@
+"""What a function does with a delivery: its handler's work, and what becomes of an event that fails again and again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.dispatch import handle_steps
+from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.dead_letters import REPLAY_OF, read_dead_letter, replayed
+from atom_workflows.errors import StoreUnavailable
+from atom_workflows.events import read_steps_event, read_tick_event
+from atom_workflows.giving_up import is_given_up
+from atom_workflows.ports import HeldMessage, Message
+from atom_workflows.received import MESSAGE_PUBLISHED, ReceivedEvent
+from atom_workflows.start_events import read_start_event
+from support.world import START
+
+if TYPE_CHECKING:
+    from simulation.bus import Delivery
+
+NOT_KEPT: Final = "tick"
+"""The topic whose events leave no dead letter: the next one does their work."""
+
+_IN_VAIN: Final = 0.5
+"""How often an event that fails in any case is handled first."""
+
+
+class GaveUp(Exception):
+    """The handler failed, and its event was acknowledged all the same."""
+
+
+def handle(services: Services, delivery: Delivery, chance: Random) -> None:
+    """Handle a delivery as its function does; raises `GaveUp` from what the handler raised if it never comes again."""
+    try:
+        _handle(services, delivery, chance)
+    except Exception as error:
+        if not is_given_up(services, delivery.message.topic, _received(delivery), error):
+            raise
+        raise GaveUp from error
+
+
+def is_kept(letter: Message | None, delivery: Delivery) -> bool:
+    """Whether this dead letter would bring the same event again."""
+    if letter is None or letter.raw is None:
+        return False
+    held = HeldMessage(id="letter", data=letter.raw, attributes=letter.attributes, published_at=START, lease=None)
+    try:
+        again = replayed(read_dead_letter(held))
+    except ValueError:
+        return False
+    told = (again.topic, json.loads(again.raw or b""), again.attributes[REPLAY_OF])
+    return told == (delivery.message.topic, json.loads(_data(delivery.message)), delivery.message_id)
+
+
+def _handle(services: Services, delivery: Delivery, chance: Random) -> None:
+    if not delivery.fails or chance.random() < _IN_VAIN:
+        _work(services, delivery)
+    if delivery.fails:
+        raise StoreUnavailable("no answer in time, whenever this event is handled")
+
+
+def _work(services: Services, delivery: Delivery) -> None:
+    body = delivery.message.body
+    if delivery.message.topic == "start":
+        handle_start(services, read_start_event(body, event_id=delivery.message_id))
+    elif delivery.message.topic == "steps":
+        handle_steps(services, read_steps_event(body))
+    else:
+        handle_tick(services, read_tick_event(body))
+
+
+def _received(delivery: Delivery) -> ReceivedEvent:
+    message = {
+        "data": base64.b64encode(_data(delivery.message)).decode(),
+        "attributes": dict(delivery.message.attributes),
+        "messageId": delivery.message_id,
+    }
+    payload = {"message": message, "deliveryAttempt": delivery.attempt}
+    return ReceivedEvent(id=delivery.message_id, type=MESSAGE_PUBLISHED, payload=payload)
+
+
+def _data(message: Message) -> bytes:
+    return json.dumps(message.body).encode()

@@ -1,0 +1,64 @@
+"""Somebody who changes documents behind the coordinator's back: a counter that is too high, a document that is gone.
+
+A counter that is too low would start a step too early, and nothing could tell it from one that is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from atom_emulator.firestore.memory import MemoryStore
+from atom_workflows.core.graph import END_ID
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.documents import step_path
+from atom_workflows.ports import Delete, Update
+from simulation.calls import Calls
+from simulation.faults import Fault
+from simulation.flow import Flow
+
+_TOO_MANY: Final = (1, 2)
+_UNSUCCESSFUL: Final = (-1, 0, 0, 1)
+
+
+class Meddler:
+    """Changes steps that wait, of runs that are RUNNING."""
+
+    def __init__(self, *, flows: Sequence[Flow], memory: MemoryStore, calls: Calls) -> None:
+        self._flows = flows
+        self._memory = memory
+        self._calls = calls
+        odds = calls.faults.weather.odds
+        self._meddles = bool(odds.get(Fault.COUNTER_WRONG) or odds.get(Fault.DOCUMENT_GONE))
+
+    def act(self) -> None:
+        """Do it now and then."""
+        if not self._meddles or self._calls.faults.is_calm:
+            return
+        for flow in self._flows:
+            run = flow.watch.run
+            if run is not None and run.state is RunState.RUNNING and run.stop is None:
+                self._act(flow)
+
+    def _act(self, flow: Flow) -> None:
+        waiting = [name for name, step in flow.watch.steps.items() if step.state is StepState.PENDING]
+        counted = [name for name in waiting if name not in flow.watch.gone]
+        # Without its end, the checker would not find the run.
+        deleted = [name for name in counted if name != END_ID]
+        if counted and self._calls.strikes(Fault.COUNTER_WRONG):
+            self._miscount(flow, self._calls.faults.chance.choice(counted))
+        elif deleted and self._calls.strikes(Fault.DOCUMENT_GONE):
+            self._delete(flow, self._calls.faults.chance.choice(deleted))
+
+    def _miscount(self, flow: Flow, name: str) -> None:
+        chance = self._calls.faults.chance
+        by = {"remaining": chance.choice(_TOO_MANY), "unsuccessful": chance.choice(_UNSUCCESSFUL)}
+        update = Update(path=step_path(flow.run_id, name), increments=by)
+        self._memory.commit([update])
+        self._calls.trace.note("meddles", [update])
+        flow.watch.was_miscounted(name)
+
+    def _delete(self, flow: Flow, name: str) -> None:
+        self._memory.commit([Delete(path=step_path(flow.run_id, name))])
+        self._calls.trace.note("deletes", f"{flow.scenario.mark}{name}")
+        flow.watch.was_deleted(name)
