@@ -77,6 +77,7 @@ def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
         honours_keys=chance.random() < 0.7,
         cancels=chance.choice([0, 0, 0, 1, 2]),
         retries=chance.choice([0, 1, 1, 2, 3]),
+        doctors=chance.choice([0, 0, 0, 1, 3]),
     )
 
 

@@ -58,6 +58,7 @@ class Fault(StrEnum):
 
     COUNTER_WRONG = "counter of a waiting step made too high"
     DOCUMENT_GONE = "document of a waiting step deleted"
+    DUE_TIME_GONE = "due time of a running step or of a run's end deleted"
 
 
 _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
@@ -99,6 +100,7 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.CLOCK_APART: (0, 0, 0.7),
     Fault.COUNTER_WRONG: (0, 0, 0, 0.003, 0.01),
     Fault.DOCUMENT_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
+    Fault.DUE_TIME_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
 }
 """From which a seed draws how likely each kind is; most seeds have a few kinds only, some have nearly all."""
 

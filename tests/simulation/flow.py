@@ -26,9 +26,11 @@ class Flow:
     must_end_by: float = float("inf")
     cancels: int = field(init=False)
     retries: int = field(init=False)
+    doctors: int = field(init=False)
+    next_doctor: float = 0.0
 
     def __post_init__(self) -> None:
-        self.cancels, self.retries = self.scenario.cancels, self.scenario.retries
+        self.cancels, self.retries, self.doctors = self.scenario.cancels, self.scenario.retries, self.scenario.doctors
 
     @property
     def run_id(self) -> str:

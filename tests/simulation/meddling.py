@@ -1,11 +1,11 @@
-"""Somebody who changes documents behind the coordinator's back: a counter that is too high, a document that is gone.
+"""Somebody who changes documents behind the coordinator's back: a counter that is too high, something that is gone.
 
 A counter that is too low would start a step too early, and nothing could tell it from one that is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from atom_emulator.firestore.memory import MemoryStore
@@ -17,19 +17,19 @@ from simulation.calls import Calls
 from simulation.faults import Fault
 from simulation.flow import Flow
 
+_KINDS: Final = {Fault.COUNTER_WRONG, Fault.DOCUMENT_GONE, Fault.DUE_TIME_GONE}
 _TOO_MANY: Final = (1, 2)
 _UNSUCCESSFUL: Final = (-1, 0, 0, 1)
 
 
 class Meddler:
-    """Changes steps that wait, of runs that are RUNNING."""
+    """Changes steps that wait or run, of runs that are RUNNING."""
 
     def __init__(self, *, flows: Sequence[Flow], memory: MemoryStore, calls: Calls) -> None:
         self._flows = flows
         self._memory = memory
         self._calls = calls
-        odds = calls.faults.weather.odds
-        self._meddles = bool(odds.get(Fault.COUNTER_WRONG) or odds.get(Fault.DOCUMENT_GONE))
+        self._meddles = bool(_KINDS & calls.faults.weather.odds.keys())
 
     def act(self) -> None:
         """Do it now and then."""
@@ -45,10 +45,13 @@ class Meddler:
         counted = [name for name in waiting if name not in flow.watch.gone]
         # Without its end, the checker would not find the run.
         deleted = [name for name in counted if name != END_ID]
+        forgotten = list(_due(flow))
         if counted and self._calls.strikes(Fault.COUNTER_WRONG):
             self._miscount(flow, self._calls.faults.chance.choice(counted))
         elif deleted and self._calls.strikes(Fault.DOCUMENT_GONE):
             self._delete(flow, self._calls.faults.chance.choice(deleted))
+        elif forgotten and self._calls.strikes(Fault.DUE_TIME_GONE):
+            self._forget(flow, self._calls.faults.chance.choice(forgotten))
 
     def _miscount(self, flow: Flow, name: str) -> None:
         chance = self._calls.faults.chance
@@ -62,3 +65,17 @@ class Meddler:
         self._memory.commit([Delete(path=step_path(flow.run_id, name))])
         self._calls.trace.note("deletes", f"{flow.scenario.mark}{name}")
         flow.watch.was_deleted(name)
+
+    def _forget(self, flow: Flow, name: str) -> None:
+        update = Update(path=step_path(flow.run_id, name), fields={"due_at": None})
+        self._memory.commit([update])
+        self._calls.trace.note("meddles", [update])
+        flow.watch.was_forgotten(name)
+
+
+def _due(flow: Flow) -> Iterator[str]:
+    """What the checker is to look at. A due time that is a lease or a back-off says more than that, and is left."""
+    for name, step in flow.watch.steps.items():
+        is_due = step.state is StepState.RUNNING or (name == END_ID and step.state is StepState.PENDING)
+        if is_due and step.due_at is not None and name not in flow.watch.gone:
+            yield name

@@ -22,12 +22,13 @@ def _of_scenarios(change: Callable[[Scenario], Scenario]) -> OfAll:
 OF_ALL: Final[Mapping[str, OfAll]] = {
     "cancels": _of_scenarios(lambda one: replace(one, cancels=0)),
     "retries": _of_scenarios(lambda one: replace(one, retries=0)),
+    "doctors": _of_scenarios(lambda one: replace(one, doctors=0)),
     "timeout": _of_scenarios(lambda one: replace(one, timeout_s=None)),
     "files": _of_scenarios(lambda one: replace(one, is_file=False)),
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
     "limits": lambda drawn: replace(drawn, limits=Limits()),
 }
-"""No cancels, no retries, no timeout of the workflow, no files, clocks that are right, sizes as deployed."""
+"""No cancels, no retries, no doctor, no timeout of the workflow, no files, clocks that are right, sizes as deployed."""
 
 OF_STEP: Final[Mapping[str, OfStep]] = {
     "duration": lambda step: replace(step, duration_s=0),

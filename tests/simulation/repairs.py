@@ -37,6 +37,7 @@ class Repair(StrEnum):
     BURST_TAKEN_OVER = "burst's lease taken over from one that died"
     PAGED = "page of a sweep handed to another instance"
     MENDED = "counters mended by the consistency check"
+    WATCHED_AGAIN = "step or run's end made due again by the doctor"
     ENDED_AS_BROKEN = "run ended, as documents of it are gone"
     GIVEN_UP = "event given up, and kept as a dead letter"
 
@@ -48,6 +49,7 @@ _BY_ACTION: Final[Mapping[str, Repair]] = {
     "run.stop.timeout": Repair.RUN_TIMED_OUT,
     "step.defer": Repair.DEFERRED,
     "step.miscounted.mended": Repair.MENDED,
+    "step.unwatched.mended": Repair.WATCHED_AGAIN,
     "run.broken": Repair.ENDED_AS_BROKEN,
     "event.given_up": Repair.GIVEN_UP,
 }

@@ -65,5 +65,5 @@ def _plot(scenario: Scenario) -> Iterator[str]:
         told = f"{step.duration_s} s, {step.max_attempts} tries, lost: {step.on_lost}"
         yield f"{scenario.mark}{step.id}: needs {needs}; {ends}; {told}"
     source = "a file" if scenario.is_file else "its message"
-    asked = f"timeout {scenario.timeout_s} s, {scenario.cancels} cancels, {scenario.retries} retries"
-    yield f"{scenario.name}: from {source} at {scenario.starts_at:.0f} s; {asked}"
+    asked = f"{scenario.cancels} cancels, {scenario.retries} retries, {scenario.doctors} doctors"
+    yield f"{scenario.name}: from {source} at {scenario.starts_at:.0f} s; timeout {scenario.timeout_s} s, {asked}"

@@ -66,7 +66,8 @@ class StepPlan:
 class Scenario:
     """A workflow, its script, and how a run of it is started.
 
-    `name` tells the runs of a simulation apart. `cancels` and `retries` are how often users ask for these at the most.
+    `name` tells the runs of a simulation apart. `cancels`, `retries` and `doctors` are how often users ask for these at
+    the most, while anything goes wrong.
     The definition is part of the message that starts it, or of a file: then somebody may put `newer` in its place.
     """
 
@@ -79,6 +80,7 @@ class Scenario:
     honours_keys: bool = True
     cancels: int = 0
     retries: int = 0
+    doctors: int = 0
 
     @cached_property
     def by_id(self) -> Mapping[str, StepPlan]:

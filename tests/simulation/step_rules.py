@@ -150,7 +150,7 @@ class StepRules:
         if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
             self.overtaken.add(of)
         is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, _NOTICED_S)
-        if is_late and not self._fits_stop(before, step):
+        if is_late and not self._fits_stop(before, step) and step.id not in self._watch.forgotten:
             self._watch.found(Rule.NOTICED, f"{step.id} is {step.state} long after its {before.job_id} had ended")
 
     # -- evidence --------------------------------------------------------------------------------------------------

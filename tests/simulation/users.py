@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.doctor import examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
@@ -24,6 +25,10 @@ _CANCELLED_WHILE: Final = defaultdict(lambda: 0.002, {RunState.SEEDING: 0.05})
 """How likely a turn brings a cancel: a run is SEEDING for a few turns only."""
 
 _RETRIED: Final = 0.05
+_EXAMINED: Final = 0.004
+_DOCTOR_EVERY_S: Final = 60.0
+"""Once nothing goes wrong any more, they look that often at a run that only the doctor can set going."""
+
 _REFUSED: Final = (RunStateError, RunNotFound)
 
 OnFailure: TypeAlias = Callable[[BaseException], None]
@@ -83,6 +88,18 @@ class Users:
             flow.cancels -= 1
             flow.watch.cancel_was_asked = True
             self._commands(flow, "cancel", cancel_run)
+        elif run is not None and self._examines(flow):
+            self._commands(flow, "doctor", _mend)
+
+    def _examines(self, flow: Flow) -> bool:
+        faults, now = self._calls.faults, self._calls.scheduler.now
+        if faults.is_calm:
+            is_due = bool(flow.watch.forgotten) and not flow.watch.has_ended and now >= flow.next_doctor
+            flow.next_doctor = now + _DOCTOR_EVERY_S if is_due else flow.next_doctor
+            return is_due
+        examines = flow.doctors > 0 and self._chance.random() < _EXAMINED
+        flow.doctors -= examines
+        return examines
 
     def _cancels(self, state: RunState) -> bool:
         return not self._calls.faults.is_calm and self._chance.random() < _CANCELLED_WHILE[state]
@@ -110,8 +127,12 @@ class Users:
         self._on_done(flow)
         if error is None:
             is_done = run is not None and (run.retries > round_before or (name == "cancel" and run.state.is_terminal))
-            if not is_done:
+            if not is_done and name != "doctor":
                 flow.watch.found(Rule.COMMAND, f"{name} returned, and nothing came of it")
         elif not isinstance(error, _REFUSED):
             flow.watch.leave_all_to_audit()
             self._on_failure(error)
+
+
+def _mend(services: Services, run_id: str) -> None:
+    examine(services, run_id, mending=True)

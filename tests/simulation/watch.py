@@ -31,7 +31,7 @@ class Watch:
 
     `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls.
     `scenario` is the version of its file that the run was started from. `gone` are steps whose documents somebody
-    deleted; what is known of them is how they stood then.
+    deleted; what is known of them is how they stood then. `forgotten` are those whose due times somebody deleted.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that it looks at
@@ -49,6 +49,7 @@ class Watch:
         self.steps: dict[str, StepRecord] = {}
         self.untold: set[str] = set()
         self.gone: set[str] = set()
+        self.forgotten: set[str] = set()
         self.cancel_was_asked = False
         self.evidence = evidence
         self.skew = timedelta(seconds=skew_s)
@@ -115,10 +116,15 @@ class Watch:
         self.gone.add(name)
         self.untold.discard(name)
 
+    def was_forgotten(self, name: str) -> None:
+        """Somebody deleted the time at which the checker is to look at it."""
+        self.steps[name] = step_record(self._read(step_path(self.scenario.run_id, name)))
+        self.forgotten.add(name)
+
     @property
     def is_meddled_with(self) -> bool:
-        """Whether something is still to be mended."""
-        return bool(self._miscounted or self.gone)
+        """Whether something may still have to be mended."""
+        return bool(self._miscounted or self.gone or self.forgotten)
 
     def _is_there_again(self, name: str) -> None:
         """Who still seeds the run may write a step that was deleted, as it was in the beginning."""
@@ -190,7 +196,7 @@ class Watch:
     def when_quiet(self) -> None:
         """No handler is at the run and no event of it on its way: every released step must have been published."""
         run = self.run
-        if run is None or run.state is not RunState.RUNNING or run.stop is not None:
+        if run is None or run.state is not RunState.RUNNING or run.stop is not None or END_ID in self.forgotten:
             return
         waiting = self.untold - self._miscounted - self.gone
         if late := {name for name in waiting if not self._may_wait_for_audit(name)}:
