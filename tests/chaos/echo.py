@@ -54,7 +54,8 @@ class Echo:
             for data in self._pulled(topic):
                 heard += 1
                 if dice.random() < SHARE:
-                    heapq.heappush(waiting, (time.monotonic() + dice.uniform(0, LATEST_S), heard, data))
+                    late_s = dice.choice((0.0, dice.uniform(0, LATEST_S)))
+                    heapq.heappush(waiting, (time.monotonic() + late_s, heard, data))
             while waiting and waiting[0][0] <= time.monotonic():
                 self._publish(topic, heapq.heappop(waiting)[2])
 

@@ -88,7 +88,7 @@ class Judge:
         submissions = _by_key(lines)
         found = [*_ends(ended), *_counters(ended), *_attempts(ended)]
         found += out_of_order(calls_of(ended.run_id, lines), ended.workload.edges)
-        found += _too_late(ended, submissions)
+        found += [*_too_late(ended, submissions), *_strangers(ended, submissions)]
         for key, asked in submissions.items():
             found += self._repetitions(key, asked, verdict)
         verdict.findings += [f"{ended.run_id} ({ended.workload.shape}): {what}" for what in found]
@@ -197,6 +197,15 @@ def _attempts(ended: Ended) -> Iterator[str]:
         most = ended.workload.most_attempts(step, ended.forgotten)
         if attempts > most:
             yield f"{step} was tried {attempts} times, at most {most} are right"
+
+
+def _strangers(ended: Ended, submissions: Iterable[str]) -> Iterator[str]:
+    """Keys that no attempt had: with a new key, a Task Runner cannot know that it was asked before."""
+    for key in submissions:
+        step, attempt = key.split("/")[1:]
+        attempts = ended.steps.get(step, {}).get("attempt", 0)
+        if int(attempt) > attempts:
+            yield f"{key} was submitted, but {step} was tried {attempts} times only"
 
 
 def _too_late(ended: Ended, submissions: Mapping[str, Sequence[Submission]]) -> Iterator[str]:

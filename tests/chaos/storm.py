@@ -47,7 +47,7 @@ _AFTERWARDS: Final = Workload(shape="after the storm", edges={"first": [], "then
 class Plan:
     """How long faults last, how many runs are in flight meanwhile, on which servers, and what chance starts from."""
 
-    seconds: float = 20
+    seconds: float = 15
     runs: int = 50
     seed: int = 1
     emulators: Emulators = "embedded"
@@ -101,10 +101,11 @@ def play(plan: Plan, folder: Path) -> Result:
             dice=dice,
             workloads=drawn(dice),
         )
-        fewest = _storm(plan, there, flight)
-        calm_at = time.monotonic()
-        calm_wall = time.time()
-        _wait(flight.is_over, flight, calm_at + ALL_ENDED_WITHIN_S)
+        # A bus may deliver twice in any weather; when all else is calm, nothing excuses a job that was given twice.
+        with Echo(there.publisher, there.subscriber, flight.project, seed=plan.seed, tally=there.tally):
+            fewest = _storm(plan, there, flight)
+            calm_at, calm_wall = time.monotonic(), time.time()
+            _wait(flight.is_over, flight, calm_at + ALL_ENDED_WITHIN_S)
         # One more shows that the platform is well, and gives whatever is late the time to show.
         flight.start(_AFTERWARDS)
         _wait(flight.is_over, flight, time.monotonic() + ALL_ENDED_WITHIN_S / 2)
@@ -128,18 +129,13 @@ def play(plan: Plan, folder: Path) -> Result:
 def _storm(plan: Plan, there: Site, flight: Flight) -> int:
     """Faults while runs are in flight, each replaced when it ends; answer how many there were at the fewest."""
     dice = random.Random(f"{plan.seed}/killer")  # noqa: S311 - nothing secret
-    echo = Echo(there.publisher, there.subscriber, flight.project, seed=plan.seed, tally=there.tally)
-    killer = Killer(
-        there.platform, every_s=plan.kill_every_s, dice=dice, tally=there.tally, may_forget=flight.may_forget
-    )
-    with echo:
-        _start(flight, plan.runs // 2)
-        _wait(flight.are_all_there, flight, time.monotonic() + ALL_ENDED_WITHIN_S)
-        there.set_stormy(stormy=True)
-        _start(flight, plan.runs - plan.runs // 2)
-        with killer:
-            fewest = _replace_for(plan, there, flight)
-        there.set_stormy(stormy=False)
+    _start(flight, plan.runs // 2)
+    _wait(flight.are_all_there, flight, time.monotonic() + ALL_ENDED_WITHIN_S)
+    there.set_stormy(stormy=True)
+    _start(flight, plan.runs - plan.runs // 2)
+    with Killer(there.platform, every_s=plan.kill_every_s, dice=dice, tally=there.tally, may_forget=flight.may_forget):
+        fewest = _replace_for(plan, there, flight)
+    there.set_stormy(stormy=False)
     return fewest
 
 

@@ -127,6 +127,10 @@ def _another_job(story: Story) -> None:
     story.log.append(submit("first", 10, job_id="job-other"))
 
 
+def _another_key(story: Story) -> None:
+    story.log.append(submit("first", 10, idempotency_key="r/first/2"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "found"),
     [
@@ -140,6 +144,7 @@ def _another_job(story: Story) -> None:
         (_too_early, "frail-2s was submitted before first had succeeded"),
         (_too_late, "r/first/1 was submitted 1.00 s after the run had ended"),
         (_again_for_no_reason, "r/first/1 was submitted again after 9.00 s for no reason"),
+        (_another_key, "r/first/2 was submitted, but first was tried 1 times only"),
         (_another_job, "r/first/1 was given the jobs job-first and job-other"),
     ],
 )

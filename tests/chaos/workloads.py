@@ -1,8 +1,9 @@
 """The runs: graphs of many shapes, and how each must end whatever befalls the platform.
 
 What a job does is told by its step's name, so that one script serves all: `…-3s` takes three seconds, `flaky-…` fails
-once, `bad-…` always, `refused-…` is not accepted, `shaky-…` meets errors of the Task Runner itself, and the job of
-`frail-…` must not be given twice. All others are answered at once.
+once, `bad-…` always, `refused-…` is not accepted, `shaky-…` meets errors of the Task Runner itself, `slow-…` waits for
+each answer, so that others come while it is submitted, and the job of `frail-…` must not be given twice. All others are
+answered at once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ rules:
     duration: 1
     submit_errors: [503, {drop: true, accepted: true}, html]
     status_errors: [500, drop, not-json]
+  - {step: "slow-*", delay: 0.8, duration: 1}
   - {step: "*-1s", duration: 1}
   - {step: "*-2s", duration: 2}
   - {step: "*-3s", duration: 3}
@@ -161,6 +163,11 @@ def _shakiness(dice: random.Random) -> dict[str, list[str]]:
     return {"root": [], "shaky-a": ["root"], "shaky-b": ["root"], _lasting(dice, "join"): ["shaky-a", "shaky-b"]}
 
 
+def _slowness(_dice: random.Random) -> dict[str, list[str]]:
+    slow = [f"slow-{place}" for place in range(4)]
+    return {"root": [], **{step: ["root"] for step in slow}, "slow-join": slow, "last": ["slow-join"]}
+
+
 SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]]]]] = {
     "chain": _chain,
     "chain of short jobs": _quick_chain,
@@ -171,4 +178,5 @@ SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]]]]] = {
     "failing branch": _failure,
     "job that must not be given twice": _frailty,
     "answers that are errors": _shakiness,
+    "answers that take long": _slowness,
 }
