@@ -41,7 +41,7 @@ types: $(VENV)/.dev
 check: lint types test
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m bench --jobs --write
+	@$(BIN)/python -m bench --jobs --large --write
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

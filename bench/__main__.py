@@ -16,43 +16,63 @@ from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_workflows.bootstrap import connect
 from atom_workflows.settings import from_environment
-from bench import processes, report
+from bench import processes, report, sweep
 from bench.counts import Servers
 from bench.floor import Floor
 from bench.measure import Bench, Inconsistent, Sample
-from bench.workloads import JOBS, WORKLOADS, Workload
+from bench.workloads import JOBS, LARGE, WORKLOADS, Workload
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 TICK_EVERY_S: Final = 60.0
 """As often as Cloud Scheduler ticks."""
 
+ALL: Final = (*WORKLOADS, JOBS, *LARGE)
+SWEEP: Final = "sweep"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report; 1 if a run did not succeed or the servers' counts contradict the workload."""
     options = _options(arguments)
-    chosen = [w for w in WORKLOADS if options.only in (None, w.name)]
-    if options.jobs or options.only == JOBS.name:
-        chosen.append(JOBS)
     load, _, _ = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="atom-bench-") as folder:
-        try:
-            with _platform(Path(folder)) as platform:
-                measured = _measure(platform, chosen, options.repeat, load)
-        except Inconsistent as error:
-            sys.stderr.write(f"bench: {error}\n")
-            return 1
+    try:
+        measured = _measured(options, load)
+    except Inconsistent as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
     _tell(measured)
     if options.write:
         DOCUMENT.write_text(report.document(measured), encoding="utf-8")
     return 0
 
 
+def _measured(options: argparse.Namespace, load: float) -> report.Measured:
+    chosen = _chosen(options)
+    measured = report.Measured(samples={}, load=load, start_s=0.0, peak_mb={})
+    if chosen:
+        with _platform() as platform:
+            measured = _measure(platform, chosen, options.repeat, load)
+    if options.large or options.only == SWEEP:
+        # With processes of its own, so that their memory is what the sweep takes.
+        with _platform() as platform, closing(Servers(platform.addresses)) as servers:
+            bench = Bench(connect(from_environment(os.environ)), servers)
+            swept = sweep.measure(bench, servers, platform.addresses[PartName.TASK_RUNNER])
+            measured = replace(measured, swept=swept)
+    return measured
+
+
+def _chosen(options: argparse.Namespace) -> list[Workload]:
+    if options.only:
+        return [workload for workload in ALL if workload.name == options.only]
+    return [*WORKLOADS, *([JOBS] if options.jobs else ()), *(LARGE if options.large else ())]
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = [workload.name for workload in (*WORKLOADS, JOBS)]
+    names = [*(workload.name for workload in ALL), SWEEP]
     parser.add_argument("--repeat", type=int, default=5, help="passes of each workload (default: 5)")
     parser.add_argument("--only", choices=names, help="one workload")
     parser.add_argument("--jobs", action="store_true", help="also jobs that take 2 s")
+    parser.add_argument("--large", action="store_true", help="also graphs of 10,000 steps, 1,000 runs and 10,000 jobs")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1:
@@ -63,9 +83,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _platform(log_dir: Path) -> Iterator[LocalPlatform]:
+def _platform() -> Iterator[LocalPlatform]:
     """A platform of our own, which this process's Google clients are led to."""
-    with LocalPlatform(PlatformOptions(log_dir=log_dir, tick_every_s=TICK_EVERY_S)) as platform:
+    with (
+        tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
+        LocalPlatform(PlatformOptions(log_dir=Path(folder), tick_every_s=TICK_EVERY_S)) as platform,
+    ):
         os.environ.update(platform.environment)
         yield platform
 
@@ -92,7 +115,7 @@ def _passes(
     samples: dict[Workload, list[Sample]] = {workload: [] for workload in chosen}
     for turn in range(repeat + 1):
         for workload in chosen:
-            if workload.job_s and turn == 0:
+            if not _takes_part(workload, turn, repeat):
                 continue
             servers.set_job_duration(workload.job_s)
             sample = bench.sample(workload)
@@ -104,11 +127,16 @@ def _passes(
     return samples
 
 
+def _takes_part(workload: Workload, turn: int, repeat: int) -> bool:
+    if workload.large:
+        return turn == repeat
+    return not (workload.job_s and turn == 0)
+
+
 def _tell(measured: report.Measured) -> None:
-    if any(not workload.job_s for workload in measured.samples):
-        _say("\n" + report.time_table(measured))
-    for part in (report.jobs_section, report.count_table, report.cpu_table, report.memory_table):
-        _say("\n" + part(measured))
+    for told in (section(measured) for section in report.SECTIONS):
+        if told:
+            _say("\n" + told)
 
 
 def _say(text: str) -> None:

@@ -22,6 +22,7 @@ from bench.workloads import Workload
 FILE: Final = "bench.json"
 LOOK_EVERY_S: Final = 0.05
 GIVE_UP_S: Final = 120.0
+GIVE_UP_S_PER_STEP: Final = 0.05
 
 
 class Inconsistent(Exception):
@@ -49,9 +50,11 @@ class Bench:
         self._services = services
         self._servers = servers
         self._looks = 0
+        self._patience_s = GIVE_UP_S
 
     def sample(self, workload: Workload) -> Sample:
         """Run the workload once. Raises `Inconsistent`."""
+        self._patience_s = GIVE_UP_S + GIVE_UP_S_PER_STEP * workload.steps
         parts = processes.by_part()
         counts, cpu_s, looks = self._servers.counts(), processes.cpu_seconds(parts), self._looks
         wall_s = self._run(workload)
@@ -64,7 +67,7 @@ class Bench:
     def request_body(self, run_key: str) -> Any:
         """Run a single step and answer the body that its job was asked for with."""
         definition = json.dumps({"name": "bench", "steps": [{"id": "s0", "task": {"imageUri": "image"}}]})
-        run_id = self._start(definition, [run_key])[0]
+        run_id = self.start(definition, [run_key])[0]
         self._until(lambda: self._finished_at(run_id) is not None, f"run {run_id} did not end")
         document = self._services.store.get([step_path(run_id, "s0")])[0]
         if document is None:
@@ -74,10 +77,11 @@ class Bench:
     def _run(self, workload: Workload) -> float:
         series = uuid.uuid4().hex
         began = time.time()
-        run_ids = self._start(workload.definition, [f"{series}-{number}" for number in range(workload.runs)])
+        run_ids = self.start(workload.definition, [f"{series}-{number}" for number in range(workload.runs)])
         return max(self._end_of(run_id) for run_id in run_ids) - began
 
-    def _start(self, definition: str, run_keys: Sequence[str]) -> list[str]:
+    def start(self, definition: str, run_keys: Sequence[str]) -> list[str]:
+        """Ask for runs of one definition; their ids."""
         body = {"definition": definition, "workflow_path": FILE}
         self._services.bus.publish([Message(topic="start", body={**body, "run_key": key}) for key in run_keys])
         return [run_id_for(FILE, "key", key) for key in run_keys]
@@ -104,10 +108,10 @@ class Bench:
         return run.finished_at.timestamp()
 
     def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + GIVE_UP_S
+        deadline = time.monotonic() + self._patience_s
         while not condition():
             if time.monotonic() > deadline:
-                raise Inconsistent(f"{otherwise} within {GIVE_UP_S:.0f} s")
+                raise Inconsistent(f"{otherwise} within {self._patience_s:.0f} s")
             time.sleep(LOOK_EVERY_S)
 
 

@@ -14,7 +14,8 @@ import psutil
 
 from atom_emulator.platform.options import PartName
 from bench.measure import Sample
-from bench.workloads import JOBS, Workload
+from bench.sweep import ANSWER_S, Swept
+from bench.workloads import GROWTH, JOBS, Workload
 
 PACKAGES: Final = (
     "functions-framework",
@@ -48,16 +49,18 @@ class Measured:
     start_s: float
     load: float
     peak_mb: Mapping[PartName, float]
+    swept: Swept | None = None
 
     @property
     def repeat(self) -> int:
-        """Passes of each workload."""
-        return max(len(samples) for samples in self.samples.values())
+        """Passes of each workload that is not large."""
+        return max((len(samples) for samples in self.samples.values()), default=0)
 
     @property
     def parts(self) -> Sequence[PartName]:
         """The parts that ran."""
-        return list(next(iter(self.samples.values()))[0].cpu_s)
+        first = next(iter(self.samples.values()), None)
+        return list(first[0].cpu_s) if first else []
 
 
 def document(measured: Measured) -> str:
@@ -73,7 +76,9 @@ def document(measured: Measured) -> str:
         _CPU_NOTES,
         "## Memory\n\n" + memory_table(measured),
         _MEMORY_NOTES,
+        growth_section(measured),
         jobs_section(measured),
+        sweep_section(measured),
         _REPRODUCE,
         _LIMITS,
         _peers(),
@@ -133,6 +138,47 @@ def cpu_table(measured: Measured) -> str:
 def memory_table(measured: Measured) -> str:
     """The peak of each part's largest process."""
     return _table(("part", "peak RSS, MB"), [(part, f"{mb:.0f}") for part, mb in measured.peak_mb.items()])
+
+
+def growth_section(measured: Measured) -> str:
+    """What a step costs at ten times the size, as a share of what it cost before; empty if not measured."""
+    rows = [_growth(small, large, measured) for small, large in GROWTH if {small, large} <= set(measured.samples)]
+    if not rows:
+        return ""
+    head = ("from → to", "documents written", "documents read", "messages", "processor time", "wall time")
+    return f"## Growth\n\n{_table(head, rows)}\n\n{_GROWTH_NOTES}"
+
+
+def _growth(small: Workload, large: Workload, measured: Measured) -> tuple[str, ...]:
+    fields: tuple[Callable[[Sample], float], ...] = (
+        lambda s: s.counts.writes,
+        lambda s: s.counts.reads,
+        lambda s: s.counts.messages,
+        lambda s: sum(s.cpu_s.values()),
+        lambda s: s.wall_s,
+    )
+    before, after = (
+        [median(field(sample) for sample in measured.samples[one]) / one.steps for field in fields]
+        for one in (small, large)
+    )
+    return f"{small.title} to {large.title}", *(f"{b / a:.2f}" for a, b in zip(before, after, strict=True))
+
+
+def sweep_section(measured: Measured) -> str:
+    """How ten thousand jobs are looked after; empty if that was not measured."""
+    swept = measured.swept
+    if swept is None:
+        return ""
+    per_poll = 1000 * swept.checker_cpu_s / swept.counts.polls
+    return (
+        f"## {swept.jobs:,} jobs in flight\n\n"
+        f"With a Task Runner that answers after {1000 * ANSWER_S:.0f} ms, one checker process asked for every one of "
+        f"them within **{swept.all_asked_s:.1f} s**; in a minute it made {swept.counts.polls:,} status calls. No job waited "
+        f"longer than {swept.longest_s:.1f} s between two looks, the pause between a burst and the next tick included. "
+        f"That minute took {swept.counts.reads:,} document reads, {swept.counts.writes:,} writes, "
+        f"{swept.counts.messages:,} messages and {per_poll:.2f} ms of the checker's processor time a call; its process "
+        f"held **{swept.checker_mb:.0f} MB** at the most."
+    )
 
 
 def _machine(measured: Measured) -> str:
@@ -208,6 +254,12 @@ Milliseconds of processor time, user and system, of all processes of a part unti
 accounted in ticks of the system's clock, commonly 10 ms; the servers' share includes one look every 50 ms at
 whether the run has ended. On two cores the wall time of a wide graph cannot be less than half the sum."""
 
+_GROWTH_NOTES: Final = """\
+The cost of one step at the larger size, divided by that at the smaller: 1.00 is linear growth. One pass each."""
+
+SECTIONS: Final = (time_table, count_table, cpu_table, memory_table, growth_section, jobs_section, sweep_section)
+"""What is printed, whether or not it is written."""
+
 _MEMORY_NOTES: Final = (
     "The largest process of each part (a function has a small supervising process besides), over the whole benchmark."
 )
@@ -216,9 +268,9 @@ _REPRODUCE: Final = """\
 ## Reproduce
 
 ```sh
-make bench                                # what wrote this file
-python -m bench --jobs                    # the same, printed only
-python -m bench                           # without the jobs of 2 s, of which a pass takes 6 s
+make bench                                # what wrote this file; about ten minutes
+python -m bench --jobs --large            # the same, printed only
+python -m bench                           # the four small workloads, in a minute
 python -m bench --repeat 10 --only chain  # one workload, more passes
 ```
 
@@ -231,7 +283,7 @@ _LIMITS: Final = """\
 - Not the latency of Google Cloud: a Firestore commit or a push takes some ten milliseconds there instead of one. The
   counts of documents, calls and messages are the same in the cloud; the times are not.
 - Not a cold start: every process is warm.
-- Not scale: in the cloud many instances of the dispatcher work side by side, here one process of eight threads does.
+- Not the cloud's scale: many instances of the dispatcher work side by side there, here one process of eight threads.
 - The servers, the functions and the observer share the same cores."""
 
 _PEERS_HEAD: Final = """\

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,8 @@ class Workload:
     """`runs` runs of one definition at the same time.
 
     `floor_threads` is how many threads may make the bare HTTP calls at once: as many as the graph allows, but no more
-    than the dispatcher has. A job takes `job_s` seconds; `ideal_s` is then the least the whole can take.
+    than the dispatcher has. A job takes `job_s` seconds; `ideal_s` is then the least the whole can take. A `large` one
+    is measured once, without a warm-up of its own.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Workload:
     floor_threads: int = 8
     job_s: float = 0.0
     ideal_s: float = 0.0
+    large: bool = False
 
     @property
     def steps(self) -> int:
@@ -60,3 +62,30 @@ WORKLOADS: Final = (
 )
 
 JOBS: Final = Workload(name="jobs", title="1 → 200 → 1, jobs of 2 s", definition=fan(200), job_s=2.0, ideal_s=6.0)
+
+_SIZES: Final = (1_000, 10_000)
+"""The larger is the most steps that one workflow may have (parsing/limits.py)."""
+
+
+def _both(
+    name: str, title: Callable[[int], str], graph: Callable[[int], str], threads: int
+) -> tuple[Workload, Workload]:
+    small, large = (
+        Workload(name=f"{name}{size}", title=title(size), definition=graph(size), floor_threads=threads, large=True)
+        for size in _SIZES
+    )
+    return small, large
+
+
+GROWTH: Final = (
+    _both("chain", "chain of {:,}".format, chain, 1),
+    _both("fan", lambda size: f"1 → {size - 2:,} → 1", lambda size: fan(size - 2), 8),
+    _both("layers", lambda size: f"{size // 20} layers of 20", lambda size: layers(size // 20, 20), 8),
+)
+"""The same shape in two sizes, the second ten times the first."""
+
+MANY_RUNS: Final = Workload(
+    name="runs1000", title="1,000 runs of 4 at once", definition=chain(4), runs=1_000, large=True
+)
+
+LARGE: Final = (*(workload for pair in GROWTH for workload in pair), MANY_RUNS)

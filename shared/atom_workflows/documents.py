@@ -1,7 +1,7 @@
 """The documents: where they stand, and how runs and steps become stored fields and come back.
 
-`runs/{run_id}` holds a run, `runs/{run_id}/steps/{step_id}` each node of its compiled graph and
-`control/checker` the lease of the checker's burst. Fields that hold their default are not stored.
+`runs/{run_id}` holds a run, `runs/{run_id}/steps/{step_id}` each node of its compiled graph, `control/checker` the lease
+of the checker's burst and `control/round` which round over many pages was the last to reach its end. Fields that hold their default are not stored.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SCHEMA: Final = 1
 RUNS: Final = "runs"
 STEPS: Final = "steps"
 BURST_LEASE_PATH: Final = "control/checker"
+ROUND_PATH: Final = "control/round"
 
 
 def run_path(run_id: str) -> str:

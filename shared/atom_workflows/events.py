@@ -57,15 +57,14 @@ class Tick:
 class SweepPage:
     """A further page of due steps for another instance: those behind `after` (due time and path), due by `until`.
 
-    Of use until `valid_until`: by then the next round has published pages of its own. No job is asked for after
-    `ends_at`. Only a `thorough` round asks for every job; the others leave out old ones now and then.
+    No job is asked for after `valid_until`, when the burst is over that the page belongs to. `since` is when the round
+    before began, if this is not the burst's first: then jobs whose wait is not over are left out.
     """
 
     after: tuple[datetime, str]
     until: datetime
     valid_until: datetime
-    ends_at: datetime
-    thorough: bool = True
+    since: datetime | None = None
 
 
 StepsEvent: TypeAlias = StepsReady | StepsCompleted
@@ -116,8 +115,7 @@ def page_message(page: SweepPage) -> Message:
         path=page.after[1],
         until=page.until.isoformat(),
         valid_until=page.valid_until.isoformat(),
-        ends_at=page.ends_at.isoformat(),
-        thorough=page.thorough,
+        since=page.since and page.since.isoformat(),
     )
 
 
@@ -175,9 +173,7 @@ def read_tick_event(body: Any) -> TickEvent:
         after=(time(body, "due_at"), step_path(body, "path")),
         until=time(body, "until"),
         valid_until=time(body, "valid_until"),
-        # An earlier version named neither.
-        ends_at=time(body, "ends_at" if "ends_at" in body else "valid_until"),
-        thorough=body.get("thorough") is not False,
+        since=None if body.get("since") is None else time(body, "since"),
     )
 
 

@@ -16,7 +16,7 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import due_query, look_after, read_due, sweep_full, sweep_page
+from atom_workflows.coordinator.sweep import due_query, is_round_over, look_after, read_due, sweep_full, sweep_page
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, TickEvent
@@ -66,18 +66,21 @@ def _burst(services: Services) -> bool:
 class _Looks:
     """The looks of one burst: the first reads all that is in flight, the others what has become due since.
 
-    With more due than a page, nothing is remembered: each round reads all, and pages go to other instances.
+    With more due than a page, nothing is remembered: each round reads all, and pages go to other instances. The next
+    one begins when the last page is done, so that however many pages there are, those at the end have their turn.
     """
 
     services: Services
     ends_at: datetime
     _in_flight: InFlight = field(default_factory=InFlight)
     _seen_until: datetime | None = None
-    _rounds: int = 0
+    _round_began: datetime | None = None
 
     def look(self) -> datetime | None:
         """Look at what is due; when to look again, None if nothing is in flight."""
         now = self.services.clock.now()
+        if self._round_began is not None and not is_round_over(self.services, self._round_began):
+            return now + self._interval
         found, is_crowded = self._read(now)
         if is_crowded and self._seen_until is not None:
             self._in_flight, self._seen_until = InFlight(), None
@@ -100,14 +103,8 @@ class _Looks:
         return found, is_full and bool(found) and (found[-1].step.due_at or now) <= now
 
     def _round(self, found: Sequence[Held], now: datetime) -> datetime:
-        page = SweepPage(
-            after=(now, ""),
-            until=now,
-            valid_until=now + self._interval,
-            ends_at=self.ends_at,
-            thorough=self._rounds == 0,
-        )
-        self._rounds += 1
+        page = SweepPage(after=(now, ""), until=now, valid_until=self.ends_at, since=self._round_began)
+        self._round_began = now
         sweep_full(self.services, found, page, is_full=True)
         return now + self._interval
 

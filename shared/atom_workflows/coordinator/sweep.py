@@ -6,6 +6,7 @@ With more steps due than one pass takes, each pass publishes where the next begi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,10 +24,10 @@ from atom_workflows.core.polling import is_poll_due, poll_interval
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import OnLost
-from atom_workflows.documents import SCHEMA, STEPS, step_path
-from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
+from atom_workflows.documents import ROUND_PATH, SCHEMA, STEPS, step_path
+from atom_workflows.errors import AlreadyExists, AtomWorkflowsError, BusUnavailable, Conflict, StoreUnavailable
 from atom_workflows.events import ReadyStep, SweepPage, completed_messages, page_message
-from atom_workflows.ports import Condition, Query
+from atom_workflows.ports import Condition, Create, Query, Update
 
 PAGE: Final = 500
 """Due steps that one pass takes on; those behind them go to another instance."""
@@ -100,9 +101,30 @@ def sweep_full(services: Services, held: Sequence[Held], page: SweepPage, *, is_
         outbox = Outbox(services)
         outbox.add([page_message(_page_behind(page, held[-1].step))])
         outbox.flush()
+    due = [one for one in held if page.since is None or _is_due_in_round(services, one.step, page.since)]
+    look_after(services, due, until=page.valid_until)
+    if not is_full:
+        _note_end_of_round(services, page)
+
+
+def is_round_over(services: Services, began: datetime) -> bool:
+    """Whether the last page of the round that began then was looked after."""
+    document = services.store.get([ROUND_PATH])[0]
+    return document is not None and document.fields.get("over") == began
+
+
+def _note_end_of_round(services: Services, page: SweepPage) -> None:
+    fields = {"schema": SCHEMA, "over": page.until}
+    try:
+        services.store.commit([Update(path=ROUND_PATH, fields=fields)])
+    except Conflict:
+        with suppress(AlreadyExists):  # by another's round, which ends at the same time
+            services.store.commit([Create(path=ROUND_PATH, fields=fields)])
+
+
+def _is_due_in_round(services: Services, step: StepRecord, since: datetime) -> bool:
     now, interval = services.clock.now(), services.settings.check_interval
-    due = [one for one in held if page.thorough or is_poll_due(_age(one.step, now), interval)]
-    look_after(services, due, until=page.ends_at)
+    return is_poll_due(_age(step, now), gap=now - since, check_interval=interval)
 
 
 def look_after(services: Services, due: Sequence[Held], *, until: datetime) -> Looked:

@@ -36,9 +36,11 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     return max(young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
 
 
-def is_poll_due(age: timedelta, check_interval: timedelta) -> bool:
-    """Whether a round that comes once an interval, and remembers nothing of the last, should poll a job of that age."""
-    return (age // check_interval) % (poll_interval(age, check_interval) // check_interval or 1) == 0
+def is_poll_due(age: timedelta, *, gap: timedelta, check_interval: timedelta) -> bool:
+    """Whether a round that knows only when the one before began, `gap` ago, should poll a job of that age."""
+    # In whole intervals, as a wait that grew with each round would always be just over.
+    wait = check_interval * (poll_interval(age, check_interval) // check_interval or 1)
+    return wait == check_interval or age // wait != (age - gap) // wait
 
 
 def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:

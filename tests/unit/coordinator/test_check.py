@@ -169,17 +169,34 @@ def test_more_due_steps_than_a_page_are_handed_on() -> None:
 
 def test_only_the_first_round_of_a_crowded_burst_asks_for_every_job() -> None:
     """With more jobs than a page, later rounds leave out jobs that have run for long, and so do their pages."""
+    world = crowded(timedelta(hours=1))
+    handle_tick(replace(world.services, clock=HelpfulClock(world, "tick")), Tick())
+    polls = Counter(world.task_runner.polled)
+    assert len(polls) == sweep.PAGE + 120
+    assert polls.total() <= 2 * len(polls)
+
+
+def test_a_round_begins_when_the_one_before_is_through() -> None:
+    """While no instance takes a round's second page, no other round begins; pages at the end have their turn."""
+    world = crowded(timedelta(seconds=11))
+    handle_tick(world.services, Tick())
+    assert len(world.task_runner.polled) == sweep.PAGE
+    (page,) = world.bus.take_all("tick")
+    assert page.body["since"] is None
+    world = crowded(timedelta(seconds=11))
+    handle_tick(replace(world.services, clock=HelpfulClock(world, "tick")), Tick())
+    assert set(Counter(world.task_runner.polled).values()) <= {4, 5}
+
+
+def crowded(age: timedelta) -> World:
+    """More than a page of jobs in flight, of that age."""
     world = World("default: {duration: 100000}")
     world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
     world.settle_down("steps", "tick")
-    world.clock.move(timedelta(hours=1))
+    world.task_runner.polled.clear()
+    world.clock.move(age)
     world.services = replace(world.services, settings=replace(world.services.settings, burst=BURST))
-    handle_tick(world.services, Tick())
-    polls = Counter(world.task_runner.polled)
-    assert len(polls) == sweep.PAGE
-    assert polls.total() <= 2 * sweep.PAGE
-    pages = [message.body["thorough"] for message in world.bus.take_all("tick")]
-    assert pages == [True, False, False, False, False]
+    return world
 
 
 def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
@@ -193,8 +210,8 @@ def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
     assert 4 <= len(world.task_runner.polled) / 40 <= 8
 
 
-def test_a_page_that_comes_late_is_left_to_the_next_sweep() -> None:
-    """When pages pile up behind a slow Task Runner, those of an earlier sweep are dropped."""
+def test_a_page_that_comes_late_is_left_to_the_next_burst() -> None:
+    """When pages pile up behind a slow Task Runner, those of an earlier burst are dropped."""
     world = World("default: {duration: 1000}")
     world.start(chain(1))
     world.settle_down()
@@ -202,17 +219,17 @@ def test_a_page_that_comes_late_is_left_to_the_next_sweep() -> None:
     now = world.clock.now()
     early = (now - timedelta(minutes=5), "runs/a/steps/a")
     late = now - timedelta(seconds=1)
-    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=late, ends_at=now + BURST))
+    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=late))
     assert world.task_runner.polled == []
-    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now, ends_at=now + BURST))
+    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now + BURST))
     assert len(world.task_runner.polled) == 1
 
 
 class HelpfulClock:
-    """A clock in whose sleep dispatchers settle what was published."""
+    """A clock in whose sleep others take what was published, in those topics."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, *topics: str) -> None:
+        self._world, self._topics = world, topics or ("steps",)
 
     def now(self) -> datetime:
         """See `ports.Clock.now`."""
@@ -220,7 +237,7 @@ class HelpfulClock:
 
     def sleep(self, seconds: float) -> None:
         """See `ports.Clock.sleep`."""
-        self._world.settle_down("steps")
+        self._world.settle_down(*self._topics)
         self._world.clock.sleep(seconds)
 
 

@@ -90,11 +90,12 @@ def test_an_interval_longer_than_a_minute_is_kept() -> None:
     assert polling.poll_interval(timedelta(hours=10), interval) == interval
 
 
+@pytest.mark.parametrize("gap_s", [10, 13, 40])
 @pytest.mark.parametrize("age_s", [1, 15, 190, 250, 700, 5_000])
-def test_rounds_that_remember_nothing_poll_about_as_often(age_s: int) -> None:
-    """Of thirty rounds as many poll a job as its waits ask for, and not twice as many."""
-    interval = timedelta(seconds=10)
-    rounds = [timedelta(seconds=age_s + 10 * number) for number in range(30)]
-    polls = sum(polling.is_poll_due(age, interval) for age in rounds)
-    needed = sum(interval / polling.poll_interval(age, interval) for age in rounds)
+def test_rounds_that_remember_nothing_poll_about_as_often(age_s: int, gap_s: int) -> None:
+    """Of thirty rounds, however far apart, as many poll a job as its waits ask for, and not twice as many."""
+    interval, gap = timedelta(seconds=10), timedelta(seconds=gap_s)
+    rounds = [timedelta(seconds=age_s) + gap * number for number in range(30)]
+    polls = sum(polling.is_poll_due(age, gap=gap, check_interval=interval) for age in rounds)
+    needed = sum(min(1, gap / polling.poll_interval(age, interval)) for age in rounds)
     assert needed - 3 <= polls <= 2 * needed
