@@ -173,9 +173,9 @@ def sweep_section(measured: Measured) -> str:
     return (
         f"## {swept.jobs:,} jobs in flight\n\n"
         f"With a Task Runner that answers after {1000 * ANSWER_S:.0f} ms, one checker process asked for every one of "
-        f"them within **{swept.all_asked_s:.1f} s**; in a minute it made {swept.counts.polls:,} status calls. No job waited "
-        f"longer than {swept.longest_s:.1f} s between two looks, the pause between a burst and the next tick included. "
-        f"That minute took {swept.counts.reads:,} document reads, {swept.counts.writes:,} writes, "
+        f"them within **{swept.all_asked_s:.1f} s**; in a minute it made {swept.counts.polls:,} status calls. No job "
+        f"waited longer than {swept.longest_s:.1f} s between two looks, the pause between a burst and the next tick "
+        f"included. That minute took {swept.counts.reads:,} document reads, {swept.counts.writes:,} writes, "
         f"{swept.counts.messages:,} messages and {per_poll:.2f} ms of the checker's processor time a call; its process "
         f"held **{swept.checker_mb:.0f} MB** at the most."
     )
