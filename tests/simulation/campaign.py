@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,12 @@ def quiet() -> None:
     logging.disable(logging.CRITICAL)
 
 
+def begin_worker() -> None:
+    """Be one of several processes: whoever started them is interrupted with them, and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet()
+
+
 def play_seed(seed: int) -> Played:
     """Play what a seed means."""
     one = play(draw(seed))
@@ -97,5 +104,5 @@ def play_all(seeds: Sequence[int], processes: int) -> Iterator[Played]:
         yield from map(play_seed, seeds)
         return
     # A fresh interpreter each, whatever threads this one has.
-    with multiprocessing.get_context("spawn").Pool(processes, initializer=quiet) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=begin_worker) as pool:
         yield from pool.imap_unordered(play_seed, seeds, chunksize=_CHUNK)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from simulation.campaign import quiet
+from simulation.arguments import INTERRUPTED, at_least_one
+from simulation.campaign import begin_worker
 from simulation.drawing import draw
 from simulation.findings import Finding
 from simulation.mutations import BY_NAME, MUTATIONS, Mutation
@@ -42,8 +43,10 @@ def hunt(mutation: Mutation, seeds: int, *, known_first: bool = True) -> Hunt:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hunt them all from the first seed on; 1 if one got away."""
     parser = argparse.ArgumentParser(prog="simulation.mutants", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2000, help="how many to play at the most (default: 2000)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time (default: one a core)")
+    parser.add_argument("--seeds", type=at_least_one, default=2000, help="how many to play at the most (default: 2000)")
+    parser.add_argument(
+        "--processes", type=at_least_one, default=os.cpu_count() or 1, help="at a time (default: one a core)"
+    )
     parser.add_argument("--only", choices=BY_NAME, help="one of them")
     options = parser.parse_args(arguments)
     names = [options.only] if options.only else [mutation.name for mutation in MUTATIONS]
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hunts(names: Sequence[str], seeds: int, processes: int) -> Iterator[Hunt]:
-    with multiprocessing.get_context("spawn").Pool(processes, initializer=quiet) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=begin_worker) as pool:
         yield from pool.imap_unordered(partial(_hunt_by_name, seeds=seeds), names)
 
 
@@ -72,4 +75,7 @@ def _told(done: Hunt) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -74,6 +74,26 @@ def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert told[-1] == "make simulate SEED=5"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seed", "5", "--only", "s99"], "seed 5 has no step s99; it has s0"),
+        (["--seed", "5", "--plain", "s0.sleep"], "nothing of seed 5 is made simpler by s0.sleep"),
+        (["--seed", "5", "--without", "RAIN"], "there is no fault 'RAIN'"),
+        (["--seed", "5", "--strikes", "MESSAGE_LOST"], "not a KIND:occasion"),
+        (["--seeds", "0"], "it takes at least 1"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever copied half a command is told what is wrong with it, and nothing is played."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
 def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
     """What was never injected is named, and then the simulation does not pass."""
     assert main(["--seeds", "1", "--processes", "1"]) == 1
