@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,38 @@ def schema() -> None:
     from atom_workflows.parsing.schema import json_schema  # noqa: PLC0415 (see above)
 
     click.echo(dumped(json_schema()))
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [1000].")
+@click.option("--duration", metavar="TIME", help="How long each job takes, such as 90s or 2h [10m; of a chain, 0].")
+@click.option(
+    "--runs-per-month", type=click.IntRange(1, 10_000_000), default=30, show_default=True, metavar="N", help="Runs."
+)
+@click.option(
+    "--checker-cpu",
+    "checker_vcpu",
+    type=click.FloatRange(0.08, 8),
+    default=1.0,
+    show_default=True,
+    metavar="VCPU",
+    help="What the checker is deployed with: it is awake while jobs are in flight.",
+)
+@_json_option
+def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
+    """Tell what a run of the workflow in FILE (- for stdin) costs at list prices, beside what others cost.
+
+    The run is rehearsed, step by step, and nothing is asked of any service. WORKFLOW_BURST_SEC and the other settings
+    of the functions count if they are set.
+
+    Exit code: 0, or 2 if the file or the options are wrong.
+    """
+    from atom_workflows.cli.cost import CostOptions, tell_cost  # noqa: PLC0415 (see above)
+    from atom_workflows.settings import from_environment  # noqa: PLC0415 (see above)
+
+    options = CostOptions(source=file, job=_duration(duration), settings=from_environment(os.environ), **chosen)
+    raise click.exceptions.Exit(tell_cost(options))
 
 
 @cli.group()
@@ -268,6 +301,18 @@ def _one_source(file: str | None, workflow_path: str | None) -> str:
     if (file is None) == (workflow_path is None):
         raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
     return file or workflow_path or ""
+
+
+def _duration(text: str | None) -> timedelta | None:
+    """How long jobs take: as in a workflow file, or seconds."""
+    if text is None:
+        return None
+    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
+
+    try:
+        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--duration is {text!r}: {error}") from error
 
 
 def _timeout(text: str | None) -> float | None:

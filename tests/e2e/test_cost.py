@@ -1,0 +1,131 @@
+"""The rehearsal of a run is held to what the servers count of a real one, on the local platform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from atom_workflows.cli.bill import price_of, times
+from atom_workflows.cli.prices import PRICES, Item
+from atom_workflows.cli.rehearsal import rehearse
+from atom_workflows.cli.tallies import LEAST_BILLED_BYTES, Assumptions, Tally
+from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.settings import Settings
+from e2e.backends import site_on
+from e2e.test_wire_budget import AT_ONCE, NEVER_S, Wire
+from support.workflows import chain, definition, fan
+
+LOCAL: Final[dict[str, Any]] = {
+    "read_s": 0.0012,
+    "commit_s": 0.0012,
+    "publish_s": 0.001,
+    "task_runner_s": 0.001,
+    "cpu_s": 0.001,
+}
+"""How long the local platform's calls take, about: how often changes are told depends on that."""
+
+
+def layers(depth: int, width: int) -> str:
+    """Layers of which each step depends on every step of the layer before."""
+    names = [[f"l{layer}x{place}" for place in range(width)] for layer in range(depth)]
+    return definition({name: names[at - 1] if at else [] for at, layer in enumerate(names) for name in layer})
+
+
+def diamonds(count: int) -> str:
+    """Forks of three that join again, one after the other, with a step without a task between them."""
+    edges: dict[str, list[str]] = {"m0": []}
+    for at in range(count):
+        sides = [f"d{at}{side}" for side in "abc"]
+        edges |= {side: [f"m{at}"] for side in sides} | {f"m{at + 1}": sides}
+    steps = json.loads(definition(edges))["steps"]
+    for step in steps[4::4]:
+        del step["task"]
+    return json.dumps({"name": "flow", "steps": steps})
+
+
+SHAPES: Final = {
+    "one step": chain(1),
+    "chain of 10": chain(10),
+    "chain of 110": chain(110),
+    "fan of 20": fan(20),
+    "fan of 300": fan(300),
+    "layers": layers(6, 12),
+    "diamonds": diamonds(8),
+}
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """A platform on the servers that count, whose scheduler leaves it alone."""
+    with site_on("embedded", tmp_path_factory.mktemp("platform"), tick_every_s=NEVER_S) as site:
+        site.script(AT_ONCE)
+        wire = Wire(site)
+        yield wire
+        wire.close()
+
+
+def rehearsed(text: str, given: Assumptions) -> Tally:
+    """What the model says of it."""
+    return rehearse(parse_workflow(text.encode(), filename="flow.yaml"), given)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_rehearsed_run_takes_what_a_real_one_takes(wire: Wire, shape: str) -> None:
+    """Documents written and read, and messages: to the last one, but for how a machine's pace groups answers."""
+    counted, said = wire.run(SHAPES[shape]), rehearsed(SHAPES[shape], Assumptions(**LOCAL))
+    print(f"{shape}: counted {counted}; rehearsed {said}")  # noqa: T201 - the figures are the test's other result
+    assert said.writes == pytest.approx(counted.writes, rel=0.03)
+    assert said.reads == pytest.approx(counted.reads, rel=0.03, abs=1)
+    assert said.messages == pytest.approx(counted.messages, rel=0.1, abs=2)
+
+
+@pytest.mark.parametrize("length", [10, 110])
+def test_a_rehearsed_chain_is_exact(wire: Wire, length: int) -> None:
+    """Nothing runs at the same time in a chain, so nothing may differ."""
+    counted, said = wire.run(chain(length)), rehearsed(chain(length), Assumptions(**LOCAL))
+    assert (said.writes, said.reads) == (counted.writes, counted.reads)
+
+
+def test_a_thousand_chained_steps_cost_less_than_a_cent(wire: Wire) -> None:
+    """At list prices, from what the servers counted: 3 documents written, 1 read and less than 1 message a step."""
+    short, long = (wire.run(chain(length)) for length in (10, 110))
+    added = long.per_step(short, 100)
+    print("a further chained step:", added)  # noqa: T201 - the figures are the test's other result
+    assert (added["writes"], added["reads"]) == (3, 1)
+    assert added["messages"] <= 1
+    given = Assumptions()
+    usage = {
+        **times(rehearsed(chain(1000), given).usage(given), 1 / 1000),
+        Item.WRITES: added["writes"],
+        Item.READS: added["reads"],
+        Item.MESSAGES: added["messages"] * 2 * LEAST_BILLED_BYTES,
+    }
+    assert price_of(times(usage, 1000), PRICES).usd < 0.01
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """A platform whose scheduler, bursts and checker's interval are a twentieth of a deployment's."""
+    environment = {"WORKFLOW_CHECK_STATE_DURATION_SEC": "0.5", "WORKFLOW_BURST_SEC": "2.5"}
+    with site_on("embedded", tmp_path_factory.mktemp("platform"), tick_every_s=3.0, environment=environment) as site:
+        site.script("{default: {duration: 4}}")
+        wire = Wire(site)
+        yield wire
+        wire.close()
+
+
+@pytest.mark.parametrize("shape", ["one step", "fan of 20"])
+def test_rehearsed_jobs_take_what_real_ones_take(watched: Wire, shape: str) -> None:
+    """What depends on when the scheduler ticks is met by a fifth, and polls are rather over- than underrated."""
+    settings = Settings(check_interval=timedelta(seconds=0.5), burst=timedelta(seconds=2.5))
+    given = Assumptions(job=timedelta(seconds=4), new_states=0, tick=timedelta(seconds=3), settings=settings, **LOCAL)
+    counted, said = watched.run(SHAPES[shape]), rehearsed(SHAPES[shape], given)
+    print(f"{shape}: counted {counted}; rehearsed {said}")  # noqa: T201 - the figures are the test's other result
+    assert said.writes == pytest.approx(counted.writes, rel=0.05, abs=3)
+    assert said.reads == pytest.approx(counted.reads, rel=0.2, abs=8)
+    assert said.messages == pytest.approx(counted.messages, rel=0.2, abs=3)
+    assert counted.polls * 0.8 <= said.polls <= counted.polls * 1.4
