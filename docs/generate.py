@@ -1,11 +1,12 @@
-"""Write the generated parts of ARCHITECTURE.md: the diagrams of the states, from the transition tables.
+"""Write what is generated of the documents: the diagrams of the states in ARCHITECTURE.md, and docs/cost.md.
 
-`python docs/generate.py` brings the file up to date; a test fails when it is not.
+`python docs/generate.py` brings the files up to date; a test fails when one is not.
 """
 
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,3 +39,4 @@ def generated(text: str) -> str:
 if __name__ == "__main__":
     ARCHITECTURE.write_text(generated(ARCHITECTURE.read_text()))
     sys.stdout.write(f"{ARCHITECTURE.name} is up to date\n")
+    runpy.run_path(str(Path(__file__).with_name("cost_page.py")), run_name="__main__")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import log2
 from typing import TypeAlias
 
 from atom_workflows.cli.prices import Item, Price
@@ -29,7 +30,7 @@ class Line:
     @property
     def formula(self) -> str:
         """How it comes to that: `305 documents written * $0.09 / 100,000`."""
-        per = "" if self.price.per == 1 else f" / {self.price.per:,.0f}"
+        per = "" if self.price.per == 1 else f" / {unit(self.price.per)}"
         return f"{quantity(self.amount)} {self.item} * ${plain(self.price.usd)}{per}"
 
 
@@ -81,6 +82,12 @@ def quantity(amount: float) -> str:
     return f"{amount:,.3g}" if amount < 100 else f"{amount:,.1f}"  # noqa: PLR2004 (likewise)
 
 
+def unit(per: float) -> str:
+    """How many a price is for: `100,000`, `2^40`."""
+    is_binary = per > 1 and log2(per).is_integer()
+    return f"2^{log2(per):.0f}" if is_binary else f"{per:,.0f}"
+
+
 def plain(usd: float) -> str:
     """A price without an exponent: `0.000024`."""
     return f"{usd:.10f}".rstrip("0").rstrip(".")
@@ -90,6 +97,6 @@ def dollars(usd: float) -> str:
     """An amount of money with at least two digits that tell something: `$357.70`, `$0.0073`, `$0.0000031`."""
     if usd == 0:
         return "$0"
-    if usd >= 1:
+    if usd >= 0.1:  # noqa: PLR2004 (cents tell enough)
         return f"${usd:,.2f}"
     return f"${plain(float(f'{usd:.2g}'))}"

@@ -15,10 +15,9 @@ from atom_workflows.cli.estimate import Estimate, chain, estimate
 from atom_workflows.cli.failures import INVALID_USE, Misuse
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.prices import AS_OF, GOOGLE, PRICES
-from atom_workflows.cli.rehearsal import LONGEST, TooLong
 from atom_workflows.cli.sheets import Sheet
 from atom_workflows.cli.sources import content_of, shown_name
-from atom_workflows.cli.tallies import Assumptions
+from atom_workflows.cli.tallies import Assumptions, TooLong
 from atom_workflows.cli.text import counted, one_line
 from atom_workflows.cli.validate import problem_lines
 from atom_workflows.core.durations import format_duration
@@ -70,10 +69,8 @@ def _estimate(options: CostOptions) -> Estimate:
     try:
         return estimate(workflow, given, runs_per_month=options.runs_per_month)
     except TooLong as error:
-        raise Misuse(
-            f"with jobs of {format_duration(job)} such a run takes more than {LONGEST.days} days, and its documents "
-            "may be gone before it ends; give a shorter --duration or fewer steps"
-        ) from error
+        jobs = format_duration(job)
+        raise Misuse(f"with jobs of {jobs} {error}; give a shorter --duration or fewer steps") from error
 
 
 def _workflow(options: CostOptions) -> Workflow:

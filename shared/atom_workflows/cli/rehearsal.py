@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, billed
+from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
 from atom_workflows.cli.watch import Watch
 from atom_workflows.coordinator.outbox import CHANGES_PER_MESSAGE, TELL_AFTER_S
 from atom_workflows.coordinator.saving import MAX_WRITES
@@ -33,10 +33,6 @@ RUN_LINES: Final = 3
 
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S)
 """A run's documents may be gone after this, so none is meant to take longer."""
-
-
-class TooLong(ValueError):
-    """A run that would take longer than any may."""
 
 
 def rehearse(workflow: Workflow, given: Assumptions) -> Tally:
@@ -149,7 +145,7 @@ class _Rehearsal:
             started, self.jobs = self.jobs, []
             last = max(at for at, _ in started)
             if last + self.given.job.total_seconds() > LONGEST.total_seconds():
-                raise TooLong
+                raise TooLong(f"such a run takes more than {LONGEST.days} days, and its documents may be gone by then")
             self._end(started, watch.follow(len(started), last))
             self._drain()
         watch.close()

@@ -23,6 +23,10 @@ BILLED_STEP_S: Final = 0.1
 DAYS_PER_MONTH: Final = 30
 
 
+class TooLong(ValueError):
+    """A run that no forecast is made for, with the reason in words."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
     """All that a forecast takes for granted. Times are seconds of a warm function in the same region.

@@ -1,0 +1,281 @@
+"""Write docs/cost.md: what typical workflows cost, from the code that `atom-workflows cost` runs.
+
+`python docs/generate.py` brings the page up to date; a test fails when it is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from atom_workflows.cli.bill import dollars, plain, unit
+from atom_workflows.cli.estimate import Estimate, chain, estimate
+from atom_workflows.cli.prices import AS_OF, PRICES, Item
+from atom_workflows.cli.tallies import Assumptions
+from atom_workflows.core.workflow import Step, Task, Workflow
+from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.settings import Settings
+
+PAGE: Final = Path(__file__).with_name("cost.md")
+NIGHTLY: Final = Path(__file__).parent.parent / "examples" / "nightly_pipeline.yaml"
+AT_ONCE: Final = Assumptions()
+TEN_MINUTES: Final = Assumptions(job=timedelta(minutes=10))
+RUNS: Final = 30
+SMALLEST_CPU: Final = 0.17
+LAYERS: Final = 100
+AWAKE: Final = 0.8
+"""The share of a minute that the checker is awake while jobs are in flight: a burst ends with its last look."""
+
+
+def fan(width: int) -> Workflow:
+    """A root, `width` steps that depend on it, and an end that depends on them all."""
+    leaves = tuple(f"leaf{at}" for at in range(width))
+    middle = [_step(leaf, "root") for leaf in leaves]
+    return Workflow(name=f"1 → {width} → 1", steps=(_step("root"), *middle, _step("join", *leaves)))
+
+
+def layered(depth: int, width: int) -> Workflow:
+    """Layers of which each step depends on three of the layer before."""
+    steps = [
+        _step(f"l{layer}x{at}", *(f"l{layer - 1}x{(at + by) % width}" for by in range(3) if layer))
+        for layer in range(depth)
+        for at in range(width)
+    ]
+    return Workflow(name=f"{depth * width:,} steps in {depth} layers", steps=tuple(steps))
+
+
+def _step(name: str, *needs: str) -> Step:
+    return Step(id=name, depends_on=needs, task=Task(image_uri="image"))
+
+
+def page() -> str:
+    """The whole of docs/cost.md."""
+    nightly = parse_workflow(NIGHTLY.read_bytes(), filename=NIGHTLY.name)
+    thousand = estimate(chain(1000), AT_ONCE)
+    found = [
+        *(estimate(workflow, AT_ONCE) for workflow in (chain(100), fan(200), layered(LAYERS, LAYERS))),
+        *(estimate(workflow, TEN_MINUTES) for workflow in (nightly, chain(100), fan(200), layered(LAYERS, LAYERS))),
+    ]
+    parts = (
+        _head(thousand),
+        "## What a run takes, and what it costs\n\n" + _counts(found),
+        _COUNT_NOTES,
+        "## Beside others\n\n" + _peers(found),
+        _peer_notes(found[0]),
+        "## What waiting costs\n\n" + _waiting(nightly),
+        _WAITING_NOTES,
+        "## The formulae\n\n" + _FORMULAE,
+        "A chain of 1,000 steps, each answered at once:\n\n" + _bill(thousand),
+        "A month without a run:\n\n" + _idle(thousand),
+        "## Prices\n\n" + _prices(),
+        _PRICE_NOTES,
+        "## Assumptions\n\n" + _assumptions(AT_ONCE),
+        _NOT_COUNTED,
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(thousand: Estimate) -> str:
+    run, idle = dollars(thousand.run.usd), dollars(thousand.idle.usd)
+    return f"""\
+# What it costs
+
+At list prices of {AS_OF}, without free tiers: **{run} for 1,000 chained steps** whose jobs are answered at once, and
+**{idle} a month** for a platform on which nothing runs. While jobs that take time are in flight, the checker is
+awake, and that is most of what such a run costs ([below](#what-waiting-costs)). This page is written by `python
+docs/generate.py`; `atom-workflows cost FILE` tells the same of your own workflow:
+
+```sh
+atom-workflows cost nightly.yaml --duration 45m --runs-per-month 30
+atom-workflows cost --steps 1000              # a chain, each job answered at once
+atom-workflows cost nightly.yaml --json       # counts, lines and peers for programs
+```"""
+
+
+def _counts(found: Sequence[Estimate]) -> str:
+    head = ("workflow", "jobs", "written", "read", "messages", "polls", "awake, s", "a run", "1,000 steps")
+    return _table(head, (_count_row(one) for one in found))
+
+
+def _count_row(one: Estimate) -> tuple[str, ...]:
+    steps, tally = len(one.workflow.steps), one.tally
+    counts = (tally.writes, tally.reads, tally.messages, tally.polls)
+    return (
+        one.workflow.name,
+        _jobs(one),
+        *(f"{count / steps:,.2f}" for count in counts),
+        f"{tally.watched_s:,.0f}",
+        dollars(one.run.usd),
+        dollars(one.per_1000_steps(one.run.usd)),
+    )
+
+
+def _jobs(one: Estimate) -> str:
+    return "at once" if one.given.is_at_once else "10 min"
+
+
+def _peers(found: Sequence[Estimate]) -> str:
+    head = ("a run costs", *(f"{one.workflow.name}, {_jobs(one)}" for one in found))
+    rows = (
+        (quotes[0].name, *("cannot" if quote.run is None else dollars(quote.run) for quote in quotes))
+        for quotes in zip(*(one.all for one in found), strict=True)
+    )
+    return _table(head, rows)
+
+
+def _peer_notes(one: Estimate) -> str:
+    formulae = "\n".join(f"- {quote.name}: {quote.formula}." for quote in one.peers)
+    return f"""\
+Looks at jobs are as many as our checker's. What is always on is divided by {RUNS} runs a month.
+
+{formulae}
+
+None of the peers' prices holds what runs beside them (a function that calls the Task Runner, a database for Airflow
+on a machine of your own). Cloud Workflows ends after 100,000 steps and a Standard workflow after 25,000 events of
+history, so the large workflow with jobs that are polled does not fit into one execution of either; definitions are
+bounded, too. How many DCUs a small Composer environment keeps was not found in a source that can be named here:
+multiply."""
+
+
+def _waiting(nightly: Workflow) -> str:
+    once_a_minute = replace(TEN_MINUTES, settings=replace(Settings(), burst=timedelta(seconds=1)))
+    ways = (
+        ("as it is", TEN_MINUTES),
+        (f"a checker with {SMALLEST_CPU} vCPU (`--checker-cpu {SMALLEST_CPU}`)", _small(TEN_MINUTES)),
+        ("jobs looked at once a minute (`WORKFLOW_BURST_SEC=1`)", once_a_minute),
+        ("both", _small(once_a_minute)),
+    )
+    rows = [(name, estimate(nightly, given, runs_per_month=RUNS)) for name, given in ways]
+    head = ("nightly-pipeline, jobs of 10 min", "awake, s", "took, min", "a run", f"{RUNS} runs and an idle month")
+    return _table(
+        head,
+        (
+            (
+                name,
+                f"{one.tally.watched_s:,.0f}",
+                f"{one.tally.took_s / 60:,.1f}",
+                dollars(one.run.usd),
+                dollars(one.month),
+            )
+            for name, one in rows
+        ),
+    )
+
+
+def _small(given: Assumptions) -> Assumptions:
+    return replace(given, checker_vcpu=SMALLEST_CPU)
+
+
+def _bill(one: Estimate) -> str:
+    rows = [(line.price.service, dollars(line.usd), line.formula) for line in one.run.lines]
+    return _table(("service", "USD", "formula"), [*rows, ("**all**", f"**{dollars(one.run.usd)}**", "")])
+
+
+def _idle(one: Estimate) -> str:
+    rows = [(line.price.service, dollars(line.usd), line.formula) for line in one.idle.lines]
+    return _table(("service", "USD", "formula"), [*rows, ("**all**", f"**{dollars(one.idle.usd)}**", "")])
+
+
+def _prices() -> str:
+    rows = (
+        (
+            price.service,
+            f"${plain(price.usd)}",
+            str(item) if price.per == 1 else f"{unit(price.per)} {item}",
+            price.region,
+            price.free,
+            f"<{price.source}>",
+        )
+        for item, price in PRICES.items()
+    )
+    return _table(("service", "USD", "for", "region", "free", "source"), rows)
+
+
+def _assumptions(given: Assumptions) -> str:
+    rows = (
+        ("a read, a commit, a publish", f"{given.read_s:g}, {given.commit_s:g}, {given.publish_s:g} s"),
+        ("an answer of the Task Runner", f"{given.task_runner_s:g} s"),
+        ("processor time of a step", f"{given.cpu_s:g} s"),
+        ("an instance", f"{given.vcpu:g} vCPU, {given.gib:g} GiB, billed to one event at a time"),
+        ("states that a job goes through while it is looked at", str(given.new_states)),
+        ("a document with its index entries", f"{given.document_bytes:,} bytes"),
+        ("a line in Cloud Logging", f"{given.line_bytes:,} bytes"),
+        ("documents are kept", f"{given.settings.keep_runs.days} days, then deleted by their TTL"),
+    )
+    return _table(("what", "taken as"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *("---:" if name in _NUMBERS else "---" for name in head[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+_NUMBERS: Final = frozenset({"written", "read", "messages", "polls", "awake, s", "took, min", "USD", "1,000 steps"})
+
+_COUNT_NOTES: Final = """\
+Documents written and read, messages and polls are for each step, with the start and the end of the run; *awake* is
+how long the checker's requests take. A step of a chain takes 3 writes (its document, its claim, its end), 1 read and
+no message of its own: what changed is told in groups. `tests/e2e/test_cost.py` holds these figures to what the
+servers of the local platform count of real runs of seven shapes: to the document for chains, within 3 % for the
+others, and within a fifth for the reads of jobs that are polled."""
+
+_HOUR: Final = dollars(
+    PRICES[Item.CPU].of(3600 * AWAKE * AT_ONCE.vcpu) + PRICES[Item.MEMORY].of(3600 * AWAKE * AT_ONCE.gib)
+)
+
+_WAITING_NOTES: Final = f"""\
+Cloud Run bills a request for as long as it takes, also while it sleeps. With jobs in flight the checker stays awake
+for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that the end of a job is noticed within ten seconds. That is
+{_HOUR} an hour, once for the whole platform: a hundred runs at the same time share it, while the tables bill it to a
+single one. So for a few runs of long jobs, services that are not billed for waiting are cheaper; for wide graphs, or
+many runs at a time, this one is. The checker mostly sleeps, so a fraction of a processor should do, such as the
+{SMALLEST_CPU} vCPU that functions of 256 MB have by default; how it does with that was not measured. `atom-workflows
+cost` reads `WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
+
+_FORMULAE: Final = """\
+A run of N nodes (steps, the barriers of wide graphs, the end), of which S have a task, is rehearsed on its compiled
+graph with the limits of the code itself (steps in a message, documents in a commit, the interval of the checker):
+
+- **written** = 1 + N documents of the run (+ 2 from 200 nodes on: its definition, and that it runs) + S claims + the
+  ends of all nodes but the last + the countdowns of dependents, of which a commit writes each once, and those that it
+  claims not at all + 2 to close the run. Jobs that take time: + S for the job's id, + 1 for each state seen, + 2 for
+  each of the checker's bursts, + 1 for each audit.
+- **read** = S + the barriers passed + 2 to close the run (+ the roots, from 200 nodes on). Jobs that take time: + S
+  when they end; for each burst 2 and the jobs in flight; 1 for each look; 4 for each audit.
+- **messages** = the start, a message for each ten steps that are released together and that no invocation keeps for
+  itself, and what is told of changes: each 200, or each half second. Jobs that take time: + one for each 50 that end
+  together, and the ticks.
+- **billed bytes** = for each publish and each push at least 1,000.
+- **vCPU-seconds** = the time of each request, rounded up to 0.1 s, times the vCPUs; **GiB-seconds** likewise.
+- **stored** = the documents, for as long as they are kept; **deleted** = the same documents, once.
+- **logged** = a line for each change of a step, and one that Cloud Run writes of each request."""
+
+_PRICE_NOTES: Final = """\
+Prices change, and they are not the same everywhere: these stand in `shared/atom_workflows/cli/prices.py` and nowhere
+else. They were compared with stored copies of these pages, of which some are older than the date above, not with a
+bill. A month has 30 days for what is counted by the minute and 730 hours for what is billed by the hour. Within the
+free tiers of a project that does nothing else, an idle month costs nothing, and so do some 200 runs a day of a chain
+of 30 steps (20,000 writes a day), as long as their jobs are answered at once."""
+
+_NOT_COUNTED: Final = """\
+Where many events share an instance (`concurrency` above 1), what they cost in processor time is divided by as many:
+the figures above are an upper bound. Retries, jobs that fail and redeliveries are not in them; each further attempt
+of a step takes 3 writes more (claim, job, outcome).
+
+## What is not counted
+
+- The Task Runner and the jobs: they cost the same, whoever submits them.
+- Traffic that leaves the region, for Task Runners that are elsewhere. A submission and a look are about 2 KB.
+- Subscriptions of yours to the topic `events`: at least 1,000 bytes a delivery.
+- Cold starts: each is billed for about a second of a function.
+- The build and storage of the functions' images, uploads to the bucket and the file that is kept there.
+- What looking at runs reads: `runs show` reads the run and each of its steps."""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE.name} is up to date\n")
