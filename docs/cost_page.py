@@ -273,6 +273,8 @@ of a step takes 3 writes more (claim, job, outcome).
 - Subscriptions of yours to the topic `events`: at least 1,000 bytes a delivery.
 - Cold starts: each is billed for about a second of a function.
 - The build and storage of the functions' images, uploads to the bucket and the file that is kept there.
+- More than 500 jobs that are due at the same time, which further instances of the checker look at: each page of them
+  is a message and an invocation more.
 - What looking at runs reads: `runs show` reads the run and each of its steps."""
 
 
