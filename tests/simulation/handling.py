@@ -31,7 +31,11 @@ _IN_VAIN: Final = 0.5
 
 
 class GaveUp(Exception):
-    """The handler failed, and its event was acknowledged all the same."""
+    """The handler failed by this cause, and its event was acknowledged all the same."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(repr(cause))
+        self.cause = cause
 
 
 def handle(services: Services, delivery: Delivery, chance: Random) -> None:
@@ -41,7 +45,7 @@ def handle(services: Services, delivery: Delivery, chance: Random) -> None:
     except Exception as error:
         if not is_given_up(services, delivery.message.topic, _received(delivery), error):
             raise
-        raise GaveUp from error
+        raise GaveUp(error) from error
 
 
 def is_kept(letter: Message | None, delivery: Delivery) -> bool:

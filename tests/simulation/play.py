@@ -53,10 +53,16 @@ _SLACK_S: Final = 240.0
 """What a step may take beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 80_000
 
-_ALLOWED: Final = (StoreUnavailable, BusUnavailable, SourceUnavailable, Conflict, AlreadyExists)
-"""What a handler may raise: its event comes again, for so often."""
-_HOPELESS: Final = (RunNotFound, MalformedEvent)
-"""What it may raise of an event that it cannot handle."""
+_ALLOWED: Final = (
+    StoreUnavailable,
+    BusUnavailable,
+    SourceUnavailable,
+    Conflict,
+    AlreadyExists,
+    RunNotFound,
+    MalformedEvent,
+)
+"""What a handler may raise: its event comes again, for so often; or, by the last two, it is given up at once."""
 
 
 class Play:
@@ -250,14 +256,16 @@ class Play:
         error = invocation.error
         if error is None:
             self.trace.note("done", invocation.name)
-            return
-        cause = error.__cause__ if isinstance(error, GaveUp) else error
-        self.trace.note("failed" if cause is error else "given up", invocation.name, repr(cause))
-        if cause is not None and not isinstance(cause, _HOPELESS):
-            self._failed(cause)
-        if cause is error:
+        elif isinstance(error, GaveUp):
+            self._acknowledged(invocation, delivery, error.cause)
+        else:
+            self.trace.note("failed", invocation.name, repr(error))
+            self._failed(error)
             self.bus.send_again(delivery)
-            return
+
+    def _acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
+        self.trace.note("given up", invocation.name, repr(cause))
+        self._failed(cause)
         if delivery.message.topic != NOT_KEPT and not is_kept(self.bus.dead_letters.get(delivery.message_id), delivery):
             self._findings.found(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
         self.bus.give_up(delivery)

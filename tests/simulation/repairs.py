@@ -39,7 +39,7 @@ class Repair(StrEnum):
     MENDED = "counters mended by the consistency check"
     WATCHED_AGAIN = "step or run's end made due again by the doctor"
     ENDED_AS_BROKEN = "run ended, as documents of it are gone"
-    GIVEN_UP = "event given up, and kept as a dead letter"
+    GIVEN_UP = "event given up after its last delivery"
 
 
 _BY_ACTION: Final[Mapping[str, Repair]] = {
