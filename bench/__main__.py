@@ -16,7 +16,7 @@ from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_workflows.bootstrap import connect
 from atom_workflows.settings import from_environment
-from bench import processes, report, sweep
+from bench import cold_start, processes, report, sweep
 from bench.counts import Servers
 from bench.floor import Floor
 from bench.measure import Bench, Inconsistent, Sample
@@ -56,7 +56,7 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
         with _platform() as platform, closing(Servers(platform.addresses)) as servers:
             bench = Bench(connect(from_environment(os.environ)), servers)
             swept = sweep.measure(bench, servers, platform.addresses[PartName.TASK_RUNNER])
-            measured = replace(measured, swept=swept)
+            measured = replace(measured, swept=swept, cold=cold_start.measure())
     return measured
 
 

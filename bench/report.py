@@ -13,6 +13,7 @@ from typing import Final
 import psutil
 
 from atom_emulator.platform.options import PartName
+from bench.cold_start import ColdStart
 from bench.measure import Sample
 from bench.sweep import ANSWER_S, Swept
 from bench.workloads import GROWTH, JOBS, Workload
@@ -50,6 +51,7 @@ class Measured:
     load: float
     peak_mb: Mapping[PartName, float]
     swept: Swept | None = None
+    cold: Sequence[ColdStart] = ()
 
     @property
     def repeat(self) -> int:
@@ -79,6 +81,7 @@ def document(measured: Measured) -> str:
         growth_section(measured),
         jobs_section(measured),
         sweep_section(measured),
+        cold_section(measured),
         _REPRODUCE,
         _LIMITS,
         _peers(),
@@ -181,6 +184,15 @@ def sweep_section(measured: Measured) -> str:
     )
 
 
+def cold_section(measured: Measured) -> str:
+    """What a function's imports take; empty if that was not measured."""
+    rows = [(one.what, f"{one.cpu_ms:.0f}", f"{one.peak_mb:.0f}", f"{one.modules:,}") for one in measured.cold]
+    if not rows:
+        return ""
+    head = ("imported", "processor time, ms", "peak RSS, MB", "modules")
+    return f"## Cold start\n\n{_table(head, rows)}\n\n{_COLD_NOTES}"
+
+
 def _machine(measured: Measured) -> str:
     memory_gb = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -257,7 +269,20 @@ whether the run has ended. On two cores the wall time of a wide graph cannot be 
 _GROWTH_NOTES: Final = """\
 The cost of one step at the larger size, divided by that at the smaller: 1.00 is linear growth. One pass each."""
 
-SECTIONS: Final = (time_table, count_table, cpu_table, memory_table, growth_section, jobs_section, sweep_section)
+_COLD_NOTES: Final = """\
+A fresh process for each, median of five; *the clients alone* are functions-framework with Google's clients for
+Firestore and Pub/Sub, which any function with these needs. A function imports nothing that only another one needs."""
+
+SECTIONS: Final = (
+    time_table,
+    count_table,
+    cpu_table,
+    memory_table,
+    growth_section,
+    jobs_section,
+    sweep_section,
+    cold_section,
+)
 """What is printed, whether or not it is written."""
 
 _MEMORY_NOTES: Final = (
@@ -282,7 +307,7 @@ _LIMITS: Final = """\
 
 - Not the latency of Google Cloud: a Firestore commit or a push takes some ten milliseconds there instead of one. The
   counts of documents, calls and messages are the same in the cloud; the times are not.
-- Not a cold start: every process is warm.
+- Not a cold start, but for the section of that name: every process is warm.
 - Not the cloud's scale: many instances of the dispatcher work side by side there, here one process of eight threads.
 - The servers, the functions and the observer share the same cores."""
 

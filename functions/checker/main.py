@@ -7,7 +7,8 @@ import functions_framework
 
 from atom_workflows.bootstrap import services
 from atom_workflows.decision_log import log_to_stdout
-from atom_workflows.handlers import Answer, on_tick
+from atom_workflows.handlers.answering import Answer
+from atom_workflows.handlers.tick import on_tick
 
 log_to_stdout()
 

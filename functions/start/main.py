@@ -7,7 +7,8 @@ import functions_framework
 
 from atom_workflows.bootstrap import services
 from atom_workflows.decision_log import log_to_stdout
-from atom_workflows.handlers import Answer, on_start
+from atom_workflows.handlers.answering import Answer
+from atom_workflows.handlers.start import on_start
 
 log_to_stdout()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.handlers import on_start
+from atom_workflows.handlers.start import on_start
 from support.world import TASK_RUNNER_URL, World
 
 PATH = "gs://flows/workflows/daily.yaml"

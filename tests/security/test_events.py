@@ -13,7 +13,9 @@ from atom_workflows.adapters.tokens import tokens_for
 from atom_workflows.documents import RUNS
 from atom_workflows.errors import CredentialUnusable
 from atom_workflows.event_fields import MAX_ITEMS
-from atom_workflows.handlers import on_start, on_steps, on_tick
+from atom_workflows.handlers.start import on_start
+from atom_workflows.handlers.steps import on_steps
+from atom_workflows.handlers.tick import on_tick
 from atom_workflows.ports import Query
 from atom_workflows.settings import Settings
 from atom_workflows.start_events import MAX_PATH_BYTES

@@ -19,7 +19,7 @@ from atom_workflows.cli.shows import step_line
 from atom_workflows.cli.view import RunView
 from atom_workflows.coordinator.services import Services
 from atom_workflows.decision_log import JsonLines
-from atom_workflows.handlers import on_start
+from atom_workflows.handlers.start import on_start
 from support.world import World
 
 EVIL: Final = '\x1b[2J\x1b]0;owned\x07\r\n{"severity": "EMERGENCY"}\x9b31m\u202e\u2028\x85\x7f\x00"'

@@ -34,7 +34,6 @@ from atom_workflows.documents import (
 )
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, RunNotFound
 from atom_workflows.events import ReadyStep
-from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.ports import Create, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
@@ -158,6 +157,9 @@ def _seed_again(outbox: Outbox, run: RunRecord) -> bool:
     if run.started_at is None:
         definition = outbox.services.store.get([definition_path(run.id)])[0]
         if definition is not None:
+            # Only the start function is made to read files; others come here when they mend a run.
+            from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
+
             path = definition.fields["path"]
             workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
             _write_steps(outbox, list(_step_creates(run, workflow, path)))

@@ -1,0 +1,65 @@
+"""What it takes to import a function in a fresh process: the part of a cold start that is ours to keep small."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+FUNCTIONS: Final = Path(__file__).parent.parent / "functions"
+PASSES: Final = 5
+
+_CLIENTS: Final = (
+    "import flask, functions_framework, google.cloud.firestore, google.cloud.pubsub_v1, google.auth.transport.requests"
+)
+"""What every function needs, whatever it does with it."""
+
+_MEASURE: Final = """
+import json, resource, runpy, sys, time
+began = time.process_time()
+{what}
+took = time.process_time() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([took, peak, len(sys.modules)]))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStart:
+    """Processor time of the imports, the process's peak memory after them, and how many modules were loaded."""
+
+    what: str
+    cpu_ms: float
+    peak_mb: float
+    modules: int
+
+
+def measure() -> list[ColdStart]:
+    """Each function, and for comparison the clients alone; medians of fresh processes."""
+    return [_measured(what, code) for what, code in _subjects()]
+
+
+def _subjects() -> Iterator[tuple[str, str]]:
+    yield "the clients alone", _CLIENTS
+    for folder in sorted(path.parent for path in FUNCTIONS.glob("*/main.py")):
+        yield folder.name, f"runpy.run_path({str(folder / 'main.py')!r})"
+
+
+def _measured(what: str, code: str) -> ColdStart:
+    found = [_once(code) for _ in range(PASSES)]
+    cpu_s, peak, modules = (median(one[place] for one in found) for place in range(3))
+    in_kb = 1024 if sys.platform != "darwin" else 1024 * 1024
+    return ColdStart(what=what, cpu_ms=1000 * cpu_s, peak_mb=peak / in_kb, modules=int(modules))
+
+
+def _once(code: str) -> tuple[float, float, float]:
+    command = [sys.executable, "-P", "-c", _MEASURE.format(what=code)]
+    # With nothing of this process's own: the library stands in the interpreter's path or in PYTHONPATH.
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
+    cpu_s, peak, modules = json.loads(done.stdout.splitlines()[-1])
+    return cpu_s, peak, modules

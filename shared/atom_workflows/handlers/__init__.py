@@ -1,0 +1,1 @@
+"""What each function does with a request: one module a function, so that none imports what only another needs."""

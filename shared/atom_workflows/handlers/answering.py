@@ -1,0 +1,77 @@
+"""What stands between a request and a handler: read it, name it in the logs, decide what an error means.
+
+An event that can never be handled is kept as a dead letter and acknowledged, since no redelivery can mend it.
+Everything else that is raised is answered 500, and so the event is delivered again, until its last delivery.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from atom_workflows import decision_log
+from atom_workflows.coordinator.services import Services
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.event_fields import body_of
+from atom_workflows.giving_up import is_given_up, log_dropped
+from atom_workflows.received import ReceivedEvent, read_event
+
+Answer: TypeAlias = tuple[str, int, dict[str, str]]
+"""Body, status and headers, as functions-framework takes them."""
+
+_ACKNOWLEDGED: Final[Answer] = ("", HTTPStatus.NO_CONTENT, {})
+
+
+def on_event(
+    services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
+) -> Answer:
+    """Answer a request that should hold an event of that topic; `handle` is given the message's body."""
+    try:
+        event = read_event(lowered(headers), raw)
+    except MalformedEvent as error:
+        return dropped(error)
+    if event is None:
+        return dropped(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
+    return handled(services, topic, event, lambda received: handle(message_body(received.payload)))
+
+
+def handled(services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
+    """Handle an event, and acknowledge it unless it is to come again: then what went wrong is raised."""
+    with decision_log.handling(event.id):
+        try:
+            handle(event)
+        except Exception as error:
+            if not is_given_up(services, topic, event, error):
+                raise
+    return _ACKNOWLEDGED
+
+
+def dropped(error: Exception) -> Answer:
+    """Acknowledge a request that holds no event: there is nothing that could be kept."""
+    log_dropped(error)
+    return _ACKNOWLEDGED
+
+
+def message_body(payload: Any) -> Any:
+    """The JSON body of the Pub/Sub message in an event's data."""
+    try:
+        raw = base64.b64decode(message_of(payload)["data"], validate=True)
+    except (LookupError, TypeError, ValueError, binascii.Error) as error:
+        raise MalformedEvent(f"the message holds no data: {error}") from None
+    return body_of(raw)
+
+
+def message_of(payload: Any) -> Mapping[str, Any]:
+    """The Pub/Sub message in an event's data."""
+    message = payload.get("message") if isinstance(payload, Mapping) else None
+    if not isinstance(message, Mapping):
+        raise MalformedEvent("the event holds no Pub/Sub message")
+    return message
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,37 @@
+"""What a function imports: a cold start takes as long as that does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+OTHERS = {
+    "start": ("atom_workflows.coordinator.check", "atom_workflows.coordinator.dispatch"),
+    "dispatcher": ("atom_workflows.parsing", "yaml", "atom_workflows.coordinator.check"),
+    "checker": ("atom_workflows.parsing", "yaml", "atom_workflows.coordinator.dispatch"),
+}
+"""What only another function needs."""
+
+NOBODY_S = ("atom_workflows.cli", "atom_emulator", "rich", "atom_workflows.adapters.pubsub_dead_letters")
+LIST_MODULES = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules, sep='\\n')"
+
+
+@cache
+def imported(function: str) -> frozenset[str]:
+    """Every module that is loaded once the function is, in a fresh process."""
+    command = [sys.executable, "-c", LIST_MODULES, str(FUNCTIONS / function / "main.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return frozenset(done.stdout.split())
+
+
+@pytest.mark.parametrize("function", OTHERS)
+def test_a_function_imports_nothing_that_it_does_not_need(function: str) -> None:
+    """What another function or the command line needs is left out; what is needed itself is there."""
+    assert "atom_workflows.bootstrap" in imported(function)
+    for name in (*NOBODY_S, *OTHERS[function]):
+        assert name not in imported(function)
