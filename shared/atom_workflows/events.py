@@ -6,7 +6,8 @@ Events carry ids, never definitions. Every body names its `type` and the `schema
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -21,7 +22,9 @@ STEPS_PER_READY: Final = 10
 """Steps a dispatcher is given in one event: enough to share its reads and commits, few enough to spread the work."""
 
 OUTCOMES_PER_COMPLETED: Final = 50
-"""Outcomes in one event; with the longest messages that is 100 KB."""
+CHANGES_PER_MESSAGE: Final = 200
+MAX_LIST_BYTES: Final = 200_000
+"""The most that such a list takes in a message, however long its texts: no message is over 256 KB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +92,8 @@ def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
 
 def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message]:
     """The messages that tell of these outcomes, in as many parts as it takes."""
-    parts = range(0, len(outcomes), OUTCOMES_PER_COMPLETED)
-    return [
-        _message(
-            "steps",
-            "steps.completed",
-            run_id=run_id,
-            outcomes=[_outcome_body(outcome) for outcome in outcomes[start : start + OUTCOMES_PER_COMPLETED]],
-        )
-        for start in parts
-    ]
+    parts = _parts([_outcome_body(outcome) for outcome in outcomes], most=OUTCOMES_PER_COMPLETED)
+    return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
 
 
 def tick_message(origin: str) -> Message:
@@ -124,9 +119,25 @@ def seed_message(run_id: str) -> Message:
     return _message("start", "run.seed", run_id=run_id)
 
 
-def changes_message(run_id: str, changes: Sequence[Mapping[str, Any]]) -> Message:
-    """What happened to a run, for the outside world: at least once, in no order."""
-    return _message("events", "run.changes", run_id=run_id, changes=list(changes))
+def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """What happened to a run, for the outside world: at least once, in no order, in as many parts as it takes."""
+    parts = _parts(changes, most=CHANGES_PER_MESSAGE)
+    return [_message("events", "run.changes", run_id=run_id, changes=part) for part in parts]
+
+
+def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[Mapping[str, Any]]]:
+    """The entries in lists that a message can hold, by their number and by their length as JSON."""
+    part: list[Mapping[str, Any]] = []
+    size = 0
+    for entry in entries:
+        takes = len(json.dumps(entry, ensure_ascii=False).encode())
+        if part and (len(part) == most or size + takes > MAX_LIST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += takes
+    if part:
+        yield part
 
 
 def _message(topic: str, kind: str, **body: Any) -> Message:

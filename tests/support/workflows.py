@@ -25,3 +25,9 @@ def fan(width: int) -> str:
     """A root, `width` steps that depend on it, and an end that depends on them all."""
     leaves = [f"leaf{i}" for i in range(width)]
     return definition({"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves})
+
+
+def layers(depth: int, width: int) -> str:
+    """Layers of which each step depends on every step of the layer before."""
+    names = [[f"l{layer}x{i}" for i in range(width)] for layer in range(depth)]
+    return definition({name: names[k - 1] if k else [] for k, layer in enumerate(names) for name in layer})

@@ -14,12 +14,12 @@ from typing import Final
 
 from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
 from atom_workflows.cli.watch import Watch
-from atom_workflows.coordinator.outbox import CHANGES_PER_MESSAGE, TELL_AFTER_S
+from atom_workflows.coordinator.outbox import TELL_AFTER_S
 from atom_workflows.coordinator.saving import MAX_WRITES
 from atom_workflows.coordinator.seed import BATCH_DOCUMENTS, PAGE
 from atom_workflows.core.graph import END_ID, Node, compile_graph, is_internal
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.events import OUTCOMES_PER_COMPLETED, STEPS_PER_READY
+from atom_workflows.events import CHANGES_PER_MESSAGE, OUTCOMES_PER_COMPLETED, STEPS_PER_READY
 from atom_workflows.settings import MIN_KEEP_RUNS_S
 
 READY_BYTES: Final = 35

@@ -12,11 +12,8 @@ from atom_workflows.core.decide import StepChange
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.events import ReadyStep, changes_message, ready_messages, tick_message
+from atom_workflows.events import ReadyStep, changes_messages, ready_messages, tick_message
 from atom_workflows.ports import Message
-
-CHANGES_PER_MESSAGE = 200
-"""Changes told in one message; with the longest texts that stays below 256 KB."""
 
 MAX_TOLD_TEXT = 500
 TELL_AFTER_S = 0.5
@@ -97,8 +94,4 @@ class Outbox:
 
     def _take_changes(self) -> list[Message]:
         taken, self._changes = self._changes, {}
-        return [
-            changes_message(run_id, changes[start : start + CHANGES_PER_MESSAGE])
-            for run_id, changes in taken.items()
-            for start in range(0, len(changes), CHANGES_PER_MESSAGE)
-        ]
+        return [message for run_id, changes in taken.items() for message in changes_messages(run_id, changes)]

@@ -19,6 +19,12 @@ from atom_workflows.ports import Update, Version, WriteResult
 MAX_WRITES: Final = 250
 """Documents in one commit: a step with its (at most 200) dependents and as many more as go with it."""
 
+MAX_BYTES: Final = 900_000
+"""What one commit may take, by its texts: no request is over a megabyte."""
+
+_DOCUMENT_BYTES: Final = 600
+"""About what a written document takes without the texts that come from outside."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -120,8 +126,8 @@ def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision]) ->
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
     """Save the decisions without counting down dependents: polls, and steps of a run that is closed."""
     saved = Saved()
-    for start in range(0, len(decisions), MAX_WRITES):
-        saved.add(_save_part(outbox, decisions[start : start + MAX_WRITES], counting=False))
+    for part in _parts(decisions, counting=False):
+        saved.add(_save_part(outbox, part, counting=False))
     return saved
 
 
@@ -209,17 +215,22 @@ def _saved(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequ
     return saved
 
 
-def _parts(decisions: Sequence[Decision]) -> Iterator[list[Decision]]:
+def _parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:
     """The decisions in parts that one commit can hold."""
     part: list[Decision] = []
     touched: set[str] = set()
+    texts = 0
     for decision in decisions:
-        touches = {decision.step.id, *(decision.step.dependents if decision.change.is_terminal else ())}
-        if part and len(touched | touches) > MAX_WRITES:
+        counts_down = counting and decision.change.is_terminal
+        touches = {decision.step.id, *(decision.step.dependents if counts_down else ())}
+        text = len(str(decision.change.fields.get("message", "")).encode())
+        together = touched | touches
+        if part and (len(together) > MAX_WRITES or len(together) * _DOCUMENT_BYTES + texts + text > MAX_BYTES):
             yield part
-            part, touched = [], set()
+            part, together, texts = [], touches, 0
         part.append(decision)
-        touched |= touches
+        touched = together
+        texts += text
     if part:
         yield part
 

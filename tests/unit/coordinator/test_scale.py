@@ -1,0 +1,176 @@
+"""Wide, long and many: what grows with a graph's size, and what stays below the services' limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from atom_workflows.adapters.firestore_messages import FirestoreMessages
+from atom_workflows.errors import Conflict
+from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult
+from support.workflows import chain, definition, fan, layers
+from support.world import World
+
+LARGEST_REQUEST = 1_000_000
+LARGEST_MESSAGE = 256_000
+SHAPES: Mapping[str, Callable[[int], str]] = {
+    "chain": chain,
+    "fan": lambda size: fan(size - 2),
+    "layers": lambda size: layers(size // 20, 20),
+}
+LONGEST_ID = 100
+LONGEST_TEXT = 2_000
+SOME_TIME = Timestamp(seconds=1_767_225_600, nanos=999_999_000)
+
+
+def request_bytes(writes: Sequence[Write]) -> int:
+    """How long the commit is on the wire."""
+    sent = [
+        replace(write, guard=SOME_TIME) if isinstance(write, Update) and write.guard is not None else write
+        for write in writes
+    ]
+    request = FirestoreMessages("projects/some-project/databases/(default)").commit(sent)
+    return int(type(request).pb(request).ByteSize())
+
+
+@dataclass(slots=True)
+class MeasuredStore:
+    """A store that notes the largest commit as it would be sent, and every refusal."""
+
+    inner: Store
+    largest: int = 0
+    refused: int = 0
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        return self.inner.get(paths)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        self.largest = max(self.largest, request_bytes(writes))
+        try:
+            return self.inner.commit(writes)
+        except Conflict:
+            self.refused += 1
+            raise
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        return self.inner.query(query)
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        return self.inner.count(query)
+
+
+@dataclass(slots=True)
+class MeasuredBus:
+    """A bus that notes the largest message."""
+
+    inner: Bus
+    largest: int = 0
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `ports.Bus.publish`."""
+        sizes = [len(json.dumps(message.body, ensure_ascii=False).encode()) for message in messages]
+        self.largest = max(self.largest, *sizes)
+        self.inner.publish(messages)
+
+
+def measured(world: World) -> tuple[MeasuredStore, MeasuredBus]:
+    """Measure what the world's handlers send from now on."""
+    store, bus = MeasuredStore(world.services.store), MeasuredBus(world.services.bus)
+    world.services = replace(world.services, store=store, bus=bus)
+    return store, bus
+
+
+def cost(workflow: str) -> list[float]:
+    """Documents written and read, and messages published, for each step of one run; nothing is ever refused."""
+    world = World()
+    store, bus = measured(world)
+    run_id = world.start(workflow)
+    world.settle_down()
+    assert (world.run(run_id).state, store.refused) == ("SUCCEEDED", 0)
+    assert store.largest < LARGEST_REQUEST
+    assert bus.largest < LARGEST_MESSAGE
+    messages = sum(world.bus.broker.topic(topic).published for topic in ("start", "steps", "tick", "events"))
+    return [total / len(world.states(run_id)) for total in (world.store.writes, world.store.reads, messages)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_of_ten_thousand_costs_what_one_of_a_thousand_does(shape: str) -> None:
+    """Documents and messages a step grow by less than a fifth, whatever the shape, and no commit is refused."""
+    small, large = (cost(SHAPES[shape](size)) for size in (1_000, 10_000))
+    for before, after in zip(small, large, strict=True):
+        assert after <= 1.2 * before
+
+
+def test_the_longest_texts_stay_below_the_limits() -> None:
+    """A thousand failed jobs with the longest ids and messages fit into requests and messages, with all they skip."""
+    leaves = [f"leaf{number}".ljust(LONGEST_ID, "x") for number in range(1_000)]
+    edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
+    said = "😀" * LONGEST_TEXT
+    world = World(f"rules: [{{step: leaf*, duration: 5, always_fail: true, message: {said}}}]")
+    store, bus = measured(world)
+    run_id = world.start(definition(edges))
+    assert world.run_to_end(run_id).state == "FAILED"
+    assert world.states(run_id)["join"] == "SKIPPED"
+    assert LARGEST_REQUEST / 5 < store.largest < LARGEST_REQUEST
+    assert LARGEST_MESSAGE / 2 < bus.largest < LARGEST_MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Talkative:
+    """A Task Runner whose jobs go on, in a state and with a message that are new."""
+
+    inner: TaskRunner
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        return replace(self.inner.status(base_url, job_id), state="PREPARING", message="😀" * LONGEST_TEXT)
+
+
+def test_what_polls_tell_stays_below_the_limit() -> None:
+    """Three hundred jobs that change their state at once, with the longest messages, are saved in parts."""
+    world = World("default: {duration: 1000}")
+    world.start(definition({f"s{number}": [] for number in range(300)}))
+    world.settle_down()
+    store, _ = measured(world)
+    world.services = replace(world.services, task_runner=Talkative(world.services.task_runner))
+    world.clock.move(timedelta(seconds=30))
+    world.tick()
+    assert LARGEST_REQUEST / 2 < store.largest < LARGEST_REQUEST
+
+
+def test_large_tasks_are_seeded_in_requests_that_are_allowed() -> None:
+    """Fifty tasks of nearly the largest size are written in parts, each below a megabyte."""
+    task: Mapping[str, Any] = {"imageUri": "image", "args": {"text": "x" * 60_000}}
+    world = World()
+    store, _ = measured(world)
+    names = [f"s{number}" for number in range(50)]
+    run_id = world.start(definition({name: [] for name in names}, **{name: {"task": task} for name in names}))
+    world.settle_down()
+    assert world.run(run_id).state == "SUCCEEDED"
+    assert LARGEST_REQUEST / 2 < store.largest < LARGEST_REQUEST
+
+
+def test_a_thousand_runs_at_once_all_end() -> None:
+    """Runs that share every function end each by itself, with as many documents and messages as one alone."""
+    world = World()
+    store, _ = measured(world)
+    run_ids = [world.start(chain(4), run_key=str(number)) for number in range(1_000)]
+    world.settle_down()
+    assert {world.run(run_id).state for run_id in run_ids} == {"SUCCEEDED"}
+    assert store.refused == 0
+    alone, _, _ = cost(chain(4))
+    assert world.store.writes / len(run_ids) == alone * 4
