@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 AS_OF: Final = date(2026, 11, 23)
-"""When these were last compared with copies of the services' price pages."""
+"""When these were last compared with copies of the price pages, or with what others quote from them."""
 
 GOOGLE: Final = "us-central1"
 AMAZON: Final = "us-east-1"
