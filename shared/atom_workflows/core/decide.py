@@ -155,6 +155,8 @@ def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange 
     """What an outcome makes of the step; None if it is stale: another attempt's, or the step has ended."""
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
+    if _is_taken_again(step, outcome, now):
+        return None
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if step.unanswered:
         learnt["unanswered"] = 0
@@ -168,6 +170,17 @@ def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange 
         learnt["message"] = clip(outcome.message) or "its job was cancelled at the Task Runner"
         return _ended(step, StepEvent.CANCEL, now, **learnt)
     return _tried_again(step, outcome, now, learnt) or _ended(step, StepEvent.FAIL, now, **learnt)
+
+
+def _is_taken_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
+    """Whether a dispatcher that was said to be lost was not, or the step is another's since.
+
+    The checker may say so long after it has read the step.
+    """
+    if outcome.kind is not OutcomeKind.LOST or outcome.job_id:
+        return False
+    is_leased = step.due_at is not None and step.due_at > now
+    return step.state is not StepState.DISPATCHING or step.answered or is_leased
 
 
 def _tried_again(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:

@@ -43,9 +43,9 @@ def step(state: StepState = StepState.RUNNING, *, attempts: int = 1, **fields: A
     return replace(base, **fields)
 
 
-def outcome(kind: OutcomeKind, attempt: int = 1) -> Outcome:
+def outcome(kind: OutcomeKind, attempt: int = 1, *, job_id: str = "j") -> Outcome:
     """An outcome of that attempt."""
-    return Outcome(step_id="s", attempt=attempt, kind=kind, message="what happened")
+    return Outcome(step_id="s", attempt=attempt, kind=kind, message="what happened", job_id=job_id)
 
 
 def test_a_failed_attempt_with_tries_left_waits_for_the_next() -> None:
@@ -105,6 +105,24 @@ def test_on_lost_fail_fails_at_the_first_loss() -> None:
     change = decide.settled(step(attempts=5, policies=policies), outcome(OutcomeKind.LOST), now=NOW)
     assert change is not None
     assert change.state is StepState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("found", "is_lost"),
+    [
+        ({"due_at": NOW}, True),
+        ({"due_at": NOW + timedelta(seconds=1)}, False),
+        ({"due_at": NOW, "answered": True}, False),
+        ({"due_at": NOW, "state": StepState.RUNNING}, False),
+    ],
+    ids=["lease over", "taken by another since", "put off since", "submitted since"],
+)
+def test_a_dispatcher_is_lost_only_if_its_lease_is_still_over(found: dict[str, Any], is_lost: bool) -> None:  # noqa: FBT001 - a case
+    """A checker that read the step long ago may be wrong: what became of it since counts."""
+    policies = replace(step().policies, on_lost=OnLost.FAIL)
+    one = replace(step(StepState.DISPATCHING, policies=policies), **found)
+    change = decide.settled(one, outcome(OutcomeKind.LOST, job_id=""), now=NOW)
+    assert (change is not None) is is_lost
 
 
 @pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
