@@ -12,7 +12,6 @@ from simulation.__main__ import main
 from simulation.drawing import draw
 from simulation.mutants import hunt
 from simulation.mutations import BY_NAME, MUTATIONS, Mutation
-from simulation.play import play
 from simulation.shrink import shrink
 
 SEEDS = 2000
@@ -43,9 +42,12 @@ def test_a_planted_bug_is_found(mutation: Mutation) -> None:
 @pytest.mark.parametrize("name", SHRUNK)
 def test_a_failing_seed_is_shrunk_to_what_matters(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Few steps and faults are left that break the same rule, and the command that is printed plays exactly these."""
+    found = hunt(BY_NAME[name], SEEDS)
+    assert found.seed is not None
+    assert found.finding is not None
+    rule = found.finding.rule
     with BY_NAME[name].planted():
-        rule = play(draw(BY_NAME[name].seed)).findings[0].rule
-        small = shrink(draw(BY_NAME[name].seed), rule, seconds=120)
+        small = shrink(draw(found.seed), rule, seconds=120)
         assert len(small.drawn.names) <= 4
         assert len(small.faults.log) <= 2
         assert rule in {finding.rule for finding in small.findings}
