@@ -229,8 +229,9 @@ _HOUR: Final = dollars(
 )
 
 _WAITING_NOTES: Final = f"""\
-Cloud Run bills a request for as long as it takes, also while it sleeps. With jobs in flight the checker stays awake
-for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that the end of a job is noticed within ten seconds. That is
+Cloud Run bills a request for as long as it takes, also while it sleeps. With jobs in flight that began less than five
+minutes ago the checker stays awake for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that their end is noticed
+within ten to fifteen seconds; older jobs alone are looked at once a minute, and cost hardly anything. Being awake is
 {_HOUR} an hour, once for the whole platform: a hundred runs at the same time share it, while the tables bill it to a
 single one. So for a few runs of long jobs, services that are not billed for waiting are cheaper; for wide graphs, or
 many runs at a time, this one is. The checker mostly sleeps, so a fraction of a processor should do, such as the

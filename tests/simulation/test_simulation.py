@@ -16,7 +16,7 @@ from simulation.drawn import Cut
 from simulation.faults import Fault, Strike
 from simulation.play import play
 
-SEEDS = 500
+SEEDS = 2_000
 SEVERAL = 839
 """A seed of several runs."""
 

@@ -237,6 +237,22 @@ class World:
         return [Message(topic="events", body=one.body, attributes=one.attributes) for one in taken]
 
 
+class HelpfulClock:
+    """A clock in whose sleep others take what was published, in those topics."""
+
+    def __init__(self, world: World, *topics: str) -> None:
+        self._world, self._topics = world, topics or ("steps",)
+
+    def now(self) -> datetime:
+        """See `ports.Clock.now`."""
+        return self._world.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """See `ports.Clock.sleep`."""
+        self._world.settle_down(*self._topics)
+        self._world.clock.sleep(seconds)
+
+
 def wake() -> Message:
     """A plain tick."""
     return tick_message("test")

@@ -10,7 +10,7 @@ from typing import Final
 from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
 from atom_workflows.coordinator import audit, check
 from atom_workflows.coordinator.reset import NEXT_AUDIT
-from atom_workflows.core.polling import SOONEST_POLL, poll_interval
+from atom_workflows.core.polling import SOONEST_POLL, WORTH_WAITING, poll_interval
 
 BURST_READS: Final = 2
 """Is anything in flight, and who holds the lease."""
@@ -23,6 +23,8 @@ AUDIT_READS: Final = 4
 
 AUDIT_SHARE_OF_AGE: Final = 10
 
+_A_MOMENT: Final = 0.001
+
 MOST_LOOKS: Final = 1_000_000
 """A look takes a rehearsal some ten microseconds."""
 
@@ -32,7 +34,7 @@ class Watch:
     """One run's jobs under the eyes of a checker that has nothing else to do. Times are seconds since the run began.
 
     A burst begins when the dispatcher wakes the checker or the scheduler ticks, which it does half a minute into the
-    run at first, and ends when the next look would be behind its time.
+    run at first. It ends when the next look would be behind its time, or is not worth waiting for.
     """
 
     given: Assumptions
@@ -40,6 +42,7 @@ class Watch:
     _began: float | None = None
     _last_look: float | None = None
     _next_look: float = 0.0
+    _rested_at: float = -inf
     _looks: int = 0
     _next_audit: float = NEXT_AUDIT.total_seconds()
 
@@ -60,16 +63,19 @@ class Watch:
             if batch.is_ended:
                 self._next_look = now + self._interval
                 return now
+            if batch.look_at - now > self._interval * WORTH_WAITING:
+                self._rest(now)
+                continue
             wish = max(batch.look_at, now + self._interval * check.SHORTEST_GAP)
             self._next_look = min(now + self._interval, wish)
 
     def wait(self, until: float) -> None:
         """Bursts that a run without jobs causes, since its end is watched while it is open."""
         watched_from = NEXT_AUDIT.total_seconds() - self._burst
-        while max(self._next_look, self._tick_at_or_after(watched_from) if self._began is None else 0.0) < until:
+        while self._coming(watched_from) < until:
             now = self._next_moment(watched_from)
             self._look(now, _Batch(jobs=0, started=now, due=inf))
-            self._next_look = now + self._interval
+            self._rest(now)
 
     def close(self) -> None:
         """The last look finds nothing any more."""
@@ -79,12 +85,24 @@ class Watch:
             self._end_burst()
 
     def _next_moment(self, earliest: float) -> float:
-        """When the next look is: in this burst, or at the beginning of the next."""
-        if self._began is not None and self._next_look < self._began + self._burst:
-            return self._next_look
-        behind = earliest if self._began is None else max(earliest, self._began + self._burst)
+        """When the next look is: in this burst, or at the beginning of the next, which begins."""
+        moment = self._coming(earliest)
+        if self._began is not None and moment == self._next_look:
+            return moment
         self._end_burst()
-        return self._begin(self._tick_at_or_after(behind))
+        return self._begin(moment)
+
+    def _coming(self, earliest: float) -> float:
+        if self._began is None:
+            return self._tick_at_or_after(max(earliest, self._rested_at + _A_MOMENT))
+        ends_at = self._began + self._burst
+        return self._next_look if self._next_look < ends_at else self._tick_at_or_after(max(earliest, ends_at))
+
+    def _rest(self, now: float) -> None:
+        """End the burst, having seen that nothing new came."""
+        self.tally.reads += 1
+        self._end_burst()
+        self._rested_at = now
 
     def _begin(self, now: float) -> float:
         self.tally.reads += BURST_READS

@@ -17,6 +17,9 @@ from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.sweep import due_query, is_round_over, look_after, read_due, sweep_full, sweep_page
+from atom_workflows.core.graph import END_ID
+from atom_workflows.core.polling import WORTH_WAITING, young_age
+from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, TickEvent
@@ -35,7 +38,7 @@ def handle_tick(services: Services, event: TickEvent) -> None:
     if isinstance(event, SweepPage):
         if services.clock.now() <= event.valid_until:
             sweep_page(services, event)
-    elif _is_anything_in_flight(services) and _burst(services) and _is_anything_in_flight(services):
+    elif _is_anything_in_flight(services) and (looks := _burst(services)) and looks.is_anything_new():
         # A job put in flight behind our last look; its wake-up found the lease still held and went away.
         _burst(services)
 
@@ -45,8 +48,8 @@ def _is_anything_in_flight(services: Services) -> bool:
     return bool(services.store.query(due_query(until, limit=1)))
 
 
-def _burst(services: Services) -> bool:
-    """Look at all that becomes due; whether that ended because nothing was in flight any more.
+def _burst(services: Services) -> _Looks | None:
+    """Look at all that becomes due; what it looked at, if it ended because nothing more was to be done soon.
 
     Otherwise its time was over, or another instance is at it.
     """
@@ -54,12 +57,12 @@ def _burst(services: Services) -> bool:
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
-        return False
+        return None
     looks = _Looks(services=services, ends_at=ends_at)
     while (wake_at := looks.look()) is not None and wake_at < ends_at:
         services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
     lease.give_back()
-    return wake_at is None
+    return looks if wake_at is None else None
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class _Looks:
     _round_began: datetime | None = None
 
     def look(self) -> datetime | None:
-        """Look at what is due; when to look again, None if nothing is in flight."""
+        """Look at what is due; when to look again, None if nothing needs a look soon."""
         now = self.services.clock.now()
         if self._round_began is not None and not is_round_over(self.services, self._round_began):
             return now + self._interval
@@ -92,15 +95,38 @@ class _Looks:
         looked = look_after(self.services, self._in_flight.take_due(now), until=self.ends_at)
         for held, look_at in looked.kept:
             self._in_flight.keep(held, look_at)
-        if not found and not self._in_flight and not looked.published:
-            return None
-        return self._next(now)
+        return None if self._is_idle(now) and not looked.published else self._next(now)
+
+    def is_anything_new(self) -> bool:
+        """Whether steps came behind the last look."""
+        found, _ = self._read(self.services.clock.now())
+        return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in found)
 
     def _read(self, now: datetime) -> tuple[list[Held], bool]:
         """What is due by the end of the burst, and whether more than a page is due already."""
-        since = None if self._seen_until is None else self._seen_until - self._interval * OVERLAP
-        found, is_full = read_due(self.services, due_query(now + self.services.settings.burst, since=since))
+        until = now + self.services.settings.burst
+        found, is_full = read_due(self.services, due_query(until, since=self._since(now)))
         return found, is_full and bool(found) and (found[-1].step.due_at or now) <= now
+
+    def _since(self, now: datetime) -> datetime | None:
+        """What was due before that is known, or is old and was looked at by this burst's first round."""
+        if self._seen_until is not None:
+            return self._seen_until - self._interval * OVERLAP
+        # A job's due time is that of its first look, as looks that tell nothing new write nothing.
+        return None if self._round_began is None else now - young_age(self._interval)
+
+    def _is_idle(self, now: datetime) -> bool:
+        """Whether all looks within the burst can as well be left to the next tick, as sleeping is paid for, too.
+
+        These are looks at jobs that have run for long, and at whole runs. Retries and timeouts are waited for.
+        """
+        soon = now + self._interval * WORTH_WAITING
+        return all(
+            at > self.ends_at
+            or (at > soon and held.step.state is StepState.RUNNING and at != held.step.attempt_deadline)
+            or held.step.id == END_ID
+            for at, held in self._in_flight.looks()
+        )
 
     def _round(self, found: Sequence[Held], now: datetime) -> datetime:
         page = SweepPage(after=(now, ""), until=now, valid_until=self.ends_at, since=self._round_began)

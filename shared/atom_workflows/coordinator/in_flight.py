@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
@@ -30,12 +30,20 @@ class InFlight:
         """The earliest look, None if nothing is in flight."""
         return min(self._looks.values(), default=None)
 
+    def looks(self) -> Iterator[tuple[datetime, Held]]:
+        """Each step with when to look at it next."""
+        return ((at, self._steps[name]) for name, at in self._looks.items())
+
     def learn(self, found: Iterable[Held]) -> None:
         """Take in what was read; what is known already, and did not change, keeps its time."""
         for held in found:
-            known = self._steps.get(_name(held))
-            if held.step.due_at is not None and (known is None or known.version != held.version):
+            if held.step.due_at is not None and not self.knows(held):
                 self.keep(held, held.step.due_at)
+
+    def knows(self, held: Held) -> bool:
+        """Whether it is among these as it was read."""
+        known = self._steps.get(_name(held))
+        return known is not None and known.version == held.version
 
     def take_due(self, now: datetime) -> list[Held]:
         """Take out the steps that are to be looked at by now, the longest due first."""

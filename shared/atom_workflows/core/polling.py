@@ -22,6 +22,9 @@ POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=
 SOONEST_POLL: Final = 0.2
 """The first look at a job and the shortest wait between two, as a share of the checker's interval."""
 
+WORTH_WAITING: Final = 1.5
+"""Intervals that a burst waits for its next look: with nothing to do for longer it leaves that to the next tick."""
+
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
 
@@ -34,6 +37,11 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     """
     young = min(max(age, check_interval * SOONEST_POLL), check_interval)
     return max(young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
+
+
+def young_age(check_interval: timedelta) -> timedelta:
+    """The age up to which a job is looked at at least every `WORTH_WAITING` intervals."""
+    return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
 
 def is_poll_due(age: timedelta, *, gap: timedelta, check_interval: timedelta) -> bool:

@@ -17,7 +17,7 @@ from atom_workflows.events import SweepPage, Tick
 from atom_workflows.ports import Create, JobAnswer
 from support.meanwhile import meanwhile
 from support.workflows import chain, definition
-from support.world import World
+from support.world import HelpfulClock, World
 
 BURST = timedelta(seconds=50)
 
@@ -60,13 +60,42 @@ def test_a_job_is_looked_at_soon_after_it_began_and_then_every_ten_seconds() -> 
 
 
 def test_a_job_that_has_run_for_long_is_looked_at_less_often() -> None:
-    """After eight minutes a twentieth of that is the wait, after an hour a minute: one look a burst."""
-    for age, polled in ((timedelta(minutes=8), [0, 24, 48.0 + 1.2]), (timedelta(hours=1), [0])):
-        world = World("default: {duration: 100000}", burst=BURST)
-        world.start(chain(1))
-        world.settle_down()
-        world.clock.move(age)
-        assert looks(world) == [pytest.approx(at) for at in polled]
+    """After four minutes a twentieth of that is the wait."""
+    world = old_job(timedelta(minutes=4))
+    assert looks(world) == [pytest.approx(at) for at in (0, 12, 24.6, 37.83)]
+
+
+def test_a_job_that_has_run_for_very_long_is_left_to_the_ticks() -> None:
+    """When no look is due for more than one and a half intervals the burst ends, since its sleep is paid for."""
+    for age in (timedelta(minutes=7), timedelta(hours=1)):
+        world = old_job(age)
+        before, reads = world.clock.now(), world.store.reads
+        assert looks(world) == [0]
+        assert world.clock.now() == before
+        assert world.store.reads - reads < 10
+
+
+def test_a_retry_is_waited_for() -> None:
+    """A back-off that ends within the burst keeps it awake, however old other jobs are."""
+    world = old_job(timedelta(hours=1))
+    retry = {"maxAttempts": 2, "backoff": {"initial": "30s", "max": "30s", "jitter": 0}}
+    run_id = world.start(definition({"flaky": []}, flaky={"retry": retry}), run_key="fails once")
+    world.settle_down("steps")
+    world.clock.move(timedelta(seconds=2))
+    before = world.clock.now()
+    handle_tick(replace(world.services, clock=HelpfulClock(world)), Tick())
+    assert [key for key, _ in world.task_runner.submitted].count(f"{run_id}/flaky/2") == 1
+    assert timedelta(seconds=30) <= world.clock.now() - before <= BURST
+
+
+def old_job(age: timedelta) -> World:
+    """One job that has run for so long."""
+    script = "{default: {duration: 100000}, rules: [{step: flaky, duration: 1, fail_times: 1}]}"
+    world = World(script, burst=BURST)
+    world.start(chain(1))
+    world.settle_down()
+    world.clock.move(age)
+    return world
 
 
 def test_a_burst_reads_a_job_once_however_often_it_looks() -> None:
@@ -168,12 +197,13 @@ def test_more_due_steps_than_a_page_are_handed_on() -> None:
 
 
 def test_only_the_first_round_of_a_crowded_burst_asks_for_every_job() -> None:
-    """With more jobs than a page, later rounds leave out jobs that have run for long, and so do their pages."""
+    """With more jobs than a page, later rounds neither ask for jobs that have run for long nor read them."""
     world = crowded(timedelta(hours=1))
+    reads = world.store.reads
     handle_tick(replace(world.services, clock=HelpfulClock(world, "tick")), Tick())
     polls = Counter(world.task_runner.polled)
-    assert len(polls) == sweep.PAGE + 120
-    assert polls.total() <= 2 * len(polls)
+    assert len(polls) == polls.total() == sweep.PAGE + 120
+    assert world.store.reads - reads < 1.2 * len(polls)
 
 
 def test_a_round_begins_when_the_one_before_is_through() -> None:
@@ -223,22 +253,6 @@ def test_a_page_that_comes_late_is_left_to_the_next_burst() -> None:
     assert world.task_runner.polled == []
     handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now + BURST))
     assert len(world.task_runner.polled) == 1
-
-
-class HelpfulClock:
-    """A clock in whose sleep others take what was published, in those topics."""
-
-    def __init__(self, world: World, *topics: str) -> None:
-        self._world, self._topics = world, topics or ("steps",)
-
-    def now(self) -> datetime:
-        """See `ports.Clock.now`."""
-        return self._world.clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """See `ports.Clock.sleep`."""
-        self._world.settle_down(*self._topics)
-        self._world.clock.sleep(seconds)
 
 
 def test_a_job_that_starts_as_a_burst_ends_is_looked_at() -> None:
