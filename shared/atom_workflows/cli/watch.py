@@ -7,7 +7,7 @@ from datetime import timedelta
 from math import inf
 from typing import Final
 
-from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
+from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, billed
 from atom_workflows.coordinator import audit, check
 from atom_workflows.coordinator.reset import NEXT_AUDIT
 from atom_workflows.core.polling import SOONEST_POLL, WORTH_WAITING, poll_interval
@@ -25,9 +25,6 @@ AUDIT_SHARE_OF_AGE: Final = 10
 
 _A_MOMENT: Final = 0.001
 
-MOST_LOOKS: Final = 1_000_000
-"""A look takes a rehearsal some ten microseconds."""
-
 
 @dataclass(slots=True)
 class Watch:
@@ -43,7 +40,6 @@ class Watch:
     _last_look: float | None = None
     _next_look: float = 0.0
     _rested_at: float = -inf
-    _looks: int = 0
     _next_audit: float = NEXT_AUDIT.total_seconds()
 
     def wake(self, now: float) -> None:
@@ -55,7 +51,7 @@ class Watch:
         self._count_invocation(self.given.read_s)
 
     def follow(self, jobs: int, started: float) -> float:
-        """Look at jobs that started together until all have ended; when that was seen. Raises `TooLong`."""
+        """Look at jobs that started together until all have ended; when that was seen."""
         batch = _Batch(jobs=jobs, started=started, due=started + self._interval * SOONEST_POLL)
         while True:
             now = self._next_moment(started)
@@ -120,9 +116,6 @@ class Watch:
         self.tally.watched_s += billed(seconds)
 
     def _look(self, now: float, batch: _Batch) -> None:
-        self._looks += 1
-        if self._looks > MOST_LOOKS:
-            raise TooLong(f"the checker would look more than {MOST_LOOKS:,} times")
         is_first = self._last_look is None
         since = -inf if self._last_look is None else self._last_look - self._interval * check.OVERLAP
         is_read = is_first or batch.due > since
