@@ -15,6 +15,7 @@ from typing import Final
 from atom_workflows import decision_log
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.sweep import due_query, is_round_over, look_after, read_due, sweep_full, sweep_page
 from atom_workflows.core.graph import END_ID
@@ -58,7 +59,7 @@ def _burst(services: Services) -> _Looks | None:
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return None
-    looks = _Looks(services=services, ends_at=ends_at)
+    looks = _Looks(services=services, ends_at=ends_at, polls=Polls(services=services, until=ends_at))
     while (wake_at := looks.look()) is not None and wake_at < ends_at:
         services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
     lease.give_back()
@@ -75,6 +76,7 @@ class _Looks:
 
     services: Services
     ends_at: datetime
+    polls: Polls
     _in_flight: InFlight = field(default_factory=InFlight)
     _seen_until: datetime | None = None
     _round_began: datetime | None = None
@@ -92,7 +94,7 @@ class _Looks:
             return self._round(found, now)
         self._in_flight.learn(found)
         self._seen_until = now
-        looked = look_after(self.services, self._in_flight.take_due(now), until=self.ends_at)
+        looked = look_after(self.services, self._in_flight.take_due(now), self.polls)
         for held, look_at in looked.kept:
             self._in_flight.keep(held, look_at)
         return None if self._is_idle(now) and not looked.published else self._next(now)

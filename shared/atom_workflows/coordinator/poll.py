@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import Outcome, StepChange, outcome_of
-from atom_workflows.core.polling import missing, observed, unanswered
+from atom_workflows.core.decide import Outcome, StepChange, delayed, outcome_of
+from atom_workflows.core.polling import POLL_BACKOFF, missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
@@ -19,22 +18,43 @@ PATIENCE: Final = 3
 
 
 @dataclass(slots=True)
+class _Silence:
+    """How a Task Runner has failed to answer lately: calls in a row, and until when it is left alone for that."""
+
+    failures: int = 0
+    until: datetime | None = None
+
+
+@dataclass(slots=True)
 class Polls:
-    """The status calls of one look at many jobs: they end in time, and do not insist where nobody answers."""
+    """The status calls of one burst: they end in time, and do not insist where nobody answers.
+
+    A Task Runner that hangs holds up whoever waits for its answers. So after `PATIENCE` failures in a row it is left
+    alone, for longer each time, and the looks in between are at the jobs of others.
+    """
 
     services: Services
     until: datetime
-    _failures: Counter[str] = field(default_factory=Counter)
+    _silences: dict[str, _Silence] = field(default_factory=dict)
 
     def __call__(self, step: StepRecord) -> StepChange | Outcome | None:
         """How the job ended, what changed of it, or None: it goes on as before, or was not asked for now."""
-        url = step.task_runner_url
-        if self._failures[url] >= PATIENCE or self.services.clock.now() >= self.until:
+        silence = self._silences.setdefault(step.task_runner_url, _Silence())
+        now = self.services.clock.now()
+        if now >= self.until or (silence.until is not None and now < silence.until):
             return None
         found = poll(self.services, step)
-        was_answered = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
-        self._failures[url] = 0 if was_answered else self._failures[url] + 1
+        if not (isinstance(found, StepChange) and found.fields.get("unanswered")):
+            silence.failures, silence.until = 0, None
+        else:
+            silence.failures += 1
+            if silence.failures >= PATIENCE:
+                silence.until = self._left_alone(step.task_runner_url, silence.failures - PATIENCE)
         return found
+
+    def _left_alone(self, url: str, before: int) -> datetime:
+        wait = delayed(POLL_BACKOFF, tries=before + 1, seed=f"{url}/{before}", at_least_s=None)
+        return self.services.clock.now() + wait
 
 
 def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:

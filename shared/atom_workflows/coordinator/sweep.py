@@ -102,7 +102,7 @@ def sweep_full(services: Services, held: Sequence[Held], page: SweepPage, *, is_
         outbox.add([page_message(_page_behind(page, held[-1].step))])
         outbox.flush()
     due = [one for one in held if page.since is None or _is_due_in_round(services, one.step, page.since)]
-    look_after(services, due, until=page.valid_until)
+    look_after(services, due, Polls(services=services, until=page.valid_until))
     if not is_full:
         _note_end_of_round(services, page)
 
@@ -127,15 +127,14 @@ def _is_due_in_round(services: Services, step: StepRecord, since: datetime) -> b
     return is_poll_due(_age(step, now), gap=now - since, check_interval=interval)
 
 
-def look_after(services: Services, due: Sequence[Held], *, until: datetime) -> Looked:
-    """Do what is to be done about steps that are due; no job is asked for after `until`.
+def look_after(services: Services, due: Sequence[Held], polls: Polls) -> Looked:
+    """Do what is to be done about steps that are due.
 
     What goes wrong with one run or step keeps nothing from the others; an outage is raised at the end.
     """
     outbox, looked = Outbox(services), Looked()
     work = _sort(due, services.clock.now())
     looked.published = _publish(outbox, work.ready, work.outcomes)
-    polls = Polls(services=services, until=until)
     waves = services.workers.waves(lambda one: polls(one.step), work.polls, lane=_task_runner)
     for wave in waves:
         looked.published += _publish(outbox, [], [(one.step.run_id, o) for one, o in wave if isinstance(o, Outcome)])

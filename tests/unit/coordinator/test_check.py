@@ -13,8 +13,10 @@ import pytest
 from atom_workflows.coordinator import sweep
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
+from atom_workflows.documents import step_path
+from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.events import SweepPage, Tick
-from atom_workflows.ports import Create, JobAnswer
+from atom_workflows.ports import Create, JobAnswer, Update
 from support.meanwhile import meanwhile
 from support.workflows import chain, definition
 from support.world import HelpfulClock, World
@@ -127,6 +129,43 @@ def test_a_task_runner_that_does_not_answer_is_not_asked_for_all_its_jobs() -> N
     world.clock.move(timedelta(seconds=10))
     handle_tick(world.services, Tick())
     assert len(world.task_runner.polled) <= 6
+
+
+class Hanging(Watched):
+    """Where jobs of one Task Runner are asked for in vain, each time for ten seconds."""
+
+    url = "http://hangs.test"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.hung = 0
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        if base_url != self.url:
+            return super().status(base_url, job_id)
+        self.hung += 1
+        self._world.clock.move(timedelta(seconds=10))
+        raise TaskRunnerUnavailable("no answer within 10 s")
+
+
+def test_a_task_runner_that_hangs_is_left_alone_for_longer_and_longer() -> None:
+    """Over a burst of eight minutes it is asked a few times; the other's job is looked at all the while."""
+    world = World("default: {duration: 1000}", burst=timedelta(minutes=8))
+    run_id = world.start(definition({f"s{number}": [] for number in range(40)}))
+    world.settle_down("steps")
+    moved = [
+        Update(path=step_path(step.run_id, step.id), fields={"task_runner_url": Hanging.url})
+        for step in world.steps(run_id).values()
+        if step.request is not None
+    ]
+    world.store.commit(moved)
+    world.start(chain(1), run_key="answers")
+    world.settle_down("steps")
+    hanging = Hanging(world)
+    handle_tick(replace(world.services, task_runner=hanging), Tick())
+    assert 3 <= hanging.hung <= 12
+    assert len(hanging.looks) >= 12
 
 
 def test_a_burst_ends_when_nothing_is_in_flight() -> None:
