@@ -25,7 +25,7 @@ NIGHTLY: Final = Path(__file__).parent.parent / "examples" / "nightly_pipeline.y
 AT_ONCE: Final = Assumptions()
 TEN_MINUTES: Final = Assumptions(job=timedelta(minutes=10))
 RUNS: Final = 30
-SMALLEST_CPU: Final = 0.17
+WHOLE_CPU: Final = 1
 LAYERS: Final = 100
 AWAKE: Final = 0.8
 """The share of a minute that the checker is awake while jobs are in flight: a burst ends with its last look."""
@@ -145,9 +145,8 @@ def _waiting(nightly: Workflow) -> str:
     once_a_minute = replace(TEN_MINUTES, settings=replace(Settings(), burst=timedelta(seconds=1)))
     ways = (
         ("as it is", TEN_MINUTES),
-        (f"a checker with {SMALLEST_CPU} vCPU (`--checker-cpu {SMALLEST_CPU}`)", _small(TEN_MINUTES)),
+        (f"a checker with a whole vCPU (`--checker-cpu {WHOLE_CPU}`)", replace(TEN_MINUTES, checker_vcpu=WHOLE_CPU)),
         ("jobs looked at once a minute (`WORKFLOW_BURST_SEC=1`)", once_a_minute),
-        ("both", _small(once_a_minute)),
     )
     rows = [(name, estimate(nightly, given, runs_per_month=RUNS)) for name, given in ways]
     head = ("nightly-pipeline, jobs of 10 min", "awake, s", "took, min", "a run", f"{RUNS} runs and an idle month")
@@ -164,10 +163,6 @@ def _waiting(nightly: Workflow) -> str:
             for name, one in rows
         ),
     )
-
-
-def _small(given: Assumptions) -> Assumptions:
-    return replace(given, checker_vcpu=SMALLEST_CPU)
 
 
 def _bill(one: Estimate) -> str:
@@ -201,6 +196,7 @@ def _assumptions(given: Assumptions) -> str:
         ("an answer of the Task Runner", f"{given.task_runner_s:g} s"),
         ("processor time of a step", f"{given.cpu_s:g} s"),
         ("an instance", f"{given.vcpu:g} vCPU, {given.gib:g} GiB, billed to one event at a time"),
+        ("an instance of the checker", f"{given.checker_vcpu:g} vCPU, {given.checker_gib:g} GiB"),
         ("states that a job goes through while it is looked at", str(given.new_states)),
         ("a document with its index entries", f"{given.document_bytes:,} bytes"),
         ("a line in Cloud Logging", f"{given.line_bytes:,} bytes"),
@@ -225,7 +221,8 @@ others. `tests/unit/cli/test_cost_watch.py` holds what waiting takes to the chec
 seconds within a tenth, the reads within a fifth."""
 
 _HOUR: Final = dollars(
-    PRICES[Item.CPU].of(3600 * AWAKE * AT_ONCE.vcpu) + PRICES[Item.MEMORY].of(3600 * AWAKE * AT_ONCE.gib)
+    PRICES[Item.CPU].of(3600 * AWAKE * AT_ONCE.checker_vcpu)
+    + PRICES[Item.MEMORY].of(3600 * AWAKE * AT_ONCE.checker_gib)
 )
 
 _WAITING_NOTES: Final = f"""\
@@ -233,10 +230,10 @@ Cloud Run bills a request for as long as it takes, also while it sleeps. With jo
 minutes ago the checker stays awake for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that their end is noticed
 within ten to fifteen seconds; older jobs alone are looked at once a minute, and cost hardly anything. Being awake is
 {_HOUR} an hour, once for the whole platform: a hundred runs at the same time share it, while the tables bill it to a
-single one. So for a few runs of long jobs, services that are not billed for waiting are cheaper; for wide graphs, or
-many runs at a time, this one is. The checker mostly sleeps, so a fraction of a processor should do, such as the
-{SMALLEST_CPU} vCPU that functions of 256 MB have by default; how it does with that was not measured. `atom-workflows
-cost` reads `WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
+single one. So for a few runs of one job after the other, services that are not billed for waiting cost about as much;
+for wide graphs, or many runs at a time, this one is cheaper by far. The checker mostly sleeps, so it is deployed with a
+sixth of a processor, and more instances of it come when there is more to do. `atom-workflows cost` reads
+`WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
 
 _FORMULAE: Final = """\
 A run of N nodes (steps, the barriers of wide graphs, the end), of which S have a task, is rehearsed on its compiled

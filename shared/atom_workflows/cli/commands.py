@@ -130,7 +130,7 @@ def schema() -> None:
     "--checker-cpu",
     "checker_vcpu",
     type=click.FloatRange(0.08, 8),
-    default=1.0,
+    default=0.167,
     show_default=True,
     metavar="VCPU",
     help="What the checker is deployed with: it is awake while jobs are in flight.",

@@ -40,7 +40,7 @@ class CostOptions:
     steps: int | None = None
     job: timedelta | None = None
     runs_per_month: int = 30
-    checker_vcpu: float = 1.0
+    checker_vcpu: float = 0.167
     settings: Settings = field(default_factory=Settings)
     as_json: bool = False
 

@@ -32,9 +32,9 @@ class Assumptions:
     """All that a forecast takes for granted. Times are seconds of a warm function in the same region.
 
     `job` is how long each job takes, 0 if the Task Runner answers at once that it has ended. A job changes its state
-    `new_states` times before it ends. Every invocation is billed as if an instance of `vcpu` (the checker's:
-    `checker_vcpu`) and `gib` was its alone. A document takes `document_bytes` with its index entries, a line of our log
-    `line_bytes` with what Cloud Logging adds, and so does the line of its own that Cloud Run writes for each request.
+    `new_states` times before it ends. Every invocation is billed as if an instance of `vcpu` and `gib` was its alone;
+    the checker's, which mostly sleeps, is smaller. A document takes `document_bytes` with its index entries, a line of
+    our log `line_bytes` with what Cloud Logging adds, and so does the line that Cloud Run writes for each request.
     """
 
     job: timedelta = timedelta(0)
@@ -46,8 +46,9 @@ class Assumptions:
     cpu_s: float = 0.003
     tick: timedelta = timedelta(seconds=60)
     vcpu: float = 1.0
-    checker_vcpu: float = 1.0
     gib: float = 0.5
+    checker_vcpu: float = 0.167
+    checker_gib: float = 0.25
     document_bytes: int = 2_500
     line_bytes: int = 800
     settings: Settings = field(default_factory=Settings)
@@ -97,7 +98,7 @@ class Tally:
             Item.MESSAGES: self.message_bytes,
             Item.REQUESTS: self.deliveries,
             Item.CPU: self.dispatched_s * given.vcpu + self.watched_s * given.checker_vcpu,
-            Item.MEMORY: (self.dispatched_s + self.watched_s) * given.gib,
+            Item.MEMORY: self.dispatched_s * given.gib + self.watched_s * given.checker_gib,
             Item.LOGS: (self.lines + self.deliveries) * given.line_bytes,
             Item.OBJECT_READS: self.objects_read,
         }

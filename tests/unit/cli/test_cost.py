@@ -155,7 +155,7 @@ def test_an_idle_month_is_a_query_a_minute() -> None:
     usage = idle_month(Assumptions())
     assert usage[Item.READS] == usage[Item.REQUESTS] == 43_200
     assert usage[Item.MESSAGES] == 86_400_000
-    assert usage[Item.CPU] == pytest.approx(4_320)
+    assert usage[Item.CPU] == pytest.approx(4_320 * 0.167)
     assert usage[Item.SCHEDULES] == 1
     assert not usage[Item.WRITES]
     assert price_of(usage, PRICES).usd < 0.30
@@ -231,10 +231,10 @@ def test_the_deployments_settings_count() -> None:
     assert "WORKFLOW_BURST_SEC" in call(NIGHTLY, WORKFLOW_BURST_SEC="much").stderr
 
 
-def test_a_smaller_checker_is_cheaper() -> None:
+def test_a_larger_checker_is_dearer() -> None:
     """`--checker-cpu` says what it is deployed with."""
-    usual, small = (json.loads(call(NIGHTLY, "--json", *args).stdout) for args in ((), ("--checker-cpu", "0.17")))
-    assert small["run"]["usd"] < usual["run"]["usd"] / 3
+    usual, large = (json.loads(call(NIGHTLY, "--json", *args).stdout) for args in ((), ("--checker-cpu", "1")))
+    assert large["run"]["usd"] > usual["run"]["usd"] * 3
 
 
 def test_an_invalid_file_is_refused_with_all_its_problems(tmp_path: Path) -> None:
