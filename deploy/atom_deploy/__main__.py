@@ -1,0 +1,123 @@
+"""`python -m atom_deploy`: stage, deploy, destroy, or tell the plan."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from atom_deploy import command_line
+from atom_deploy.apply import Application, Outcome
+from atom_deploy.building import deployer_plan
+from atom_deploy.deployment import Deployment
+from atom_deploy.destroy import Removal
+from atom_deploy.functions import FUNCTIONS
+from atom_deploy.gcloud import InstalledGcloud, written
+from atom_deploy.plan import Plan, plan_of
+from atom_deploy.problems import DeployProblem
+from atom_deploy.stage import digests, stage
+
+_INTERRUPTED: Final = 130
+_NOT_STAGED: Final[Mapping[str, str]] = dict.fromkeys(FUNCTIONS, "")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what is asked; a problem is one message on stderr and exit code 1."""
+    asked = command_line.parser().parse_args(arguments)
+    try:
+        return _VERBS[asked.verb](asked)
+    except DeployProblem as problem:
+        _complain(str(problem))
+        return 1
+    except KeyboardInterrupt:
+        _complain(f"interrupted; the same command again goes on where this one stopped ({asked.verb})")
+        return _INTERRUPTED
+
+
+def _stage(asked: argparse.Namespace) -> int:
+    for function, digest in stage(asked.out).items():
+        _say(f"{asked.out / function}  {digest[:12]}")
+    return 0
+
+
+def _plan(asked: argparse.Namespace) -> int:
+    for resource in (one for part in _plan_of(asked, Path("STAGED"), _NOT_STAGED) for one in part):
+        _say(f"\n# {resource.kind} {resource.name}: {resource.why}")
+        commands = resource.create or dict.fromkeys(check.mend for check in resource.checks)
+        for command in commands:
+            _say(written(command))
+    return 0
+
+
+def _deploy(asked: argparse.Namespace) -> int:
+    deployment = command_line.deployment(asked)
+    gcloud = InstalledGcloud(deployment.project)
+    with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
+        staged = asked.staged or Path(scratch) / "staged"
+        found = digests(staged) if asked.staged else stage(staged)
+        application = Application(gcloud=gcloud, tell=_say, dry_run=asked.dry_run)
+        application.carry_out(plan_of(deployment, staged=staged.resolve(), digests=found))
+    _say(_summary(application, deployment))
+    return 0
+
+
+def _destroy(asked: argparse.Namespace) -> int:
+    deployment = command_line.deployment(asked)
+    removal = Removal(
+        gcloud=InstalledGcloud(deployment.project), tell=_say, with_data=asked.delete_data, dry_run=asked.dry_run
+    )
+    removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED, all_options=True))
+    if removal.kept:
+        _say("The data was kept: deploying again goes on with it. `--delete-data` removes it, too.")
+    return 0
+
+
+def _deployer(asked: argparse.Namespace) -> int:
+    deployment = command_line.deployment(asked)
+    application = Application(gcloud=InstalledGcloud(deployment.project), tell=_say, dry_run=asked.dry_run)
+    application.carry_out(deployer_plan(deployment))
+    return 0
+
+
+def _plan_of(asked: argparse.Namespace, staged: Path, found: Mapping[str, str]) -> Plan:
+    return plan_of(command_line.deployment(asked), staged=staged, digests=found)
+
+
+def _summary(application: Application, deployment: Deployment) -> str:
+    if application.dry_run:
+        return "Nothing was changed."
+    counts = ", ".join(f"{application.outcomes[outcome]} {outcome}" for outcome in Outcome)
+    bucket, prefix = deployment.bucket_name, deployment.object_prefix
+    lines = [
+        f"\n{deployment.prefix} in {deployment.project}: {counts}.",
+        "\nStart a first run:",
+        f"  gsutil cp examples/fork_join.yaml gs://{bucket}/{prefix}",
+        "and watch it:",
+        f"  export GOOGLE_CLOUD_PROJECT={deployment.project} WORKFLOW_TOPIC_PREFIX={deployment.prefix}-",
+        *([f"  export WORKFLOW_DATABASE={deployment.database}"] if deployment.database != "(default)" else []),
+        "  gcloud auth application-default login     # once",
+        "  atom-workflows runs list",
+    ]
+    if not deployment.task_runner_service and not deployment.token_file:
+        members = " and ".join(deployment.account(name) for name in ("dispatcher", "checker"))
+        lines += ["\nThe Task Runner has to let these in (roles/run.invoker on Cloud Run):", f"  {members}"]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+_VERBS: Final = {"stage": _stage, "plan": _plan, "deploy": _deploy, "destroy": _destroy, "deployer": _deployer}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Carries out a plan: looks at each resource, makes what is missing, mends what differs, leaves the rest alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from atom_deploy.gcloud import Gcloud, written
+from atom_deploy.plan import Plan
+from atom_deploy.problems import DeployProblem, Missing
+from atom_deploy.resource import Command, Resource, at, filled
+
+WORKERS: Final = 4
+"""Commands at a time: enough for the three functions to be built side by side."""
+
+
+class Outcome(StrEnum):
+    """What became of a resource."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(slots=True, kw_only=True)
+class Application:
+    """One pass over a plan. With `dry_run` nothing is changed, and what would be is told."""
+
+    gcloud: Gcloud
+    tell: Callable[[str], None]
+    dry_run: bool = False
+    known: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+
+    def carry_out(self, plan: Plan) -> None:
+        """Stage by stage; raises the first `DeployProblem` once the commands that run beside it have ended."""
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for stage in plan:
+                self._stage(pool, stage)
+
+    def _stage(self, pool: ThreadPoolExecutor, stage: Sequence[Resource]) -> None:
+        answers = looked_at(pool, self.gcloud, stage, self.known)
+        jobs = [pool.submit(self._bring_about, one, answers[self._filled(one.look)]) for one in stage]
+        problems = [problem for job in jobs if (problem := job.exception()) is not None]
+        if problems:
+            raise problems[0]
+
+    def _bring_about(self, resource: Resource, answer: Any) -> None:
+        found = None if answer is None else resource.pick(answer, self.known)
+        if found is None and resource.create:
+            self._change(resource.create)
+            self._told(resource, Outcome.CREATED, ())
+            if resource.learns and not self.dry_run:
+                found = resource.pick(self.gcloud.look(self._filled(resource.look)), self.known)
+                self._learn(resource, found)
+            return
+        self._learn(resource, found)
+        unmet = resource.unmet(found, self.known)
+        self._change(dict.fromkeys(check.mend for check in unmet))
+        self._told(resource, Outcome.CHANGED if unmet else Outcome.UNCHANGED, [check.told for check in unmet])
+
+    def _learn(self, resource: Resource, found: Any) -> None:
+        for placeholder, path in resource.learns.items():
+            value = at(found, path)
+            if value is None and not self.dry_run:
+                raise DeployProblem(
+                    f"the {resource.kind} {resource.name} has no {path}; look at it with `{written(resource.look)}`"
+                )
+            if value is not None:
+                self.known[placeholder] = str(value)
+
+    def _change(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            wanted = self._filled(command)
+            if self.dry_run:
+                self.tell(written(wanted))
+            else:
+                self.gcloud.change(wanted)
+
+    def _filled(self, command: Command) -> Command:
+        return tuple(filled(word, self.known) for word in command)
+
+    def _told(self, resource: Resource, outcome: Outcome, differences: Sequence[str]) -> None:
+        self.outcomes[outcome] += 1
+        if not self.dry_run:
+            what = f" ({'; '.join(differences)})" if differences else ""
+            self.tell(f"{outcome:>9}  {resource.kind} {resource.name}{what}")
+
+
+def looked_at(
+    pool: ThreadPoolExecutor, gcloud: Gcloud, resources: Sequence[Resource], known: dict[str, str]
+) -> dict[Command, Any]:
+    """The answers of all looks of some resources, each asked for once; None where there is nothing to look at."""
+    looks = list(dict.fromkeys(tuple(filled(word, known) for word in one.look) for one in resources))
+    return dict(zip(looks, pool.map(lambda look: _answer(gcloud, look), looks), strict=True))
+
+
+def _answer(gcloud: Gcloud, look: Command) -> Any:
+    try:
+        answer = gcloud.look(look)
+    except Missing:
+        return None
+    return [] if answer is None else answer

@@ -1,0 +1,100 @@
+"""The command line's options, and the deployment that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from atom_deploy.deployment import Deployment
+from atom_deploy.problems import DeployProblem
+from atom_workflows.settings import NO_TOKEN
+
+STAGED = Path("build") / "staged"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    whole = argparse.ArgumentParser(prog="atom_deploy", description="Deploys Atom Workflows to a Google Cloud project.")
+    verbs = whole.add_subparsers(dest="verb", required=True)
+    staging = verbs.add_parser("stage", help="lay out the folders that are deployed")
+    staging.add_argument("--out", type=Path, default=STAGED, help="where to (default: %(default)s)")
+    _add(verbs.add_parser("plan", help="print every resource and the commands that make it; asks nobody"))
+    deploying = _add(verbs.add_parser("deploy", help="create what is missing, change what differs"))
+    deploying.add_argument("--staged", type=Path, help="folders that were staged before")
+    removing = _add(verbs.add_parser("destroy", help="remove everything but the data"))
+    removing.add_argument("--delete-data", action="store_true", help="bucket, database and dead letters, too")
+    making = _add(verbs.add_parser("deployer", help="create the account that cloudbuild.yaml runs as"))
+    for changing in (deploying, removing, making):
+        changing.add_argument("--dry-run", action="store_true", help="look, and print what would be done")
+    return whole
+
+
+def deployment(asked: argparse.Namespace) -> Deployment:
+    """What the options describe; raises `DeployProblem`."""
+    return Deployment(
+        project=asked.project,
+        region=asked.region,
+        task_runner_url=asked.task_runner_url.rstrip("/"),
+        prefix=asked.prefix,
+        bucket=asked.bucket.removeprefix("gs://").rstrip("/"),
+        database=asked.database,
+        database_location=asked.database_location,
+        task_runner_service=asked.task_runner_service,
+        task_runner_region=asked.task_runner_region,
+        token_file=asked.token_file,
+        object_prefix=asked.object_prefix,
+        environment=_environment(asked.set),
+        runtime=asked.runtime,
+        max_instances=asked.max_instances,
+        alerts=asked.alerts or bool(asked.alert_channel),
+        alert_channels=tuple(asked.alert_channel),
+    )
+
+
+def _add(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    verb.add_argument("--project", required=True, help="the project's id")
+    verb.add_argument("--region", default="us-central1", help="where the functions run (default: %(default)s)")
+    verb.add_argument(
+        "--task-runner-url",
+        required=verb.prog.endswith((" deploy", " plan")),
+        default="https://none.invalid",
+        help="where jobs are submitted",
+    )
+    verb.add_argument("--prefix", default="atom", help="what all names begin with (default: %(default)s)")
+    verb.add_argument("--bucket", default="", help="for workflow files (default: PROJECT-PREFIX-workflows)")
+    verb.add_argument("--database", default="(default)", help="the Firestore database (default: %(default)s)")
+    verb.add_argument("--database-location", default="", help="where it is made, for ever (default: the region)")
+    verb.add_argument("--task-runner-service", default="", help="its Cloud Run service, which to call is then granted")
+    verb.add_argument("--task-runner-region", default="", help="where that is (default: the region)")
+    verb.add_argument("--token-file", type=_path, help="a file with a fixed token for the Task Runner")
+    verb.add_argument("--object-prefix", default="workflows/", help="uploads that start runs (default: %(default)s)")
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the functions"
+    )
+    verb.add_argument("--runtime", default="python313", help="of the functions (default: %(default)s)")
+    verb.add_argument("--max-instances", type=_instances, default=20, help="of each function (default: %(default)s)")
+    verb.add_argument("--alerts", action="store_true", help="create the alert policies")
+    verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel that they go to")
+    return verb
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _instances(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1_000:  # noqa: PLR2004 (what Cloud Run takes)
+        raise argparse.ArgumentTypeError("a number from 1 to 1000 is wanted")
+    return number
+
+
+def _environment(settings: Sequence[str]) -> dict[str, str]:
+    found = dict(one.partition("=")[::2] for one in settings)
+    for name, value in found.items():
+        if not name.startswith("WORKFLOW_") or "@" in value or "\n" in value:
+            raise DeployProblem(f"--set {name}={value}: a setting is WORKFLOW_SOMETHING=VALUE, without @ in the value")
+        if name == "WORKFLOW_TR_AUTH_JWT" and value != NO_TOKEN:
+            raise DeployProblem("--set WORKFLOW_TR_AUTH_JWT would show the token to many; use --token-file")
+    return found

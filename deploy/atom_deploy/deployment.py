@@ -1,0 +1,162 @@
+"""What a deployment is told, and the names and limits that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from atom_deploy.problems import DeployProblem
+from atom_workflows.errors import SettingsError
+from atom_workflows.settings import NO_TOKEN, Settings, from_environment
+
+MAX_ACK_DEADLINE_S: Final = 600
+"""The longest that Pub/Sub waits for a push to be answered."""
+
+_ANSWER_S: Final = 10
+"""The acknowledgement deadline ends so much later than the function, or an event would be handled twice at once."""
+
+_AFTER_BURST_S: Final = 90
+"""A burst's last calls end within ten seconds, what they found is published within thirty, and a start may be cold."""
+
+_PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "project": (
+        re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"),
+        "a project's id, such as my-project-123 (`gcloud projects list` shows yours), not its name or number",
+    ),
+    "region": (re.compile(r"[a-z]+-[a-z]+[0-9]{1,2}"), "a region, such as us-central1 or europe-west1"),
+    "prefix": (
+        re.compile(r"(?!goog)[a-z]([a-z0-9-]{0,16}[a-z0-9])?"),
+        "at most 18 lower-case letters, digits and -, beginning with a letter",
+    ),
+    "bucket": (re.compile(r"|[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), "a bucket's name, without gs://"),
+    "task_runner_url": (re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?"), "a URL, such as https://runner-abc.a.run.app"),
+    "database": (re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"), "(default), or a Firestore database's id"),
+    "runtime": (re.compile(r"python3[0-9]{2}"), "a runtime of Python 3.11 or newer, such as python313"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How much a function's instances may take, and how many requests each handles at a time."""
+
+    timeout_s: int
+    concurrency: int
+    max_instances: int
+    ingress: str
+    memory: str = "512Mi"
+    cpu: str = "1"
+
+    @property
+    def ack_deadline_s(self) -> int:
+        """When Pub/Sub gives up waiting: after the function has."""
+        return min(self.timeout_s + _ANSWER_S, MAX_ACK_DEADLINE_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One installation in one project; names of everything in it begin with `prefix`.
+
+    `environment` holds further settings of the functions. `task_runner_service` is the Cloud Run service behind the
+    URL, which the functions are then allowed to call. Raises `DeployProblem` that names what is wrong.
+    """
+
+    project: str
+    region: str
+    task_runner_url: str
+    prefix: str = "atom"
+    bucket: str = ""
+    database: str = "(default)"
+    database_location: str = ""
+    task_runner_service: str = ""
+    task_runner_region: str = ""
+    token_file: Path | None = None
+    object_prefix: str = "workflows/"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    runtime: str = "python313"
+    max_instances: int = 20
+    alerts: bool = False
+    alert_channels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (pattern, what) in _PATTERNS.items():
+            if not pattern.fullmatch(getattr(self, name)):
+                flag = name.upper() if name in {"project", "region", "task_runner_url"} else f"--{name}"
+                raise DeployProblem(f"{flag} is {getattr(self, name)!r:.100}, but has to be {what}")
+        if not self.object_prefix or not self.object_prefix.isprintable():
+            raise DeployProblem("--object-prefix is empty, but every upload to the bucket would then be looked at")
+        _ = self.settings
+
+    @property
+    def settings(self) -> Settings:
+        """What the functions will make of their environment."""
+        try:
+            return from_environment(self.function_environment)
+        except SettingsError as error:
+            raise DeployProblem(f"the functions would not take a setting: {error}") from error
+
+    @property
+    def function_environment(self) -> Mapping[str, str]:
+        """The variables that all three functions are given; a token is not among them."""
+        return {
+            "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url,
+            "WORKFLOW_OBJECT_PREFIX": self.object_prefix,
+            **self.environment,
+            "WORKFLOW_PROJECT": self.project,
+            "WORKFLOW_DATABASE": self.database,
+            "WORKFLOW_TOPIC_PREFIX": f"{self.prefix}-",
+        }
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Each function's shape. People call the start function alone, so it alone can be reached from outside."""
+        checker_s = round(self.settings.burst.total_seconds()) + _AFTER_BURST_S
+        most = self.max_instances
+        return MappingProxyType(
+            {
+                "start": Shape(timeout_s=300, concurrency=8, max_instances=most, ingress="all"),
+                "dispatcher": Shape(timeout_s=300, concurrency=16, max_instances=most, ingress="internal-only"),
+                "checker": Shape(timeout_s=checker_s, concurrency=4, max_instances=most, ingress="internal-only"),
+            }
+        )
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket that workflows are uploaded to."""
+        return self.bucket or f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}-workflows"
+
+    @property
+    def location(self) -> str:
+        """Where the database is, which can never be changed."""
+        return self.database_location or self.region
+
+    @property
+    def token_digest(self) -> str:
+        """Tells one fixed token from another without telling any; empty if none is used."""
+        return hashlib.sha256(_token(self.token_file)).hexdigest()[:40] if self.token_file else ""
+
+    def name(self, part: str) -> str:
+        """The name of one of this deployment's parts."""
+        return f"{self.prefix}-{part}"
+
+    def account(self, identity: str) -> str:
+        """The service account that one of this deployment's parts runs as."""
+        domain, _, project = self.project.rpartition(":")
+        return f"{self.name(identity)}@{project}{f'.{domain}' if domain else ''}.iam.gserviceaccount.com"
+
+
+def _token(path: Path) -> bytes:
+    try:
+        token = path.read_bytes()
+    except OSError as error:
+        raise DeployProblem(f"--token-file {path} cannot be read: {error.strerror}") from error
+    if not token or token != token.strip() or token == NO_TOKEN.encode():
+        raise DeployProblem(
+            f"--token-file {path} has to hold the token alone, without spaces or an end of line around it; "
+            'write it with `printf %s "$TOKEN" > FILE`'
+        )
+    return token

@@ -1,0 +1,146 @@
+"""The three functions, the secret that some of them read, and the services that all of this is built on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from atom_deploy.deployment import Deployment
+from atom_deploy.resource import Check, Command, Resource, is_at, one_with
+
+FUNCTIONS: Final = {
+    "start": "reads a workflow and seeds its run",
+    "dispatcher": "submits ready steps and settles attempts that ended",
+    "checker": "looks at jobs, and repairs what was lost",
+}
+
+READS_TOKEN: Final = frozenset({"dispatcher", "checker"})
+
+SERVICES: Final = {
+    "artifactregistry": "keeps the functions' images",
+    "cloudbuild": "builds them",
+    "cloudfunctions": "the functions",
+    "cloudresourcemanager": "the project's grants",
+    "cloudscheduler": "the tick",
+    "firestore": "the state",
+    "iam": "the service accounts",
+    "iamcredentials": "ID tokens of an impersonated account",
+    "logging": "the functions' logs",
+    "monitoring": "metrics and alerts",
+    "pubsub": "the events",
+    "run": "what the functions run on",
+    "secretmanager": "a fixed token, if there is one",
+    "serviceusage": "enables the others",
+    "storage": "the bucket",
+}
+
+DIGEST_LABEL: Final = "atom-digest"
+
+
+def services() -> Resource:
+    """The APIs; they stay enabled, since others may use them."""
+    names = [f"{name}.googleapis.com" for name in SERVICES]
+    enable = ("services", "enable", *names)
+    return Resource(
+        kind="services",
+        name=f"{len(names)} APIs",
+        why=", ".join(SERVICES),
+        look=("services", "list", "--enabled"),
+        checks=tuple(
+            Check(told=name, holds=lambda found, _, name=name: name in _enabled(found), mend=enable)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
+            for name in names
+        ),
+    )
+
+
+def secret(deployment: Deployment) -> Resource:
+    """The fixed token for the Task Runner; never in a command, a log or a function's settings."""
+    name, digest = deployment.name("task-runner-token"), deployment.token_digest
+    labelled = ("secrets", "update", name, f"--update-labels=token-digest={digest}")
+    return Resource(
+        kind="secret",
+        name=name,
+        why="the fixed token that the Task Runner is sent",
+        look=("secrets", "list"),
+        pick=one_with("name", f"secrets/{name}"),
+        create=(
+            (
+                "secrets",
+                "create",
+                name,
+                "--replication-policy=automatic",
+                f"--data-file={deployment.token_file}",
+                f"--labels=token-digest={digest}",
+            ),
+        ),
+        checks=(
+            Check(
+                told="the token of the file",
+                holds=is_at("labels.token-digest", digest),
+                mend=("secrets", "versions", "add", name, f"--data-file={deployment.token_file}"),
+            ),
+            Check(told="its label", holds=is_at("labels.token-digest", digest), mend=labelled),
+        ),
+        remove=(("secrets", "delete", name),),
+    )
+
+
+def functions(deployment: Deployment, staged: Path, digests: Mapping[str, str]) -> list[Resource]:
+    """The functions, from their staged folders; `digests` tells each folder's content."""
+    return [_function(deployment, name, staged / name, digests[name]) for name in FUNCTIONS]
+
+
+def _function(deployment: Deployment, function: str, source: Path, content: str) -> Resource:
+    name = deployment.name(function)
+    flags = _flags(deployment, function)
+    digest = hashlib.sha256("\0".join((content, deployment.token_digest, *flags)).encode()).hexdigest()[:40]
+    deploy = ("functions", "deploy", name, *flags, f"--source={source}", f"--update-labels={DIGEST_LABEL}={digest}")
+    place = f"--region={deployment.region}"
+    return Resource(
+        kind="function",
+        name=name,
+        why=FUNCTIONS[function],
+        look=("functions", "list", "--v2", f"--regions={deployment.region}"),
+        pick=one_with("name", f"functions/{name}"),
+        create=(deploy,),
+        checks=(
+            Check(told="the same code and settings", holds=is_at(f"labels.{DIGEST_LABEL}", digest), mend=deploy),
+            Check(told="active", holds=is_at("state", "ACTIVE"), mend=deploy),
+        ),
+        remove=(("functions", "delete", name, "--gen2", place),),
+        learns={f"{function}-url": "serviceConfig.uri"},
+    )
+
+
+def _flags(deployment: Deployment, function: str) -> Command:
+    shape = deployment.shapes[function]
+    environment = {**deployment.function_environment, "THREADS": str(shape.concurrency)}
+    variables = "@".join(f"{name}={value}" for name, value in sorted(environment.items()))
+    token = deployment.token_file and function in READS_TOKEN
+    secret_name = deployment.name("task-runner-token")
+    return (
+        "--gen2",
+        f"--region={deployment.region}",
+        f"--runtime={deployment.runtime}",
+        f"--entry-point={function}",
+        "--trigger-http",
+        "--no-allow-unauthenticated",
+        f"--service-account={deployment.account(function)}",
+        f"--build-service-account=projects/{deployment.project}/serviceAccounts/{deployment.account('build')}",
+        f"--memory={shape.memory}",
+        f"--cpu={shape.cpu}",
+        f"--concurrency={shape.concurrency}",
+        "--min-instances=0",
+        f"--max-instances={shape.max_instances}",
+        f"--timeout={shape.timeout_s}s",
+        f"--ingress-settings={shape.ingress}",
+        f"--set-env-vars=^@^{variables}",
+        f"--set-secrets=WORKFLOW_TR_AUTH_JWT={secret_name}:latest" if token else "--clear-secrets",
+    )
+
+
+def _enabled(found: object) -> set[str]:
+    services_found = found if isinstance(found, list) else []
+    return {str(one.get("config", {}).get("name") or one.get("name", "")).rpartition("/")[2] for one in services_found}

@@ -1,0 +1,161 @@
+"""Policies as resources: each place on which roles are granted, with a check for each grant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from atom_deploy.deployment import Deployment
+from atom_deploy.resource import Check, Command, Resource, binds
+from atom_deploy.roles import GRANTS, IDENTITIES, PUBSUB_AGENT, STORAGE_AGENT, Grant, grants_on
+
+AGENTS: Final = {
+    PUBSUB_AGENT: "service-<project-number>@gcp-sa-pubsub.iam.gserviceaccount.com",
+    STORAGE_AGENT: "service-<project-number>@gs-project-accounts.iam.gserviceaccount.com",
+}
+"""Google's own accounts, by which its services act in a project."""
+
+
+_ON_PROJECT: Final = frozenset({"project", "database", "grants"})
+
+_STAY: Final = frozenset({"bucket", "task-runner", "topic dead-letters"})
+"""What is still there when the deployment is gone, so that its accounts' roles have to be taken back."""
+
+
+def accounts(deployment: Deployment) -> list[Resource]:
+    """The service accounts, each for one purpose."""
+    return [account(deployment, identity, why) for identity, why in IDENTITIES.items()]
+
+
+def agents() -> list[Resource]:
+    """Google's own accounts: they come into being when they are asked for."""
+    return [
+        Resource(
+            kind="service agent",
+            name="pubsub.googleapis.com",
+            why="forwards dead letters and signs pushes",
+            look=("beta", "services", "identity", "create", "--service=pubsub.googleapis.com"),
+        ),
+        Resource(
+            kind="service agent",
+            name="storage.googleapis.com",
+            why="publishes the notifications of uploads",
+            look=("storage", "service-agent"),
+        ),
+    ]
+
+
+def project_policy(deployment: Deployment) -> Resource:
+    """What is granted on the project: the builds' roles, and the database, which has no policy of its own."""
+    project = deployment.project
+    database = f'resource.name == "projects/{project}/databases/{deployment.database}"'
+    conditioned = [(grant, database) for grant in grants_on("database")]
+    plain = [(grant, "") for grant in grants_on("project")]
+    return policy_of_project(
+        deployment,
+        [*conditioned, *plain],
+        why="the functions' access to the database, and what their builds need",
+    )
+
+
+def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]], *, why: str) -> Resource:
+    """Grants on the project, each with the expression of its condition, or none."""
+    project = deployment.project
+    commands = ("projects", "add-iam-policy-binding", project), ("projects", "remove-iam-policy-binding", project)
+    return Resource(
+        kind="grants on project",
+        name=project,
+        why=why,
+        look=("projects", "get-iam-policy", project),
+        checks=tuple(_check(deployment, grant, commands, condition) for grant, condition in grants),
+    )
+
+
+def policies(deployment: Deployment) -> list[Resource]:
+    """What is granted on single resources, in the order of the list of grants."""
+    places = dict.fromkeys(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT)
+    wanted = [place for place in places if _is_there(deployment, place)]
+    return [_policy(deployment, place) for place in wanted]
+
+
+def _is_there(deployment: Deployment, place: str) -> bool:
+    there = {"task-runner": deployment.task_runner_service, "secret": deployment.token_file}
+    return bool(there.get(place, True))
+
+
+def _policy(deployment: Deployment, place: str) -> Resource:
+    group, target, more = _target(deployment, place)
+    add, remove = ((*group, f"{verb}-iam-policy-binding", target, *more) for verb in ("add", "remove"))
+    commands = (add, remove if place in _STAY else ())
+    grants = grants_on(place)
+    return Resource(
+        kind=f"grants on {place.partition(' ')[0]}",
+        name=target.removeprefix("gs://"),
+        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)),
+        look=(*group, "get-iam-policy", target, *more),
+        checks=tuple(_check(deployment, grant, commands) for grant in grants),
+    )
+
+
+def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
+    """The commands' group, the target, and the flags that say where it is."""
+    kind, _, name = place.partition(" ")
+    region = f"--region={deployment.region}"
+    match kind:
+        case "topic":
+            return ("pubsub", "topics"), deployment.name(name), ()
+        case "subscription":
+            return ("pubsub", "subscriptions"), deployment.name(name), ()
+        case "function":
+            return ("run", "services"), deployment.name(name), (region,)
+        case "task-runner":
+            place_of_runner = f"--region={deployment.task_runner_region or deployment.region}"
+            return ("run", "services"), deployment.task_runner_service, (place_of_runner,)
+        case "secret":
+            return ("secrets",), deployment.name("task-runner-token"), ()
+        case _:
+            return ("storage", "buckets"), f"gs://{deployment.bucket_name}", ()
+
+
+def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Command], condition: str = "") -> Check:
+    add, remove = commands
+    binding = _binding(deployment, grant, condition)
+    return Check(
+        told=f"{grant.role} for {grant.to}",
+        holds=binds(_member(deployment, grant), grant.role, condition=condition),
+        mend=(*add, *binding),
+        undo=(*remove, *binding) if remove else (),
+    )
+
+
+def _binding(deployment: Deployment, grant: Grant, condition: str) -> Command:
+    given = f"^|^expression={condition}|title={deployment.prefix}-{grant.on}" if condition else "None"
+    # Only projects have conditions here; the other commands would refuse the flag.
+    flag = (f"--condition={given}",) if grant.on in _ON_PROJECT else ()
+    return (f"--member={_member(deployment, grant)}", f"--role={grant.role}", *flag)
+
+
+def _member(deployment: Deployment, grant: Grant) -> str:
+    return f"serviceAccount:{AGENTS.get(grant.to) or deployment.account(grant.to)}"
+
+
+def account(deployment: Deployment, identity: str, why: str) -> Resource:
+    """One service account."""
+    email = deployment.account(identity)
+    return Resource(
+        kind="service account",
+        name=deployment.name(identity),
+        why=f"the identity of {why}",
+        look=("iam", "service-accounts", "list"),
+        pick=lambda answer, _: next((one for one in answer or () if one.get("email") == email), None),
+        create=(
+            (
+                "iam",
+                "service-accounts",
+                "create",
+                deployment.name(identity),
+                f"--display-name=Atom Workflows: {why}",
+            ),
+        ),
+        remove=(("iam", "service-accounts", "delete", email),),
+    )

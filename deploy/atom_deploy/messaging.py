@@ -1,0 +1,214 @@
+"""Topics, subscriptions, the bucket's notification and the job that ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from atom_deploy.deployment import Deployment
+from atom_deploy.resource import Check, Command, Known, Resource, is_at, one_with
+from atom_workflows.ports import DEAD_LETTERS
+
+TOPICS: Final = {
+    "start": "what asks for a run: messages, and the bucket's notifications",
+    "steps": "steps that are ready, and attempts that ended",
+    "tick": "what wakes the checker",
+    "events": "what happened to runs, for anybody who subscribes",
+    DEAD_LETTERS: "events that were given up",
+}
+
+PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker"}
+"""Topic to function."""
+
+MIN_BACKOFF_S: Final = 1
+MAX_BACKOFF_S: Final = 60
+KEPT_S: Final = 7 * 86_400
+LETTERS_KEPT_S: Final = 31 * 86_400
+"""The longest that Pub/Sub keeps messages in a subscription."""
+
+TICK_BODY: Final = '{"type":"tick","origin":"scheduler"}'
+
+
+def topics(deployment: Deployment) -> list[Resource]:
+    """All of the topics."""
+    return [_topic(deployment, topic, why) for topic, why in TOPICS.items()]
+
+
+def subscriptions(deployment: Deployment, *, letters_kept_s: int = LETTERS_KEPT_S) -> list[Resource]:
+    """The push subscriptions, and the one that dead letters are read from."""
+    pushed = [_push_subscription(deployment, topic, function) for topic, function in PUSHED.items()]
+    return [*pushed, _dead_letters(deployment, letters_kept_s)]
+
+
+def schedule(deployment: Deployment) -> Resource:
+    """The job that ticks once a minute."""
+    name, topic = deployment.name("tick"), f"projects/{deployment.project}/topics/{deployment.name('tick')}"
+    flags = (
+        f"--location={deployment.region}",
+        "--schedule=* * * * *",
+        "--time-zone=Etc/UTC",
+        f"--topic={topic}",
+        f"--message-body={TICK_BODY}",
+    )
+    update = ("scheduler", "jobs", "update", "pubsub", name, *flags)
+    place = f"--location={deployment.region}"
+    return Resource(
+        kind="scheduler job",
+        name=name,
+        why="wakes the checker every minute; with nothing in flight that is one query",
+        look=("scheduler", "jobs", "list", place),
+        pick=one_with("name", f"jobs/{name}"),
+        create=(("scheduler", "jobs", "create", "pubsub", name, *flags),),
+        checks=(
+            Check(told="once a minute", holds=is_at("schedule", "* * * * *"), mend=update),
+            Check(told=f"to {topic}", holds=is_at("pubsubTarget.topicName", topic), mend=update),
+            Check(
+                told="not paused",
+                holds=lambda found, _: found.get("state", "ENABLED") == "ENABLED",
+                mend=("scheduler", "jobs", "resume", name, place),
+            ),
+        ),
+        remove=(("scheduler", "jobs", "delete", name, place),),
+    )
+
+
+def bucket(deployment: Deployment) -> Resource:
+    """The bucket that workflows are uploaded to."""
+    url = f"gs://{deployment.bucket_name}"
+    return Resource(
+        kind="bucket",
+        name=deployment.bucket_name,
+        why=f"an upload to {url}/{deployment.object_prefix} starts a run",
+        look=("storage", "buckets", "describe", url, "--raw"),
+        create=(
+            (
+                "storage",
+                "buckets",
+                "create",
+                url,
+                f"--location={deployment.region}",
+                "--uniform-bucket-level-access",
+                "--public-access-prevention",
+            ),
+        ),
+        remove=(("storage", "rm", "--recursive", url),),
+        holds_data=True,
+    )
+
+
+def notification(deployment: Deployment) -> Resource:
+    """What tells the start function of an upload."""
+    url = f"gs://{deployment.bucket_name}"
+    path = f"projects/_/buckets/{deployment.bucket_name}/notificationConfigs"
+    topic = f"projects/{deployment.project}/topics/{deployment.name('start')}"
+
+    def pick(answer: Any, _: Known) -> Any:
+        wanted = (topic, deployment.object_prefix)
+        told = [one["Notification Configuration"] for one in answer or ()]
+        # The service puts its own host before the topic's name.
+        return next((one for one in told if (_name(one["topic"]), one.get("object_name_prefix")) == wanted), None)
+
+    return Resource(
+        kind="notification",
+        name=f"{deployment.bucket_name}/{deployment.object_prefix}",
+        why="tells topic start of every upload under that prefix",
+        look=("storage", "buckets", "notifications", "list", url),
+        pick=pick,
+        create=(
+            (
+                "storage",
+                "buckets",
+                "notifications",
+                "create",
+                url,
+                f"--topic={topic}",
+                "--event-types=OBJECT_FINALIZE",
+                f"--object-prefix={deployment.object_prefix}",
+                "--payload-format=json",
+                "--skip-topic-setup",
+            ),
+        ),
+        remove=(("storage", "buckets", "notifications", "delete", f"{path}/<notification-id>"),),
+        learns={"notification-id": "id"},
+    )
+
+
+def _name(topic: str) -> str:
+    return topic.removeprefix("//pubsub.googleapis.com/")
+
+
+def _topic(deployment: Deployment, topic: str, why: str) -> Resource:
+    name = deployment.name(topic)
+    return Resource(
+        kind="topic",
+        name=name,
+        why=why,
+        look=("pubsub", "topics", "list"),
+        pick=one_with("name", f"topics/{name}"),
+        create=(("pubsub", "topics", "create", name),),
+        remove=(("pubsub", "topics", "delete", name),),
+        holds_data=topic == DEAD_LETTERS,
+    )
+
+
+def _push_subscription(deployment: Deployment, topic: str, function: str) -> Resource:
+    name, shape = deployment.name(topic), deployment.shapes[function]
+    letters = f"projects/{deployment.project}/topics/{deployment.name(DEAD_LETTERS)}"
+    deliveries = deployment.settings.max_deliveries
+    url, account = f"<{function}-url>", deployment.account("push")
+    flags = (
+        f"--ack-deadline={shape.ack_deadline_s}",
+        f"--push-endpoint={url}",
+        f"--push-auth-service-account={account}",
+        f"--push-auth-token-audience={url}",
+        f"--min-retry-delay={MIN_BACKOFF_S}s",
+        f"--max-retry-delay={MAX_BACKOFF_S}s",
+        f"--dead-letter-topic={letters}",
+        f"--max-delivery-attempts={deliveries}",
+        "--expiration-period=never",
+        f"--message-retention-duration={KEPT_S}s",
+    )
+    wanted = {
+        "ackDeadlineSeconds": shape.ack_deadline_s,
+        "pushConfig.pushEndpoint": url,
+        "pushConfig.oidcToken.serviceAccountEmail": account,
+        "pushConfig.oidcToken.audience": url,
+        "retryPolicy.minimumBackoff": f"{MIN_BACKOFF_S}s",
+        "retryPolicy.maximumBackoff": f"{MAX_BACKOFF_S}s",
+        "deadLetterPolicy.deadLetterTopic": letters,
+        "deadLetterPolicy.maxDeliveryAttempts": deliveries,
+        "messageRetentionDuration": f"{KEPT_S}s",
+    }
+    why = f"delivers topic {topic} to the {function} function; given up after {deliveries} deliveries"
+    return _subscription(name, why, flags, wanted)
+
+
+def _dead_letters(deployment: Deployment, kept_s: int) -> Resource:
+    name = deployment.name(DEAD_LETTERS)
+    flags = (
+        "--ack-deadline=60",
+        "--expiration-period=never",
+        f"--message-retention-duration={kept_s}s",
+    )
+    wanted = {"ackDeadlineSeconds": 60, "messageRetentionDuration": f"{kept_s}s"}
+    return _subscription(name, "keeps dead letters until somebody deals with them", flags, wanted, data=True)
+
+
+def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, object], *, data: bool = False) -> Resource:
+    """A subscription has its topic's name."""
+    update = ("pubsub", "subscriptions", "update", name, *flags)
+    checks = [Check(told=f"{path} {value}", holds=is_at(path, value), mend=update) for path, value in wanted.items()]
+    never = Check(
+        told="no expiration", holds=lambda found, _: not found.get("expirationPolicy", {}).get("ttl"), mend=update
+    )
+    return Resource(
+        kind="subscription",
+        name=name,
+        why=why,
+        look=("pubsub", "subscriptions", "list"),
+        pick=one_with("name", f"subscriptions/{name}"),
+        create=(("pubsub", "subscriptions", "create", name, f"--topic={name}", *flags),),
+        checks=(*checks, never),
+        remove=(("pubsub", "subscriptions", "delete", name),),
+        holds_data=data,
+    )

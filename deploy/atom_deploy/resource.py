@@ -1,0 +1,104 @@
+"""A resource of the plan as a value: how to look at it, make it, tell what differs, mend that, and take it away.
+
+Commands are what follows `gcloud`. Names in angle brackets, such as `<start-url>`, stand for what is only known once
+another resource was looked at; that one's `learns` says where in the answer it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+Command: TypeAlias = tuple[str, ...]
+Known: TypeAlias = Mapping[str, str]
+"""What was learnt so far, by placeholder."""
+
+_PLACEHOLDER: Final = re.compile(r"<([a-z][a-z-]*)>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Something that has to hold of a resource that exists, and the command that makes it hold.
+
+    `undo` is for what a removal has to take back because the resource itself stays.
+    """
+
+    told: str
+    holds: Callable[[Any, Known], bool]
+    mend: Command
+    undo: Command = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """`look` answers JSON in which `pick` finds the resource, or None; several resources may share one look.
+
+    One without `create` is always there. One that `holds_data` stays when the deployment is taken away.
+    """
+
+    kind: str
+    name: str
+    why: str
+    look: Command
+    pick: Callable[[Any, Known], Any] = lambda answer, _: answer
+    create: tuple[Command, ...] = ()
+    checks: tuple[Check, ...] = ()
+    remove: tuple[Command, ...] = ()
+    holds_data: bool = False
+    learns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether a removal has anything to do here."""
+        return bool(self.remove) or any(check.undo for check in self.checks)
+
+    def unmet(self, found: Any, known: Known) -> list[Check]:
+        """The checks that do not hold of what was found."""
+        return [check for check in self.checks if not check.holds(found, known)]
+
+
+def filled(text: str, known: Known) -> str:
+    """The text with what is known in place of its placeholders."""
+    return _PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), text)
+
+
+def at(found: Any, path: str) -> Any:
+    """What stands at a dotted path of an answer; None if nothing does."""
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def is_at(path: str, wanted: Any) -> Callable[[Any, Known], bool]:
+    """Whether a dotted path leads to that value."""
+    return lambda found, known: at(found, path) == (filled(wanted, known) if isinstance(wanted, str) else wanted)
+
+
+def one_with(path: str, ending: str) -> Callable[[Any, Known], Any]:
+    """Pick from a list the one whose value at the path is that, or ends in it behind a slash."""
+
+    def pick(answer: Any, known: Known) -> Any:
+        wanted = filled(ending, known)
+        return next((one for one in _all(answer) if f"/{at(one, path)}".endswith(f"/{wanted}")), None)
+
+    return pick
+
+
+def binds(member: str, role: str, *, condition: str = "") -> Callable[[Any, Known], bool]:
+    """Whether a policy gives the member that role, under that condition's expression and no other."""
+
+    def holds(policy: Any, known: Known) -> bool:
+        return any(
+            binding.get("role") == role
+            and filled(member, known) in binding.get("members", ())
+            and (at(binding, "condition.expression") or "") == condition
+            for binding in (policy or {}).get("bindings", ())
+        )
+
+    return holds
+
+
+def _all(answer: Any) -> Iterator[Any]:
+    yield from answer if isinstance(answer, list) else ()

@@ -1,0 +1,138 @@
+"""The database, its composite indexes, exemptions and TTL policies, read from `firestore.indexes.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from atom_deploy.deployment import Deployment
+from atom_deploy.resource import Command, Resource, one_with
+
+INDEXES_FILE: Final = Path(__file__).parents[1] / "firestore.indexes.json"
+"""In the form that Firebase's tools read, too."""
+
+
+@lru_cache(maxsize=1)
+def declared() -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The file: `indexes` and `fieldOverrides`."""
+    found: dict[str, Any] = json.loads(INDEXES_FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def database(deployment: Deployment) -> Resource:
+    """The database; it stays when the deployment goes."""
+    name = deployment.database
+    flag = f"--database={name}"
+    return Resource(
+        kind="database",
+        name=name,
+        why="holds every run and step",
+        look=("firestore", "databases", "list"),
+        pick=one_with("name", f"databases/{name}"),
+        create=(
+            (
+                "firestore",
+                "databases",
+                "create",
+                flag,
+                f"--location={deployment.location}",
+                "--type=firestore-native",
+                "--delete-protection",
+            ),
+        ),
+        remove=(
+            ("firestore", "databases", "update", flag, "--no-delete-protection"),
+            ("firestore", "databases", "delete", flag),
+        ),
+        holds_data=True,
+    )
+
+
+def indexes(deployment: Deployment) -> list[Resource]:
+    """What queries need beyond the automatic indexes, and the fields that need none. All go with the database."""
+    flag = f"--database={deployment.database}"
+    overrides = declared()["fieldOverrides"]
+    composite = [_index(flag, index) for index in declared()["indexes"]]
+    exempt = [_exemption(flag, one) for one in overrides if not one["indexes"]]
+    return [*composite, *exempt, *(_ttl(flag, one) for one in overrides if one.get("ttl"))]
+
+
+def _index(flag: str, index: Mapping[str, Any]) -> Resource:
+    group, scope = index["collectionGroup"], index["queryScope"].lower().replace("_", "-")
+    fields = [(one["fieldPath"], one["order"].lower()) for one in index["fields"]]
+    wanted = [(one["fieldPath"], one["order"]) for one in index["fields"]]
+
+    def same(found: Mapping[str, Any]) -> bool:
+        there = [(one.get("fieldPath"), one.get("order")) for one in found["fields"] if one["fieldPath"] != "__name__"]
+        return (f"/collectionGroups/{group}/" in found["name"], found["queryScope"], there) == (
+            True,
+            index["queryScope"],
+            wanted,
+        )
+
+    return Resource(
+        kind="index",
+        name=f"{group}: {', '.join(name for name, _ in fields)}",
+        why="the checker's one query, for the steps that are due",
+        look=("firestore", "indexes", "composite", "list", flag),
+        pick=lambda answer, _: next((one for one in answer or () if same(one)), None),
+        create=(
+            (
+                "firestore",
+                "indexes",
+                "composite",
+                "create",
+                flag,
+                f"--collection-group={group}",
+                f"--query-scope={scope}",
+                *(f"--field-config=field-path={name},order={order}" for name, order in fields),
+                "--async",
+            ),
+        ),
+    )
+
+
+def _exemption(flag: str, one: Mapping[str, Any]) -> Resource:
+    update: Command = ("firestore", "indexes", "fields", "update", one["fieldPath"], flag, *_group(one))
+    return Resource(
+        kind="exemption",
+        name=_label(one),
+        why="no query asks for it, so writing it need not cost an index",
+        look=("firestore", "indexes", "fields", "list", flag),
+        pick=lambda answer, _: next((found for found in answer or () if _is(found, one) and _exempt(found)), None),
+        create=((*update, "--disable-indexes", "--async"),),
+    )
+
+
+def _ttl(flag: str, one: Mapping[str, Any]) -> Resource:
+    update: Command = ("firestore", "fields", "ttls", "update", one["fieldPath"], flag, *_group(one))
+    return Resource(
+        kind="TTL policy",
+        name=_label(one),
+        why="removes the documents of runs that are older than WORKFLOW_KEEP_RUNS_SEC",
+        look=("firestore", "fields", "ttls", "list", flag),
+        pick=lambda answer, _: next(
+            (found for found in answer or () if _is(found, one) and "ttlConfig" in found), None
+        ),
+        create=((*update, "--enable-ttl", "--async"),),
+    )
+
+
+def _group(one: Mapping[str, Any]) -> Command:
+    return (f"--collection-group={one['collectionGroup']}",)
+
+
+def _label(one: Mapping[str, Any]) -> str:
+    return f"{one['collectionGroup']}.{one['fieldPath']}"
+
+
+def _is(found: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    return str(found.get("name", "")).endswith(f"/collectionGroups/{one['collectionGroup']}/fields/{one['fieldPath']}")
+
+
+def _exempt(found: Mapping[str, Any]) -> bool:
+    config = found.get("indexConfig", {})
+    return not config.get("indexes") and not config.get("usesAncestorConfig")

@@ -1,0 +1,1 @@
+"""The deployment: real gcloud commands against an API on loopback that records and remembers."""
