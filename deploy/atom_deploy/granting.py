@@ -7,14 +7,7 @@ from typing import Final
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Check, Command, Resource, binds
-from atom_deploy.roles import GRANTS, IDENTITIES, PUBSUB_AGENT, STORAGE_AGENT, Grant, grants_on
-
-AGENTS: Final = {
-    PUBSUB_AGENT: "service-<project-number>@gcp-sa-pubsub.iam.gserviceaccount.com",
-    STORAGE_AGENT: "service-<project-number>@gs-project-accounts.iam.gserviceaccount.com",
-}
-"""Google's own accounts, by which its services act in a project."""
-
+from atom_deploy.roles import AGENTS_OF, GRANTS, IDENTITIES, Grant, grants_on
 
 _ON_PROJECT: Final = frozenset({"project", "database", "grants"})
 
@@ -136,7 +129,9 @@ def _binding(deployment: Deployment, grant: Grant, condition: str) -> Command:
 
 
 def _member(deployment: Deployment, grant: Grant) -> str:
-    return f"serviceAccount:{AGENTS.get(grant.to) or deployment.account(grant.to)}"
+    agent_of = AGENTS_OF.get(grant.to)
+    agent = f"service-<project-number>@{agent_of}.iam.gserviceaccount.com"
+    return f"serviceAccount:{agent if agent_of else deployment.account(grant.to)}"
 
 
 def account(deployment: Deployment, identity: str, why: str) -> Resource:

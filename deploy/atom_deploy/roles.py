@@ -27,6 +27,9 @@ IDENTITIES: Final = {
 PUBSUB_AGENT: Final = "pubsub-agent"
 STORAGE_AGENT: Final = "storage-agent"
 
+AGENTS_OF: Final = {PUBSUB_AGENT: "gcp-sa-pubsub", STORAGE_AGENT: "gs-project-accounts"}
+"""Google's own accounts, by which its services act in a project, and the projects that those accounts are of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:

@@ -1,0 +1,116 @@
+"""One deployment by the installed gcloud onto the recording API, and what came of each pass: made once for all tests."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from atom_deploy import command_line
+from atom_deploy.__main__ import main
+from atom_deploy.deployment import Deployment
+from atom_deploy.functions import FUNCTIONS
+from atom_deploy.plan import plan_of
+from deploy.fake_cloud import PROJECT, Cloud, Request, running_cloud
+from deploy.gcloud_here import warm_gcloud
+from support.services import need
+
+RUNNER_URL: Final = "https://runner.example.app"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One run of the command line: its exit code, what it printed, and the requests that came of it."""
+
+    code: int
+    out: str
+    err: str
+    requests: Sequence[Request]
+
+    @property
+    def changes(self) -> list[Request]:
+        """The requests that could change something."""
+        return [request for request in self.requests if request.changes]
+
+    def bodies(self, method: str, ending: str) -> list[object]:
+        """What was sent with a method to the paths that end so."""
+        return [one.body for one in self.requests if one.method == method and one.path.endswith(ending)]
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """The recording API, and the installed gcloud, which takes it for Google Cloud."""
+
+    cloud: Cloud
+    token_file: Path
+    passes: list[Pass] = field(default_factory=list)
+
+    @property
+    def options(self) -> list[str]:
+        """Everything that a deployment can have."""
+        return [
+            *("--project", PROJECT, "--task-runner-url", RUNNER_URL, "--task-runner-service", "runner"),
+            *("--token-file", str(self.token_file), "--alerts", "--alert-channel", "projects/p/notificationChannels/1"),
+        ]
+
+    def run(self, *arguments: str) -> Pass:
+        """Run the command line."""
+        before, out, err = len(self.cloud.requests), io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(arguments)
+        made = Pass(code=code, out=out.getvalue(), err=err.getvalue(), requests=self.cloud.requests[before:])
+        assert "Traceback" not in made.err
+        return made
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An empty project."""
+    need("gcloud")
+    folder = tmp_path_factory.mktemp("deploy")
+    token = folder / "jwt"
+    token.write_text("header.payload.signature")
+    with running_cloud() as cloud, _on_path(folder, cloud):
+        yield Site(cloud=cloud, token_file=token)
+
+
+@contextmanager
+def _on_path(folder: Path, cloud: Cloud) -> Iterator[None]:
+    environment = cloud.environment(folder)
+    with warm_gcloud(folder, environment, _warm_ups()) as programs, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        cloud.requests.clear()
+        yield
+
+
+def _warm_ups() -> list[list[str]]:
+    """Every look of the plan, so that what these commands import is there before the first of them is run."""
+    plan = plan_of(deployment(), staged=Path("STAGED"), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
+    looks = dict.fromkeys(resource.look for stage in plan for resource in stage)
+    return [[*look, f"--project={PROJECT}", "--format=json", "--quiet"] for look in looks]
+
+
+def deployment(*options: str) -> Deployment:
+    """What the command line makes of some options."""
+    required = ["deploy", "--project", PROJECT, "--task-runner-url", RUNNER_URL]
+    return command_line.deployment(command_line.parser().parse_args([*required, *options]))
+
+
+@pytest.fixture(scope="package")
+def first(site: Site) -> Pass:
+    """A deployment to an empty project."""
+    return site.run("deploy", *site.options)
+
+
+@pytest.fixture(scope="package")
+def second(site: Site, first: Pass) -> Pass:
+    """The same deployment again."""
+    return site.run("deploy", *site.options)

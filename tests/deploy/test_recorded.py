@@ -1,0 +1,210 @@
+"""What the installed gcloud sends for a deployment to an empty project, and for the same one again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zipfile
+from typing import Any
+
+import pytest
+
+from atom_deploy.functions import FUNCTIONS, SERVICES
+from atom_deploy.messaging import PUSHED, TOPICS
+from atom_deploy.roles import AGENTS_OF, GRANTS
+from atom_deploy.storing import declared
+from deploy.conftest import RUNNER_URL, Pass, Site
+from deploy.fake_cloud import NUMBER, PROJECT
+
+BUCKET = f"b/{PROJECT}-atom-workflows"
+DATABASE = f"projects/{PROJECT}/databases/(default)"
+PLACE = f"projects/{PROJECT}/locations/us-central1"
+
+
+def account(identity: str) -> str:
+    """The address of one of the deployment's accounts."""
+    return f"atom-{identity}@{PROJECT}.iam.gserviceaccount.com"
+
+
+def test_an_empty_project_is_filled(first: Pass) -> None:
+    """The first deployment succeeds, and says how to start a run and what to watch."""
+    assert (first.code, first.err) == (0, "")
+    assert f"gsutil cp examples/fork_join.yaml gs://{PROJECT}-atom-workflows/workflows/" in first.out
+    assert "atom-workflows runs list" in first.out
+
+
+def test_the_second_time_nothing_is_changed(second: Pass) -> None:
+    """The same deployment again only looks, and says of each resource that it is unchanged."""
+    assert (second.code, second.err) == (0, "")
+    assert second.changes == []
+    assert re.search(r": 0 created, 0 changed, \d+ unchanged\.", second.out)
+
+
+def test_every_service_is_enabled_at_once(first: Pass) -> None:
+    """One request enables all that the deployment is built on."""
+    [body] = first.bodies("POST", f"projects/{PROJECT}/services:batchEnable")
+    assert set(body["serviceIds"]) == {f"{name}.googleapis.com" for name in SERVICES}  # type: ignore[index]  # JSON
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_private_and_runs_as_itself(site: Site, first: Pass, function: str) -> None:
+    """It has an account of its own, another one builds it, nobody may call it yet, and only start can be reached."""
+    made: Any = site.cloud.memory.get(f"{PLACE}/functions/atom-{function}")
+    service, build = made["serviceConfig"], made["buildConfig"]
+    assert service["serviceAccountEmail"] == account(function)
+    assert build["serviceAccount"] == f"projects/{PROJECT}/serviceAccounts/{account('build')}"
+    assert (build["entryPoint"], build["runtime"]) == (function, "python313")
+    assert service["ingressSettings"] == ("ALLOW_ALL" if function == "start" else "ALLOW_INTERNAL_ONLY")
+    assert "eventTrigger" not in made
+    policy = site.cloud.memory.policy(f"{PLACE}/services/atom-{function}")
+    assert policy["bindings"] == [{"role": "roles/run.invoker", "members": [f"serviceAccount:{account('push')}"]}]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_told_its_settings(site: Site, first: Pass, function: str) -> None:
+    """Its environment names project, topics and Task Runner; only those that submit and poll are given the token."""
+    service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{function}") or {})["serviceConfig"]
+    told = service["environmentVariables"]
+    assert told["WORKFLOW_PROJECT"] == PROJECT
+    assert told["WORKFLOW_TOPIC_PREFIX"] == "atom-"
+    assert told["WORKFLOW_TASK_RUNNER_URL"] == RUNNER_URL
+    assert told["THREADS"] == str(service["maxInstanceRequestConcurrency"])
+    secrets = [one["secret"] for one in service.get("secretEnvironmentVariables", ())]
+    assert secrets == ([] if function == "start" else ["atom-task-runner-token"])
+
+
+def test_what_is_uploaded_is_the_staged_folder(first: Pass) -> None:
+    """Each archive has main.py at its root, the library without its command line, and the pinned requirements."""
+    archives = [one.body for one in first.requests if one.path.startswith("put/")]
+    assert len(archives) == len(FUNCTIONS)
+    for archive in archives:
+        names = set(zipfile.ZipFile(io.BytesIO(archive.encode("latin-1"))).namelist())
+        assert {"main.py", "requirements.txt", "atom_workflows/bootstrap.py"} <= names
+        assert not [name for name in names if "/cli/" in name or "__pycache__" in name or name.startswith(".")]
+
+
+@pytest.mark.parametrize("topic", PUSHED)
+def test_a_push_subscription_is_ours(site: Site, first: Pass, topic: str) -> None:
+    """Its deadline outlasts the function, it signs as the push identity, and what fails ten times is a dead letter."""
+    made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-{topic}")
+    service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{PUSHED[topic]}") or {})["serviceConfig"]
+    assert service["timeoutSeconds"] < made["ackDeadlineSeconds"] <= 600
+    assert made["pushConfig"]["pushEndpoint"] == service["uri"]
+    assert made["pushConfig"]["oidcToken"] == {"audience": service["uri"], "serviceAccountEmail": account("push")}
+    assert made["retryPolicy"] == {"minimumBackoff": "1s", "maximumBackoff": "60s"}
+    letters = f"projects/{PROJECT}/topics/atom-dead-letters"
+    assert made["deadLetterPolicy"] == {"deadLetterTopic": letters, "maxDeliveryAttempts": 10}
+    assert made["expirationPolicy"] == {}
+
+
+def test_dead_letters_are_kept_until_somebody_looks(site: Site, first: Pass) -> None:
+    """Their subscription is pulled from, never expires, and keeps them for as long as Pub/Sub can."""
+    made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-dead-letters")
+    assert "pushConfig" not in made
+    assert (made["expirationPolicy"], made["messageRetentionDuration"]) == ({}, f"{31 * 86_400}s")
+
+
+def test_every_topic_is_made(site: Site, first: Pass) -> None:
+    """All five, each with the prefix."""
+    made = {one["name"].rpartition("/")[2] for one in site.cloud.memory.children(f"projects/{PROJECT}/topics")}
+    assert made == {f"atom-{topic}" for topic in TOPICS}
+
+
+def test_uploads_under_the_prefix_are_told_of(site: Site, first: Pass) -> None:
+    """The bucket allows nothing public, and tells topic start of new objects under the prefix alone."""
+    bucket: Any = site.cloud.memory.get(BUCKET)
+    assert bucket["iamConfiguration"] == {
+        "publicAccessPrevention": "enforced",
+        "uniformBucketLevelAccess": {"enabled": True},
+    }
+    [told] = first.bodies("POST", f"{BUCKET}/notificationConfigs")
+    assert told == {
+        "event_types": ["OBJECT_FINALIZE"],
+        "object_name_prefix": "workflows/",
+        "payload_format": "JSON_API_V1",
+        "topic": f"projects/{PROJECT}/topics/atom-start",
+    }
+
+
+def test_the_checker_ticks_every_minute(site: Site, first: Pass) -> None:
+    """The job publishes an event that the checker reads as a tick."""
+    made: Any = site.cloud.memory.get(f"{PLACE}/jobs/atom-tick")
+    assert (made["schedule"], made["timeZone"]) == ("* * * * *", "Etc/UTC")
+    assert made["pubsubTarget"]["topicName"] == f"projects/{PROJECT}/topics/atom-tick"
+    assert json.loads(base64.b64decode(made["pubsubTarget"]["data"]))["type"] == "tick"
+
+
+def test_the_database_has_what_is_declared(site: Site, first: Pass) -> None:
+    """It is protected from deletion; indexes, exemptions and TTL policies are those of the file."""
+    [body] = first.bodies("POST", f"projects/{PROJECT}/databases")
+    assert body["deleteProtectionState"] == "DELETE_PROTECTION_ENABLED"  # type: ignore[index]  # JSON
+    [index] = first.bodies("POST", "/collectionGroups/steps/indexes")
+    assert index["queryScope"] == "COLLECTION_GROUP"  # type: ignore[index]  # JSON
+    assert index["fields"] == declared()["indexes"][0]["fields"]  # type: ignore[index]  # JSON
+    for one in declared()["fieldOverrides"]:
+        made: Any = site.cloud.memory.get(
+            f"{DATABASE}/collectionGroups/{one['collectionGroup']}/fields/{one['fieldPath']}"
+        )
+        assert made["indexConfig"] == {"indexes": []}
+        assert ("ttlConfig" in made) == bool(one.get("ttl"))
+
+
+def test_the_token_is_in_the_secret_alone(site: Site, first: Pass) -> None:
+    """It is sent once, to Secret Manager, and printed nowhere."""
+    token = site.token_file.read_bytes()
+    told = base64.b64encode(token).decode()
+    carrying = [one.path for one in first.requests if told in json.dumps(one.body) or token.decode() in str(one.body)]
+    assert carrying == [f"projects/{PROJECT}/secrets/atom-task-runner-token:addVersion"]
+    assert token.decode() not in first.out
+
+
+def test_the_grants_are_those_of_the_list(site: Site, first: Pass) -> None:
+    """On every resource just what the list says, for nobody else; the database's are bound to it by a condition."""
+    granted = {
+        (place, binding["role"], member.removeprefix("serviceAccount:"))
+        for place, policy in site.cloud.memory.policies.items()
+        for binding in policy["bindings"]
+        for member in binding["members"]
+    }
+    assert granted == {(path_of(one.on), one.role, member_of(one.to)) for one in GRANTS}
+    on_project = site.cloud.memory.policy(f"projects/{PROJECT}")["bindings"]
+    conditions = {binding["role"]: binding.get("condition", {}).get("expression") for binding in on_project}
+    assert conditions.pop("roles/datastore.user") == f'resource.name == "{DATABASE}"'
+    assert set(conditions.values()) == {None}
+
+
+def test_nothing_is_public(site: Site, first: Pass) -> None:
+    """No policy names everybody."""
+    sent = json.dumps([one.body for one in first.changes])
+    assert "allUsers" not in sent
+    assert "allAuthenticatedUsers" not in sent
+
+
+def test_somebody_is_told_of_what_matters(site: Site, first: Pass) -> None:
+    """Dead letters, a checker that does not tick and runs that end badly alert the channel."""
+    made = site.cloud.memory.children(f"projects/{PROJECT}/alertPolicies")
+    assert {one["displayName"] for one in made} == {"atom: dead letters", "atom: checker", "atom: failed runs"}
+    assert all(one["notificationChannels"] == ["projects/p/notificationChannels/1"] for one in made)
+
+
+def path_of(place: str) -> str:
+    """The path of what a grant is on."""
+    kind, _, name = place.partition(" ")
+    return {
+        "project": f"projects/{PROJECT}",
+        "database": f"projects/{PROJECT}",
+        "bucket": BUCKET,
+        "topic": f"projects/{PROJECT}/topics/atom-{name}",
+        "subscription": f"projects/{PROJECT}/subscriptions/atom-{name}",
+        "function": f"{PLACE}/services/atom-{name}",
+        "task-runner": f"{PLACE}/services/runner",
+        "secret": f"projects/{PROJECT}/secrets/atom-task-runner-token",
+    }[kind]
+
+
+def member_of(identity: str) -> str:
+    """The address behind an identity of the list."""
+    service = AGENTS_OF.get(identity)
+    return f"service-{NUMBER}@{service}.iam.gserviceaccount.com" if service else account(identity)
