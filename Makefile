@@ -6,7 +6,13 @@ WORKFLOW ?= examples/fork_join.yaml
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: run test e2e chaos lint types check bench clean
+PREFIX ?= atom
+REGION ?= us-central1
+OPTIONS ?=
+DEPLOY := PYTHONPATH=deploy:shared $(PYTHON) -m atom_deploy
+PLACE = --project='$(PROJECT)' --region='$(REGION)' --prefix='$(PREFIX)' --task-runner-url='$(TASK_RUNNER_URL)' --bucket='$(BUCKET)'
+
+.PHONY: run test e2e chaos lint types check bench clean stage pins plan deploy destroy deployer
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
@@ -42,6 +48,30 @@ check: lint types test
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
+
+# What is deployed, laid out under build/staged.
+stage:
+	@$(DEPLOY) stage
+
+# deploy/requirements.txt anew, after a change of pyproject.toml or constraints.txt.
+pins: $(VENV)/.dev
+	@$(BIN)/python deploy/pin.py
+
+# make deploy PROJECT=my-project TASK_RUNNER_URL=https://runner [REGION= BUCKET= PREFIX= OPTIONS='--alerts']: docs/deploy.md
+deploy:
+	@$(DEPLOY) deploy $(PLACE) $(OPTIONS)
+
+# Every resource, what it is for, and the commands that make it; asks nobody.
+plan:
+	@$(DEPLOY) plan $(PLACE) $(OPTIONS)
+
+# Everything but bucket, database and dead letters; those, too, with OPTIONS=--delete-data.
+destroy:
+	@$(DEPLOY) destroy $(PLACE) $(OPTIONS)
+
+# Once: the account that cloudbuild.yaml runs as.
+deployer:
+	@$(DEPLOY) deployer $(PLACE) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -47,8 +47,8 @@ def deployment(asked: argparse.Namespace) -> Deployment:
         environment=_environment(asked.set),
         runtime=asked.runtime,
         max_instances=asked.max_instances,
-        alerts=asked.alerts or bool(asked.alert_channel),
-        alert_channels=tuple(asked.alert_channel),
+        alerts=asked.alerts or any(asked.alert_channel),
+        alert_channels=tuple(filter(None, asked.alert_channel)),
     )
 
 

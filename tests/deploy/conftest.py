@@ -1,4 +1,4 @@
-"""One deployment by the installed gcloud onto the recording API, and what came of each pass: made once for all tests."""
+"""One deployment by the installed gcloud onto the recording API, made once for all tests, and what came of it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class Site:
         with redirect_stdout(out), redirect_stderr(err):
             code = main(arguments)
         made = Pass(code=code, out=out.getvalue(), err=err.getvalue(), requests=self.cloud.requests[before:])
-        assert "Traceback" not in made.err
+        assert "Traceback" not in made.err, made.err
+        assert "gcloud crashed" not in made.err, made.err
         return made
 
 

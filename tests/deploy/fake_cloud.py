@@ -27,6 +27,7 @@ SERVICES: Final = (
 
 _VERSION: Final = re.compile(r"^/(?:apis/[\w.]+/|storage/|upload/storage/)?v\d\w*/")
 _METADATA: Final = {"metadata": {"@type": "type.googleapis.com/google.protobuf.Struct"}}
+_BUILD: Final = "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata"
 _DONE: Final = {"done": True, "name": "operations/done", **_METADATA}
 _ANSWERED_AT_ONCE: Final = frozenset(
     {"topics", "subscriptions", "serviceAccounts", "jobs", "secrets", "alertPolicies", "versions"}
@@ -111,6 +112,9 @@ class Cloud:
             return self._verb(request, path, verb)
         if "operations" in path.split("/"):
             return 200, _DONE
+        if request.method == "POST" and path.endswith("/builds"):
+            build = {**request.body, "id": "1", "projectId": PROJECT, "status": "QUEUED"}
+            return 200, {"name": "operations/build/1", "metadata": {"@type": _BUILD, "build": build}}
         if path.endswith("/runtimes"):
             return 200, {"runtimes": [{"name": "python313", "environment": "GEN_2", "stage": "GA"}]}
         if path.endswith("/services"):
@@ -148,9 +152,13 @@ class Cloud:
             case "access" | "enable":
                 return 200, {}
             case "addVersion":
-                return 200, self.memory.put(f"{path}/versions/{next(self._ids)}", {"state": "ENABLED"})
+                return 200, self.memory.put(
+                    f"{path}/versions/{next(self._ids)}", {"state": "ENABLED", "clientSpecifiedPayloadChecksum": True}
+                )
+            case "resume":
+                return 200, self.memory.patch(path, {"state": "ENABLED"}, "")
             case _:
-                return _error(501, f"nothing here knows :{verb}")
+                return _error(400, f"nothing here knows :{verb}")
 
     def _resource(self, request: Request, path: str) -> tuple[int, Any]:  # noqa: PLR0911 (a table)
         parts = path.split("/")
@@ -172,7 +180,7 @@ class Cloud:
             case "POST" if is_collection:
                 return self._create(request, path)
             case _:
-                return _error(501, f"nothing here answers {request.method} {path}")
+                return _error(400, f"nothing here answers {request.method} {path}")
 
     def _create(self, request: Request, collection: str) -> tuple[int, Any]:
         body = dict(request.body or {})
@@ -192,7 +200,7 @@ class Cloud:
             made["serviceConfig"] = {
                 **made["serviceConfig"],
                 "uri": f"https://{name}-abc-uc.a.run.app",
-                "service": name,
+                "service": path.replace("/functions/", "/services/"),
             }
         return 200, self._done(path, made)
 
@@ -251,7 +259,7 @@ class Cloud:
             case "GET", ["projects", _, "serviceAccount"]:
                 return 200, {"email_address": f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"}
             case _:
-                return _error(501, f"no storage answers {request.method} {request.path}")
+                return _error(400, f"no storage answers {request.method} {request.path}")
 
 
 def _made(kind: str) -> Json:
@@ -267,7 +275,7 @@ def _made(kind: str) -> Json:
 
 def _error(status: int, message: str) -> tuple[int, Any]:
     names = {403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ALREADY_EXISTS", 400: "INVALID_ARGUMENT"}
-    return status, {"error": {"code": status, "message": message, "status": names.get(status, "UNIMPLEMENTED")}}
+    return status, {"error": {"code": status, "message": message, "status": names.get(status, "FAILED_PRECONDITION")}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -286,6 +294,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        # The forks of one gcloud would share a connection that it left open.
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
 

@@ -1,0 +1,61 @@
+"""What a removal takes away, and what it leaves."""
+
+from __future__ import annotations
+
+from deploy.conftest import Pass, Site
+from deploy.fake_cloud import PROJECT
+
+PLACE = f"projects/{PROJECT}"
+WHERE = ("--project", PROJECT, "--task-runner-service", "runner")
+
+
+def left(site: Site) -> set[str]:
+    """The kinds of what still exists, but for fields and versions."""
+    kinds = {tuple(path.split("/"))[-2] for path in site.cloud.memory.resources}
+    return kinds - {"fields", "versions", "indexes"}
+
+
+def test_a_dry_run_removes_nothing(site: Site, second: Pass) -> None:
+    """It prints the commands."""
+    told = site.run("destroy", *WHERE, "--dry-run")
+    assert told.changes == []
+    assert "gcloud functions delete atom-start" in told.out
+
+
+def test_everything_but_the_data_goes(site: Site, second: Pass) -> None:
+    """Functions, topics, accounts and their roles go; bucket, database and dead letters stay, and it says so."""
+    gone = site.run("destroy", *WHERE)
+    assert gone.code == 0, gone.err
+    assert left(site) == {"b", "databases", "topics", "subscriptions"}
+    letters = {f"{PLACE}/topics/atom-dead-letters", f"{PLACE}/subscriptions/atom-dead-letters"}
+    assert {path for path in site.cloud.memory.resources if "/topics/" in path or "/subscriptions/" in path} == letters
+    for place in (PLACE, f"{PLACE}/locations/us-central1/services/runner", f"b/{PROJECT}-atom-workflows"):
+        assert site.cloud.memory.policy(place).get("bindings", []) == []
+    assert "The data was kept" in gone.out
+
+
+def test_what_is_gone_need_not_be_removed_again(site: Site, second: Pass) -> None:
+    """A removal that was interrupted, or is repeated, goes on with what is left."""
+    again = site.run("destroy", *WHERE)
+    assert (again.code, again.changes) == (0, [])
+
+
+def test_the_data_goes_when_it_is_said(site: Site, second: Pass) -> None:
+    """`--delete-data` takes bucket, database and dead letters, too."""
+    gone = site.run("destroy", *WHERE, "--delete-data")
+    assert gone.code == 0, gone.err
+    assert left(site) == set()
+
+
+def test_the_build_has_an_account_of_its_own(site: Site) -> None:
+    """It may deploy, but on the project it may grant just what the plan grants there."""
+    made = site.run("deployer", "--project", PROJECT)
+    assert made.code == 0, made.err
+    bindings = site.cloud.memory.policy(PLACE)["bindings"]
+    [admin] = [one for one in bindings if one["role"] == "roles/resourcemanager.projectIamAdmin"]
+    assert admin["condition"]["expression"].endswith(
+        "hasOnly(['roles/artifactregistry.writer', 'roles/datastore.user', "
+        "'roles/logging.logWriter', 'roles/storage.objectViewer'])"
+    )
+    assert not {one["role"] for one in bindings} & {"roles/owner", "roles/editor"}
+    assert site.run("deployer", "--project", PROJECT).changes == []

@@ -1,0 +1,136 @@
+"""The staged folders: what is in them, that they are always the same, and that each starts from itself alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import requests
+
+import pin
+from atom_deploy.functions import FUNCTIONS
+from atom_deploy.problems import DeployProblem
+from atom_deploy.stage import REQUIREMENTS, digests, stage
+from atom_emulator.platform.local import LocalPlatform
+from atom_emulator.platform.network import accepts, reserved
+from atom_emulator.platform.options import PartName, PlatformOptions
+from functions.posting import golden
+from support.deadline import eventually
+
+ROOT: Final = Path(__file__).parents[2]
+GOLDEN: Final = {
+    "start": "start-push-inline",
+    "dispatcher": "dispatcher-push-step-ready",
+    "checker": "checker-push-scheduler-tick",
+}
+
+
+def test_a_folder_holds_what_its_function_needs(tmp_path: Path) -> None:
+    """Its main.py, the library without the command line, and requirements; no cache, link or test."""
+    stage(tmp_path / "staged")
+    for function in FUNCTIONS:
+        folder = tmp_path / "staged" / function
+        assert (folder / "main.py").read_bytes() == (ROOT / "functions" / function / "main.py").read_bytes()
+        names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+        assert {"atom_workflows/bootstrap.py", "atom_workflows/core/graph.py", REQUIREMENTS} <= names
+        assert not [name for name in names if "cli" in name.split("/") or "__pycache__" in name]
+        assert not [path for path in folder.rglob("*") if path.is_symlink()]
+
+
+def test_the_same_sources_give_the_same_digests(tmp_path: Path) -> None:
+    """Staged twice, over one another or elsewhere, the folders are the same; another line in one is another digest."""
+    first = stage(tmp_path / "one")
+    assert stage(tmp_path / "one") == stage(tmp_path / "two") == first
+    assert len(set(first.values())) == len(FUNCTIONS)
+    main = tmp_path / "two" / "start" / "main.py"
+    main.write_text(main.read_text() + "\n")
+    changed = digests(tmp_path / "two")
+    assert [name for name in FUNCTIONS if changed[name] != first[name]] == ["start"]
+
+
+def test_nobodys_files_are_staged_over(tmp_path: Path) -> None:
+    """A folder that holds something else is refused, and left as it was."""
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(DeployProblem, match="holds something that was not staged there"):
+        stage(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
+
+
+def test_what_was_not_staged_cannot_be_deployed(tmp_path: Path) -> None:
+    """It says which folder is missing, and what lays it out."""
+    with pytest.raises(DeployProblem, match=r"no staged start, dispatcher, checker; run `make stage`"):
+        digests(tmp_path)
+
+
+def test_the_requirements_are_pinned_as_they_are_tested() -> None:
+    """deploy/requirements.txt is what deploy/pin.py makes of pyproject.toml and constraints.txt: `make pins`."""
+    assert pin.TARGET.read_text(encoding="utf-8") == pin.pins()
+
+
+@pytest.fixture(scope="module")
+def clean_python(request: pytest.FixtureRequest) -> Path:
+    """A Python that has the pinned requirements and nothing else; kept between runs, until they change."""
+    content = pin.TARGET.read_bytes()
+    name = hashlib.sha256(content + sys.version.encode()).hexdigest()[:16]
+    folder = request.config.cache.mkdir("atom-requirements") / name
+    python = folder / "bin" / "python"
+    if not (folder / "whole").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        _install(python)
+        (folder / "whole").touch()
+    return python
+
+
+def _install(python: Path) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(pin.TARGET)]
+    ended = subprocess.run(command, capture_output=True, check=False, text=True)
+    if ended.returncode == 0:
+        return
+    if os.environ.get("CI") == "true" or "Connection" not in ended.stderr:
+        pytest.fail(f"the requirements cannot be installed: {ended.stderr[-2000:]}")
+    pytest.skip("the package index cannot be reached, and the requirements were not installed before")
+
+
+@pytest.fixture
+def addresses(clean_python: Path, tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """The three functions, each started in its staged folder by the clean Python, on the local platform's stores."""
+    staged = tmp_path / "staged"
+    stage(staged)
+    options = PlatformOptions(log_dir=tmp_path / "logs", bucket=None, environment={"WORKFLOW_PROJECT": "atom-local"})
+    with LocalPlatform(options) as platform, ExitStack() as stack:
+        yield {
+            name: stack.enter_context(_started(clean_python, staged / name, platform.environment)) for name in FUNCTIONS
+        }
+
+
+@contextmanager
+def _started(python: Path, folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    with ExitStack() as stack:
+        port = reserved(PartName.START, 0, stack)
+    command = [str(python), "-m", "functions_framework", "--target", folder.name, "--source", "main.py"]
+    given = {**environment, "PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": str(port)}
+    with (folder.parent / f"{folder.name}.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=given, stdout=log, stderr=log)
+        try:
+            eventually(lambda: accepts(f"127.0.0.1:{port}"), within_s=60, what=f"the start of {folder.name}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def test_each_folder_is_a_function_that_answers(addresses: Mapping[str, str], tmp_path: Path) -> None:
+    """Started from its folder alone, each answers an event as Pub/Sub sends it, and the first one starts a run."""
+    for function, event in GOLDEN.items():
+        request = golden(event)
+        answer: Any = requests.post(addresses[function], data=request.raw, headers=dict(request.headers), timeout=30)
+        log = (tmp_path / "staged" / f"{function}.log").read_text()
+        assert (answer.status_code, "event.malformed" in log) == (204, False), log
+    assert '"action": "run.start"' in (tmp_path / "staged" / "start.log").read_text()
