@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.problems import DeployProblem
 from atom_workflows.settings import NO_TOKEN
 
-STAGED = Path("build") / "staged"
+STAGED: Final = Path("build") / "staged"
+
+_SUBMITS: Final = frozenset({"deploy", "plan"})
+"""The verbs that have to know where jobs are submitted."""
+
+_NOWHERE: Final = "https://not-needed.invalid"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +41,7 @@ def deployment(asked: argparse.Namespace) -> Deployment:
     return Deployment(
         project=asked.project,
         region=asked.region,
-        task_runner_url=asked.task_runner_url.rstrip("/"),
+        task_runner_url=asked.task_runner_url.rstrip("/") or ("" if asked.verb in _SUBMITS else _NOWHERE),
         prefix=asked.prefix,
         bucket=asked.bucket.removeprefix("gs://").rstrip("/"),
         database=asked.database,
@@ -55,12 +61,7 @@ def deployment(asked: argparse.Namespace) -> Deployment:
 def _add(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
     verb.add_argument("--project", required=True, help="the project's id")
     verb.add_argument("--region", default="us-central1", help="where the functions run (default: %(default)s)")
-    verb.add_argument(
-        "--task-runner-url",
-        required=verb.prog.endswith((" deploy", " plan")),
-        default="https://none.invalid",
-        help="where jobs are submitted",
-    )
+    verb.add_argument("--task-runner-url", default="", help="where jobs are submitted; needed to deploy and to plan")
     verb.add_argument("--prefix", default="atom", help="what all names begin with (default: %(default)s)")
     verb.add_argument("--bucket", default="", help="for workflow files (default: PROJECT-PREFIX-workflows)")
     verb.add_argument("--database", default="(default)", help="the Firestore database (default: %(default)s)")

@@ -93,12 +93,13 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
 
 def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
     """The first commit of a larger run: all that it takes to go on if this invocation dies."""
-    definition = {"text": zlib.compress(text), "path": path}
-    if len(definition["text"]) > MAX_DEFINITION_BYTES:
+    compressed = zlib.compress(text)
+    if len(compressed) > MAX_DEFINITION_BYTES:
         raise NotStorable(
-            f"{path} takes {len(definition['text'])} bytes even compressed, and {MAX_DEFINITION_BYTES} can be kept; "
+            f"{path} takes {len(compressed)} bytes even compressed, and {MAX_DEFINITION_BYTES} can be kept; "
             "move what its args carry to files that the jobs read"
         )
+    definition = {"text": compressed, "path": path, "expire_at": run.expire_at}
     end = next(create for create in creates if create.path == step_path(run.id, END_ID))
     return [
         Create(path=run_path(run.id), fields=run_fields(run)),

@@ -1,0 +1,171 @@
+"""Every query that the code makes has its index where it is deployed: the emulators would run it without one."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import atom_workflows
+from atom_deploy.storing import declared
+from atom_workflows.cli.reading import full_run_id, newest_runs, read_steps
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.doctor import examine
+from atom_workflows.core.graph import END_ID
+from atom_workflows.documents import definition_path, step_path
+from atom_workflows.ports import Query, Update
+from support.workflows import chain, fan
+from support.world import World
+
+LIBRARY: Final = Path(atom_workflows.__file__).parent
+EQUALITIES: Final = frozenset({"==", "in"})
+
+
+@dataclass(slots=True)
+class Seen:
+    """The queries that were made, and the functions that made them."""
+
+    queries: list[Query] = field(default_factory=list)
+    makers: set[tuple[str, str]] = field(default_factory=set)
+
+    def maker(self, module: str) -> Callable[..., Query]:
+        """What stands in for `Query` in a module."""
+
+        def make(**fields: Any) -> Query:
+            query = Query(**fields)
+            self.queries.append(query)
+            self.makers.add((module, sys._getframe(1).f_code.co_name))
+            return query
+
+        return make
+
+
+def makers() -> set[tuple[str, str]]:
+    """The functions of the library in which a query is made, read from the sources."""
+    found = set()
+    for path in LIBRARY.rglob("*.py"):
+        module = ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        found |= {(module, function.name) for function in functions if _makes_query(function)}
+    return found
+
+
+def _makes_query(function: ast.FunctionDef) -> bool:
+    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return any(isinstance(called, ast.Name) and called.id == "Query" for called in calls)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """All queries that the library makes while the test lasts."""
+    seen = Seen()
+    for name in {module for module, _ in makers()}:
+        monkeypatch.setattr(importlib.import_module(name), "Query", seen.maker(name))
+    return seen
+
+
+def live(world: World) -> str:
+    """Runs that fail, are retried, cancelled, found standing still, examined and listed."""
+    world.task_runner.jobs = World("default: {duration: 15}\nrules: [{step: s1, always_fail: true}]").task_runner.jobs
+    run_id = world.start(chain(3))
+    world.run_to_end(run_id)
+    retry_run(world.services, run_id)
+    world.run_to_end(run_id)
+    other = world.start(fan(400), run_key="wide")
+    world.settle_down()
+    cancel_run(world.services, other)
+    stuck = world.start(chain(2), run_key="stuck")
+    world.bus.take_all("steps")
+    world.store.commit([Update(path=step_path(stuck, next(iter(world.states(stuck)))), fields={"remaining": 5})])
+    for _ in range(20):
+        world.clock.move(timedelta(minutes=1))
+        world.tick()
+    examine(world.services, stuck, mending=True)
+    read_steps(world.store, run_id)
+    newest_runs(world.store, limit=10, state=None)
+    full_run_id(world.store, run_id[:-1])
+    return run_id
+
+
+def test_every_query_has_its_index(seen: Seen) -> None:
+    """Each has one of the file or an automatic one, and no place of the code that makes queries is left out."""
+    live(World(burst=timedelta(seconds=30)))
+    assert makers() - seen.makers - {("atom_workflows.cli.reading", "_pages")} == set()
+    assert [query for query in seen.queries if not has_index(query)] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "has"),
+    [
+        (Query(collection="runs/r/steps", where=[("state", "in", ["PENDING"])]), True),
+        (Query(collection="runs/r/steps", where=[("state", "==", "PENDING"), ("remaining", "==", 0)]), True),
+        (Query(collection="runs", order_by=[("created_at", "descending")]), True),
+        (Query(collection="runs", order_by=[("finished_at", "descending")]), False),
+        (Query(collection="runs", where=[("state", "==", "X")], order_by=[("created_at", "descending")]), False),
+        (Query(collection="steps", group=True, where=[("state", "==", "X")]), False),
+        (Query(collection="steps", group=True, where=[("schema", "==", 1), ("due_at", "<=", 0)]), True),
+        (Query(collection="steps", group=True, where=[("schema", "==", 1), ("claimed_at", "<=", 0)]), False),
+        (Query(collection="runs", where=[("a", "<", 0), ("b", ">", 0)]), False),
+    ],
+)
+def test_the_rules_are_productions(query: Query, has: bool) -> None:  # noqa: FBT001 (a row of the table)
+    """One field of a collection is indexed unless it is exempted; two, and groups of collections, need an index."""
+    assert has_index(query) is has
+
+
+def test_what_is_exempted_is_stored() -> None:
+    """No exemption or TTL policy is for a field that no document has."""
+    world = World()
+    run_id = live(world)
+    wide = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.step_count > 100)
+    stored: dict[str, set[str]] = {"runs": set(), "steps": set(), "definition": set()}
+    for document in world.store.query(Query(collection="runs")):
+        stored["runs"] |= set(document.fields)
+    for step in (*world.states(run_id), END_ID):
+        [found] = world.store.get([step_path(run_id, step)])
+        stored["steps"] |= set(found.fields if found else ())
+    [definition] = world.store.get([definition_path(wide)])
+    stored["definition"] |= set(definition.fields if definition else ())
+    exempted = {(one["collectionGroup"], one["fieldPath"]) for one in declared()["fieldOverrides"]}
+    rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels")}
+    assert {(group, name) for group, name in exempted - rare if name not in stored[group]} == set()
+    assert {group for group in stored if "expire_at" in stored[group]} == set(stored)
+
+
+def has_index(query: Query) -> bool:
+    """Whether production would run it: by what is automatic, or by a composite index of the file."""
+    group = query.collection.rpartition("/")[2]
+    equal = {name for name, operator, _ in query.where if operator in EQUALITIES}
+    ranged = [name for name, operator, _ in query.where if operator not in EQUALITIES]
+    order = dict(query.order_by) or dict.fromkeys(ranged, "ascending")
+    fields = equal | set(ranged) | set(order)
+    if not fields:
+        return not query.group
+    if len(set(ranged)) <= 1 and not query.group and (not order or not equal - set(order)):
+        return not any(_is_exempted(group, name) for name in fields)
+    return any(_serves(index, query, equal, order) for index in declared()["indexes"])
+
+
+def _is_exempted(group: str, name: str) -> bool:
+    overrides = declared()["fieldOverrides"]
+    return any((one["collectionGroup"], one["fieldPath"]) == (group, name) for one in overrides if not one["indexes"])
+
+
+def _serves(index: Mapping[str, Any], query: Query, equal: set[str], order: Mapping[str, str]) -> bool:
+    """Equalities first, in any order, then the order that is asked for."""
+    scope = "COLLECTION_GROUP" if query.group else "COLLECTION"
+    named = [(one["fieldPath"], one["order"].lower()) for one in index["fields"]]
+    prefix, rest = named[: len(equal)], named[len(equal) :]
+    return (
+        index["collectionGroup"] == query.collection.rpartition("/")[2]
+        and index["queryScope"] == scope
+        and {name for name, _ in prefix} == equal
+        and rest == list(order.items())
+    )
