@@ -1,4 +1,4 @@
-"""Write what is generated of the documents: the diagrams of the states in ARCHITECTURE.md, and docs/cost.md.
+"""Write what is generated of the documents: the states' diagrams, the page of costs, the deployment's tables.
 
 `python docs/generate.py` brings the files up to date; a test fails when one is not.
 """
@@ -39,4 +39,5 @@ def generated(text: str) -> str:
 if __name__ == "__main__":
     ARCHITECTURE.write_text(generated(ARCHITECTURE.read_text()))
     sys.stdout.write(f"{ARCHITECTURE.name} is up to date\n")
-    runpy.run_path(str(Path(__file__).with_name("cost_page.py")), run_name="__main__")
+    for page in ("cost_page.py", "deploy_tables.py"):
+        runpy.run_path(str(Path(__file__).with_name(page)), run_name="__main__")

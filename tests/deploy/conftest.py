@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from atom_deploy.functions import FUNCTIONS
 from atom_deploy.plan import plan_of
 from deploy.fake_cloud import PROJECT, Cloud, Request, running_cloud
 from deploy.gcloud_here import warm_gcloud
+from deploy.remembered import Memory
 from support.services import need
 
 RUNNER_URL: Final = "https://runner.example.app"
@@ -49,7 +50,7 @@ class Site:
 
     cloud: Cloud
     token_file: Path
-    passes: list[Pass] = field(default_factory=list)
+    environment: Mapping[str, str]
 
     @property
     def options(self) -> list[str]:
@@ -62,7 +63,9 @@ class Site:
     def run(self, *arguments: str) -> Pass:
         """Run the command line."""
         before, out, err = len(self.cloud.requests), io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
             code = main(arguments)
         made = Pass(code=code, out=out.getvalue(), err=err.getvalue(), requests=self.cloud.requests[before:])
         assert "Traceback" not in made.err, made.err
@@ -77,19 +80,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("deploy")
     token = folder / "jwt"
     token.write_text("header.payload.signature")
-    with running_cloud() as cloud, _on_path(folder, cloud):
-        yield Site(cloud=cloud, token_file=token)
+    with running_cloud() as cloud:
+        environment = cloud.environment(folder)
+        with warm_gcloud(folder, environment, _warm_ups()) as programs:
+            cloud.requests.clear()
+            environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+            yield Site(cloud=cloud, token_file=token, environment=environment)
 
 
-@contextmanager
-def _on_path(folder: Path, cloud: Cloud) -> Iterator[None]:
-    environment = cloud.environment(folder)
-    with warm_gcloud(folder, environment, _warm_ups()) as programs, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-        cloud.requests.clear()
-        yield
+@pytest.fixture
+def empty_site(site: Site) -> Iterator[Site]:
+    """Another empty project, for one test."""
+    cloud = site.cloud
+    before = cloud.memory, cloud.enabled
+    cloud.memory, cloud.enabled = Memory(), set()
+    yield site
+    cloud.memory, cloud.enabled = before
 
 
 def _warm_ups() -> list[list[str]]:

@@ -22,15 +22,16 @@ BUILD: Final[dict[str, Any]] = yaml.safe_load(TEXT)
 STEPS: Final[dict[str, dict[str, Any]]] = {step["id"]: step for step in BUILD["steps"]}
 
 
-def submit(config: Path) -> subprocess.CompletedProcess[str]:
+def submit(site: Site, config: Path) -> subprocess.CompletedProcess[str]:
     """Let gcloud read a file and ask for its build."""
     command = ["gcloud", "builds", "submit", "--no-source", f"--config={config}", "--async", f"--project={PROJECT}"]
-    return subprocess.run(command, capture_output=True, check=False, text=True)
+    environment = {**os.environ, **site.environment}
+    return subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
 
 
 def test_gcloud_takes_it(site: Site) -> None:
     """Parsed by gcloud as Cloud Build's own resource: account, logging and every step arrive as they are written."""
-    ended = submit(ROOT / "cloudbuild.yaml")
+    ended = submit(site, ROOT / "cloudbuild.yaml")
     assert ended.returncode == 0, ended.stderr
     [sent] = site.cloud.sent("POST", "/builds")
     assert sent["serviceAccount"] == BUILD["serviceAccount"]
@@ -44,7 +45,7 @@ def test_gcloud_takes_it(site: Site) -> None:
 def test_gcloud_would_refuse_a_mistake(site: Site, tmp_path: Path, written: str, instead: str) -> None:
     """A field that Cloud Build does not have is refused, so the test above says something."""
     (tmp_path / "cloudbuild.yaml").write_text(TEXT.replace(written, instead))
-    ended = submit(tmp_path / "cloudbuild.yaml")
+    ended = submit(site, tmp_path / "cloudbuild.yaml")
     assert ended.returncode == 1
     assert instead.partition(":")[0] in ended.stderr
 
@@ -70,31 +71,31 @@ def test_a_check_is_a_target_of_make(name: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def run_step(name: str, folder: Path, substitutions: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_step(site: Site, name: str, folder: Path, substitutions: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a step's command in a copy of the sources, with nothing but what a build gives it."""
 
     def filled(text: str) -> str:
         return re.sub(r"\$(\w+)", lambda match: substitutions[match[1]], text)
 
     given = dict(one.split("=") for one in BUILD["options"]["env"])
-    gcloud = {key: value for key, value in os.environ.items() if key.startswith("CLOUDSDK_") or key.endswith("_proxy")}
-    environment = {**gcloud, **given, "PATH": os.environ["PATH"]}
     # The image's Python has no packages; -S takes ours away.
     command = [sys.executable, "-S", *map(filled, STEPS[name]["args"])]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False, text=True)
+    return subprocess.run(
+        command, cwd=folder, env={**site.environment, **given}, capture_output=True, check=False, text=True
+    )
 
 
-def test_the_last_steps_stage_and_deploy(site: Site, tmp_path: Path) -> None:
+def test_the_last_steps_stage_and_deploy(empty_site: Site, tmp_path: Path) -> None:
     """They run in a bare checkout, with Python's standard library and gcloud alone."""
     for folder in ("deploy", "shared", "functions"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     substitutions = {**BUILD["substitutions"], "PROJECT_ID": PROJECT, "_TASK_RUNNER_URL": RUNNER_URL}
-    staged = run_step("stage", tmp_path, substitutions)
+    staged = run_step(empty_site, "stage", tmp_path, substitutions)
     assert staged.returncode == 0, staged.stderr
-    deployed = run_step("deploy", tmp_path, substitutions)
+    deployed = run_step(empty_site, "deploy", tmp_path, substitutions)
     assert deployed.returncode == 0, deployed.stderr
     place = f"projects/{PROJECT}/locations/us-central1/functions"
-    assert [site.cloud.memory.get(f"{place}/atom-{name}") is not None for name in FUNCTIONS] == [True] * 3
+    assert [empty_site.cloud.memory.get(f"{place}/atom-{name}") is not None for name in FUNCTIONS] == [True] * 3
 
 
 def test_a_build_without_a_task_runner_says_so(site: Site, tmp_path: Path) -> None:
@@ -102,6 +103,6 @@ def test_a_build_without_a_task_runner_says_so(site: Site, tmp_path: Path) -> No
     for folder in ("deploy", "shared", "functions"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     substitutions = {**BUILD["substitutions"], "PROJECT_ID": PROJECT}
-    ended = run_step("deploy", tmp_path, substitutions)
+    ended = run_step(site, "deploy", tmp_path, substitutions)
     assert ended.returncode == 1
     assert "TASK_RUNNER_URL is ''" in ended.stderr

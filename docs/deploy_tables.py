@@ -1,0 +1,104 @@
+"""The tables of docs/deploy.md and docs/security.md that come from the deployment's own plan and list of roles.
+
+`python docs/generate.py` writes them; a test fails when one is not up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+DOCS: Final = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent / "deploy"))
+
+from atom_deploy.deployment import Deployment  # noqa: E402 (it is not installed, so the path comes first)
+from atom_deploy.functions import FUNCTIONS  # noqa: E402 (likewise)
+from atom_deploy.plan import Plan, plan_of  # noqa: E402 (likewise)
+from atom_deploy.roles import DEPLOYER, GRANTS, IDENTITIES, PUBSUB_AGENT, STORAGE_AGENT  # noqa: E402 (likewise)
+
+AGENTS: Final = {PUBSUB_AGENT: "Pub/Sub's service agent", STORAGE_AGENT: "Cloud Storage's service agent"}
+
+_GRANTED: Final = "see [security.md](security.md)"
+
+
+def roles() -> str:
+    """Who has which role, on what, for which call."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for grant in GRANTS:
+        rows.setdefault((grant.to, grant.role), {})[grant.on] = grant.call
+    lines = [f"| {_who(to)} | `{role}` on {_places(calls)} | {_calls(calls)} |" for (to, role), calls in rows.items()]
+    return "\n".join(["| identity | role | the call that needs it |", "|---|---|---|", *lines])
+
+
+def deployer() -> str:
+    """The roles of the account that cloudbuild.yaml runs as."""
+    lines = [f"| `{role}` | {why} |" for role, why in DEPLOYER.items()]
+    return "\n".join(["| role on the project | what for |", "|---|---|", *lines])
+
+
+def resources() -> str:
+    """What is created, and what for."""
+    deployment = Deployment(
+        project="my-project", region="us-central1", task_runner_url="https://runner", task_runner_service="runner"
+    )
+    plan = plan_of(deployment, staged=Path(), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
+    lines = [f"| {kind} | {names} | {why} |" for kind, names, why in _rows(plan)]
+    return "\n".join(["| kind | name | what for |", "|---|---|---|", *lines])
+
+
+TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
+    "deploy.md": {"resources": resources, "deployer": deployer},
+    "security.md": {"roles": roles},
+}
+
+
+def generated(page: str) -> str:
+    """The page with its tables made anew, each between its two markers."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, make in TABLES[page].items():
+        table = make()
+        before, after = f"<!-- {name} -->\n", "<!-- end -->"
+        between = re.compile(f"{re.escape(before)}.*?{re.escape(after)}", re.DOTALL)
+        text, found = between.subn(lambda _: f"{before}{table}\n{after}", text)  # noqa: B023 (called at once)
+        if found != 1:
+            raise ValueError(f"{page} has {found} places for the table {name}")
+    return text
+
+
+def _who(identity: str) -> str:
+    return AGENTS.get(identity) or f"`{identity}`: {IDENTITIES[identity]}"
+
+
+def _places(calls: Mapping[str, str]) -> str:
+    kinds: dict[str, list[str]] = {}
+    for place in calls:
+        kind, _, name = place.partition(" ")
+        kinds.setdefault(kind, []).append(f"`{name}`")
+    return "; ".join(
+        f"the {kind} {', '.join(names)}" if names != ["``"] else f"the {kind}" for kind, names in kinds.items()
+    )
+
+
+def _calls(calls: Mapping[str, str]) -> str:
+    if len(set(calls.values())) == 1:
+        return next(iter(calls.values()))
+    return "; ".join(f"{place.rpartition(' ')[2]}: {call}" for place, call in calls.items())
+
+
+def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """One row for each kind of grants, exemptions and TTL policies, and one for any other resource."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for resource in (one for stage in plan for one in stage):
+        why = _GRANTED if resource.kind.startswith("grants on ") else resource.why
+        rows.setdefault((resource.kind, why), []).append(f"`{resource.name}`")
+    for (kind, why), names in rows.items():
+        yield kind, ", ".join(names), why
+
+
+if __name__ == "__main__":
+    for name in TABLES:
+        (DOCS / name).write_text(generated(name), encoding="utf-8")
+        sys.stdout.write(f"docs/{name} is up to date\n")

@@ -1,0 +1,128 @@
+"""What a deployment is told: mistakes are named with what would be right, and limits follow from each other."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from atom_deploy import messaging, roles
+from atom_deploy.__main__ import main
+from atom_deploy.functions import FUNCTIONS
+from atom_deploy.plan import plan_of
+from atom_deploy.problems import DeployProblem
+from atom_emulator.platform import topology
+from atom_workflows.ports import DEAD_LETTERS
+from atom_workflows.settings import MAX_DELIVERIES
+from deploy.conftest import deployment
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--project", "My Project", "PROJECT is 'My Project', but has to be a project's id"),
+        ("--project", "", "PROJECT is ''"),
+        ("--project", "123456789012", "not its name or number"),
+        ("--region", "us-central1-a", "REGION is 'us-central1-a', but has to be a region"),
+        ("--task-runner-url", "runner.a.run.app", "TASK_RUNNER_URL is 'runner.a.run.app', but has to be a URL"),
+        ("--task-runner-url", "https://me:secret@runner", "has to be a URL"),
+        ("--prefix", "Atom", "--prefix is 'Atom'"),
+        ("--prefix", "google", "--prefix is 'google'"),
+        ("--prefix", "x" * 19, "at most 18"),
+        ("--bucket", "UPPER", "a bucket's name, without gs://"),
+        ("--database", "Default", "--database is 'Default'"),
+        ("--runtime", "nodejs22", "a runtime of Python"),
+        ("--object-prefix", "", "--object-prefix is empty"),
+        ("--token-file", "/no/such/file", "--token-file /no/such/file cannot be read"),
+        ("--set", "WORKFLOW_BURST_SEC=9000", "WORKFLOW_BURST_SEC"),
+        ("--set", "PATH=/", "a setting is WORKFLOW_SOMETHING=VALUE"),
+        ("--set", "WORKFLOW_TR_AUTH_JWT=abc", "use --token-file"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, told: str
+) -> None:
+    """One message says which option is wrong and what it has to be; gcloud is not even looked for."""
+    required = ["deploy", "--project", "my-project", "--task-runner-url", "https://runner"]
+    assert main([*required, option, value]) == 1
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "token\n", "none"])
+def test_a_token_file_holds_the_token_alone(tmp_path: Path, content: str) -> None:
+    """An end of line would be sent as part of it; the message shows how to write the file, and not what is in it."""
+    (tmp_path / "jwt").write_text(content)
+    with pytest.raises(DeployProblem, match="printf"):
+        _ = deployment("--token-file", str(tmp_path / "jwt")).token_digest
+
+
+@pytest.mark.parametrize("burst", ["1", "50", "500"])
+def test_a_deadline_outlasts_its_function(burst: str) -> None:
+    """Whatever the burst, no acknowledgement deadline is over before the function's timeout."""
+    shapes = deployment("--set", f"WORKFLOW_BURST_SEC={burst}").shapes
+    for shape in shapes.values():
+        assert shape.timeout_s < shape.ack_deadline_s <= 600
+    assert shapes["checker"].timeout_s >= float(burst) + 40
+
+
+def test_two_prefixes_share_no_name() -> None:
+    """Two deployments fit into one project: all that they make is named after their prefixes."""
+    plans = [
+        plan_of(
+            deployment("--prefix", prefix, "--database", f"{prefix}-db"),
+            staged=Path(),
+            digests=dict.fromkeys(FUNCTIONS, ""),
+        )
+        for prefix in ("one", "two")
+    ]
+    made = [{(one.kind, one.name) for stage in plan for one in stage if one.create} for plan in plans]
+    shared = {kind for kind, _ in made[0] & made[1]}
+    assert shared == {"index", "exemption", "TTL policy"}
+
+
+def test_the_local_platform_has_the_same_topology() -> None:
+    """The same topics, the same functions behind them, the same deliveries."""
+    assert tuple(messaging.TOPICS) == topology.TOPICS
+    assert dict(messaging.PUSHED) == dict(topology.SUBSCRIBED)
+    assert deployment().settings.max_deliveries == MAX_DELIVERIES
+
+
+def test_every_publisher_may_keep_dead_letters() -> None:
+    """Each function publishes what it gives up, and Pub/Sub what they could not."""
+    may = {grant.to for grant in roles.grants_on(f"topic {DEAD_LETTERS}")}
+    assert may == {*FUNCTIONS, roles.PUBSUB_AGENT}
+
+
+def test_no_role_is_a_broad_one() -> None:
+    """Nobody is owner, editor or admin of anything, and every grant names its call."""
+    assert all(grant.call for grant in roles.GRANTS)
+    assert not [grant for grant in roles.GRANTS if "admin" in grant.role.lower() or grant.role.count("/") != 1]
+    assert not {"roles/owner", "roles/editor"} & {grant.role for grant in roles.GRANTS}
+    assert {grant.to for grant in roles.GRANTS} == {*roles.IDENTITIES, *roles.AGENTS_OF}
+
+
+def test_deploying_takes_the_standard_library_alone() -> None:
+    """It imports nothing that would have to be installed: of the library, what has no packages either."""
+    pure = {"atom_workflows.errors", "atom_workflows.settings", "atom_workflows.ports"}
+    for path in (ROOT / "deploy" / "atom_deploy").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                top = name.partition(".")[0]
+                assert top in sys.stdlib_module_names or top == "atom_deploy" or name in pure, (path, name)
+
+
+def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is printed without gcloud: every resource, what it is for, and the commands."""
+    monkeypatch.setenv("PATH", "")
+    assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner"]) == 0
+    told = capsys.readouterr().out
+    assert "# topic atom-events: what happened to runs" in told
+    assert "gcloud pubsub subscriptions create atom-steps" in told
+    assert "--push-endpoint=<dispatcher-url>" in told

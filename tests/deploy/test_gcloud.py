@@ -1,0 +1,108 @@
+"""How gcloud's answers are understood: what is missing, what only needs time, and what to do about the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from atom_deploy.gcloud import PATIENCE_S, InstalledGcloud
+from atom_deploy.problems import CommandFailed, DeployProblem, Missing
+
+LATE: Final = "ERROR: (gcloud.projects.add-iam-policy-binding) INVALID_ARGUMENT: Service account a@b does not exist."
+
+
+class Clock:
+    """Time that passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def time(self) -> float:
+        """Seconds since the beginning."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.slept.append(seconds)
+
+
+def gcloud(folder: Path, clock: Clock, *answers: tuple[int, str, str]) -> InstalledGcloud:
+    """A program that notes its arguments and gives these answers (code, stdout, stderr) in turn, the last for ever."""
+    for number, (code, out, err) in enumerate(answers):
+        (folder / f"{number}.out").write_text(out)
+        (folder / f"{number}.err").write_text(err)
+        (folder / f"{number}.code").write_text(str(code))
+    program = folder / "gcloud"
+    program.write_text(
+        f'#!/bin/sh\ncd {folder}\necho "$@" >> asked\nn=$(($(wc -l < asked) - 1))\n'
+        f"[ $n -lt {len(answers)} ] || n={len(answers) - 1}\n"
+        "cat $n.out; cat $n.err >&2; exit $(cat $n.code)\n"
+    )
+    program.chmod(0o755)
+    return InstalledGcloud("my-project", program=str(program), sleep=clock.sleep, clock=clock.time)
+
+
+def test_an_answer_is_json(tmp_path: Path) -> None:
+    """The project and the format are asked for with every command, and nobody is asked back."""
+    assert gcloud(tmp_path, Clock(), (0, '[{"name": "t"}]', "")).look(("pubsub", "topics", "list")) == [{"name": "t"}]
+    asked = (tmp_path / "asked").read_text()
+    assert asked == "pubsub topics list --project=my-project --format=json --quiet\n"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "ERROR: (gcloud.pubsub.topics.describe) NOT_FOUND: Resource not found (resource=t).",
+        "ERROR: (gcloud.storage.buckets.describe) gs://b not found: 404.",
+        "ERROR: (gcloud.x) PERMISSION_DENIED: Cloud Scheduler API has not been used in project p before.",
+        "ERROR: (gcloud.run.services.get-iam-policy) Cannot find service [s]",
+    ],
+)
+def test_what_does_not_exist_is_told_apart(tmp_path: Path, told: str) -> None:
+    """Looking at it is answered at once, without waiting for it to appear."""
+    clock = Clock()
+    with pytest.raises(Missing):
+        gcloud(tmp_path, clock, (1, "", told)).look(("describe", "it"))
+    assert clock.slept == []
+
+
+def test_what_needs_time_is_repeated(tmp_path: Path) -> None:
+    """A service account that is not known everywhere yet is waited for."""
+    clock = Clock()
+    gcloud(tmp_path, clock, (1, "", LATE), (1, "", LATE), (0, "", "")).change(("add", "binding"))
+    assert clock.slept == [5.0, 10.0]
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    """What does not come in four minutes is told, with the command and gcloud's own words."""
+    clock = Clock()
+    with pytest.raises(CommandFailed, match=r"gcloud add binding(?s:.*)Service account a@b does not exist"):
+        gcloud(tmp_path, clock, (1, "", LATE)).change(("add", "binding"))
+    assert PATIENCE_S - 60 < clock.now <= PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    ("told", "advice"),
+    [
+        ("ERROR: (gcloud) You do not currently have an active account selected.", "run `gcloud auth login`"),
+        ("ERROR: Reauthentication failed. cannot prompt during non-interactive execution.", "run `gcloud auth login`"),
+        ("ERROR: FAILED_PRECONDITION: Billing account for project '1' is not found.", "link a billing account"),
+        ("ERROR: PERMISSION_DENIED: caller does not have permission", "docs/deploy.md lists the roles"),
+    ],
+)
+def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str) -> None:
+    """It fails at once, and says what helps."""
+    clock = Clock()
+    with pytest.raises(CommandFailed, match=advice):
+        gcloud(tmp_path, clock, (1, "", told)).change(("services", "enable", "x"))
+    assert clock.slept == []
+
+
+def test_without_gcloud_nothing_is_begun() -> None:
+    """It says where to get it."""
+    with pytest.raises(DeployProblem, match="gcloud is not installed; https://"):
+        InstalledGcloud("my-project", program="no-such-gcloud")

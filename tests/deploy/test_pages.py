@@ -1,0 +1,60 @@
+"""The pages about the deployment are true: tables are generated, commands and options exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from atom_deploy import command_line
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = ("deploy.md", "runbook.md", "security.md")
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, Any]:
+    """The program that writes them."""
+    return runpy.run_path(str(ROOT / "docs" / "deploy_tables.py"))
+
+
+@pytest.mark.parametrize("page", ["deploy.md", "security.md"])
+def test_the_tables_are_the_codes(tables: dict[str, Any], page: str) -> None:
+    """Resources and roles on the pages are those of the plan: `python docs/generate.py`."""
+    assert tables["generated"](page) == (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def test_every_option_is_explained() -> None:
+    """The page names each option of the command line, and no other."""
+    [verbs] = [action for action in command_line.parser()._actions if action.choices]
+    options = {
+        text
+        for verb in dict(verbs.choices or {}).values()
+        for action in verb._actions
+        for text in action.option_strings
+    }
+    told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")))
+    elsewhere = {"--project", "--region", "--bucket", "--task-runner-url", "--out", "--staged", "--help"}
+    assert options - {"-h"} - elsewhere - told == set()
+    assert told - options == {"--config", "--substitutions"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_target_of_make_exists(page: str) -> None:
+    """Each `make something` on the page is a target."""
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    asked = set(
+        re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
+    assert asked <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file(page: str) -> None:
+    """Links to pages of the repository have their targets."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
