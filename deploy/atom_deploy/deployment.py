@@ -120,7 +120,16 @@ class Deployment:
             {
                 "start": Shape(timeout_s=300, concurrency=8, max_instances=most, ingress="all"),
                 "dispatcher": Shape(timeout_s=300, concurrency=16, max_instances=most, ingress="internal-only"),
-                "checker": Shape(timeout_s=checker_s, concurrency=4, max_instances=most, ingress="internal-only"),
+                # It mostly sleeps, and is paid for that; with more to do, more instances come. Less than a whole
+                # processor handles one request at a time.
+                "checker": Shape(
+                    timeout_s=checker_s,
+                    concurrency=1,
+                    max_instances=most,
+                    ingress="internal-only",
+                    memory="256Mi",
+                    cpu="0.167",
+                ),
             }
         )
 

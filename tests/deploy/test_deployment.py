@@ -15,6 +15,7 @@ from atom_deploy.functions import FUNCTIONS
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
 from atom_emulator.platform import topology
+from atom_workflows.cli.tallies import Assumptions
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES
 from deploy.conftest import deployment
@@ -126,3 +127,21 @@ def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "# topic atom-events: what happened to runs" in told
     assert "gcloud pubsub subscriptions create atom-steps" in told
     assert "--push-endpoint=<dispatcher-url>" in told
+
+
+def test_functions_are_as_large_as_their_price_says() -> None:
+    """What `atom-workflows cost` takes an instance for is what is deployed."""
+    priced, shapes = Assumptions(), deployment().shapes
+    assert {name: float(shape.cpu) for name, shape in shapes.items()} == {
+        "start": priced.vcpu,
+        "dispatcher": priced.vcpu,
+        "checker": priced.checker_vcpu,
+    }
+    assert shapes["dispatcher"].memory == f"{priced.gib * 1024:.0f}Mi"
+    assert shapes["checker"].memory == f"{priced.checker_gib * 1024:.0f}Mi"
+
+
+def test_a_part_of_a_processor_handles_one_request_at_a_time() -> None:
+    """Cloud Run takes no other concurrency with less than a whole one, and no more memory than 512 MiB below a half."""
+    for shape in deployment().shapes.values():
+        assert float(shape.cpu) >= 1 or shape.concurrency == 1
