@@ -87,3 +87,14 @@ def test_several_files_are_checked(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stderr
     assert console(None, "validate", "good.yaml", cwd=tmp_path).succeeded() == "good.yaml: ok, 6 steps\n"
     assert console(None, "validate", "-", stdin="steps: 3").code == 1
+
+
+def test_a_platform_that_is_well(site: Site) -> None:
+    """`doctor` finds nothing wrong with a platform that has just run a workflow, but for dead letters of others."""
+    site.ended(site.start(definition({"only": []})))
+    answer = console(site, "doctor", "--json")
+    found = json.loads(answer.stdout)["findings"]
+    assert [one for one in found if one["verdict"] != "ok" and one["about"] != "dead letters"] == []
+    assert {"Firestore", "index", "checker", "topics", "function start", "Task Runner", "token"} <= {
+        one["about"] for one in found
+    }

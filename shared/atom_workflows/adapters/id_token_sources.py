@@ -199,12 +199,24 @@ class _Refused(Exception):
 def read_token(text: str) -> IdToken:
     """The token with its expiry and its identity; raises `ValueError` if it is no JWT. Nothing is verified."""
     try:
-        payload = text.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = _claims(text)
         expires_at = datetime.fromtimestamp(claims["exp"], UTC)
         return IdToken(text=text, expires_at=expires_at, identity=str(claims.get("email", "")))
     except (LookupError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
         raise ValueError("not a JWT") from error
+
+
+def audience_in(text: str) -> str:
+    """For whom a token is made out; empty if it does not tell. Nothing is verified."""
+    try:
+        return str(_claims(text).get("aud") or "")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _claims(text: str) -> Any:
+    payload = text.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 def _credential_in(path: str, about: str) -> Mapping[str, Any]:

@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import re
-import threading
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
-import google.auth
-import google.auth.credentials
 import google.auth.exceptions
-import google.auth.transport.requests
 import requests
 from urllib3.exceptions import HTTPError as TransportError
 
-from atom_workflows.adapters.prompt_transport import AnswerTooLarge, PromptAdapter, read_answer
+from atom_workflows.adapters.prompt_transport import AnswerTooLarge, read_answer
+from atom_workflows.adapters.storage_api import StorageApi, parts_of, quoted
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 TIMEOUT_S: Final = (3.05, 30.0)
 """To connect, and for the whole answer."""
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_only",)
-_PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
-"""No object is named `.` or `..`, which no quoting keeps a URL's readers from taking for a way up."""
 
 
 class StorageSource:
-    """Workflow files in Cloud Storage buckets; `STORAGE_EMULATOR_HOST` points it elsewhere, as for Google's clients."""
+    """Workflow files in Cloud Storage buckets."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._session: Any = None
+        self._api = StorageApi(*SCOPES)
 
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
         """See `ports.Source.read`."""
-        match = _PATH.fullmatch(path)
-        if match is None:
+        parts = parts_of(path)
+        if parts is None:
             raise SourceNotFound(f"{path} is not a path of the form gs://bucket/object")
-        base = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
-        base = base if "://" in base else f"http://{base}"
-        url = f"{base}/storage/v1/b/{match['bucket']}/o/{quote(match['name'], safe='')}"
+        bucket, name = parts
+        url = f"{self._api.base_url}/storage/v1/b/{bucket}/o/{quoted(name)}"
         query = {"alt": "media", **({"generation": generation} if generation else {})}
         try:
-            with self._authorized().get(url, params=query, timeout=TIMEOUT_S, stream=True) as response:
+            with self._api.authorized().get(url, params=query, timeout=TIMEOUT_S, stream=True) as response:
                 return _content(response, path), response.headers.get("x-goog-generation", generation or "")
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise SourceForbidden(
@@ -52,22 +42,6 @@ class StorageSource:
             ) from error
         except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
             raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
-
-    def _authorized(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                anonymous = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
-                credentials = (
-                    google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is partly typed
-                    if anonymous
-                    else google.auth.default(scopes=SCOPES)[0]
-                )
-                self._session = google.auth.transport.requests.AuthorizedSession(  # type: ignore[no-untyped-call]  # likewise
-                    credentials
-                )
-                for scheme in ("http://", "https://"):
-                    self._session.mount(scheme, PromptAdapter())
-            return self._session
 
 
 def _content(response: requests.Response, path: str) -> bytes:

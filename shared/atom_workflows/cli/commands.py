@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atom_workflows.cli.failures import RUN_FAILED, Misuse, explained
+from atom_workflows.cli.options import json_option, run_argument, timeout_of
+from atom_workflows.cli.place import environment, place_options
+from atom_workflows.cli.remote_commands import doctor_of_platform, start, upload
 
 if TYPE_CHECKING:
     from atom_workflows.cli.letters import Desk
@@ -69,16 +72,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-_run_argument = click.argument("run_id", metavar="RUN")
-
-
 @cli.command()
 @click.argument("file", required=False)
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, here or gs://bucket/object; same as FILE.")
 @click.option("--timeout", metavar="TIME", help="Wait no longer than this for the end, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Leave the platform up when the run has ended, until Ctrl-C.")
-@_json_option
+@json_option
 @_platform_options
 def run(
     file: str | None, workflow_path: str | None, timeout: str | None, *, keep: bool, as_json: bool, **platform: Any
@@ -93,7 +92,7 @@ def run(
 
     source = _one_source(file, workflow_path)
     choice = _choice(**platform)
-    options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=_timeout(timeout))
+    options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=timeout_of(timeout))
     raise click.exceptions.Exit(run_workflow(options))
 
 
@@ -135,7 +134,7 @@ def schema() -> None:
     metavar="VCPU",
     help="What the checker is deployed with: it is awake while jobs are in flight.",
 )
-@_json_option
+@json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Tell what a run of the workflow in FILE (- for stdin) costs at list prices, beside what others cost.
 
@@ -159,7 +158,7 @@ def local() -> None:
 @local.command()
 @click.option("--bucket", default="atom-local", show_default=True, metavar="NAME", help="Uploads to it start runs.")
 @click.option("--no-bucket", is_flag=True, help="No Cloud Storage; gs:// paths are then Google Cloud's own.")
-@_json_option
+@json_option
 @_platform_options
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C and print what to export in order to use it."""
@@ -176,7 +175,8 @@ def runs() -> None:
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
 @click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="Only runs in this state.")
-@_json_option
+@json_option
+@place_options
 def list_(limit: int, state: str | None, *, as_json: bool) -> None:
     """List the newest runs."""
     from atom_workflows.cli.runs import list_runs  # noqa: PLC0415 (see above)
@@ -186,8 +186,9 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 
 
 @runs.command()
-@_run_argument
-@_json_option
+@run_argument
+@json_option
+@place_options
 def show(run_id: str, *, as_json: bool) -> None:
     """Show a run and its steps."""
     from atom_workflows.cli.runs import show_run  # noqa: PLC0415 (see above)
@@ -196,7 +197,8 @@ def show(run_id: str, *, as_json: bool) -> None:
 
 
 @runs.command()
-@_run_argument
+@run_argument
+@place_options
 def cancel(run_id: str) -> None:
     """End a run; no further job is submitted for it."""
     from atom_workflows.cli import runs as runs_  # noqa: PLC0415 (see above)
@@ -205,7 +207,8 @@ def cancel(run_id: str) -> None:
 
 
 @runs.command()
-@_run_argument
+@run_argument
+@place_options
 def retry(run_id: str) -> None:
     """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept."""
     from atom_workflows.cli import runs as runs_  # noqa: PLC0415 (see above)
@@ -214,9 +217,10 @@ def retry(run_id: str) -> None:
 
 
 @runs.command()
-@_run_argument
+@run_argument
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
-@_json_option
+@json_option
+@place_options
 def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     """Tell why a run does not go on, and mend what can be mended.
 
@@ -230,6 +234,10 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(RUN_FAILED)
 
 
+for command in (start, upload, doctor_of_platform):
+    cli.add_command(command)
+
+
 @cli.group("dead-letters")
 def dead_letters() -> None:
     """Events that were given up, with the reason. While one command looks at them, another one sees none."""
@@ -240,7 +248,8 @@ _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
 
 @dead_letters.command("list")
 @click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
-@_json_option
+@json_option
+@place_options
 def list_dead_letters(limit: int, *, as_json: bool) -> None:
     """List the newest dead letters and why they are there."""
     from atom_workflows.cli.dead_letters import list_letters  # noqa: PLC0415 (see above)
@@ -250,7 +259,8 @@ def list_dead_letters(limit: int, *, as_json: bool) -> None:
 
 @dead_letters.command("show")
 @click.argument("letter_id", metavar="ID")
-@_json_option
+@json_option
+@place_options
 def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
     """Show a dead letter, what the event carries, and what to do about it."""
     from atom_workflows.cli.dead_letters import show_letter  # noqa: PLC0415 (see above)
@@ -262,6 +272,7 @@ def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
 @_letter_ids
 @click.option("--all", "every", is_flag=True, help="All but those that can never be handled.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be replayed.")
+@place_options
 def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
     """Publish dead letters again to the topics that they came from. A start message still starts one run."""
     from atom_workflows.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
@@ -271,6 +282,7 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
 @dead_letters.command("drop")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@place_options
 def drop_dead_letters(ids: tuple[str, ...]) -> None:
     """Take dead letters away for good."""
     from atom_workflows.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
@@ -281,13 +293,13 @@ def drop_dead_letters(ids: tuple[str, ...]) -> None:
 def _desk() -> Desk:
     from atom_workflows.cli.connection import desk  # noqa: PLC0415 (see above)
 
-    return desk(os.environ)
+    return desk(environment())
 
 
 def _services() -> Services:
     from atom_workflows.cli.connection import connected  # noqa: PLC0415 (see above)
 
-    return connected(os.environ)
+    return connected(environment())
 
 
 def _choice(**chosen: Any) -> PlatformChoice:
@@ -313,14 +325,3 @@ def _duration(text: str | None) -> timedelta | None:
         return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
     except (ValueError, OverflowError) as error:
         raise Misuse(f"--duration is {text!r}: {error}") from error
-
-
-def _timeout(text: str | None) -> float | None:
-    if text is None:
-        return None
-    from atom_workflows.cli.follow import seconds_of  # noqa: PLC0415 (see above)
-
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise Misuse(f"--timeout is {text!r}: {error}") from error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
-from atom_workflows.cli.failures import Failure, Misuse
+from atom_workflows.cli.failures import Failure, Misuse, explanation
+from atom_workflows.cli.place import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
 from atom_workflows.coordinator.services import Services
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
-PROJECTS: Final = ("WORKFLOW_PROJECT", "GOOGLE_CLOUD_PROJECT")
+PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
@@ -38,22 +39,62 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
 def connected(environment: Mapping[str, str]) -> Services:
     """The services of the platform that the environment names, which answers at least to a connection."""
     given: Connect | None = click.get_current_context().obj
-    if given is not None:
-        return given(environment)
+    return services_on(environment if given is not None else platform_of(environment))
+
+
+def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, which then names a platform: a local one that answers at least to a connection, or a project."""
     if names_local_platform(environment):
+        _refuse_project_beside_local(environment)
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
             _require_answer(name, environment[name])
-    elif not any(environment.get(name) for name in PROJECTS):
+        return environment
+    deployed = {PREFIX: DEPLOYED_PREFIX, **environment}
+    if not any(environment.get(name) for name in PROJECTS):
+        deployed[PROJECTS[0]] = _own_project()
+    from atom_workflows.adapters.own_credentials import require_login  # noqa: PLC0415 (of deployments alone)
+
+    require_login()
+    return deployed
+
+
+def _refuse_project_beside_local(environment: Mapping[str, str]) -> None:
+    project = chosen_project()
+    if project and project != environment.get("GOOGLE_CLOUD_PROJECT"):
         raise Misuse(
-            "it is not known where the runs are. Export what `atom-workflows local up` prints, "
-            "or set GOOGLE_CLOUD_PROJECT to the project of your deployment.",
+            f"--project is {project}, but {FIRESTORE_HOST} and {PUBSUB_HOST} name a local platform. To work on the "
+            f"project, `unset {FIRESTORE_HOST} {PUBSUB_HOST} STORAGE_EMULATOR_HOST`; to work on the local platform, "
+            "leave --project out."
         )
-    return _services(environment)
+
+
+def _own_project() -> str:
+    """The project that the user's own credentials, or gcloud, name."""
+    try:
+        from atom_workflows.adapters.own_credentials import default_project  # noqa: PLC0415 (needed here alone)
+
+        found, problem = default_project(), ""
+    except Exception as error:
+        if explanation(error) is None:
+            raise
+        found, problem = None, " (no Google credentials are here that would name one)"
+    if found is None:
+        raise Misuse(
+            f"it is not known where the runs are{problem}. For a deployment, give --project or set "
+            "GOOGLE_CLOUD_PROJECT, after `gcloud auth application-default login`; for a local platform, export what "
+            "`atom-workflows local up` prints."
+        )
+    remember_project(found)
+    return found
 
 
 def desk(environment: Mapping[str, str]) -> Desk:
     """The dead letters of the same platform."""
-    services = connected(environment)
+    return desk_of(connected(environment), is_local=names_local_platform(environment))
+
+
+def desk_of(services: Services, *, is_local: bool) -> Desk:
+    """The dead letters of a platform."""
     from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
     from atom_workflows.cli.letters import Desk  # noqa: PLC0415 (of these commands alone)
 
@@ -62,16 +103,20 @@ def desk(environment: Mapping[str, str]) -> Desk:
         bus=services.bus,
         box=dead_letters(settings),
         project=settings.project,
-        is_local=names_local_platform(environment),
+        is_local=is_local,
         topic_prefix=settings.topic_prefix,
     )
 
 
-def _services(environment: Mapping[str, str]) -> Services:
+def services_on(place: Mapping[str, str]) -> Services:
+    """The services of the platform that an environment names; see `platform_of`."""
+    given: Connect | None = click.get_current_context().obj
+    if given is not None:
+        return given(place)
     from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (likewise)
 
-    return connect(from_environment(environment))
+    return connect(from_environment(place))
 
 
 def _require_answer(name: str, address: str) -> None:

@@ -10,17 +10,22 @@ from typing import Final
 
 import click
 
-from atom_workflows.cli.text import clean
+from atom_workflows.cli.place import project_meant
+from atom_workflows.cli.refusals import told_as_refusal
+from atom_workflows.cli.text import clean, clip, one_line
 from atom_workflows.errors import (
     AtomWorkflowsError,
     BusUnavailable,
+    SourceError,
     SourceUnavailable,
+    StoreError,
     StoreUnavailable,
 )
 
 RUN_FAILED: Final = 1
 INVALID_USE: Final = 2
 INTERRUPTED: Final = 130
+_LONGEST: Final = 400
 
 
 class Failure(click.ClickException):
@@ -54,13 +59,14 @@ def explained() -> Iterator[None]:
 
 def explanation(error: Exception) -> str | None:
     """The sentence for an error, None if it is a defect of the program."""
-    if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
-        return f"{error}. {_where_to_look()}"
+    if isinstance(error, StoreError | BusUnavailable | SourceError):
+        return _of_service(error)
     if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
         return str(error)
     if _is_of("google.auth.exceptions", "GoogleAuthError", error):
+        said = clip(one_line(error), _LONGEST).rstrip(".")
         return (
-            f"Google Cloud let nobody in: {error}. Run `gcloud auth application-default login`, or export what "
+            f"Google Cloud let nobody in: {said}. Run `gcloud auth application-default login`, or export what "
             "`atom-workflows local up` prints to use a local platform."
         )
     if isinstance(error, ModuleNotFoundError):
@@ -69,6 +75,16 @@ def explanation(error: Exception) -> str | None:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or error}{where}"
     return None
+
+
+def _of_service(error: Exception) -> str:
+    """What a service did not do. A local platform refuses nobody, so there nothing is said of rights."""
+    is_local = bool(os.environ.get("FIRESTORE_EMULATOR_HOST"))
+    if not is_local and (told := told_as_refusal(error, project_meant())):
+        return told
+    if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
+        return f"{error}. {_where_to_look()}"
+    return str(error)
 
 
 def _is_of(module: str, name: str, error: Exception) -> bool:
@@ -81,4 +97,4 @@ def _where_to_look() -> str:
     host = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if host:
         return f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
-    return "Check GOOGLE_CLOUD_PROJECT, your credentials and the network, then try again."
+    return "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try again."

@@ -114,7 +114,7 @@ def up(platform: LocalPlatform) -> Iterator[None]:
 def check(choice: PlatformChoice) -> None:
     """Refuse, before anything is started, what cannot work."""
     if choice.task_runner_url is not None:
-        _check_url(choice.task_runner_url)
+        check_url(choice.task_runner_url)
         if choice.mock_script is not None or choice.mock_duration_s is not None:
             raise Misuse(
                 "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces; "
@@ -162,7 +162,8 @@ def exports(environment: Mapping[str, str]) -> str:
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in shown.items())
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Refuse what cannot be a Task Runner's URL."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)

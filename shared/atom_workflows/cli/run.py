@@ -17,6 +17,7 @@ from atom_workflows.cli.failures import INVALID_USE, RUN_FAILED, Misuse
 from atom_workflows.cli.follow import follow
 from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, local_platform, up
 from atom_workflows.cli.output import Output
+from atom_workflows.cli.place import with_place
 from atom_workflows.cli.reading import read_run, read_steps
 from atom_workflows.cli.sheets import steps_sheet, worth_showing
 from atom_workflows.cli.shows import show_on
@@ -70,17 +71,28 @@ def run_workflow(options: RunOptions) -> int:
     try:
         request = request_for(options.source)
     except InvalidWorkflow as error:
-        if options.as_json:
-            click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
-        click.echo(problem_lines(error), err=True)
-        return INVALID_USE
+        return refused(error, as_json=options.as_json)
     with _platform(options, output) as running:
-        run, steps = _run_on(running, request, options, output)
-        _tell(run, steps, options, output)
-        _tell_what_next(run, running, options, output)
+        code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
             _keep(running.own, output)
+    return code
+
+
+def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
+    """Start it on a platform that is up, show how it goes and how it ended; the exit code."""
+    run, steps = _run_on(running, request, options, output)
+    _tell(run, steps, options, output)
+    _tell_what_next(run, running, options, output)
     return _EXIT_CODES.get(run.state, RUN_FAILED)
+
+
+def refused(error: InvalidWorkflow, *, as_json: bool) -> int:
+    """Tell every problem of a file that is not valid; the exit code."""
+    if as_json:
+        click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
+    click.echo(problem_lines(error), err=True)
+    return INVALID_USE
 
 
 @contextmanager
@@ -117,7 +129,7 @@ def _told_if_cut_short_on_shared(running: Running, sentence: str) -> AbstractCon
 
 
 def _how_to_go_on(run_id: str) -> str:
-    return f"Run {run_id} goes on: `atom-workflows runs show {run_id}`, `atom-workflows runs cancel {run_id}`"
+    return f"Run {run_id} goes on: `{with_place(f'runs show {run_id}')}`, `{with_place(f'runs cancel {run_id}')}`"
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
@@ -152,7 +164,7 @@ def _run_on(
     with ChangeFeed(services.settings, request.run_id) as feed:
         if feed.problem:
             output.say(f"Steps are shown at the end only: {feed.problem}")
-        with _told_if_cut_short_on_shared(running, "If the run was started, it goes on: `atom-workflows runs list`"):
+        with _told_if_cut_short_on_shared(running, f"If the run was started, it goes on: `{with_place('runs list')}`"):
             _publish(services, request, options, running)
         output.say(f"Run {request.run_id} of {options.source}{_size(request)}.")
         with _told_if_cut_short_on_shared(running, _how_to_go_on(request.run_id)), show_on(output, view) as show:
@@ -199,12 +211,12 @@ def _tell_what_next(run: RunRecord, running: Running, options: RunOptions, outpu
     if not run.state.is_terminal:
         output.say(f"Waiting ended after {options.timeout_s:g} s{_goes_on(run, running)}.")
     elif run.state in {RunState.FAILED, RunState.CANCELLED} and (running.own is None or options.keep):
-        output.say(f"`atom-workflows runs retry {run.id}` runs again what did not succeed.")
+        output.say(f"`{with_place(f'runs retry {run.id}')}` runs again what did not succeed.")
 
 
 def _goes_on(run: RunRecord, running: Running) -> str:
     if running.own is None:
-        return f"; the run goes on: `atom-workflows runs show {run.id}`"
+        return f"; the run goes on: `{with_place(f'runs show {run.id}')}`"
     return "; the run ends with its platform"
 
 

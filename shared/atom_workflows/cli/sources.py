@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ class RunRequest:
     run_key: str
     definition: str | None = None
     step_ids: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -33,7 +36,12 @@ class RunRequest:
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
         """The start message."""
-        optional = {"definition": self.definition, "tr_url": task_runner_url}
+        optional = {
+            "definition": self.definition,
+            "tr_url": task_runner_url,
+            "labels": dict(self.labels),
+            "params": dict(self.params),
+        }
         return {
             "workflow_path": self.workflow_path,
             "run_key": self.run_key,
@@ -41,9 +49,12 @@ class RunRequest:
         }
 
 
-def request_for(source: str) -> RunRequest:
-    """The request for a run of that file. Raises `InvalidWorkflow` with every problem, or `Failure`."""
-    run_key = uuid.uuid4().hex
+def request_for(source: str, run_key: str | None = None) -> RunRequest:
+    """The request for a run of that file, a new one without a key. Raises `InvalidWorkflow` with every problem.
+
+    Raises `Failure` for what is no file.
+    """
+    run_key = run_key or uuid.uuid4().hex
     if source.startswith(BUCKET_PREFIX):
         return RunRequest(workflow_path=source, run_key=run_key)
     from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)

@@ -11,23 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from atom_workflows.cli.commands import cli
+from support.no_cloud import NO_CLOUD
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-VARIABLES = (
-    "FIRESTORE_EMULATOR_HOST",
-    "PUBSUB_EMULATOR_HOST",
-    "GOOGLE_CLOUD_PROJECT",
-    "WORKFLOW_PROJECT",
-    "WORKFLOW_TASK_RUNNER_ALLOW",
-    "WORKFLOW_TASK_RUNNER_URL",
-    "WORKFLOW_TR_AUTH_JWT",
-)
 BAD = "steps:\n  - id: a\n    dependsOn: [b]\n    task: {imageUri: x}\n  - id: a\n    task: {imageUri: x}\n"
 
 
 def call(*args: str, stdin: str | None = None, **environment: str) -> Result:
     """Call a command in an environment that names no platform but the given one."""
-    variables = dict.fromkeys(VARIABLES) | environment
+    variables = NO_CLOUD | environment
     return CliRunner().invoke(cli, args, input=stdin, env=variables, catch_exceptions=False)
 
 

@@ -19,6 +19,7 @@ from atom_workflows.dead_letters import REPLAY_OF, GivenUp, buried
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import DEAD_LETTERS, Message
 from support.letters import MemoryDeadLetters
+from support.no_cloud import NO_CLOUD
 from support.world import World
 
 NATIVE = "CloudPubSubDeadLetterSource"
@@ -268,10 +269,7 @@ def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> 
 @pytest.mark.parametrize("args", [["list"], ["show", "1"], ["replay", "1"], ["drop", "1"]])
 def test_the_commands_need_to_know_where_the_letters_are(args: list[str]) -> None:
     """Without a platform in the environment the user is told how to name one."""
-    unset = dict.fromkeys(
-        ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "WORKFLOW_PROJECT")
-    )
-    result = CliRunner().invoke(cli, ["dead-letters", *args], env=unset, catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["dead-letters", *args], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
 
 

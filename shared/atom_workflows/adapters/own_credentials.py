@@ -1,0 +1,40 @@
+"""The user's own Google credentials, as gcloud and the client libraries keep them: the command line's alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+import google.auth
+import google.auth.exceptions
+
+from atom_workflows.adapters.brief_request import BriefRequest, GaveUp
+
+_SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+
+# google-auth is partly typed.
+_default: Final[Any] = google.auth.default
+_TransportError: Final[Any] = google.auth.exceptions.TransportError
+
+
+def default_project() -> str | None:
+    """The project that comes with the credentials, or that gcloud is set to. Raises google-auth's errors."""
+    _, project = _default(scopes=_SCOPES)
+    return project or None
+
+
+def require_login() -> None:
+    """Get an access token, to see whether there are credentials that still count. Raises google-auth's errors.
+
+    Google's clients try an expired login again and again, for half a minute. A network that is down is left to them.
+    """
+    credentials, _ = _default(scopes=_SCOPES)
+    with suppress(GaveUp, _TransportError):
+        credentials.refresh(BriefRequest())
+
+
+def account() -> str:
+    """Whose the credentials are: a service account's address, or empty for a person's login."""
+    credentials, _ = _default(scopes=_SCOPES)
+    found = getattr(credentials, "service_account_email", "") or ""
+    return "" if found == "default" else str(found)

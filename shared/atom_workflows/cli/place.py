@@ -1,0 +1,116 @@
+"""Which deployment a command is about: what its options say, else the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+DEPLOYED_PREFIX: Final = "atom-"
+"""What a deployment's names begin with, unless it was given another prefix."""
+
+PROJECTS: Final = ("WORKFLOW_PROJECT", "GOOGLE_CLOUD_PROJECT")
+"""Variables that name the project, the first that is set."""
+
+_CHOSEN: Final = "atom_workflows.place"
+_FOUND: Final = "atom_workflows.project"
+
+_VARIABLES: Final[Mapping[str, str]] = {
+    "project": "WORKFLOW_PROJECT",
+    "database": "WORKFLOW_DATABASE",
+    "topic_prefix": "WORKFLOW_TOPIC_PREFIX",
+}
+"""The variable that each option stands for."""
+
+_PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "project": (
+        re.compile(r"([a-z0-9.-]{1,100}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]"),
+        "a project's id, in lower case letters, digits and hyphens; `gcloud projects list` shows them",
+    ),
+    "database": (
+        re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"),
+        "a Firestore database's id; `gcloud firestore databases list` shows them",
+    ),
+    "topic_prefix": (
+        re.compile(r"([A-Za-z][A-Za-z0-9._~+%-]{0,99})?"),
+        "what the topics' names begin with, such as atom-; `gcloud pubsub topics list` shows them",
+    ),
+}
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that can work on a deployment in Google Cloud."""
+    options = (
+        _option(
+            "--project", "P", "The Google Cloud project [env: WORKFLOW_PROJECT, GOOGLE_CLOUD_PROJECT; or gcloud's]."
+        ),
+        _option("--database", "NAME", "Its Firestore database [env: WORKFLOW_DATABASE; default: (default)]."),
+        _option(
+            "--topic-prefix",
+            "TEXT",
+            f"What its topics' names begin with [env: WORKFLOW_TOPIC_PREFIX; default: {DEPLOYED_PREFIX}].",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def environment() -> dict[str, str]:
+    """The environment as the command's options change it."""
+    return {**os.environ, **_chosen()}
+
+
+def chosen_project() -> str | None:
+    """The project that an option names."""
+    return _chosen().get(_VARIABLES["project"])
+
+
+def project_meant() -> str:
+    """The project that the command is about, as far as that is known: for sentences."""
+    place = environment()
+    found = (_found_project(), *(place.get(name) for name in PROJECTS))
+    return next((one for one in found if one), "PROJECT")
+
+
+def remember_project(project: str) -> None:
+    """Keep what was found out of the user's credentials, for sentences."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_FOUND] = project
+
+
+def with_place(command: str) -> str:
+    """A command for the user to type that is about the same deployment."""
+    names = {variable: f"--{name.replace('_', '-')}" for name, variable in _VARIABLES.items()}
+    words = [f"{names[variable]}={shlex.quote(value)}" for variable, value in _chosen().items()]
+    return " ".join(["atom-workflows", command, *words])
+
+
+def _option(flag: str, metavar: str, told: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(flag, metavar=metavar, help=told, expose_value=False, callback=_keep)
+
+
+def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    name = option.name or ""
+    if value is None:
+        return
+    pattern, what = _PATTERNS[name]
+    if not pattern.fullmatch(value):
+        raise click.BadParameter(f"{value!r:.100} cannot be right; it must be {what}", context, option)
+    context.meta.setdefault(_CHOSEN, {})[_VARIABLES[name]] = value
+
+
+def _chosen() -> dict[str, str]:
+    context = click.get_current_context(silent=True)
+    chosen: dict[str, str] = {} if context is None else context.meta.get(_CHOSEN, {})
+    return chosen
+
+
+def _found_project() -> str:
+    context = click.get_current_context(silent=True)
+    return "" if context is None else str(context.meta.get(_FOUND, ""))

@@ -1,0 +1,137 @@
+"""The command line on a Google Cloud that refuses: each refusal is told with what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+
+from atom_emulator.identity.keys import Key
+from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.cli.commands import cli
+from atom_workflows.coordinator.services import Services
+from contract.canned import answer, canned
+from support.no_cloud import NO_CLOUD
+from support.workflows import chain
+from support.world import World
+
+STREAMING = ("RunQuery", "BatchGetDocuments")
+PLACE = ("--project", "acme-flow")
+NOT_ENABLED = "{} has not been used in project acme-flow before or it is disabled. Enable it by visiting …"
+
+Connect = Callable[[Mapping[str, str]], Services]
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """A service that answers every call with one status and text."""
+
+    code = grpc.StatusCode.OK
+    text = ""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Refuse this call, whatever it is."""
+        streaming = handler_call_details.method.rpartition("/")[2] in STREAMING
+        make = grpc.unary_stream_rpc_method_handler if streaming else grpc.unary_unary_rpc_method_handler
+        return make(lambda _request, context: context.abort(self.code, self.text))
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[tuple[Refusing, str]]:
+    """The service, and its address."""
+    service = Refusing()
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[service])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield service, f"127.0.0.1:{port}"
+    server.stop(0).wait()
+
+
+@pytest.fixture
+def connect(refusing: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Services whose real clients talk to it; the command line takes them for those of a project."""
+    with monkeypatch.context() as patch:
+        for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
+            patch.setenv(name, refusing[1])
+        store = FirestoreStore(project="acme-flow", database="(default)", call_timeout_s=2, total_timeout_s=0.2)
+        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", call_timeout_s=2, total_timeout_s=0.2)
+    given = World().services
+    return lambda _: Services(
+        store=store,
+        bus=bus,
+        task_runner=given.task_runner,
+        source=given.source,
+        clock=given.clock,
+        workers=given.workers,
+        settings=given.settings,
+        wake_limit=given.wake_limit,
+    )
+
+
+def call(connect: Connect | None, *args: str, **environment: str) -> Result:
+    """Call a command on it."""
+    variables = NO_CLOUD | environment
+    return CliRunner().invoke(cli, [*args, *PLACE], obj=connect, env=variables, input=chain(1), catch_exceptions=False)
+
+
+FIRESTORE = {
+    ("PERMISSION_DENIED", "Missing or insufficient permissions."): "--role=roles/datastore.user",
+    ("PERMISSION_DENIED", NOT_ENABLED.format("Cloud Firestore API")): "services enable firestore.googleapis.com",
+    ("NOT_FOUND", "The database (default) does not exist for project acme-flow"): "firestore databases list",
+    ("UNAUTHENTICATED", "Request had invalid authentication credentials."): "application-default login",
+    ("UNAVAILABLE", "Getting metadata from plugin failed with error: Reauthentication is needed."): "default login",
+    ("FAILED_PRECONDITION", "The query requires an index."): "lacks an index of the deployment: deploy again",
+}
+PUBSUB = {
+    ("PERMISSION_DENIED", "User not authorized to perform this action."): "--role=roles/pubsub.editor",
+    ("PERMISSION_DENIED", NOT_ENABLED.format("Cloud Pub/Sub API")): "services enable pubsub.googleapis.com",
+    ("NOT_FOUND", "Resource not found (resource=atom-start)."): "--topic-prefix",
+    ("NOT_FOUND", "Requested project not found or user does not have access to it"): "pubsub topics list",
+    ("UNAUTHENTICATED", "Request had invalid authentication credentials."): "application-default login",
+}
+
+
+@pytest.mark.parametrize(("status", "text"), FIRESTORE)
+def test_what_firestore_refuses(refusing: tuple[Refusing, str], connect: Connect, status: str, text: str) -> None:
+    """`runs` says what Firestore said, in one sentence, and the command that mends it, in the project that is meant."""
+    refusing[0].code, refusing[0].text = grpc.StatusCode[status], text
+    result = call(connect, "runs", "list")
+    assert (result.exit_code, FIRESTORE[status, text] in result.stderr) == (1, True), result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("status", "text"), PUBSUB)
+def test_what_pubsub_refuses(refusing: tuple[Refusing, str], connect: Connect, status: str, text: str) -> None:
+    """`start` says the same of Pub/Sub."""
+    refusing[0].code, refusing[0].text = grpc.StatusCode[status], text
+    result = call(connect, "start", "-")
+    assert (result.exit_code, PUBSUB[status, text] in result.stderr) == (1, True), result.stderr
+    assert result.stdout == ""
+
+
+def test_an_outage_is_no_refusal(refusing: tuple[Refusing, str], connect: Connect) -> None:
+    """What may get better by itself sends nobody to change a role."""
+    refusing[0].code, refusing[0].text = grpc.StatusCode.UNAVAILABLE, "try again"
+    result = call(connect, "runs", "list")
+    assert (result.exit_code, "then try again" in result.stderr, "role" in result.stderr) == (1, True, False)
+
+
+def test_an_expired_login_is_told_at_once(tmp_path: Path) -> None:
+    """A token endpoint that refuses ends the command before any client tries for half a minute."""
+    refusal = json.dumps({"error": "invalid_grant", "error_description": "Bad Request"}).encode()
+    with canned(lambda _asked, _connection: answer(refusal, "400 Bad Request")) as endpoint:
+        kept = {"type": "service_account", "client_email": "me@acme-flow.iam.gserviceaccount.com"}
+        key = {**kept, "private_key": Key().pem, "token_uri": endpoint.url}
+        (tmp_path / "key.json").write_text(json.dumps(key))
+        result = call(None, "runs", "list", GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "key.json"))
+    assert result.exit_code == 1
+    assert "invalid_grant" in result.stderr
+    assert "gcloud auth application-default login" in result.stderr
+    assert len(endpoint.asked) == 1

@@ -1,0 +1,67 @@
+"""Runs that the command line asks a platform for: by a message, and by an upload."""
+
+from __future__ import annotations
+
+import json
+import signal
+import uuid
+from pathlib import Path
+
+from e2e.backends import EMBEDDED_ONLY
+from e2e.console import console, started
+from e2e.site import Site
+from support.services import need
+from support.workflows import definition
+
+PAIR = {"first": [], "second": ["first"]}
+
+
+def test_a_run_is_started_and_followed(site: Site, tmp_path: Path) -> None:
+    """`start --wait` shows a run to its end, and its exit code says how it ended; the same key starts it once."""
+    file = tmp_path / "pair.yaml"
+    file.write_text(definition(PAIR))
+    key = uuid.uuid4().hex
+    first, again = (console(site, "start", file, "--key", key, "--wait", "--json") for _ in range(2))
+    told = json.loads(first.succeeded())
+    assert (told["run"]["state"], [step["id"] for step in told["steps"]]) == ("SUCCEEDED", ["first", "second"])
+    assert json.loads(again.succeeded())["run"]["id"] == told["run"]["id"]
+    assert len(site.calls(told["run"]["id"])) == 2
+
+
+@EMBEDDED_ONLY
+def test_a_run_that_fails(site: Site, tmp_path: Path) -> None:
+    """`start --wait` ends with 1 if the run does not succeed, and says how to run it again."""
+    site.script("default: {always_fail: true}")
+    file = tmp_path / "pair.yaml"
+    file.write_text(definition(PAIR))
+    answer = console(site, "start", file, "--wait")
+    assert (answer.code, "runs retry pair-" in answer.stdout) == (1, True), answer.stderr
+
+
+@EMBEDDED_ONLY
+def test_ctrl_c_leaves_the_run_going(site: Site, tmp_path: Path) -> None:
+    """Whoever stops waiting is told how to look at the run, and how to end it."""
+    site.script("default: {duration: 30}")
+    file = tmp_path / "pair.yaml"
+    file.write_text(definition(PAIR))
+    key = uuid.uuid4().hex
+    with started(site, "start", file, "--wait", "--key", key) as process:
+        assert process.stdout is not None
+        run_id = process.stdout.readline().split()[1]
+        site.submitted(run_id, "first")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr is not None
+        assert f"Run {run_id} goes on: `atom-workflows runs show {run_id}`" in process.stderr.read()
+    console(site, "runs", "cancel", run_id).succeeded()
+
+
+def test_an_uploaded_file_starts_the_run_that_is_told(site: Site, tmp_path: Path) -> None:
+    """`upload` tells the run before the bucket's notification has come."""
+    need("storage")
+    assert site.platform.storage is not None
+    file = tmp_path / f"flow-{uuid.uuid4().hex[:8]}.yaml"
+    file.write_text(definition(PAIR))
+    told = json.loads(console(site, "upload", file, f"gs://{site.platform.storage.bucket}/workflows/", "--json").stdout)
+    run = site.ended(told["run"])
+    assert (run["state"], run["source"]["generation"]) == ("SUCCEEDED", told["generation"])
