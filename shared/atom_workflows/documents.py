@@ -18,10 +18,11 @@ from atom_workflows.core.graph import Node
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step
+from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Document, Fields
 
 SCHEMA: Final = 1
-"""Stored in every document, and asked for by the checker's query."""
+"""Stored in every document, and asked for by the checker's query. A field that may be missing needs no other number."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
@@ -72,7 +73,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
 
 def step_record(document: Document) -> StepRecord:
     """A step as it was read."""
-    stored = document.fields
+    stored = _known(document)
     known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
     known["task_runner_url"] = stored.get("task_runner_url", "")
@@ -182,7 +183,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
 
 def run_record(document: Document) -> RunRecord:
     """A run as it was read."""
-    stored = document.fields
+    stored = _known(document)
     stop = stored.get("stop")
     timeout_s = stored.get("timeout_s")
     return RunRecord(
@@ -196,6 +197,14 @@ def run_record(document: Document) -> RunRecord:
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )
+
+
+def _known(document: Document) -> Fields:
+    """The document's fields; without a schema they are of the first. Raises `NewerVersion`."""
+    schema = document.fields.get("schema", 1)
+    if schema > SCHEMA:
+        raise NewerVersion(document.path, schema, SCHEMA)
+    return document.fields
 
 
 def stop_fields(stop: Stop) -> dict[str, Any]:

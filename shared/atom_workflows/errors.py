@@ -96,6 +96,17 @@ class SourceUnavailable(SourceError, ConnectionError):
     """The storage gave no answer in time."""
 
 
+class NewerVersion(AtomWorkflowsError):
+    """A newer version wrote it, in a form that this one would misread: it is to be left to that one."""
+
+    def __init__(self, what: str, schema: int, known: int) -> None:
+        super().__init__(
+            f"{what} was written by a newer version: its schema is {schema}, and this one reads up to {known}"
+        )
+        self.schema = schema
+        self.known = known
+
+
 # -- what a user can do wrong ----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from atom_workflows.errors import MalformedEvent
+from atom_workflows.errors import MalformedEvent, NewerVersion
+
+SCHEMA: Final = 1
+"""Of the events that this version publishes. A field that may be missing is added without another number."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """Ids of runs and steps, as they may stand in a document's path."""
@@ -39,6 +42,18 @@ def object_of(body: Any) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise MalformedEvent(f"an event must be a JSON object, not {type(body).__name__}")
     return body
+
+
+def require_known_schema(body: Mapping[str, Any]) -> None:
+    """Refuse an event of a newer version; without a schema it is of the first.
+
+    Raises `NewerVersion`, so that it is delivered again until an instance of that version has it.
+    """
+    schema = body.get("schema", 1)
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise MalformedEvent(f"an event's schema must be a number from 1, not {schema!r:.80}")
+    if schema > SCHEMA:
+        raise NewerVersion("the event", schema, SCHEMA)
 
 
 def text(body: Mapping[str, Any], name: str) -> str:

@@ -1,7 +1,8 @@
 """The events between the functions: their JSON bodies, made and read in this one place.
 
 Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. What cannot be read raises
-`MalformedEvent`, which no redelivery can mend. What asks for a run is read in `start_events.py`.
+`MalformedEvent`, which no redelivery can mend; what a newer version wrote, `NewerVersion`. What asks for a run is read
+in `start_events.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from typing import Any, Final, TypeAlias
 
 from atom_workflows.core.decide import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import attempt, identifier, object_of, objects, optional_text, step_path, text, time
+from atom_workflows.event_fields import (
+    SCHEMA,
+    attempt,
+    identifier,
+    object_of,
+    objects,
+    optional_text,
+    require_known_schema,
+    step_path,
+    text,
+    time,
+)
 from atom_workflows.ports import Message
 
-SCHEMA: Final = 1
 STEPS_PER_READY: Final = 10
 """Steps a dispatcher is given in one event: enough to share its reads and commits, few enough to spread the work."""
 
@@ -205,7 +216,5 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
 
 
 def _kind(body: Mapping[str, Any]) -> str:
-    schema = body.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise MalformedEvent(f"this version reads events of schema {SCHEMA}, not {schema!r:.80}")
+    require_known_schema(body)
     return text(body, "type")

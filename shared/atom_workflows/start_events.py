@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import identifier, labels, object_of, optional_object, optional_text, sound
+from atom_workflows.event_fields import (
+    identifier,
+    labels,
+    object_of,
+    optional_object,
+    optional_text,
+    require_known_schema,
+    sound,
+)
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
 """Beyond the largest workflow file, so that the parser's own limit gives the error that users see."""
@@ -55,6 +63,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     `event_id` makes the run this one and no other, unless the message brings a `run_key` of its own.
     """
     body = object_of(body)
+    require_known_schema(body)
     if body.get("type") == "run.seed":
         return RunSeedRequested(run_id=identifier(body, "run_id"))
     definition, path = _definition(body), _named(body, "workflow_path")

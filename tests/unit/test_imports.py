@@ -50,7 +50,7 @@ LADDER: Final[dict[str, Rung]] = {
     "event_fields": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
     "events": Rung(of_library=EVENTS | {"core", "errors", "ports"}, not_of_python=CLOCKS_AND_IO),
     "start_events": Rung(of_library=EVENTS | {"errors"}, not_of_python=CLOCKS_AND_IO),
-    "documents": Rung(of_library=frozenset({"core", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "documents": Rung(of_library=frozenset({"core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
     "coordinator": Rung(
         of_library=EVENTS
         | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"},

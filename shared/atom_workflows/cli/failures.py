@@ -16,6 +16,7 @@ from atom_workflows.cli.text import clean, clip, one_line
 from atom_workflows.errors import (
     AtomWorkflowsError,
     BusUnavailable,
+    NewerVersion,
     SourceError,
     SourceUnavailable,
     StoreError,
@@ -62,7 +63,8 @@ def explanation(error: Exception) -> str | None:
     if isinstance(error, StoreError | BusUnavailable | SourceError):
         return _of_service(error)
     if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
-        return str(error)
+        what_to_do = ". Install the version of atom-workflows that the deployment has."
+        return f"{error}{what_to_do if isinstance(error, NewerVersion) else ''}"
     if _is_of("google.auth.exceptions", "GoogleAuthError", error):
         said = clip(one_line(error), _LONGEST).rstrip(".")
         return (

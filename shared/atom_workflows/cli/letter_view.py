@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from atom_workflows.cli.letters import Desk
+from atom_workflows.cli.place import with_place
 from atom_workflows.cli.text import clip, escaped, local_time, one_line
 from atom_workflows.dead_letters import DeadLetter
 
@@ -104,7 +105,7 @@ def whole_object(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _how_to_end_it(letter: DeadLetter) -> str:
-    replay, drop = (f"`atom-workflows dead-letters {verb} {shlex.quote(letter.id)}`" for verb in ("replay", "drop"))
+    replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
     if not letter.topic:
         return f"It cannot be replayed from here; {drop} takes it away."
     if letter.is_hopeless:

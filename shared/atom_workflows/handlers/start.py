@@ -11,7 +11,7 @@ from typing import Any, Final
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import Refusal, Started, handle_start
-from atom_workflows.errors import MalformedEvent, RunNotFound
+from atom_workflows.errors import MalformedEvent, NewerVersion, RunNotFound
 from atom_workflows.event_fields import body_of, object_of
 from atom_workflows.handlers.answering import Answer, dropped, handled, lowered, message_body, message_of
 from atom_workflows.received import ReceivedEvent, read_event
@@ -84,6 +84,8 @@ def _on_plain_start(services: Services, headers: Mapping[str, str], body: Mappin
             started = handle_start(services, read_start_event(body, event_id=event_id, kind="http"))
         except RunNotFound as error:
             return _json(HTTPStatus.NOT_FOUND, {"error": str(error)})
+        except NewerVersion as error:
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
     return _json(_STATUS[started.refusal], _answer(started))
 
 
