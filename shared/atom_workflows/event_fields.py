@@ -16,6 +16,9 @@ SCHEMA: Final = 1
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """Ids of runs and steps, as they may stand in a document's path."""
 
+MAX_SCHEMA: Final = 1_000
+"""No version will ever have more; what claims to is no event."""
+
 MAX_TEXT: Final = 2_000
 LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_LABELS: Final = 64
@@ -50,8 +53,8 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     Raises `NewerVersion`, so that it is delivered again until an instance of that version has it.
     """
     schema = body.get("schema", 1)
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        raise MalformedEvent(f"an event's schema must be a number from 1, not {schema!r:.80}")
+    if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
+        raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {schema!r:.80}")
     if schema > SCHEMA:
         raise NewerVersion("the event", schema, SCHEMA)
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from atom_workflows.event_fields import MAX_SCHEMA
 from functions.posting import EVENTS, Deployed, Golden, golden
 
 GOLDEN: Final = [golden(str(path.relative_to(EVENTS).with_suffix(""))) for path in sorted(EVENTS.rglob("*.json"))]
@@ -139,6 +140,13 @@ def data_of(body: Any) -> Any:
         return None
 
 
+def is_of_a_newer_version(body: Any) -> bool:
+    """Whether the event is one that another instance may be able to read: that alone is to come again."""
+    event = body if data_of(body) is None else data_of(body)
+    schema = event.get("schema") if isinstance(event, dict) else None
+    return isinstance(schema, int) and 1 < schema <= MAX_SCHEMA
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_input_is_answered_and_none_comes_again(functions: Deployed, run_id: str, function: str) -> None:
     """No exception leaves a function, no answer asks for redelivery, and what is logged is JSON."""
@@ -148,7 +156,7 @@ def test_every_input_is_answered_and_none_comes_again(functions: Deployed, run_i
     @given(requests(function))
     def post(request: Golden) -> None:
         status = functions.post(request)
-        assert status < 500
-        assert status == 204 or function == "start"
+        assert status < 500 or is_of_a_newer_version(request.body)
+        assert status in {204, 500} or function == "start"
 
     post()

@@ -1,0 +1,109 @@
+"""What was written once is read for ever, and what is written now is what was written: shown by files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from atom_workflows.documents import step_record
+from atom_workflows.errors import MalformedEvent, NewerVersion
+from atom_workflows.ports import Document
+from compatibility.written import DOCUMENTS, GOLDEN, MESSAGES, PLAIN_STEP, STEP, as_golden, golden
+
+DEFAULTED = sorted(set(DOCUMENTS["step"][1]) - set(DOCUMENTS["step-plain"][1]))
+"""Fields that a plain step does not have: those that may be missing."""
+
+
+def as_event(body: Any) -> Any:
+    """An event's body; its times are texts."""
+    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in body.items()}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_an_event_is_written_and_read_as_it_was(name: str) -> None:
+    """A change of what stands in an event is a change for every instance of another version: see decision 18."""
+    message, read, meaning = MESSAGES[name]
+    assert as_golden(message.body) == (GOLDEN / f"{name}.json").read_text()
+    assert read(as_event(golden(name))) == meaning
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_is_written_and_read_as_it_was(name: str) -> None:
+    """The same holds for documents, which are read for as long as a run may take."""
+    path, fields, read, meaning = DOCUMENTS[name]
+    assert as_golden(fields) == (GOLDEN / f"{name}.json").read_text()
+    assert read(Document(path=path, fields=golden(name), version=0)) == meaning
+
+
+def test_every_file_is_looked_at() -> None:
+    """No golden file is left behind, and none is missing."""
+    assert {path.stem for path in GOLDEN.iterdir()} == {*MESSAGES, *DOCUMENTS}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_an_event_with_more_in_it(name: str) -> None:
+    """A field that a later version adds is ignored, at each level; without a schema an event is of the first."""
+    _, read, meaning = MESSAGES[name]
+    body = as_event(golden(name))
+    del body["schema"]
+    assert read(_with_more(body)) == meaning
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_with_more_in_it(name: str) -> None:
+    """The same for documents."""
+    path, _, read, meaning = DOCUMENTS[name]
+    fields = {key: value for key, value in golden(name).items() if key != "schema"}
+    more = {**fields, "added_later": {"a": [1]}}
+    if "policies" in more:
+        more["policies"] = {**more["policies"], "added_later": 1}
+    assert read(Document(path=path, fields=more, version=0)) == meaning
+
+
+@pytest.mark.parametrize("missing", DEFAULTED)
+def test_a_document_with_less_in_it(missing: str) -> None:
+    """A field of a step that an earlier version did not write has its default, and nothing else changes."""
+    path, fields, _, _ = DOCUMENTS["step"]
+    less = {name: value for name, value in fields.items() if name != missing}
+    name = {"task": "request"}.get(missing, missing)
+    found = step_record(Document(path=path, fields=less, version=0))
+    assert found == replace(STEP, **{name: getattr(PLAIN_STEP, name)})
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if name != "tick-tick"])
+def test_an_event_of_a_newer_version(name: str) -> None:
+    """It is not malformed: another instance can read it."""
+    with pytest.raises(NewerVersion, match="schema is 2"):
+        MESSAGES[name][1](as_event(golden(name)) | {"schema": 2})
+
+
+def test_a_tick_is_a_tick_whoever_sends_it() -> None:
+    """It only wakes: no version can mean anything else by it."""
+    _, read, meaning = MESSAGES["tick-tick"]
+    assert read({"type": "tick", "schema": 2, "origin": "scheduler"}) == meaning
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_of_a_newer_version(name: str) -> None:
+    """It is refused whole, with its path, rather than read in part."""
+    path, fields, read, _ = DOCUMENTS[name]
+    with pytest.raises(NewerVersion, match=path):
+        read(Document(path=path, fields={**fields, "schema": 2}, version=0))
+
+
+@pytest.mark.parametrize("schema", ["2", 0, -1, 1_001, 10**40, 1.5, None, True, [1]])
+def test_a_schema_that_is_none(schema: object) -> None:
+    """No version writes it, so no instance can ever read it."""
+    read: Callable[[Any], object] = MESSAGES["steps-step.ready"][1]
+    body: Mapping[str, object] = as_event(golden("steps-step.ready")) | {"schema": schema}
+    with pytest.raises(MalformedEvent, match="schema must be a number"):
+        read(body)
+
+
+def _with_more(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {**{name: _with_more(one) for name, one in value.items()}, "added_later": 1}
+    return [_with_more(one) for one in value] if isinstance(value, list) else value

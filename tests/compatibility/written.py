@@ -1,0 +1,164 @@
+"""One of each event and document that this version writes, with every field set, and the files that hold them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from atom_workflows.core.decide import Outcome, OutcomeKind
+from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
+from atom_workflows.documents import run_fields, run_path, run_record, step_fields, step_path, step_record
+from atom_workflows.events import (
+    ReadyStep,
+    StepsCompleted,
+    StepsReady,
+    SweepPage,
+    Tick,
+    completed_messages,
+    page_message,
+    read_steps_event,
+    read_tick_event,
+    ready_messages,
+    seed_message,
+    tick_message,
+)
+from atom_workflows.ports import Document, Fields, Message
+from atom_workflows.start_events import RunSeedRequested, read_start_event
+
+GOLDEN: Final = Path(__file__).parent / "schema_1"
+NOW: Final = datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)
+LATER: Final = NOW + timedelta(hours=1)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
+
+OUTCOME: Final = Outcome(
+    step_id="extract", attempt=2, kind=OutcomeKind.FAILED, message="disk full", job_id="j-1", job_state="FAILED"
+)
+PAGE: Final = SweepPage(after=(NOW, "runs/flow-1/steps/extract"), until=NOW, valid_until=LATER, since=NOW)
+POLICIES: Final = Policies(
+    timeout=timedelta(hours=2),
+    retry=RetryPolicy(
+        max_attempts=4,
+        backoff=Backoff(initial=timedelta(seconds=5), factor=3, maximum=timedelta(minutes=9), jitter=0.5),
+    ),
+    on_lost=OnLost.FAIL,
+)
+STEP: Final = StepRecord(
+    run_id="flow-1",
+    id="load",
+    request={"job_name": "load", "imageUri": "image", "args": [["a"], {"b": 1}]},
+    task_runner_url="https://runner.test",
+    depends_on=("extract",),
+    dependents=("report", "~1"),
+    barriers=("~1",),
+    policies=POLICIES,
+    remaining=1,
+    hands_over_to="report",
+    unsuccessful=1,
+    cause="extract",
+    state=StepState.RUNNING,
+    attempt=3,
+    first_attempt=2,
+    losses=1,
+    deferrals=2,
+    unanswered=3,
+    answered=True,
+    retries=1,
+    job_id="j-2",
+    job_state="QUEUED",
+    message="waits",
+    due_at=NOW,
+    missing_since=NOW,
+    claimed_at=NOW,
+    started_at=NOW,
+    finished_at=LATER,
+    expire_at=LATER,
+)
+PLAIN_STEP: Final = StepRecord(
+    run_id="flow-1",
+    id="~end",
+    request=None,
+    task_runner_url="",
+    depends_on=("load",),
+    dependents=(),
+    barriers=(),
+    policies=step_record(
+        Document(path="runs/r/steps/s", fields={"state": "PENDING", "remaining": 0}, version=0)
+    ).policies,
+    remaining=1,
+)
+RUN: Final = RunRecord(
+    id="flow-1",
+    workflow="flow",
+    state=RunState.RUNNING,
+    created_at=NOW,
+    description="nightly",
+    task_runner_url="https://runner.test",
+    source={"path": "gs://flows/workflows/flow.yaml", "generation": "12"},
+    trigger={"kind": "upload", "event_id": "1"},
+    params={"matrix": [[1], [2]]},
+    labels={"team": "ml"},
+    digest="abc",
+    step_count=2,
+    retries=1,
+    stop=Stop(kind=StopKind.CANCEL, reason="asked", requested_at=NOW),
+    errors=({"step": "extract", "message": "disk full"},),
+    timeout=timedelta(hours=3),
+    started_at=NOW,
+    finished_at=LATER,
+    deadline=LATER,
+    expire_at=LATER,
+    reopened_at=NOW,
+)
+
+MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
+    "steps-step.ready": (
+        ready_messages("flow-1", [ReadyStep(step_id="extract"), ReadyStep(step_id="load", attempt=2)])[0],
+        read_steps_event,
+        StepsReady(run_id="flow-1", steps=(ReadyStep(step_id="extract"), ReadyStep(step_id="load", attempt=2))),
+    ),
+    "steps-steps.completed": (
+        completed_messages("flow-1", [OUTCOME])[0],
+        read_steps_event,
+        StepsCompleted(run_id="flow-1", outcomes=(OUTCOME,)),
+    ),
+    "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick()),
+    "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),
+    "start-run.seed": (
+        seed_message("flow-1"),
+        lambda body: read_start_event(body, event_id="1"),
+        RunSeedRequested(run_id="flow-1"),
+    ),
+}
+"""Each event between the functions: as it is written, and what is read of it."""
+
+DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], object]]] = {
+    "step": (step_path("flow-1", "load"), step_fields(STEP), step_record, STEP),
+    "step-plain": (step_path("flow-1", "~end"), step_fields(PLAIN_STEP), step_record, PLAIN_STEP),
+    "run": (run_path("flow-1"), run_fields(RUN), run_record, RUN),
+}
+"""Each document: where it stands, as it is written, and what is read of it."""
+
+
+def golden(name: str) -> Any:
+    """What a file holds; times are read as times."""
+    return _with_times(json.loads((GOLDEN / f"{name}.json").read_text()))
+
+
+def as_golden(value: Any) -> str:
+    """What a file would hold."""
+    return json.dumps(value, indent=2, sort_keys=True, default=datetime.isoformat, ensure_ascii=False) + "\n"
+
+
+def _with_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_times(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_with_times(one) for one in value]
+    is_time = isinstance(value, str) and _TIME.fullmatch(value)
+    return datetime.fromisoformat(value) if is_time else value

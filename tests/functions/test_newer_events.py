@@ -1,0 +1,60 @@
+"""Events and documents of a newer version, at the functions of this one: left to that version, and never lost."""
+
+from __future__ import annotations
+
+import json
+
+from atom_workflows.dead_letters import read_dead_letter
+from atom_workflows.documents import step_path
+from atom_workflows.ports import HeldMessage, Update
+from functions.posting import Deployed, Golden, golden
+from support.world import World
+
+NEWER = "newer/dispatcher-step-ready"
+
+
+def on_delivery(name: str, attempt: int) -> Golden:
+    """The golden request on that delivery."""
+    event = golden(name)
+    return Golden(event.function, event.headers, {**event.body, "deliveryAttempt": attempt})
+
+
+def test_it_comes_again(functions: Deployed, world: World, run_id: str) -> None:
+    """It is not acknowledged, so that the next delivery may reach an instance that can read it; nothing is changed."""
+    writes = world.store.writes
+    assert functions.post(on_delivery(NEWER, 1)) == 500
+    [line] = functions.logged("event.failed")
+    assert (line["reason"], "its schema is 2, and this one reads up to 1" in line["message"]) == ("NewerVersion", True)
+    assert world.store.writes == writes
+    assert world.bus.take_all("dead-letters") == []
+    assert world.run(run_id).state == "RUNNING"
+
+
+def test_at_last_it_is_a_letter_that_can_be_replayed(functions: Deployed, world: World, run_id: str) -> None:
+    """After its last delivery it is kept with its reason, and a replay after the rollout may succeed."""
+    assert functions.post(on_delivery(NEWER, 10)) == 204
+    [letter] = world.bus.take_all("dead-letters")
+    held = HeldMessage(
+        id="1", data=letter.data, attributes=letter.attributes, published_at=world.clock.now(), lease=letter
+    )
+    read = read_dead_letter(held)
+    assert (read.error, read.topic, read.is_hopeless, read.run_id) == ("NewerVersion", "steps", False, run_id)
+
+
+def test_a_run_that_a_newer_version_wrote(functions: Deployed, world: World, run_id: str) -> None:
+    """An event of ours about it is left to that version as well: what its fields mean is not known."""
+    path = step_path(run_id, "extract")
+    world.store.commit([Update(path=path, fields={"schema": 2})])
+    writes = world.store.writes
+    assert functions.post("dispatcher-push-step-ready") == 500
+    [line] = functions.logged("event.failed")
+    assert path in line["message"]
+    assert (world.store.writes, world.submissions()) == (writes, [])
+
+
+def test_a_caller_is_answered(functions: Deployed, world: World) -> None:
+    """A plain POST is answered with what is wrong, as something that may be tried again."""
+    body = {"workflow_path": "gs://flows/workflows/daily.yaml", "schema": 2}
+    request = Golden("start", {"Content-Type": "application/json"}, json.dumps(body))
+    assert functions.post(request) == 503
+    assert world.bus.take_all("steps") == []
