@@ -10,14 +10,15 @@ from atom_workflows.cli.findings import Finding, ok, wrong
 from atom_workflows.cli.letter_view import reason
 from atom_workflows.cli.letters import Desk
 from atom_workflows.cli.place import with_place
+from atom_workflows.cli.reading import newest_runs
 from atom_workflows.cli.text import clip, listing, local_time, one_line
 from atom_workflows.coordinator.doctor import LATE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.sweep import due_query
 from atom_workflows.core.records import RunRecord
 from atom_workflows.dead_letters import read_dead_letter
-from atom_workflows.documents import BURST_LEASE_PATH, RUNS, run_record
-from atom_workflows.ports import Document, Query
+from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.ports import Document
 
 _MOST_LATE: Final = 50
 _MOST_NAMED: Final = 3
@@ -39,8 +40,7 @@ def state_findings(services: Services, *, tick_mend: str) -> Iterator[Finding]:
 
 def newest_run(services: Services) -> RunRecord | None:
     """The run that was created last."""
-    found = services.store.query(Query(collection=RUNS, order_by=[("created_at", "descending")], limit=1))
-    return run_record(found[0]) if found else None
+    return next(iter(newest_runs(services.store, limit=1, state=None)), None)
 
 
 def letters_findings(desk: Desk) -> Iterator[Finding]:
