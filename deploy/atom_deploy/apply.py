@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.plan import Plan
-from atom_deploy.problems import DeployProblem, Missing
+from atom_deploy.problems import DeployProblem, Exists, Missing
 from atom_deploy.resource import Command, Resource, at, filled
 
 WORKERS: Final = 4
@@ -41,26 +42,34 @@ class Application:
             for stage in plan:
                 self._stage(pool, stage)
 
-    def _stage(self, pool: ThreadPoolExecutor, stage: Sequence[Resource]) -> None:
+    def _stage(self, pool: Executor, stage: Sequence[Resource]) -> None:
         answers = looked_at(pool, self.gcloud, stage, self.known)
-        jobs = [pool.submit(self._bring_about, one, answers[self._filled(one.look)]) for one in stage]
-        problems = [problem for job in jobs if (problem := job.exception()) is not None]
-        if problems:
-            raise problems[0]
+        side_by_side(pool, [partial(self._bring_about, one, answers[self._filled(one.look)]) for one in stage])
 
     def _bring_about(self, resource: Resource, answer: Any) -> None:
         found = None if answer is None else resource.pick(answer, self.known)
         if found is None and resource.create:
-            self._change(resource.create)
-            self._told(resource, Outcome.CREATED, ())
-            if resource.learns and not self.dry_run:
-                found = resource.pick(self.gcloud.look(self._filled(resource.look)), self.known)
-                self._learn(resource, found)
+            self._create(resource)
             return
         self._learn(resource, found)
         unmet = resource.unmet(found, self.known)
         self._change(dict.fromkeys(check.mend for check in unmet))
         self._told(resource, Outcome.CHANGED if unmet else Outcome.UNCHANGED, [check.told for check in unmet])
+
+    def _create(self, resource: Resource) -> None:
+        try:
+            self._change(resource.create)
+        except Exists:
+            # Another deployment was faster. If it is still not there, its name is taken by somebody else.
+            if self._found_now(resource) is None:
+                raise
+        self._told(resource, Outcome.CREATED, ())
+        if resource.learns and not self.dry_run:
+            self._learn(resource, self._found_now(resource))
+
+    def _found_now(self, resource: Resource) -> Any:
+        answer = _answer(self.gcloud, self._filled(resource.look))
+        return None if answer is None else resource.pick(answer, self.known)
 
     def _learn(self, resource: Resource, found: Any) -> None:
         for placeholder, path in resource.learns.items():
@@ -90,8 +99,21 @@ class Application:
             self.tell(f"{outcome:>9}  {resource.kind} {resource.name}{what}")
 
 
+def side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls. Once one has failed, or somebody interrupts, those that did not begin yet are left out."""
+    jobs = [pool.submit(call) for call in calls]
+    try:
+        done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+        problems = [problem for job in done if (problem := job.exception()) is not None]
+        if problems:
+            raise problems[0]
+    finally:
+        for job in jobs:
+            job.cancel()
+
+
 def looked_at(
-    pool: ThreadPoolExecutor, gcloud: Gcloud, resources: Sequence[Resource], known: dict[str, str]
+    pool: Executor, gcloud: Gcloud, resources: Sequence[Resource], known: dict[str, str]
 ) -> dict[Command, Any]:
     """The answers of all looks of some resources, each asked for once; None where there is nothing to look at."""
     looks = list(dict.fromkeys(tuple(filled(word, known) for word in one.look) for one in resources))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from atom_deploy.deployment import Deployment
+from atom_deploy.functions import services
 from atom_deploy.granting import account, policy_of_project
 from atom_deploy.plan import Plan, project
 from atom_deploy.roles import DEPLOYER, GRANTS, Grant
@@ -15,10 +16,11 @@ _GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
 
 
 def deployer_plan(deployment: Deployment) -> Plan:
-    """The project, the account, and its roles."""
+    """The project, the services, without which no build can be asked for, the account, and its roles."""
     grants = [(_grant(role, call), _condition(role)) for role, call in DEPLOYER.items()]
     return (
         (project(deployment),),
+        (services(),),
         (account(deployment, IDENTITY, "Cloud Build, when it deploys"),),
         (policy_of_project(deployment, grants, why="what deploying takes"),),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from atom_deploy.apply import WORKERS, looked_at
+from atom_deploy.apply import WORKERS, looked_at, side_by_side
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.plan import Plan
 from atom_deploy.problems import Missing
@@ -33,13 +34,10 @@ class Removal:
             for stage in reversed(others):
                 self._stage(pool, [one for one in stage if one.is_removable])
 
-    def _stage(self, pool: ThreadPoolExecutor, stage: Sequence[Resource]) -> None:
+    def _stage(self, pool: Executor, stage: Sequence[Resource]) -> None:
         answers = looked_at(pool, self.gcloud, stage, self.known)
         there = [(one, found) for one in stage if (found := self._found(one, answers)) is not None]
-        jobs = [pool.submit(self._take_away, one, found) for one, found in there]
-        problems = [problem for job in jobs if (problem := job.exception()) is not None]
-        if problems:
-            raise problems[0]
+        side_by_side(pool, [partial(self._take_away, one, found) for one, found in there])
 
     def _found(self, resource: Resource, answers: dict[tuple[str, ...], Any]) -> Any:
         answer = answers[tuple(filled(word, self.known) for word in resource.look)]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from atom_deploy.problems import CommandFailed, DeployProblem, Missing
+from atom_deploy.problems import CommandFailed, DeployProblem, Exists, Missing
 from atom_deploy.resource import Command
 
 PATIENCE_S: Final = 240.0
@@ -25,6 +25,8 @@ _MISSING: Final = re.compile(
     r"has not been used in project|(Cannot|could not) find|^ERROR: .*does not exist",
     re.IGNORECASE | re.MULTILINE,
 )
+
+_EXISTS: Final = re.compile(r"ALREADY_EXISTS|already exists|exists already|HTTPError 409", re.IGNORECASE)
 
 _NEEDS_TIME: Final = re.compile(
     r"service account .* does not exist|serviceaccount.* does not exist|has not been used in project|SERVICE_DISABLED|"
@@ -124,6 +126,8 @@ def _parsed(text: str) -> Any:
 
 
 def _failure(command: str, told: str) -> CommandFailed:
+    if _EXISTS.search(told):
+        return Exists(command, told)
     if _MISSING.search(told):
         return Missing(command, told)
     advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, told, re.IGNORECASE)), "")

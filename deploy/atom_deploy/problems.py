@@ -16,6 +16,10 @@ class CommandFailed(DeployProblem):
         self.told = told
 
 
+class Exists(CommandFailed):
+    """What the command was to make exists already: somebody was faster, or has taken its name."""
+
+
 class Missing(CommandFailed):
     """What the command is about does not exist, or its API is not enabled yet."""
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from atom_deploy.apply import Application, Outcome, side_by_side
+from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import PATIENCE_S, InstalledGcloud
+from atom_deploy.messaging import topics
 from atom_deploy.problems import CommandFailed, DeployProblem, Missing
 
 LATE: Final = "ERROR: (gcloud.projects.add-iam-policy-binding) INVALID_ARGUMENT: Service account a@b does not exist."
@@ -100,6 +106,47 @@ def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str)
     with pytest.raises(CommandFailed, match=advice):
         gcloud(tmp_path, clock, (1, "", told)).change(("services", "enable", "x"))
     assert clock.slept == []
+
+
+def deployed(program: InstalledGcloud) -> Application:
+    """One topic, brought about by that program."""
+    wanted = Deployment(project="my-project", region="us-central1", task_runner_url="https://runner")
+    application = Application(gcloud=program, tell=lambda _: None)
+    application.carry_out([topics(wanted)[:1]])
+    return application
+
+
+def test_a_second_deployment_at_the_same_time_does_no_harm(tmp_path: Path) -> None:
+    """What somebody else has made between the look and the command is as good as made here."""
+    there = '[{"name": "projects/my-project/topics/atom-start"}]'
+    answers = (0, "[]", ""), (1, "", "ERROR: (gcloud) ALREADY_EXISTS: Resource already exists"), (0, there, "")
+    assert deployed(gcloud(tmp_path, Clock(), *answers)).outcomes[Outcome.CREATED] == 1
+
+
+def test_a_name_that_somebody_else_has_is_told(tmp_path: Path) -> None:
+    """What exists but is not to be seen here is a problem."""
+    answers = (0, "[]", ""), (1, "", "ERROR: (gcloud) HTTPError 409: The name is not available."), (0, "[]", "")
+    with pytest.raises(CommandFailed, match="The name is not available"):
+        deployed(gcloud(tmp_path, Clock(), *answers))
+
+
+def test_after_a_failure_nothing_more_is_begun() -> None:
+    """Of the calls that wait for their turn none is made, and the failure is raised."""
+    made: list[int] = []
+    released = threading.Event()
+
+    def fail() -> None:
+        raise DeployProblem("it failed")
+
+    def last_one_begun() -> None:
+        released.wait(30)
+
+    calls = [fail, last_one_begun, *(partial(made.append, number) for number in range(5))]
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(DeployProblem, match="it failed"):
+            side_by_side(pool, calls)
+        released.set()
+    assert made == []
 
 
 def test_without_gcloud_nothing_is_begun() -> None:
