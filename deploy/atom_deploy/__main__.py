@@ -66,6 +66,8 @@ def _deploy(asked: argparse.Namespace) -> int:
 
 def _destroy(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
+    if asked.delete_data and not asked.dry_run:
+        _confirm(deployment)
     removal = Removal(
         gcloud=InstalledGcloud(deployment.project), tell=_say, with_data=asked.delete_data, dry_run=asked.dry_run
     )
@@ -73,6 +75,18 @@ def _destroy(asked: argparse.Namespace) -> int:
     if removal.kept:
         _say("The data was kept: deploying again goes on with it. `--delete-data` removes it, too.")
     return 0
+
+
+def _confirm(deployment: Deployment) -> None:
+    """Whoever sits at a terminal is asked once more; a script has said what it wants."""
+    if not sys.stdin.isatty():
+        return
+    _say(
+        f"This deletes, for ever, the bucket {deployment.bucket_name} with all its files, the database "
+        f"{deployment.database} with every run, and all dead letters of {deployment.prefix}."
+    )
+    if input(f"To go on, type the project's id ({deployment.project}): ").strip() != deployment.project:
+        raise DeployProblem("nothing was removed")
 
 
 def _deployer(asked: argparse.Namespace) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -38,7 +39,7 @@ class Application:
 
     def carry_out(self, plan: Plan) -> None:
         """Stage by stage; raises the first `DeployProblem` once the commands that run beside it have ended."""
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with working(self.gcloud) as pool:
             for stage in plan:
                 self._stage(pool, stage)
 
@@ -53,12 +54,12 @@ class Application:
             return
         self._learn(resource, found)
         unmet = resource.unmet(found, self.known)
-        self._change(dict.fromkeys(check.mend for check in unmet))
+        self._change(resource, list(dict.fromkeys(check.mend for check in unmet)))
         self._told(resource, Outcome.CHANGED if unmet else Outcome.UNCHANGED, [check.told for check in unmet])
 
     def _create(self, resource: Resource) -> None:
         try:
-            self._change(resource.create)
+            self._change(resource, resource.create)
         except Exists:
             # Another deployment was faster. If it is still not there, its name is taken by somebody else.
             if self._found_now(resource) is None:
@@ -81,7 +82,9 @@ class Application:
             if value is not None:
                 self.known[placeholder] = str(value)
 
-    def _change(self, commands: Iterable[Command]) -> None:
+    def _change(self, resource: Resource, commands: Sequence[Command]) -> None:
+        if commands and resource.takes and not self.dry_run:
+            self.tell(f"      ...  {resource.kind} {resource.name} takes {resource.takes}")
         for command in commands:
             wanted = self._filled(command)
             if self.dry_run:
@@ -97,6 +100,17 @@ class Application:
         if not self.dry_run:
             what = f" ({'; '.join(differences)})" if differences else ""
             self.tell(f"{outcome:>9}  {resource.kind} {resource.name}{what}")
+
+
+@contextmanager
+def working(gcloud: Gcloud) -> Iterator[Executor]:
+    """Workers for as long as the block lasts; if it ends otherwise than well, nothing is waited for and tried again."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            yield pool
+        except BaseException:
+            gcloud.stop()
+            raise
 
 
 def side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:

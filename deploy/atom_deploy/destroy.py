@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from atom_deploy.apply import WORKERS, looked_at, side_by_side
+from atom_deploy.apply import looked_at, side_by_side, working
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.plan import Plan
 from atom_deploy.problems import Missing
@@ -28,7 +28,7 @@ class Removal:
 
     def carry_out(self, plan: Plan) -> None:
         """What does not exist any more is passed over, so that an interrupted removal can be gone on with."""
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with working(self.gcloud) as pool:
             first, *others = plan
             self._know(first[0], looked_at(pool, self.gcloud, first, self.known)[first[0].look])
             for stage in reversed(others):

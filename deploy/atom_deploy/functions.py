@@ -48,6 +48,7 @@ def services() -> Resource:
         name=f"{len(names)} APIs",
         why=", ".join(SERVICES),
         look=("services", "list", "--enabled"),
+        takes="a minute or two",
         checks=tuple(
             Check(told=name, holds=lambda found, _, name=name: name in _enabled(found), mend=enable)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
             for name in names
@@ -110,6 +111,7 @@ def _function(deployment: Deployment, function: str, source: Path, content: str)
             Check(told="active", holds=is_at("state", "ACTIVE"), mend=deploy),
         ),
         remove=(("functions", "delete", name, "--gen2", place),),
+        takes="some minutes",
         learns={f"{function}-url": "serviceConfig.uri"},
     )
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -58,6 +59,10 @@ class Gcloud(Protocol):
         """Run a command that changes something; it is repeated while all that it needs is time."""
         ...
 
+    def stop(self) -> None:
+        """Repeat nothing any more."""
+        ...
+
 
 class InstalledGcloud:
     """The gcloud of this machine, on one project, with the account that it is logged in with."""
@@ -67,7 +72,7 @@ class InstalledGcloud:
         project: str,
         *,
         program: str = "gcloud",
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         found = shutil.which(program)
@@ -75,7 +80,8 @@ class InstalledGcloud:
             raise DeployProblem("gcloud is not installed; https://cloud.google.com/sdk/docs/install says how to get it")
         self._program = found
         self._project = project
-        self._sleep = sleep
+        self._stopping = threading.Event()
+        self._sleep = sleep or self._stopping.wait
         self._clock = clock
 
     def look(self, command: Command) -> Any:
@@ -85,6 +91,10 @@ class InstalledGcloud:
     def change(self, command: Command) -> None:
         """See `Gcloud.change`."""
         self._patiently(command, "none", lambda _: True)
+
+    def stop(self) -> None:
+        """See `Gcloud.stop`."""
+        self._stopping.set()
 
     def _patiently(self, command: Command, shown: str, may_repeat: Callable[[CommandFailed], bool]) -> Any:
         give_up_at = self._clock() + PATIENCE_S
@@ -96,7 +106,9 @@ class InstalledGcloud:
                 pause = next(pauses, _PAUSES_S[-1])
                 if not (may_repeat(error) and _NEEDS_TIME.search(error.told)) or self._clock() + pause > give_up_at:
                     raise
-            self._sleep(pause)
+                self._sleep(pause)
+                if self._stopping.is_set():
+                    raise
 
     def _run(self, command: Command, shown: str) -> Any:
         whole = (*command, f"--project={self._project}", f"--format={shown}", "--quiet")

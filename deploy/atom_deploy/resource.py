@@ -35,7 +35,7 @@ class Check:
 class Resource:
     """`look` answers JSON in which `pick` finds the resource, or None; several resources may share one look.
 
-    One without `create` is always there. One that `holds_data` stays when the deployment is taken away.
+    `takes` is how long making or mending it takes, if that is long. One without `create` is always there. One that `holds_data` stays when the deployment is taken away.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class Resource:
     checks: tuple[Check, ...] = ()
     remove: tuple[Command, ...] = ()
     holds_data: bool = False
+    takes: str = ""
     learns: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,7 +20,9 @@ from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import PATIENCE_S, InstalledGcloud
 from atom_deploy.messaging import topics
 from atom_deploy.problems import CommandFailed, DeployProblem, Missing
+from support.deadline import eventually
 
+ROOT: Final = Path(__file__).parents[2]
 LATE: Final = "ERROR: (gcloud.projects.add-iam-policy-binding) INVALID_ARGUMENT: Service account a@b does not exist."
 
 
@@ -141,12 +148,45 @@ def test_after_a_failure_nothing_more_is_begun() -> None:
     def last_one_begun() -> None:
         released.wait(30)
 
-    calls = [fail, last_one_begun, *(partial(made.append, number) for number in range(5))]
+    calls: list[Callable[[], None]] = [fail, last_one_begun, *(partial(made.append, number) for number in range(5))]
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(DeployProblem, match="it failed"):
             side_by_side(pool, calls)
         released.set()
     assert made == []
+
+
+def test_an_interrupted_deployment_waits_for_nothing(tmp_path: Path) -> None:
+    """What was waiting to be tried again is given up at once."""
+    clock = Clock()
+    program = gcloud(tmp_path, clock, (1, "", LATE))
+    program.stop()
+    with pytest.raises(CommandFailed):
+        program.change(("add", "binding"))
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1
+
+
+def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
+    """Exit code 130 and what to do next, without a traceback and without a process left behind."""
+    (tmp_path / "gcloud").write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
+    (tmp_path / "gcloud").chmod(0o755)
+    command = [
+        sys.executable,
+        "-m",
+        "atom_deploy",
+        "deploy",
+        "--project",
+        "my-project",
+        "--task-runner-url",
+        "https://r",
+    ]
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}/deploy:{ROOT}/shared"}
+    with subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        eventually((tmp_path / "begun").exists, within_s=30, what="the first command")
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told == "interrupted; the same command again goes on where this one stopped (deploy)\n"
 
 
 def test_without_gcloud_nothing_is_begun() -> None:
