@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import sys
 from pathlib import Path
 from typing import Final
@@ -117,6 +118,23 @@ def test_deploying_takes_the_standard_library_alone() -> None:
             for name in names:
                 top = name.partition(".")[0]
                 assert top in sys.stdlib_module_names or top == "atom_deploy" or name in pure, (path, name)
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        """It is a terminal."""
+        return True
+
+
+def test_deleting_data_is_asked_for_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal the project's id has to be typed; with anything else nothing is removed."""
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    assert main(["destroy", "--project", "my-project", "--delete-data"]) == 1
+    told = capsys.readouterr()
+    assert "the bucket my-project-atom-workflows with all its files" in told.out
+    assert told.err == "nothing was removed\n"
 
 
 def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
