@@ -33,9 +33,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    `look` answers JSON in which `pick` finds the resource, or None; several resources may share one look. `takes` is how
-    long making or mending it takes, if that is long. One without `create` is always there. One that `holds_data` stays
-    when the deployment is taken away.
+    """Something that a deployment consists of.
+
+    `look` answers JSON in which `pick` finds the resource, or None; several resources may share one look. `takes` is
+    how long making or mending it takes, if that is long. One without `create` is always there. One that `holds_data`
+    stays when the deployment is taken away.
     """
 
     kind: str
