@@ -109,6 +109,7 @@ def _summary(application: Application, deployment: Deployment) -> str:
         f"\n{deployment.prefix} in {deployment.project}: {counts}.",
         "\nStart a first run:",
         f"  gsutil cp examples/fork_join.yaml gs://{bucket}/{prefix}",
+        f"or POST to {application.known.get('start-url', '')} as somebody with roles/run.invoker on it,",
         "and watch it:",
         f"  export GOOGLE_CLOUD_PROJECT={deployment.project} WORKFLOW_TOPIC_PREFIX={deployment.prefix}-",
         *([f"  export WORKFLOW_DATABASE={deployment.database}"] if deployment.database != "(default)" else []),

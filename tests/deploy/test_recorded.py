@@ -32,6 +32,7 @@ def test_an_empty_project_is_filled(first: Pass) -> None:
     """The first deployment succeeds, and says how to start a run and what to watch."""
     assert (first.code, first.err) == (0, "")
     assert f"gsutil cp examples/fork_join.yaml gs://{PROJECT}-atom-workflows/workflows/" in first.out
+    assert "or POST to https://atom-start-abc-uc.a.run.app" in first.out
     assert "atom-workflows runs list" in first.out
 
 
