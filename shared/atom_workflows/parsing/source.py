@@ -27,7 +27,7 @@ def decode(content: bytes | str, report: Report) -> str | None:
     """
     encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(encoded) > MAX_FILE_BYTES:
-        said = f"the file has {len(encoded):,} bytes, more than the {MAX_FILE_BYTES:,} allowed"
+        said = f"the file has more than the {MAX_FILE_BYTES:,} bytes allowed"
         report.add(Place(), said, "divide the workflow into several files")
         return None
     if encoded.startswith(_UTF16_MARKS):
