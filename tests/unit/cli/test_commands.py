@@ -66,14 +66,14 @@ def test_a_file_without_end_is_too_large(command: str) -> None:
     """No more is read than shows that a file is too large, whatever it is."""
     result = call(command, "/dev/zero")
     assert result.exit_code in {1, 2}
-    assert "more than the 4,194,304 allowed" in result.output
+    assert "more than the 4,194,304 bytes allowed" in result.output
 
 
 def test_stdin_without_end_is_too_large() -> None:
     """What is piped into the command is read no further than a file is."""
     with Path("/dev/zero").open("rb") as endless:
         result = CliRunner().invoke(cli, ["validate", "-"], input=endless)
-    assert (result.exit_code, "more than the 4,194,304 allowed" in result.stdout) == (1, True)
+    assert (result.exit_code, "more than the 4,194,304 bytes allowed" in result.stdout) == (1, True)
 
 
 def test_schema_is_a_json_schema() -> None:
