@@ -104,6 +104,7 @@ def _summary(application: Application, deployment: Deployment) -> str:
     if application.dry_run:
         return "Nothing was changed."
     counts = ", ".join(f"{application.outcomes[outcome]} {outcome}" for outcome in Outcome)
+    where = _where(deployment)
     bucket, prefix = deployment.bucket_name, deployment.object_prefix
     lines = [
         f"\n{deployment.prefix} in {deployment.project}: {counts}.",
@@ -111,15 +112,24 @@ def _summary(application: Application, deployment: Deployment) -> str:
         f"  gsutil cp examples/fork_join.yaml gs://{bucket}/{prefix}",
         f"or POST to {application.known.get('start-url', '')} as somebody with roles/run.invoker on it,",
         "and watch it:",
-        f"  export GOOGLE_CLOUD_PROJECT={deployment.project} WORKFLOW_TOPIC_PREFIX={deployment.prefix}-",
-        *([f"  export WORKFLOW_DATABASE={deployment.database}"] if deployment.database != "(default)" else []),
         "  gcloud auth application-default login     # once",
-        "  atom-workflows runs list",
+        f"  atom-workflows runs list {where}",
+        f"  atom-workflows doctor {where} --region {deployment.region}",
     ]
     if not deployment.task_runner_service and not deployment.token_file:
         members = " and ".join(deployment.account(name) for name in ("dispatcher", "checker"))
         lines += ["\nThe Task Runner has to let these in (roles/run.invoker on Cloud Run):", f"  {members}"]
     return "\n".join(lines)
+
+
+def _where(deployment: Deployment) -> str:
+    """The options by which the command line of the library finds this deployment."""
+    options = [f"--project {deployment.project}"]
+    if deployment.prefix != "atom":
+        options.append(f"--topic-prefix {deployment.prefix}-")
+    if deployment.database != "(default)":
+        options.append(f"--database {deployment.database}")
+    return " ".join(options)
 
 
 def _say(text: str) -> None:

@@ -33,7 +33,7 @@ def test_an_empty_project_is_filled(first: Pass) -> None:
     assert (first.code, first.err) == (0, "")
     assert f"gsutil cp examples/fork_join.yaml gs://{PROJECT}-atom-workflows/workflows/" in first.out
     assert "or POST to https://atom-start-abc-uc.a.run.app" in first.out
-    assert "atom-workflows runs list" in first.out
+    assert f"atom-workflows runs list --project {PROJECT}\n" in first.out
 
 
 def test_the_second_time_nothing_is_changed(second: Pass) -> None:
