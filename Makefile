@@ -12,7 +12,7 @@ OPTIONS ?=
 DEPLOY := PYTHONPATH=deploy:shared $(PYTHON) -m atom_deploy
 PLACE = --project='$(PROJECT)' --region='$(REGION)' --prefix='$(PREFIX)' --task-runner-url='$(TASK_RUNNER_URL)' --bucket='$(BUCKET)'
 
-.PHONY: run test e2e chaos lint types check bench clean stage pins plan deploy destroy deployer
+.PHONY: run test e2e chaos lint types check bench clean stage pins plan deploy destroy deployer doctor
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
@@ -64,6 +64,11 @@ deploy:
 # Every resource, what it is for, and the commands that make it; asks nobody.
 plan:
 	@$(DEPLOY) plan $(PLACE) $(OPTIONS)
+
+# Whether a deployment is well, and as it was planned; needs `gcloud auth login` and `gcloud auth application-default login`.
+doctor: $(VENV)/.local
+	@PYTHONPATH=deploy $(BIN)/atom-workflows doctor --project='$(PROJECT)' --region='$(REGION)' --topic-prefix='$(PREFIX)-' \
+		$(if $(BUCKET),--bucket='$(BUCKET)') $(if $(TASK_RUNNER_URL),--tr-url='$(TASK_RUNNER_URL)') $(OPTIONS)
 
 # Everything but bucket, database and dead letters; those, too, with OPTIONS=--delete-data.
 destroy:

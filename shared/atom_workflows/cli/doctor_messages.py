@@ -17,6 +17,9 @@ PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "ti
 
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
+UNKNOWN_REGION: Final = "REGION"
+"""Stands in the commands that are told where the user has not said where the functions are."""
+
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
 """A submission may take a minute, and a dispatcher goes on from step to step for 20 seconds."""
@@ -45,8 +48,13 @@ class Expected:
 
     settings: Settings
     is_local: bool
-    region: str
+    region: str = UNKNOWN_REGION
     mend_all: str
+
+    @property
+    def has_region(self) -> bool:
+        """Whether it is known where the functions are."""
+        return self.region != UNKNOWN_REGION
 
     @property
     def tick_mend(self) -> str:

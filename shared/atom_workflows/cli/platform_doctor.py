@@ -10,7 +10,8 @@ import click
 from atom_workflows.cli.as_json import dumped
 from atom_workflows.cli.connection import desk_of, names_local_platform, platform_of, services_on
 from atom_workflows.cli.doctor_calls import function_findings, task_runner_findings
-from atom_workflows.cli.doctor_messages import Expected, message_findings
+from atom_workflows.cli.doctor_messages import UNKNOWN_REGION, Expected, message_findings
+from atom_workflows.cli.doctor_plan import plan_findings
 from atom_workflows.cli.doctor_state import letters_findings, newest_run, state_findings
 from atom_workflows.cli.failures import explanation
 from atom_workflows.cli.findings import Finding, Verdict, looked, ok, summary, wrong
@@ -22,10 +23,11 @@ from atom_workflows.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What the user asked for: a Task Runner that no run names yet, and the region for the commands that are told."""
+    """What the user asked for: a Task Runner that no run names yet, and what else cannot be seen of a deployment."""
 
     task_runner_url: str | None = None
     region: str | None = None
+    bucket: str | None = None
     as_json: bool = False
 
 
@@ -84,10 +86,12 @@ def _of_platform(services: Services, expected: Expected, options: DoctorOptions)
     yield from looked("functions", lambda: function_findings(there, expected))
     yield from looked("Task Runner", lambda: task_runner_findings(_task_runner(services, options), expected))
     yield from looked("dead letters", lambda: letters_findings(desk_of(services, is_local=expected.is_local)))
+    if not expected.is_local:
+        yield from plan_findings(expected, bucket=options.bucket or "")
 
 
 def _expected(settings: Settings, options: DoctorOptions, *, is_local: bool) -> Expected:
-    region = options.region or "REGION"
+    region = options.region or UNKNOWN_REGION
     if is_local:
         return Expected(
             settings=settings,

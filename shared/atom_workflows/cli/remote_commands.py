@@ -52,13 +52,15 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 
 @click.command("doctor")
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner [default: the newest run's].")
-@click.option("--region", metavar="REGION", help="Where it is deployed, for the commands that are told.")
+@click.option("--region", metavar="REGION", help="Where it is deployed: to compare it with its plan.")
+@click.option("--bucket", metavar="NAME", help="Where workflows are uploaded [default: PROJECT-atom-workflows].")
 @json_option
 @place_options
 def doctor_of_platform(**chosen: Any) -> None:
     """Look whether a platform is well: a line for each thing looked at, with the command that mends what is wrong.
 
-    Works on the local platform and on a deployment, with your own credentials, and changes nothing.
+    Works on the local platform and on a deployment, with your own credentials, and changes nothing. Where one deploys
+    from, it also compares the project with the plan of the deployment, by gcloud.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
     """

@@ -1,0 +1,56 @@
+"""The user's own credentials: whether they still count is found out by one request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import google.auth.exceptions
+import pytest
+
+from atom_emulator.identity.keys import Key
+from atom_workflows.adapters.own_credentials import account, default_project, require_login
+from contract.canned import answer, canned
+
+ACCOUNT = "me@acme-flow.iam.gserviceaccount.com"
+LogIn = Callable[[str], None]
+
+
+@pytest.fixture
+def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LogIn:
+    """Makes a service account's key the credential, with its token endpoint at a URL."""
+    pem = Key().pem
+
+    def with_endpoint(url: str) -> None:
+        key = {"type": "service_account", "client_email": ACCOUNT, "private_key": pem, "token_uri": url}
+        (tmp_path / "key.json").write_text(json.dumps({**key, "project_id": "acme-flow"}))
+        for name in ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+
+    return with_endpoint
+
+
+def test_a_login_that_counts(log_in: LogIn) -> None:
+    """One token is asked for, and the credential tells its project and whose it is."""
+    token = json.dumps({"access_token": "a", "expires_in": 3600, "token_type": "Bearer"}).encode()
+    with canned(lambda _asked, _connection: answer(token, Content_Type="application/json")) as endpoint:
+        log_in(endpoint.url)
+        require_login()
+        assert len(endpoint.asked) == 1
+    assert (default_project(), account()) == ("acme-flow", ACCOUNT)
+
+
+def test_a_login_that_does_not(log_in: LogIn) -> None:
+    """A refusal is google-auth's error, which the command line tells with what to do."""
+    with canned(lambda _asked, _connection: answer(b'{"error": "invalid_grant"}', "400 Bad Request")) as endpoint:
+        log_in(endpoint.url)
+        with pytest.raises(google.auth.exceptions.RefreshError, match="invalid_grant"):
+            require_login()
+
+
+def test_nobody_answers(log_in: LogIn, refusing_address: str) -> None:
+    """A network that is down says nothing of the login: the services' own clients will tell."""
+    log_in(f"http://{refusing_address}/token")
+    require_login()

@@ -1,0 +1,161 @@
+"""What a look at a project finds that differs from the plan; it changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atom_deploy.functions import FUNCTIONS
+from atom_deploy.inspection import NOT_COMPARED, Inspected, State, inspected
+from atom_deploy.plan import plan_of
+from atom_deploy.problems import CommandFailed, Missing
+from atom_deploy.resource import Command
+from atom_workflows.cli.doctor_messages import Expected
+from atom_workflows.cli.doctor_plan import plan_findings
+from atom_workflows.cli.findings import Finding, Verdict
+from atom_workflows.settings import Settings
+from deploy.conftest import Pass, Site, deployment
+from deploy.fake_cloud import PROJECT
+
+EXPECTED = Expected(
+    settings=Settings(project=PROJECT, topic_prefix="atom-"), is_local=False, region="us-central1", mend_all="deploy"
+)
+
+
+class Refusing:
+    """A gcloud that fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked: list[Command] = []
+
+    def look(self, command: Command) -> Any:
+        """See `Gcloud.look`."""
+        self.asked.append(command)
+        raise self.error
+
+    def change(self, command: Command) -> None:
+        """See `Gcloud.change`."""
+        raise AssertionError(command)
+
+
+def findings(site: Site) -> list[Finding]:
+    """What the doctor finds on the recording API; no request of it may change anything."""
+    before = len(site.cloud.requests)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in site.environment.items():
+            patch.setenv(name, value)
+        found = list(plan_findings(EXPECTED, bucket="", environment={}))
+    assert [one for one in site.cloud.requests[before:] if one.changes] == []
+    return found
+
+
+@pytest.fixture
+def drifted(site: Site, second: Pass) -> Iterator[None]:
+    """A deployment that somebody meddled with, for as long as a test looks at it."""
+    memory = site.cloud.memory
+    job: Any = memory.get(f"projects/{PROJECT}/locations/us-central1/jobs/atom-tick")
+    subscription: Any = memory.get(f"projects/{PROJECT}/subscriptions/atom-steps")
+    bindings = memory.policy(f"projects/{PROJECT}/topics/atom-tick")["bindings"]
+    [index] = memory.children(f"projects/{PROJECT}/databases/(default)/collectionGroups/steps/indexes")
+    kept, service = list(bindings), "pubsub.googleapis.com"
+    job["state"], subscription["ackDeadlineSeconds"] = "PAUSED", 10
+    bindings.clear()
+    memory.delete(index["name"])
+    site.cloud.enabled.discard(service)
+    yield
+    job["state"], subscription["ackDeadlineSeconds"] = "ENABLED", 310
+    bindings.extend(kept)
+    memory.put(index["name"], index)
+    site.cloud.enabled.add(service)
+
+
+def test_what_was_deployed_is_as_planned(site: Site, second: Pass) -> None:
+    """One line says so, with the number of resources."""
+    [found] = findings(site)
+    assert (found.verdict, "resources are as they were planned" in found.told) == (Verdict.OK, True)
+
+
+@pytest.mark.usefixtures("drifted")
+def test_what_differs_is_told_with_its_command(site: Site) -> None:
+    """A paused schedule, a changed deadline, a lost grant, a removed index and a disabled API: each has its line."""
+    found = {one.about: one for one in findings(site) if one.verdict is Verdict.WRONG}
+    assert found["scheduler job atom-tick"].mend.startswith("gcloud scheduler jobs resume atom-tick")
+    assert "ackDeadlineSeconds 310" in found["subscription atom-steps"].told
+    assert "topics add-iam-policy-binding atom-tick" in found["grants on topic atom-tick"].mend
+    assert "firestore indexes composite create" in found["index steps: schema, due_at"].mend
+    [services] = [one for about, one in found.items() if about.startswith("services ")]
+    assert (services.told, services.mend.split()[1:3]) == (
+        "it should be: pubsub.googleapis.com",
+        ["services", "enable"],
+    )
+    assert len(found) == 5
+
+
+def test_an_empty_project(empty_site: Site) -> None:
+    """All is missing; what takes a whole deployment is mended by that."""
+    found = {one.about: one for one in findings(empty_site)}
+    assert found["function atom-start"].mend == "deploy"
+    assert found["subscription atom-steps"].mend == "deploy"
+    assert found["topic atom-events"].mend == f"gcloud pubsub topics create atom-events --project={PROJECT}"
+
+
+def everything(gcloud: Refusing) -> list[Inspected]:
+    """All that is found."""
+    return list(inspected(deployment(), gcloud))
+
+
+def test_who_may_not_look(tmp_path: Path) -> None:
+    """A refusal is not a difference; without the project, nothing else is looked at."""
+    gcloud = Refusing(CommandFailed("gcloud projects describe", "PERMISSION_DENIED:\nmay not\nWhat to do: log in."))
+    [found] = everything(gcloud)
+    assert (found.state, found.told) == (State.UNSEEN, "PERMISSION_DENIED: may not What to do: log in.")
+    assert len(gcloud.asked) == 1
+
+
+def test_a_project_that_is_not_there() -> None:
+    """That is all there is to say."""
+    [found] = everything(Refusing(Missing("gcloud projects describe", "NOT_FOUND")))
+    assert (found.kind, found.state) == ("project", State.MISSING)
+
+
+def test_without_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only gcloud can see is not known."""
+    monkeypatch.setenv("PATH", "")
+    [found] = plan_findings(EXPECTED, bucket="", environment={})
+    assert (found.verdict, "gcloud is not installed" in found.told) == (Verdict.UNKNOWN, True)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        replace(EXPECTED, region="REGION"),
+        replace(EXPECTED, settings=Settings(project=PROJECT, topic_prefix="x")),
+    ],
+)
+def test_a_deployment_that_is_not_named(expected: Expected) -> None:
+    """Without a region, or with a prefix that no deployment has, there is no plan to compare with."""
+    [found] = plan_findings(expected, bucket="", environment={})
+    assert (found.verdict, found.mend) == (Verdict.UNKNOWN, "give --region and its prefix")
+
+
+def test_where_nobody_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed command line has no plan, and says where there is one."""
+    monkeypatch.setitem(sys.modules, "atom_deploy.deployment", None)
+    [found] = plan_findings(EXPECTED, bucket="", environment={})
+    assert (found.verdict, found.mend) == (
+        Verdict.UNKNOWN,
+        f"make doctor PROJECT={PROJECT} REGION=us-central1 PREFIX=atom",
+    )
+
+
+def test_what_is_not_compared_is_a_check_of_the_functions() -> None:
+    """The one check that is left out goes by the name that the plan gives it."""
+    plan = plan_of(deployment(), staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""))
+    told = {check.told for stage in plan for one in stage if one.kind == "function" for check in one.checks}
+    assert told > NOT_COMPARED
