@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from atom_deploy.apply import working
 from atom_deploy.deployment import Deployment
 from atom_deploy.functions import FUNCTIONS
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.resource import Command, Resource, at, filled
-
-WORKERS: Final = 4
-"""Commands at a time, as many as a deployment runs."""
 
 _NOT_LOOKED_AT: Final = frozenset({"service agent"})
 """Looking at one makes it."""
@@ -50,7 +48,7 @@ def inspected(deployment: Deployment, gcloud: Gcloud) -> Iterator[Inspected]:
     """Each resource of the plan. After a look at the project itself that fails, nothing else is looked at."""
     plan = plan_of(deployment, staged=Path("STAGED"), digests=dict.fromkeys(FUNCTIONS, ""))
     inspection = _Inspection(gcloud=gcloud, project=deployment.project)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with working(gcloud) as pool:
         for stage in plan:
             resources = [one for one in stage if one.kind not in _NOT_LOOKED_AT]
             looks = inspection.looks(pool, resources)
@@ -70,7 +68,7 @@ class _Inspection:
     def filled(self, command: Command) -> Command:
         return tuple(filled(word, self.known) for word in command)
 
-    def looks(self, pool: ThreadPoolExecutor, resources: list[Resource]) -> dict[Command, Future[Any]]:
+    def looks(self, pool: Executor, resources: list[Resource]) -> dict[Command, Future[Any]]:
         """The answers of all looks of some resources, each asked for once."""
         commands = dict.fromkeys(self.filled(one.look) for one in resources)
         return {command: pool.submit(self.gcloud.look, command) for command in commands}

@@ -43,6 +43,9 @@ class Refusing:
         """See `Gcloud.change`."""
         raise AssertionError(command)
 
+    def stop(self) -> None:
+        """See `Gcloud.stop`."""
+
 
 def findings(site: Site) -> list[Finding]:
     """What the doctor finds on the recording API; no request of it may change anything."""
