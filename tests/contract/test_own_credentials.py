@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import google.auth._cloud_sdk
 import google.auth.exceptions
 import pytest
 
 from atom_emulator.identity.keys import Key
-from atom_workflows.adapters.own_credentials import account, default_project, require_login
+from atom_workflows.adapters.own_credentials import account, default_project, expect_users_login, require_login
 from contract.canned import answer, canned
 
 ACCOUNT = "me@acme-flow.iam.gserviceaccount.com"
@@ -54,3 +55,15 @@ def test_nobody_answers(log_in: LogIn, refusing_address: str) -> None:
     """A network that is down says nothing of the login: the services' own clients will tell."""
     log_in(f"http://{refusing_address}/token")
     require_login()
+
+
+def test_a_persons_login_is_nothing_to_warn_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """google-auth warns of each one that gcloud makes; the command line is made for them."""
+    info = {"type": "authorized_user", "client_id": google.auth._cloud_sdk.CLOUD_SDK_CLIENT_ID}
+    (tmp_path / "me.json").write_text(json.dumps({**info, "client_secret": "s", "refresh_token": "r"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "me.json"))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "acme-flow")
+    with pytest.warns(UserWarning, match="end user credentials"):
+        default_project()
+    expect_users_login()
+    assert (default_project(), account()) == ("acme-flow", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,6 +16,14 @@ _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 # google-auth is partly typed.
 _default: Final[Any] = google.auth.default
 _TransportError: Final[Any] = google.auth.exceptions.TransportError
+
+
+def expect_users_login() -> None:
+    """Let google-auth say nothing of a person's login that names no quota project: here that is the usual one.
+
+    Where it does harm, the service's refusal says so, and is told with what to do.
+    """
+    warnings.filterwarnings("ignore", message="Your application has authenticated using end user credentials")
 
 
 def default_project() -> str | None:

@@ -169,7 +169,7 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 
 @cli.group()
 def runs() -> None:
-    """Runs of the platform that the environment names; the beginning of a run's id is enough."""
+    """Runs of a project, or of the local platform that is exported; the beginning of a run's id is enough."""
 
 
 @runs.command("list")

@@ -49,12 +49,13 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
             _require_answer(name, environment[name])
         return environment
+    from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (of deployments alone)
+
+    own_credentials.expect_users_login()
     deployed = {PREFIX: DEPLOYED_PREFIX, **environment}
     if not any(environment.get(name) for name in PROJECTS):
         deployed[PROJECTS[0]] = _own_project()
-    from atom_workflows.adapters.own_credentials import require_login  # noqa: PLC0415 (of deployments alone)
-
-    require_login()
+    own_credentials.require_login()
     return deployed
 
 

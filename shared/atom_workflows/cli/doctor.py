@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from atom_workflows.cli.as_json import dumped
+from atom_workflows.cli.place import with_place
 from atom_workflows.cli.reading import full_run_id
 from atom_workflows.cli.text import clip, counted, listing, local_time, one_line
 from atom_workflows.coordinator.doctor import Examination, examine
@@ -75,7 +76,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
             "enabled, and what does the checker's log say?"
         )
     if _left(examination) and not dry_run and examination.run.state is RunState.RUNNING and examination.found:
-        yield f"`atom-workflows runs cancel {examination.run.id}` ends it; then start the workflow anew."
+        yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow anew."
 
 
 def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:

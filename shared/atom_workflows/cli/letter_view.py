@@ -70,7 +70,7 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     if not letter.reason and letter.topic:
         yield _where_the_log_is(letter, desk)
     if letter.topic == "steps":
-        run = f" `atom-workflows runs show {letter.run_id}` tells how it stands." if letter.run_id else ""
+        run = f" `{with_place(f'runs show {letter.run_id}')}` tells how it stands." if letter.run_id else ""
         yield (
             "While its run is open, the checker finds out within minutes what this event was to bring about, and goes "
             f"on without it; a replay only makes that sooner.{run}"

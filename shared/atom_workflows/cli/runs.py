@@ -9,6 +9,7 @@ import click
 
 from atom_workflows.cli.as_json import dumped, run_object, run_with_steps
 from atom_workflows.cli.output import Output
+from atom_workflows.cli.place import with_place
 from atom_workflows.cli.reading import MOST_RUNS_LOOKED_AT, full_run_id, newest_runs, read_run, read_steps
 from atom_workflows.cli.sheets import runs_sheet, steps_sheet
 from atom_workflows.cli.text import clean, counted, local_time, one_line
@@ -28,7 +29,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
     elif runs:
         Output().show(runs_sheet(runs))
     elif state is None:
-        click.echo("There are no runs yet. `atom-workflows run FILE` starts one.")
+        click.echo(f"There are no runs yet. `{with_place('start FILE')}` starts one.")
     else:
         click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
 
@@ -64,7 +65,7 @@ def retry(services: Services, text: str) -> None:
     run_id = full_run_id(services.store, text)
     again = sum(step.state.value != "SUCCEEDED" for step in read_steps(services.store, run_id))
     retry_run(services, run_id)
-    click.echo(f"Run {run_id} goes on: {counted(again, 'step')} to run again. `atom-workflows runs show {run_id}`")
+    click.echo(f"Run {run_id} goes on: {counted(again, 'step')} to run again. `{with_place(f'runs show {run_id}')}`")
 
 
 def _run(services: Services, text: str) -> RunRecord:
