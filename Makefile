@@ -12,7 +12,7 @@ OPTIONS ?=
 DEPLOY := PYTHONPATH=deploy:shared $(PYTHON) -m atom_deploy
 PLACE = --project='$(PROJECT)' --region='$(REGION)' --prefix='$(PREFIX)' --task-runner-url='$(TASK_RUNNER_URL)' --bucket='$(BUCKET)'
 
-.PHONY: run test e2e chaos lint types check bench clean stage pins plan deploy destroy deployer doctor
+.PHONY: run test e2e chaos lint types check bench bench-peers clean stage pins plan deploy destroy deployer doctor
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
@@ -49,6 +49,10 @@ check: lint types test
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
 
+# Installs each engine from the package index under .bench/; ONLY="dbos luigi" are these alone, SLOW=1 is Airflow, too.
+bench-peers: $(VENV)/.dev
+	@$(BIN)/python -m bench.peers $(foreach one,$(ONLY),--only $(one)) $(if $(SLOW),--with-slow) $(if $(ONLY),,--write)
+
 # What is deployed, laid out under build/staged.
 stage:
 	@$(DEPLOY) stage
@@ -79,7 +83,7 @@ deployer:
 	@$(DEPLOY) deployer $(PLACE) $(OPTIONS)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atom Workflows needs Python 3.11 or newer; try: make PYTHON=python3.12 run")'

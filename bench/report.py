@@ -29,18 +29,6 @@ PACKAGES: Final = (
     "requests",
 )
 
-PEERS: Final = (
-    ("bare HTTP calls", "0.26", "4,253", "4,530", "2,670"),
-    ("the first version of this product (Go, nothing durable)", "0.29", "2,971", "4,111", "900"),
-    ("Luigi, one worker (files as state)", "1.2", "650", "250", "644"),
-    ("Celery (Redis)", "2.7", "336", "194", "447"),
-    ("DBOS (SQLite)", "2.8", "226", "145", "178"),
-    ("DBOS (Postgres)", "3.5", "240", "246", "224"),
-    ("Dagster in process", "14.5", "80", "67", "17"),
-    ("Prefect 3", "33", "39", "23", "3"),
-    ("Airflow 3", "1,110", "5", "4", "4"),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -84,7 +72,7 @@ def document(measured: Measured) -> str:
         cold_section(measured),
         _REPRODUCE,
         _LIMITS,
-        _peers(),
+        _PEERS,
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -221,11 +209,6 @@ def jobs_section(measured: Measured) -> str:
     )
 
 
-def _peers() -> str:
-    head = ("", "chain of 100, ms a step", "1 → 200 → 1, steps/s", "10 layers of 20, steps/s", "50 runs of 4, steps/s")
-    return f"{_PEERS_HEAD}\n\n{_table(head, PEERS)}\n\n{_PEERS_NOTE}"
-
-
 def _instant(measured: Measured) -> Iterable[tuple[Workload, Sequence[Sample]]]:
     return ((workload, samples) for workload, samples in measured.samples.items() if not workload.job_s)
 
@@ -311,12 +294,8 @@ _LIMITS: Final = """\
 - Not the cloud's scale: many instances of the dispatcher work side by side there, here one process of eight threads.
 - The servers, the functions and the observer share the same cores."""
 
-_PEERS_HEAD: Final = """\
-## Others, measured earlier on another machine
+_PEERS: Final = """\
+## Other engines
 
-Not comparable to the last digit with the tables above: another machine of two cores, whose bare HTTP call
-took 0.26 ms. The workloads are the same, each step one `POST /job` answered at once."""
-
-_PEERS_NOTE: Final = """\
-Jobs of 2 s in the fan of 200, polled each second (ideal 6.0 s), there: the first version 6.1 s, Prefect 19 s,
-Huey 55 s, Airflow 62 s."""
+The same workloads on other engines, measured on one machine, are in [benchmarks-peers.md](benchmarks-peers.md)
+(`make bench-peers`)."""

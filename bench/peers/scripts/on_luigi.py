@@ -1,0 +1,50 @@
+"""Luigi: one worker and the local scheduler; a step is done when its file is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import luigi
+
+from bench.peers.scripts.passes import Pass, scratch, serve, submit
+
+GRAPH: dict[str, Sequence[str]] = {}
+"""The graph of the pass under way; Luigi asks each task for its needs."""
+
+
+class Step(luigi.Task):  # type: ignore[misc]  # luigi is not installed where types are checked
+    """One step of one run."""
+
+    run_id = luigi.Parameter()
+    step = luigi.Parameter()
+
+    def requires(self) -> Iterator[Step]:
+        """The steps that must be done before."""
+        return (Step(run_id=self.run_id, step=need) for need in GRAPH[self.step])
+
+    def output(self) -> luigi.LocalTarget:
+        """The file that tells that the step is done."""
+        return luigi.LocalTarget(scratch() / self.run_id / self.step)
+
+    def run(self) -> None:
+        """Run the job."""
+        job_id = submit(self.run_id, self.step)
+        with self.output().open("w") as file:
+            file.write(job_id)
+
+
+def perform(asked: Pass) -> None:
+    """All runs in one build."""
+    _learn(asked.steps)
+    ends = [Step(run_id=run_id, step=end) for run_id in asked.run_ids() for end in asked.ends]
+    if not luigi.build(ends, local_scheduler=True, workers=1, log_level="ERROR"):
+        raise RuntimeError("a task failed")
+
+
+def _learn(steps: Mapping[str, Sequence[str]]) -> None:
+    GRAPH.clear()
+    GRAPH.update(steps)
+
+
+if __name__ == "__main__":
+    serve(perform)

@@ -1,0 +1,143 @@
+"""What all scripts share: the passes that they are asked for, and the one call that every step makes.
+
+A script is told its passes on standard input, one JSON object a line, and answers each with `{"wall_s": …}`; the first
+line that it writes says that it is ready. Whatever the engine prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+
+JOBS_AT_ONCE: Final = 8
+"""For every engine that can be told: as many as our dispatcher has threads."""
+
+_TIMEOUT_S: Final = 10.0
+_GRACE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """`runs` runs of one graph, which maps each step to the steps that it depends on. `number` is never used twice."""
+
+    number: int
+    runs: int
+    steps: Mapping[str, Sequence[str]]
+
+    @property
+    def in_order(self) -> list[str]:
+        """Every step after those that it depends on."""
+        return list(TopologicalSorter(self.steps).static_order())
+
+    @property
+    def levels(self) -> list[list[str]]:
+        """Steps that may run at the same time, level by level."""
+        sorter = TopologicalSorter(self.steps)
+        sorter.prepare()
+        levels = []
+        while sorter.is_active():
+            levels.append(list(sorter.get_ready()))
+            sorter.done(*levels[-1])
+        return levels
+
+    @property
+    def ends(self) -> list[str]:
+        """The steps on which none depends."""
+        needed = {need for needs in self.steps.values() for need in needs}
+        return [step for step in self.steps if step not in needed]
+
+    def run_ids(self) -> list[str]:
+        """One for each run, unlike those of every other pass."""
+        return [f"{self.number}-{run}" for run in range(self.runs)]
+
+
+def scratch() -> Path:
+    """A folder for whatever the engine keeps; it is removed afterwards."""
+    return Path(os.environ["PEER_SCRATCH"])
+
+
+def submit(run_id: str, step: str) -> str:
+    """Ask the Task Runner for the step's job, which is done when the call returns; the job's id."""
+    headers = {"Idempotency-Key": f"{run_id}/{step}/1"}
+    response = _session().post(_url(), json=_body(), headers=headers, timeout=_TIMEOUT_S)
+    response.raise_for_status()
+    job: dict[str, Any] = response.json()["job"]
+    if job["state"] != "SUCCEEDED":
+        raise ValueError(f"the Task Runner answered {response.text}")
+    return str(job["jobId"])
+
+
+def serve(perform: Callable[[Pass], None]) -> None:
+    """Perform the passes that are asked for until standard input ends."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        _answer(answers.write, {"ready": True})
+        answers.flush()
+        for line in sys.stdin:
+            asked = Pass(**json.loads(line))
+            began = time.perf_counter()
+            perform(asked)
+            _answer(answers.write, {"wall_s": time.perf_counter() - began})
+            answers.flush()
+
+
+@contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that the engine needs, ended with the block."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, **options) as process:  # noqa: S603 - our own command
+        try:
+            yield process
+        finally:
+            process.terminate()
+            _await_end(process)
+
+
+def until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+    """Wait for the condition, or say that `what` did not happen."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} not within {within_s:.0f} s")
+        time.sleep(0.02)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _answer(write: Callable[[str], object], answer: Mapping[str, Any]) -> None:
+    write(json.dumps(answer) + "\n")
+
+
+@cache
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # Looking for proxies at every call is no part of what is measured.
+    session.mount("http://", HTTPAdapter(pool_maxsize=64))
+    return session
+
+
+@cache
+def _url() -> str:
+    return os.environ["PEER_TASK_RUNNER_URL"] + "/job"
+
+
+@cache
+def _body() -> Any:
+    return json.loads(os.environ["PEER_JOB"])
