@@ -74,14 +74,13 @@ def failures(compared: Compared) -> str:
 
 def document(compared: Compared) -> str:
     """The whole of docs/benchmarks-peers.md."""
-    failed = failures(compared)
+    failed, ratios = failures(compared), ratio_table(compared)
     parts = (
         _HEAD,
         _machine(compared),
         "## Time\n\nMilliseconds a step · steps/s · times the floor.\n\n" + time_table(compared),
         _TIME_NOTES,
-        "## Beside ours\n\n" + ratio_table(compared),
-        _RATIO_NOTES,
+        f"## Beside ours\n\n{ratios}\n\n{_RATIO_NOTES}" if ratios else "",
         "## How each was configured\n\n" + _configured(compared),
         f"## Not measured\n\n{failed}" if failed else "",
         _REPRODUCE,

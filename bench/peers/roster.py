@@ -85,7 +85,8 @@ PEERS: Final = (
         packages=("dagster>=1.13,<2", "requests"),
         versions_of=("dagster",),
         module=f"{_SCRIPTS}.on_dagster",
-        configured="Executed in process, one job and one run at a time; an instance on SQLite.",
+        configured="Executed in process, one job and one run at a time; an instance on SQLite. "
+        "Nothing is printed to the console.",
         environment={"DAGSTER_HOME": "{scratch}", "DAGSTER_DISABLE_TELEMETRY": "1"},
     ),
     Peer(
@@ -95,7 +96,7 @@ PEERS: Final = (
         versions_of=("apache-airflow",),
         module=f"{_SCRIPTS}.on_airflow",
         configured="Scheduler, DAG processor and API server as processes of their own; LocalExecutor, eight processes, "
-        "SQLite.",
+        "SQLite. One pass of each workload, after a chain of 4; that Airflow learns of the DAG is not part of it.",
         environment={"AIRFLOW_HOME": "{scratch}"},
         slow=True,
     ),

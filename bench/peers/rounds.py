@@ -116,9 +116,10 @@ class Theirs:
         self._task_runner.forget()
         try:
             wall_s = self._script.seconds({"number": number, "runs": workload.runs, "steps": steps}, limit_s)
-        except TooLong:
+        except TooLong as error:
             self._script = None
-            self._running.close()
+            # With the error, so that the script is not waited for.
+            self._running.__exit__(type(error), error, error.__traceback__)
             raise
         run_ids = [f"{number}-{run}" for run in range(workload.runs)]
         if told := breach(steps, run_ids, self._task_runner.submitted()):

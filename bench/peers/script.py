@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,8 +22,11 @@ from bench.peers.failures import PeerFailed, TooLong
 START_WITHIN_S: Final = 180.0
 _END_WITHIN_S: Final = 15.0
 _GRACE_S: Final = 5.0
+_LOOK_EVERY_S: Final = 0.5
+"""How often to see whether the script still runs: what it started may hold its pipe open."""
+
 _MARK: Final = "PEER_MARK"
-"""A variable that every process below the script inherits, even one that leaves its group."""
+"""A variable that every process below the script inherits, even one that leaves its session."""
 
 
 class Script:
@@ -37,7 +42,10 @@ class Script:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(_temporary_folder()))
             self._log = folder / "log"
-            self._process = self._start(folder / "scratch")
+            receiving, sending = os.pipe()
+            self._answers = stack.enter_context(os.fdopen(receiving, "rb", buffering=0))
+            with os.fdopen(sending, "wb"):
+                self._process = self._start(folder / "scratch", sending)
             stack.callback(self._end)
             self._await_ready()
             self._stack = stack.pop_all()
@@ -56,34 +64,38 @@ class Script:
             self._process.stdin.flush()
         return float(self._answer(limit_s)["wall_s"])
 
-    def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
+    def _start(self, scratch: Path, answers: int) -> subprocess.Popen[bytes]:
         scratch.mkdir()
         given = {name: value.replace("{scratch}", str(scratch)) for name, value in self._environment.items()}
-        own = {"HOME": str(scratch), "PEER_SCRATCH": str(scratch), _MARK: self._mark}
+        own = {"HOME": str(scratch), "PEER_ANSWERS": str(answers), "PEER_SCRATCH": str(scratch), _MARK: self._mark}
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C reaches us alone, and we end it.
             return subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[answers],
                 cwd=scratch,
                 env={**os.environ, **given, **own},
                 start_new_session=True,
             )
 
     def _answer(self, limit_s: float) -> Mapping[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        readable, _, _ = select.select([self._process.stdout], [], [], limit_s)
-        if not readable:
-            raise TooLong(limit_s)
-        line = self._process.stdout.readline()
-        if not line:
+        deadline = time.monotonic() + limit_s
+        while not select.select([self._answers], [], [], _LOOK_EVERY_S)[0]:
+            if self._process.poll() is not None:
+                raise PeerFailed(self._last_words())
+            if time.monotonic() > deadline:
+                raise TooLong(limit_s)
+        if not (line := self._answers.readline()):
             raise PeerFailed(self._last_words())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def _last_words(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
         lines = [line.strip() for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines()]
         return next((line for line in reversed(lines) if line), "it ended without a word")
 
@@ -95,30 +107,41 @@ class Script:
 
     def _let_end(self) -> None:
         """The end of its input asks the script to end, and with it what it started."""
-        self._close_pipes()
+        self._close_input()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_WITHIN_S)
 
     def _end(self) -> None:
-        self._close_pipes()
-        _end_all(list(_marked(self._mark)))
-        self._process.wait(_GRACE_S)
+        with _uninterrupted():
+            self._close_input()
+            _end_all(list(_started_by(self._process.pid, self._mark)))
+            self._process.wait(_GRACE_S)
 
-    def _close_pipes(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+    def _close_input(self) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="atom-peer-", ignore_cleanup_errors=True)
 
 
-def _marked(mark: str) -> Iterator[psutil.Process]:
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C must not keep us from ending what was started."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _started_by(session: int, mark: str) -> Iterator[psutil.Process]:
+    """By their session, as a process that changes its title may lose its environment; else by the mark."""
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(_MARK) == mark:
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session or process.environ().get(_MARK) == mark:
                 yield process
 
 

@@ -18,6 +18,9 @@ from dagster import (
 
 from bench.peers.scripts.passes import Pass, serve, submit
 
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+"""Events are kept in the instance all the same, but not printed."""
+
 
 def _op(step: str) -> OpDefinition:
     def compute(context: OpExecutionContext, _inputs: Any) -> Any:
@@ -40,7 +43,7 @@ def perform(asked: Pass) -> None:
     """One run after the other; the definition of the job is made once."""
     job, instance = _job(asked.steps), DagsterInstance.get()
     for run_id in asked.run_ids():
-        job.execute_in_process(instance=instance, tags={"bench_run": run_id})
+        job.execute_in_process(run_config=_QUIET, instance=instance, tags={"bench_run": run_id})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What all scripts share: the passes that they are asked for, and the one call that every step makes.
 
-A script is told its passes on standard input, one JSON object a line, and answers each with `{"wall_s": …}`; the first
-line that it writes says that it is ready. Whatever the engine prints goes to standard error.
+A script is told its passes on standard input, one JSON object a line, and answers each with `{"wall_s": …}` to a pipe
+of its own, as an engine may print what it likes; the first line there says that the script is ready.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -80,18 +80,16 @@ def submit(run_id: str, step: str) -> str:
     return str(job["jobId"])
 
 
-def serve(perform: Callable[[Pass], None]) -> None:
-    """Perform the passes that are asked for until standard input ends."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        _answer(answers.write, {"ready": True})
-        answers.flush()
+def serve(perform: Callable[[Pass], None], prepare: Callable[[Pass], None] = lambda _: None) -> None:
+    """Perform the passes that are asked for until standard input ends; what `prepare` does is not measured."""
+    with os.fdopen(int(os.environ["PEER_ANSWERS"]), "w", encoding="utf-8") as answers:
+        _answer(answers, {"ready": True})
         for line in sys.stdin:
             asked = Pass(**json.loads(line))
+            prepare(asked)
             began = time.perf_counter()
             perform(asked)
-            _answer(answers.write, {"wall_s": time.perf_counter() - began})
-            answers.flush()
+            _answer(answers, {"wall_s": time.perf_counter() - began})
 
 
 @contextmanager
@@ -105,13 +103,13 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
             _await_end(process)
 
 
-def until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, within_s: float = 60.0, every_s: float = 0.02) -> None:
     """Wait for the condition, or say that `what` did not happen."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} not within {within_s:.0f} s")
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:
@@ -121,8 +119,9 @@ def _await_end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _answer(write: Callable[[str], object], answer: Mapping[str, Any]) -> None:
-    write(json.dumps(answer) + "\n")
+def _answer(answers: TextIO, answer: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
 
 @cache

@@ -1,0 +1,36 @@
+"""An engine for the tests: it does what `FAKE` says with the passes that it is asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.peers.scripts.passes import Pass, serve, submit
+
+BEHAVIOUR = os.environ["FAKE"]
+
+
+def perform(asked: Pass) -> None:
+    """Run every job, unless told otherwise."""
+    if BEHAVIOUR == "crash":
+        raise ValueError("the engine broke")
+    if BEHAVIOUR == "hang":
+        time.sleep(600)
+    steps = asked.in_order if BEHAVIOUR != "backwards" else reversed(asked.in_order)
+    for step in [step for step in steps for _ in range(1 + (BEHAVIOUR == "twice"))]:
+        for run_id in asked.run_ids():
+            submit(run_id, step)
+
+
+if __name__ == "__main__":
+    if BEHAVIOUR == "absent":
+        sys.exit("the engine is not there")
+    if "LEFT_BEHIND" in os.environ:
+        # One that even leaves the session.
+        left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        Path(os.environ["LEFT_BEHIND"]).write_text(str(left.pid), encoding="utf-8")
+    print("what an engine prints is no answer")  # noqa: T201 - to standard output, as an engine might
+    serve(perform)

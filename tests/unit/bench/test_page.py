@@ -1,0 +1,83 @@
+"""The arithmetic of the tables that stand beside other engines' names."""
+
+from __future__ import annotations
+
+import pytest
+from bench.peers.page import OURS, Compared, document, failures, ratio_table, time_table
+from bench.peers.rounds import Cell, Row, Timed
+from bench.workloads import Workload, chain
+
+TEN = Workload(name="ten", title="chain of 10", definition=chain(10))
+PAIRS = Workload(name="pairs", title="50 runs of 2", definition=chain(2), runs=50)
+
+
+def cell(workload: Workload, *passes: tuple[float, float]) -> Cell:
+    """Passes of a workload, each as its own time and the floor's."""
+    return Cell(workload=workload, passes=[Timed(wall_s=wall_s, floor_s=floor_s) for wall_s, floor_s in passes])
+
+
+def row(name: str, *cells: Cell, failed: str = "") -> Row:
+    """An engine with these figures."""
+    return Row(
+        name=name, title=name.title(), configured="So.", cells={one.workload.name: one for one in cells}, failed=failed
+    )
+
+
+def compared(*rows: Row) -> Compared:
+    """An invocation that found that out."""
+    return Compared(workloads=(TEN, PAIRS), rows=rows, repeat=3, load_before=1.0, load_after=2.0)
+
+
+OUR_ROW = row(OURS, cell(TEN, (0.04, 0.01)), cell(PAIRS, (1.0, 0.1)))
+
+
+def test_a_cell_is_of_medians() -> None:
+    """Time a step is of the median pass; the times the floor are the median of the passes' own ratios."""
+    one = cell(TEN, (0.1, 0.1), (0.3, 0.03), (0.2, 0.1))
+    assert one.ms_a_step == pytest.approx(20)
+    assert one.steps_a_second == pytest.approx(50)
+    assert one.times_floor == pytest.approx(2)
+
+
+def test_a_step_of_every_run_counts() -> None:
+    """Fifty runs of two steps are a hundred steps."""
+    assert cell(PAIRS, (1.0, 0.1)).ms_a_step == pytest.approx(10)
+
+
+def test_the_table_tells_three_figures() -> None:
+    """Each workload has its milliseconds a step, steps a second, and times the floor."""
+    assert "| Ours | 4.00 · 250 · **4.0** | 10.00 · 100 · **10.0** |" in time_table(compared(OUR_ROW))
+
+
+def test_what_is_missing_is_no_figure() -> None:
+    """A workload over the limit says so, one that was not reached says nothing, and neither has a ratio."""
+    theirs = row("other", Cell(workload=TEN, over_s=300))
+    assert "| Other | more than 300 s | - |" in time_table(compared(OUR_ROW, theirs))
+    assert "| Other | - | - |" in ratio_table(compared(OUR_ROW, theirs))
+
+
+def test_ratios_are_of_ratios() -> None:
+    """Engines are compared by their times the floor, as each had a minute of its own; ours is the measure."""
+    theirs = row("other", cell(TEN, (0.02, 0.01)), cell(PAIRS, (250.0, 0.1)))
+    assert ratio_table(compared(OUR_ROW, theirs)).splitlines()[2:] == ["| Other | 0.50 | 250 |"]
+
+
+def test_no_ratio_without_ours() -> None:
+    """Without our own figures there is nothing to divide by."""
+    assert not ratio_table(compared(row("other", cell(TEN, (0.02, 0.01)))))
+
+
+def test_a_failure_is_a_line() -> None:
+    """An engine that failed is told with its reason, and has no row if it has no figure."""
+    told = compared(OUR_ROW, row("other", failed="pip found nothing"))
+    assert failures(told) == "- Other: pip found nothing"
+    assert "Other" not in time_table(told)
+    assert "## Not measured\n\n- Other: pip found nothing" in document(told)
+
+
+def test_a_section_without_content_is_left_out() -> None:
+    """The page has no heading of failures if there were none, and ends with one line break."""
+    page = document(compared(OUR_ROW))
+    assert "Not measured" not in page
+    assert page.endswith(".\n")
+    assert "\n\n\n" not in page
