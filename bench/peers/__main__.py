@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -84,6 +85,7 @@ def _compared(options: argparse.Namespace) -> page.Compared:
         floor = stack.enter_context(closing(Floor(task_runner.url, body)))
         rounds = Rounds(workloads=WORKLOADS, repeat=options.repeat, limit_s=options.limit, floor=floor, say=_say)
         rows = [_ours(rounds, bench)]
+        rounds = replace(rounds, beside=Ours(bench))
         for peer, row, python in installed:
             rows.append(row)
             if python is not None:
@@ -141,7 +143,7 @@ def _platform() -> Iterator[LocalPlatform]:
 def _tell(compared: page.Compared) -> None:
     _say("\nMilliseconds a step · steps/s · times the floor\n\n" + page.time_table(compared))
     if ratios := page.ratio_table(compared):
-        _say("\nTimes the floor, divided by ours\n\n" + ratios)
+        _say("\nTimes ours\n\n" + ratios)
     if failed := page.failures(compared):
         _say("\nNot measured\n\n" + failed)
 

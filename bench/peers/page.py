@@ -43,11 +43,6 @@ class Compared:
         """The engines of which there are figures."""
         return [row for row in self.rows if row.cells]
 
-    @property
-    def ours(self) -> Row | None:
-        """Our own row."""
-        return next((row for row in self.measured if row.name == OURS), None)
-
 
 def time_table(compared: Compared) -> str:
     """For each engine and workload: milliseconds a step, steps a second, and how many times the floor that is."""
@@ -58,12 +53,9 @@ def time_table(compared: Compared) -> str:
 
 
 def ratio_table(compared: Compared) -> str:
-    """For each engine and workload: its times the floor, divided by ours; empty if we were not measured."""
-    if compared.ours is None:
-        return ""
-    ours = compared.ours.cells
+    """For each engine and workload: how many times longer than ours; empty if there is no other."""
     others = [row for row in compared.measured if row.name != OURS]
-    rows = ((row.title, *(_ratio(row, ours, one) for one in compared.workloads)) for row in others)
+    rows = ((row.title, *(_ratio(row.cells.get(one.name)) for one in compared.workloads)) for row in others)
     return _table(_head(compared), rows) if others else ""
 
 
@@ -78,7 +70,8 @@ def document(compared: Compared) -> str:
     parts = (
         _HEAD,
         _machine(compared),
-        "## Time\n\nMilliseconds a step · steps/s · times the floor.\n\n" + time_table(compared),
+        "## Time\n\nMilliseconds a step · steps/s · **times the floor** (lowest to highest).\n\n"
+        + time_table(compared),
         _TIME_NOTES,
         f"## Beside ours\n\n{ratios}\n\n{_RATIO_NOTES}" if ratios else "",
         "## How each was configured\n\n" + _configured(compared),
@@ -94,14 +87,13 @@ def _figures(cell: Cell | None) -> str:
         return "-"
     if not cell.passes:
         return f"more than {cell.over_s:.0f} s"
-    return f"{cell.ms_a_step:,.2f} · {cell.steps_a_second:,.0f} · **{_times(cell.times_floor)}**"
+    ratios = cell.ratios_to_floor
+    spread = f" ({_times(min(ratios))} to {_times(max(ratios))})" if len(ratios) > 1 else ""
+    return f"{cell.ms_a_step:,.2f} · {cell.steps_a_second:,.0f} · **{_times(cell.times_floor)}**{spread}"
 
 
-def _ratio(row: Row, ours: dict[str, Cell], workload: Workload) -> str:
-    theirs, own = row.cells.get(workload.name), ours.get(workload.name)
-    if theirs is None or own is None or not theirs.passes or not own.passes:
-        return "-"
-    return _times(theirs.times_floor / own.times_floor)
+def _ratio(cell: Cell | None) -> str:
+    return _times(cell.times_ours) if cell and cell.times_ours else "-"
 
 
 def _times(ratio: float) -> str:
@@ -156,12 +148,15 @@ where its state would survive, is said below the figures."""
 _TIME_NOTES: Final = """\
 From the submission to the end of the last run; starting the engine is not part of it. The *floor* is the same number
 of the same requests from one pooled `requests` session (one thread for the chain, eight for the others), made right
-after each pass. On a machine that others use, too, the times the floor are what can be compared, not the milliseconds.
+after each pass. On a machine that others use, too, the ratios are what can be compared, not the milliseconds. What an
+engine writes lies in memory (`/dev/shm`) where the system has that, as ours does: no figure has a disk in it.
 After every pass the Task Runner's log is read: each step must have been submitted exactly once, and after all that it
 depends on."""
 
 _RATIO_NOTES: Final = """\
-The times the floor of each engine, divided by ours: under 1, it is faster than we are. Ours pays for servers and
+How many times longer than ours: under 1, it is faster than we are. After each pass of an engine ours runs the same
+workload while the engine idles; the figure is the median of the passes' own ratios, so that both had the same minute.
+Ours pays for servers and
 functions in processes of their own, between which state and events travel by gRPC and HTTP, since that is how it is
 deployed; an engine that runs its steps inside the process that coordinates them has none of that to pay."""
 

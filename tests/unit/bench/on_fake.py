@@ -29,8 +29,9 @@ if __name__ == "__main__":
     if BEHAVIOUR == "absent":
         sys.exit("the engine is not there")
     if "LEFT_BEHIND" in os.environ:
-        # One that even leaves the session.
-        left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-        Path(os.environ["LEFT_BEHIND"]).write_text(str(left.pid), encoding="utf-8")
+        sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+        # One leaves the session, the other loses its environment.
+        left = (subprocess.Popen(sleeper, start_new_session=True), subprocess.Popen(sleeper, env={}))
+        Path(os.environ["LEFT_BEHIND"]).write_text(" ".join(str(one.pid) for one in left), encoding="utf-8")
     print("what an engine prints is no answer")  # noqa: T201 - to standard output, as an engine might
     serve(perform)

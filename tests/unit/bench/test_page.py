@@ -11,9 +11,10 @@ TEN = Workload(name="ten", title="chain of 10", definition=chain(10))
 PAIRS = Workload(name="pairs", title="50 runs of 2", definition=chain(2), runs=50)
 
 
-def cell(workload: Workload, *passes: tuple[float, float]) -> Cell:
+def cell(workload: Workload, *passes: tuple[float, float], ours_s: float = 0.0) -> Cell:
     """Passes of a workload, each as its own time and the floor's."""
-    return Cell(workload=workload, passes=[Timed(wall_s=wall_s, floor_s=floor_s) for wall_s, floor_s in passes])
+    timed = [Timed(wall_s=wall_s, floor_s=floor_s, ours_s=ours_s) for wall_s, floor_s in passes]
+    return Cell(workload=workload, passes=timed)
 
 
 def row(name: str, *cells: Cell, failed: str = "") -> Row:
@@ -56,15 +57,22 @@ def test_what_is_missing_is_no_figure() -> None:
     assert "| Other | - | - |" in ratio_table(compared(OUR_ROW, theirs))
 
 
-def test_ratios_are_of_ratios() -> None:
-    """Engines are compared by their times the floor, as each had a minute of its own; ours is the measure."""
-    theirs = row("other", cell(TEN, (0.02, 0.01)), cell(PAIRS, (250.0, 0.1)))
+def test_ratios_are_of_the_same_minute() -> None:
+    """Engines are compared with the passes of ours that came right after their own, not with our row."""
+    theirs = row("other", cell(TEN, (0.02, 0.01), ours_s=0.04), cell(PAIRS, (250.0, 0.1), ours_s=1.0))
     assert ratio_table(compared(OUR_ROW, theirs)).splitlines()[2:] == ["| Other | 0.50 | 250 |"]
 
 
 def test_no_ratio_without_ours() -> None:
-    """Without our own figures there is nothing to divide by."""
-    assert not ratio_table(compared(row("other", cell(TEN, (0.02, 0.01)))))
+    """Without a pass of ours there is nothing to divide by, and without another engine no table."""
+    assert ratio_table(compared(row("other", cell(TEN, (0.02, 0.01))))).endswith("| Other | - | - |")
+    assert not ratio_table(compared(OUR_ROW))
+
+
+def test_the_spread_is_told() -> None:
+    """With several passes, the lowest and the highest times the floor stand beside the median."""
+    told = time_table(compared(row("other", cell(TEN, (0.1, 0.1), (0.3, 0.03), (0.2, 0.1)))))
+    assert "| 20.00 · 50 · **2.0** (1.0 to 10.0) |" in told
 
 
 def test_a_failure_is_a_line() -> None:
