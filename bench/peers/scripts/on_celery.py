@@ -20,6 +20,13 @@ app = Celery("bench", broker=f"redis+socket://{SOCKET}", backend=f"redis+socket:
 step_task = app.task(submit, name="step")
 
 
+def _pass_on() -> None:
+    """Nothing: where one group follows another, Celery runs the second once for each task of the first."""
+
+
+between_groups = app.task(_pass_on, name="between_groups")
+
+
 def perform(asked: Pass) -> None:
     """All runs at the same time."""
     results = [_canvas(asked, run_id).apply_async() for run_id in asked.run_ids()]
@@ -29,8 +36,13 @@ def perform(asked: Pass) -> None:
 
 def _canvas(asked: Pass, run_id: str) -> Any:
     """A level begins when the one before has ended, which is all that the workloads ask for."""
-    levels = [[step_task.si(run_id, step) for step in level] for level in asked.levels]
-    return chain(*(level[0] if len(level) == 1 else group(level) for level in levels))
+    tasks: list[Any] = []
+    for level in asked.levels:
+        steps = group(step_task.si(run_id, step) for step in level) if level[1:] else step_task.si(run_id, level[0])
+        if tasks and isinstance(tasks[-1], group) and isinstance(steps, group):
+            tasks.append(between_groups.si())
+        tasks.append(steps)
+    return chain(*tasks)
 
 
 @contextmanager
