@@ -89,7 +89,11 @@ def _figures(cell: Cell | None) -> str:
         return f"more than {cell.over_s:.0f} s"
     ratios = cell.ratios_to_floor
     spread = f" ({_times(min(ratios))} to {_times(max(ratios))})" if len(ratios) > 1 else ""
-    return f"{cell.ms_a_step:,.2f} · {cell.steps_a_second:,.0f} · **{_times(cell.times_floor)}**{spread}"
+    return f"{cell.ms_a_step:,.2f} · {_amount(cell.steps_a_second)} · **{_times(cell.times_floor)}**{spread}"
+
+
+def _amount(steps: float) -> str:
+    return f"{steps:,.0f}" if steps >= 10 else f"{steps:.1f}"  # noqa: PLR2004 - two digits that mean something
 
 
 def _ratio(cell: Cell | None) -> str:
@@ -156,21 +160,21 @@ depends on."""
 _RATIO_NOTES: Final = """\
 How many times longer than ours: under 1, it is faster than we are. After each pass of an engine ours runs the same
 workload while the engine idles; the figure is the median of the passes' own ratios, so that both had the same minute.
-Ours pays for servers and
-functions in processes of their own, between which state and events travel by gRPC and HTTP, since that is how it is
-deployed; an engine that runs its steps inside the process that coordinates them has none of that to pay."""
+Ours pays for servers and functions in processes of their own, between which state and events travel by gRPC and HTTP,
+since that is how it is deployed; an engine that runs its steps inside the process that coordinates them has none of
+that to pay."""
 
 _REPRODUCE: Final = """\
 ## Reproduce
 
 ```sh
-make bench-peers                               # what wrote this file
+make bench-peers SLOW=1                        # what wrote this file; about a quarter of an hour
+make bench-peers                               # the same without Airflow; about eight minutes
 python -m bench.peers                          # the same, printed only
 python -m bench.peers --only dbos --repeat 10  # one of them beside ours
-python -m bench.peers --with-slow              # Airflow as well, one pass
 ```
 
-The first time, it installs each engine from the package index under `.bench/`, some 1.5 GB with Airflow; `make clean`
+The first time, it installs each engine from the package index under `.bench/`, some 1.1 GB with Airflow; `make clean`
 removes that. An engine that cannot be installed or that fails is told in a line, and the others go on."""
 
 _EARLIER_HEAD: Final = """\
