@@ -29,7 +29,7 @@ MALFORMED = [
     b'{"type": "sweep.page", "due_at": "yesterday", "path": "", "until": 3}',
     b'{"workflow_path": 7}',
     b'{"definition": ["a"], "workflow_path": "a.yaml"}',
-    b'{"type": "step.ready", "schema": 99, "run_id": "x", "steps": [{"id": "a"}]}',
+    b'{"type": "step.ready", "schema": "new", "run_id": "x", "steps": [{"id": "a"}]}',
     b"[" * 5_000,
 ]
 
