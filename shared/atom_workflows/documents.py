@@ -65,6 +65,8 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     stored = _without_defaults(step, _STEP_DEFAULTS)
     stored.update({name: list(getattr(step, name)) for name in _STEP_LISTS})
     stored.update(schema=SCHEMA, state=step.state.value, remaining=step.remaining)
+    if step.heirs:
+        stored["heirs"] = list(step.heirs)
     if step.request is not None:
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
         stored["policies"] = _policies_fields(step.policies)
@@ -76,6 +78,7 @@ def step_record(document: Document) -> StepRecord:
     stored = _known(document)
     known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
+    known["heirs"] = tuple(stored.get("heirs", ()))
     known["task_runner_url"] = stored.get("task_runner_url", "")
     task = stored.get("task")
     return StepRecord(
@@ -104,6 +107,7 @@ def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[
         dependents=node.dependents,
         barriers=node.barriers,
         hands_over_to=node.hands_over_to,
+        heirs=node.heirs,
         remaining=len(node.depends_on),
         expire_at=run.expire_at,
         policies=_policies({})

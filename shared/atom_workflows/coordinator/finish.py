@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from atom_workflows import decision_log
-from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
+from atom_workflows.coordinator.loading import Held, HeldRun, load_run_and_end
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import StepChange, clip, passed, stopped
@@ -28,12 +28,11 @@ _TRIES: Final = 5
 def finish_run(outbox: Outbox, run_id: str) -> None:
     """Make the run terminal, once: its state follows from a stop that was asked for, else from its steps."""
     for _ in range(_TRIES):
-        held = load_run(outbox.services, run_id)
-        ends = load_steps(outbox.services, run_id, [END_ID])
+        held, end = load_run_and_end(outbox.services, run_id)
         # A user may have retried the run since we were told that it has ended.
-        if held is None or held.run.state is not RunState.RUNNING or not ends or not ends[0].step.is_released:
+        if held is None or held.run.state is not RunState.RUNNING or end is None or not end.step.is_released:
             return
-        if close(outbox, held, ends[0]):
+        if close(outbox, held, end):
             return
     # Left to the checker's audit, which finds the released end.
     decision_log.warned("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)

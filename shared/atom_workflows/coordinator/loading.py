@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Query, Version
@@ -46,6 +47,13 @@ def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list
     paths = [step_path(run_id, step_id) for step_id in step_ids]
     documents = services.store.get(paths) if paths else []
     return [Held.of(document) for document in documents if document is not None]
+
+
+def load_run_and_end(services: Services, run_id: str) -> tuple[HeldRun | None, Held | None]:
+    """The run and its end, in one call; None for what does not exist."""
+    run, end = services.store.get([run_path(run_id), step_path(run_id, END_ID)])
+    held = None if run is None else HeldRun(run=run_record(run), version=run.version)
+    return held, None if end is None else Held.of(end)
 
 
 def all_steps(services: Services, run_id: str) -> Iterator[Held]:

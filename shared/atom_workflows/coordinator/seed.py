@@ -229,5 +229,7 @@ def _batches(creates: Sequence[Create]) -> Iterator[list[Create]]:
 def _size(create: Create) -> int:
     """About what the document takes in a request."""
     fields: dict[str, Any] = dict(create.fields)
-    names = sum(len(one) + 6 for name in ("depends_on", "dependents", "barriers") for one in fields.get(name, ()))
+    names = sum(
+        len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name, ())
+    )
     return _DOCUMENT_OVERHEAD + len(fields.get("task", "").encode()) + names

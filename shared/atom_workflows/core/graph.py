@@ -13,7 +13,7 @@ Ids of such nodes start with `~`, which no step id of a user may contain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Final
@@ -22,6 +22,7 @@ from atom_workflows.core.workflow import Workflow
 
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
+MAX_HEIRS: Final = 7
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
 
@@ -36,6 +37,7 @@ class Node:
     """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
 
     `hands_over_to` is the one dependent if that has a task and waits for nothing else: releasing it can be claiming it.
+    `heirs` are those that follow in the same way, one after the other, as far as it is worth knowing.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Node:
     dependents: tuple[str, ...]
     barriers: tuple[str, ...]
     hands_over_to: str | None = None
+    heirs: tuple[str, ...] = ()
 
 
 def compile_graph(workflow: Workflow) -> dict[str, Node]:
@@ -106,13 +109,15 @@ class _Edges:
         """The finished graph."""
         dependents = self._dependents()
         barriers = {node for node in self.depends_on if node in without_task or is_internal(node)}
+        next_of = {node: self._sole_dependent(dependents[node], barriers) for node in self.depends_on}
         return {
             node: Node(
                 id=node,
                 depends_on=tuple(needs),
                 dependents=tuple(dependents[node]),
                 barriers=tuple(d for d in dependents[node] if d in barriers),
-                hands_over_to=self._sole_dependent(dependents[node], barriers),
+                hands_over_to=next_of[node],
+                heirs=tuple(_line(next_of, next_of[node])),
             )
             for node, needs in self.depends_on.items()
         }
@@ -140,6 +145,15 @@ class _Edges:
         barrier = f"{INTERNAL_PREFIX}{next(self._numbers)}"
         self.depends_on[barrier] = list(needs)
         return barrier
+
+
+def _line(next_of: Mapping[str, str | None], node: str | None) -> Iterator[str]:
+    """The nodes that follow one another behind this one."""
+    for _ in range(MAX_HEIRS):
+        node = None if node is None else next_of[node]
+        if node is None:
+            return
+        yield node
 
 
 def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:

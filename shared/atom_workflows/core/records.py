@@ -47,6 +47,7 @@ class StepRecord:
     policies: Policies
     remaining: int
     hands_over_to: str | None = None
+    heirs: tuple[str, ...] = ()
     unsuccessful: int = 0
     cause: str | None = None
     state: StepState = StepState.PENDING

@@ -115,6 +115,14 @@ def test_a_step_hands_over_only_to_a_task_that_waits_for_it_alone() -> None:
     assert graph["c"].hands_over_to is None
 
 
+def test_a_step_knows_those_that_follow_in_line() -> None:
+    """Behind the one that it hands over to come at most seven, each handed over to by the one before."""
+    graph = compile_graph(workflow({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(20)}))
+    assert graph["s0"].heirs == tuple(f"s{i}" for i in range(2, 9))
+    assert graph["s17"].heirs == ("s19",)
+    assert graph["s18"].heirs == graph["s19"].heirs == ()
+
+
 def test_the_same_workflow_gives_the_same_graph() -> None:
     """Seeding can be repeated because compiling has no chance in it."""
     edges = {f"s{i}": [f"s{j}" for j in range(max(0, i - 40), i)] for i in range(120)}
