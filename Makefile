@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 WORKFLOW ?= examples/fork_join.yaml
 SEEDS ?= 2000
 FIRST ?= 0
+# One waits for the functions' processes while the other computes; more of them would disturb what is timed.
+TEST_PROCESSES ?= 2
 
 PREFIX ?= atom
 REGION ?= us-central1
@@ -18,7 +20,7 @@ run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 e2e: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/e2e
