@@ -20,7 +20,7 @@ run: $(VENV)/.local
 	@$(BIN)/atom-workflows run $(WORKFLOW)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 
 e2e: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/e2e

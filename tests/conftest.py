@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import re
 from typing import Final
 
 import pytest
-
-TESTS: Final = Path(__file__).parent
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 SHARED: Final = frozenset({"contract", "deploy"})
 """Folders whose tests share servers."""
 
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Name each test's group."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+_BACKEND: Final = re.compile(r"\[(?:.*-)?(embedded|google)(?:-.*)?\]$")
 
 
-def _group(item: pytest.Item) -> str:
-    folder = item.path.relative_to(TESTS).parts[0]
+class Groups(LoadScopeScheduling):  # type: ignore[misc] (it has no types)
+    """Gives a worker a whole group at a time, in the order in which the groups are collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test: its folder, its file, the kind of servers it needs, or itself alone."""
+    path = nodeid.partition("::")[0]
+    folder = path.split("/")[1]
     if folder in SHARED:
         return folder
-    if folder == "e2e" and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        backend = item.callspec.params.get("backend")
-        return f"e2e on {backend}" if backend else str(item.path)
+    if folder == "e2e" and (backend := _BACKEND.search(nodeid)):
+        return f"e2e on {backend[1]}"
     # Each storm has servers of its own.
-    return item.nodeid if item.path.name == "test_chaos.py" else str(item.path)
+    return nodeid if path.endswith("test_chaos.py") else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """How tests are dealt out, if more than one process runs them."""
+    return Groups(config, log)

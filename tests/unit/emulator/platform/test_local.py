@@ -42,7 +42,7 @@ def options(folder: Path, **changed: Any) -> PlatformOptions:
 def told(platform: LocalPlatform, function: PartName) -> list[dict[str, Any]]:
     """List what a stub function has printed."""
     lines = (platform.log_dir / f"{function}.log").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def test_parts_start_serve_and_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
