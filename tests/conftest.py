@@ -15,7 +15,7 @@ SHARED: Final = frozenset({"contract", "deploy"})
 _BACKEND: Final = re.compile(r"\[(?:.*-)?(embedded|google)(?:-.*)?\]$")
 
 
-class Groups(LoadScopeScheduling):  # type: ignore[misc] (it has no types)
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
     """Gives a worker a whole group at a time, in the order in which the groups are collected."""
 
     def _split_scope(self, nodeid: str) -> str:
