@@ -174,10 +174,10 @@ def sweep_section(measured: Measured) -> str:
 
 def cold_section(measured: Measured) -> str:
     """What a function's imports take; empty if that was not measured."""
-    rows = [(one.what, f"{one.cpu_ms:.0f}", f"{one.peak_mb:.0f}", f"{one.modules:,}") for one in measured.cold]
+    rows = [(one.what, f"{one.cpu_ms:.0f}", f"{one.rss_mb:.0f}", f"{one.modules:,}") for one in measured.cold]
     if not rows:
         return ""
-    head = ("imported", "processor time, ms", "peak RSS, MB", "modules")
+    head = ("imported", "processor time, ms", "RSS, MB", "modules")
     return f"## Cold start\n\n{_table(head, rows)}\n\n{_COLD_NOTES}"
 
 
