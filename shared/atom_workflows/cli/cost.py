@@ -115,6 +115,20 @@ def sentences(found: Estimate) -> Iterator[str]:
     if found.tally.watched_s > found.tally.dispatched_s:
         watched = f"{quantity(round(found.tally.watched_s))} s"
         yield f"The checker is awake for {watched} while jobs are in flight; runs at the same time would share that."
+    if not found.given.is_at_once:
+        yield _how_often(found.given.settings)
+
+
+def _how_often(settings: Settings) -> str:
+    """By which settings jobs are looked at: a terminal in which a local platform was exported has its own."""
+    usual, chosen = Settings(), (settings.check_interval, settings.burst)
+    origin = (
+        "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
+    )
+    return (
+        f"That is with WORKFLOW_CHECK_STATE_DURATION_SEC={chosen[0].total_seconds():g} and "
+        f"WORKFLOW_BURST_SEC={chosen[1].total_seconds():g}, {origin}."
+    )
 
 
 def peers_sheet(found: Estimate) -> Sheet:

@@ -42,7 +42,17 @@ def _lines(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.published:
         yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
     if not examination.found and not examination.open_work and examination.overdue_since is None:
-        yield "Nothing is wrong with it."
+        yield _all_clear(examination)
+
+
+def _all_clear(examination: Examination) -> str:
+    """What to say when there is nothing to mend: of a run that ended badly, where its reasons stand."""
+    run = examination.run
+    if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
+        return f"There is nothing to mend; `{with_place(f'runs show {run.id}')}` tells why it ended so."
+    if any(is_under_way(step) for step in _of_user(examination)):
+        return "Nothing is wrong with it: it waits for the steps above."
+    return "Nothing is wrong with it."
 
 
 def _what_it_waits_for(steps: Sequence[StepRecord]) -> Iterator[str]:

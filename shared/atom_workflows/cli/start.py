@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import click
@@ -17,7 +18,8 @@ from atom_workflows.cli.place import environment, with_place
 from atom_workflows.cli.run import Running, RunOptions, refused, run_to_end
 from atom_workflows.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_workflows.cli.text import counted
-from atom_workflows.errors import MalformedEvent
+from atom_workflows.documents import run_path, run_record
+from atom_workflows.errors import MalformedEvent, StoreError
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.start_events import read_start_event
@@ -46,6 +48,8 @@ def start_run(options: StartOptions) -> int:
     except InvalidWorkflow as error:
         return refused(error, as_json=options.as_json)
     body = _checked(request.message_body(options.task_runner_url))
+    if options.key is not None:
+        _require_the_same(request, options)
     if options.wait:
         return _followed(request, options)
     connected(environment()).bus.publish([Message(topic="start", body=body)])
@@ -91,6 +95,23 @@ def _checked(body: dict[str, Any]) -> Mapping[str, Any]:
     except MalformedEvent as error:
         raise Misuse(f"the start function would not take that: {error}") from error
     return body
+
+
+def _require_the_same(request: RunRequest, options: StartOptions) -> None:
+    """Refuse a key that has started another workflow; say so if it has started this one."""
+    try:
+        document = connected(environment()).store.get([run_path(request.run_id)])[0]
+    except StoreError:
+        return  # Who may start runs need not be allowed to read them.
+    if document is None:
+        return
+    run = run_record(document)
+    if request.definition is not None and run.digest not in {"", sha256(request.definition.encode()).hexdigest()}:
+        raise Misuse(
+            f"--key {options.key} has started run {run.id} of another {request.workflow_path}, or of this one before "
+            "it was changed; give each run a key of its own"
+        )
+    click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
 
 
 def _followed(request: RunRequest, options: StartOptions) -> int:

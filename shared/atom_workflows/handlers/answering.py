@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.errors import MalformedEvent
+from atom_workflows.errors import AtomWorkflowsError, MalformedEvent
 from atom_workflows.event_fields import body_of
 from atom_workflows.giving_up import is_given_up, log_dropped
 from atom_workflows.received import ReceivedEvent, read_event
@@ -23,6 +23,7 @@ Answer: TypeAlias = tuple[str, int, dict[str, str]]
 """Body, status and headers, as functions-framework takes them."""
 
 _ACKNOWLEDGED: Final[Answer] = ("", HTTPStatus.NO_CONTENT, {})
+_AGAIN: Final[Answer] = ("", HTTPStatus.INTERNAL_SERVER_ERROR, {})
 
 
 def on_event(
@@ -39,10 +40,13 @@ def on_event(
 
 
 def handled(services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
-    """Handle an event, and acknowledge it unless it is to come again: then what went wrong is raised."""
+    """Handle an event, and acknowledge it unless it is to come again. A defect is raised: its trace is to be logged."""
     with decision_log.handling(event.id):
         try:
             handle(event)
+        except AtomWorkflowsError as error:
+            # The log has its line, and a traceback would tell nothing more.
+            return _ACKNOWLEDGED if is_given_up(services, topic, event, error) else _AGAIN
         except Exception as error:
             if not is_given_up(services, topic, event, error):
                 raise

@@ -231,6 +231,13 @@ def test_the_deployments_settings_count() -> None:
     assert "WORKFLOW_BURST_SEC" in call(NIGHTLY, WORKFLOW_BURST_SEC="much").stderr
 
 
+def test_the_settings_that_count_are_named() -> None:
+    """Whoever asks in a terminal that is set up for a local platform is told that its settings were taken."""
+    assert "WORKFLOW_CHECK_STATE_DURATION_SEC=10 and WORKFLOW_BURST_SEC=50, as deployed" in call(NIGHTLY).stdout
+    local = call(NIGHTLY, WORKFLOW_CHECK_STATE_DURATION_SEC="1").stdout
+    assert "WORKFLOW_CHECK_STATE_DURATION_SEC=1 and WORKFLOW_BURST_SEC=50, from your environment" in local
+
+
 def test_a_larger_checker_is_dearer() -> None:
     """`--checker-cpu` says what it is deployed with."""
     usual, large = (json.loads(call(NIGHTLY, "--json", *args).stdout) for args in ((), ("--checker-cpu", "1")))

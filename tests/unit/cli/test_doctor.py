@@ -34,14 +34,14 @@ def test_a_run_that_is_well_is_told_what_it_waits_for() -> None:
     assert result.exit_code == 0
     assert f"Run {run_id} is RUNNING: 0 of 3 steps ended." in result.stdout
     assert "s0 is RUNNING, attempt 1, job " in result.stdout
-    assert "Nothing is wrong with it." in result.stdout
+    assert "Nothing is wrong with it" in result.stdout
 
 
 def test_a_run_that_has_ended_is_well() -> None:
     """There is nothing to wait for and nothing wrong."""
     world, run_id = ended()
     result = call(world, "doctor", run_id)
-    assert (result.exit_code, "Nothing is wrong with it." in result.stdout) == (0, True)
+    assert (result.exit_code, "Nothing is wrong with it" in result.stdout) == (0, True)
 
 
 def test_a_wrong_counter_is_told_and_mended() -> None:

@@ -61,6 +61,16 @@ def test_a_key_names_one_run(file: Path) -> None:
     assert len({started(world, call(world, file, "--key", "2026-11-23", "--json")) for _ in range(3)}) == 1
 
 
+def test_a_key_is_of_one_workflow(file: Path) -> None:
+    """Another file of the same name, or a changed one, is refused with the run that the key has started."""
+    world = World()
+    run_id = started(world, call(world, file, "--key", "2026-11-23", "--json"))
+    assert f"Run {run_id} was started with this key before" in call(world, file, "--key", "2026-11-23").stderr
+    file.write_text(chain(2))
+    refused = call(world, file, "--key", "2026-11-23")
+    assert (refused.exit_code, f"has started run {run_id} of another nightly.yaml" in refused.stderr) == (2, True)
+
+
 def test_stdin_is_started() -> None:
     """`-` is stdin."""
     world = World()
