@@ -17,7 +17,7 @@ PLACE = --project='$(PROJECT)' --region='$(REGION)' --prefix='$(PREFIX)' --task-
 .PHONY: run test e2e chaos lint types check bench bench-peers clean stage pins plan deploy destroy deployer doctor
 
 run: $(VENV)/.local
-	@$(BIN)/atom-workflows run $(WORKFLOW)
+	@$(BIN)/atom-workflows run "$(WORKFLOW)"
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder

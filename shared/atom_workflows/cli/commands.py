@@ -281,13 +281,14 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
 
 @dead_letters.command("drop")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option("--hopeless", is_flag=True, help="All that cannot be handled as they are, however often they come.")
 @place_options
-def drop_dead_letters(ids: tuple[str, ...]) -> None:
+def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
     """Take dead letters away for good."""
     from atom_workflows.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
 
-    drop_letters(_desk(), ids)
+    drop_letters(_desk(), ids, hopeless=hopeless)
 
 
 def _desk() -> Desk:

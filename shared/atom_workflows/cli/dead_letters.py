@@ -61,6 +61,9 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
     with taken(desk, ids) as found:
         chosen = _worth_replaying(found) if every else found.named(ids)
         _require_topics(chosen)
+        if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
+            warning = "cannot be handled as it is, however often it comes, and will be back; `drop` ends that"
+            click.echo(f"{listing(hopeless)} {warning}", err=True)
         if not dry_run:
             _replay(found, chosen)
     topics = Counter(letter.topic for letter in chosen)
@@ -69,12 +72,17 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
     click.echo(f"{verb} {counted(len(chosen), 'dead letter')}{f': {where}' if where else ''}.")
 
 
-def drop_letters(desk: Desk, ids: Sequence[str]) -> None:
-    """Take letters away for good."""
+def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> None:
+    """Take letters away for good: those of these ids, or all that no replay can mend."""
+    if hopeless == bool(ids):
+        raise Misuse("name the dead letters to drop, or give --hopeless; `atom-workflows dead-letters list` shows them")
     with taken(desk, ids) as found:
-        chosen = found.named(ids)
+        chosen = [letter for letter in found.letters if letter.is_hopeless] if hopeless else found.named(ids)
         found.remove(chosen)
+        is_all = not hopeless or found.is_all
     click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
+    if not is_all:
+        click.echo("There are more than one command takes; call it again for the rest.")
 
 
 def _worth_replaying(found: Taken) -> list[DeadLetter]:

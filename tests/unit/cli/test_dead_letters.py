@@ -222,6 +222,27 @@ def test_an_unknown_id_changes_nothing(platform: Platform) -> None:
     assert platform.ids() == [known]
 
 
+def test_what_no_replay_can_mend_is_dropped_together(platform: Platform) -> None:
+    """`--hopeless` takes malformed events away and leaves those that an outage has killed; ids are for the others."""
+    for error in ("MalformedEvent", "StoreUnavailable", "MalformedEvent"):
+        platform.give_up(error=error, event_id=error)
+    drop_letters(platform.desk, [], hopeless=True)
+    assert platform.printed() == "Dropped 2 dead letters.\n"
+    list_letters(platform.desk, limit=20, as_json=True)
+    assert [letter["error"] for letter in json.loads(platform.printed())] == ["StoreUnavailable"]
+    with pytest.raises(Misuse, match="--hopeless"):
+        drop_letters(platform.desk, [])
+
+
+def test_a_replay_that_cannot_help_is_told(platform: Platform) -> None:
+    """A malformed event is replayed if it is named, with the warning that it will be back."""
+    platform.give_up(error="MalformedEvent")
+    list_letters(platform.desk, limit=20, as_json=True)
+    [letter] = json.loads(platform.printed())
+    replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True)
+    assert "will be back" in platform.capsys.readouterr().err
+
+
 def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
     """Whatever somebody else publishes to the topic is shown, and never sent on."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
