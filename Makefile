@@ -9,7 +9,6 @@ FIRST ?= 0
 TEST_PROCESSES ?= 2
 
 PREFIX ?= atom
-REGION ?= us-central1
 OPTIONS ?=
 DEPLOY := PYTHONPATH=deploy:shared $(PYTHON) -m atom_deploy
 PLACE = --project='$(PROJECT)' --region='$(REGION)' --prefix='$(PREFIX)' --task-runner-url='$(TASK_RUNNER_URL)' --bucket='$(BUCKET)'
@@ -63,6 +62,9 @@ stage:
 pins: $(VENV)/.dev
 	@$(BIN)/python deploy/pin.py
 
+# A deployment that exists is looked for in its own region, which has to be said.
+deploy plan deployer: REGION ?= us-central1
+
 # make deploy PROJECT=my-project TASK_RUNNER_URL=https://runner [REGION= BUCKET= PREFIX= OPTIONS='--alerts']: docs/deploy.md
 deploy:
 	@$(DEPLOY) deploy $(PLACE) $(OPTIONS)
@@ -73,6 +75,7 @@ plan:
 
 # Whether a deployment is well, and as it was planned; needs `gcloud auth login` and `gcloud auth application-default login`.
 doctor: $(VENV)/.local
+	$(if $(REGION),,$(error REGION is not said: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
 	@PYTHONPATH=deploy $(BIN)/atom-workflows doctor --project='$(PROJECT)' --region='$(REGION)' --topic-prefix='$(PREFIX)-' \
 		$(if $(BUCKET),--bucket='$(BUCKET)') $(if $(TASK_RUNNER_URL),--tr-url='$(TASK_RUNNER_URL)') $(OPTIONS)
 

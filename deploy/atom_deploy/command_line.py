@@ -16,6 +16,12 @@ STAGED: Final = Path("build") / "staged"
 _SUBMITS: Final = frozenset({"deploy", "plan"})
 """The verbs that have to know where jobs are submitted."""
 
+_MAKES: Final = frozenset({"deploy", "plan", "deployer"})
+"""The verbs that may choose a region: to look in a wrong one for what exists is to overlook it."""
+
+_HERE: Final = "us-central1"
+"""Where a deployment is made if nothing is said."""
+
 _NOWHERE: Final = "https://not-needed.invalid"
 
 
@@ -28,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _add(verbs.add_parser("plan", help="print every resource and the commands that make it; asks nobody"))
     deploying = _add(verbs.add_parser("deploy", help="create what is missing, change what differs"))
     deploying.add_argument("--staged", type=Path, help="folders that were staged before")
-    removing = _add(verbs.add_parser("destroy", help="remove everything but the data"))
+    removing = _add(verbs.add_parser("destroy", help="remove everything but the data"), region="")
     removing.add_argument("--delete-data", action="store_true", help="bucket, database and dead letters, too")
     making = _add(verbs.add_parser("deployer", help="create the account that cloudbuild.yaml runs as"))
     for changing in (deploying, removing, making):
@@ -38,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
 
 def deployment(asked: argparse.Namespace) -> Deployment:
     """What the options describe; raises `DeployProblem`."""
+    if not asked.region and asked.verb not in _MAKES:
+        raise DeployProblem(
+            "REGION is not said, but functions and tick are looked for there alone: "
+            f"`gcloud functions list --project={asked.project or 'PROJECT'}` shows where they are"
+        )
     return Deployment(
         project=asked.project,
         region=asked.region,
@@ -58,9 +69,10 @@ def deployment(asked: argparse.Namespace) -> Deployment:
     )
 
 
-def _add(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.ArgumentParser:
     verb.add_argument("--project", required=True, help="the project's id")
-    verb.add_argument("--region", default="us-central1", help="where the functions run (default: %(default)s)")
+    default = "default: %(default)s" if region else "has to be said"
+    verb.add_argument("--region", default=region, help=f"where the functions run ({default})")
     verb.add_argument("--task-runner-url", default="", help="where jobs are submitted; needed to deploy and to plan")
     verb.add_argument("--prefix", default="atom", help="what all names begin with (default: %(default)s)")
     verb.add_argument("--bucket", default="", help="for workflow files (default: PROJECT-PREFIX-workflows)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -131,10 +133,35 @@ class Terminal(io.StringIO):
 def test_deleting_data_is_asked_for_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal the project's id has to be typed; with anything else nothing is removed."""
     monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
-    assert main(["destroy", "--project", "my-project", "--delete-data"]) == 1
+    assert main(["destroy", "--project", "my-project", "--region", "us-central1", "--delete-data"]) == 1
     told = capsys.readouterr()
     assert "the bucket my-project-atom-workflows with all its files" in told.out
     assert told.err == "nothing was removed\n"
+
+
+@pytest.mark.parametrize("region", [[], ["--region", ""]])
+def test_a_removal_is_told_where(capsys: pytest.CaptureFixture[str], region: list[str]) -> None:
+    """Functions elsewhere would stay while all else goes, so nothing is removed until the region is said."""
+    assert main(["destroy", "--project", "my-project", *region]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("REGION is not said")
+    assert "`gcloud functions list --project=my-project`" in told
+
+
+def made(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What make would do, or says instead."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"REGION", "MAKEFLAGS"}}
+    command = ["make", "--dry-run", *arguments, "PROJECT=my-project"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True)
+
+
+def test_make_chooses_a_region_only_for_what_is_made() -> None:
+    """Deploying has a default; removing and the doctor have none, and the doctor says how to find it."""
+    assert "--region='us-central1'" in made("deploy").stdout
+    assert "--region='europe-west1'" in made("deploy", "REGION=europe-west1").stdout
+    assert "--region=''" in made("destroy").stdout
+    assert "`gcloud functions list --project=my-project`" in made("doctor").stderr
+    assert "--region='europe-west1'" in made("doctor", "REGION=europe-west1").stdout
 
 
 def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,10 @@ def test_without_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_deployment_that_is_not_named(expected: Expected) -> None:
     """Without a region, or with a prefix that no deployment has, there is no plan to compare with."""
     [found] = plan_findings(expected, bucket="", environment={})
-    assert (found.verdict, found.mend) == (Verdict.UNKNOWN, "give --region and its prefix")
+    assert (found.verdict, found.mend) == (
+        Verdict.UNKNOWN,
+        f"give its prefix and --region, which `gcloud functions list --project={PROJECT}` shows",
+    )
 
 
 def test_where_nobody_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:

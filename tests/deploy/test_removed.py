@@ -6,7 +6,7 @@ from deploy.conftest import Pass, Site
 from deploy.fake_cloud import PROJECT
 
 PLACE = f"projects/{PROJECT}"
-WHERE = ("--project", PROJECT, "--task-runner-service", "runner")
+WHERE = ("--project", PROJECT, "--region", "us-central1", "--task-runner-service", "runner")
 
 
 def left(site: Site) -> set[str]:

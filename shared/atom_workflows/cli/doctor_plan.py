@@ -35,7 +35,7 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         return
     settings = expected.settings
     if not expected.has_region or not settings.topic_prefix.endswith("-"):
-        yield unknown(_ABOUT, f"{_WHAT} are compared with the plan of a deployment", "give --region and its prefix")
+        yield unknown(_ABOUT, f"{_WHAT} are compared with the plan of a deployment", _give_region(expected))
         return
     try:
         deployment = Deployment(
@@ -67,6 +67,10 @@ def _finding(one: Inspected, expected: Expected) -> Finding:
         return unknown(about, one.told)
     told = f"it is missing, which {one.told}" if one.state.value == "missing" else f"it should be: {one.told}"
     return wrong(about, told, one.mend or expected.mend_all)
+
+
+def _give_region(expected: Expected) -> str:
+    return f"give its prefix and --region, which `gcloud functions list --project={expected.settings.project}` shows"
 
 
 def _make_doctor(expected: Expected) -> str:
