@@ -48,7 +48,7 @@ def _plan(asked: argparse.Namespace) -> int:
         _say(f"\n# {resource.kind} {resource.name}: {resource.why}")
         commands = resource.create or dict.fromkeys(check.mend for check in resource.checks)
         for command in commands:
-            _say(written(command))
+            _say(written(command, asked.project))
     return 0
 
 
@@ -58,7 +58,7 @@ def _deploy(asked: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
         staged = asked.staged or Path(scratch) / "staged"
         found = digests(staged) if asked.staged else stage(staged)
-        application = Application(gcloud=gcloud, tell=_say, dry_run=asked.dry_run)
+        application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
         application.carry_out(plan_of(deployment, staged=staged.resolve(), digests=found))
     _say(_summary(application, deployment))
     return 0
@@ -69,7 +69,11 @@ def _destroy(asked: argparse.Namespace) -> int:
     if asked.delete_data and not asked.dry_run:
         _confirm(deployment)
     removal = Removal(
-        gcloud=InstalledGcloud(deployment.project), tell=_say, with_data=asked.delete_data, dry_run=asked.dry_run
+        gcloud=InstalledGcloud(deployment.project),
+        project=deployment.project,
+        tell=_say,
+        with_data=asked.delete_data,
+        dry_run=asked.dry_run,
     )
     removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED, all_options=True))
     if removal.kept:
@@ -91,7 +95,8 @@ def _confirm(deployment: Deployment) -> None:
 
 def _deployer(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
-    application = Application(gcloud=InstalledGcloud(deployment.project), tell=_say, dry_run=asked.dry_run)
+    gcloud = InstalledGcloud(deployment.project)
+    application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
     application.carry_out(deployer_plan(deployment))
     return 0
 

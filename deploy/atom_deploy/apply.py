@@ -32,6 +32,7 @@ class Application:
     """One pass over a plan. With `dry_run` nothing is changed, and what would be is told."""
 
     gcloud: Gcloud
+    project: str
     tell: Callable[[str], None]
     dry_run: bool = False
     known: dict[str, str] = field(default_factory=dict)
@@ -76,9 +77,8 @@ class Application:
         for placeholder, path in resource.learns.items():
             value = at(found, path)
             if value is None and not self.dry_run:
-                raise DeployProblem(
-                    f"the {resource.kind} {resource.name} has no {path}; look at it with `{written(resource.look)}`"
-                )
+                look = written(resource.look, self.project)
+                raise DeployProblem(f"the {resource.kind} {resource.name} has no {path}; look at it with `{look}`")
             if value is not None:
                 self.known[placeholder] = str(value)
 
@@ -88,7 +88,7 @@ class Application:
         for command in commands:
             wanted = self._filled(command)
             if self.dry_run:
-                self.tell(written(wanted))
+                self.tell(written(wanted, self.project))
             else:
                 self.gcloud.change(wanted)
 

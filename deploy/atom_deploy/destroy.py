@@ -20,6 +20,7 @@ class Removal:
     """One pass over a plan, backwards."""
 
     gcloud: Gcloud
+    project: str
     tell: Callable[[str], None]
     with_data: bool = False
     dry_run: bool = False
@@ -58,7 +59,7 @@ class Removal:
 
     def _run(self, command: tuple[str, ...]) -> None:
         if self.dry_run:
-            self.tell(written(command))
+            self.tell(written(command, self.project))
             return
         try:
             self.gcloud.change(command)

@@ -121,13 +121,13 @@ class InstalledGcloud:
             text=True,
         )
         if ended.returncode:
-            raise _failure(written(command), ended.stderr)
+            raise _failure(written(command, self._project), ended.stderr)
         return _parsed(ended.stdout)
 
 
-def written(command: Command) -> str:
-    """The command as it can be typed; what makes it quiet is left out."""
-    return shlex.join(("gcloud", *command))
+def written(command: Command, project: str) -> str:
+    """The command as it can be typed, on whatever project gcloud is set to; what makes it quiet is left out."""
+    return shlex.join(("gcloud", *command, f"--project={project}"))
 
 
 def _parsed(text: str) -> Any:

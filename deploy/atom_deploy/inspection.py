@@ -98,8 +98,7 @@ class _Inspection:
 
     def _mend(self, *commands: Command) -> str:
         """The commands, unless they need what is not known, or what is staged."""
-        project = f"--project={self.project}"
-        whole = [written((*self.filled(command), project)) for command in dict.fromkeys(commands)]
+        whole = [written(self.filled(command), self.project) for command in dict.fromkeys(commands)]
         needs_more = any("<" in one or "STAGED" in one for one in whole)
         return "" if needs_more else " && ".join(whole)
 

@@ -172,6 +172,8 @@ def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "# topic atom-events: what happened to runs" in told
     assert "gcloud pubsub subscriptions create atom-steps" in told
     assert "--push-endpoint=<dispatcher-url>" in told
+    commands = [line for line in told.splitlines() if line.startswith("gcloud ")]
+    assert all(line.endswith(" --project=my-project") for line in commands), "pasted, it would be run elsewhere"
 
 
 def test_functions_are_as_large_as_their_price_says() -> None:

@@ -118,7 +118,7 @@ def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str)
 def deployed(program: InstalledGcloud) -> Application:
     """One topic, brought about by that program."""
     wanted = Deployment(project="my-project", region="us-central1", task_runner_url="https://runner")
-    application = Application(gcloud=program, tell=lambda _: None)
+    application = Application(gcloud=program, project=wanted.project, tell=lambda _: None)
     application.carry_out([topics(wanted)[:1]])
     return application
 

@@ -16,10 +16,12 @@ def left(site: Site) -> set[str]:
 
 
 def test_a_dry_run_removes_nothing(site: Site, second: Pass) -> None:
-    """It prints the commands."""
+    """It prints the commands, each with the project that it is about."""
     told = site.run("destroy", *WHERE, "--dry-run")
     assert told.changes == []
-    assert "gcloud functions delete atom-start" in told.out
+    commands = [line for line in told.out.splitlines() if line.startswith("gcloud ")]
+    assert [line for line in commands if line.startswith("gcloud functions delete atom-start ")]
+    assert all(line.endswith(f" --project={PROJECT}") for line in commands)
 
 
 def test_everything_but_the_data_goes(site: Site, second: Pass) -> None:
