@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from atom_deploy.problems import CommandFailed, DeployProblem, Exists, Missing
+from atom_deploy.problems import CommandFailed, DeployProblem, Exists, Missing, NotLoggedIn
 from atom_deploy.resource import Command
 
 PATIENCE_S: Final = 240.0
@@ -38,11 +38,18 @@ _NEEDS_TIME: Final = re.compile(
     re.IGNORECASE,
 )
 
+_NOT_LOGGED_IN: Final = re.compile(
+    r"not currently have an active account|not have any valid credentials|Reauthentication (failed|required|is needed)|"
+    r"problem reauthenticating|invalid authentication credentials|invalid_grant|UNAUTHENTICATED",
+    re.IGNORECASE,
+)
+"""A refusal names the active account, too, and a broken network fails to refresh a token: neither needs a login."""
+
 _ADVICE: Final[Mapping[str, str]] = {
-    r"gcloud auth login|active account|Reauthentication|credentials": "run `gcloud auth login`, then deploy again",
     r"billing": "link a billing account to the project: https://console.cloud.google.com/billing/linkedaccount",
     r"PERMISSION_DENIED|does not have permission|HTTPError 403": (
-        "the account that deploys lacks a right (`gcloud auth list` shows which it is); docs/deploy.md lists the roles"
+        "check the project's id (`gcloud projects list` shows yours) and the roles of the account that gcloud uses "
+        "(`gcloud auth list` shows which it is); docs/deploy.md lists the roles that it takes"
     ),
     r"quota|rate limit": "a quota of the project is used up; docs/runbook.md says which matter",
 }
@@ -137,7 +144,9 @@ def _parsed(text: str) -> Any:
         return text.strip()  # Some commands print one value, whatever format is asked for.
 
 
-def _failure(command: str, told: str) -> CommandFailed:
+def _failure(command: str, told: str) -> DeployProblem:
+    if _NOT_LOGGED_IN.search(told):
+        return NotLoggedIn(told)
     if _EXISTS.search(told):
         return Exists(command, told)
     if _MISSING.search(told):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_WORDS_OF_LOGIN: Final = 3
+"""Lines of gcloud's own words; the others say at length how to log in."""
+
 
 class DeployProblem(Exception):
     """Says what is wrong, where, and what to do next; it is printed without a traceback."""
@@ -24,5 +29,16 @@ class Missing(CommandFailed):
     """What the command is about does not exist, or its API is not enabled yet."""
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in (text.strip() or "nothing").splitlines())
+class NotLoggedIn(DeployProblem):
+    """No command can succeed before somebody logs in; that comes first, and little of what gcloud said."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(
+            "gcloud is not logged in: run `gcloud auth login`, then run the same command again; "
+            f"gcloud said:\n{_indented(told, at_most=_WORDS_OF_LOGIN)}"
+        )
+
+
+def _indented(text: str, *, at_most: int | None = None) -> str:
+    lines = [line for line in text.splitlines() if line.strip()] or ["nothing"]
+    return "\n".join(f"  {line}" for line in lines[:at_most])

@@ -19,10 +19,20 @@ from atom_deploy.apply import Application, Outcome, side_by_side
 from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import PATIENCE_S, InstalledGcloud
 from atom_deploy.messaging import topics
-from atom_deploy.problems import CommandFailed, DeployProblem, Missing
+from atom_deploy.problems import CommandFailed, DeployProblem, Missing, NotLoggedIn
 from support.deadline import eventually
 
 ROOT: Final = Path(__file__).parents[2]
+REFUSED: Final = (
+    "ERROR: (gcloud.projects.describe) [me@example.org] does not have permission to access projects instance "
+    "[my-project] (or it may not exist): The caller does not have permission. This command is authenticated as "
+    "me@example.org which is the active account specified by the [core/account] property"
+)
+NO_ACCOUNT: Final = (
+    "ERROR: (gcloud) You do not currently have an active account selected.\nPlease run:\n\n  $ gcloud auth login\n\n"
+    "to obtain new credentials.\n\nIf you have already logged in with a different account, run:\n\n"
+    "  $ gcloud config set account ACCOUNT"
+)
 LATE: Final = "ERROR: (gcloud.projects.add-iam-policy-binding) INVALID_ARGUMENT: Service account a@b does not exist."
 
 
@@ -101,10 +111,9 @@ def test_patience_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "advice"),
     [
-        ("ERROR: (gcloud) You do not currently have an active account selected.", "run `gcloud auth login`"),
-        ("ERROR: Reauthentication failed. cannot prompt during non-interactive execution.", "run `gcloud auth login`"),
         ("ERROR: FAILED_PRECONDITION: Billing account for project '1' is not found.", "link a billing account"),
         ("ERROR: PERMISSION_DENIED: caller does not have permission", "docs/deploy.md lists the roles"),
+        (REFUSED, "check the project's id .* and the roles of the account"),
     ],
 )
 def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str) -> None:
@@ -113,6 +122,40 @@ def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str)
     with pytest.raises(CommandFailed, match=advice):
         gcloud(tmp_path, clock, (1, "", told)).change(("services", "enable", "x"))
     assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        NO_ACCOUNT,
+        "ERROR: Reauthentication failed. cannot prompt during non-interactive execution.",
+        "ERROR: There was a problem refreshing your current auth tokens: ('invalid_grant: Bad Request')",
+        "ERROR: (gcloud.x) Your current active account [me@example.org] does not have any valid credentials",
+    ],
+)
+def test_who_is_not_logged_in_is_told_that_first(tmp_path: Path, told: str) -> None:
+    """One sentence says what helps, whatever was run; at most three lines of gcloud's own words follow it."""
+    with pytest.raises(NotLoggedIn) as problem:
+        gcloud(tmp_path, Clock(), (1, "", told)).look(("projects", "describe", "my-project"))
+    first, *others = str(problem.value).splitlines()
+    assert first.startswith("gcloud is not logged in: run `gcloud auth login`, then run the same command again")
+    assert 1 <= len(others) <= 3
+    assert all(line.startswith("  ") for line in others)
+    assert told.splitlines()[0] in others[0]
+
+
+def test_a_network_that_fails_is_no_failed_login(tmp_path: Path) -> None:
+    """A token that cannot be refreshed because nothing answers is tried again."""
+    clock, broken = Clock(), "ERROR: There was a problem refreshing your current auth tokens: Connection refused"
+    gcloud(tmp_path, clock, (1, "", broken), (0, "", "")).look(("projects", "describe", "my-project"))
+    assert clock.slept == [5.0]
+
+
+def test_who_may_not_is_not_sent_to_log_in(tmp_path: Path) -> None:
+    """A refusal names the active account, but logging in again would not help."""
+    with pytest.raises(CommandFailed) as problem:
+        gcloud(tmp_path, Clock(), (1, "", REFUSED)).look(("projects", "describe", "my-project"))
+    assert "auth login" not in str(problem.value)
 
 
 def deployed(program: InstalledGcloud) -> Application:
