@@ -46,7 +46,15 @@ _NOT_LOGGED_IN: Final = re.compile(
 """A refusal names the active account, too, and a broken network fails to refresh a token: neither needs a login."""
 
 _ADVICE: Final[Mapping[str, str]] = {
+    r"SERVICE_DISABLED|has not been used in project": (
+        "an API is not enabled, or only just; wait some minutes, then run the same command again"
+    ),
     r"billing": "link a billing account to the project: https://console.cloud.google.com/billing/linkedaccount",
+    r"location constraint|(invalid|unknown|unsupported) (location|region)|"
+    r"\blocation [^\n/]*\bnot (found|valid|supported)|not a valid (location|region)|Could not find (location|region)": (
+        "check REGION, or --database-location: `gcloud functions regions list` and `gcloud firestore locations list` "
+        "show what there is"
+    ),
     r"PERMISSION_DENIED|does not have permission|HTTPError 403": (
         "check the project's id (`gcloud projects list` shows yours) and the roles of the account that gcloud uses "
         "(`gcloud auth list` shows which it is); docs/deploy.md lists the roles that it takes"
@@ -149,7 +157,6 @@ def _failure(command: str, told: str) -> DeployProblem:
         return NotLoggedIn(told)
     if _EXISTS.search(told):
         return Exists(command, told)
-    if _MISSING.search(told):
-        return Missing(command, told)
+    kind = Missing if _MISSING.search(told) else CommandFailed
     advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, told, re.IGNORECASE)), "")
-    return CommandFailed(command, told + (f"\nWhat to do: {advice}." if advice else ""))
+    return kind(command, told + (f"\nWhat to do: {advice}." if advice else ""))

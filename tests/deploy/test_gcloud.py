@@ -113,6 +113,10 @@ def test_patience_ends(tmp_path: Path) -> None:
     [
         ("ERROR: FAILED_PRECONDITION: Billing account for project '1' is not found.", "link a billing account"),
         ("ERROR: PERMISSION_DENIED: caller does not have permission", "docs/deploy.md lists the roles"),
+        ("ERROR: (gcloud.storage) HTTPError 400: The specified location constraint is not valid.", "check REGION"),
+        ("ERROR: NOT_FOUND: Location 'europe-west99' is not found or access is unauthorized.", "check REGION"),
+        ("ERROR: PERMISSION_DENIED: Location europe-west99 is not found or access is unauthorized.", "check REGION"),
+        ("ERROR: INVALID_ARGUMENT: Invalid location: europe-west99", "check REGION"),
         (REFUSED, "check the project's id .* and the roles of the account"),
     ],
 )
@@ -142,6 +146,14 @@ def test_who_is_not_logged_in_is_told_that_first(tmp_path: Path, told: str) -> N
     assert 1 <= len(others) <= 3
     assert all(line.startswith("  ") for line in others)
     assert told.splitlines()[0] in others[0]
+
+
+def test_a_place_in_a_name_is_no_wrong_region(tmp_path: Path) -> None:
+    """What is missing in a region that there is has nothing to do with the region."""
+    told = "ERROR: NOT_FOUND: Resource 'projects/p/locations/us-central1/functions/atom-start' was not found"
+    with pytest.raises(Missing) as problem:
+        gcloud(tmp_path, Clock(), (1, "", told)).change(("functions", "delete", "atom-start"))
+    assert "REGION" not in str(problem.value)
 
 
 def test_a_network_that_fails_is_no_failed_login(tmp_path: Path) -> None:
