@@ -12,11 +12,11 @@ from typing import Final
 from atom_deploy import command_line
 from atom_deploy.apply import Application, Outcome
 from atom_deploy.building import deployer_plan
-from atom_deploy.deployment import Deployment
+from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, Deployment
 from atom_deploy.destroy import Removal
 from atom_deploy.functions import FUNCTIONS
 from atom_deploy.gcloud import InstalledGcloud, written
-from atom_deploy.plan import Plan, plan_of
+from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
 from atom_deploy.stage import digests, stage
 
@@ -44,7 +44,11 @@ def _stage(asked: argparse.Namespace) -> int:
 
 
 def _plan(asked: argparse.Namespace) -> int:
-    for resource in (one for part in _plan_of(asked, Path("STAGED"), _NOT_STAGED) for one in part):
+    deployment = command_line.deployment(asked)
+    if deployment.note:
+        _say(f"# {deployment.note}")
+    plan = plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED)
+    for resource in (one for part in plan for one in part):
         _say(f"\n# {resource.kind} {resource.name}: {resource.why}")
         commands = resource.create or dict.fromkeys(check.mend for check in resource.checks)
         for command in commands:
@@ -55,6 +59,8 @@ def _plan(asked: argparse.Namespace) -> int:
 def _deploy(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
     gcloud = InstalledGcloud(deployment.project)
+    if deployment.note:
+        _say(deployment.note)
     with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
         staged = asked.staged or Path(scratch) / "staged"
         found = digests(staged) if asked.staged else stage(staged)
@@ -101,10 +107,6 @@ def _deployer(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _plan_of(asked: argparse.Namespace, staged: Path, found: Mapping[str, str]) -> Plan:
-    return plan_of(command_line.deployment(asked), staged=staged, digests=found)
-
-
 def _summary(application: Application, deployment: Deployment) -> str:
     if application.dry_run:
         return "Nothing was changed."
@@ -130,9 +132,9 @@ def _summary(application: Application, deployment: Deployment) -> str:
 def _where(deployment: Deployment) -> str:
     """The options by which the command line of the library finds this deployment."""
     options = [f"--project {deployment.project}"]
-    if deployment.prefix != "atom":
+    if deployment.prefix != DEFAULT_PREFIX:
         options.append(f"--topic-prefix {deployment.prefix}-")
-    if deployment.database != "(default)":
+    if deployment.database != DEFAULT_DATABASE:
         options.append(f"--database {deployment.database}")
     return " ".join(options)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from atom_deploy.deployment import Deployment
+from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, Deployment
 from atom_deploy.problems import DeployProblem
 from atom_workflows.settings import NO_TOKEN
 
@@ -74,9 +74,9 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     default = "default: %(default)s" if region else "has to be said"
     verb.add_argument("--region", default=region, help=f"where the functions run ({default})")
     verb.add_argument("--task-runner-url", default="", help="where jobs are submitted; needed to deploy and to plan")
-    verb.add_argument("--prefix", default="atom", help="what all names begin with (default: %(default)s)")
+    verb.add_argument("--prefix", default=DEFAULT_PREFIX, help="what all names begin with (default: %(default)s)")
     verb.add_argument("--bucket", default="", help="for workflow files (default: PROJECT-PREFIX-workflows)")
-    verb.add_argument("--database", default="(default)", help="the Firestore database (default: %(default)s)")
+    verb.add_argument("--database", default=DEFAULT_DATABASE, help="the Firestore database (default: %(default)s)")
     verb.add_argument("--database-location", default="", help="where it is made, for ever (default: the region)")
     verb.add_argument("--task-runner-service", default="", help="its Cloud Run service, which to call is then granted")
     verb.add_argument("--task-runner-region", default="", help="where that is (default: the region)")

@@ -14,6 +14,9 @@ from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
 from atom_workflows.settings import NO_TOKEN, Settings, from_environment
 
+DEFAULT_PREFIX: Final = "atom"
+DEFAULT_DATABASE: Final = "(default)"
+
 MAX_ACK_DEADLINE_S: Final = 600
 """The longest that Pub/Sub waits for a push to be answered."""
 
@@ -68,9 +71,9 @@ class Deployment:
     project: str
     region: str
     task_runner_url: str
-    prefix: str = "atom"
+    prefix: str = DEFAULT_PREFIX
     bucket: str = ""
-    database: str = "(default)"
+    database: str = DEFAULT_DATABASE
     database_location: str = ""
     task_runner_service: str = ""
     task_runner_region: str = ""
@@ -147,6 +150,16 @@ class Deployment:
     def token_digest(self) -> str:
         """Tells one fixed token from another without telling any; empty if none is used."""
         return hashlib.sha256(_token(self.token_file)).hexdigest()[:40] if self.token_file else ""
+
+    @property
+    def note(self) -> str:
+        """What may be meant so, but would be a pity otherwise; mostly empty."""
+        if self.prefix == DEFAULT_PREFIX or self.database != DEFAULT_DATABASE:
+            return ""
+        return (
+            f"note: {self.prefix} uses the database {DEFAULT_DATABASE}. If the project has another deployment, each "
+            f"would look after the other's runs; give this one its own with --database={self.prefix}-runs."
+        )
 
     def name(self, part: str) -> str:
         """The name of one of this deployment's parts."""

@@ -176,6 +176,19 @@ def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert all(line.endswith(" --project=my-project") for line in commands), "pasted, it would be run elsewhere"
 
 
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [([], 0), (["--prefix", "two"], 1), (["--prefix", "two", "--database", "two-runs"], 0)],
+)
+def test_a_second_deployment_is_told_of_its_database(
+    capsys: pytest.CaptureFixture[str], options: list[str], notes: int
+) -> None:
+    """With a prefix of its own and the database that the first one uses, a note says how to give it another."""
+    assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner", *options]) == 0
+    assert capsys.readouterr().out.count("# note: two uses the database (default)") == notes
+    assert deployment(*options).note.count("--database=two-runs") == notes
+
+
 def test_functions_are_as_large_as_their_price_says() -> None:
     """What `atom-workflows cost` takes an instance for is what is deployed."""
     priced, shapes = Assumptions(), deployment().shapes
