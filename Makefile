@@ -13,7 +13,7 @@ OPTIONS ?=
 DEPLOY := PYTHONPATH=deploy:shared $(PYTHON) -m atom_deploy
 PLACE = --project='$(PROJECT)' --region='$(REGION)' --prefix='$(PREFIX)' --task-runner-url='$(TASK_RUNNER_URL)' --bucket='$(BUCKET)'
 
-.PHONY: run test e2e chaos lint types check bench bench-peers clean stage pins plan deploy destroy deployer doctor
+.PHONY: run test e2e chaos lint types check bench bench-peers clean stage pins plan deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run "$(WORKFLOW)"
@@ -74,10 +74,12 @@ plan:
 	@$(DEPLOY) plan $(PLACE) $(OPTIONS)
 
 # Whether a deployment is well, and as it was planned; needs `gcloud auth login` and `gcloud auth application-default login`.
-doctor: $(VENV)/.local
-	$(if $(REGION),,$(error REGION is not said: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
+doctor: says-region $(VENV)/.local
 	@PYTHONPATH=deploy $(BIN)/atom-workflows doctor --project='$(PROJECT)' --region='$(REGION)' --topic-prefix='$(PREFIX)-' \
 		$(if $(BUCKET),--bucket='$(BUCKET)') $(if $(TASK_RUNNER_URL),--tr-url='$(TASK_RUNNER_URL)') $(OPTIONS)
+
+says-region:
+	@$(if $(REGION),,$(error REGION is not said: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
 
 # Everything but bucket, database and dead letters; those, too, with OPTIONS=--delete-data.
 destroy:
