@@ -72,6 +72,11 @@ def _deploy(asked: argparse.Namespace) -> int:
 
 def _destroy(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
+    if asked.delete_data and deployment.prefix != DEFAULT_PREFIX and deployment.database == DEFAULT_DATABASE:
+        raise DeployProblem(
+            f"the database {DEFAULT_DATABASE} may be that of another deployment than {deployment.prefix}; "
+            "name this one's own by --database, or leave --delete-data out"
+        )
     if asked.delete_data and not asked.dry_run:
         _confirm(deployment)
     removal = Removal(

@@ -205,3 +205,10 @@ def test_a_part_of_a_processor_handles_one_request_at_a_time() -> None:
     """Cloud Run takes no other concurrency with less than a whole one, and no more memory than 512 MiB below a half."""
     for shape in deployment().shapes.values():
         assert float(shape.cpu) >= 1 or shape.concurrency == 1
+
+
+def test_the_data_of_another_deployment_is_not_deleted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second deployment that names no database of its own cannot have the first one's deleted."""
+    where = ("--project", "acme-flow", "--region", "us-central1", "--prefix", "two")
+    assert main(["destroy", *where, "--delete-data"]) != 0
+    assert "may be that of another deployment than two" in capsys.readouterr().err
