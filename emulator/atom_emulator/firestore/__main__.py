@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 from atom_emulator.firestore.server import FirestoreServer
 
@@ -33,12 +33,13 @@ def _announce(port: int, ready_file: Path | None) -> None:
 def main() -> None:
     """Serve until SIGTERM or SIGINT, having said on stdout where, in one line of JSON."""
     arguments = _arguments()
-    ended = threading.Event()
+    # A signal may interrupt the very wait for it: setting an Event would then wait for its lock for ever.
+    ended: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda signum, _frame: ended.put(signum))
     server = FirestoreServer(arguments.port)
     _announce(server.port, arguments.ready_file)
-    ended.wait()
+    ended.get()
     server.stop()
 
 
