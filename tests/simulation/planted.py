@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.coordinator import advance, dispatch, finish, saving
+from atom_workflows.coordinator import advance, dispatch, finish, reset, saving
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
@@ -35,6 +35,7 @@ _tried_again = decide._tried_again
 _settled = decide.settled
 _submitted = decide.submitted
 _reset = decide.reset
+_dependents_first = reset._dependents_first
 _saved = saving._saved
 _handle_steps = dispatch.handle_steps
 _counts = saving._counts
@@ -238,6 +239,11 @@ def end_with_any_leaf(guarded: Any, counts: dict[str, Any], results: Any) -> Sav
         saved.released.append(END_ID)
         saved.barriers.add(END_ID)
     return saved
+
+
+def roots_first(held: Sequence[Held]) -> list[Held]:
+    """Reset steps before those that wait for them."""
+    return _dependents_first(held)[::-1]
 
 
 def reset_without_counters(step: StepRecord, **named: Any) -> StepChange:
