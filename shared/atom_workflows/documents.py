@@ -178,6 +178,8 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     if run.params:
         # As text, like a task: parameters may be what Firestore cannot hold.
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
+    if run.warnings:
+        stored["warnings"] = list(run.warnings)
     if run.timeout is not None:
         stored["timeout_s"] = run.timeout.total_seconds()
     if run.stop is not None:
@@ -194,6 +196,7 @@ def run_record(document: Document) -> RunRecord:
         id=document.id,
         state=RunState(stored["state"]),
         errors=tuple(stored.get("errors", ())),
+        warnings=tuple(stored.get("warnings", ())),
         params=json.loads(stored.get("params", "{}")),
         stop=None
         if not stop

@@ -32,12 +32,22 @@ _MEANING: Final = {
 }
 """The names that a field may have: ours, and the first version's flag."""
 
+_FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
+_KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in names), "schema", "type"}
+_TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
+"""The first version's flag for what no message may carry."""
+
+_MOST_NAMED: Final = 10
+_LONGEST_COMPARED: Final = 40
+_LIKENESS: Final = 0.7
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequested:
     """A run to start: a stored file (`workflow_path`, of a `generation`) or an inline `definition`.
 
-    `key` is what makes it this run and no other (see run_ids.py); `trigger` tells people how it came about.
+    `key` is what makes it this run and no other (see run_ids.py); `trigger` tells people how it came about, and
+    `warnings` what of the message was ignored.
     """
 
     key: tuple[str, ...]
@@ -48,6 +58,7 @@ class StartRequested:
     params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     trigger: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +71,8 @@ class RunSeedRequested:
 def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> StartRequested | RunSeedRequested:
     """A start message: `workflow_path` or `definition`; `run_key`, `tr_url`, `params`, `labels` optional.
 
-    `event_id` makes the run this one and no other, unless the message brings a `run_key` of its own.
+    `event_id` makes the run this one and no other, unless the message brings a `run_key` of its own. Other fields are
+    ignored, since publishers may send what another version knows, but not in silence: they become warnings.
     """
     body = object_of(body)
     require_known_schema(body)
@@ -68,7 +80,8 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         return RunSeedRequested(run_id=identifier(body, "run_id"))
     definition, path = _definition(body), _named(body, "workflow_path")
     if definition is None and path is None:
-        raise MalformedEvent("a start message needs workflow_path (gs://bucket/object) or definition")
+        needed = "a start message needs workflow_path (gs://bucket/object) or definition"
+        raise MalformedEvent("; ".join([needed, *_warnings(body)]))
     run_key = optional_text(body, "run_key")
     return StartRequested(
         key=("key", run_key) if run_key else (kind, sound("id", event_id)),
@@ -79,6 +92,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         params=optional_object(body, "params"),
         labels=labels(body),
         trigger={"kind": kind, "event_id": sound("id", event_id), **({"run_key": run_key} if run_key else {})},
+        warnings=_warnings(body),
     )
 
 
@@ -103,3 +117,29 @@ def _definition(body: Mapping[str, Any]) -> str | None:
 def _named(body: Mapping[str, Any], name: str) -> str | None:
     values = [value for known in _MEANING[name] if (value := optional_text(body, known))]
     return values[0] if values else None
+
+
+def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a start message was ignored, in sentences; no value is quoted, as it may be a secret."""
+    unknown = sorted(name for name in body if name not in _KNOWN)
+    return tuple(_warning(name) for name in unknown[:_MOST_NAMED]) + _and_more(len(unknown) - _MOST_NAMED)
+
+
+def _warning(name: str) -> str:
+    ignored = f"the start message's field {name!r:.60} is not known and was ignored"
+    if name in _TOKENS:
+        return f"{ignored}: no message carries a token; set WORKFLOW_TR_AUTH_JWT where the functions run"
+    near = _near(name)
+    return f"{ignored}; did you mean {near}?" if near else f"{ignored}; the known ones are {', '.join(_FIELDS)}"
+
+
+def _near(name: str) -> str | None:
+    import difflib  # noqa: PLC0415 (seldom needed, and a function's start waits for every import)
+
+    plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")
+    near = difflib.get_close_matches(plain, _FIELDS, n=1, cutoff=_LIKENESS) if len(plain) <= _LONGEST_COMPARED else []
+    return near[0] if near else None
+
+
+def _and_more(count: int) -> tuple[str, ...]:
+    return (f"{count:,} more of the start message's fields are not known and were ignored",) if count > 0 else ()

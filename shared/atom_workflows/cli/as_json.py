@@ -32,6 +32,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "retries": run.retries,
         "stop_reason": run.stop.reason if run.stop else None,
         "errors": [dict(error) for error in run.errors],
+        "warnings": list(run.warnings),
         **_times(run.started_at, run.finished_at),
         "created_at": _iso(run.created_at),
     }

@@ -54,7 +54,10 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
         seed.resume(outbox, event.run_id)
         started = Started(run_id=event.run_id)
     else:
-        started = _start(outbox, _new_run(services, event), event)
+        run = _new_run(services, event)
+        for warning in event.warnings:
+            decision_log.warned("start.field.ignored", f"run {run.id}: {warning}", run_id=run.id)
+        started = _start(outbox, run, event)
     outbox.flush()
     return started
 
@@ -99,6 +102,7 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         trigger=event.trigger,
         params=event.params,
         labels=event.labels,
+        warnings=event.warnings,
         expire_at=now + services.settings.keep_runs,
     )
 

@@ -113,7 +113,8 @@ class RunRecord:
     `retries` counts the times it was retried from failed, last at `reopened_at`; `step_count` the user's steps.
 
     `errors` are lists of `{"step": id or None, "message": text}`; an INVALID run has one for every problem of its
-    file. `source` tells where the definition came from, `trigger` what started the run.
+    file. `source` tells where the definition came from, `trigger` what started the run. `warnings` are
+    sentences about what was ignored of the message that asked for it.
     """
 
     id: str
@@ -126,6 +127,7 @@ class RunRecord:
     trigger: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     digest: str = ""
     step_count: int = 0
     retries: int = 0

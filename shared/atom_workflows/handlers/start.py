@@ -81,17 +81,21 @@ def _on_plain_start(services: Services, headers: Mapping[str, str], body: Mappin
     event_id = headers.get("idempotency-key") or uuid.uuid4().hex
     with decision_log.handling(event_id):
         try:
-            started = handle_start(services, read_start_event(body, event_id=event_id, kind="http"))
+            request = read_start_event(body, event_id=event_id, kind="http")
+            started = handle_start(services, request)
         except RunNotFound as error:
             return _json(HTTPStatus.NOT_FOUND, {"error": str(error)})
         except NewerVersion as error:
             return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
-    return _json(_STATUS[started.refusal], _answer(started))
+    return _json(_STATUS[started.refusal], _answer(started, request))
 
 
-def _answer(started: Started) -> dict[str, Any]:
-    problems = [dict(problem) for problem in started.problems]
-    return {"run_id": started.run_id, **({"problems": problems} if problems else {})}
+def _answer(started: Started, request: StartRequested | RunSeedRequested) -> dict[str, Any]:
+    more = {
+        "problems": [dict(problem) for problem in started.problems],
+        "warnings": list(request.warnings) if isinstance(request, StartRequested) else [],
+    }
+    return {"run_id": started.run_id, **{name: lines for name, lines in more.items() if lines}}
 
 
 def _is_event(headers: Mapping[str, str]) -> bool:

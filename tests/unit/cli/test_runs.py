@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from atom_workflows.cli.commands import cli
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.start_events import read_start_event
 from support.workflows import chain, definition, fan
 from support.world import World
 
@@ -67,6 +69,15 @@ def test_show_tells_what_failed_and_what_was_skipped_for_it() -> None:
     assert "Step `s1` failed after 1 attempt: disk full at sda." in result.stdout
     assert "Skipped because `s1` did not succeed: `s2`." in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_show_tells_what_of_the_message_was_ignored() -> None:
+    """A misspelt field of the start message is seen where its run is looked at, in text and in JSON."""
+    world = World()
+    body = {"definition": chain(1), "workflow_path": "flow.yaml", "paramz": {"day": 1}}
+    run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id
+    assert "Warning: the start message's field 'paramz'" in call(world, "show", run_id).stdout
+    assert "params?" in json.loads(call(world, "show", run_id, "--json").stdout)["run"]["warnings"][0]
 
 
 def test_show_hides_what_the_compiler_added() -> None:

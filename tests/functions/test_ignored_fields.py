@@ -1,0 +1,75 @@
+"""What a start message has too much is ignored, but not in silence."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.handlers.start import on_start
+from atom_workflows.start_events import StartRequested, read_start_event
+from support.workflows import chain
+from support.world import World
+
+MESSAGE = {"definition": chain(1), "workflow_path": "flow.yaml"}
+
+
+def warnings(body: dict[str, Any]) -> tuple[str, ...]:
+    """What is said of the message."""
+    request = read_start_event({**MESSAGE, **body}, event_id="1")
+    assert isinstance(request, StartRequested)
+    return request.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("paramz", "did you mean params?"),
+        ("label", "did you mean labels?"),
+        ("run-key", "did you mean run_key?"),
+        ("workflowPath", "did you mean workflow_path?"),
+        ("tr_auth_jwt", "set WORKFLOW_TR_AUTH_JWT"),
+        ("origin", "the known ones are workflow_path, definition, run_key, tr_url, params, labels"),
+    ],
+)
+def test_a_field_that_is_not_known(name: str, meant: str) -> None:
+    """It is named with what was probably meant, and its value, which may be a secret, is not."""
+    [warning] = warnings({name: "hush"})
+    assert (name in warning, meant in warning, "hush" in warning) == (True, True, False)
+
+
+def test_every_known_field_is_silent() -> None:
+    """Neither our names nor the first version's flags are warned of."""
+    known = {"workflow-path": "gs://b/o", "tr-url": "https://t.test", "run_key": "k", "params": {}, "labels": {}}
+    assert warnings({**known, "schema": 1, "type": "start"}) == ()
+
+
+def test_a_message_of_many_fields() -> None:
+    """Neither many fields nor long names make a long warning."""
+    found = warnings({f"{number}{'x' * 1_000}": 0 for number in range(1_000)})
+    assert (len(found), max(map(len, found)) < 250) == (11, True)
+    assert found[-1].startswith("990 more")
+
+
+def test_the_run_keeps_it(world: World) -> None:
+    """The run starts, as publishers may send what another version knows; its document tells what was ignored."""
+    started = handle_start(world.services, read_start_event({**MESSAGE, "paramz": {"a": 1}}, event_id="1"))
+    run = world.run_to_end(started.run_id)
+    assert (run.state, len(run.warnings)) == ("SUCCEEDED", 1)
+
+
+def test_a_caller_is_answered_with_it(world: World) -> None:
+    """A plain POST learns it at once."""
+    body = json.dumps({**MESSAGE, "paramz": {}}).encode()
+    text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, body)
+    assert (status, len(json.loads(text)["warnings"])) == (HTTPStatus.ACCEPTED, 1)
+
+
+def test_a_message_without_a_workflow_tells_what_was_probably_meant() -> None:
+    """What cannot start at all names the field that is misspelt."""
+    with pytest.raises(MalformedEvent, match=r"needs workflow_path .* did you mean workflow_path"):
+        read_start_event({"workflowpath": "gs://b/o"}, event_id="1")
