@@ -39,6 +39,24 @@ def test_a_run_that_fails(site: Site, tmp_path: Path) -> None:
 
 
 @EMBEDDED_ONLY
+def test_a_retry_is_followed(site: Site, tmp_path: Path) -> None:
+    """`retry --wait` shows what runs again until the run has ended; what it keeps is not told again."""
+    site.script("rules: [{step: second, fail_times: 2}]")
+    file = tmp_path / "pair.yaml"
+    file.write_text(definition(PAIR))
+    run_id = json.loads(console(site, "start", file, "--wait", "--json").stdout)["run"]["id"]
+    again = console(site, "runs", "retry", run_id, "--wait")
+    assert (again.code, f"runs retry {run_id}" in again.stdout) == (1, True), again.stderr
+    assert "goes on: 1 step to run again." in again.stdout
+    assert "] second FAILED" in again.stdout
+    assert "] first" not in again.stdout
+    last = console(site, "runs", "retry", run_id, "--wait", "--json")
+    assert json.loads(last.succeeded())["run"]["state"] == "SUCCEEDED"
+    refused = console(site, "runs", "retry", run_id, "--wait")
+    assert (refused.code, "only a FAILED or CANCELLED run can be retried" in refused.stderr) == (1, True)
+
+
+@EMBEDDED_ONLY
 def test_ctrl_c_leaves_the_run_going(site: Site, tmp_path: Path) -> None:
     """Whoever stops waiting is told how to look at the run, and how to end it."""
     site.script("default: {duration: 30}")

@@ -13,7 +13,7 @@ import click
 from atom_workflows.cli.failures import RUN_FAILED, Misuse, explained
 from atom_workflows.cli.options import json_option, run_argument, timeout_of
 from atom_workflows.cli.place import environment, place_options
-from atom_workflows.cli.remote_commands import doctor_of_platform, start, upload
+from atom_workflows.cli.remote_commands import doctor_of_platform, retry, start, upload
 
 if TYPE_CHECKING:
     from atom_workflows.cli.letters import Desk
@@ -200,20 +200,10 @@ def show(run_id: str, *, as_json: bool) -> None:
 @run_argument
 @place_options
 def cancel(run_id: str) -> None:
-    """End a run; no further job is submitted for it."""
+    """End a run; no further job is submitted for it. When this returns the run has ended, so there is no --wait."""
     from atom_workflows.cli import runs as runs_  # noqa: PLC0415 (see above)
 
     runs_.cancel(_services(), run_id)
-
-
-@runs.command()
-@run_argument
-@place_options
-def retry(run_id: str) -> None:
-    """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept."""
-    from atom_workflows.cli import runs as runs_  # noqa: PLC0415 (see above)
-
-    runs_.retry(_services(), run_id)
 
 
 @runs.command()
@@ -236,6 +226,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
 for command in (start, upload, doctor_of_platform):
     cli.add_command(command)
+runs.add_command(retry)
 
 
 @cli.group("dead-letters")

@@ -1,4 +1,4 @@
-"""The commands that start runs on a platform, and the one that looks whether the platform is well."""
+"""The commands that start runs on a platform, or run them again, and the one that looks whether a platform is well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from atom_workflows.cli.failures import RUN_FAILED
-from atom_workflows.cli.options import json_option, timeout_of
+from atom_workflows.cli.options import json_option, run_argument, timeout_of
 from atom_workflows.cli.place import environment, place_options
 
 
@@ -48,6 +48,24 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
     from atom_workflows.cli.upload import upload_file  # noqa: PLC0415 (all commands start at once)
 
     raise click.exceptions.Exit(upload_file(file, target, as_json=as_json))
+
+
+@click.command()
+@run_argument
+@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@json_option
+@place_options
+def retry(timeout: str | None, **chosen: Any) -> None:
+    """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept.
+
+    Exit code: 0 if the run goes on; with --wait that of `run`.
+    """
+    from atom_workflows.cli.connection import connected  # noqa: PLC0415 (all commands start at once)
+    from atom_workflows.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (likewise)
+
+    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
+    raise click.exceptions.Exit(retry_unsuccessful(connected(environment()), options))
 
 
 @click.command("doctor")

@@ -1,4 +1,4 @@
-"""The `runs` commands: what there is, how it stands, ending it, and running again what failed."""
+"""The `runs` commands that look at runs, and the one that ends one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_workflows.cli.reading import MOST_RUNS_LOOKED_AT, full_run_id, newest_
 from atom_workflows.cli.sheets import runs_sheet, steps_sheet
 from atom_workflows.cli.text import clean, counted, local_time, one_line
 from atom_workflows.cli.verdict import verdict
-from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
@@ -60,14 +60,6 @@ def cancel(services: Services, text: str) -> None:
     click.echo(
         f"Run {run_id} is cancelled: no further job is submitted. Jobs that run already go on at the Task Runner."
     )
-
-
-def retry(services: Services, text: str) -> None:
-    """Run again what did not succeed."""
-    run_id = full_run_id(services.store, text)
-    again = sum(step.state.value != "SUCCEEDED" for step in read_steps(services.store, run_id))
-    retry_run(services, run_id)
-    click.echo(f"Run {run_id} goes on: {counted(again, 'step')} to run again. `{with_place(f'runs show {run_id}')}`")
 
 
 def _run(services: Services, text: str) -> RunRecord:

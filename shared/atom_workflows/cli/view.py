@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from atom_workflows.cli.text import one_line
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 Rank: TypeAlias = tuple[int, bool, datetime]
 """What makes one change newer than another: its attempt, whether it ends that attempt, and its time."""
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +95,21 @@ class RunView:
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
 
 
+def view_of(step: StepRecord) -> StepView:
+    """A step as its document tells of it."""
+    at = step.finished_at or step.started_at or _LONG_AGO
+    return StepView(
+        id=step.id,
+        state=step.state,
+        attempt=step.attempt,
+        at=at,
+        job_state=one_line(step.job_state),
+        message=step.message,
+    )
+
+
 def _untouched(step_id: str) -> StepView:
-    return StepView(id=step_id, state=StepState.PENDING, attempt=0, at=datetime.min.replace(tzinfo=UTC))
+    return StepView(id=step_id, state=StepState.PENDING, attempt=0, at=_LONG_AGO)
 
 
 def _unsuccessful_then_newest(step: StepView) -> tuple[bool, float]:

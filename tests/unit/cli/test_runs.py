@@ -144,6 +144,20 @@ def test_retry_runs_again_what_did_not_succeed() -> None:
     assert (again.exit_code, again.stderr.startswith("Error: ")) == (1, True)
 
 
+def test_retry_for_programs() -> None:
+    """JSON tells the run and how many steps run again."""
+    world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
+    assert json.loads(call(world, "retry", run_id, "--json").stdout) == {"run": run_id, "steps": 2}
+
+
+def test_a_time_limit_is_for_those_who_wait() -> None:
+    """`--timeout` without `--wait` is a mistake that changes nothing."""
+    world, run_id = ended(FAILING)
+    result = call(world, "retry", run_id, "--timeout", "1m")
+    assert (result.exit_code, "--timeout is for --wait" in result.stderr) == (2, True)
+    assert world.run(run_id).state == "FAILED"
+
+
 def test_markup_in_names_is_printed_as_it_is() -> None:
     """What looks like the terminal library's own markup is not taken as such."""
     world = World("default: {message: '[red]x[/red]', always_fail: true}")
