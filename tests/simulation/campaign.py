@@ -18,6 +18,9 @@ from simulation.repairs import Repair
 
 _CHUNK: Final = 10
 
+ENOUGH: Final = 2_000
+"""Seeds that meet every kind of fault and of repair."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
@@ -69,6 +72,11 @@ class Tally:
     def never_repaired(self) -> list[Repair]:
         """The kinds of repairs that were not needed."""
         return [kind for kind in Repair if not self.repairs[kind]]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether no rule was broken, and all was tried that so many seeds should try."""
+        return not self.failed and (self.played < ENOUGH or not (self.never_struck or self.never_repaired))
 
 
 def quiet() -> None:

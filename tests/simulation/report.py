@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulation.campaign import Played, Tally
+from simulation.campaign import ENOUGH, Played, Tally
 from simulation.faults import Fault
 from simulation.play import Play
 from simulation.repairs import Repair
@@ -28,7 +28,22 @@ def summary(tally: Tally, took_s: float) -> Iterator[str]:
         yield "never injected: " + ", ".join(kind.name for kind in tally.never_struck)
     if tally.never_repaired:
         yield "never repaired: " + ", ".join(kind.name for kind in tally.never_repaired)
+    if tally.never_struck or tally.never_repaired:
+        yield _what_lacks(tally.played)
     yield f"failed: {len(tally.failed)}"
+
+
+def _what_lacks(played: int) -> str:
+    """What it means that something was never tried."""
+    if played < ENOUGH:
+        return (
+            f"{played:,} seeds are too few to meet every kind of fault and repair: what was never met was not tried. "
+            f"SEEDS={ENOUGH} is enough, and what make simulate plays"
+        )
+    return (
+        f"{ENOUGH:,} seeds should meet every kind of fault and repair: those that were never met are not drawn, or not "
+        "counted, any more"
+    )
 
 
 def failure(one: Played) -> Iterator[str]:

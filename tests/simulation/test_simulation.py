@@ -10,13 +10,12 @@ import pytest
 
 from simulation import report
 from simulation.__main__ import main
-from simulation.campaign import Tally, play_seed
+from simulation.campaign import ENOUGH, Tally, play_seed
 from simulation.drawing import draw
 from simulation.drawn import Cut
 from simulation.faults import Fault, Strike
 from simulation.play import play
 
-SEEDS = 2_000
 SEVERAL = 839
 """A seed of several runs."""
 
@@ -32,7 +31,7 @@ def _quiet() -> Iterator[None]:
 def test_no_seed_breaks_a_rule_and_every_kind_of_fault_and_repair_happens() -> None:
     """Whatever is lost, doubled, delayed or killed, every run ends as its workflow and script say."""
     tally = Tally()
-    for seed in range(SEEDS):
+    for seed in range(ENOUGH):
         tally.add(play_seed(seed))
     assert not tally.failed, "\n".join(line for one in tally.failed for line in report.failure(one))
     assert not tally.never_struck
@@ -63,6 +62,19 @@ def test_a_part_of_a_seed_keeps_its_order() -> None:
     assert set(part.names) == kept
     for scenario in part.scenarios:
         assert all(need in scenario.by_id for step in scenario.steps for need in step.depends_on)
+
+
+def test_few_seeds_break_nothing_though_they_try_little(capsys: pytest.CaptureFixture[str]) -> None:
+    """What they never met is said, with the number that is enough, and is no failure."""
+    assert main(["--seeds", "3", "--processes", "1"]) == 0
+    assert "3 seeds are too few to meet every kind of fault and repair" in capsys.readouterr().out
+
+
+def test_many_seeds_must_meet_everything() -> None:
+    """If so many never met a kind of fault, something is wrong with what draws or counts them."""
+    few, many = (Tally(played=played) for played in (ENOUGH - 1, ENOUGH))
+    assert (few.is_good, many.is_good) == (True, False)
+    assert f"{ENOUGH:,} seeds should meet every kind" in "\n".join(report.summary(many, 1.0))
 
 
 def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
