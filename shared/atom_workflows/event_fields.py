@@ -27,6 +27,8 @@ MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 1_000
 """Far more than any event of ours names; each costs a read, and a line in the log if it is unknown."""
 
+_LONGEST_SHOWN: Final = 80
+
 _STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
 
 
@@ -40,10 +42,16 @@ def body_of(raw: bytes | str) -> Any:
     return body
 
 
+def shown(value: Any) -> str:
+    """A value as its sender wrote it, in JSON, and short; what is not there is nothing."""
+    text = "nothing" if value is None else json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def object_of(body: Any) -> Mapping[str, Any]:
     """The body as a JSON object."""
     if not isinstance(body, Mapping):
-        raise MalformedEvent(f"an event must be a JSON object, not {type(body).__name__}")
+        raise MalformedEvent(f"an event must be a JSON object, not {shown(body)}")
     return body
 
 
@@ -54,7 +62,7 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     """
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
-        raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {schema!r:.80}")
+        raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {shown(schema)}")
     if schema > SCHEMA:
         raise NewerVersion("the event", schema, SCHEMA)
 
@@ -63,7 +71,7 @@ def text(body: Mapping[str, Any], name: str) -> str:
     """A text that must be there."""
     value = optional_text(body, name)
     if not value:
-        raise MalformedEvent(f"an event's {name} must be a text, not {body.get(name)!r:.80}")
+        raise MalformedEvent(f"an event's {name} must be a text, not {shown(body.get(name))}")
     return value
 
 
@@ -71,7 +79,7 @@ def optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT
     """A text that may be missing."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
-        raise MalformedEvent(f"an event's {name} must be a text, not {value!r:.80}")
+        raise MalformedEvent(f"an event's {name} must be a text, not {shown(value)}")
     if value is not None and len(value) > longest:
         raise MalformedEvent(f"an event's {name} may have {longest} characters, not {len(value)}")
     return value
@@ -81,7 +89,7 @@ def identifier(body: Mapping[str, Any], name: str) -> str:
     """The id of a run or a step."""
     value = text(body, name)
     if not ID.fullmatch(value):
-        raise MalformedEvent(f"an event's {name} cannot be {value!r:.80}")
+        raise MalformedEvent(f"an event's {name} cannot be {shown(value)}")
     return value
 
 
@@ -91,7 +99,7 @@ def attempt(body: Mapping[str, Any]) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
-        raise MalformedEvent(f"an event's attempt must be a whole number, not {value!r:.80}")
+        raise MalformedEvent(f"an event's attempt must be a whole number, not {shown(value)}")
     return value
 
 
@@ -111,7 +119,7 @@ def step_path(body: Mapping[str, Any], name: str) -> str:
     """The path of a step's document."""
     value = text(body, name)
     if not _STEP_PATH.fullmatch(value):
-        raise MalformedEvent(f"an event's {name} must be the path of a step, not {value!r:.80}")
+        raise MalformedEvent(f"an event's {name} must be the path of a step, not {shown(value)}")
     return value
 
 
@@ -119,7 +127,7 @@ def objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """A list of objects, at least one."""
     value = body.get(name)
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
-        raise MalformedEvent(f"an event's {name} must be a list of objects, not {value!r:.80}")
+        raise MalformedEvent(f"an event's {name} must be a list of objects, not {shown(value)}")
     if len(value) > MAX_ITEMS:
         raise MalformedEvent(f"an event's {name} may have {MAX_ITEMS:,} entries, not {len(value):,}")
     return value
@@ -130,7 +138,7 @@ def sound(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise MalformedEvent(f"an event's {name} holds half a character: {value!r:.80}") from None
+        raise MalformedEvent(f"an event's {name} holds half a character: {shown(value)}") from None
     if size > longest:
         raise MalformedEvent(f"an event's {name} may have {longest:,} bytes, not {size:,}")
     return value
@@ -142,7 +150,7 @@ def optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise MalformedEvent(f"an event's {name} must be an object, not {value!r:.80}")
+        raise MalformedEvent(f"an event's {name} must be an object, not {shown(value)}")
     if len(json.dumps(value)) > MAX_OBJECT_BYTES:
         raise MalformedEvent(f"an event's {name} may have {MAX_OBJECT_BYTES} bytes")
     return value
@@ -155,5 +163,5 @@ def labels(body: Mapping[str, Any]) -> dict[str, str]:
         raise MalformedEvent(f"an event may have {MAX_LABELS} labels, not {len(found)}")
     for name, value in found.items():
         if not isinstance(value, str) or not LABEL_NAME.fullmatch(name):
-            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {value!r:.80}")
+            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {shown(value)}")
     return dict(found)

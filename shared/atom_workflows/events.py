@@ -23,6 +23,7 @@ from atom_workflows.event_fields import (
     objects,
     optional_text,
     require_known_schema,
+    shown,
     step_path,
     text,
     time,
@@ -180,7 +181,7 @@ def read_steps_event(body: Any) -> StepsEvent:
         return StepsReady(run_id=run_id, steps=tuple(steps))
     if kind == "steps.completed":
         return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in objects(body, "outcomes")))
-    raise MalformedEvent(f"topic steps carries no event of type {kind!r}")
+    raise MalformedEvent(f"topic steps carries no event of type {shown(kind)}")
 
 
 def read_tick_event(body: Any) -> TickEvent:
@@ -190,7 +191,7 @@ def read_tick_event(body: Any) -> TickEvent:
         return Tick()
     kind = _kind(body)
     if kind != "sweep.page":
-        raise MalformedEvent(f"topic tick carries no event of type {kind!r}")
+        raise MalformedEvent(f"topic tick carries no event of type {shown(kind)}")
     return SweepPage(
         after=(time(body, "due_at"), step_path(body, "path")),
         until=time(body, "until"),
@@ -203,7 +204,7 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
     try:
         kind = OutcomeKind(str(body.get("kind")))
     except ValueError:
-        raise MalformedEvent(f"an outcome cannot be {body.get('kind')!r}") from None
+        raise MalformedEvent(f"an outcome's kind cannot be {shown(body.get('kind'))}") from None
     number = attempt(body)
     if number is None:
         raise MalformedEvent("an outcome needs its attempt")

@@ -25,6 +25,8 @@ def test_what_cannot_be_handled_is_acknowledged_and_logged_once(
     assert line["severity"] == "WARNING"
     assert line["action"] in {"event.malformed", *IGNORED}
     assert len(line["message"]) < 500
+    # What is not there has a name in words, not Python's.
+    assert "None" not in line["message"]
     assert world.store.writes == writes
     assert world.submissions() == []
     letters = world.bus.take_all("dead-letters")

@@ -1,10 +1,10 @@
-"""Runs and steps as JSON for programs: names as in the documents, times in ISO 8601, durations in seconds."""
+"""Runs and steps as JSON for programs: names as in the documents, times by `moment_text`, durations in seconds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from atom_workflows.cli.text import between
@@ -34,7 +34,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "errors": [dict(error) for error in run.errors],
         "warnings": list(run.warnings),
         **_times(run.started_at, run.finished_at),
-        "created_at": _iso(run.created_at),
+        "created_at": moment_text(run.created_at),
     }
 
 
@@ -60,11 +60,14 @@ def run_with_steps(run: RunRecord, steps: Sequence[StepRecord]) -> dict[str, Any
 def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[str, Any]:
     duration = between(started_at, finished_at)
     return {
-        "started_at": _iso(started_at),
-        "finished_at": _iso(finished_at),
+        "started_at": moment_text(started_at),
+        "finished_at": moment_text(finished_at),
         "duration_s": None if duration is None else round(duration.total_seconds(), 3),
     }
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+def moment_text(moment: datetime | None) -> str | None:
+    """A time as all JSON output has it: ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`."""
+    if moment is None:
+        return None
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

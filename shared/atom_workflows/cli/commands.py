@@ -231,7 +231,7 @@ runs.add_command(retry)
 
 @cli.group("dead-letters")
 def dead_letters() -> None:
-    """Events that were given up, with the reason. While one command looks at them, another one sees none."""
+    """Events that were given up, with the reason. While one command looks at them, another one waits a moment."""
 
 
 _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from atom_workflows.cli.as_json import dumped
+from atom_workflows.cli.as_json import dumped, moment_text
 from atom_workflows.cli.place import with_place
 from atom_workflows.cli.reading import full_run_id
 from atom_workflows.cli.text import clip, counted, listing, local_time, one_line
@@ -108,7 +108,6 @@ def _of_user(examination: Examination) -> list[StepRecord]:
 
 def _as_object(examination: Examination) -> dict[str, Any]:
     mended = {finding.step_id for finding in examination.mended}
-    late = examination.overdue_since
     return {
         "run": examination.run.id,
         "state": examination.run.state.value,
@@ -119,5 +118,5 @@ def _as_object(examination: Examination) -> dict[str, Any]:
         ],
         "open_work": examination.open_work,
         "published": examination.published,
-        "overdue_since": None if late is None else late.isoformat(),
+        "overdue_since": moment_text(examination.overdue_since),
     }

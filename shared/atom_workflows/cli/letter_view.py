@@ -6,8 +6,10 @@ import base64
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
+from atom_workflows.cli.as_json import moment_text
 from atom_workflows.cli.letters import Desk
 from atom_workflows.cli.place import with_place
 from atom_workflows.cli.text import clip, escaped, local_time, one_line
@@ -40,7 +42,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         "deliveries": str(letter.deliveries or ""),
         "run": letter.run_id,
         "event": letter.event_id,
-        "published": letter.published_at,
+        "published": _local(letter.published_at),
         "dead since": local_time(letter.dead_since),
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
     }
@@ -88,8 +90,8 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "run_id": letter.run_id or None,
         "event_id": letter.event_id,
-        "published_at": letter.published_at or None,
-        "dead_since": letter.dead_since.isoformat(),
+        "published_at": _utc(letter.published_at),
+        "dead_since": moment_text(letter.dead_since),
         "replay_may_succeed": bool(letter.topic) and not letter.is_hopeless,
     }
 
@@ -102,6 +104,25 @@ def whole_object(letter: DeadLetter) -> dict[str, Any]:
         "body": letter.body,
         "data_base64": base64.b64encode(letter.data).decode(),
     }
+
+
+def _moment(told: str) -> datetime | None:
+    """A time that an attribute tells, of whoever published it; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(told)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _local(told: str) -> str:
+    moment = _moment(told)
+    return told if moment is None else local_time(moment)
+
+
+def _utc(told: str) -> str | None:
+    moment = _moment(told)
+    return told or None if moment is None else moment_text(moment)
 
 
 def _how_to_end_it(letter: DeadLetter) -> str:

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import click
+
 from atom_workflows.cli.failures import Failure
 from atom_workflows.cli.text import listing
 from atom_workflows.dead_letters import DeadLetter, read_dead_letter
@@ -16,6 +18,9 @@ from atom_workflows.ports import Bus, DeadLetterBox, HeldMessage
 MOST_LETTERS: Final = 1_000
 MOST_BYTES: Final = 100_000_000
 """No command holds more than that."""
+
+TRIES: Final = 4
+"""How often letters are looked for by their ids; each time takes some seconds, as long as a list holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +51,14 @@ class Taken:
 
     def named(self, ids: Sequence[str]) -> list[DeadLetter]:
         """Those of these ids; raises `Failure` unless all are there."""
-        missing = [one for one in dict.fromkeys(ids) if one not in self._held]
+        missing = self._missing(ids)
         if not missing:
             by_id = {letter.id: letter for letter in self.letters}
             return [by_id[one] for one in dict.fromkeys(ids)]
         looked = "" if self.is_all else f" among the {len(self._held):,} that were looked at"
         raise Failure(
             f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows what there "
-            "is; what another command looks at right now is there again in a minute"
+            "is; what another command was killed over is there again in a minute"
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
@@ -78,13 +83,30 @@ class Taken:
         with suppress(BusUnavailable):
             self.desk.box.release(list(self._held.values()))
 
+    def fill_patiently(self, wanted: Collection[str]) -> None:
+        """Take the wanted letters, a few times: while another command looks at them they cannot be had."""
+        self.fill(wanted)
+        for tries in range(1, TRIES):
+            missing = self._missing(wanted)
+            if not missing:
+                return
+            if tries == 1:
+                click.echo(f"{listing(missing)}: not to be had now; looking again for a moment ...", err=True)
+            # That other command may wait for what is held here.
+            self.release()
+            self._held, self.is_all = {}, False
+            self.fill(wanted)
+
+    def _missing(self, wanted: Collection[str]) -> list[str]:
+        return [one for one in dict.fromkeys(wanted) if one not in self._held]
+
 
 @contextmanager
 def taken(desk: Desk, wanted: Collection[str] = ()) -> Iterator[Taken]:
     """The letters that are wanted, and others with them; without names, all. They are free again after the block."""
     letters = Taken(desk=desk)
     try:
-        letters.fill(wanted)
+        letters.fill_patiently(wanted)
         yield letters
     finally:
         letters.release()

@@ -207,7 +207,8 @@ def passed(step: StepRecord, *, now: datetime) -> StepChange | None:
     if not step.is_released:
         return None
     if step.unsuccessful:
-        message = f"skipped because step {step.cause} did not succeed"
+        cause = "a step before it" if step.cause is None else f"step {step.cause}"
+        message = f"skipped because {cause} did not succeed"
         return _ended(step, StepEvent.SKIP, now, message=message)
     return _ended(step, StepEvent.SUCCEED, now) if step.is_barrier else None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from atom_workflows.cli.letters import Desk
 from atom_workflows.cli.text import escaped
 from atom_workflows.dead_letters import REPLAY_OF, GivenUp, buried
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.ports import DEAD_LETTERS, Message
+from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 from support.letters import MemoryDeadLetters
 from support.no_cloud import NO_CLOUD
 from support.world import World
@@ -99,6 +100,57 @@ def test_list_tells_where_each_came_from_and_why(platform: Platform) -> None:
     assert "flow-1" in native
     assert "delivered 10 times without success; the log of the function dispatcher says why" in native
     assert ours.endswith("the store is away")
+
+
+@dataclass(slots=True)
+class Lent:
+    """A box of which another command holds what there is, and gives it back when it is looked into once more."""
+
+    box: MemoryDeadLetters
+    held: list[HeldMessage]
+    looks: int = 0
+
+    def take(self, limit: int) -> list[HeldMessage]:
+        """See `ports.DeadLetterBox.take`."""
+        self.looks += 1
+        if self.looks == 2:
+            self.box.release(self.held)
+        return self.box.take(limit)
+
+    def release(self, messages: Sequence[HeldMessage]) -> None:
+        """See `ports.DeadLetterBox.release`."""
+        self.box.release(messages)
+
+    def remove(self, messages: Sequence[HeldMessage]) -> None:
+        """See `ports.DeadLetterBox.remove`."""
+        self.box.remove(messages)
+
+
+def test_show_waits_for_a_letter_that_another_command_holds(platform: Platform) -> None:
+    """It says so, and looks again until the other one is done."""
+    platform.give_up()
+    [letter_id] = platform.ids()
+    box = MemoryDeadLetters(platform.world.bus, platform.world.clock)
+    desk = replace(platform.desk, box=Lent(box, box.take(10)))
+    show_letter(desk, letter_id, as_json=False)
+    printed = platform.capsys.readouterr()
+    assert "the store is away" in printed.out
+    assert f"`{letter_id}`: not to be had now" in printed.err
+
+
+def test_times_for_programs_have_one_form(platform: Platform) -> None:
+    """Whoever gave an event up, its times are in UTC, with Z and milliseconds; what is no time stays as it came."""
+    for published in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00.000+01:00", "yesterday"):
+        platform.give_up(published_at=published)
+    platform.forward()
+    told = platform.listed()
+    assert [letter["published_at"] for letter in told] == [
+        "2026-01-01T00:00:00.000Z",
+        "yesterday",
+        "2026-01-01T00:00:00.000Z",
+        "2026-01-01T00:00:00.000Z",
+    ]
+    assert all(re.fullmatch(r"2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", letter["dead_since"]) for letter in told)
 
 
 def test_list_shows_the_newest_and_says_that_there_are_more(platform: Platform) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -13,7 +14,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.start_events import read_start_event
 from support.workflows import chain, definition, fan
-from support.world import World
+from support.world import START, World
 
 FAILING = 'rules: [{step: s1, always_fail: true, message: "\\e[31mdisk full\\e[0m\\nat sda"}]'
 
@@ -78,6 +79,15 @@ def test_show_tells_what_of_the_message_was_ignored() -> None:
     run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id
     assert "Warning: the start message's field 'paramz'" in call(world, "show", run_id).stdout
     assert "params?" in json.loads(call(world, "show", run_id, "--json").stdout)["run"]["warnings"][0]
+
+
+def test_times_for_programs_have_one_form() -> None:
+    """Every time of a run and its steps is in UTC, with Z and milliseconds."""
+    world, run_id = ended()
+    shown = json.loads(call(world, "show", run_id, "--json").stdout)
+    found = [each[name] for each in (shown["run"], *shown["steps"]) for name in ("started_at", "finished_at")]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text) for text in found)
+    assert shown["run"]["created_at"] == f"{START:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
 def test_show_hides_what_the_compiler_added() -> None:
