@@ -14,7 +14,8 @@ from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.platform.options import PartName
 from atom_emulator.pubsub.memory import TOPICS, MemoryBus
 from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.pubsub_bus import LIMITS, PubsubBus
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.adapters.system import SystemClock
 from atom_workflows.ports import Bus, Store
 from contract.subscriptions import Subscriptions
@@ -63,10 +64,12 @@ class BusUnderTest:
     take: Callable[[str, int], list[Received]]
 
 
-def pubsub_at(address: str, patch: pytest.MonkeyPatch, *, project: str = "contract", **options: float) -> PubsubBus:
+def pubsub_at(
+    address: str, patch: pytest.MonkeyPatch, *, project: str = "contract", limits: Limits = LIMITS
+) -> PubsubBus:
     """The adapter on a server."""
     patch.setenv("PUBSUB_EMULATOR_HOST", address)
-    return PubsubBus(project=project, topic_prefix="flow-", **options)
+    return PubsubBus(project=project, topic_prefix="flow-", limits=limits)
 
 
 def _in_process_bus(_request: pytest.FixtureRequest) -> BusUnderTest:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
 from contract.backends import BusUnderTest, pubsub_at
@@ -77,7 +78,7 @@ def test_an_unreachable_server_raises_in_bounded_time(
 ) -> None:
     """Whether nobody listens or nobody answers, BusUnavailable is raised soon after the time is up."""
     address = request.getfixturevalue(server)
-    bus = pubsub_at(address, monkeypatch, call_timeout_s=0.3, total_timeout_s=0.5)
+    bus = pubsub_at(address, monkeypatch, limits=Limits(call_s=0.3, total_s=0.5))
     started = time.monotonic()
     with pytest.raises(BusUnavailable):
         bus.publish([Message(topic="steps", body={"n": 1})])

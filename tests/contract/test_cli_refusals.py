@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from atom_emulator.identity.keys import Key
 from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.cli.commands import cli
 from atom_workflows.coordinator.services import Services
 from contract.canned import answer, canned
@@ -60,7 +61,7 @@ def connect(refusing: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> 
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
             patch.setenv(name, refusing[1])
         store = FirestoreStore(project="acme-flow", database="(default)", call_timeout_s=2, total_timeout_s=0.2)
-        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", call_timeout_s=2, total_timeout_s=0.2)
+        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", limits=Limits(call_s=2, total_s=0.2))
     given = World().services
     return lambda _: Services(
         store=store,

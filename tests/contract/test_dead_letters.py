@@ -17,6 +17,7 @@ from atom_emulator.platform.topology import SUBSCRIBED, PubSub
 from atom_emulator.pubsub.memory import MemoryBus
 from atom_workflows.adapters.pubsub_bus import PubsubBus
 from atom_workflows.adapters.pubsub_dead_letters import PubsubDeadLetters
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.adapters.system import SystemClock
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import DEAD_LETTERS, Bus, DeadLetterBox, HeldMessage, Message
@@ -140,7 +141,7 @@ def test_a_server_that_is_away_is_not_an_empty_box(
 ) -> None:
     """Whether nobody listens or nobody answers, BusUnavailable is raised soon after the time is up."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue(server))
-    box = PubsubDeadLetters(project="contract", topic_prefix="", call_timeout_s=0.3, total_timeout_s=0.5)
+    box = PubsubDeadLetters(project="contract", topic_prefix="", limits=Limits(call_s=0.3, total_s=0.5))
     started = time.monotonic()
     with pytest.raises(BusUnavailable, match="did not answer"):
         box.take(1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.adapters.storage_source import StorageSource
 from contract.backends import firestore_at, pubsub_at
 from functions.posting import EVENTS, Deployed
@@ -42,7 +43,7 @@ def test_without_a_bus_a_started_run_is_published_again(
     functions: Deployed, world: World, monkeypatch: pytest.MonkeyPatch, refusing_address: str
 ) -> None:
     """State is saved before it is published: the second delivery finds the run and publishes its first step."""
-    bus = pubsub_at(refusing_address, monkeypatch, call_timeout_s=0.05, total_timeout_s=0.05)
+    bus = pubsub_at(refusing_address, monkeypatch, limits=Limits(call_s=0.05, total_s=0.05))
     functions.on(replace(world.services, bus=bus))
     assert functions.post("start-push-inline") == 500
     functions.on(world.services)

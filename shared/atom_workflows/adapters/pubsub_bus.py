@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from google.api_core import exceptions as google_errors
-from google.api_core.retry import Retry, if_exception_type
 from google.cloud.pubsub_v1 import PublisherClient
 from google.pubsub_v1.types import PubsubMessage
 
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
 
-CALL_TIMEOUT_S: Final = 10.0
-"""One attempt at a request."""
-
-TOTAL_TIMEOUT_S: Final = 30.0
-"""All attempts together."""
+LIMITS: Final = Limits(total_s=30.0)
 
 MAX_REQUEST_MESSAGES: Final = 1_000
 MAX_REQUEST_BYTES: Final = 5_000_000
@@ -32,28 +28,10 @@ class PubsubBus:
     is saved and must know before it ends that the messages were accepted.
     """
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        topic_prefix: str,
-        call_timeout_s: float = CALL_TIMEOUT_S,
-        total_timeout_s: float = TOTAL_TIMEOUT_S,
-    ) -> None:
+    def __init__(self, *, project: str, topic_prefix: str, limits: Limits = LIMITS) -> None:
         self._client = PublisherClient()
         self._topics = f"projects/{project}/topics/{topic_prefix}"
-        self._retry = Retry(
-            predicate=if_exception_type(
-                google_errors.ServiceUnavailable,
-                google_errors.ResourceExhausted,
-                google_errors.Aborted,
-                google_errors.InternalServerError,
-            ),
-            initial=0.1,
-            maximum=2.0,
-            timeout=total_timeout_s,
-        )
-        self._call_timeout_s = call_timeout_s
+        self._options = limits.options
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `ports.Bus.publish`."""
@@ -66,9 +44,7 @@ class PubsubBus:
 
     def _send(self, topic: str, messages: Sequence[PubsubMessage]) -> None:
         try:
-            self._client.api.publish(
-                topic=self._topics + topic, messages=messages, retry=self._retry, timeout=self._call_timeout_s
-            )
+            self._client.api.publish(topic=self._topics + topic, messages=messages, **self._options)
         except google_errors.NotFound as error:
             raise BusUnavailable(f"topic {self._topics}{topic} does not exist") from error
         except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:

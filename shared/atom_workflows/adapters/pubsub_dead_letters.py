@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from google.api_core import exceptions as google_errors
-from google.api_core.retry import Retry, if_exception_type
 from google.cloud.pubsub_v1 import SubscriberClient
 
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage
 
-CALL_TIMEOUT_S: Final = 10.0
-"""One attempt at a request."""
-
-TOTAL_TIMEOUT_S: Final = 20.0
-"""All attempts together."""
+LIMITS: Final = Limits(total_s=20.0)
 
 WAIT_S: Final = 1.5
 """How long messages may take to come before there are none: a pull that returns at once misses some."""
@@ -33,28 +29,10 @@ _MOST_IDS: Final = 500
 class PubsubDeadLetters:
     """The subscription named prefix + `dead-letters`."""
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        topic_prefix: str,
-        call_timeout_s: float = CALL_TIMEOUT_S,
-        total_timeout_s: float = TOTAL_TIMEOUT_S,
-    ) -> None:
+    def __init__(self, *, project: str, topic_prefix: str, limits: Limits = LIMITS) -> None:
         self._client = SubscriberClient()
         self._subscription = f"projects/{project}/subscriptions/{topic_prefix}{DEAD_LETTERS}"
-        self._retry = Retry(
-            predicate=if_exception_type(
-                google_errors.ServiceUnavailable,
-                google_errors.ResourceExhausted,
-                google_errors.Aborted,
-                google_errors.InternalServerError,
-            ),
-            initial=0.1,
-            maximum=2.0,
-            timeout=total_timeout_s,
-        )
-        self._call_timeout_s = call_timeout_s
+        self._options = limits.options
 
     def take(self, limit: int) -> list[HeldMessage]:
         """See `ports.DeadLetterBox.take`."""
@@ -94,7 +72,7 @@ class PubsubDeadLetters:
         """Make a call, and answer the messages that came of it."""
         asked = {"subscription": self._subscription, **request}
         try:
-            answer = method(request=asked, retry=self._retry, timeout=self._call_timeout_s)
+            answer = method(request=asked, **self._options)
         except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
             raise self._unavailable(error) from error
         return tuple(getattr(answer, "received_messages", ()))

@@ -12,6 +12,7 @@ from atom_workflows import settings
 from atom_workflows.adapters import task_runner_client
 from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
+from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.coordinator import audit, reset, seed, submit
 from atom_workflows.core import decide, polling
@@ -32,13 +33,13 @@ vars(audit)["SHORTEST"] = timedelta(seconds=5)
 vars(audit)["LONGEST"] = timedelta(seconds=10)
 
 
-def _default(adapter: type, **seconds: float) -> None:
+def _default(adapter: type, **shorter: float | Limits) -> None:
     defaults = adapter.__init__.__kwdefaults__  # type: ignore[misc]  # a class's own, which is no subclass's
-    if unknown := seconds.keys() - defaults.keys():
+    if unknown := shorter.keys() - defaults.keys():
         raise TypeError(f"{adapter.__name__} takes no {', '.join(unknown)}")
-    defaults.update(seconds)
+    defaults.update(shorter)
 
 
 _default(TaskRunnerClient, submit_timeout_s=3.0, status_timeout_s=1.5)
 _default(FirestoreStore, call_timeout_s=2.0, total_timeout_s=4.0)
-_default(PubsubBus, call_timeout_s=2.0, total_timeout_s=4.0)
+_default(PubsubBus, limits=Limits(call_s=2.0, total_s=4.0))

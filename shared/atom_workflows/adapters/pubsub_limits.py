@@ -1,0 +1,33 @@
+"""How long a request to Pub/Sub may take, and which refusals are worth another attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions as google_errors
+from google.api_core.retry import Retry, if_exception_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds for one attempt at a request, and for all attempts together."""
+
+    call_s: float = 10.0
+    total_s: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a client's calls are given; a timeout alone would not bound the retries that it makes by itself."""
+        retry = Retry(
+            predicate=if_exception_type(
+                google_errors.ServiceUnavailable,
+                google_errors.ResourceExhausted,
+                google_errors.Aborted,
+                google_errors.InternalServerError,
+            ),
+            initial=0.1,
+            maximum=2.0,
+            timeout=self.total_s,
+        )
+        return {"retry": retry, "timeout": self.call_s}
