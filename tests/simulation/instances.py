@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.wake_limit import WakeLimit
@@ -12,23 +13,35 @@ from simulation.calls import Calls
 from simulation.faults import Fault
 from simulation.scheduler import Instance
 
+Observed: TypeAlias = Callable[[str, Services], Services]
+"""What a function's handlers are given in place of its services, by the topic that the function is pushed."""
+
 _AT_A_TIME: Final = 3
+
+
+def unobserved(_topic: str, services: Services) -> Services:
+    """The services themselves."""
+    return services
 
 
 class Instances:
     """All processes. They share the ports."""
 
-    def __init__(self, *, calls: Calls, chance: Random, settings: Settings, ports: dict[str, Any]) -> None:
+    def __init__(
+        self, *, calls: Calls, chance: Random, settings: Settings, ports: dict[str, Any], observed: Observed
+    ) -> None:
         self._calls = calls
         self._chance = chance
         self._settings = settings
         self._ports = ports
+        self._observed = observed
         self._known: dict[str, list[Instance]] = {}
 
     def one_of(self, function: str) -> tuple[Instance, Services]:
         """One of the function's processes, and what its handlers are given."""
         instance = self._instance(function)
-        return instance, Services(**self._ports, settings=self._settings, wake_limit=instance.wake_limit)
+        services = Services(**self._ports, settings=self._settings, wake_limit=instance.wake_limit)
+        return instance, self._observed(function, services)
 
     def _instance(self, function: str) -> Instance:
         known = self._known.setdefault(function, [])

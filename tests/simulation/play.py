@@ -31,7 +31,7 @@ from simulation.faults import Fault, Faults
 from simulation.findings import Finding, Findings, Rule
 from simulation.flow import Flow
 from simulation.handling import NOT_KEPT, GaveUp, handle, is_kept
-from simulation.instances import Instances
+from simulation.instances import Instances, Observed, unobserved
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
 from simulation.repairs import Repairs
@@ -68,7 +68,7 @@ _ALLOWED: Final = (
 class Play:
     """A simulation under way. `findings` are what was found, `trace` is what happened."""
 
-    def __init__(self, drawn: Drawn) -> None:
+    def __init__(self, drawn: Drawn, *, observed: Observed = unobserved) -> None:
         self.drawn = drawn
         weather, cut = drawn.weather, drawn.cut
         self._chance = dice(drawn.seed, "play", cut.schedule)
@@ -92,7 +92,8 @@ class Play:
             self.calls, deliveries=limits.deliveries, on_accepted=self._accepted, on_given_up=self._given_up
         )
         self._instances = self._with_ports(
-            Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=limits.workers, max_deliveries=limits.deliveries)
+            Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=limits.workers, max_deliveries=limits.deliveries),
+            observed,
         )
         self._meddler = Meddler(flows=self.flows, memory=self._memory, calls=self.calls)
         self._users = Users(
@@ -117,7 +118,7 @@ class Play:
             pause_s=self.drawn.weather.pause_s,
         )
 
-    def _with_ports(self, settings: Settings) -> Instances:
+    def _with_ports(self, settings: Settings, observed: Observed) -> Instances:
         ports = {
             "store": FaultyStore(
                 memory=self._memory,
@@ -137,7 +138,7 @@ class Play:
             "clock": SkewedClock(self.scheduler),
             "workers": InterleavedWorkers(self.scheduler, settings.poll_workers),
         }
-        return Instances(calls=self.calls, chance=self._chance, settings=settings, ports=ports)
+        return Instances(calls=self.calls, chance=self._chance, settings=settings, ports=ports, observed=observed)
 
     @property
     def findings(self) -> Sequence[Finding]:
@@ -308,8 +309,8 @@ class Play:
             flow.on_given_up(message)
 
 
-def play(drawn: Drawn, *, until: float = float("inf")) -> Play:
+def play(drawn: Drawn, *, until: float = float("inf"), observed: Observed = unobserved) -> Play:
     """Play a simulation to its end, or until that many simulated seconds have passed."""
-    one = Play(drawn)
+    one = Play(drawn, observed=observed)
     one.to_the_end(until)
     return one

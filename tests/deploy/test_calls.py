@@ -1,0 +1,136 @@
+"""What the functions do is what they are granted, and no more: both lists are compared, each way.
+
+The simulation plays all handlers through disasters, with users who cancel and retry; requests as they were seen on the
+wire, broken ones among them, come to the functions themselves. Every call of a port is noted with its function.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+import pytest
+
+from atom_deploy.functions import FUNCTIONS, READS_TOKEN
+from atom_deploy.messaging import PUSHED
+from atom_deploy.roles import GRANTS, INVOKE, READ_SECRET, STORE
+from atom_workflows.coordinator.services import Services
+from atom_workflows.handlers.answering import Answer
+from atom_workflows.handlers.start import on_start
+from atom_workflows.handlers.steps import on_steps
+from atom_workflows.handlers.tick import on_tick
+from atom_workflows.ports import Message
+from deploy.observed import STATUS, SUBMIT, Observation
+from functions.posting import EVENTS, Golden, golden
+from simulation.drawing import draw
+from simulation.play import play
+from support.workflows import chain
+from support.world import World
+
+SEEDS: Final = 120
+"""What the simulation comes to need, it has needed by seed 47."""
+
+Handler: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
+
+HANDLERS: Final[Mapping[str, Handler]] = {"start": on_start, "steps": on_steps, "tick": on_tick}
+"""What the functions' main.py hand a request to, by the topic that the function is pushed."""
+
+TOPIC_OF: Final = {function: topic for topic, function in PUSHED.items()}
+FILE: Final = "gs://flows/workflows/daily.yaml"
+POSTED: Final = Golden("start", {"Content-Type": "application/json"}, {"workflow-path": FILE})
+"""Somebody calls the start function without any event."""
+
+
+@pytest.fixture(scope="module")
+def observed() -> Observation:
+    """All that the functions did."""
+    observation = Observation()
+    with unread_log():
+        for seed in range(SEEDS):
+            play(draw(seed), observed=observation.of)
+        for request in (*requests(), POSTED):
+            post(request, observation)
+    return observation
+
+
+@contextmanager
+def unread_log() -> Iterator[None]:
+    """Nobody reads what hundreds of runs would log."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def requests() -> Iterator[Golden]:
+    """Every request that was kept, as it was seen or broken since."""
+    for path in sorted(EVENTS.rglob("*.json")):
+        yield golden(str(path.relative_to(EVENTS).with_suffix("")))
+
+
+def post(request: Golden, observation: Observation) -> None:
+    """Hand a request to its function, in a world with a file and a run."""
+    world = World()
+    for generation in (None, "1700000000000001"):
+        world.files.content[FILE, generation] = chain(2).encode()
+    world.start(chain(2))
+    topic = TOPIC_OF[request.function]
+    HANDLERS[topic](observation.of(topic, world.services), request.headers, request.raw)
+
+
+def granted() -> set[tuple[str, str, str]]:
+    """What the functions are granted: to whom, which role, on what; but for what is read before any code of theirs.
+
+    The platform reads the secret with the function's own identity, when it starts an instance: no call of ours shows
+    that, and so it is held against the list of those that are deployed with one.
+    """
+    return {(one.to, one.role, one.on) for one in GRANTS if one.to in FUNCTIONS and one.role != READ_SECRET}
+
+
+def needed(observation: Observation) -> set[tuple[str, str, str]]:
+    """What the calls that were made take."""
+    return {(one.function, one.role, one.on) for one in observation.asked}
+
+
+def test_no_function_makes_a_call_that_is_not_granted(observed: Observation) -> None:
+    """Every call that any function made is covered by a role that it has on what it called."""
+    assert needed(observed) - granted() == set()
+
+
+def test_no_grant_is_superfluous(observed: Observation) -> None:
+    """Every role of a function was needed by some call that it made."""
+    assert granted() - needed(observed) == set()
+
+
+def test_the_secret_is_granted_to_those_that_are_deployed_with_it() -> None:
+    """Whose instances are started with the token may read it, and nobody else."""
+    assert {one.to for one in GRANTS if one.role == READ_SECRET} == READS_TOKEN
+
+
+def test_the_task_runner_is_asked_as_the_list_says(observed: Observation) -> None:
+    """The dispatcher submits and nobody else does; the checker asks for states and nobody else does."""
+    listed = {(one.to, one.call) for one in GRANTS if one.role == INVOKE and one.on == "task-runner"}
+    assert listed == {(one.function, one.call) for one in observed.asked if one.role == INVOKE}
+    assert {call for _, call in listed} == {SUBMIT, STATUS}
+
+
+def test_nobody_deletes(observed: Observation) -> None:
+    """Functions create, change, get and query documents; what is old goes by its TTL."""
+    made = {one.call for one in observed.asked if one.role == STORE}
+    assert made == {"get", "query", "commit create", "commit update"}
+
+
+def test_every_function_is_seen_at_work(observed: Observation) -> None:
+    """The nets are wide: each of them catches all three functions, and the requests are those of all three."""
+    assert {one.function for one in observed.asked} == set(FUNCTIONS)
+    assert {one.function for one in requests()} == set(FUNCTIONS)
+
+
+def test_a_call_that_is_not_granted_is_seen() -> None:
+    """A dispatcher that asked the start function for something would be told apart from what it may do."""
+    observation, world = Observation(), World()
+    observation.of("steps", world.services).bus.publish([Message(topic="start", body={"type": "run.seed"})])
+    assert needed(observation) - granted() == {("dispatcher", "roles/pubsub.publisher", "topic start")}
