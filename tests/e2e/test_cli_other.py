@@ -102,7 +102,7 @@ def test_a_platform_that_is_well(site: Site) -> None:
 
 def test_a_look_leaves_nothing_in_the_logs(site: Site) -> None:
     """That somebody asked a function whether it answers is no event, and no warning of one that was broken."""
-    logs = [site.platform.options.log_dir / f"{name}.log" for name in ("start", "dispatcher", "checker")]
+    logs = [site.platform.log_dir / f"{name}.log" for name in ("start", "dispatcher", "checker")]
     broken = [log.read_text().count("event.malformed") for log in logs]
     console(site, "doctor")
     assert [log.read_text().count("event.malformed") for log in logs] == broken
