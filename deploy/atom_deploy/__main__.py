@@ -18,6 +18,7 @@ from atom_deploy.functions import FUNCTIONS
 from atom_deploy.gcloud import InstalledGcloud, written
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
+from atom_deploy.regions import check_place, check_regions
 from atom_deploy.stage import digests, stage
 
 _INTERRUPTED: Final = 130
@@ -45,6 +46,7 @@ def _stage(asked: argparse.Namespace) -> int:
 
 def _plan(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
+    check_regions(deployment)
     if deployment.note:
         _say(f"# {deployment.note}")
     plan = plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED)
@@ -59,14 +61,21 @@ def _plan(asked: argparse.Namespace) -> int:
 def _deploy(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
     gcloud = InstalledGcloud(deployment.project)
+    check_regions(deployment, gcloud)
+    found = check_place(deployment, gcloud, instead=", or to move it destroy it there first")
     if deployment.note:
         _say(deployment.note)
     with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
         staged = asked.staged or Path(scratch) / "staged"
-        found = digests(staged) if asked.staged else stage(staged)
+        staged_as = digests(staged) if asked.staged else stage(staged)
         application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
-        application.carry_out(plan_of(deployment, staged=staged.resolve(), digests=found))
+        application.carry_out(plan_of(deployment, staged=staged.resolve(), digests=staged_as))
     _say(_summary(application, deployment))
+    if found.others:
+        _say(
+            f"\nnote: {deployment.prefix} is in {found.named}, too, where nothing is pushed any more; "
+            "`gcloud functions delete` and `gcloud scheduler jobs delete` take that away"
+        )
     return 0
 
 
@@ -77,10 +86,13 @@ def _destroy(asked: argparse.Namespace) -> int:
             f"the database {DEFAULT_DATABASE} may be that of another deployment than {deployment.prefix}; "
             "name this one's own by --database, or leave --delete-data out"
         )
+    gcloud = InstalledGcloud(deployment.project)
+    check_regions(deployment, gcloud)
     if asked.delete_data and not asked.dry_run:
         _confirm(deployment)
+    found = check_place(deployment, gcloud)
     removal = Removal(
-        gcloud=InstalledGcloud(deployment.project),
+        gcloud=gcloud,
         project=deployment.project,
         tell=_say,
         with_data=asked.delete_data,
@@ -89,6 +101,8 @@ def _destroy(asked: argparse.Namespace) -> int:
     removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED, all_options=True))
     if removal.kept:
         _say("The data was kept: deploying again goes on with it. `--delete-data` removes it, too.")
+    if found.others:
+        _say(f"{deployment.prefix} is in {found.named}, too: the same with REGION={found.others[0]} takes that away.")
     return 0
 
 

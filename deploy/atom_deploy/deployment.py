@@ -92,7 +92,7 @@ class Deployment:
                 raise DeployProblem(f"{flag} is {getattr(self, name)!r:.100}, but has to be {what}")
         if not self.object_prefix or not self.object_prefix.isprintable():
             raise DeployProblem("--object-prefix is empty, but every upload to the bucket would then be looked at")
-        _ = self.settings
+        _ = self.settings, self.token_digest
 
     @property
     def settings(self) -> Settings:

@@ -12,6 +12,10 @@ class DeployProblem(Exception):
     """Says what is wrong, where, and what to do next; it is printed without a traceback."""
 
 
+class WrongRegion(DeployProblem):
+    """The region that was said does not exist, or is not where the deployment is."""
+
+
 class CommandFailed(DeployProblem):
     """A gcloud command that did not succeed; `told` is what gcloud said."""
 

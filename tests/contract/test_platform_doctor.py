@@ -33,9 +33,9 @@ class Deployed:
     services: Services
     server: Canned
 
-    def found(self) -> Sequence[Finding]:
+    def found(self, region: str | None = None) -> Sequence[Finding]:
         """What the doctor finds, without the plan, which gcloud reads."""
-        options = DoctorOptions(task_runner_url=self.server.url)
+        options = DoctorOptions(task_runner_url=self.server.url, region=region)
         expected = platform_doctor._expected(self.services.settings, options, is_local=False)
         return [
             one for one in platform_doctor._of_platform(self.services, expected, options) if one.about != "settings"
@@ -104,6 +104,14 @@ def test_a_deployment_that_is_not(deployed: Deployed) -> None:
     assert set(wrong) == {"subscription atom-tick", "dead letters"}
     assert f"make deploy PROJECT={project} REGION=REGION TASK_RUNNER_URL=URL" in wrong["subscription atom-tick"].mend
     subscriber.create_subscription(request=subscription(project, "tick", deployed.server.url))
+
+
+def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is all that is told, in a sentence that names it, also where there is no gcloud to ask."""
+    monkeypatch.setenv("PATH", "")
+    [found] = deployed.found("europe-west99")
+    assert (found.about, found.verdict) == ("region", Verdict.WRONG)
+    assert found.told.startswith("REGION is europe-west99, which is no region that is known here")
 
 
 def test_a_platform_that_is_away(refusing_address: str) -> None:

@@ -25,6 +25,11 @@ SERVICES: Final = (
 )  # fmt: skip
 """Whose endpoints gcloud is told to find here."""
 
+REGIONS: Final = ("europe-west1", "europe-west9", "europe-west77", "us-central1")
+"""Those that have functions, one of which is new."""
+
+FUNCTIONS_API: Final = "cloudfunctions.googleapis.com"
+
 _VERSION: Final = re.compile(r"^/(?:apis/[\w.]+/|storage/|upload/storage/)?v\d\w*/")
 _METADATA: Final = {"metadata": {"@type": "type.googleapis.com/google.protobuf.Struct"}}
 _BUILD: Final = "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata"
@@ -115,6 +120,8 @@ class Cloud:
         if request.method == "POST" and path.endswith("/builds"):
             build = {**request.body, "id": "1", "projectId": PROJECT, "status": "QUEUED"}
             return 200, {"name": "operations/build/1", "metadata": {"@type": _BUILD, "build": build}}
+        if path == f"projects/{PROJECT}/locations" or path.endswith("/locations/-/functions"):
+            return self._everywhere(path)
         if path.endswith("/runtimes"):
             return 200, {"runtimes": [{"name": "python313", "environment": "GEN_2", "stage": "GA"}]}
         if path.endswith("/services"):
@@ -127,6 +134,14 @@ class Cloud:
         if re.fullmatch(r"projects/[^/]+", path):
             return self._project(path)
         return self._resource(request, path)
+
+    def _everywhere(self, path: str) -> tuple[int, Any]:
+        """What is asked of all regions, which may be before anything is enabled."""
+        if FUNCTIONS_API not in self.enabled:
+            return _error(403, f"Cloud Functions API has not been used in project {PROJECT} before or it is disabled.")
+        if path.endswith("/functions"):
+            return 200, {"functions": self.memory.children(path)}
+        return 200, {"locations": [{"name": f"{path}/{one}", "locationId": one} for one in REGIONS]}
 
     def _project(self, path: str) -> tuple[int, Any]:
         name = path.partition("/")[2]

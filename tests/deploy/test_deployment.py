@@ -22,6 +22,7 @@ from atom_workflows.cli.tallies import Assumptions
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES
 from deploy.conftest import deployment
+from support.services import need
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -132,6 +133,7 @@ class Terminal(io.StringIO):
 
 def test_deleting_data_is_asked_for_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal the project's id has to be typed; with anything else nothing is removed."""
+    need("gcloud")
     monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
     assert main(["destroy", "--project", "my-project", "--region", "us-central1", "--delete-data"]) == 1
     told = capsys.readouterr()

@@ -16,7 +16,7 @@ from atom_deploy.plan import plan_of
 from atom_deploy.problems import CommandFailed, Missing
 from atom_deploy.resource import Command
 from atom_workflows.cli.doctor_messages import Expected
-from atom_workflows.cli.doctor_plan import plan_findings
+from atom_workflows.cli.doctor_plan import plan_findings, region_findings
 from atom_workflows.cli.findings import Finding, Verdict
 from atom_workflows.settings import Settings
 from deploy.conftest import Pass, Site, deployment
@@ -152,7 +152,8 @@ def test_a_deployment_that_is_not_named(expected: Expected) -> None:
 
 def test_where_nobody_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed command line has no plan, and says where there is one."""
-    monkeypatch.setitem(sys.modules, "atom_deploy.deployment", None)
+    monkeypatch.setitem(sys.modules, "atom_deploy.gcloud", None)
+    assert list(region_findings(EXPECTED)) == []
     [found] = plan_findings(EXPECTED, bucket="", environment={})
     assert (found.verdict, found.mend) == (
         Verdict.UNKNOWN,

@@ -11,7 +11,7 @@ from atom_workflows.cli.as_json import dumped
 from atom_workflows.cli.connection import desk_of, names_local_platform, platform_of, services_on
 from atom_workflows.cli.doctor_calls import function_findings, task_runner_findings
 from atom_workflows.cli.doctor_messages import UNKNOWN_REGION, Expected, message_findings
-from atom_workflows.cli.doctor_plan import plan_findings
+from atom_workflows.cli.doctor_plan import plan_findings, region_findings
 from atom_workflows.cli.doctor_state import letters_findings, newest_run, state_findings
 from atom_workflows.cli.failures import explanation
 from atom_workflows.cli.findings import Finding, Verdict, looked, ok, summary, wrong
@@ -79,6 +79,10 @@ def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Fi
 def _of_platform(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:
     from atom_workflows.adapters.pubsub_settings import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
 
+    if flaws := [] if expected.is_local else list(region_findings(expected)):
+        # Whatever is looked for there is missing, and is not to be made there.
+        yield from flaws
+        return
     settings = services.settings
     there = PubsubSettings(project=settings.project, topic_prefix=settings.topic_prefix)
     yield from looked("Firestore", lambda: state_findings(services, tick_mend=expected.tick_mend))

@@ -1,0 +1,175 @@
+"""A region that does not exist, or where the deployment is not, is refused before anything is looked for in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from atom_deploy.__main__ import main
+from atom_deploy.problems import CommandFailed, WrongRegion
+from atom_deploy.regions import KNOWN, check_place, check_regions
+from atom_workflows.cli.doctor_messages import Expected
+from atom_workflows.cli.doctor_plan import region_findings
+from atom_workflows.cli.findings import Finding, Verdict
+from atom_workflows.settings import Settings
+from deploy.conftest import RUNNER_URL, Pass, Site, deployment
+from deploy.fake_cloud import FUNCTIONS_API, PROJECT
+from deploy.test_inspection import Refusing
+
+NOWHERE = ("--project", PROJECT, "--task-runner-url", RUNNER_URL, "--region", "europe-west99")
+ELSEWHERE = (*NOWHERE[:-1], "europe-west1")
+FUNCTIONS = [f"projects/{PROJECT}/locations/us-central1/functions/atom-{name}" for name in ("start", "checker")]
+
+
+@pytest.fixture
+def enabled_site(empty_site: Site) -> Site:
+    """An empty project in which the functions' API is enabled."""
+    empty_site.cloud.enabled.add(FUNCTIONS_API)
+    return empty_site
+
+
+@pytest.fixture
+def twice_deployed(site: Site, second: Pass) -> Iterator[Site]:
+    """A deployment that was made in a second region, too, for as long as a test looks at it."""
+    memory = site.cloud.memory
+    other = f"projects/{PROJECT}/locations/europe-west9/functions/atom-start"
+    memory.put(other, {**(memory.get(FUNCTIONS[0]) or {}), "name": other})
+    yield site
+    memory.delete(other)
+
+
+# -- one that does not exist
+
+
+@pytest.mark.parametrize("verb", ["deploy", "destroy"])
+def test_a_region_that_google_does_not_have_is_refused(enabled_site: Site, verb: str) -> None:
+    """One sentence names it, says who says so and what is like it; nothing was changed, and little was asked."""
+    refused = enabled_site.run(verb, *NOWHERE)
+    assert (refused.code, refused.changes, refused.out) == (1, [], "")
+    assert refused.err == (
+        "REGION is europe-west99, which is no region of Cloud Functions (`gcloud functions regions list --gen2 "
+        f"--project={PROJECT}` shows them); like it are europe-west9, europe-west1, europe-west77\n"
+    )
+    assert len(refused.requests) == 1
+
+
+@pytest.mark.parametrize("verb", ["deploy", "destroy"])
+def test_where_nothing_is_enabled_an_unknown_region_is_refused_as_well(empty_site: Site, verb: str) -> None:
+    """In an empty project Google cannot be asked yet; the sentence says how it can be, if the region is a new one."""
+    refused = empty_site.run(verb, *NOWHERE)
+    assert (refused.code, refused.changes, refused.out) == (1, [], "")
+    assert refused.err.startswith(
+        "REGION is europe-west99, which is no region that is known here (if it is new, `gcloud "
+    )
+    assert f"services enable {FUNCTIONS_API} --project={PROJECT}` has Google be asked)" in refused.err
+
+
+def test_a_plan_is_not_made_for_an_unknown_region(capsys: pytest.CaptureFixture[str]) -> None:
+    """It asks nobody, and says what does."""
+    assert main(["plan", *NOWHERE]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "REGION is europe-west99, which is no region that is known here" in told.err
+    assert "deploy with OPTIONS=--dry-run, which asks Google" in told.err
+
+
+def test_a_new_region_is_taken(enabled_site: Site) -> None:
+    """One that only Google knows of is as good as any."""
+    assert "europe-west77" not in KNOWN
+    made = enabled_site.run("deploy", *NOWHERE[:-1], "europe-west77", "--dry-run")
+    assert made.code == 0, made.err
+    assert "--region=europe-west77" in made.out
+
+
+def test_a_known_region_is_not_asked_for() -> None:
+    """Nobody waits for an answer that is known."""
+    gcloud = Refusing(AssertionError("nobody asks"))
+    check_regions(deployment(), gcloud)
+    assert gcloud.asked == []
+
+
+def test_the_task_runners_region_is_looked_at_too() -> None:
+    """It is named by the option that says it."""
+    with pytest.raises(WrongRegion, match="--task-runner-region is nowhere1, which is no region"):
+        check_regions(deployment("--task-runner-region", "nowhere1"))
+
+
+# -- one where the deployment is not
+
+
+@pytest.mark.parametrize(("verb", "more"), [("destroy", ""), ("deploy", ", or to move it destroy it there first")])
+def test_a_deployment_elsewhere_is_found(site: Site, second: Pass, verb: str, more: str) -> None:
+    """Removing would leave its functions behind, deploying would make others: both refuse, and say where it is."""
+    before = set(site.cloud.memory.resources)
+    refused = site.run(verb, *ELSEWHERE)
+    assert (refused.code, refused.changes) == (1, [])
+    assert (
+        f"REGION is europe-west1, but atom of {PROJECT} is in us-central1: say REGION=us-central1{more}" in refused.err
+    )
+    assert refused.err.endswith("; nothing was changed\n")
+    assert set(site.cloud.memory.resources) == before
+
+
+def test_what_is_left_in_another_region_is_told(twice_deployed: Site) -> None:
+    """A deployment that is here is deployed and removed, but that there is more of it is said at the end."""
+    options = (*NOWHERE[:-1], "us-central1", "--dry-run")
+    for verb, told in (
+        ("destroy", "the same with REGION=europe-west9"),
+        ("deploy", "where nothing is pushed any more"),
+    ):
+        made = twice_deployed.run(verb, *options)
+        assert made.code == 0, made.err
+        assert "atom is in europe-west9, too" in made.out.splitlines()[-1]
+        assert told in made.out
+
+
+def test_other_peoples_functions_are_not_ours(site: Site, second: Pass) -> None:
+    """A function elsewhere that has such a name, but no label of a deployment, or another prefix, keeps nobody."""
+    theirs = f"projects/{PROJECT}/locations/us-central1/functions/two-start"
+    site.cloud.memory.put(theirs, {"labels": {}})
+    removed = site.run("destroy", *ELSEWHERE, "--prefix", "two", "--dry-run")
+    site.cloud.memory.delete(theirs)
+    assert (removed.code, removed.changes) == (0, []), removed.err
+
+
+def test_who_may_not_look_everywhere_is_told_so() -> None:
+    """A refusal is no sign that there is nothing."""
+    with pytest.raises(CommandFailed, match="PERMISSION_DENIED"):
+        check_place(deployment(), Refusing(CommandFailed("gcloud functions list", "PERMISSION_DENIED: no")))
+
+
+# -- the doctor
+
+
+def found(site: Site, region: str, prefix: str = "atom-") -> list[Finding]:
+    """What the doctor says of a region."""
+    settings = Settings(project=PROJECT, topic_prefix=prefix)
+    expected = Expected(settings=settings, is_local=False, region=region, mend_all="deploy")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in site.environment.items():
+            patch.setenv(name, value)
+        return list(region_findings(expected))
+
+
+@pytest.mark.parametrize(
+    ("region", "told"),
+    [
+        ("europe-west99", "is no region of Cloud Functions"),
+        ("europe-west1", "is in us-central1: say REGION=us-central1"),
+    ],
+)
+def test_the_doctor_finds_a_wrong_region(site: Site, second: Pass, region: str, told: str) -> None:
+    """It would else find all functions missing, and tell to deploy them there."""
+    [finding] = found(site, region)
+    assert (finding.about, finding.verdict) == ("region", Verdict.WRONG)
+    assert f"REGION is {region}, " in finding.told
+    assert told in finding.told
+    assert "gcloud functions list" in finding.mend
+
+
+def test_the_doctor_says_nothing_of_a_right_region(site: Site, second: Pass) -> None:
+    """Nor where it was not told which, or of a deployment that is nowhere."""
+    assert found(site, "us-central1") == []
+    assert found(site, "REGION") == []
+    assert found(site, "us-central1", prefix="nobodys-") == []
