@@ -6,7 +6,7 @@ services and the in-process ones of the local platform.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
@@ -228,17 +228,36 @@ class Source(Protocol):
         ...
 
 
-class Workers(Protocol):
-    """Calls made at the same time, as far as the implementation can."""
+class Calls(Protocol[Item, Answer]):
+    """Calls that are made at the same time, as far as the implementation can, and their answers as they come.
 
-    def waves(
-        self, call: Callable[[Item], Answer], items: Sequence[Item], *, lane: Callable[[Item], str] | None = None
-    ) -> Iterator[list[tuple[Item, Answer]]]:
-        """Call for each item and yield every (item, answer) once, those that are there together in one list.
+    A slow call holds up nothing but itself, and many of them only calls of their lane.
+    """
 
-        A slow call holds up nothing but itself, and many of them only calls of their `lane`: whom they ask. What a call
-        raises is raised here, after the others have ended.
+    @property
+    def pending(self) -> Collection[Item]:
+        """The items that were begun and not yet answered by a wave."""
+        ...
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """Call for each of the items; those that were begun before go on."""
+        ...
+
+    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
+        """Those that have ended since the last wave; waits for a first one, though no longer than `within_s` seconds.
+
+        What a call raises is raised here, once no other is pending: ask until nothing is, and then once more.
         """
+        ...
+
+
+class Workers(Protocol):
+    """Who makes calls for others."""
+
+    def calls(
+        self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
+    ) -> Calls[Item, Answer]:
+        """Calls of one function. Many items of one `lane`, which is whom they ask, may wait for each other."""
         ...
 
 

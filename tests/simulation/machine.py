@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Generic
 
 from atom_workflows.ports import Answer, Item
 from simulation.scheduler import Died, Invocation, Scheduler
@@ -39,33 +40,49 @@ class InterleavedWorkers:
     scheduler: Scheduler
     at_a_time: int
 
-    def waves(
-        self,
-        call: Callable[[Item], Answer],
-        items: Sequence[Item],
-        *,
-        lane: Callable[[Item], str] | None = None,  # noqa: ARG002 (nobody waits for a thread here)
-    ) -> Iterator[list[tuple[Item, Answer]]]:
-        """See `ports.Workers.waves`."""
-        if len(items) == 1:
-            yield [(items[0], call(items[0]))]
-            return
-        waiting, running = list(items), dict[Invocation, Item]()
-        failure: BaseException | None = None
-        while waiting or running:
-            while waiting and len(running) < self.at_a_time:
-                item = waiting.pop(0)
-                running[self._start(call, item)] = item
-            self.scheduler.wait_until(lambda: any(one.has_ended for one in running))
-            finished = [(one, running.pop(one)) for one in list(running) if one.has_ended]
-            failure = failure or next((one.error for one, _ in finished if one.error is not None), None)
-            if isinstance(failure, Died):
-                raise failure
-            if wave := [(item, one.result) for one, item in finished if one.error is None]:
-                yield wave
-        if failure is not None:
-            raise failure
+    def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> InterleavedCalls[Item, Answer]:  # noqa: ARG002 (there is one Task Runner)
+        """See `ports.Workers.calls`."""
+        return InterleavedCalls(self.scheduler, self.at_a_time, call)
 
-    def _start(self, call: Callable[[Any], Any], item: Any) -> Invocation:
+
+@dataclass(slots=True)
+class InterleavedCalls(Generic[Item, Answer]):
+    """Implements `ports.Calls`. Those that wait for their turn begin when one that ended is heard of."""
+
+    scheduler: Scheduler
+    at_a_time: int
+    call: Callable[[Item], Answer]
+    _waiting: list[Item] = field(default_factory=list)
+    _running: dict[Invocation, Item] = field(default_factory=dict)
+    _failure: BaseException | None = None
+
+    @property
+    def pending(self) -> list[Item]:
+        """See `ports.Calls.pending`."""
+        return [*self._waiting, *self._running.values()]
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """See `ports.Calls.begin`."""
+        self._waiting += items
+        self._start()
+
+    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
+        """See `ports.Calls.wave`."""
+        if not self._running:
+            if self._failure is not None:
+                raise self._failure
+            return []
+        self.scheduler.wait_until(lambda: any(one.has_ended for one in self._running), within_s)
+        ended = [(one, self._running.pop(one)) for one in list(self._running) if one.has_ended]
+        self._failure = self._failure or next((one.error for one, _ in ended if one.error is not None), None)
+        if isinstance(self._failure, Died):
+            raise self._failure
+        self._start()
+        return [(item, one.result) for one, item in ended if one.error is None]
+
+    def _start(self) -> None:
         parent = self.scheduler.current
-        return self.scheduler.start(f"{parent.name}.", lambda: call(item), parent.instance, parent=parent)
+        while self._waiting and len(self._running) < self.at_a_time:
+            item = self._waiting.pop(0)
+            work = partial(self.call, item)
+            self._running[self.scheduler.start(f"{parent.name}.", work, parent.instance, parent=parent)] = item

@@ -12,6 +12,7 @@ from atom_workflows import giving_up
 from atom_workflows.coordinator import (
     advance,
     audit,
+    care,
     check,
     consistency,
     dispatch,
@@ -88,10 +89,10 @@ MUTATIONS: Final = (
     _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
     _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=75),
     _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=20),
-    _mutation("no timeout", (sweep, "overdue", planted.nothing), seed=7),
+    _mutation("no timeout", (care, "overdue", planted.nothing), seed=7),
     _mutation(
         "onLost: fail submits again",
-        (sweep, "_lost_in_dispatch", planted.nothing),
+        (care, "_lost_in_dispatch", planted.nothing),
         (dispatch, "may_claim", planted.claim_what_may_be_lost),
         seed=4,
     ),
@@ -120,10 +121,10 @@ MUTATIONS: Final = (
     _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
     _mutation("the audit never looks", (seed, "_watch", planted_checker.never_due), seed=5),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=5),
-    _mutation("one audit a page", (sweep, "_audit", planted_checker.audit_one), seed=7),
+    _mutation("one audit a page", (care, "_audit", planted_checker.audit_one), seed=7),
     _mutation("the next page of a sweep is lost", (sweep, "page_message", planted_checker.no_page), seed=110),
     _mutation(
-        "outcomes of a page for its first run", (sweep, "_publish", planted_checker.publish_for_one_run), seed=121
+        "outcomes of a page for its first run", (care, "_publish", planted_checker.publish_for_one_run), seed=121
     ),
     _mutation("a burst's lease for two", (check._BurstLease, "_write", planted_checker.write_unguarded), seed=23),
     _mutation(

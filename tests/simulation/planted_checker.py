@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from atom_workflows import dead_letters
-from atom_workflows.coordinator import audit, check, reset, seed, start, sweep
+from atom_workflows.coordinator import audit, care, check, reset, seed, start
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.saving import Decision
@@ -27,8 +27,8 @@ from atom_workflows.start_events import StartRequested
 # What is replaced here, as it was.
 _write = check._BurstLease._write
 _look_again = audit._look_again
-_publish = sweep._publish
-_audit = sweep._audit
+_publish = care._publish
+_audit = care._audit
 _unanswered = polling.unanswered
 _opening = seed._opening
 _new_run = start._new_run

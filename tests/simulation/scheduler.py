@@ -60,9 +60,7 @@ class Invocation:
         """Whether anything keeps it from going on."""
         if self.root.killed:
             return True
-        if self.waits_for is not None:
-            return self.waits_for()
-        return self.sleeps_until <= now
+        return self.sleeps_until <= now or (self.waits_for is not None and self.waits_for())
 
 
 class Scheduler:
@@ -154,12 +152,13 @@ class Scheduler:
         invocation.sleeps_until = self.now + seconds
         self._rest(seconds + self._chance.uniform(0, self.pause_s))
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Let others run until this holds."""
+    def wait_until(self, condition: Callable[[], bool], within_s: float | None = None) -> None:
+        """Let others run until this holds, or so many seconds have passed."""
         invocation = self.current
+        invocation.sleeps_until = _FOREVER if within_s is None else self.now + within_s
         invocation.waits_for = condition
-        self._rest(_FOREVER)
-        invocation.waits_for = None
+        self._rest(_FOREVER if within_s is None else within_s + self._chance.uniform(0, self.pause_s))
+        invocation.waits_for, invocation.sleeps_until = None, self.now
 
     def die(self) -> None:
         """Kill the invocation that runs, here and now."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.pubsub.memory import MemoryBus, TakenMessage
@@ -50,18 +50,29 @@ class MovedClock:
 
 
 class InTurn:
-    """One call after the other, all in one wave."""
+    """Implements `ports.Workers`: one call after the other, all in one wave."""
 
-    def waves(
-        self,
-        call: Callable[[Item], Answer],
-        items: Sequence[Item],
-        *,
-        lane: Callable[[Item], str] | None = None,  # noqa: ARG002 (there is but one thread)
-    ) -> Iterator[list[tuple[Item, Answer]]]:
-        """See `ports.Workers.waves`."""
-        if items:
-            yield [(item, call(item)) for item in items]
+    def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> CallsInTurn[Item, Answer]:  # noqa: ARG002 (there is but one thread)
+        """See `ports.Workers.calls`."""
+        return CallsInTurn(call)
+
+
+@dataclass(slots=True)
+class CallsInTurn(Generic[Item, Answer]):
+    """Implements `ports.Calls`; `at_a_time` of them are a wave."""
+
+    call: Callable[[Item], Answer]
+    at_a_time: int | None = None
+    pending: list[Item] = field(default_factory=list)
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """See `ports.Calls.begin`."""
+        self.pending += items
+
+    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:  # noqa: ARG002 (nobody waits)
+        """See `ports.Calls.wave`."""
+        wave, self.pending = self.pending[: self.at_a_time], self.pending[len(self.pending[: self.at_a_time]) :]
+        return [(item, self.call(item)) for item in wave]
 
 
 @dataclass(slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Generic
 
 from atom_workflows.ports import Answer, Item
 
@@ -29,35 +29,23 @@ class SystemClock:
 
 
 class ThreadWorkers:
-    """Calls on a pool of threads for each lane; a single call is made at once, by the caller's own thread."""
+    """Calls on a pool of threads for each lane."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._lock = threading.Lock()
 
-    def waves(
-        self, call: Callable[[Item], Answer], items: Sequence[Item], *, lane: Callable[[Item], str] | None = None
-    ) -> Iterator[list[tuple[Item, Answer]]]:
-        """See `ports.Workers.waves`."""
-        if len(items) == 1:
-            yield [(items[0], call(items[0]))]
-            return
-        pending: dict[Future[Answer], Item] = {
+    def calls(
+        self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
+    ) -> ThreadCalls[Item, Answer]:
+        """See `ports.Workers.calls`."""
+
+        def submit(item: Item) -> Future[Answer]:
             # With the caller's context, so that what a call logs names the event it was made for.
-            self._pool("" if lane is None else lane(item)).submit(copy_context().run, call, item): item
-            for item in items
-        }
-        failure: BaseException | None = None
-        while pending:
-            wait(pending, return_when=FIRST_COMPLETED)
-            done, _ = wait(pending, timeout=WAVE_S, return_when=ALL_COMPLETED)
-            finished = [(pending.pop(future), future) for future in done]
-            failure = failure or next((error for _, future in finished if (error := future.exception())), None)
-            if wave := [(item, future.result()) for item, future in finished if future.exception() is None]:
-                yield wave
-        if failure is not None:
-            raise failure
+            return self._pool("" if lane is None else lane(item)).submit(copy_context().run, call, item)
+
+        return ThreadCalls(submit)
 
     def _pool(self, lane: str) -> ThreadPoolExecutor:
         """The lane's threads. There are few lanes: a deployment allows few Task Runners."""
@@ -65,3 +53,32 @@ class ThreadWorkers:
             if lane not in self._pools:
                 self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
             return self._pools[lane]
+
+
+class ThreadCalls(Generic[Item, Answer]):
+    """Implements `ports.Calls`."""
+
+    def __init__(self, submit: Callable[[Item], Future[Answer]]) -> None:
+        self._submit = submit
+        self._pending: dict[Future[Answer], Item] = {}
+        self._failure: BaseException | None = None
+
+    @property
+    def pending(self) -> Collection[Item]:
+        """See `ports.Calls.pending`."""
+        return self._pending.values()
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """See `ports.Calls.begin`."""
+        self._pending |= {self._submit(item): item for item in items}
+
+    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
+        """See `ports.Calls.wave`."""
+        if not self._pending and self._failure is not None:
+            raise self._failure
+        done, others = wait(self._pending, timeout=within_s, return_when=FIRST_COMPLETED)
+        if done and others:
+            done, _ = wait(self._pending, timeout=WAVE_S, return_when=ALL_COMPLETED)
+        ended = [(self._pending.pop(future), future) for future in done]
+        self._failure = self._failure or next((error for _, one in ended if (error := one.exception())), None)
+        return [(item, future.result()) for item, future in ended if future.exception() is None]

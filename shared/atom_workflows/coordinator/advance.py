@@ -16,6 +16,7 @@ from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.saving import Decision, Saved, save, save_claims
 from atom_workflows.coordinator.submit import submit
+from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.decide import StepChange, after, claim, passed
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
@@ -60,7 +61,7 @@ class Advance:
         following: list[Held] = []
         failure: Exception | None = None
         awaited = len(claimed)
-        for wave in self.outbox.services.workers.waves(self._submit, claimed, lane=_task_runner):
+        for wave in waves(self.outbox.services.workers, self._submit, claimed, lane=_task_runner):
             awaited -= len(wave)
             decisions = [Decision(held=held, change=change) for held, change in wave if change is not None]
             try:

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import due_query, is_round_over, look_after, read_due, sweep_full, sweep_page
+from atom_workflows.coordinator.sweep import due_in_round, due_query, hand_on, is_round_over, read_due, sweep_page
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
@@ -59,9 +60,14 @@ def _burst(services: Services) -> _Looks | None:
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return None
-    looks = _Looks(services=services, ends_at=ends_at, polls=Polls(services=services, until=ends_at))
-    while (wake_at := looks.look()) is not None and wake_at < ends_at:
-        services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
+    polls = Polls(services=services, until=ends_at)
+    looks = _Looks(services=services, ends_at=ends_at, care=Care(services, polls))
+    try:
+        while (wake_at := looks.look()) is not None and wake_at < ends_at:
+            services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
+        looks.care.hear_all()
+    finally:
+        polls.end()
     lease.give_back()
     return looks if wake_at is None else None
 
@@ -76,28 +82,25 @@ class _Looks:
 
     services: Services
     ends_at: datetime
-    polls: Polls
+    care: Care
     _in_flight: InFlight = field(default_factory=InFlight)
     _seen_until: datetime | None = None
     _round_began: datetime | None = None
 
     def look(self) -> datetime | None:
-        """Look at what is due; when to look again, None if nothing needs a look soon."""
+        """Look at what is due, and hear what is answered until the next look; when that is, None if not soon."""
         now = self.services.clock.now()
         if self._round_began is not None and not is_round_over(self.services, self._round_began):
-            return now + self._interval
+            return self._hear(now)
         found, is_crowded = self._read(now)
         if is_crowded and self._seen_until is not None:
             self._in_flight, self._seen_until = InFlight(), None
             found, is_crowded = self._read(now)
         if is_crowded:
-            return self._round(found, now)
+            return self._hear(now, self._begin_round(found, now))
         self._in_flight.learn(found)
         self._seen_until = now
-        looked = look_after(self.services, self._in_flight.take_due(now), self.polls)
-        for held, look_at in looked.kept:
-            self._in_flight.keep(held, look_at)
-        return None if self._is_idle(now) and not looked.published else self._next(now)
+        return self._hear(now, self.care.begin(self._in_flight.take_due(now)))
 
     def is_anything_new(self) -> bool:
         """Whether steps came behind the last look."""
@@ -117,6 +120,23 @@ class _Looks:
         # A job's due time is that of its first look, as looks that tell nothing new write nothing.
         return None if self._round_began is None else now - young_age(self._interval)
 
+    def _begin_round(self, found: Sequence[Held], now: datetime) -> int:
+        page = SweepPage(after=(now, ""), until=now, valid_until=self.ends_at, since=self._round_began)
+        self._round_began = now
+        hand_on(self.services, page, found[-1].step)
+        return self.care.begin(due_in_round(self.services, found, page.since))
+
+    def _hear(self, began: datetime, published: int = 0) -> datetime | None:
+        """Take what Task Runners answer until the next look; when that is, None if nothing needs one soon."""
+        while self.care.is_waiting and self.services.clock.now() < (until := self._next(began)):
+            heard = self.care.hear(until)
+            published += heard.published
+            for one in heard.kept:
+                self._in_flight.look_again(one.asked, one.held, one.look_at)
+        if self.care.is_waiting or published or self._seen_until is None or not self._is_idle(began):
+            return self._next(began)
+        return None
+
     def _is_idle(self, now: datetime) -> bool:
         """Whether all looks within the burst can as well be left to the next tick, as sleeping is paid for, too.
 
@@ -130,17 +150,10 @@ class _Looks:
             for at, held in self._in_flight.looks()
         )
 
-    def _round(self, found: Sequence[Held], now: datetime) -> datetime:
-        page = SweepPage(after=(now, ""), until=now, valid_until=self.ends_at, since=self._round_began)
-        self._round_began = now
-        sweep_full(self.services, found, page, is_full=True)
-        return now + self._interval
-
-    def _next(self, now: datetime) -> datetime:
+    def _next(self, began: datetime) -> datetime:
         """When something is due next, though not for each step singly; a job may begin unseen, so once an interval."""
-        soonest = self.services.clock.now() + self._interval * SHORTEST_GAP
-        next_look = self._in_flight.next_look
-        return now + self._interval if next_look is None else min(now + self._interval, max(next_look, soonest))
+        latest, next_look = began + self._interval, self._in_flight.next_look
+        return latest if next_look is None else min(latest, max(next_look, began + self._interval * SHORTEST_GAP))
 
     @property
     def _interval(self) -> timedelta:

@@ -14,16 +14,13 @@ _Name: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that somebody is at, each with when to look at it next.
+    """Steps that somebody is at, and when to look at each next; one that is being looked at has no such time.
 
     A step may change behind its back: then its version no longer holds, and whatever is decided of it is refused.
     """
 
     _steps: dict[_Name, Held] = field(default_factory=dict)
     _looks: dict[_Name, datetime] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self._steps)
 
     @property
     def next_look(self) -> datetime | None:
@@ -38,7 +35,7 @@ class InFlight:
         """Take in what was read; what is known already, and did not change, keeps its time."""
         for held in found:
             if held.step.due_at is not None and not self.knows(held):
-                self.keep(held, held.step.due_at)
+                self._remember(held, held.step.due_at)
 
     def knows(self, held: Held) -> bool:
         """Whether it is among these as it was read."""
@@ -46,18 +43,20 @@ class InFlight:
         return known is not None and known.version == held.version
 
     def take_due(self, now: datetime) -> list[Held]:
-        """Take out the steps that are to be looked at by now, the longest due first."""
+        """The steps that are to be looked at by now, the longest due first; each is given once."""
         due = sorted((at, name) for name, at in self._looks.items() if at <= now)
-        return [self._take(name) for _, name in due]
+        for _, name in due:
+            del self._looks[name]
+        return [self._steps[name] for _, name in due]
 
-    def keep(self, held: Held, look_at: datetime) -> None:
-        """Look at the step again then."""
+    def look_again(self, taken: Held, held: Held, at: datetime) -> None:
+        """Look at a step that was taken again then, as it stands now; not if it was found changed meanwhile."""
+        if self._steps.get(_name(taken)) is taken:
+            self._remember(held, at)
+
+    def _remember(self, held: Held, look_at: datetime) -> None:
         self._steps[_name(held)] = held
         self._looks[_name(held)] = look_at
-
-    def _take(self, name: _Name) -> Held:
-        del self._looks[name]
-        return self._steps.pop(name)
 
 
 def _name(held: Held) -> _Name:

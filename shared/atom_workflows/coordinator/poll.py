@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
@@ -19,9 +19,13 @@ PATIENCE: Final = 3
 
 @dataclass(slots=True)
 class _Silence:
-    """How a Task Runner has failed to answer lately: calls in a row, and until when it is left alone for that."""
+    """How a Task Runner has failed to answer lately: calls in a row, and since and until when it is left alone.
+
+    Calls that were on their way already when that began do not count.
+    """
 
     failures: int = 0
+    since: datetime | None = None
     until: datetime | None = None
 
 
@@ -29,8 +33,7 @@ class _Silence:
 class Polls:
     """The status calls of one burst: they end in time, and do not insist where nobody answers.
 
-    A Task Runner that hangs holds up whoever waits for its answers. So after `PATIENCE` failures in a row it is left
-    alone, for longer each time, and the looks in between are at the jobs of others.
+    A Task Runner that does not answer is left alone after `PATIENCE` failures in a row, for longer each time.
     """
 
     services: Services
@@ -40,21 +43,26 @@ class Polls:
     def __call__(self, step: StepRecord) -> StepChange | Outcome | None:
         """How the job ended, what changed of it, or None: it goes on as before, or was not asked for now."""
         silence = self._silences.setdefault(step.task_runner_url, _Silence())
-        now = self.services.clock.now()
-        if now >= self.until or (silence.until is not None and now < silence.until):
+        began = self.services.clock.now()
+        if began >= self.until or (silence.until is not None and began < silence.until):
             return None
         found = poll(self.services, step)
         if not (isinstance(found, StepChange) and found.fields.get("unanswered")):
-            silence.failures, silence.until = 0, None
-        else:
+            silence.failures, silence.since, silence.until = 0, None, None
+        elif silence.since is None or began > silence.since:
             silence.failures += 1
             if silence.failures >= PATIENCE:
-                silence.until = self._left_alone(step.task_runner_url, silence.failures - PATIENCE)
+                silence.since = self.services.clock.now()
+                silence.until = silence.since + _left_alone(step.task_runner_url, silence.failures - PATIENCE)
         return found
 
-    def _left_alone(self, url: str, before: int) -> datetime:
-        wait = delayed(POLL_BACKOFF, tries=before + 1, seed=f"{url}/{before}", at_least_s=None)
-        return self.services.clock.now() + wait
+    def end(self) -> None:
+        """Make no further call: whoever wanted the answers is gone."""
+        self.until = datetime.min.replace(tzinfo=UTC)
+
+
+def _left_alone(url: str, before: int) -> timedelta:
+    return delayed(POLL_BACKOFF, tries=before + 1, seed=f"{url}/{before}", at_least_s=None)
 
 
 def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:

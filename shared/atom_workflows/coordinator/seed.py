@@ -18,6 +18,7 @@ from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.reset import NEXT_AUDIT, reset_unsuccessful
 from atom_workflows.coordinator.stop import close_run
+from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID, Node, compile_graph
 from atom_workflows.core.job_request import job_request
 from atom_workflows.core.records import RunRecord
@@ -177,7 +178,7 @@ def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
         except AlreadyExists:
             decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
 
-    for _ in outbox.services.workers.waves(write, batches):
+    for _ in waves(outbox.services.workers, write, batches):
         pass
 
 

@@ -8,14 +8,15 @@ from contextvars import ContextVar
 import pytest
 
 from atom_workflows.adapters.system import ThreadWorkers
+from atom_workflows.coordinator.waves import waves
 
 _event: ContextVar[str] = ContextVar("event", default="")
 
 
 def test_every_item_is_answered_once() -> None:
     """The waves together hold each item with its answer."""
-    waves = list(ThreadWorkers(4).waves(lambda item: item * 2, range(50)))
-    assert sorted(answer for wave in waves for answer in wave) == [(item, item * 2) for item in range(50)]
+    answers = list(waves(ThreadWorkers(4), lambda item: item * 2, range(50)))
+    assert sorted(answer for wave in answers for answer in wave) == [(item, item * 2) for item in range(50)]
 
 
 def test_a_slow_call_holds_up_no_other() -> None:
@@ -25,11 +26,11 @@ def test_a_slow_call_holds_up_no_other() -> None:
     def call(item: int) -> int:
         return item or released.wait(10)
 
-    waves = ThreadWorkers(4).waves(call, range(4))
-    first = next(waves)
+    answers = waves(ThreadWorkers(4), call, range(4))
+    first = next(answers)
     assert {item for item, _ in first} <= {1, 2, 3}
     released.set()
-    assert sum(len(wave) for wave in [first, *waves]) == 4
+    assert sum(len(wave) for wave in [first, *answers]) == 4
 
 
 def test_a_failure_is_raised_after_the_others_were_answered() -> None:
@@ -39,22 +40,22 @@ def test_a_failure_is_raised_after_the_others_were_answered() -> None:
         return 1 // item
 
     answered: list[int] = []
-    waves = ThreadWorkers(4).waves(call, range(5))
+    answers = waves(ThreadWorkers(4), call, range(5))
     with pytest.raises(ZeroDivisionError):
-        answered.extend(item for wave in waves for item, _ in wave)
+        answered.extend(item for wave in answers for item, _ in wave)
     assert sorted(answered) == [1, 2, 3, 4]
 
 
 def test_calls_see_the_callers_context() -> None:
     """What a call logs can name the event that its caller is handling."""
     _event.set("event-1")
-    waves = ThreadWorkers(4).waves(lambda _: _event.get(), range(3))
-    assert {answer for wave in waves for _, answer in wave} == {"event-1"}
+    answers = waves(ThreadWorkers(4), lambda _: _event.get(), range(3))
+    assert {answer for wave in answers for _, answer in wave} == {"event-1"}
 
 
 def test_nothing_to_call_is_no_wave() -> None:
     """An empty list is answered by nothing."""
-    assert list(ThreadWorkers(1).waves(str, [])) == []
+    assert list(waves(ThreadWorkers(1), str, [])) == []
 
 
 def test_calls_that_hang_take_no_thread_from_another_lane() -> None:
@@ -64,9 +65,9 @@ def test_calls_that_hang_take_no_thread_from_another_lane() -> None:
     def call(item: int) -> int:
         return item if item % 2 else released.wait(10)
 
-    waves = ThreadWorkers(2).waves(call, range(20), lane=lambda item: str(item % 2))
+    answers = waves(ThreadWorkers(2), call, range(20), lane=lambda item: str(item % 2))
     answered = 0
-    for wave in waves:
+    for wave in answers:
         answered += sum(item % 2 for item, _ in wave)
         if answered == 10:
             released.set()

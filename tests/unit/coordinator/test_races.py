@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from atom_workflows.ports import Create, JobAnswer, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, definition
-from support.world import START, World
+from support.world import START, CallsInTurn, World
 
 
 def ready(run_id: str, *steps: str) -> StepsReady:
@@ -178,10 +178,21 @@ class OneByOne:
     def __init__(self, slow: str) -> None:
         self.slow = slow
 
-    def waves(self, call: Any, items: Sequence[Any], *, lane: Any = None) -> Any:  # noqa: ARG002 (there are no threads)
-        """See `ports.Workers.waves`."""
-        for item in sorted(items, key=lambda held: held.step.id == self.slow):
-            yield [(item, call(item))]
+    def calls(self, call: Callable[[Any], Any], *, lane: object = None) -> OneCallAWave:  # noqa: ARG002 (there are no threads)
+        """See `ports.Workers.calls`."""
+        return OneCallAWave(self.slow, call)
+
+
+class OneCallAWave(CallsInTurn[Any, Any]):
+    """The calls of such workers."""
+
+    def __init__(self, slow: str, call: Callable[[Any], Any]) -> None:
+        super().__init__(call, at_a_time=1)
+        self.slow = slow
+
+    def begin(self, items: Sequence[Any]) -> None:
+        """See `ports.Calls.begin`."""
+        super().begin(sorted(items, key=lambda held: held.step.id == self.slow))
 
 
 class SlowTaskRunner:
