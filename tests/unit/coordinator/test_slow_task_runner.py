@@ -1,0 +1,184 @@
+"""A Task Runner that answers slowly, or not at all, delays its own jobs alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Generic
+
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.sweep import PAGE_TIME
+from atom_workflows.documents import ROUND_PATH, step_path
+from atom_workflows.errors import TaskRunnerUnavailable
+from atom_workflows.events import SweepPage, Tick
+from atom_workflows.ports import Answer, Item, JobAnswer, Update
+from support.meanwhile import meanwhile
+from support.workflows import chain, definition
+from support.world import START, TASK_RUNNER_URL, MovedClock, World
+
+BURST = timedelta(seconds=50)
+SLOW = "http://slow.test"
+TAKES = timedelta(seconds=5)
+THREADS = 4
+
+
+@dataclass(slots=True)
+class Noted:
+    """A Task Runner whose status calls are noted: for each address, the job and the second."""
+
+    world: World
+    fails: bool = False
+    asked: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        self.asked[base_url].append((job_id, (self.world.clock.now() - START).total_seconds()))
+        if self.fails and base_url == SLOW:
+            raise TaskRunnerUnavailable("no answer within 10 s")
+        return self.world.task_runner.status(TASK_RUNNER_URL, job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWorkers:
+    """Workers whose calls to the slow Task Runner take their time on the moved clock, a few at once."""
+
+    clock: MovedClock
+    noted: Noted
+    takes: timedelta
+
+    def calls(
+        self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
+    ) -> TimedCalls[Item, Answer]:
+        """See `ports.Workers.calls`."""
+        assert lane is not None
+        return TimedCalls(self, call, lane)
+
+
+@dataclass(slots=True)
+class TimedCalls(Generic[Item, Answer]):
+    """Implements `ports.Calls`: an answer is there when the call has taken its time, at once if nobody was asked."""
+
+    workers: TimedWorkers
+    call: Callable[[Item], Answer]
+    lane: Callable[[Item], str]
+    _queued: list[Item] = field(default_factory=list)
+    _running: list[tuple[datetime, Item, Answer]] = field(default_factory=list)
+
+    @property
+    def pending(self) -> list[Item]:
+        """See `ports.Calls.pending`."""
+        return [*self._queued, *(item for _, item, _ in self._running)]
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """See `ports.Calls.begin`."""
+        self._queued += items
+        self._start()
+
+    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
+        """See `ports.Calls.wave`."""
+        now = self.workers.clock.now()
+        until = None if within_s is None else now + timedelta(seconds=within_s)
+        first = min((ends_at for ends_at, _, _ in self._running), default=now)
+        self.workers.clock.move((first if until is None else min(first, until)) - now)
+        ended = [one for one in self._running if one[0] <= self.workers.clock.now()]
+        self._running = [one for one in self._running if one not in ended]
+        self._start()
+        return [(item, answer) for _, item, answer in ended]
+
+    def _start(self) -> None:
+        now = self.workers.clock.now()
+        busy = Counter(self.lane(item) for _, item, _ in self._running)
+        for item in list(self._queued):
+            lane = self.lane(item)
+            if busy[lane] < THREADS:
+                busy[lane] += 1
+                self._queued.remove(item)
+                asked = len(self.workers.noted.asked[SLOW])
+                answer = self.call(item)
+                was_slow = len(self.workers.noted.asked[SLOW]) > asked
+                self._running.append((now + self.workers.takes if was_slow else now, item, answer))
+
+
+def slow_and_quick(slow: int, quick: int, takes: timedelta = TAKES) -> tuple[World, Noted]:
+    """Jobs in flight, for two seconds, at a slow Task Runner and at a quick one."""
+    world = World("default: {duration: 100000}", burst=BURST)
+    run_id = world.start(definition({f"s{number}": [] for number in range(slow)}))
+    world.settle_down("steps")
+    moved = [
+        Update(path=step_path(step.run_id, step.id), fields={"task_runner_url": SLOW})
+        for step in world.steps(run_id).values()
+        if step.request is not None
+    ]
+    world.store.commit(moved)
+    for number in range(quick):
+        world.start(chain(1), run_key=f"quick-{number}")
+    world.settle_down("steps")
+    world.bus.take_all("tick")
+    world.clock.move(timedelta(seconds=2))
+    noted = Noted(world)
+    world.services = replace(world.services, task_runner=noted, workers=TimedWorkers(world.clock, noted, takes))
+    return world, noted
+
+
+def test_jobs_of_others_are_looked_at_as_if_there_were_no_slow_one() -> None:
+    """While a hundred jobs wait for a Task Runner that takes 5 s an answer, another's job is looked at on time."""
+    world, noted = slow_and_quick(100, 1)
+    handle_tick(world.services, Tick())
+    assert [at - 2 for _, at in noted.asked[TASK_RUNNER_URL]] == [0, 2, 6, 14, 24, 34, 44]
+    assert len(noted.asked[SLOW]) == THREADS * 10
+
+
+def test_a_burst_ends_when_the_calls_of_a_slow_one_have_ended() -> None:
+    """It makes no call after its time, waits for those that are under way, and gives its lease back."""
+    world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=9))
+    handle_tick(world.services, Tick())
+    assert max(at for _, at in noted.asked[SLOW]) - 2 <= BURST.total_seconds()
+    assert world.clock.now() - START - timedelta(seconds=2) <= BURST + timedelta(seconds=9)
+
+
+def test_a_job_that_is_being_asked_for_is_not_asked_for_twice_at_once() -> None:
+    """However many looks pass, a job has one call under way."""
+    world, noted = slow_and_quick(3, 1, takes=timedelta(seconds=15))
+    handle_tick(world.services, Tick())
+    assert Counter(job for job, _ in noted.asked[SLOW]).most_common(1)[0][1] <= 50 / 15 + 1
+
+
+def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
+    """A Task Runner that never answers is asked a few times in a burst, and another's job on time."""
+    world, noted = slow_and_quick(100, 1, takes=timedelta(seconds=10))
+    noted.fails = True
+    handle_tick(world.services, Tick())
+    assert [at - 2 for _, at in noted.asked[TASK_RUNNER_URL]] == [0, 2, 6, 14, 24, 34, 44]
+    assert THREADS <= len(noted.asked[SLOW]) <= 5 * THREADS
+
+
+def test_a_page_asks_a_slow_one_for_ten_seconds_and_lets_the_next_round_begin() -> None:
+    """Everybody else's jobs are asked for, and the round is over before the slow one's last answers are there."""
+    world, noted = slow_and_quick(100, 20, takes=timedelta(seconds=8))
+    now = world.clock.now()
+    over: list[datetime] = []
+    meanwhile(
+        world,
+        lambda name, writes: name == "commit" and ROUND_PATH in str(writes),
+        lambda: over.append(world.clock.now()),
+    )
+    handle_tick(world.services, SweepPage(after=(START, ""), until=now, valid_until=now + BURST))
+    assert over == [now + PAGE_TIME]
+    assert len(noted.asked[TASK_RUNNER_URL]) == 20
+    assert len(noted.asked[SLOW]) == 2 * THREADS
+    assert world.clock.now() == now + timedelta(seconds=16)
+
+
+def test_rounds_ask_a_slow_one_for_other_jobs_each_time() -> None:
+    """Though a page has time for eight of forty jobs, thirty rounds ask for all of them."""
+    world, noted = slow_and_quick(40, 0, takes=timedelta(seconds=8))
+    for _ in range(30):
+        now = world.clock.now()
+        handle_tick(world.services, SweepPage(after=(START, ""), until=now, valid_until=now + BURST))
+    assert len({job for job, _ in noted.asked[SLOW]}) == 40
