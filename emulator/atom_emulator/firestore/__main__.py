@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from queue import SimpleQueue
+from typing import Final
 
 from atom_emulator.firestore.server import FirestoreServer
+
+_ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def _arguments() -> argparse.Namespace:
@@ -33,13 +35,11 @@ def _announce(port: int, ready_file: Path | None) -> None:
 def main() -> None:
     """Serve until SIGTERM or SIGINT, having said on stdout where, in one line of JSON."""
     arguments = _arguments()
-    # A signal may interrupt the very wait for it: setting an Event would then wait for its lock for ever.
-    ended: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _frame: ended.put(signum))
+    # Blocked from before there are threads, and waited for: a handler would not end a wait that begins just after it ran.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     server = FirestoreServer(arguments.port)
     _announce(server.port, arguments.ready_file)
-    ended.get()
+    signal.sigwait(_ENDS)
     server.stop()
 
 

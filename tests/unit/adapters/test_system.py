@@ -77,7 +77,11 @@ def test_calls_that_hang_take_no_thread_from_another_lane() -> None:
 def test_calls_that_are_begun_later_join_those_that_wait() -> None:
     """A wave is what has ended by then, nothing when its time is over; what goes on is answered by a later one."""
     released = threading.Event()
-    calls = ThreadWorkers(4).calls(lambda item: item or released.wait(10))
+
+    def call(item: int) -> int:
+        return item or int(released.wait(10))
+
+    calls = ThreadWorkers(4).calls(call)
     calls.begin([0])
     assert calls.wave(0.01) == []
     calls.begin([1, 2])
@@ -85,5 +89,5 @@ def test_calls_that_are_begun_later_join_those_that_wait() -> None:
     assert sorted(answered) == [(1, 1), (2, 2)]
     assert list(calls.pending) == [0]
     released.set()
-    assert calls.wave() == [(0, True)]
+    assert calls.wave() == [(0, 1)]
     assert calls.wave() == []
