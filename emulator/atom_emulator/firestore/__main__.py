@@ -35,7 +35,7 @@ def _announce(port: int, ready_file: Path | None) -> None:
 def main() -> None:
     """Serve until SIGTERM or SIGINT, having said on stdout where, in one line of JSON."""
     arguments = _arguments()
-    # Blocked from before there are threads, and waited for: a handler would not end a wait that begins just after it ran.
+    # Blocked before there are threads, and waited for: a handler may run just before the wait for it begins.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     server = FirestoreServer(arguments.port)
     _announce(server.port, arguments.ready_file)
