@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atom_workflows.cli.as_json import dumped
+from atom_workflows.cli.credentials import credential_problem
 from atom_workflows.cli.local import NO_TOKEN, TOKEN, PlatformChoice, emulators_used, exports, local_platform, up
 from atom_workflows.cli.recipes import recipes
 
@@ -25,6 +26,8 @@ _HOW_TO_START = """\
 def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     """Run the platform until Ctrl-C; raises `PlatformError` if it cannot start or a part crashes."""
     platform = local_platform(choice, os.environ, watched=False)
+    if problem := credential_problem(choice, os.environ):
+        click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
     with suppress(KeyboardInterrupt), up(platform):
         click.echo(dumped(_as_json(platform)) if as_json else "\n".join(_lines(platform)))
         platform.wait()

@@ -13,6 +13,7 @@ import click
 
 from atom_workflows.cli.as_json import dumped
 from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
+from atom_workflows.cli.credentials import credential_problem
 from atom_workflows.cli.failures import INVALID_USE, Misuse
 from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, local_platform, up
 from atom_workflows.cli.output import Output
@@ -109,6 +110,8 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
         yield Running(environment=os.environ)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
+    if problem := credential_problem(options.choice, os.environ):
+        raise Misuse(f"{problem}. Nothing was started.")
     output.say(emulators_used(platform) or "Starting a local platform ...")
     with up(platform):
         # Google's clients read these from the process's own environment.

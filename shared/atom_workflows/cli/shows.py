@@ -22,7 +22,7 @@ SMALL_RUN: Final = 50
 
 PROGRESS_EVERY_S: Final = 5.0
 MOST_FAILURE_LINES: Final = 20
-_LONGEST_MESSAGE: Final = 200
+_LONGEST_MESSAGE: Final = 400
 
 Monotonic = Callable[[], float]
 

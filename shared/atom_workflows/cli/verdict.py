@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from atom_workflows.cli.text import between, clip, counted, lasted, listing, one_line
+from atom_workflows.cli.text import between, clip, counted, lasted, listing, local_time, one_line
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 
@@ -19,7 +19,7 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord]) -> list[str]:
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
     if not run.state.is_terminal:
-        return [f"Run {run.id} is {run.state}.", *_failures(steps)]
+        return [f"Run {run.id} is {run.state}.", *_failures(steps), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.state is RunState.SUCCEEDED:
         return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{_repeated(steps)}."]
@@ -63,6 +63,25 @@ def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
     cancelled = [step.id for step in steps if step.state is StepState.CANCELLED]
     if cancelled:
         yield f"Cancelled: {listing(cancelled)}."
+
+
+def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A sentence for each reason why steps cannot be submitted for now, as nothing else tells it in full."""
+    by_reason: dict[str, list[StepRecord]] = {}
+    for step in steps:
+        if step.state is StepState.DISPATCHING and step.deferrals:
+            by_reason.setdefault(clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE), []).append(step)
+    for reason, waiting in list(by_reason.items())[:MOST_FAILURES]:
+        tried = counted(max(step.deferrals for step in waiting), "time")
+        names = listing([step.id for step in waiting])
+        yield f"Not submitted so far: {names} (tried {tried}{_next_try(waiting)}): {reason}."
+
+
+def _next_try(waiting: Sequence[StepRecord]) -> str:
+    again = min((step.due_at for step in waiting if step.due_at), default=None)
+    ends = min((step.attempt_deadline for step in waiting if step.attempt_deadline), default=None)
+    next_try = f", next at {local_time(again)}" if again else ""
+    return f"{next_try}, until the timeout at {local_time(ends)}" if ends else next_try
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:

@@ -135,6 +135,19 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
     assert result.stdout == ""
 
 
+def test_a_task_runner_for_which_no_token_can_be_had(tmp_path: Path) -> None:
+    """It is said before anything is started: the first step would wait for a token until its timeout."""
+    own = tmp_path / "adc.json"
+    own.write_text('{"type": "authorized_user"}')
+    url = "https://runner.invalid"
+    result = call(
+        "run", FORK_JOIN, "--tr-url", url, "--log-dir", str(tmp_path), GOOGLE_APPLICATION_CREDENTIALS=str(own)
+    )
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"no ID token for {url}: GOOGLE_APPLICATION_CREDENTIALS names {own}, a user's own" in result.stderr
+    assert "--tr-auth-jwt=none. Nothing was started." in result.stderr
+
+
 def test_half_a_platform_is_refused() -> None:
     """One emulator's variable without the other would mix a local platform with the cloud."""
     result = call("run", FORK_JOIN, FIRESTORE_EMULATOR_HOST="127.0.0.1:1")

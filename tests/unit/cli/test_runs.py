@@ -90,6 +90,17 @@ def test_times_for_programs_have_one_form() -> None:
     assert shown["run"]["created_at"] == f"{START:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
+def test_show_tells_in_full_why_steps_cannot_be_submitted() -> None:
+    """While a step waits for a Task Runner, or for a credential, its reason is one sentence, with the next try."""
+    world = World("default: {submit_errors: [503]}")
+    run_id = world.start(definition({"a": [], "b": []}))
+    world.settle_down()
+    shown = call(world, "show", run_id).stdout
+    [sentence] = [line for line in shown.splitlines() if line.startswith("Not submitted so far")]
+    assert "`a` and `b` (tried 1 time, next at " in sentence
+    assert "until the timeout at " in sentence
+
+
 def test_show_hides_what_the_compiler_added() -> None:
     """Barrier steps of a wide graph are nobody's business, in text and in JSON."""
     world, run_id = ended(workflow=fan(300))
