@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, closing
@@ -18,6 +17,7 @@ from atom_emulator.platform.google import find_installed
 from atom_emulator.platform.network import HOST, accepts, answers, bound, port_of, reserved
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.part import PartSpec
+from atom_emulator.platform.scratch import scratch_folder
 from atom_emulator.platform.servers import PYTHON, Server, embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
@@ -133,7 +133,7 @@ class LocalPlatform:
         # What is logged there, such as the jobs' arguments, is nobody else's.
         self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Left in the opposite order: the folder is removed when nobody writes to it any more.
-        scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="atom-")))
+        scratch = self._stack.enter_context(scratch_folder())
         servers = self._servers(scratch)
         program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
