@@ -37,8 +37,10 @@ def body_of(raw: bytes | str) -> Any:
     try:
         body = json.loads(raw)
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise MalformedEvent(f"the event's data is not JSON: {type(error).__name__}: {error}") from None
+    except RecursionError:
+        raise MalformedEvent("the event's data is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedEvent(f"the event's data is not JSON: {error}") from None
     return body
 
 

@@ -71,6 +71,15 @@ def test_what_cannot_run_is_answered_with_its_problems(world: World, body: dict[
     assert world.run(answer["run_id"]).state == "INVALID"
 
 
+def test_what_is_no_json_is_said_in_words(world: World) -> None:
+    """Neither Python's names nor a defect's trace reach the caller."""
+    for raw, told in ((b"gs://b/o", "is not JSON: Expecting value"), (b"[" * 100_000, "nested too deeply")):
+        text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, raw)
+        assert status == HTTPStatus.BAD_REQUEST
+        assert told in json.loads(text)["error"]
+        assert "Error:" not in json.loads(text)["error"]
+
+
 def test_the_same_idempotency_key_starts_one_run(world: World) -> None:
     """A call that is repeated with its key is answered with the same run; without one it starts another."""
     first, again, other = (post(world, {"workflow-path": PATH}, Idempotency_Key=key) for key in ("a", "a", "b"))

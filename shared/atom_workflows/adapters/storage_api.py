@@ -56,6 +56,14 @@ def parts_of(path: str) -> tuple[str, str] | None:
     return None if match is None else (match["bucket"], match["name"])
 
 
+def no_object(path: str) -> str:
+    """What is wrong with a path that has no parts."""
+    return (
+        f"{path} names no object; it must be gs://bucket/object, with a bucket's name of 3 to 222 lower case letters, "
+        "digits, dots, hyphens and underscores"
+    )
+
+
 def quoted(name: str) -> str:
     """An object's name as one part of a URL."""
     return quote(name, safe="")

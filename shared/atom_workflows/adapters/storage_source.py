@@ -9,7 +9,7 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from atom_workflows.adapters.prompt_transport import AnswerTooLarge, read_answer
-from atom_workflows.adapters.storage_api import StorageApi, parts_of, quoted
+from atom_workflows.adapters.storage_api import StorageApi, no_object, parts_of, quoted
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -28,7 +28,7 @@ class StorageSource:
         """See `ports.Source.read`."""
         parts = parts_of(path)
         if parts is None:
-            raise SourceNotFound(f"{path} is not a path of the form gs://bucket/object")
+            raise SourceNotFound(no_object(path))
         bucket, name = parts
         url = f"{self._api.base_url}/storage/v1/b/{bucket}/o/{quoted(name)}"
         query = {"alt": "media", **({"generation": generation} if generation else {})}

@@ -10,7 +10,7 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from atom_workflows.adapters.prompt_transport import AnswerTooLarge, read_answer
-from atom_workflows.adapters.storage_api import StorageApi, parts_of, quoted
+from atom_workflows.adapters.storage_api import StorageApi, no_object, parts_of, quoted
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
 
 TIMEOUT_S: Final = (3.05, 60.0)
@@ -35,7 +35,7 @@ class StorageUpload:
         """
         parts = parts_of(path)
         if parts is None:
-            raise SourceNotFound(f"{path} is not a path of the form gs://bucket/object")
+            raise SourceNotFound(no_object(path))
         bucket, name = parts
         url = f"{self._api.base_url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quoted(name)}"
         headers = {"Content-Type": "application/yaml"}

@@ -58,7 +58,7 @@ class Taken:
         looked = "" if self.is_all else f" among the {len(self._held):,} that were looked at"
         raise Failure(
             f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows what there "
-            "is; what another command was killed over is there again in a minute"
+            "is; one that a command held when it was killed is there again in a minute"
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:

@@ -83,7 +83,10 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         grace_s=GRACE_S,
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
-    platform = LocalPlatform(options)
+    try:
+        platform = LocalPlatform(options)
+    except FileNotFoundError as error:
+        raise Misuse("this working folder does not exist any more; go to another, or give --log-dir") from error
     require_log_dir(platform.log_dir)
     return platform
 

@@ -44,7 +44,7 @@ def show_run(services: Services, text: str, *, as_json: bool) -> None:
     for name, value in _facts(run):
         click.echo(f"{name:12} {value}")
     for warning in run.warnings:
-        click.echo(f"Warning: {one_line(warning)}.")
+        click.echo(f"Warning: {one_line(warning)}")
     if steps:
         click.echo()
         Output().show(steps_sheet(steps))

@@ -148,6 +148,16 @@ def test_a_task_runner_for_which_no_token_can_be_had(tmp_path: Path) -> None:
     assert "--tr-auth-jwt=none. Nothing was started." in result.stderr
 
 
+def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs would go there."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = call("run", FORK_JOIN)
+    assert (result.exit_code, "this working folder does not exist any more" in result.stderr) == (2, True)
+
+
 def test_half_a_platform_is_refused() -> None:
     """One emulator's variable without the other would mix a local platform with the cloud."""
     result = call("run", FORK_JOIN, FIRESTORE_EMULATOR_HOST="127.0.0.1:1")
