@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse as UnpackingResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -33,10 +34,10 @@ class PromptAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
-def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
-    """The body of an answer that is read as it arrives; raises `AnswerTooLarge`, or as `requests` and urllib3 do."""
+def read_answer(response: UnpackingResponse, *, most_bytes: int) -> bytes:
+    """The body of an answer, unpacked as it arrives; raises `AnswerTooLarge`, or as urllib3 does."""
     content = bytearray()
-    while chunk := response.raw.read1(_PIECE, decode_content=True):
+    while chunk := response.read1(_PIECE, decode_content=True):
         content += chunk
         if len(content) > most_bytes:
             raise AnswerTooLarge
@@ -68,18 +69,20 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-class _Response(HTTPResponse):
+class PromptResponse(HTTPResponse):
+    """An answer whose whole reading takes no longer than its connection's timeout."""
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock))
 
 
 class _Connection(HTTPConnection):
-    response_class = _Response
+    response_class = PromptResponse
 
 
 class _SecureConnection(HTTPSConnection):
-    response_class = _Response
+    response_class = PromptResponse
 
 
 class _Pool(HTTPConnectionPool):
