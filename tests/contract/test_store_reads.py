@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from atom_workflows.errors import StoreError
 from atom_workflows.ports import Create, Query, Store, Update
+from contract.backends import firestore_at
 
 MOMENT = datetime(2026, 3, 29, 1, 59, 59, 123456, tzinfo=UTC)
 
@@ -118,3 +120,19 @@ def test_what_firestore_cannot_hold_is_refused(store: Store, fields: dict[str, A
     with pytest.raises(StoreError):
         store.commit([Create(path="c/other", fields={}), Create(path="c/d", fields=fields)])
     assert store.get(["c/other", "c/d"]) == [None, None]
+
+
+def test_reading_several_documents_starts_no_thread(firestore_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is read by the thread that asks for it: the client's own way would take twice the processor time."""
+    store = firestore_at(firestore_address, monkeypatch)
+    store.commit([Create(path=f"c/{name}", fields={}) for name in "ab"])
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    assert [document is not None for document in store.get(["c/a", "c/b"])] == [True, True]
+    assert started == []

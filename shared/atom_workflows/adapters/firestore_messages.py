@@ -6,32 +6,26 @@ the call itself, so what is sent and read most, steps, is put straight into the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
+from google.cloud.firestore_v1 import types
 from google.cloud.firestore_v1.field_path import FieldPath
-from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, CommitRequest, GetDocumentRequest
 
+from atom_workflows.adapters.service_calls import message_class
 from atom_workflows.ports import Create, Delete, Document, Fields, Update, Write, WriteResult
 
+_Commit: Final = message_class(types.CommitRequest)
+_BatchGet: Final = message_class(types.BatchGetDocumentsRequest)
+_Get: Final = message_class(types.GetDocumentRequest)
 
-def _class_under(wrapper: Any) -> Any:
-    return type(wrapper.pb(wrapper()))
+DOCUMENT: Final = message_class(types.Document)
+BATCH_GET_ANSWER: Final = message_class(types.BatchGetDocumentsResponse)
+COMMIT_ANSWER: Final = message_class(types.CommitResponse)
 
-
-_Commit: Final = _class_under(CommitRequest)
-_BatchGet: Final = _class_under(BatchGetDocumentsRequest)
-_Get: Final = _class_under(GetDocumentRequest)
-
-_SCALARS: Final = (
-    (str, "string_value"),
-    (bool, "boolean_value"),  # before int, of which bool is one
-    (int, "integer_value"),
-    (float, "double_value"),
-    (bytes, "bytes_value"),
-)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FirestoreMessages:
@@ -43,26 +37,24 @@ class FirestoreMessages:
 
     def get(self, path: str) -> Any:
         """A request for one document."""
-        return GetDocumentRequest.wrap(_Get(name=self._documents + path))
+        return _Get(name=self._documents + path)
 
     def batch_get(self, paths: Iterable[str]) -> Any:
         """A request for several documents; none may be named twice."""
-        return BatchGetDocumentsRequest.wrap(
-            _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
-        )
+        return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
         """A request for writes that happen together; raises ValueError for a value that Firestore cannot hold."""
         request = _Commit(database=self._database)
         for write in writes:
             self._add(write, request.writes.add())
-        return CommitRequest.wrap(request)
+        return request
 
     def document(self, message: Any) -> Document:
         """The document that a message holds."""
         return Document(
             path=message.name.removeprefix(self._documents),
-            fields={name: _decoded(value) for name, value in message.fields.items()},
+            fields=_decoded_fields(message.fields),
             version=message.update_time,
         )
 
@@ -114,45 +106,83 @@ def _quoted(name: str) -> str:
     return str(FieldPath(name).to_api_repr())
 
 
+# -- to the protocol -------------------------------------------------------------------------------------------------
+
+
 def _encode_fields(fields: Fields, into: Any) -> None:
     for name, value in fields.items():
         _encode(value, into[name])
 
 
 def _encode(value: Any, into: Any) -> None:
-    match value:
-        case None:
-            into.null_value = 0
-        case datetime():
-            into.timestamp_value.FromDatetime(value)
-        case Mapping():
-            into.map_value.SetInParent()
-            _encode_fields(value, into.map_value.fields)
-        case list() | tuple():
-            into.array_value.SetInParent()
-            for item in value:
-                _encode(item, into.array_value.values.add())
-        case _:
-            setattr(into, _scalar_kind(value), value)
+    (_ENCODERS.get(type(value)) or _encoder_of_base(value))(value, into)
 
 
-def _scalar_kind(value: Any) -> str:
-    for kind, name in _SCALARS:
+def _encoder_of_base(value: Any) -> Callable[[Any, Any], None]:
+    """For a type that is made of one of those known, such as a `StrEnum`."""
+    for kind, encoder in _ENCODERS.items():
         if isinstance(value, kind):
-            return name
+            return encoder
     raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+
+
+def _scalar(name: str) -> Callable[[Any, Any], None]:
+    return lambda value, into: setattr(into, name, value)
+
+
+def _encode_time(value: datetime, into: Any) -> None:
+    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+    into.timestamp_value.seconds = since.days * 86_400 + since.seconds
+    into.timestamp_value.nanos = since.microseconds * 1_000
+
+
+def _encode_map(value: Fields, into: Any) -> None:
+    into.map_value.SetInParent()
+    _encode_fields(value, into.map_value.fields)
+
+
+def _encode_list(value: Sequence[Any], into: Any) -> None:
+    into.array_value.SetInParent()
+    for item in value:
+        _encode(item, into.array_value.values.add())
+
+
+_ENCODERS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
+    type(None): lambda _, into: setattr(into, "null_value", 0),
+    str: _scalar("string_value"),
+    bool: _scalar("boolean_value"),  # before int, of which bool is one
+    int: _scalar("integer_value"),
+    float: _scalar("double_value"),
+    bytes: _scalar("bytes_value"),
+    datetime: _encode_time,
+    Mapping: _encode_map,
+    dict: _encode_map,
+    list: _encode_list,
+    tuple: _encode_list,
+}
+
+# -- from the protocol -----------------------------------------------------------------------------------------------
+
+
+def _decoded_fields(fields: Any) -> dict[str, Any]:
+    # Not items(): a protocol map makes those in Python, one by one.
+    return {name: _decoded(fields[name]) for name in fields}
 
 
 def _decoded(value: Any) -> Any:
     kind = value.WhichOneof("value_type")
-    match kind:
-        case "null_value":
-            return None
-        case "timestamp_value":
-            return value.timestamp_value.ToDatetime(UTC)
-        case "map_value":
-            return {name: _decoded(item) for name, item in value.map_value.fields.items()}
-        case "array_value":
-            return [_decoded(item) for item in value.array_value.values]
-        case _:
-            return getattr(value, kind)
+    decoder = _DECODERS.get(kind)
+    return getattr(value, kind) if decoder is None else decoder(value)
+
+
+def _decoded_time(value: Any) -> datetime:
+    moment = value.timestamp_value
+    return _EPOCH + timedelta(seconds=moment.seconds, microseconds=moment.nanos // 1_000)
+
+
+_DECODERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "null_value": lambda _: None,
+    "timestamp_value": _decoded_time,
+    "map_value": lambda value: _decoded_fields(value.map_value.fields),
+    "array_value": lambda value: [_decoded(item) for item in value.array_value.values],
+}

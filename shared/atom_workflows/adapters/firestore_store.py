@@ -1,7 +1,7 @@
 """The Store port on google-cloud-firestore.
 
-Reads by path and commits, of which every step needs some, are made of the protocol's messages by the client's lower
-layer; queries, which the checker makes now and then, are left to its upper one.
+Reads by path and commits, of which every step needs some, are made of the protocol's messages on the client's channel;
+queries, which the checker makes now and then, are left to the client itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from google.api_core import exceptions as google_errors
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
-from google.cloud.firestore_v1.types import BatchGetDocumentsResponse, CommitResponse
-from google.cloud.firestore_v1.types import Document as DocumentMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from atom_workflows.adapters.firestore_messages import FirestoreMessages, results
+from atom_workflows.adapters.firestore_messages import (
+    BATCH_GET_ANSWER,
+    COMMIT_ANSWER,
+    DOCUMENT,
+    FirestoreMessages,
+    results,
+)
+from atom_workflows.adapters.service_calls import ServiceCalls
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Document, Query, Write, WriteResult
 
@@ -49,15 +54,23 @@ class FirestoreStore:
         total_timeout_s: float = TOTAL_TIMEOUT_S,
     ) -> None:
         self._client = firestore.Client(project=project, database=database)
-        # The lower layer, with the upper one's connection and its way to an emulator; neither has a public name.
-        self._api = self._client._firestore_api  # noqa: SLF001 - see above
-        self._metadata = self._client._rpc_metadata  # noqa: SLF001 - see above
-        self._messages = FirestoreMessages(f"projects/{project}/databases/{database}")
+        self._database = f"projects/{project}/databases/{database}"
+        self._messages = FirestoreMessages(self._database)
         passing = (google_errors.ServiceUnavailable, google_errors.ResourceExhausted)
-        self._bounds: Mapping[str, Any] = {"retry": _retry(total_timeout_s, *passing), "timeout": call_timeout_s}
+        retry = _retry(total_timeout_s, *passing)
+        self._bounds: Mapping[str, Any] = {"retry": retry, "timeout": call_timeout_s}
+        calls = ServiceCalls(
+            "google.firestore.v1.Firestore",
+            # Its connection, its headers and its way to an emulator; neither has a public name.
+            self._client._firestore_api.transport,  # noqa: SLF001 - see above
+            call_timeout_s=call_timeout_s,
+            metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
+        )
+        self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
+        self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
         # An aborted commit did nothing, and its guards are checked again: it lost a race for a lock, not for a step.
         commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
-        self._commit_bounds: Mapping[str, Any] = {"retry": commit_retry, "timeout": call_timeout_s}
+        self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """See `ports.Store.get`."""
@@ -67,9 +80,8 @@ class FirestoreStore:
             return [self._get(paths[0])]
         request = self._messages.batch_get(dict.fromkeys(paths))
         with _translated_read():
-            answers = self._api.batch_get_documents(request=request, metadata=self._metadata, **self._bounds)
-            messages = [BatchGetDocumentsResponse.pb(answer) for answer in answers]
-        documents = [self._messages.document(message.found) for message in messages if message.HasField("found")]
+            answers = self._call_batch_get(request, database=self._database)
+        documents = [self._messages.document(answer.found) for answer in answers if answer.HasField("found")]
         found = {document.path: document for document in documents}
         return [found.get(path) for path in paths]
 
@@ -78,10 +90,10 @@ class FirestoreStore:
         request = self._messages.get(path)
         with _translated_read():
             try:
-                answer = self._api.get_document(request=request, metadata=self._metadata, **self._bounds)
+                answer = self._call_get(request, name=request.name)
             except google_errors.NotFound:
                 return None
-        return self._messages.document(DocumentMessage.pb(answer))
+        return self._messages.document(answer)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""
@@ -92,8 +104,8 @@ class FirestoreStore:
         except ValueError as error:
             raise NotStorable(f"a document holds what Firestore cannot: {error}") from error
         with _translated():
-            answer = self._api.commit(request=request, metadata=self._metadata, **self._commit_bounds)
-        return results(writes, CommitResponse.pb(answer))
+            answer = self._call_commit(request, database=self._database)
+        return results(writes, answer)
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""

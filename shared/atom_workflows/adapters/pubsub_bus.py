@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from google.api_core import exceptions as google_errors
 from google.cloud.pubsub_v1 import PublisherClient
-from google.pubsub_v1.types import PubsubMessage
+from google.pubsub_v1 import types
 
 from atom_workflows.adapters.pubsub_limits import Limits
+from atom_workflows.adapters.service_calls import ServiceCalls, message_class
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
+
+_Message: Final = message_class(types.PubsubMessage)
+_Publish: Final = message_class(types.PublishRequest)
+_PublishAnswer: Final = message_class(types.PublishResponse)
 
 LIMITS: Final = Limits(total_s=30.0)
 
@@ -31,35 +36,36 @@ class PubsubBus:
     def __init__(self, *, project: str, topic_prefix: str, limits: Limits = LIMITS) -> None:
         self._client = PublisherClient()
         self._topics = f"projects/{project}/topics/{topic_prefix}"
-        self._options = limits.options
+        calls = ServiceCalls("google.pubsub.v1.Publisher", self._client.api.transport, call_timeout_s=limits.call_s)
+        self._publish = calls.unary("Publish", _PublishAnswer, limits.retry)
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `ports.Bus.publish`."""
-        by_topic: dict[str, list[PubsubMessage]] = {}
+        by_topic: dict[str, list[Any]] = {}
         for message in messages:
             by_topic.setdefault(message.topic, []).append(_encoded(message))
         for topic, encoded in by_topic.items():
             for part in _requests(encoded):
                 self._send(topic, part)
 
-    def _send(self, topic: str, messages: Sequence[PubsubMessage]) -> None:
+    def _send(self, topic: str, messages: Sequence[Any]) -> None:
         try:
-            self._client.api.publish(topic=self._topics + topic, messages=messages, **self._options)
+            self._publish(_Publish(topic=self._topics + topic, messages=messages), topic=self._topics + topic)
         except google_errors.NotFound as error:
             raise BusUnavailable(f"topic {self._topics}{topic} does not exist") from error
         except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
             raise BusUnavailable(f"Pub/Sub did not accept the message: {error}") from error
 
 
-def _encoded(message: Message) -> PubsubMessage:
+def _encoded(message: Message) -> Any:
     data = message.raw
     if data is None:
         data = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
-    return PubsubMessage(data=data, attributes=dict(message.attributes))
+    return _Message(data=data, attributes=dict(message.attributes))
 
 
-def _requests(messages: Sequence[PubsubMessage]) -> list[list[PubsubMessage]]:
-    parts: list[list[PubsubMessage]] = [[]]
+def _requests(messages: Sequence[Any]) -> list[list[Any]]:
+    parts: list[list[Any]] = [[]]
     size = 0
     for message in messages:
         if len(parts[-1]) == MAX_REQUEST_MESSAGES or (parts[-1] and size + len(message.data) > MAX_REQUEST_BYTES):

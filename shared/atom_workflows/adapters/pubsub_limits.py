@@ -19,7 +19,12 @@ class Limits:
     @property
     def options(self) -> dict[str, Any]:
         """What a client's calls are given; a timeout alone would not bound the retries that it makes by itself."""
-        retry = Retry(
+        return {"retry": self.retry, "timeout": self.call_s}
+
+    @property
+    def retry(self) -> Retry:
+        """When a request is made again."""
+        return Retry(
             predicate=if_exception_type(
                 google_errors.ServiceUnavailable,
                 google_errors.ResourceExhausted,
@@ -30,4 +35,3 @@ class Limits:
             maximum=2.0,
             timeout=self.total_s,
         )
-        return {"retry": retry, "timeout": self.call_s}
