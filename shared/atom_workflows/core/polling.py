@@ -27,15 +27,17 @@ WORTH_WAITING: Final = 1.5
 
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
+_SHARE_OF_YOUNG_AGE: Final = 2
 
 
 def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     """How long after a look at a job of that age the next one is due.
 
     A job that has just begun may end soon; one that has run for an hour will hardly end in the next ten seconds. So its
-    end is noticed within the checker's interval or a twentieth of its age, and never later than a minute.
+    end is noticed within half its age while it is young, then within the checker's interval, then within a twentieth of
+    its age, and never later than a minute.
     """
-    young = min(max(age, check_interval * SOONEST_POLL), check_interval)
+    young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
     return max(young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
 
 

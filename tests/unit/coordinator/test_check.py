@@ -53,12 +53,12 @@ def looks(world: World, takes: timedelta = timedelta(0)) -> list[float]:
 
 
 def test_a_job_is_looked_at_soon_after_it_began_and_then_every_ten_seconds() -> None:
-    """One tick polls a job that has just begun at once, after ever longer waits, and then once an interval."""
+    """One tick polls a job that has just begun at once, then after half its age, and then once an interval."""
     world = World("default: {duration: 1000}", burst=BURST)
     world.start(chain(1))
     world.settle_down()
     world.clock.move(timedelta(seconds=2))
-    assert looks(world) == [0, 2, 6, 14, 24, 34, 44]
+    assert looks(world) == [0, 2, 4, 7, 11.5, 18.25, 28.25, 38.25, 48.25]
 
 
 def test_a_job_that_has_run_for_long_is_looked_at_less_often() -> None:
@@ -176,7 +176,7 @@ def test_a_burst_ends_when_nothing_is_in_flight() -> None:
     before = world.clock.now()
     handle_tick(replace(world.services, clock=HelpfulClock(world)), Tick())
     assert len(world.task_runner.polled) == 3
-    assert world.clock.now() - before == timedelta(seconds=18)
+    assert world.clock.now() - before == timedelta(seconds=16)
     world.settle_down()
     reads = world.store.reads
     handle_tick(world.services, Tick())

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Generic
 
 from atom_workflows.coordinator.check import handle_tick
@@ -130,7 +131,7 @@ def test_jobs_of_others_are_looked_at_as_if_there_were_no_slow_one() -> None:
     """While a hundred jobs wait for a Task Runner that takes 5 s an answer, another's job is looked at on time."""
     world, noted = slow_and_quick(100, 1)
     handle_tick(world.services, Tick())
-    assert [at - 2 for _, at in noted.asked[TASK_RUNNER_URL]] == [0, 2, 6, 14, 24, 34, 44]
+    assert [at - 2 for _, at in noted.asked[TASK_RUNNER_URL]] == [0, 2, 4, 7, 11.5, 18.25, 28.25, 38.25, 48.25]
     assert len(noted.asked[SLOW]) == THREADS * 10
 
 
@@ -150,11 +151,13 @@ def test_a_job_that_is_being_asked_for_is_not_asked_for_twice_at_once() -> None:
 
 
 def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
-    """A Task Runner that never answers is asked a few times in a burst, and another's job on time."""
+    """A Task Runner that never answers is asked a few times in a burst, and another's job as often as ever."""
     world, noted = slow_and_quick(100, 1, takes=timedelta(seconds=10))
     noted.fails = True
     handle_tick(world.services, Tick())
-    assert [at - 2 for _, at in noted.asked[TASK_RUNNER_URL]] == [0, 2, 6, 14, 24, 34, 44]
+    looks = [at for _, at in noted.asked[TASK_RUNNER_URL]]
+    assert max(later - earlier for earlier, later in pairwise(looks)) <= 10
+    assert len(looks) >= 8
     assert THREADS <= len(noted.asked[SLOW]) <= 5 * THREADS
 
 

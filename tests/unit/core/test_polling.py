@@ -79,9 +79,9 @@ def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
 def test_a_job_is_looked_at_soon_then_regularly_then_seldom() -> None:
     """The wait grows with the job's age: from a fifth of the interval to the interval, and from there to a minute."""
     interval = timedelta(seconds=10)
-    ages = [0, 1, 3, 10, 60, 200, 300, 600, 1200, 36_000]
+    ages = [0, 1, 3, 5, 10, 20, 60, 200, 300, 600, 1200, 36_000]
     waits = [polling.poll_interval(timedelta(seconds=age), interval).total_seconds() for age in ages]
-    assert waits == [2, 2, 3, 10, 10, 10, 15, 30, 60, 60]
+    assert waits == [2, 2, 2, 2.5, 5, 10, 10, 10, 15, 30, 60, 60]
 
 
 def test_an_interval_longer_than_a_minute_is_kept() -> None:
