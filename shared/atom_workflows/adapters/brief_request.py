@@ -87,7 +87,7 @@ def _answer(method: str, url: str, **request: Any) -> Answer:
         session.mount("https://", PromptAdapter())
         request |= {"stream": True, "allow_redirects": False, "auth": _as_it_is}
         with session.request(method, url, **request) as response:
-            content = read_answer(response.raw, most_bytes=MAX_ANSWER_BYTES)
+            content = read_answer(response, most_bytes=MAX_ANSWER_BYTES)
             return Answer(status=response.status_code, headers=response.headers, data=content)
 
 

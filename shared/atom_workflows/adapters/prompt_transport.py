@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse as UnpackingResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -34,10 +33,10 @@ class PromptAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
-def read_answer(response: UnpackingResponse, *, most_bytes: int) -> bytes:
-    """The body of an answer, unpacked as it arrives; raises `AnswerTooLarge`, or as urllib3 does."""
+def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
+    """The body of an answer that is read as it arrives; raises `AnswerTooLarge`, or as `requests` and urllib3 do."""
     content = bytearray()
-    while chunk := response.read1(_PIECE, decode_content=True):
+    while chunk := response.raw.read1(_PIECE, decode_content=True):
         content += chunk
         if len(content) > most_bytes:
             raise AnswerTooLarge
@@ -69,20 +68,18 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-class PromptResponse(HTTPResponse):
-    """An answer whose whole reading takes no longer than its connection's timeout."""
-
+class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock))
 
 
 class _Connection(HTTPConnection):
-    response_class = PromptResponse
+    response_class = _Response
 
 
 class _SecureConnection(HTTPSConnection):
-    response_class = PromptResponse
+    response_class = _Response
 
 
 class _Pool(HTTPConnectionPool):

@@ -56,6 +56,6 @@ def _content(response: requests.Response, path: str) -> bytes:
     if response.status_code != requests.codes.ok:
         raise SourceUnavailable(f"{path} could not be read: HTTP {response.status_code}")
     try:
-        return read_answer(response.raw, most_bytes=MAX_BYTES)
+        return read_answer(response, most_bytes=MAX_BYTES)
     except AnswerTooLarge as error:
         raise SourceTooLarge(f"{path} is larger than {MAX_BYTES} bytes, which no workflow file may be") from error

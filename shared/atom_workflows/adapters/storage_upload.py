@@ -53,7 +53,7 @@ class StorageUpload:
 
 def _generation(response: requests.Response, path: str, bucket: str) -> str:
     try:
-        text = read_answer(response.raw, most_bytes=_MOST_ANSWERED)
+        text = read_answer(response, most_bytes=_MOST_ANSWERED)
     except AnswerTooLarge:
         text = b""
     if response.status_code == requests.codes.ok:
