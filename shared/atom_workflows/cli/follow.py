@@ -14,10 +14,13 @@ from atom_workflows.cli.text import lasted
 from atom_workflows.cli.view import RunView
 from atom_workflows.core.durations import parse_duration
 from atom_workflows.core.records import RunRecord
+from atom_workflows.errors import StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 WAIT_FOR_EVENTS_S: Final = 0.25
 APPEARS_WITHIN_S: Final = 60.0
+PATIENCE_S: Final = 300.0
+"""How long a store may be away while a run is followed: the run goes on, and a network, or a laptop, may come back."""
 
 
 class Feed(Protocol):
@@ -35,12 +38,15 @@ def follow(  # noqa: PLR0913 (all but the first by name)
     read_run: Callable[[], RunRecord | None],
     show: Show,
     timeout_s: float | None = None,
+    patience_s: float = PATIENCE_S,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RunRecord:
     """Show the run until it has ended or time is up, and answer it as it then stands.
 
-    Raises `Failure` if the run does not appear: nobody took the start message.
+    Raises `Failure` if the run does not appear: nobody took the start message. Raises `StoreUnavailable` if the store
+    is away at first, or later for longer than `patience_s`.
     """
+    reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
     looked_at = started - LOOK_EVERY_S
     while True:
@@ -49,13 +55,34 @@ def follow(  # noqa: PLR0913 (all but the first by name)
         now = monotonic()
         if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
             looked_at = now
-            run = read_run()
+            run = reader.run()
             view = _with_document(view, run)
             if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
                 show.finish(view)
                 return run
             _require_appearance(run, view, now - started, timeout_s)
         show.update(view)
+
+
+class _PatientReader:
+    """Answers the run as it was read last while the store is away."""
+
+    def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
+        self._read = read
+        self._patience_s = patience_s
+        self._monotonic = monotonic
+        self._last: RunRecord | None = None
+        self._read_at = 0.0
+
+    def run(self) -> RunRecord | None:
+        try:
+            self._last = self._read()
+        except StoreUnavailable:
+            if self._last is None or self._monotonic() - self._read_at >= self._patience_s:
+                raise
+        else:
+            self._read_at = self._monotonic()
+        return self._last
 
 
 def seconds_of(text: str) -> float:

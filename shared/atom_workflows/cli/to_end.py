@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Final
 import click
 
 from atom_workflows.cli.as_json import dumped, run_with_steps
+from atom_workflows.cli.connection import FIRESTORE_HOST
 from atom_workflows.cli.failures import INVALID_USE, RUN_FAILED
-from atom_workflows.cli.follow import follow
+from atom_workflows.cli.follow import PATIENCE_S, follow
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.place import with_place
 from atom_workflows.cli.reading import read_run, read_steps
@@ -23,6 +25,7 @@ from atom_workflows.cli.view import RunView
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
+from atom_workflows.errors import AtomWorkflowsError
 
 USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
 """Ctrl-C, and a signal to end."""
@@ -52,13 +55,18 @@ class Waiting:
                 self.output.say(f"Steps are shown at the end only: {feed.problem}")
             with self._told_if_cut_short(f"If the run was started, it goes on: `{with_place('runs list')}`"):
                 self.output.say(begin())
-            with self._told_if_cut_short(_how_to_go_on(run_id)), show_on(self.output, self.view) as show:
+            with (
+                self._told_if_cut_short(_how_to_go_on(run_id)),
+                self._told_if_cut_short(_how_it_stands(run_id), by=(AtomWorkflowsError,)),
+                show_on(self.output, self.view) as show,
+            ):
                 run = follow(
                     self.view,
                     feed=feed,
                     read_run=lambda: read_run(self.services.store, run_id),
                     show=show,
                     timeout_s=self.timeout_s,
+                    patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                 )
         return run, _in_order(read_steps(self.services.store, run_id), self.view.order)
 
@@ -86,9 +94,11 @@ class Waiting:
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
             self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs again what did not succeed.")
 
-    def _told_if_cut_short(self, sentence: str) -> AbstractContextManager[None]:
+    def _told_if_cut_short(
+        self, sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH
+    ) -> AbstractContextManager[None]:
         """What becomes of a run that does not outlive this command is told as its platform stops."""
-        return told_if_cut_short(sentence) if self.outlives else nullcontext()
+        return told_if_cut_short(sentence, by) if self.outlives else nullcontext()
 
 
 @contextmanager
@@ -108,6 +118,10 @@ def exit_code(run: RunRecord) -> int:
 
 def _how_to_go_on(run_id: str) -> str:
     return f"Run {run_id} goes on: `{with_place(f'runs show {run_id}')}`, `{with_place(f'runs cancel {run_id}')}`"
+
+
+def _how_it_stands(run_id: str) -> str:
+    return f"Run {run_id} was not followed to its end; `{with_place(f'runs show {run_id}')}` tells how it stands."
 
 
 def _in_order(steps: Sequence[StepRecord], order: Sequence[str]) -> list[StepRecord]:

@@ -21,6 +21,7 @@ from atom_workflows.cli.shows import Lines
 from atom_workflows.cli.view import RunView
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
+from atom_workflows.errors import StoreUnavailable
 from support.world import START
 from unit.cli.changes import run_told, told
 
@@ -36,6 +37,7 @@ class Scene:
     changes: list[Changes] = field(default_factory=list)
     documents: list[RunRecord | None] = field(default_factory=list)
     now: float = 0.0
+    away: tuple[float, float] = (0.0, 0.0)
     looks: int = 0
 
     def take(self, timeout_s: float) -> Changes:
@@ -46,6 +48,9 @@ class Scene:
     def read_run(self) -> RunRecord | None:
         """The next document, the last one again and again."""
         self.looks += 1
+        if self.away[0] <= self.now < self.away[1]:
+            self.now += 30
+            raise StoreUnavailable("Firestore did not answer")
         return self.documents.pop(0) if len(self.documents) > 1 else self.documents[0]
 
     def monotonic(self) -> float:
@@ -66,6 +71,28 @@ class Scene:
                 monotonic=self.monotonic,
             )
         return run, [line.partition("] ")[2] for line in printed.getvalue().splitlines()]
+
+
+def test_a_store_that_is_away_for_minutes_ends_nothing() -> None:
+    """The run goes on meanwhile, and whoever follows it sees its end."""
+    run, _ = Scene(documents=[RUNNING, SUCCEEDED], away=(1, 240)).follow()
+    assert run.state is RunState.SUCCEEDED
+
+
+def test_time_is_up_while_the_store_is_away() -> None:
+    """The run is answered as it was seen last."""
+    scene = Scene(documents=[RUNNING], away=(1, 1e9))
+    assert scene.follow(timeout_s=60)[0] is RUNNING
+    assert scene.now < 100
+
+
+@pytest.mark.parametrize("away", [(0, 1e9), (1, 1e9)])
+def test_a_store_that_stays_away_is_told(away: tuple[float, float]) -> None:
+    """At once if it never answered, else after some minutes."""
+    scene = Scene(documents=[RUNNING], away=away)
+    with pytest.raises(StoreUnavailable):
+        scene.follow()
+    assert scene.now < 400
 
 
 def test_every_change_of_a_small_run_is_a_line() -> None:
