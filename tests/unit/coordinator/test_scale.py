@@ -36,7 +36,7 @@ def request_bytes(writes: Sequence[Write]) -> int:
         for write in writes
     ]
     request = FirestoreMessages("projects/some-project/databases/(default)").commit(sent)
-    return int(type(request).pb(request).ByteSize())
+    return int(request.ByteSize())
 
 
 @dataclass(slots=True)
