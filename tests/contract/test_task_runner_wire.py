@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_a_connection_that_the_server_closed_is_replaced() -> None:
     with canned(close) as server:
         assert [one.status(server.url, "7").state for _ in range(3)] == ["RUNNING"] * 3
     assert server.connections == 3
+
+
+def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
+    """What it answered before it had read everything is its answer, not an outage."""
+
+    def refuse() -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(1_000)
+            connection.sendall(answer(b"too large", "413 Content Too Large", Connection="close"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        with pytest.raises(JobRefused, match="too large"):
+            client().submit(
+                f"http://127.0.0.1:{listener.getsockname()[1]}", {"x": "x" * 20_000_000}, idempotency_key="k"
+            )
+    thread.join(5)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
