@@ -14,9 +14,11 @@ from typing import Final
 
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
+from atom_emulator.platform.topology import PubSub
 from atom_workflows.bootstrap import connect
+from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import from_environment
-from bench import cold_start, processes, report, sweep
+from bench import cold_start, processes, report, sweep, where
 from bench.counts import Servers
 from bench.floor import Floor
 from bench.measure import Bench, Inconsistent, Sample
@@ -28,6 +30,7 @@ TICK_EVERY_S: Final = 60.0
 
 ALL: Final = (*WORKLOADS, JOBS, *LARGE)
 SWEEP: Final = "sweep"
+WHERE: Final = "where"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +60,18 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
             bench = Bench(connect(from_environment(os.environ)), servers)
             swept = sweep.measure(bench, servers, platform.addresses[PartName.TASK_RUNNER])
             measured = replace(measured, swept=swept, cold=cold_start.measure())
+    if not options.only or options.only == WHERE:
+        with _platform() as platform:
+            measured = replace(measured, where=where.measure(_unheard(platform)))
     return measured
+
+
+def _unheard(platform: LocalPlatform) -> Services:
+    """Services whose messages nobody gets: the platform's functions leave the runs to this process."""
+    settings = from_environment(os.environ)
+    with closing(PubSub(platform.addresses[PartName.PUBSUB], settings.project)) as pubsub:
+        pubsub.unsubscribe()
+    return connect(settings)
 
 
 def _chosen(options: argparse.Namespace) -> list[Workload]:
@@ -68,7 +82,7 @@ def _chosen(options: argparse.Namespace) -> list[Workload]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = [*(workload.name for workload in ALL), SWEEP]
+    names = [*(workload.name for workload in ALL), SWEEP, WHERE]
     parser.add_argument("--repeat", type=int, default=5, help="passes of each workload (default: 5)")
     parser.add_argument("--only", choices=names, help="one workload")
     parser.add_argument("--jobs", action="store_true", help="also jobs that take 2 s")

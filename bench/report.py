@@ -16,6 +16,7 @@ from atom_emulator.platform.options import PartName
 from bench.cold_start import ColdStart
 from bench.measure import Sample
 from bench.sweep import ANSWER_S, Swept
+from bench.where import Part, Where
 from bench.workloads import GROWTH, JOBS, Workload
 
 PACKAGES: Final = (
@@ -40,6 +41,7 @@ class Measured:
     peak_mb: Mapping[PartName, float]
     swept: Swept | None = None
     cold: Sequence[ColdStart] = ()
+    where: Sequence[Where] = ()
 
     @property
     def repeat(self) -> int:
@@ -64,6 +66,7 @@ def document(measured: Measured) -> str:
         _COUNT_NOTES,
         "## Processor time\n\n" + cpu_table(measured),
         _CPU_NOTES,
+        where_section(measured),
         "## Memory\n\n" + memory_table(measured),
         _MEMORY_NOTES,
         growth_section(measured),
@@ -124,6 +127,20 @@ def cpu_table(measured: Measured) -> str:
         total = [1000 * sum(sample.cpu_s.values()) / workload.steps for sample in samples]
         rows.append((workload.title, _spread(total, ".2f"), *(f"{median(one):.2f}" for one in each)))
     return _table(("workload", "all, ms a step", *measured.parts), rows)
+
+
+def where_section(measured: Measured) -> str:
+    """What the time of a step is spent on; empty if that was not measured."""
+    if not measured.where:
+        return ""
+    head = ("milliseconds a step", *(f"{one.workload.title} | share" for one in measured.where))
+    rows = [
+        (part.value, *(f"{one.ms[part]:.2f} | {one.ms[part] / one.total_ms:.0%}" for one in measured.where))
+        for part in Part
+    ]
+    total = ("**all**", *(f"**{one.total_ms:.2f}** | 100%" for one in measured.where))
+    table = _table(head, [*rows, total], columns=1 + 2 * len(measured.where))
+    return f"## Where the time of a step goes\n\n{table}\n\n{_WHERE_NOTES}"
 
 
 def memory_table(measured: Measured) -> str:
@@ -221,8 +238,8 @@ def _spread(values: Sequence[float], form: str) -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, columns: int = 0) -> str:
+    lines = [head, ["---", *["---:"] * ((columns or len(head)) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -249,6 +266,11 @@ Milliseconds of processor time, user and system, of all processes of a part unti
 accounted in ticks of the system's clock, commonly 10 ms; the servers' share includes one look every 50 ms at
 whether the run has ended. On two cores the wall time of a wide graph cannot be less than half the sum."""
 
+_WHERE_NOTES: Final = """\
+The start function's handler and the dispatcher's, called in one process, run after run, with each of their calls timed
+by the wall clock until its answer is there; median of 20 passes. The servers are the platform's, the messages go to
+nobody: the times above have pushes and the functions' web server besides, and all of them share the cores."""
+
 _GROWTH_NOTES: Final = """\
 The cost of one step at the larger size, divided by that at the smaller: 1.00 is linear growth. One pass each."""
 
@@ -260,6 +282,7 @@ SECTIONS: Final = (
     time_table,
     count_table,
     cpu_table,
+    where_section,
     memory_table,
     growth_section,
     jobs_section,
