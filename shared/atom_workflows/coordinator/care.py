@@ -190,10 +190,10 @@ def _kept(outbox: Outbox, wave: Sequence[tuple[Held, StepChange | None]]) -> lis
 
 
 def _next_look(services: Services, step: StepRecord) -> datetime:
-    """When a job that goes on is to be looked at again: later if nobody answered, sooner if its time is up."""
+    """When a job that goes on is to be looked at again: later if nobody answered just now, sooner if its time is up."""
     now = services.clock.now()
     look_at = now + poll_interval(age_of(step, now), services.settings.check_interval)
-    if step.unanswered and step.due_at is not None:
+    if step.unanswered and step.due_at is not None and step.due_at > now:
         look_at = step.due_at
     return look_at if step.attempt_deadline is None else min(look_at, step.attempt_deadline)
 

@@ -133,16 +133,16 @@ class _Looks:
             published += heard.published
             for one in heard.kept:
                 self._in_flight.look_again(one.asked, one.held, one.look_at)
-        if self.care.is_waiting or published or self._seen_until is None or not self._is_idle(began):
+        if self.care.is_waiting or published or self._seen_until is None or not self._is_idle():
             return self._next(began)
         return None
 
-    def _is_idle(self, now: datetime) -> bool:
+    def _is_idle(self) -> bool:
         """Whether all looks within the burst can as well be left to the next tick, as sleeping is paid for, too.
 
         These are looks at jobs that have run for long, and at whole runs. Retries and timeouts are waited for.
         """
-        soon = now + self._interval * WORTH_WAITING
+        soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return all(
             at > self.ends_at
             or (at > soon and held.step.state is StepState.RUNNING and at != held.step.attempt_deadline)

@@ -75,10 +75,12 @@ def unanswered(step: StepRecord, *, reason: str, now: datetime, retry_after_s: f
 
 def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
     """A poll that the Task Runner answered with "unknown job": wait for a while, then the job is lost."""
-    if step.missing_since is None:
-        return changed(step, StepEvent.OBSERVE, missing_since=now)
-    if now - step.missing_since < MISSING_GRACE:
-        return None
+    since = step.missing_since or now
+    if now - since < MISSING_GRACE:
+        if step.missing_since is not None and not step.unanswered:
+            return None
+        heard = {"unanswered": 0, "due_at": now} if step.unanswered else {}
+        return changed(step, StepEvent.OBSERVE, missing_since=since, **heard)
     return Outcome(
         step_id=step.id,
         attempt=step.attempt,

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Generic
 
+import pytest
+
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.sweep import PAGE_TIME
 from atom_workflows.documents import ROUND_PATH, step_path
@@ -135,6 +137,15 @@ def test_jobs_of_others_are_looked_at_as_if_there_were_no_slow_one() -> None:
     assert len(noted.asked[SLOW]) == THREADS * 10
 
 
+@pytest.mark.parametrize(("takes", "calls"), [(2, 5), (6, 4), (9.5, 3)])
+def test_jobs_of_a_slow_one_are_looked_at_all_through_the_burst(takes: float, calls: int) -> None:
+    """However long an answer takes, the wait for the next look counts from its coming and does not end the burst."""
+    world, noted = slow_and_quick(1, 0, takes=timedelta(seconds=takes))
+    world.clock.move(timedelta(minutes=1))
+    handle_tick(world.services, Tick())
+    assert len(noted.asked[SLOW]) == calls
+
+
 def test_a_burst_ends_when_the_calls_of_a_slow_one_have_ended() -> None:
     """It makes no call after its time, waits for those that are under way, and gives its lease back."""
     world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=9))
@@ -156,7 +167,8 @@ def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
     noted.fails = True
     handle_tick(world.services, Tick())
     looks = [at for _, at in noted.asked[TASK_RUNNER_URL]]
-    assert max(later - earlier for earlier, later in pairwise(looks)) <= 10
+    # One that is due in between waits for a fifth of the interval to be over since the look before.
+    assert max(later - earlier for earlier, later in pairwise(looks)) <= 10 + 2
     assert len(looks) >= 8
     assert THREADS <= len(noted.asked[SLOW]) <= 5 * THREADS
 
