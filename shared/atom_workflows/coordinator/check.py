@@ -90,9 +90,20 @@ class _Looks:
     def look(self) -> datetime | None:
         """Look at what is due, and hear what is answered until the next look; when that is, None if not soon."""
         now = self.services.clock.now()
-        if self._round_began is not None and not is_round_over(self.services, self._round_began):
-            return self._hear(now)
+        if self._round_began is not None and self._is_round_open:
+            if not is_round_over(self.services, self._round_began):
+                return self._hear(now)
+            self._is_round_open = False
         found, is_crowded = self._read(now)
+    _is_round_open: bool = False
+
+    def go_on(self) -> datetime | None:
+        """Look until the burst's time is over, or nothing is to be looked at soon; when the next look is, if any is."""
+        clock = self.services.clock
+        while (wake_at := self.look()) is not None and wake_at < self.ends_at:
+            clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
+        self.care.hear_all()
+        return wake_at
         if is_crowded and self._seen_until is not None:
             self._in_flight, self._seen_until = InFlight(), None
             found, is_crowded = self._read(now)
@@ -122,7 +133,7 @@ class _Looks:
 
     def _begin_round(self, found: Sequence[Held], now: datetime) -> int:
         page = SweepPage(after=(now, ""), until=now, valid_until=self.ends_at, since=self._round_began)
-        self._round_began = now
+        self._round_began, self._is_round_open = now, True
         hand_on(self.services, page, found[-1].step)
         return self.care.begin(due_in_round(self.services, found, page.since))
 

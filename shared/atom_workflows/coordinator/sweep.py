@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +22,7 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.documents import ROUND_PATH, SCHEMA, STEPS, step_path
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, page_message
-from atom_workflows.ports import Condition, Create, Query, Update
+from atom_workflows.ports import Condition, Create, Document, Fields, Query, Update
 
 PAGE: Final = 500
 """Due steps that one pass takes on; those behind them go to another instance."""
@@ -107,15 +106,31 @@ def due_in_round(services: Services, held: Sequence[Held], since: datetime | Non
 
 
 def is_round_over(services: Services, began: datetime) -> bool:
-    """Whether the last page of the round that began then was looked after."""
+    """Whether the last page of the round that began then, or of a later one, was looked after."""
     document = services.store.get([ROUND_PATH])[0]
-    return document is not None and document.fields.get("over") == began
+    return document is not None and _is_over(document, began)
+
+
+def _is_over(document: Document, began: datetime) -> bool:
+    over = document.fields.get("over")
+    return over is not None and over >= began
 
 
 def _note_end_of_round(services: Services, page: SweepPage) -> None:
     fields = {"schema": SCHEMA, "over": page.until}
-    try:
-        services.store.commit([Update(path=ROUND_PATH, fields=fields)])
-    except Conflict:
-        with suppress(AlreadyExists):  # by another's round, which ends at the same time
-            services.store.commit([Create(path=ROUND_PATH, fields=fields)])
+    while True:
+        document = services.store.get([ROUND_PATH])[0]
+        if document is not None and _is_over(document, page.until):
+            return
+        try:
+            services.store.commit([_noted(document, fields)])
+        except (AlreadyExists, Conflict):
+            continue  # with another's round, which ended at the same time
+        return
+
+
+def _noted(document: Document | None, fields: Fields) -> Create | Update:
+    if document is None:
+        return Create(path=ROUND_PATH, fields=fields)
+    return Update(path=ROUND_PATH, fields=fields, guard=document.version)
+    """Say that the round is over, unless a later one is: a page may come twice, or take its time."""
