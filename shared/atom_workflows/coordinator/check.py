@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,6 +17,7 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.sweep import due_in_round, due_query, hand_on, is_round_over, read_due, sweep_page
@@ -23,8 +25,8 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
-from atom_workflows.errors import AlreadyExists, Conflict
-from atom_workflows.events import SweepPage, TickEvent
+from atom_workflows.errors import AlreadyExists, Conflict, StoreError
+from atom_workflows.events import SweepPage, TickEvent, tick_message
 from atom_workflows.ports import Create, Update, Version
 
 SHORTEST_GAP: Final = 0.2
@@ -42,7 +44,9 @@ def handle_tick(services: Services, event: TickEvent) -> None:
             sweep_page(services, event)
     elif _is_anything_in_flight(services) and (looks := _burst(services)) and looks.is_anything_new():
         # A job put in flight behind our last look; its wake-up found the lease still held and went away.
-        _burst(services)
+        outbox = Outbox(services)
+        outbox.add([tick_message("checker")])
+        outbox.flush()
 
 
 def _is_anything_in_flight(services: Services) -> bool:
@@ -63,9 +67,12 @@ def _burst(services: Services) -> _Looks | None:
     polls = Polls(services=services, until=ends_at)
     looks = _Looks(services=services, ends_at=ends_at, care=Care(services, polls))
     try:
-        while (wake_at := looks.look()) is not None and wake_at < ends_at:
-            services.clock.sleep(max(0.0, (wake_at - services.clock.now()).total_seconds()))
-        looks.care.hear_all()
+        wake_at = looks.go_on()
+    except Exception:
+        # Its tick comes again, and should not find that somebody is sweeping.
+        with suppress(StoreError):
+            lease.give_back()
+        raise
     finally:
         polls.end()
     lease.give_back()
@@ -86,15 +93,6 @@ class _Looks:
     _in_flight: InFlight = field(default_factory=InFlight)
     _seen_until: datetime | None = None
     _round_began: datetime | None = None
-
-    def look(self) -> datetime | None:
-        """Look at what is due, and hear what is answered until the next look; when that is, None if not soon."""
-        now = self.services.clock.now()
-        if self._round_began is not None and self._is_round_open:
-            if not is_round_over(self.services, self._round_began):
-                return self._hear(now)
-            self._is_round_open = False
-        found, is_crowded = self._read(now)
     _is_round_open: bool = False
 
     def go_on(self) -> datetime | None:
@@ -104,6 +102,15 @@ class _Looks:
             clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
         self.care.hear_all()
         return wake_at
+
+    def look(self) -> datetime | None:
+        """Look at what is due, and hear what is answered until the next look; when that is, None if not soon."""
+        now = self.services.clock.now()
+        if self._round_began is not None and self._is_round_open:
+            if not is_round_over(self.services, self._round_began):
+                return self._hear(now)
+            self._is_round_open = False
+        found, is_crowded = self._read(now)
         if is_crowded and self._seen_until is not None:
             self._in_flight, self._seen_until = InFlight(), None
             found, is_crowded = self._read(now)
