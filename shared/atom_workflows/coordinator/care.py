@@ -73,7 +73,8 @@ class Care:
     def begin(self, due: Sequence[Held]) -> int:
         """Do what can be done about these steps, and ask Task Runners about the others; how many events it took.
 
-        One that is being asked for is not asked for again. An outage is raised after all answers were heard.
+        One that is being asked for is not asked for again. An outage that a look at a run meets is raised after all
+        answers were heard.
         """
         work = _sort(due, self._services.clock.now())
         asked = {_name(held): held.version for held in self._calls.pending}
@@ -122,9 +123,10 @@ def _audit(outbox: Outbox, ends: Sequence[Held]) -> int:
             published += audit_run(outbox, end)
         except (StoreUnavailable, BusUnavailable) as error:
             outage = outage or error
-        except AtomWorkflowsError as error:
-            run_id = end.step.run_id
-            decision_log.warned("run.audit.failed", f"run {run_id} could not be looked after: {error}", run_id=run_id)
+        except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
+            # The last three come of documents that somebody else has written to.
+            run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
+            decision_log.warned("run.audit.failed", f"run {run_id} could not be looked after: {reason}", run_id=run_id)
     if outage is not None:
         raise outage
     return published

@@ -46,7 +46,7 @@ class Polls:
         began = self.services.clock.now()
         if began >= self.until or (silence.until is not None and began < silence.until):
             return None
-        found = poll(self.services, step)
+        found = self._asked(step)
         if not (isinstance(found, StepChange) and found.fields.get("unanswered")):
             silence.failures, silence.since, silence.until = 0, None, None
         elif silence.since is None or began > silence.since:
@@ -55,6 +55,20 @@ class Polls:
                 silence.since = self.services.clock.now()
                 silence.until = silence.since + _left_alone(step.task_runner_url, silence.failures - PATIENCE)
         return found
+
+    def _asked(self, step: StepRecord) -> StepChange | Outcome | None:
+        try:
+            return poll(self.services, step)
+        except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
+            decision_log.failed(
+                "poll.failed",
+                f"job {step.job_id} of step {step.id} could not be looked at: a defect",
+                trace_of=error,
+                run_id=step.run_id,
+                step_id=step.id,
+                attempt=step.attempt,
+            )
+            return None
 
     def end(self) -> None:
         """Make no further call: whoever wanted the answers is gone."""

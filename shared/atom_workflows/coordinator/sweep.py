@@ -62,11 +62,19 @@ def read_due(services: Services, query: Query) -> tuple[list[Held], bool]:
     documents = services.store.query(query)
     for document in documents:
         try:
-            held.append(Held.of(document))
+            held.append(_held(document))
         except (LookupError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             decision_log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)
     return held, len(documents) == query.limit
+
+
+def _held(document: Document) -> Held:
+    held = Held.of(document)
+    # What a look at it counts with; everything else is of use to nobody but the step's own run.
+    if not isinstance(held.step.claimed_at, datetime | None) or not isinstance(held.step.attempt, int):
+        raise TypeError("claimed_at is no time, or attempt no number")
+    return held
 
 
 def sweep_page(services: Services, page: SweepPage) -> None:
@@ -117,6 +125,7 @@ def _is_over(document: Document, began: datetime) -> bool:
 
 
 def _note_end_of_round(services: Services, page: SweepPage) -> None:
+    """Say that the round is over, unless a later one is: a page may come twice, or take its time."""
     fields = {"schema": SCHEMA, "over": page.until}
     while True:
         document = services.store.get([ROUND_PATH])[0]
@@ -133,4 +142,3 @@ def _noted(document: Document | None, fields: Fields) -> Create | Update:
     if document is None:
         return Create(path=ROUND_PATH, fields=fields)
     return Update(path=ROUND_PATH, fields=fields, guard=document.version)
-    """Say that the round is over, unless a later one is: a page may come twice, or take its time."""

@@ -1,0 +1,206 @@
+"""What goes wrong within a burst delays nothing but what it goes wrong with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from atom_workflows.coordinator import sweep
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.core.states import RunState
+from atom_workflows.documents import run_path, step_path
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.events import Tick
+from atom_workflows.ports import JobAnswer, Message, Update
+from support.workflows import chain, definition
+from support.world import START, HelpfulClock, World
+
+BURST = timedelta(seconds=50)
+LONG = "{rules: [{step: long, duration: 100000}], default: {duration: 20}}"
+
+
+def long_and_short(script: str = LONG) -> tuple[World, str, str]:
+    """A run whose job takes long and one whose job takes 20 s, two seconds after they began."""
+    world = World(script, burst=BURST)
+    long = world.start(definition({"long": []}), run_key="long")
+    short = world.start(chain(1), run_key="short")
+    world.settle_down("steps")
+    world.bus.take_all("tick")
+    world.clock.move(timedelta(seconds=2))
+    return world, long, short
+
+
+def burst(world: World, **ports: Any) -> None:
+    """Let one tick's burst happen, in which dispatchers take what is published."""
+    handle_tick(replace(world.services, clock=HelpfulClock(world), **ports), Tick())
+    world.settle_down("steps")
+
+
+@pytest.mark.parametrize("fields", [{"state": "PAUSED"}, {"stop": "by hand"}, {"timeout_s": "1h"}])
+def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
+    fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever somebody wrote into a run's document, the others' jobs end as they do, and the log names the run."""
+    world, broken, other = long_and_short()
+    world.clock.move(timedelta(minutes=2))
+    world.store.commit([Update(path=run_path(broken), fields=fields)])
+    burst(world)
+    assert world.run(other).state is RunState.SUCCEEDED
+    assert f"run {broken} could not be looked after" in caplog.text
+
+
+@pytest.mark.parametrize("fields", [{"claimed_at": "noon"}, {"attempt": None}, {"policies": {"timeout_s": "1h"}}])
+def test_a_step_that_cannot_be_read_keeps_no_other_from_being_looked_at(
+    fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever somebody wrote into a step's document, the others' jobs end as they do, and the log names the step."""
+    world, broken, other = long_and_short()
+    path = step_path(broken, "long")
+    world.store.commit([Update(path=path, fields=fields)])
+    burst(world)
+    assert world.run(other).state is RunState.SUCCEEDED
+    assert f"{path} cannot be read" in caplog.text
+
+
+@dataclass(slots=True)
+class Stumbling:
+    """A Task Runner about one of whose jobs, if any, nobody can be asked."""
+
+    world: World
+    job_id: str = ""
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+
+    def status(self, base_url: str, asked: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        if asked == self.job_id:
+            raise ZeroDivisionError
+        return self.world.task_runner.status(base_url, asked)
+
+
+def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its trace, and the burst goes on."""
+    world, broken, other = long_and_short()
+    job_id = world.steps(broken)["long"].job_id
+
+    burst(world, task_runner=Stumbling(world, job_id))
+    assert world.run(other).state is RunState.SUCCEEDED
+    (record, *_) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert job_id in record.getMessage()
+
+
+@dataclass(slots=True)
+class FailingBus:
+    """A bus that accepts nothing at first."""
+
+    world: World
+    failures: int
+    tried: list[Message] = field(default_factory=list)
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `ports.Bus.publish`."""
+        self.tried += messages
+        if self.failures:
+            self.failures -= 1
+            raise BusUnavailable("no answer")
+        self.world.bus.publish(messages)
+
+
+def test_a_burst_that_fails_gives_its_lease_back() -> None:
+    """Its tick comes again seconds later, and goes on instead of leaving all to the tick after the next."""
+    world, _, short = long_and_short()
+    world.clock.move(timedelta(seconds=30))
+    bus = FailingBus(world, failures=1)
+    with pytest.raises(BusUnavailable):
+        burst(world, bus=bus)
+    world.clock.move(timedelta(seconds=10))
+    burst(world, bus=bus)
+    assert world.run(short).state is RunState.SUCCEEDED
+
+
+def test_a_page_that_comes_twice_holds_up_no_later_round() -> None:
+    """A round's end that is told again says nothing of the round that goes on, which was to be waited for."""
+    world = World("default: {duration: 100000}")
+    world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
+    world.settle_down("steps", "tick")
+    world.clock.move(timedelta(seconds=11))
+    world.services = replace(world.services, settings=replace(world.services.settings, burst=BURST))
+    rounds = []
+
+    class Doubling(HelpfulClock):
+        """A clock in whose sleep a round's page is looked after, and then the first one's once more."""
+
+        def sleep(self, seconds: float) -> None:
+            """See `ports.Clock.sleep`."""
+            for page in world.bus.take_all("tick"):
+                rounds.append(page)
+                world.deliver(page)
+                world.deliver(rounds[0])
+            world.bus.take_all("tick")
+            world.clock.sleep(seconds)
+
+    handle_tick(replace(world.services, clock=Doubling(world)), Tick())
+    assert len(rounds) == 4
+
+
+@dataclass(slots=True)
+class NotedQueries:
+    """A store whose queries for steps that are due are noted."""
+
+    world: World
+    looks: list[datetime] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else."""
+        return getattr(self.world.store, name)
+
+    def query(self, query: Any) -> Any:
+        """See `ports.Store.query`."""
+        if query.group:
+            self.looks.append(self.world.clock.now())
+        return self.world.store.query(query)
+
+
+def test_jobs_that_are_left_alone_keep_no_burst_busy() -> None:
+    """While nobody answers, jobs that were asked for in vain before are not looked at every two seconds."""
+    world = World("default: {duration: 100000, status_errors: [{status: 500, times: 1000}]}", burst=BURST)
+    for number in range(6):
+        world.start(chain(1), run_key=str(number))
+    world.settle_down("steps")
+    world.bus.take_all("tick")
+    noted = NotedQueries(world)
+    for _ in range(3):
+        world.clock.move(timedelta(minutes=5))
+        burst(world, store=noted)
+    assert len(noted.looks) <= 30, noted.looks
+
+
+def test_a_job_that_is_unknown_after_an_outage_is_polled_like_any_other() -> None:
+    """An answer is one, though it says that the job is not known: the back-off before it is over."""
+    answers = "[{status: 500, times: 4}, {status: 404, times: 1000}]"
+    world, long, _ = long_and_short(f"{{rules: [{{step: long, duration: 100000, status_errors: {answers}}}]}}")
+    polled: list[float] = []
+
+    class Noted(Stumbling):
+        """A Task Runner that notes when it is asked."""
+
+        def status(self, base_url: str, asked: str) -> JobAnswer:
+            """See `ports.TaskRunner.status`."""
+            polled.append((world.clock.now() - START).total_seconds())
+            return super().status(base_url, asked)
+
+    while not world.steps(long)["long"].missing_since:
+        burst(world, task_runner=Noted(world))
+        world.clock.move(timedelta(seconds=10))
+    polled.clear()
+    burst(world, task_runner=Noted(world))
+    assert world.steps(long)["long"].unanswered == 0
+    assert len(polled) <= 5, polled
