@@ -74,7 +74,7 @@ GRANTS: Final = (
         "checker",
         start="publishes `run.seed` for a run that is half seeded",
         steps="publishes outcomes, and steps to repair",
-        tick="hands pages of due steps to other instances",
+        tick="hands pages of due steps to other instances, and the rest of its work to another burst",
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),

@@ -65,7 +65,9 @@ class StepsCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """The scheduler's wake-up, or a dispatcher's that has just put a job in flight."""
+    """The scheduler's wake-up, or one in between: a dispatcher's, say, that has just put a job in flight."""
+
+    is_scheduled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,10 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
     """The messages that tell of these outcomes, in as many parts as it takes."""
     parts = _parts([_outcome_body(outcome) for outcome in outcomes], most=OUTCOMES_PER_COMPLETED)
     return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
+
+
+_IN_BETWEEN: Final = ("dispatcher", "checker")
+"""Who wakes the checker beside the scheduler."""
 
 
 def tick_message(origin: str) -> Message:
@@ -188,7 +194,7 @@ def read_tick_event(body: Any) -> TickEvent:
     """An event of the topic `tick`; an object without a type is a plain tick, as an older schedule may send."""
     body = object_of(body)
     if body.get("type", "tick") == "tick":
-        return Tick()
+        return Tick(is_scheduled=body.get("origin") not in _IN_BETWEEN)
     kind = _kind(body)
     if kind != "sweep.page":
         raise MalformedEvent(f"topic tick carries no event of type {shown(kind)}")

@@ -10,6 +10,7 @@ import pytest
 
 from atom_workflows.documents import step_record
 from atom_workflows.errors import MalformedEvent, NewerVersion
+from atom_workflows.events import Tick
 from atom_workflows.ports import Document
 from compatibility.written import DOCUMENTS, GOLDEN, MESSAGES, PLAIN_STEP, STEP, as_golden, golden
 
@@ -83,7 +84,8 @@ def test_an_event_of_a_newer_version(name: str) -> None:
 def test_a_tick_is_a_tick_whoever_sends_it() -> None:
     """It only wakes: no version can mean anything else by it."""
     _, read, meaning = MESSAGES["tick-tick"]
-    assert read({"type": "tick", "schema": 2, "origin": "scheduler"}) == meaning
+    assert read({"type": "tick", "schema": 2, "origin": "dispatcher"}) == meaning
+    assert read({"type": "tick", "schema": 2, "origin": "scheduler"}) == read({}) == Tick()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

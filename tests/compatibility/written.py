@@ -127,7 +127,7 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         read_steps_event,
         StepsCompleted(run_id="flow-1", outcomes=(OUTCOME,)),
     ),
-    "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick()),
+    "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick(is_scheduled=False)),
     "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),
     "start-run.seed": (
         seed_message("flow-1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import grpc
@@ -49,7 +50,15 @@ class Wire:
     _channels: dict[PartName, grpc.Channel] = field(default_factory=dict)
 
     def run(self, definition: str) -> Cost:
-        """What a run costs from its start message until the functions are at rest."""
+        """What a run costs from its start message until the functions are at rest, within a minute of the clock.
+
+        At its end the checker's burst gives way to another, which no step is to pay for.
+        """
+        minute = datetime.now(UTC).minute
+        cost = self._run(definition)
+        return cost if datetime.now(UTC).minute == minute else self.run(definition)
+
+    def _run(self, definition: str) -> Cost:
         before = self._counted([])
         run_id = self.site.start(definition)
         eventually(lambda: self._has_ended(run_id), within_s=60, what=f"the end of run {run_id}", every_s=0.05)

@@ -25,18 +25,23 @@ AUDIT_SHARE_OF_AGE: Final = 10
 
 _A_MOMENT: Final = 0.001
 
+_MINUTE_S: Final = 60.0
+
 
 @dataclass(slots=True)
 class Watch:
     """One run's jobs under the eyes of a checker that has nothing else to do. Times are seconds since the run began.
 
     A burst begins when the dispatcher wakes the checker or the scheduler ticks, which it does half a minute into the
-    run at first. It ends when the next look would be behind its time, or is not worth waiting for.
+    run at first. It ends when the next look would be behind its time, or is not worth waiting for; the
+    dispatcher's ends at the whole minute, too, and another follows at once.
     """
 
     given: Assumptions
     tally: Tally
     _began: float | None = None
+    _ends_at: float = 0.0
+    _is_cut_short: bool = False
     _last_look: float | None = None
     _next_look: float = 0.0
     _rested_at: float = -inf
@@ -46,6 +51,9 @@ class Watch:
         """A dispatcher's wake-up: begins a burst unless one is going on."""
         if self._began is None:
             self._begin(now)
+            whole_minute = _MINUTE_S / 2 + max(0, (now - _MINUTE_S / 2) // _MINUTE_S + 1) * _MINUTE_S
+            self._is_cut_short = whole_minute < self._ends_at
+            self._ends_at = min(self._ends_at, whole_minute)
             return
         self.tally.reads += BURST_READS
         self._count_invocation(self.given.read_s)
@@ -77,7 +85,8 @@ class Watch:
         """The last look finds nothing any more."""
         if self._began is not None:
             self.tally.reads += 2
-            self._last_look = min(self._next_look, self._began + self._burst)
+            self._last_look = min(self._next_look, self._ends_at)
+            self._is_cut_short = False
             self._end_burst()
 
     def _next_moment(self, earliest: float) -> float:
@@ -91,24 +100,30 @@ class Watch:
     def _coming(self, earliest: float) -> float:
         if self._began is None:
             return self._tick_at_or_after(max(earliest, self._rested_at + _A_MOMENT))
-        ends_at = self._began + self._burst
-        return self._next_look if self._next_look < ends_at else self._tick_at_or_after(max(earliest, ends_at))
+        if self._next_look < self._ends_at:
+            return self._next_look
+        if self._is_cut_short:
+            return max(earliest, self._ends_at)
+        return self._tick_at_or_after(max(earliest, self._ends_at))
 
     def _rest(self, now: float) -> None:
         """End the burst, having seen that nothing new came."""
         self.tally.reads += 1
+        self._is_cut_short = False
         self._end_burst()
         self._rested_at = now
 
     def _begin(self, now: float) -> float:
         self.tally.reads += BURST_READS
         self.tally.writes += BURST_WRITES
-        self._began, self._last_look, self._next_look = now, None, now
+        self._is_cut_short = False
+        self._began, self._ends_at, self._last_look, self._next_look = now, now + self._burst, None, now
         return now
 
     def _end_burst(self) -> None:
         if self._began is not None:
-            self._count_invocation((self._last_look or self._began) - self._began + self.given.task_runner_s)
+            ended_at = self._ends_at if self._is_cut_short else self._last_look or self._began
+            self._count_invocation(ended_at - self._began + self.given.task_runner_s)
             self._began = None
 
     def _count_invocation(self, seconds: float) -> None:

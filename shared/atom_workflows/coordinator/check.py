@@ -26,7 +26,7 @@ from atom_workflows.core.polling import WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError
-from atom_workflows.events import SweepPage, TickEvent, tick_message
+from atom_workflows.events import SweepPage, Tick, TickEvent, tick_message
 from atom_workflows.ports import Create, Update, Version
 
 SHORTEST_GAP: Final = 0.2
@@ -36,17 +36,29 @@ OVERLAP: Final = 0.5
 """By how much of the interval a look reaches back behind the last one: instances' clocks differ, and commits take time.
 What is missed all the same is read by the next burst."""
 
+IN_BETWEEN: Final = "checker"
+AFTER_ONE_CUT_SHORT: Final = "burst"
+"""Origins of ticks. The second makes a burst like the scheduler's, which nothing follows but the scheduler's next."""
+
 
 def handle_tick(services: Services, event: TickEvent) -> None:
     """Handle an event of the topic `tick`."""
     if isinstance(event, SweepPage):
         if services.clock.now() <= event.valid_until:
             sweep_page(services, event)
-    elif _is_anything_in_flight(services) and (looks := _burst(services)) and looks.is_anything_new():
-        # A job put in flight behind our last look; its wake-up found the lease still held and went away.
+    elif _is_anything_in_flight(services) and (origin := _burst(services, event)):
         outbox = Outbox(services)
-        outbox.add([tick_message("checker")])
+        outbox.add([tick_message(origin)])
         outbox.flush()
+
+
+def end_of_burst(began: datetime, burst: timedelta, *, is_scheduled: bool) -> datetime:
+    """When the burst's time is over: one in between ends at the whole minute, at which the scheduler ticks.
+
+    Else that tick would find it at work and go away, and nobody would look from its end to the tick after.
+    """
+    minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return began + burst if is_scheduled else min(began + burst, minute)
 
 
 def _is_anything_in_flight(services: Services) -> bool:
@@ -54,18 +66,16 @@ def _is_anything_in_flight(services: Services) -> bool:
     return bool(services.store.query(due_query(until, limit=1)))
 
 
-def _burst(services: Services) -> _Looks | None:
-    """Look at all that becomes due; what it looked at, if it ended because nothing more was to be done soon.
-
-    Otherwise its time was over, or another instance is at it.
-    """
-    ends_at = services.clock.now() + services.settings.burst
+def _burst(services: Services, tick: Tick) -> str | None:
+    """Look at all that becomes due; the origin of the tick that should follow at once, if one should."""
+    began, burst = services.clock.now(), services.settings.burst
+    ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return None
     polls = Polls(services=services, until=ends_at)
-    looks = _Looks(services=services, ends_at=ends_at, care=Care(services, polls))
+    looks = _Looks(services=services, ends_at=ends_at, waits_until=began + burst, care=Care(services, polls))
     try:
         wake_at = looks.go_on()
     except Exception:
@@ -76,7 +86,13 @@ def _burst(services: Services) -> _Looks | None:
     finally:
         polls.end()
     lease.give_back()
-    return looks if wake_at is None else None
+    if wake_at is not None:
+        if ends_at == began + burst:
+            return None
+        services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
+        return AFTER_ONE_CUT_SHORT
+    # A job put in flight behind our last look; its wake-up found the lease still held and went away.
+    return IN_BETWEEN if looks.is_anything_new() else None
 
 
 @dataclass(slots=True)
@@ -85,10 +101,12 @@ class _Looks:
 
     With more due than a page, nothing is remembered: each round reads all, and pages go to other instances. The next
     one begins when the last page is done, so that however many pages there are, those at the end have their turn.
+    `waits_until` is when the burst would end were it not cut short: what is due by then is waited for, if by another.
     """
 
     services: Services
     ends_at: datetime
+    waits_until: datetime
     care: Care
     _in_flight: InFlight = field(default_factory=InFlight)
     _seen_until: datetime | None = None
@@ -162,7 +180,7 @@ class _Looks:
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return all(
-            at > self.ends_at
+            at > self.waits_until
             or (at > soon and held.step.state is StepState.RUNNING and at != held.step.attempt_deadline)
             or held.step.id == END_ID
             for at, held in self._in_flight.looks()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import pytest
 
 from atom_workflows.cli.rehearsal import rehearse
 from atom_workflows.cli.tallies import Assumptions, Tally
-from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.events import Tick
+from atom_workflows.coordinator.check import AFTER_ONE_CUT_SHORT, handle_tick
+from atom_workflows.events import Tick, TickEvent, read_tick_event
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.settings import Settings
 from support.workflows import chain, fan
-from support.world import START, HelpfulClock, World
+from support.world import HelpfulClock, World
 
 TICK_S: Final = 60
 MOST_TICKS: Final = 300
@@ -28,33 +28,45 @@ class Watched:
     """A run whose checker is woken like a deployment's; `awake_s` is how long its invocations took."""
 
     world: World
+    began: datetime
     awake_s: float = 0.0
 
     @classmethod
     def of(cls, text: str, job_s: int, burst: timedelta) -> Watched:
         """Play the whole run."""
-        watched = cls(World(f"{{default: {{duration: {job_s}}}}}", burst=burst))
+        world = World(f"{{default: {{duration: {job_s}}}}}", burst=burst)
+        # The scheduler ticks at whole minutes.
+        world.clock.move(timedelta(seconds=TICK_S - FIRST_TICK_S))
+        watched = cls(world, world.clock.now())
         run_id = watched.world.start(text)
         watched.world.settle_down()
         for _ in range(MOST_TICKS):
             if watched.world.run(run_id).state.is_terminal:
                 return watched
-            watched.tick()
+            watched.tick(is_scheduled=watched.awake_s > 0)
         raise AssertionError(f"run {run_id} has not ended within {MOST_TICKS} ticks")
 
     @property
     def now(self) -> float:
         """Seconds since the run began."""
-        return (self.world.clock.now() - START).total_seconds()
+        return (self.world.clock.now() - self.began).total_seconds()
 
-    def tick(self) -> None:
+    def tick(self, *, is_scheduled: bool) -> None:
         """Wake the checker, then wait for the next tick behind what it does."""
-        before = self.now
-        handle_tick(replace(self.world.services, clock=HelpfulClock(self.world)), Tick())
-        self.awake_s += self.now - before
-        self.world.settle_down()
+        self.burst(Tick(is_scheduled=is_scheduled))
+        for taken in self.world.bus.take_all("tick"):
+            self.world.bus.ack(taken)
+            if taken.body["origin"] == AFTER_ONE_CUT_SHORT:
+                self.burst(read_tick_event(taken.body))
         ticks = max(0, (self.now - FIRST_TICK_S) // TICK_S + 1)
         self.world.clock.move(timedelta(seconds=FIRST_TICK_S + ticks * TICK_S - self.now))
+
+    def burst(self, tick: TickEvent) -> None:
+        """Handle the tick, and what it leads to."""
+        before = self.now
+        handle_tick(replace(self.world.services, clock=HelpfulClock(self.world)), tick)
+        self.awake_s += self.now - before
+        self.world.settle_down()
 
 
 def rehearsed(text: str, job_s: int, settings: Settings) -> Tally:

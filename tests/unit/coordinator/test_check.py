@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from atom_workflows.coordinator import sweep
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.check import end_of_burst, handle_tick
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
@@ -20,7 +20,7 @@ from atom_workflows.events import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Create, JobAnswer, Update
 from support.meanwhile import Before, meanwhile
 from support.workflows import chain, definition
-from support.world import HelpfulClock, World
+from support.world import START, HelpfulClock, World
 
 BURST = timedelta(seconds=50)
 
@@ -208,6 +208,35 @@ def test_a_second_burst_leaves_at_once() -> None:
     handle_tick(replace(world.services, clock=TickingClock()), Tick())
     assert polled == [0] * len(polled)
     assert len(polled) > 3
+
+
+@pytest.mark.parametrize(("second", "lasts"), [(0, 50), (10, 50), (11, 49), (30, 30), (59.5, 0.5)])
+def test_a_burst_that_a_dispatcher_woke_ends_when_the_scheduler_ticks(second: float, lasts: float) -> None:
+    """The scheduler ticks at whole minutes, and its own bursts have their whole time."""
+    began = START + timedelta(minutes=7, seconds=second)
+    assert end_of_burst(began, BURST, is_scheduled=False) - began == timedelta(seconds=lasts)
+    assert end_of_burst(began, BURST, is_scheduled=True) - began == BURST
+
+
+@pytest.mark.parametrize("second", range(0, 60, 5))
+def test_a_jobs_end_is_noticed_soon_whenever_its_step_began(second: int) -> None:
+    """A wake-up's burst is followed by another, even if the scheduler's tick has found it at work."""
+    world = World("default: {duration: 55}", burst=BURST)
+    world.clock.move(timedelta(seconds=second))
+    run_id = world.start(chain(1))
+    world.settle_down("steps")
+    while not world.run(run_id).state.is_terminal:
+        taken = world.bus.take_all("tick")
+        for one in taken:
+            world.bus.ack(one)
+        if not taken:
+            world.clock.move(timedelta(minutes=1) - (world.clock.now() - START) % timedelta(minutes=1))
+        tick = read_tick_event(taken[0].body) if taken else Tick()
+        handle_tick(replace(world.services, clock=HelpfulClock(world)), tick)
+        world.settle_down("steps")
+    finished_at = world.run(run_id).finished_at
+    assert finished_at is not None
+    assert finished_at - START <= timedelta(seconds=second + 55 + 20)
 
 
 def test_a_dead_burst_is_followed_by_the_next_ticks() -> None:
