@@ -1,8 +1,12 @@
-"""Which tests share a process when several run them at the same time: those that share what takes long to start."""
+"""Which tests share a process when several run them at the same time: those that share what takes long to start.
+
+And what every one of these processes begins with.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 from typing import Final
 
 import pytest
@@ -38,3 +42,10 @@ def group_of(nodeid: str) -> str:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
     """How tests are dealt out, if more than one process runs them."""
     return Groups(config, log)
+
+
+def pytest_configure() -> None:
+    """Have processes that tests start end by signals, though this one was started by `nohup` or in the background."""
+    for signum, ends in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, ends)
