@@ -68,11 +68,11 @@ def publish_for_one_run(
     return _publish(outbox, ready, [(run_id, outcome) for _, outcome in outcomes])
 
 
-def audit_one(outbox: Outbox, ends: Sequence[Held]) -> int:
+def audit_one(services: Services, ends: Sequence[Held]) -> int:
     """Look after one run of a page, and say of the others that it was done."""
     for other in ends[1:]:
-        _look_again(outbox, other, None)
-    return _audit(outbox, ends[:1])
+        _look_again(Outbox(services), other, None)
+    return _audit(services, ends[:1])
 
 
 def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:

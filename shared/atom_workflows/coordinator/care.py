@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.audit import audit_run
@@ -17,6 +18,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.saving import Decision, save_alone
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, after, overdue
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import poll_interval
@@ -81,7 +83,7 @@ class Care:
         published = _publish(self._outbox, work.ready, work.outcomes)
         self._calls.begin([one for one in work.polls if asked.get(_name(one)) != one.version])
         try:
-            published += _audit(self._outbox, work.audits)
+            published += _audit(self._services, work.audits)
         except (StoreUnavailable, BusUnavailable):
             self.hear_all()
             raise
@@ -114,21 +116,31 @@ def _task_runner(held: Held) -> str:
     return held.step.task_runner_url
 
 
-def _audit(outbox: Outbox, ends: Sequence[Held]) -> int:
-    """Look after the runs whose ends are due; how many events that took."""
+def _audit(services: Services, ends: Sequence[Held]) -> int:
+    """Look after the runs whose ends are due, many at the same time; how many events that took."""
     published = 0
     outage: AtomWorkflowsError | None = None
-    for end in ends:
-        try:
-            published += audit_run(outbox, end)
-        except (StoreUnavailable, BusUnavailable) as error:
-            outage = outage or error
-        except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
-            # The last three come of documents that somebody else has written to.
-            run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
-            decision_log.warned("run.audit.failed", f"run {run_id} could not be looked after: {reason}", run_id=run_id)
+    for wave in waves(services.workers, partial(_audited, services), ends):
+        published += sum(found for _, found in wave if isinstance(found, int))
+        outage = outage or next((found for _, found in wave if isinstance(found, AtomWorkflowsError)), None)
     if outage is not None:
         raise outage
+    return published
+
+
+def _audited(services: Services, end: Held) -> int | AtomWorkflowsError:
+    """How many events it took to look after a run, or the outage that it met."""
+    outbox = Outbox(services)
+    try:
+        published = audit_run(outbox, end)
+        outbox.flush()
+    except (StoreUnavailable, BusUnavailable) as error:
+        return error
+    except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
+        # The last three come of documents that somebody else has written to.
+        run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
+        decision_log.warned("run.audit.failed", f"run {run_id} could not be looked after: {reason}", run_id=run_id)
+        return 0
     return published
 
 

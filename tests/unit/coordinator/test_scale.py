@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,7 +13,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from atom_workflows.adapters.firestore_messages import FirestoreMessages
+from atom_workflows.adapters.system import ThreadWorkers
+from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.errors import Conflict
+from atom_workflows.events import Tick
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult
 from support.workflows import chain, definition, fan, layers
 from support.world import World
@@ -174,3 +178,43 @@ def test_a_thousand_runs_at_once_all_end() -> None:
     assert store.refused == 0
     alone, _, _ = cost(chain(4))
     assert world.store.writes / len(run_ids) == alone * 4
+
+
+@dataclass(slots=True)
+class Meeting:
+    """A store in which whoever reads a run waits for three others that do."""
+
+    inner: Store
+    together: threading.Barrier
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        if paths[0].startswith("runs/"):
+            self.together.wait(10)
+        return self.inner.get(paths)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        return self.inner.commit(writes)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        return self.inner.query(query)
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        return self.inner.count(query)
+
+
+def test_many_runs_are_looked_after_at_the_same_time() -> None:
+    """A look at each of a thousand open runs, one after the other, would take as long as there is between two."""
+    world = World("default: {duration: 100000}")
+    for number in range(4):
+        world.start(chain(1), run_key=str(number))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=70))
+    meeting = Meeting(world.services.store, threading.Barrier(4))
+    world.store.written.clear()
+    handle_tick(replace(world.services, store=meeting, workers=ThreadWorkers(4)), Tick())
+    assert not meeting.together.broken
+    assert sum(path.endswith("/~end") for path in world.store.written) == 4

@@ -59,8 +59,7 @@ class TimedWorkers:
         self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
     ) -> TimedCalls[Item, Answer]:
         """See `ports.Workers.calls`."""
-        assert lane is not None
-        return TimedCalls(self, call, lane)
+        return TimedCalls(self, call, lane or (lambda _: ""))
 
 
 @dataclass(slots=True)
