@@ -18,6 +18,7 @@ from atom_workflows.errors import StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 WAIT_FOR_EVENTS_S: Final = 0.25
+LAST_EVENTS_WITHIN_S: Final = 1.0
 APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long a store may be away while a run is followed: the run goes on, and a network, or a laptop, may come back."""
@@ -56,12 +57,22 @@ def follow(  # noqa: PLR0913 (all but the first by name)
         if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
             looked_at = now
             run = reader.run()
+            if run is not None and run.state.is_terminal:
+                view = _heard_out(view, feed, monotonic)
             view = _with_document(view, run)
             if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
                 show.finish(view)
                 return run
             _require_appearance(run, view, now - started, timeout_s)
         show.update(view)
+
+
+def _heard_out(view: RunView, feed: Feed, monotonic: Callable[[], float]) -> RunView:
+    """The view with the run's last events, which are published right after its document is written."""
+    ends_at = monotonic() + LAST_EVENTS_WITHIN_S
+    while not view.state.is_terminal and monotonic() < ends_at:
+        view = view.updated(feed.take(WAIT_FOR_EVENTS_S))
+    return view
 
 
 class _PatientReader:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from atom_workflows.adapters.change_feed import changes_in
 from atom_workflows.cli.failures import Failure
-from atom_workflows.cli.follow import follow, seconds_of
+from atom_workflows.cli.follow import LAST_EVENTS_WITHIN_S, follow, seconds_of
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.picture import picture
 from atom_workflows.cli.shows import Lines
@@ -123,7 +123,16 @@ def test_the_document_is_read_once_a_second() -> None:
     scene = Scene([[told("a", "RUNNING", at=i)] for i in range(40)], [*[RUNNING] * 10, SUCCEEDED])
     scene.follow()
     assert scene.looks == 11
-    assert scene.now == pytest.approx(10.25)
+    assert scene.now == pytest.approx(10.25 + LAST_EVENTS_WITHIN_S)
+
+
+def test_the_last_events_are_waited_for() -> None:
+    """A document that tells of the end sooner than the events do keeps no line from being printed."""
+    last = [told("b", "FAILED", at=2), run_told("FAILED")]
+    scene = Scene([[told("a", "SUCCEEDED", at=1)], [], last], [replace(RUNNING, state=RunState.FAILED)])
+    _, lines = scene.follow()
+    assert lines == ["a SUCCEEDED", "b FAILED"]
+    assert scene.now < LAST_EVENTS_WITHIN_S
 
 
 def test_waiting_ends_when_time_is_up() -> None:
