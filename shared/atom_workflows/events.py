@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from atom_workflows.core.decide import Outcome, OutcomeKind
@@ -110,8 +111,19 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
     return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
 
 
-_IN_BETWEEN: Final = ("dispatcher", "checker")
-"""Who wakes the checker beside the scheduler."""
+class TickOrigin(StrEnum):
+    """Why the checker is woken besides by the scheduler: a job was put in flight, or seen too late, or a burst goes on.
+
+    Only the last makes a burst like the scheduler's, which nothing follows but the scheduler's next.
+    """
+
+    DISPATCHER = "dispatcher"
+    CHECKER = "checker"
+    BURST = "burst"
+
+
+# Not a set: an origin may be anything that JSON can say, hashable or not.
+_IN_BETWEEN: Final = (TickOrigin.DISPATCHER, TickOrigin.CHECKER)
 
 
 def tick_message(origin: str) -> Message:

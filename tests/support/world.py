@@ -71,7 +71,8 @@ class CallsInTurn(Generic[Item, Answer]):
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:  # noqa: ARG002 (nobody waits)
         """See `ports.Calls.wave`."""
-        wave, self.pending = self.pending[: self.at_a_time], self.pending[len(self.pending[: self.at_a_time]) :]
+        count = self.at_a_time or len(self.pending)
+        wave, self.pending = self.pending[:count], self.pending[count:]
         return [(item, self.call(item)) for item in wave]
 
 

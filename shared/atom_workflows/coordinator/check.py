@@ -26,7 +26,7 @@ from atom_workflows.core.polling import WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError
-from atom_workflows.events import SweepPage, Tick, TickEvent, tick_message
+from atom_workflows.events import SweepPage, Tick, TickEvent, TickOrigin, tick_message
 from atom_workflows.ports import Create, Update, Version
 
 SHORTEST_GAP: Final = 0.2
@@ -35,10 +35,6 @@ SHORTEST_GAP: Final = 0.2
 OVERLAP: Final = 0.5
 """By how much of the interval a look reaches back behind the last one: instances' clocks differ, and commits take time.
 What is missed all the same is read by the next burst."""
-
-IN_BETWEEN: Final = "checker"
-AFTER_ONE_CUT_SHORT: Final = "burst"
-"""Origins of ticks. The second makes a burst like the scheduler's, which nothing follows but the scheduler's next."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
@@ -66,7 +62,7 @@ def _is_anything_in_flight(services: Services) -> bool:
     return bool(services.store.query(due_query(until, limit=1)))
 
 
-def _burst(services: Services, tick: Tick) -> str | None:
+def _burst(services: Services, tick: Tick) -> TickOrigin | None:
     """Look at all that becomes due; the origin of the tick that should follow at once, if one should."""
     began, burst = services.clock.now(), services.settings.burst
     ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
@@ -89,10 +85,11 @@ def _burst(services: Services, tick: Tick) -> str | None:
     if wake_at is not None:
         if ends_at == began + burst:
             return None
+        # Not sooner, so that the burst that follows lasts as near to the next tick as the scheduler's own would.
         services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
-        return AFTER_ONE_CUT_SHORT
+        return TickOrigin.BURST
     # A job put in flight behind our last look; its wake-up found the lease still held and went away.
-    return IN_BETWEEN if looks.is_anything_new() else None
+    return TickOrigin.CHECKER if looks.is_anything_new() else None
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from atom_workflows.core.decide import StepChange
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.events import ReadyStep, changes_messages, ready_messages, tick_message
+from atom_workflows.events import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
 from atom_workflows.ports import Message
 
 MAX_TOLD_TEXT = 500
@@ -90,7 +90,7 @@ class Outbox:
     def _take_wake_up(self) -> list[Message]:
         taken, self._has_work_for_checker = self._has_work_for_checker and self.wakes_checker, False
         wakes = taken and self.services.wake_limit.lets_through(self.services.clock.now())
-        return [tick_message("dispatcher")] if wakes else []
+        return [tick_message(TickOrigin.DISPATCHER)] if wakes else []
 
     def _take_changes(self) -> list[Message]:
         taken, self._changes = self._changes, {}

@@ -10,8 +10,8 @@ import pytest
 
 from atom_workflows.cli.rehearsal import rehearse
 from atom_workflows.cli.tallies import Assumptions, Tally
-from atom_workflows.coordinator.check import AFTER_ONE_CUT_SHORT, handle_tick
-from atom_workflows.events import Tick, TickEvent, read_tick_event
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.events import Tick, TickEvent, TickOrigin, read_tick_event
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.settings import Settings
 from support.workflows import chain, fan
@@ -56,7 +56,7 @@ class Watched:
         self.burst(Tick(is_scheduled=is_scheduled))
         for taken in self.world.bus.take_all("tick"):
             self.world.bus.ack(taken)
-            if taken.body["origin"] == AFTER_ONE_CUT_SHORT:
+            if taken.body["origin"] == TickOrigin.BURST:
                 self.burst(read_tick_event(taken.body))
         ticks = max(0, (self.now - FIRST_TICK_S) // TICK_S + 1)
         self.world.clock.move(timedelta(seconds=FIRST_TICK_S + ticks * TICK_S - self.now))
