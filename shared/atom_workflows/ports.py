@@ -87,6 +87,7 @@ class Query:
 
     All `where` conditions must hold; a document without a named field never matches. Results are in `order_by`
     order, then by path. `after` continues behind a document: the values of its `order_by` fields, then its path.
+    With `fields`, documents are returned with these top-level fields alone, so that one of a megabyte costs no memory.
     """
 
     collection: str
@@ -95,6 +96,7 @@ class Query:
     order_by: Sequence[tuple[str, Direction]] = ()
     after: Sequence[Any] | None = None
     limit: int | None = None
+    fields: Sequence[str] | None = None
 
 
 class Store(Protocol):
@@ -116,7 +118,7 @@ class Store(Protocol):
         ...
 
     def query(self, query: Query) -> list[Document]:
-        """The matching documents, complete with all their fields."""
+        """Return the matching documents, with all their fields unless the query names some."""
         ...
 
     def count(self, query: Query) -> int:

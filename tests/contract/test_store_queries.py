@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from atom_workflows.errors import Conflict
 from atom_workflows.ports import Create, Query, Store, Update
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -243,3 +244,29 @@ def test_a_thousand_documents_come_in_one_answer(store: Store) -> None:
         fill(store, {f"c/{number:04}": {"n": number} for number in range(start, start + 250)})
     assert [document.fields["n"] for document in store.query(Query(collection="c"))] == list(range(1_000))
     assert store.count(Query(collection="c")) == 1_000
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_query_can_ask_for_some_fields_alone(store: Store, *, group: bool) -> None:
+    """Named fields come back as they are, one that a document lacks is left out, and conditions see them all."""
+    fill(store, {"runs/r/steps/a": {"n": 1, "task": "x" * 1_000, "map": {"k": [1]}}, "runs/r/steps/b": {"n": 2}})
+    query = Query(
+        collection="steps" if group else "runs/r/steps",
+        group=group,
+        where=[("n", ">=", 1)],
+        order_by=[("n", "ascending")],
+        fields=("map", "task_runner_url"),
+    )
+    assert [document.fields for document in store.query(query)] == [{"map": {"k": [1]}}, {}]
+
+
+def test_a_version_that_came_with_some_fields_guards_the_document(store: Store) -> None:
+    """What was read in part can be decided on: a guard from it holds until the document changes."""
+    fill(store, {"c/a": {"n": 1, "task": "x"}})
+    [found] = store.query(Query(collection="c", fields=("n",)))
+    store.commit([Update(path="c/a", fields={"n": 2}, guard=found.version)])
+    with pytest.raises(Conflict):
+        store.commit([Update(path="c/a", fields={"n": 3}, guard=found.version)])
+    [whole] = store.get(["c/a"])
+    assert whole is not None
+    assert whole.fields == {"n": 2, "task": "x"}

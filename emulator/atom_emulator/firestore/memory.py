@@ -51,7 +51,7 @@ class MemoryStore:
         ]
 
     def query(self, query: Query) -> list[Document]:
-        """Return the matching documents, complete with all their fields."""
+        """Return the matching documents, with all their fields unless the query names some."""
         with _translated():
             records, _ = self.database.query(_query(query))
         return [_document(record) for record in records]
@@ -138,6 +138,7 @@ def _query(query: Query) -> queries.Query:
         order_by=tuple(Order(parse_field_path(name), direction == "descending") for name, direction in query.order_by),
         start=_after(query),
         limit=query.limit,
+        select=None if query.fields is None else tuple(map(parse_field_path, query.fields)),
     )
 
 

@@ -125,6 +125,8 @@ class FirestoreStore:
             built = built.where(filter=FieldFilter(name, operator, value))
         for name, direction in query.order_by:
             built = built.order_by(name, direction=_DIRECTIONS[direction])
+        if query.fields is not None:
+            built = built.select(query.fields)
         if query.after is not None:
             built = self._behind(built, query)
         return built if query.limit is None else built.limit(query.limit)
