@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final, Generic
 
 from atom_workflows.ports import Answer, Item
 
 WAVE_S: Final = 0.05
 """How long a first answer waits for others to join its wave: a commit for many is cheaper than many commits."""
+
+
+AHEAD: Final = 4
+"""Items that are with a lane's threads, for each thread: enough for none to run dry while a wave is saved."""
 
 
 class SystemClock:
@@ -41,14 +47,14 @@ class ThreadWorkers:
     ) -> ThreadCalls[Item, Answer]:
         """See `ports.Workers.calls`."""
 
-        def submit(item: Item) -> Future[Answer]:
+        def submit(item: Item, lane: str) -> Future[Answer]:
             # With the caller's context, so that what a call logs names the event it was made for.
-            return self._pool("" if lane is None else lane(item)).submit(copy_context().run, call, item)
+            return self._pool(lane).submit(copy_context().run, call, item)
 
-        return ThreadCalls(submit)
+        return ThreadCalls(submit, lane=lane or (lambda _: ""), most=self._threads * AHEAD)
 
     def _pool(self, lane: str) -> ThreadPoolExecutor:
-        """The lane's threads. There are few lanes: a deployment allows few Task Runners."""
+        """Return the lane's threads. There are few lanes: a deployment allows few Task Runners."""
         with self._lock:
             if lane not in self._pools:
                 self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
@@ -56,29 +62,46 @@ class ThreadWorkers:
 
 
 class ThreadCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`."""
+    """Implements `ports.Calls`. At most `most` items of a lane are with its threads, as each takes a kilobyte there."""
 
-    def __init__(self, submit: Callable[[Item], Future[Answer]]) -> None:
+    def __init__(
+        self, submit: Callable[[Item, str], Future[Answer]], *, lane: Callable[[Item], str], most: int
+    ) -> None:
         self._submit = submit
-        self._pending: dict[Future[Answer], Item] = {}
+        self._lane = lane
+        self._most = most
+        self._queued: dict[str, deque[Item]] = defaultdict(deque)
+        self._submitted: dict[Future[Answer], tuple[str, Item]] = {}
         self._failure: BaseException | None = None
 
     @property
     def pending(self) -> Collection[Item]:
         """See `ports.Calls.pending`."""
-        return self._pending.values()
+        submitted = [item for _, item in self._submitted.values()]
+        return [*submitted, *chain.from_iterable(self._queued.values())]
 
     def begin(self, items: Sequence[Item]) -> None:
         """See `ports.Calls.begin`."""
-        self._pending |= {self._submit(item): item for item in items}
+        for item in items:
+            self._queued[self._lane(item)].append(item)
+        self._fill()
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
         """See `ports.Calls.wave`."""
-        if not self._pending and self._failure is not None:
+        if not self._submitted and self._failure is not None:
             raise self._failure
-        done, others = wait(self._pending, timeout=within_s, return_when=FIRST_COMPLETED)
+        done, others = wait(self._submitted, timeout=within_s, return_when=FIRST_COMPLETED)
         if done and others:
-            done, _ = wait(self._pending, timeout=WAVE_S, return_when=ALL_COMPLETED)
-        ended = [(self._pending.pop(future), future) for future in done]
+            done, _ = wait(self._submitted, timeout=WAVE_S, return_when=ALL_COMPLETED)
+        ended = [(self._submitted.pop(future)[1], future) for future in done]
+        self._fill()
         self._failure = self._failure or next((error for _, one in ended if (error := one.exception())), None)
         return [(item, future.result()) for item, future in ended if future.exception() is None]
+
+    def _fill(self) -> None:
+        """Give each lane's threads what they have room for."""
+        load = Counter(lane for lane, _ in self._submitted.values())
+        for lane, queue in self._queued.items():
+            for _ in range(min(len(queue), self._most - load[lane])):
+                item = queue.popleft()
+                self._submitted[self._submit(item, lane)] = (lane, item)

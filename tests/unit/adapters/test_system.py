@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from atom_workflows.adapters.system import ThreadWorkers
+from atom_workflows.adapters.system import AHEAD, ThreadCalls, ThreadWorkers
 from atom_workflows.coordinator.waves import waves
 
 _event: ContextVar[str] = ContextVar("event", default="")
@@ -91,3 +91,14 @@ def test_calls_that_are_begun_later_join_those_that_wait() -> None:
     released.set()
     assert calls.wave() == [(0, 1)]
     assert calls.wave() == []
+
+
+def test_many_items_wait_without_threads_to_take_them() -> None:
+    """Ten thousand items are called for one after the other, and few of them are with the threads at a time."""
+    calls: ThreadCalls[int, int] = ThreadWorkers(2).calls(lambda item: item)
+    calls.begin(range(10_000))
+    answered: set[int] = set()
+    while calls.pending:
+        assert len(calls._submitted) <= 2 * AHEAD
+        answered |= {item for item, _ in calls.wave()}
+    assert answered == set(range(10_000))
