@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -73,16 +73,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPage:
-    """A further page of due steps for another instance: those behind `after` (due time and path), due by `until`.
-
-    No job is asked for after `valid_until`, when the burst is over that the page belongs to. `since` is when the round
-    before began, if this is not the burst's first: then jobs whose wait is not over are left out.
-    """
+    """A page of a round over the due steps: those behind `after` (due time and path), due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
-    valid_until: datetime
-    since: datetime | None = None
 
 
 StepsEvent: TypeAlias = StepsReady | StepsCompleted
@@ -122,6 +116,8 @@ class TickOrigin(StrEnum):
     BURST = "burst"
 
 
+_PAGE_VALID: Final = timedelta(minutes=10)
+
 # Not a set: an origin may be anything that JSON can say, hashable or not.
 _IN_BETWEEN: Final = (TickOrigin.DISPATCHER, TickOrigin.CHECKER)
 
@@ -132,15 +128,15 @@ def tick_message(origin: str) -> Message:
 
 
 def page_message(page: SweepPage) -> Message:
-    """A page of due steps for another instance of the checker."""
+    """Build the message that hands a page to another instance of the checker."""
     return _message(
         "tick",
         "sweep.page",
         due_at=page.after[0].isoformat(),
         path=page.after[1],
         until=page.until.isoformat(),
-        valid_until=page.valid_until.isoformat(),
-        since=page.since and page.since.isoformat(),
+        # Read by instances of the first version, which leave the page alone after that.
+        valid_until=(page.until + _PAGE_VALID).isoformat(),
     )
 
 
@@ -210,12 +206,7 @@ def read_tick_event(body: Any) -> TickEvent:
     kind = _kind(body)
     if kind != "sweep.page":
         raise MalformedEvent(f"topic tick carries no event of type {shown(kind)}")
-    return SweepPage(
-        after=(time(body, "due_at"), step_path(body, "path")),
-        until=time(body, "until"),
-        valid_until=time(body, "valid_until"),
-        since=None if body.get("since") is None else time(body, "since"),
-    )
+    return SweepPage(after=(time(body, "due_at"), step_path(body, "path")), until=time(body, "until"))
 
 
 def _outcome(body: Mapping[str, Any]) -> Outcome:

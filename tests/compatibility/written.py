@@ -39,7 +39,7 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 OUTCOME: Final = Outcome(
     step_id="extract", attempt=2, kind=OutcomeKind.FAILED, message="disk full", job_id="j-1", job_state="FAILED"
 )
-PAGE: Final = SweepPage(after=(NOW, "runs/flow-1/steps/extract"), until=NOW, valid_until=LATER, since=NOW)
+PAGE: Final = SweepPage(after=(NOW, "runs/flow-1/steps/extract"), until=NOW)
 POLICIES: Final = Policies(
     timeout=timedelta(hours=2),
     retry=RetryPolicy(
@@ -74,6 +74,7 @@ STEP: Final = StepRecord(
     message="waits",
     due_at=NOW,
     missing_since=NOW,
+    unheard_since=NOW,
     claimed_at=NOW,
     started_at=NOW,
     finished_at=LATER,

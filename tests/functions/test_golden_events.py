@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.documents import RUNS
-from atom_workflows.ports import Query
+from atom_workflows.documents import ROUND_PATH, RUNS
+from atom_workflows.ports import Create, Query
 from functions.posting import EVENTS, Deployed, golden
-from support.world import World
+from support.world import START, World
 
 STARTS = [path.stem for path in sorted(EVENTS.glob("start-*.json")) if "seed" not in path.stem]
 UPLOADS = [name for name in STARTS if "notification" in name or "finalized" in name]
@@ -86,6 +86,10 @@ def test_a_tick_makes_due_jobs_be_looked_at(functions: Deployed, world: World, r
     """A job that has ended is found out, whatever woke the checker."""
     functions.post("dispatcher-push-step-ready")
     world.clock.move(timedelta(seconds=30))
+    # The page that the golden event names is the next one of a round.
+    page = {"next_due_at": START - timedelta(minutes=1), "next_path": "runs/flow-00cfe846bce2/steps/a"}
+    round_fields = {"schema": 1, "at": START, "until": START + timedelta(minutes=5), **page}
+    world.store.commit([Create(path=ROUND_PATH, fields=round_fields)])
     assert functions.post(name) == 204
     assert len(world.task_runner.polled) == 1
     world.settle_down()

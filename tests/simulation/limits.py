@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
-from atom_workflows.coordinator import loading, saving, seed, stop, sweep
+from atom_workflows.coordinator import due_steps, in_flight, loading, saving, seed, stop
 from atom_workflows.core import graph
 from atom_workflows.settings import MAX_DELIVERIES
 
@@ -18,7 +18,7 @@ class Limits:
 
     batch: int = seed.BATCH_DOCUMENTS
     page: int = stop.PAGE
-    sweep_page: int = sweep.PAGE
+    sweep_page: int = due_steps.PAGE
     fan_in: int = graph.FAN_IN_LIMIT
     fan_out: int = graph.FAN_OUT_LIMIT
     writes: int = saving.MAX_WRITES
@@ -33,7 +33,8 @@ class Limits:
             (seed, "PAGE", self.page),
             (stop, "PAGE", self.page),
             (loading, "PAGE", self.page),
-            (sweep, "PAGE", self.sweep_page),
+            (due_steps, "PAGE", self.sweep_page),
+            (in_flight, "CAPACITY", self.sweep_page),
             (graph, "FAN_IN_LIMIT", self.fan_in),
             (graph, "FAN_OUT_LIMIT", self.fan_out),
             (saving, "MAX_WRITES", self.writes),

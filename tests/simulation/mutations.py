@@ -89,10 +89,12 @@ MUTATIONS: Final = (
     _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
     _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=75),
     _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=25),
-    _mutation("no timeout", (care, "overdue", planted.nothing), seed=7),
+    _mutation(
+        "no timeout", (care, "end_dispatch", planted.nothing), (poll, "judge_overdue", planted.found_as_it_is), seed=7
+    ),
     _mutation(
         "onLost: fail submits again",
-        (care, "_lost_in_dispatch", planted.nothing),
+        (care, "end_dispatch", planted.nothing),
         (dispatch, "may_claim", planted.claim_what_may_be_lost),
         seed=4,
     ),
@@ -123,10 +125,10 @@ MUTATIONS: Final = (
     _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
     _mutation("the audit never looks", (seed, "_watch", planted_checker.never_due), seed=5),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
-    _mutation("one audit a page", (care, "_audit", planted_checker.audit_one), seed=7),
+    _mutation("one audit a page", (care, "_audit", planted_checker.audit_some), seed=7),
     _mutation("the next page of a sweep is lost", (sweep, "page_message", planted_checker.no_page), seed=110),
     _mutation(
-        "outcomes of a page for its first run", (care, "_publish", planted_checker.publish_for_one_run), seed=200
+        "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=200
     ),
     _mutation("a burst's lease for two", (check._BurstLease, "_write", planted_checker.write_unguarded), seed=11),
     _mutation(

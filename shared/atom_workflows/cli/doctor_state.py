@@ -13,8 +13,8 @@ from atom_workflows.cli.place import with_place
 from atom_workflows.cli.reading import newest_runs
 from atom_workflows.cli.text import clip, listing, local_time, one_line
 from atom_workflows.coordinator.doctor import LATE
+from atom_workflows.coordinator.due_steps import due_query
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import due_query
 from atom_workflows.core.records import RunRecord
 from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import BURST_LEASE_PATH

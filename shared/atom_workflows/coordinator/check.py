@@ -1,26 +1,29 @@
-"""The checker: woken by a tick, it sweeps the steps that are due, again and again for as long as that is useful.
+"""The checker: a tick wakes it, and it looks at the steps that are due, again and again while that is useful.
 
-Cloud Scheduler ticks once a minute, jobs are to be looked at every few seconds: so a tick starts a *burst* of sweeps,
-which one instance at a time holds a lease for. With nothing in flight a tick is one query.
+Cloud Scheduler ticks once a minute, jobs are to be looked at every few seconds: so a tick starts a *burst* of looks,
+for which one instance at a time holds a lease. With nothing in flight a tick is one query.
+
+The first look of a burst reads every due step, and the burst remembers them (in_flight.py). Later looks read only what
+has become due since. When more is due than a burst can remember, it looks after what becomes due by itself, as ever,
+and leaves the others to rounds (sweep.py), in which several instances share them.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
+from atom_workflows.coordinator.due_steps import is_anything_due, read_due
 from atom_workflows.coordinator.in_flight import InFlight
-from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import due_in_round, due_query, hand_on, is_round_over, read_due, sweep_page
+from atom_workflows.coordinator.sweep import begin_round, load_round, take_page, take_untaken_page
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
@@ -34,36 +37,35 @@ SHORTEST_GAP: Final = 0.2
 
 OVERLAP: Final = 0.5
 """By how much of the interval a look reaches back behind the last one: instances' clocks differ, and commits take time.
-What is missed all the same is read by the next burst."""
+What is missed all the same is read by the next burst, or in a round."""
+
+BETWEEN_BURSTS: Final = timedelta(minutes=2)
+"""How far back the first look of a burst goes that cannot remember everything: to the last burst, and a lost tick."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
     """Handle an event of the topic `tick`."""
     if isinstance(event, SweepPage):
-        if services.clock.now() <= event.valid_until:
-            sweep_page(services, event)
-    elif _is_anything_in_flight(services) and (origin := _burst(services, event)):
-        outbox = Outbox(services)
-        outbox.add([tick_message(origin)])
-        outbox.flush()
+        take_page(services, event)
+    elif is_anything_due(services, services.clock.now() + services.settings.burst):
+        origin = _burst(services, event)
+        if origin is not None:
+            outbox = Outbox(services)
+            outbox.add([tick_message(origin)])
+            outbox.flush()
 
 
 def end_of_burst(began: datetime, burst: timedelta, *, is_scheduled: bool) -> datetime:
-    """When the burst's time is over: one in between ends at the whole minute, at which the scheduler ticks.
+    """Return when the burst's time is over: one in between ends at the whole minute, when the scheduler ticks.
 
-    Else that tick would find it at work and go away, and nobody would look from its end to the tick after.
+    Otherwise that tick would find it at work and go away, and no one would look from its end to the tick after.
     """
     minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
     return began + burst if is_scheduled else min(began + burst, minute)
 
 
-def _is_anything_in_flight(services: Services) -> bool:
-    until = services.clock.now() + services.settings.burst
-    return bool(services.store.query(due_query(until, limit=1)))
-
-
 def _burst(services: Services, tick: Tick) -> TickOrigin | None:
-    """Look at all that becomes due; the origin of the tick that should follow at once, if one should."""
+    """Look at everything that becomes due; return the origin of the tick to follow at once, if one should."""
     began, burst = services.clock.now(), services.settings.burst
     ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
     lease = _BurstLease(services=services, until=ends_at)
@@ -71,11 +73,11 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
         decision_log.dropped("sweep.held", "another instance is sweeping")
         return None
     polls = Polls(services=services, until=ends_at)
-    looks = _Looks(services=services, ends_at=ends_at, waits_until=began + burst, care=Care(services, polls))
+    looks = _Looks(services=services, ends_at=ends_at, waits_until=began + burst, polls=polls)
     try:
         wake_at = looks.go_on()
     except Exception:
-        # Its tick comes again, and should not find that somebody is sweeping.
+        # Its tick comes again, and should not find the lease taken.
         with suppress(StoreError):
             lease.give_back()
         raise
@@ -94,89 +96,89 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
 
 @dataclass(slots=True)
 class _Looks:
-    """The looks of one burst: the first reads all that is in flight, the others what has become due since.
+    """The looks of one burst.
 
-    With more due than a page, nothing is remembered: each round reads all, and pages go to other instances. The next
-    one begins when the last page is done, so that however many pages there are, those at the end have their turn.
     `waits_until` is when the burst would end were it not cut short: what is due by then is waited for, if by another.
     """
 
     services: Services
     ends_at: datetime
     waits_until: datetime
-    care: Care
+    polls: InitVar[Polls]
     _in_flight: InFlight = field(default_factory=InFlight)
+    _care: Care = field(init=False)
     _seen_until: datetime | None = None
-    _round_began: datetime | None = None
-    _is_round_open: bool = False
+    _is_full_round_due: bool = True
+
+    def __post_init__(self, polls: Polls) -> None:
+        self._care = Care(self.services, polls, self._in_flight)
 
     def go_on(self) -> datetime | None:
-        """Look until the burst's time is over, or nothing is to be looked at soon; when the next look is, if any is."""
+        """Look until the time is over, or nothing is due soon. Return when the next look is, None if not soon."""
         clock = self.services.clock
         while (wake_at := self.look()) is not None and wake_at < self.ends_at:
             clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
-        self.care.hear_all()
+        self._care.hear_all()
         return wake_at
 
     def look(self) -> datetime | None:
-        """Look at what is due, and hear what is answered until the next look; when that is, None if not soon."""
+        """Look at what is due, and take answers until the next look. Return when that is, None if not soon."""
         now = self.services.clock.now()
-        if self._round_began is not None and self._is_round_open:
-            if not is_round_over(self.services, self._round_began):
-                return self._hear(now)
-            self._is_round_open = False
-        found, is_crowded = self._read(now)
-        if is_crowded and self._seen_until is not None:
-            self._in_flight, self._seen_until = InFlight(), None
-            found, is_crowded = self._read(now)
-        if is_crowded:
-            return self._hear(now, self._begin_round(found, now))
-        self._in_flight.learn(found)
-        self._seen_until = now
-        return self._hear(now, self.care.begin(self._in_flight.take_due(now)))
+        published = self._care.published
+        self._read(now)
+        self._care.begin(self._in_flight.take_due(now))
+        if self._in_flight.is_full:
+            self._see_to_the_round(now)
+        while self._care.is_waiting and self.services.clock.now() < (until := self._next(now)):
+            self._care.hear(until)
+        is_busy = self._care.is_waiting or self._care.published > published
+        return self._next(now) if is_busy or not self._is_idle() else None
 
     def is_anything_new(self) -> bool:
-        """Whether steps came behind the last look."""
-        found, _ = self._read(self.services.clock.now())
-        return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in found)
+        """Return whether steps became due after the last look."""
+        now = self.services.clock.now()
+        found = read_due(self.services, until=now + self.services.settings.burst, since=self._since(now))
+        return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in found.steps)
 
-    def _read(self, now: datetime) -> tuple[list[Held], bool]:
-        """What is due by the end of the burst, and whether more than a page is due already."""
-        until = now + self.services.settings.burst
-        found, is_full = read_due(self.services, due_query(until, since=self._since(now)))
-        return found, is_full and bool(found) and (found[-1].step.due_at or now) <= now
+    def _read(self, now: datetime) -> None:
+        """Read what has become due since the last look, the first time everything, and what will be in this burst."""
+        until, since = now + self.services.settings.burst, self._since(now)
+        found = read_due(self.services, until=until, since=since)
+        if self._seen_until is None and found.last is not None and found.last[0] <= now:
+            self._in_flight.is_full = True
+            since = now - BETWEEN_BURSTS
+            found = read_due(self.services, until=until, since=since)
+        self._in_flight.learn(found.steps, since=since, now=now)
+        while found.last is not None and found.last[0] <= now:
+            found = read_due(self.services, until=until, since=since, after=found.last)
+            self._in_flight.learn(found.steps, since=since, now=now)
+        self._seen_until = now
 
     def _since(self, now: datetime) -> datetime | None:
-        """What was due before that is known, or is old and was looked at by this burst's first round."""
-        if self._seen_until is not None:
-            return self._seen_until - self._interval * OVERLAP
-        # A job's due time is that of its first look, as looks that tell nothing new write nothing.
-        return None if self._round_began is None else now - young_age(self._interval)
+        """Return since when steps became due that are not known yet, None if none is known."""
+        if self._seen_until is None:
+            return None
+        return min(now, self._seen_until) - self._interval * OVERLAP
 
-    def _begin_round(self, found: Sequence[Held], now: datetime) -> int:
-        page = SweepPage(after=(now, ""), until=now, valid_until=self.ends_at, since=self._round_began)
-        self._round_began, self._is_round_open = now, True
-        hand_on(self.services, page, found[-1].step)
-        return self.care.begin(due_in_round(self.services, found, page.since))
-
-    def _hear(self, began: datetime, published: int = 0) -> datetime | None:
-        """Take what Task Runners answer until the next look; when that is, None if nothing needs one soon."""
-        while self.care.is_waiting and self.services.clock.now() < (until := self._next(began)):
-            heard = self.care.hear(until)
-            published += heard.published
-            for one in heard.kept:
-                self._in_flight.look_again(one.asked, one.held, one.look_at)
-        if self.care.is_waiting or published or self._seen_until is None or not self._is_idle():
-            return self._next(began)
-        return None
+    def _see_to_the_round(self, now: datetime) -> None:
+        """Begin a round when the last one is over: once a burst over everything, else over jobs that began lately."""
+        current = load_round(self.services)
+        if not current.is_over:
+            take_untaken_page(self.services, current)
+        elif self._is_full_round_due:
+            self._is_full_round_due = False
+            begin_round(self.services, current)
+        else:
+            # Looks that report nothing new write nothing, so a job's due time is that of its first look.
+            begin_round(self.services, current, due_after=now - young_age(self._interval))
 
     def _is_idle(self) -> bool:
-        """Whether all looks within the burst can as well be left to the next tick, as sleeping is paid for, too.
+        """Return whether every look within the burst can be left to the next tick, as sleeping is paid for too.
 
         These are looks at jobs that have run for long, and at whole runs. Retries and timeouts are waited for.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
-        return all(
+        return not self._in_flight.is_full and all(
             at > self.waits_until
             or (at > soon and held.step.state is StepState.RUNNING and at != held.step.attempt_deadline)
             or held.step.id == END_ID
@@ -184,7 +186,7 @@ class _Looks:
         )
 
     def _next(self, began: datetime) -> datetime:
-        """When something is due next, though not for each step singly; a job may begin unseen, so once an interval."""
+        """Return when something is due next, not for each step singly; a job may begin unseen, so once an interval."""
         latest, next_look = began + self._interval, self._in_flight.next_look
         return latest if next_look is None else min(latest, max(next_look, began + self._interval * SHORTEST_GAP))
 
@@ -195,14 +197,14 @@ class _Looks:
 
 @dataclass(slots=True)
 class _BurstLease:
-    """The right to sweep, for as long as a burst may take: if its holder dies, the next tick finds it over."""
+    """The right to a burst, for as long as that may take: if its holder dies, the next tick finds it over."""
 
     services: Services
     until: datetime
     _version: Version | None = None
 
     def take(self) -> bool:
-        """Whether nobody else holds it."""
+        """Take the lease; return False if another instance holds it."""
         document = self.services.store.get([BURST_LEASE_PATH])[0]
         # The id makes two racers' writes differ.
         fields = {"schema": SCHEMA, "holder": uuid.uuid4().hex, "until": self.until}

@@ -1,24 +1,29 @@
-"""What one burst knows of the steps in flight, so that each is read once a burst and not once a look."""
+"""The steps in flight that one burst remembers, so that each is read once a burst and not once a look."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from atom_workflows.coordinator.loading import Held
+from atom_workflows.core.states import StepState
+
+CAPACITY: Final = 1_000
+"""Steps that a burst remembers; with more in flight, rounds look after the others (see sweep.py)."""
 
 _Name: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that somebody is at, and when to look at each next; one that is being looked at has no such time.
+    """Steps that are under way, and when to look at each next; one that is being looked at has no such time.
 
-    A step may change behind its back: then its version no longer holds, and whatever is decided of it is refused.
+    A step may change unseen: then its version no longer holds, and whatever is decided about it is refused.
     """
 
+    is_full: bool = False
     _steps: dict[_Name, Held] = field(default_factory=dict)
     _looks: dict[_Name, datetime] = field(default_factory=dict)
 
@@ -28,22 +33,33 @@ class InFlight:
         return min(self._looks.values(), default=None)
 
     def looks(self) -> Iterator[tuple[datetime, Held]]:
-        """Each step with when to look at it next."""
+        """Yield each step with when to look at it next."""
         return ((at, self._steps[name]) for name, at in self._looks.items())
 
-    def learn(self, found: Iterable[Held]) -> None:
-        """Take in what was read; what is known already, and did not change, keeps its time."""
+    def learn(self, found: Iterable[Held], *, since: datetime | None, now: datetime) -> None:
+        """Take in what was read of the steps that became due after `since`.
+
+        A step that is known, and did not change, keeps its time. Without room, jobs to poll are left to a round;
+        everything else that is due now is remembered all the same, as it is gone with the next look.
+        """
+        if len(self._steps) >= CAPACITY:
+            self._forget_what_ended(since)
         for held in found:
-            if held.step.due_at is not None and not self.knows(held):
-                self._remember(held, held.step.due_at)
+            due_at = held.step.due_at
+            if due_at is None or self.knows(held):
+                continue
+            if len(self._steps) < CAPACITY or (held.step.state is not StepState.RUNNING and due_at <= now):
+                self._remember(held, due_at)
+            else:
+                self.is_full = True
 
     def knows(self, held: Held) -> bool:
-        """Whether it is among these as it was read."""
+        """Return whether the step is remembered as it was read."""
         known = self._steps.get(_name(held))
         return known is not None and known.version == held.version
 
     def take_due(self, now: datetime) -> list[Held]:
-        """The steps that are to be looked at by now, the longest due first; each is given once."""
+        """Return the steps that are to be looked at by now, the longest due first; each is given once."""
         due = sorted((at, name) for name, at in self._looks.items() if at <= now)
         for _, name in due:
             del self._looks[name]
@@ -51,12 +67,18 @@ class InFlight:
 
     def look_again(self, taken: Held, held: Held, at: datetime) -> None:
         """Look at a step that was taken again then, as it stands now; not if it was found changed meanwhile."""
-        if self._steps.get(_name(taken)) is taken:
+        if self._steps.get(_name(taken), taken) is taken:
             self._remember(held, at)
 
     def _remember(self, held: Held, look_at: datetime) -> None:
         self._steps[_name(held)] = held
         self._looks[_name(held)] = look_at
+
+    def _forget_what_ended(self, since: datetime | None) -> None:
+        """Forget steps that wait for no look and became due before `since`, so that no query finds them again."""
+        for name, held in list(self._steps.items()):
+            if name not in self._looks and (since is None or held.step.due_at is None or held.step.due_at <= since):
+                del self._steps[name]
 
 
 def _name(held: Held) -> _Name:

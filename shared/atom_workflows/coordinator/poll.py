@@ -11,6 +11,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import Outcome, StepChange, delayed, outcome_of
 from atom_workflows.core.polling import POLL_BACKOFF, missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
+from atom_workflows.core.timeouts import judge_overdue
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
 PATIENCE: Final = 3
@@ -40,21 +41,29 @@ class Polls:
     until: datetime
     _silences: dict[str, _Silence] = field(default_factory=dict)
 
+    @property
+    def are_over(self) -> bool:
+        """Whether no further call is made."""
+        return self.services.clock.now() >= self.until
+
     def __call__(self, step: StepRecord) -> StepChange | Outcome | None:
-        """How the job ended, what changed of it, or None: it goes on as before, or was not asked for now."""
+        """Return how the job ended, what changed of it, or None: it goes on as before, or was not asked for now."""
         silence = self._silences.setdefault(step.task_runner_url, _Silence())
         began = self.services.clock.now()
-        if began >= self.until or (silence.until is not None and began < silence.until):
+        if self.are_over:
             return None
+        if silence.until is not None and began < silence.until:
+            return judge_overdue(step, None, heard=False, now=began)
         found = self._asked(step)
-        if not (isinstance(found, StepChange) and found.fields.get("unanswered")):
+        heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
+        if heard:
             silence.failures, silence.since, silence.until = 0, None, None
         elif silence.since is None or began > silence.since:
             silence.failures += 1
             if silence.failures >= PATIENCE:
                 silence.since = self.services.clock.now()
                 silence.until = silence.since + _left_alone(step.task_runner_url, silence.failures - PATIENCE)
-        return found
+        return judge_overdue(step, found, heard=heard, now=self.services.clock.now())
 
     def _asked(self, step: StepRecord) -> StepChange | Outcome | None:
         try:

@@ -1,144 +1,109 @@
-"""Due steps a page at a time: with more of them than one pass takes, each pass publishes where the next begins.
+"""Rounds: one look at every due step, when there are more of them than a burst can remember.
 
-Other instances take those pages. All pages from the oldest due step to the youngest are a *round*.
+A round goes through the due steps page by page, in the order of the due query. Each page is an event, so several
+instances share the work. `control/round` holds the place where the next page begins. It outlives bursts, so a round
+goes on where it is however long it takes, and steps at its end have their turn. A page that nobody takes is taken by
+the burst itself: with one instance, or with lost events, a round gets on all the same.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
-from atom_workflows.coordinator.care import Care, age_of
-from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.care import Care
+from atom_workflows.coordinator.due_steps import read_due
+from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.polling import is_poll_due
-from atom_workflows.core.records import StepRecord
-from atom_workflows.documents import ROUND_PATH, SCHEMA, STEPS, step_path
+from atom_workflows.documents import ROUND_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, page_message
-from atom_workflows.ports import Condition, Create, Document, Fields, Query, Update
+from atom_workflows.ports import Create, Document, Update
 
-PAGE: Final = 500
-"""Due steps that one pass takes on; those behind them go to another instance."""
+BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any due time."""
 
 PAGE_TIME: Final = timedelta(seconds=10)
 """How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round."""
 
-
-def due_query(
-    until: datetime,
-    *,
-    since: datetime | None = None,
-    after: tuple[datetime, str] | None = None,
-    limit: int | None = None,
-) -> Query:
-    """A page of the steps of all runs that need a look by then (and, with `since`, not before that), oldest first.
-
-    The condition on `schema` keeps away documents of other versions, and makes this a query for a composite index:
-    gcloud cannot create the single-field one that a collection group would need otherwise.
-    """
-    where: list[Condition] = [("schema", "==", SCHEMA), ("due_at", "<=", until)]
-    if since is not None:
-        where.append(("due_at", ">", since))
-    return Query(
-        collection=STEPS,
-        group=True,
-        where=where,
-        order_by=[("due_at", "ascending")],
-        after=after,
-        limit=PAGE if limit is None else limit,
-    )
+UNTAKEN: Final = timedelta(seconds=10)
+"""How long the event of a page may take to reach an instance before the burst takes the page itself."""
 
 
-def read_due(services: Services, query: Query) -> tuple[list[Held], bool]:
-    """The steps of a query, without those that somebody else must have written; and whether there may be more."""
-    held: list[Held] = []
-    documents = services.store.query(query)
-    for document in documents:
-        try:
-            held.append(_held(document))
-        except (LookupError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            decision_log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)
-    return held, len(documents) == query.limit
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """A round as it was read: the page to take next, None if it is over, and since when that has been next."""
+
+    page: SweepPage | None
+    since: datetime
+    document: Document | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every page was taken."""
+        return self.page is None
 
 
-def _held(document: Document) -> Held:
-    held = Held.of(document)
-    # What a look at it counts with; everything else is of use to nobody but the step's own run.
-    if not isinstance(held.step.claimed_at, datetime | None) or not isinstance(held.step.attempt, int):
-        raise TypeError("claimed_at is no time, or attempt no number")
-    return held
+def load_round(services: Services) -> Round:
+    """Return the round that is going on, or the last one."""
+    document = services.store.get([ROUND_PATH])[0]
+    if document is None or document.fields.get("next_path") is None:
+        return Round(page=None, since=BEGINNING, document=document)
+    fields = document.fields
+    page = SweepPage(after=(fields["next_due_at"], fields["next_path"]), until=fields["until"])
+    return Round(page=page, since=fields["at"], document=document)
 
 
-def sweep_page(services: Services, page: SweepPage) -> None:
-    """Look after the page of due steps behind the one that the event names."""
-    held, is_full = read_due(services, due_query(page.until, after=page.after))
-    if is_full and held:
-        hand_on(services, page, held[-1].step)
-    ends_at = min(page.valid_until, services.clock.now() + PAGE_TIME)
-    care = Care(services, Polls(services=services, until=ends_at))
-    due = due_in_round(services, held, page.since)
-    care.begin(sorted(due, key=lambda one: _turn(page.until, one.step)))
-    care.hear_all(ends_at)
-    if not is_full:
-        _note_end_of_round(services, page)
+def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
+    """Begin a round over the steps that became due behind that time, unless another instance has just begun one."""
+    page = SweepPage(after=(due_after, "runs/0/steps/0"), until=services.clock.now())
+    _hand_on(services, last, page)
+
+
+def take_untaken_page(services: Services, current: Round) -> None:
+    """Take the next page of a round whose event is lost, or finds no instance."""
+    if current.page is not None and services.clock.now() - current.since >= UNTAKEN:
+        _take(services, current, current.page)
+
+
+def take_page(services: Services, page: SweepPage) -> None:
+    """Look after one page of due steps, and hand the rest of the round on. A page that comes again is dropped."""
+    current = load_round(services)
+    if current.page is None or current.page.after != page.after:
+        decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
+        return
+    _take(services, current, current.page)
+
+
+def _take(services: Services, current: Round, page: SweepPage) -> None:
+    found = read_due(services, until=page.until, after=page.after)
+    following = None if found.last is None else SweepPage(after=found.last, until=page.until)
+    if not _hand_on(services, current, following):
+        return
+    care = Care(services, Polls(services=services, until=services.clock.now() + PAGE_TIME), InFlight())
+    care.begin(found.steps)
     care.hear_all()
 
 
-def _turn(round_began: datetime, step: StepRecord) -> bytes:
-    """Another order in each round, as a Task Runner too slow for all its jobs is asked for the first ones only."""
-    return hashlib.sha256(f"{round_began}/{step.run_id}/{step.id}".encode()).digest()
-
-
-def hand_on(services: Services, page: SweepPage, last: StepRecord) -> None:
-    """Publish the page behind this step."""
-    outbox = Outbox(services)
-    behind = (last.due_at or page.until, step_path(last.run_id, last.id))
-    outbox.add([page_message(replace(page, after=behind))])
-    outbox.flush()
-
-
-def due_in_round(services: Services, held: Sequence[Held], since: datetime | None) -> list[Held]:
-    """Those of a page that are to be looked at in a round, given when the burst's round before it began, if any did."""
-    if since is None:
-        return list(held)
-    now, interval = services.clock.now(), services.settings.check_interval
-    return [one for one in held if is_poll_due(age_of(one.step, now), gap=now - since, check_interval=interval)]
-
-
-def is_round_over(services: Services, began: datetime) -> bool:
-    """Whether the last page of the round that began then, or of a later one, was looked after."""
-    document = services.store.get([ROUND_PATH])[0]
-    return document is not None and _is_over(document, began)
-
-
-def _is_over(document: Document, began: datetime) -> bool:
-    over = document.fields.get("over")
-    return over is not None and over >= began
-
-
-def _note_end_of_round(services: Services, page: SweepPage) -> None:
-    """Say that the round is over, unless a later one is: a page may come twice, or take its time."""
-    fields = {"schema": SCHEMA, "over": page.until}
-    while True:
-        document = services.store.get([ROUND_PATH])[0]
-        if document is not None and _is_over(document, page.until):
-            return
-        try:
-            services.store.commit([_noted(document, fields)])
-        except (AlreadyExists, Conflict):
-            continue  # with another's round, which ended at the same time
-        return
-
-
-def _noted(document: Document | None, fields: Fields) -> Create | Update:
-    if document is None:
-        return Create(path=ROUND_PATH, fields=fields)
-    return Update(path=ROUND_PATH, fields=fields, guard=document.version)
+def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
+    """Make this the next page, and publish it. Return False if another instance was faster."""
+    due_at, path = (None, None) if page is None else page.after
+    fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
+    if page is not None:
+        fields["until"] = page.until
+    try:
+        if current.document is None:
+            services.store.commit([Create(path=ROUND_PATH, fields={"schema": SCHEMA, **fields})])
+        else:
+            services.store.commit([Update(path=ROUND_PATH, fields=fields, guard=current.document.version)])
+    except (AlreadyExists, Conflict):
+        return False
+    if page is not None:
+        outbox = Outbox(services)
+        outbox.add([page_message(page)])
+        outbox.flush()
+    return True

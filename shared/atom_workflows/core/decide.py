@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows.core.durations import format_duration
 from atom_workflows.core.records import StepRecord, Stop, StopKind
 from atom_workflows.core.states import StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, OnLost
@@ -93,6 +92,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
         "job_id": "",
         "job_state": "",
         "missing_since": None,
+        **({"unheard_since": None} if step.unheard_since else {}),
     }
     return changed(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **({} if again else fresh))
 
@@ -130,34 +130,18 @@ def deferred(step: StepRecord, *, reason: str, now: datetime, retry_after_s: flo
     return changed(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason))
 
 
-def overdue(step: StepRecord, *, now: datetime) -> Outcome | None:
-    """The outcome of an attempt that has taken longer than the step's timeout, None if it has time left."""
-    deadline = step.attempt_deadline
-    if deadline is None or now < deadline or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
-        return None
-    limit = format_duration(step.policies.timeout)
-    if step.state is StepState.RUNNING:
-        lost = "" if step.missing_since is None else ", and is unknown to the Task Runner since"
-        message = f"timed out after {limit}; its job {step.job_id} was last seen {step.job_state}{lost}"
-    else:
-        message = f"timed out: no job was accepted within {limit}; last answer: {step.message or 'none'}"
-    return Outcome(
-        step_id=step.id,
-        attempt=step.attempt,
-        kind=OutcomeKind.TIMED_OUT,
-        message=clip(message),
-        job_id=step.job_id,
-        job_state=step.job_state,
-    )
-
-
 def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """What an outcome makes of the step; None if it is stale: another attempt's, or the step has ended."""
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
     if _is_taken_again(step, outcome, now):
         return None
+    if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id and step.state is StepState.RUNNING:
+        # The job was accepted after all; the poll of it says whether it ended in time.
+        return None
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
+    if outcome.kind is OutcomeKind.TIMED_OUT and step.state is StepState.DISPATCHING:
+        learnt["message"] = clip(f"{outcome.message}; last answer: {step.message or 'none'}")
     if step.unanswered:
         learnt["unanswered"] = 0
     if outcome.job_id:
@@ -246,6 +230,7 @@ def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime
         message="",
         due_at=None,
         missing_since=None,
+        unheard_since=None,
         claimed_at=None,
         started_at=None,
         finished_at=None,

@@ -33,8 +33,8 @@ class StepRecord:
     and `cause` names a failed step that they come from. `attempt` is 0 before the first claim and never goes back;
     the retry policy counts from `first_attempt`. `due_at` is when the checker must next look, None if never.
     `answered` says that the Task Runner's last word on this attempt is known, so that its lease running out
-    does not mean a lost job. `unanswered` counts the status calls in a row that failed. `request` is the job's body,
-    None for a barrier.
+    does not mean a lost job. `unanswered` counts the status calls in a row that failed; `unheard_since` is when a job
+    whose time is over was first asked about in vain. `request` is the job's body, None for a barrier.
     """
 
     run_id: str
@@ -63,6 +63,7 @@ class StepRecord:
     message: str = ""
     due_at: datetime | None = None
     missing_since: datetime | None = None
+    unheard_since: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator import sweep
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, step_path
@@ -124,31 +123,6 @@ def test_a_burst_that_fails_gives_its_lease_back() -> None:
     world.clock.move(timedelta(seconds=10))
     burst(world, bus=bus)
     assert world.run(short).state is RunState.SUCCEEDED
-
-
-def test_a_page_that_comes_twice_holds_up_no_later_round() -> None:
-    """A round's end that is told again says nothing of the round that goes on, which was to be waited for."""
-    world = World("default: {duration: 100000}")
-    world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
-    world.settle_down("steps", "tick")
-    world.clock.move(timedelta(seconds=11))
-    world.services = replace(world.services, settings=replace(world.services.settings, burst=BURST))
-    rounds = []
-
-    class Doubling(HelpfulClock):
-        """A clock in whose sleep a round's page is looked after, and then the first one's once more."""
-
-        def sleep(self, seconds: float) -> None:
-            """See `ports.Clock.sleep`."""
-            for page in world.bus.take_all("tick"):
-                rounds.append(page)
-                world.deliver(page)
-                world.deliver(rounds[0])
-            world.bus.take_all("tick")
-            world.clock.sleep(seconds)
-
-    handle_tick(replace(world.services, clock=Doubling(world)), Tick())
-    assert len(rounds) == 4
 
 
 @dataclass(slots=True)

@@ -1,75 +1,211 @@
-"""More due steps than a page: rounds of pages that several instances take."""
+"""More due steps than a burst can remember: rounds of pages that several instances share."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
-from datetime import timedelta
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
-from atom_workflows.coordinator import sweep
+import pytest
+
+from atom_workflows.coordinator import due_steps, in_flight, sweep
 from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.events import SweepPage, Tick
-from support.workflows import chain, definition
-from support.world import HelpfulClock, World
+from atom_workflows.documents import ROUND_PATH, step_path
+from atom_workflows.events import SweepPage, Tick, read_tick_event
+from atom_workflows.ports import Create, JobAnswer
+from support.world import START, HelpfulClock, World
 
 BURST = timedelta(seconds=50)
+MINUTE = timedelta(minutes=1)
+JOBS = 230
+PAGE = 50
+POLICIES = {
+    "timeout_s": 360_000.0,
+    "max_attempts": 1,
+    "backoff_initial_s": 10.0,
+    "backoff_factor": 2.0,
+    "backoff_max_s": 600.0,
+    "backoff_jitter": 0.0,
+    "on_lost": "retry",
+}
 
 
-def test_more_due_steps_than_a_page_are_handed_on() -> None:
-    """Each sweep takes a page, and an event names the next; together they poll every job once."""
-    world = World("default: {duration: 1000}")
-    world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
-    world.settle_down("steps", "tick")
-    world.clock.move(timedelta(seconds=11))
-    handle_tick(world.services, Tick())
-    assert len(world.task_runner.polled) == sweep.PAGE
-    world.settle_down("tick")
-    assert len(world.task_runner.polled) == len(set(world.task_runner.polled)) == sweep.PAGE + 120
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fifty steps be as many as a thousand are."""
+    monkeypatch.setattr(due_steps, "PAGE", PAGE)
+    monkeypatch.setattr(in_flight, "CAPACITY", PAGE)
 
 
-def test_only_the_first_round_of_a_crowded_burst_asks_for_every_job() -> None:
-    """With more jobs than a page, later rounds neither ask for jobs that have run for long nor read them."""
-    world = crowded(timedelta(hours=1))
+@dataclass(slots=True)
+class Asked:
+    """A Task Runner whose jobs never end, and the seconds at which each was asked about."""
+
+    world: World
+    at: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:  # noqa: ARG002 (there is but one)
+        """See `ports.TaskRunner.status`."""
+        self.at[job_id].append((self.world.clock.now() - START).total_seconds())
+        return JobAnswer(job_id=job_id, state="RUNNING")
+
+
+def put_in_flight(world: World, jobs: int, *, age: timedelta, run_id: str = "crowd", **fields: Any) -> None:
+    """Write the documents of jobs that began so long ago, a tenth of a second apart."""
+    began = world.clock.now() - age
+    creates = [
+        Create(
+            path=step_path(run_id, f"s{number:05}"),
+            fields={
+                "schema": 1,
+                "state": "RUNNING",
+                "attempt": 1,
+                "job_id": f"j{number}",
+                "job_state": "RUNNING",
+                "remaining": 0,
+                "task": "{}",
+                "task_runner_url": "http://task-runner.test",
+                "claimed_at": began,
+                "due_at": began + timedelta(seconds=number / 10),
+                "policies": POLICIES,
+                **fields,
+            },
+        )
+        for number in range(jobs)
+    ]
+    for start in range(0, jobs, 200):
+        world.store.inner.commit(creates[start : start + 200])
+
+
+def crowded(jobs: int = JOBS, age: timedelta = timedelta(hours=1)) -> tuple[World, Asked]:
+    """More jobs in flight than a burst can remember, all of that age."""
+    world = World(burst=BURST)
+    asked = Asked(world)
+    put_in_flight(world, jobs, age=age)
+    world.services = replace(world.services, task_runner=asked)
+    return world, asked
+
+
+def tick_each_minute(world: World, minutes: int, clock: HelpfulClock | None) -> None:
+    """Let the scheduler tick; pages are taken in between if there is such a clock, else by no one."""
+    for _ in range(minutes):
+        tick_at = world.clock.now() + MINUTE
+        handle_tick(replace(world.services, clock=clock or world.clock), Tick())
+        while clock and (pages := world.bus.take_all("tick")):
+            for page in pages:
+                world.deliver(page)
+        world.clock.move(max(timedelta(0), tick_at - world.clock.now()))
+
+
+def test_a_round_asks_about_every_job_once() -> None:
+    """Each page is an event that hands the rest on; old jobs are asked about, and read, once a minute."""
+    world, asked = crowded()
     reads = world.store.reads
-    handle_tick(replace(world.services, clock=HelpfulClock(world, "tick")), Tick())
-    polls = Counter(world.task_runner.polled)
-    assert len(polls) == polls.total() == sweep.PAGE + 120
-    assert world.store.reads - reads < 1.2 * len(polls)
+    tick_each_minute(world, 1, HelpfulClock(world, "tick"))
+    assert {len(times) for times in asked.at.values()} == {1}
+    assert len(asked.at) == JOBS
+    # Besides: what did not fit, the leases, the rounds over young jobs, of which there are none.
+    assert world.store.reads - reads < JOBS + PAGE + 60
 
 
-def test_a_round_begins_when_the_one_before_is_through() -> None:
-    """While no instance takes a round's second page, no other round begins; pages at the end have their turn."""
-    world = crowded(timedelta(seconds=11))
-    handle_tick(world.services, Tick())
-    assert len(world.task_runner.polled) == sweep.PAGE
-    (page,) = world.bus.take_all("tick")
-    assert page.body["since"] is None
-    world = crowded(timedelta(seconds=11))
-    handle_tick(replace(world.services, clock=HelpfulClock(world, "tick")), Tick())
-    assert set(Counter(world.task_runner.polled).values()) <= {4, 5}
+def test_a_round_outlives_bursts_that_have_no_time_for_it() -> None:
+    """Though no more than one page is taken in a minute, steps at the end have their turn as often as the first."""
+    world, asked = crowded()
+    for _ in range(15):
+        handle_tick(replace(world.services, settings=replace(world.services.settings, burst=timedelta(1e-6))), Tick())
+        pages = world.bus.take_all("tick")
+        if pages:
+            world.deliver(pages[0])
+        world.bus.take_all("tick")
+        world.clock.move(MINUTE)
+    counts = Counter({job: len(times) for job, times in asked.at.items()})
+    assert len(counts) == JOBS
+    assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def crowded(age: timedelta) -> World:
-    """More than a page of jobs in flight, of that age."""
-    world = World("default: {duration: 100000}")
-    world.start(definition({f"s{i}": [] for i in range(sweep.PAGE + 120)}))
-    world.settle_down("steps", "tick")
-    world.task_runner.polled.clear()
-    world.clock.move(age)
-    world.services = replace(world.services, settings=replace(world.services.settings, burst=BURST))
-    return world
+def test_a_burst_takes_pages_that_no_one_takes() -> None:
+    """With a single instance, or when the pages' events are lost, every job is asked about within two minutes."""
+    world, asked = crowded()
+    tick_each_minute(world, 6, None)
+    assert len(asked.at) == JOBS
+    gaps = [after - before for times in asked.at.values() for before, after in pairwise(times)]
+    assert max(gaps) <= 120
 
 
-def test_a_page_that_comes_late_is_left_to_the_next_burst() -> None:
-    """When pages pile up behind a slow Task Runner, those of an earlier burst are dropped."""
-    world = World("default: {duration: 1000}")
-    world.start(chain(1))
-    world.settle_down()
-    world.clock.move(timedelta(seconds=30))
-    now = world.clock.now()
-    early = (now - timedelta(minutes=5), "runs/a/steps/a")
-    late = now - timedelta(seconds=1)
-    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=late))
-    assert world.task_runner.polled == []
-    handle_tick(world.services, SweepPage(after=early, until=now, valid_until=now + BURST))
-    assert len(world.task_runner.polled) == 1
+@pytest.mark.parametrize("seconds", [1, 9, 23, 44])
+def test_a_crowd_delays_no_back_off_of_another_run(seconds: int) -> None:
+    """While jobs wait for rounds, a step whose back-off ends is handed to a dispatcher within an interval."""
+    world, _ = crowded()
+    due_at = world.clock.now() + timedelta(seconds=seconds)
+    put_in_flight(world, 1, age=timedelta(0), run_id="small", state="RETRYING", due_at=due_at)
+    published: list[datetime] = []
+
+    class Watching(HelpfulClock):
+        """A clock that sees in its sleeps what was published, and takes pages."""
+
+        def sleep(self, seconds: float) -> None:
+            """See `ports.Clock.sleep`."""
+            if any(one.body["type"] == "step.ready" for one in world.bus.take_all("steps")):
+                published.append(world.clock.now())
+            super().sleep(seconds)
+
+    watching = Watching(world, "tick")
+    handle_tick(replace(world.services, clock=watching), Tick())
+    watching.sleep(0)
+    assert published[0] - due_at <= timedelta(seconds=10)
+
+
+def test_young_jobs_are_asked_about_several_times_a_minute() -> None:
+    """Rounds over jobs of the last minutes follow each other, as these may end soon."""
+    _, asked = young = crowded(age=timedelta(seconds=20))
+    tick_each_minute(young[0], 1, HelpfulClock(young[0], "tick"))
+    assert min(len(times) for times in asked.at.values()) >= 4
+
+
+def test_a_page_that_comes_again_is_dropped() -> None:
+    """A page is looked after once, however often its event is delivered; a stale one neither."""
+    world, asked = crowded()
+    world.store.inner.commit([Create(path=ROUND_PATH, fields={"schema": 1, "at": START})])
+    sweep.begin_round(world.services, sweep.load_round(world.services))
+    (first,) = world.bus.take_all("tick")
+    page = read_tick_event(first.body)
+    for _ in range(3):
+        handle_tick(world.services, page)
+    assert len(asked.at) == PAGE
+    assert len(world.bus.take_all("tick")) == 1
+    handle_tick(world.services, SweepPage(after=(START, "runs/r/steps/s"), until=START))
+    assert len(asked.at) == PAGE
+
+
+def test_a_round_that_an_older_version_noted_is_over() -> None:
+    """The document that the first version wrote says nothing of a page, so a new round begins."""
+    world, asked = crowded()
+    world.store.inner.commit([Create(path=ROUND_PATH, fields={"schema": 1, "over": START})])
+    tick_each_minute(world, 1, HelpfulClock(world, "tick"))
+    assert len(asked.at) == JOBS
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
+    """Memory is bounded by design: neither steps that are under way nor steps that ended make it grow."""
+    known = in_flight.InFlight()
+    world = World()
+    put_in_flight(world, 300, age=timedelta(minutes=1))
+    due = due_steps.read_due(world.services, until=START + MINUTE)
+    taken = 0
+    while True:
+        known.learn(due.steps, since=START, now=START)
+        taken += len(known.take_due(START + MINUTE)) if end else 0
+        assert len(list(known.looks())) <= PAGE
+        if due.last is None:
+            break
+        due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
+    assert known.is_full is not end
+    assert taken == (300 if end else 0)

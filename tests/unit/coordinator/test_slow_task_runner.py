@@ -12,12 +12,11 @@ from typing import Any, Generic
 import pytest
 
 from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.sweep import PAGE_TIME
-from atom_workflows.documents import ROUND_PATH, step_path
+from atom_workflows.coordinator.sweep import begin_round, load_round
+from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
-from atom_workflows.events import SweepPage, Tick
+from atom_workflows.events import Tick, read_tick_event
 from atom_workflows.ports import Answer, Item, JobAnswer, Update
-from support.meanwhile import meanwhile
 from support.workflows import chain, definition
 from support.world import START, TASK_RUNNER_URL, MovedClock, World
 
@@ -172,27 +171,28 @@ def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
     assert THREADS <= len(noted.asked[SLOW]) <= 5 * THREADS
 
 
-def test_a_page_asks_a_slow_one_for_ten_seconds_and_lets_the_next_round_begin() -> None:
-    """Everybody else's jobs are asked for, and the round is over before the slow one's last answers are there."""
+def test_a_page_asks_a_slow_one_for_ten_seconds() -> None:
+    """Everyone else's jobs are asked about, and the page after it was handed on before the slow one's were."""
     world, noted = slow_and_quick(100, 20, takes=timedelta(seconds=8))
     now = world.clock.now()
-    over: list[datetime] = []
-    meanwhile(
-        world,
-        lambda name, writes: name == "commit" and ROUND_PATH in str(writes),
-        lambda: over.append(world.clock.now()),
-    )
-    handle_tick(world.services, SweepPage(after=(START, ""), until=now, valid_until=now + BURST))
-    assert over == [now + PAGE_TIME]
+    take_all(world)
     assert len(noted.asked[TASK_RUNNER_URL]) == 20
     assert len(noted.asked[SLOW]) == 2 * THREADS
     assert world.clock.now() == now + timedelta(seconds=16)
 
 
-def test_rounds_ask_a_slow_one_for_other_jobs_each_time() -> None:
-    """Though a page has time for eight of forty jobs, thirty rounds ask for all of them."""
+def test_pages_ask_a_slow_one_about_other_jobs_each_time() -> None:
+    """Though a page has time for eight of forty jobs, each has its turn within thrice the minutes that this takes."""
     world, noted = slow_and_quick(40, 0, takes=timedelta(seconds=8))
-    for _ in range(30):
-        now = world.clock.now()
-        handle_tick(world.services, SweepPage(after=(START, ""), until=now, valid_until=now + BURST))
+    for _ in range(3 * 40 // (2 * THREADS)):
+        began = world.clock.now()
+        take_all(world)
+        world.clock.move(began + timedelta(minutes=1) - world.clock.now())
     assert len({job for job, _ in noted.asked[SLOW]}) == 40
+
+
+def take_all(world: World) -> None:
+    """Take the page of a new round that holds every step."""
+    begin_round(world.services, load_round(world.services))
+    for page in world.bus.take_all("tick"):
+        handle_tick(world.services, read_tick_event(page.body))

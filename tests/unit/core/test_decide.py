@@ -178,17 +178,6 @@ def test_a_refused_submission_waits_at_least_as_long_as_it_was_asked_to() -> Non
     assert change.fields["due_at"] == NOW + decide.DEFER_BACKOFF.maximum
 
 
-def test_only_an_attempt_under_way_can_be_overdue() -> None:
-    """The timeout counts from the claim, for steps being dispatched or running."""
-    late = NOW + timedelta(minutes=5)
-    assert decide.overdue(step(), now=late - timedelta(seconds=1)) is None
-    timed_out = decide.overdue(step(), now=late)
-    assert timed_out is not None
-    assert timed_out.kind is OutcomeKind.TIMED_OUT
-    assert "5m" in timed_out.message
-    assert decide.overdue(step(StepState.RETRYING), now=late) is None
-
-
 def test_messages_are_clipped() -> None:
     """A Task Runner's novel does not fill the document."""
     assert len(decide.clip("x" * 10_000)) == decide.MAX_MESSAGE_LENGTH

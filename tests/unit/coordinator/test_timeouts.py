@@ -1,0 +1,169 @@
+"""An attempt is timed out on the Task Runner's word, or after minutes without one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.core.states import RunState
+from atom_workflows.core.timeouts import UNHEARD_FOR
+from atom_workflows.documents import step_path
+from atom_workflows.events import Tick
+from atom_workflows.ports import Document, Query, Store, Update
+from support.world import START, HelpfulClock, World
+
+MINUTE = timedelta(minutes=1)
+
+
+def one_step(timeout: str, attempts: int = 1) -> str:
+    """A workflow of one step."""
+    step = {"id": "a", "timeout": timeout, "retry": {"maxAttempts": attempts}, "task": {"imageUri": "i"}}
+    return json.dumps({"steps": [step]})
+
+
+def play(world: World, run_id: str, *, paused: range = range(0), most: int = 90) -> None:
+    """Tick each minute, except those in which the scheduler is paused, until the run has ended."""
+    world.settle_down()
+    for minute in range(most):
+        if minute not in paused:
+            handle_tick(replace(world.services, clock=HelpfulClock(world, "start", "steps", "tick")), Tick())
+            world.settle_down("start", "steps", "tick")
+        if world.run(run_id).state.is_terminal:
+            return
+        world.clock.move(max(timedelta(0), START + (minute + 1) * MINUTE - world.clock.now()))
+
+
+@pytest.mark.parametrize(("duration", "timeout"), [(585, "10m"), (561, "10m"), (599, "10m"), (3555, "1h")])
+def test_a_job_that_ended_within_its_timeout_has_succeeded(duration: int, timeout: str) -> None:
+    """The last look before the deadline may come before the job's end, and what counts is the job's end."""
+    world = World(f"default: {{duration: {duration}}}", burst=timedelta(seconds=50))
+    run_id = world.start(one_step(timeout, attempts=3))
+    play(world, run_id)
+    assert world.run(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1"]
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_jobs_that_ended_while_the_scheduler_was_paused_are_found_out(attempts: int) -> None:
+    """A checker that comes an hour late asks before it judges."""
+    world = World("default: {duration: 300}", burst=timedelta(seconds=50))
+    run_id = world.start(one_step("1h", attempts))
+    play(world, run_id, paused=range(1, 70))
+    assert world.run(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1"]
+
+
+def test_a_job_that_goes_on_is_timed_out_soon_after_its_deadline() -> None:
+    """The Task Runner's word that it has not ended is enough."""
+    world = World("default: {duration: 100000}", burst=timedelta(seconds=50))
+    run_id = world.start(one_step("10m"))
+    play(world, run_id)
+    finished_at = world.run(run_id).finished_at
+    assert world.run(run_id).state is RunState.FAILED
+    assert "timed out after 10m" in world.steps(run_id)["a"].message
+    assert finished_at is not None
+    assert finished_at - START <= timedelta(minutes=10, seconds=20)
+
+
+def test_a_silent_task_runner_does_not_hold_an_overdue_step_for_ever() -> None:
+    """No run is ever stuck: five minutes without an answer behind the deadline end the attempt."""
+    world = World(
+        "default: {duration: 300, status_errors: [{status: 503, times: 100000}]}", burst=timedelta(seconds=50)
+    )
+    run_id = world.start(one_step("10m"))
+    play(world, run_id)
+    finished_at = world.run(run_id).finished_at
+    assert world.run(run_id).state is RunState.FAILED
+    assert "has not answered" in world.steps(run_id)["a"].message
+    assert finished_at is not None
+    assert UNHEARD_FOR <= finished_at - START - timedelta(minutes=10) <= UNHEARD_FOR + timedelta(minutes=2)
+
+
+def test_a_job_is_heard_behind_its_deadline_once_its_task_runner_is_back() -> None:
+    """An outage over the deadline does not fail a job that ended in time."""
+    world = World("default: {duration: 300, status_errors: [{status: 503, times: 9}]}", burst=timedelta(seconds=50))
+    run_id = world.start(one_step("10m", attempts=2))
+    play(world, run_id)
+    assert world.run(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1"]
+
+
+def test_a_checking_interval_of_ten_minutes_means_ten_minutes() -> None:
+    """Old jobs are neither polled nor read more often than asked for."""
+    world = World("default: {duration: 100000}", burst=timedelta(seconds=50), check_interval=timedelta(minutes=10))
+    run_id = world.start(one_step("24h"))
+    play(world, run_id, most=60)
+    polled = len(world.task_runner.polled)
+    reads = world.store.reads
+    for _ in range(180):
+        handle_tick(world.services, Tick())
+        world.clock.move(MINUTE)
+    assert 15 <= len(world.task_runner.polled) - polled <= 20
+    # Once a minute whether anything is due, the job when it is, and the audits of its run.
+    assert world.store.reads - reads < 180 + 20 * 4 + 40 * 8
+
+
+def test_the_checker_reads_no_tasks() -> None:
+    """What a step's job is made of may take 64 KB, and nothing of it is needed to look at the job."""
+    world = World("default: {duration: 1000}")
+    task = {"imageUri": "i", "args": {"sql": "x" * 60_000}}
+    run_id = world.start(json.dumps({"steps": [{"id": "a", "task": task}]}))
+    world.settle_down()
+    world.clock.move(MINUTE)
+    sizes: list[int] = []
+
+    class Weighed:
+        """A store that weighs what the checker's query for due steps returns."""
+
+        def __getattr__(self, name: str) -> Any:
+            """Everything else."""
+            return getattr(world.store, name)
+
+        def query(self, query: Query) -> list[Document]:
+            """See `ports.Store.query`."""
+            found = world.store.query(query)
+            sizes.extend(len(str(document.fields)) for document in found if query.group)
+            return found
+
+    handle_tick(replace(world.services, store=cast(Store, Weighed())), Tick())
+    assert sizes
+    assert max(sizes) < 2_000
+    assert world.steps(run_id)["a"].job_state == "RUNNING"
+
+
+def test_a_timed_out_submission_keeps_the_last_answer() -> None:
+    """A step for which no job was accepted says why in the end."""
+    world = World("default: {submit_errors: [{status: 503, times: 100000}]}", burst=timedelta(seconds=50))
+    run_id = world.start(one_step("2m"))
+    play(world, run_id)
+    step = world.steps(run_id)["a"]
+    assert "no job was accepted within 2m; last answer: HTTP 503" in step.message
+
+
+def test_a_late_word_that_no_job_was_accepted_leaves_a_job_that_was() -> None:
+    """Between the checker's judgement and its event, a dispatcher may have been faster."""
+    world = World("default: {duration: 100}", burst=timedelta(seconds=1))
+    run_id = world.start(one_step("2m"))
+    (ready,) = world.bus.take_all("steps")
+    world.deliver(ready)
+    running = world.steps(run_id)["a"]
+    claimed_at = world.clock.now() - timedelta(minutes=10)
+    dispatching = {
+        "state": "DISPATCHING",
+        "job_id": "",
+        "answered": True,
+        "claimed_at": claimed_at,
+        "due_at": claimed_at,
+    }
+    world.store.commit([Update(path=step_path(run_id, "a"), fields=dispatching)])
+    handle_tick(world.services, Tick())
+    (late,) = world.bus.take_all("steps")
+    back = {"state": "RUNNING", "job_id": running.job_id, "claimed_at": world.clock.now()}
+    world.store.commit([Update(path=step_path(run_id, "a"), fields=back)])
+    world.deliver(late)
+    assert world.steps(run_id)["a"].state == "RUNNING"

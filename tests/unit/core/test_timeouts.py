@@ -1,0 +1,98 @@
+"""When an attempt is timed out, or lost with its dispatcher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
+from atom_workflows.core.polling import missing, unanswered
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.core.timeouts import ASK_AGAIN, UNHEARD_FOR, end_dispatch, judge_overdue
+from atom_workflows.core.workflow import OnLost
+from unit.core.test_decide import NOW, step
+
+LATE = NOW + timedelta(minutes=5)
+SECOND = timedelta(seconds=1)
+
+
+def dispatched(*, answered: bool, on_lost: OnLost = OnLost.RETRY) -> StepRecord:
+    """A step whose submission was answered (with "not now"), or not."""
+    one = step(StepState.DISPATCHING, answered=answered, job_id="")
+    return replace(one, policies=replace(one.policies, on_lost=on_lost))
+
+
+@pytest.mark.parametrize("state", [state for state in StepState if state is not StepState.DISPATCHING])
+def test_only_a_submission_under_way_is_ended_without_a_poll(state: StepState) -> None:
+    """A job that runs is asked about however late it is, and a back-off has no deadline."""
+    assert end_dispatch(step(state), now=LATE + timedelta(days=1)) is None
+
+
+def test_a_submission_that_was_not_accepted_in_time_is_timed_out() -> None:
+    """The timeout counts from the claim."""
+    waiting = dispatched(answered=True)
+    assert end_dispatch(waiting, now=LATE - SECOND) is None
+    outcome = end_dispatch(waiting, now=LATE)
+    assert outcome is not None
+    assert outcome.kind is OutcomeKind.TIMED_OUT
+    assert "within 5m" in outcome.message
+
+
+def test_a_submission_without_an_answer_is_repeated_before_it_is_timed_out() -> None:
+    """Repeating it is how to hear of a job that was accepted; a dispatcher that dies each time ends it all the same."""
+    unknown = dispatched(answered=False)
+    assert end_dispatch(unknown, now=LATE + UNHEARD_FOR - SECOND) is None
+    outcome = end_dispatch(unknown, now=LATE + UNHEARD_FOR)
+    assert outcome is not None
+    assert outcome.kind is OutcomeKind.TIMED_OUT
+
+
+def test_a_submission_that_must_not_be_repeated_is_lost() -> None:
+    """With `onLost: fail` no second job is asked for, in time or not."""
+    outcome = end_dispatch(dispatched(answered=False, on_lost=OnLost.FAIL), now=NOW + timedelta(minutes=3))
+    assert outcome is not None
+    assert outcome.kind is OutcomeKind.LOST
+    assert end_dispatch(dispatched(answered=True, on_lost=OnLost.FAIL), now=NOW) is None
+
+
+def test_a_job_has_its_whole_time() -> None:
+    """Before the deadline a poll means what it says."""
+    for found in (None, missing(step(), now=NOW), unanswered(step(), reason="-", now=NOW, retry_after_s=None)):
+        assert judge_overdue(step(), found, heard=True, now=LATE - SECOND) is found
+
+
+def test_how_a_job_ended_counts_however_late_it_is_heard() -> None:
+    """A job that was not asked about in time has still ended as it has."""
+    ended = Outcome(step_id="s", attempt=1, kind=OutcomeKind.SUCCEEDED)
+    assert judge_overdue(step(), ended, heard=True, now=LATE + timedelta(days=1)) is ended
+
+
+@pytest.mark.parametrize("found", [None, missing(step(), now=LATE)])
+def test_a_job_that_goes_on_behind_its_deadline_is_timed_out(found: StepChange | None) -> None:
+    """So is one that the Task Runner does not know: both are its word that the job has not ended in time."""
+    outcome = judge_overdue(step(), found, heard=True, now=LATE)
+    assert isinstance(outcome, Outcome)
+    assert outcome.kind is OutcomeKind.TIMED_OUT
+    assert "after 5m" in outcome.message
+    assert ("unknown" in outcome.message) is (found is not None)
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_job_is_timed_out_unheard_after_minutes_only(*, is_asked: bool) -> None:
+    """From the first vain question behind the deadline, it is asked about for five minutes more, then given up."""
+    now = LATE + timedelta(hours=1)
+    found = unanswered(step(), reason="-", now=now, retry_after_s=None) if is_asked else None
+    change = judge_overdue(step(), found, heard=False, now=now)
+    assert isinstance(change, StepChange)
+    assert change.fields["unheard_since"] == now
+    assert change.fields["due_at"] == now + ASK_AGAIN
+    assert ("unanswered" in change.fields) is is_asked
+    waiting = step(unheard_since=now)
+    assert isinstance(judge_overdue(waiting, found, heard=False, now=now + UNHEARD_FOR - SECOND), StepChange)
+    outcome = judge_overdue(waiting, found, heard=False, now=now + UNHEARD_FOR)
+    assert isinstance(outcome, Outcome)
+    assert outcome.kind is OutcomeKind.TIMED_OUT
+    assert "has not answered" in outcome.message
