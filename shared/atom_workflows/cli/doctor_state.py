@@ -16,10 +16,12 @@ from atom_workflows.coordinator.doctor import LATE
 from atom_workflows.coordinator.due_steps import due_query
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import StepState
 from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import BURST_LEASE_PATH
 from atom_workflows.ports import Document
 
+_MOST_DUE: Final = 1_000
 _MOST_LATE: Final = 50
 _MOST_NAMED: Final = 3
 _MOST_LETTERS: Final = 50
@@ -33,7 +35,9 @@ def state_findings(services: Services, *, tick_mend: str) -> Iterator[Finding]:
     run = newest_run(services)
     newest = f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
     yield ok("Firestore", f"database {database} answers; {newest}")
-    late = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_LATE))
+    due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
+    # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
+    late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
     yield ok("index", "the checker's query can be asked")
     yield from _of_checker(late, lease, tick_mend)
 

@@ -17,7 +17,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.consistency import Finding, Flaw
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import RunNotFound, RunStateError
 
 LATE: Final = timedelta(minutes=3)
@@ -50,7 +50,9 @@ def examine(services: Services, run_id: str, *, mending: bool) -> Examination:
     if held is None:
         raise RunNotFound(run_id)
     run, steps = held.run, steps_of(services, run_id)
-    late = [step.due_at for step in steps.values() if step.due_at and services.clock.now() - step.due_at > LATE]
+    # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
+    waiting = [step.due_at for step in steps.values() if step.due_at and step.state is not StepState.RUNNING]
+    late = [due_at for due_at in waiting if services.clock.now() - due_at > LATE]
     open_work = _open_work(run, steps, services.clock.now())
     found = contradictions(services, steps, run_id) if run.state is RunState.RUNNING and run.stop is None else []
     mended, published = _mended(outbox, run, found, open_work) if mending else ([], 0)

@@ -80,6 +80,16 @@ def test_a_checker_that_does_not_come_is_noticed() -> None:
     assert (result.exit_code, "no checker came" in result.stdout) == (1, True)
 
 
+def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
+    """Its due time is that of its first poll for as long as polls report nothing new."""
+    world, run_id = begun("default: {duration: 100000}")
+    for _ in range(20):
+        world.clock.move(timedelta(minutes=1))
+        world.tick()
+    result = call(world, "doctor", run_id)
+    assert (result.exit_code, "no checker came" in result.stdout) == (0, False)
+
+
 def test_what_nobody_took_is_published_again() -> None:
     """A released step whose event is lost is published by the doctor."""
     world = World()
