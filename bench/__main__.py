@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -56,14 +56,18 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
             measured = _measure(platform, chosen, options.repeat, load)
     if options.large or options.only == SWEEP:
         # With processes of its own, so that their memory is what the sweep takes.
-        with _platform() as platform, closing(Servers(platform.addresses)) as servers:
-            bench = Bench(connect(from_environment(os.environ)), servers)
-            swept = sweep.measure(bench, servers, platform.addresses[PartName.TASK_RUNNER])
-            measured = replace(measured, swept=swept, cold=cold_start.measure())
+        measured = replace(measured, swept=[_swept(jobs) for jobs in sweep.SIZES], cold=cold_start.measure())
     if not options.only or options.only == WHERE:
         with _platform() as platform:
             measured = replace(measured, where=where.measure(_unheard(platform)))
     return measured
+
+
+def _swept(jobs: int) -> sweep.Swept:
+    with tempfile.TemporaryDirectory(prefix="atom-bench-") as folder, sweep.other_task_runners(Path(folder)) as others:
+        allowed = {"WORKFLOW_TASK_RUNNER_ALLOW": ",".join(one.url for one in others)}
+        with _platform(allowed) as platform:
+            return sweep.measure(connect(from_environment(os.environ)), platform, others, jobs)
 
 
 def _unheard(platform: LocalPlatform) -> Services:
@@ -97,11 +101,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _platform() -> Iterator[LocalPlatform]:
+def _platform(environment: Mapping[str, str] | None = None) -> Iterator[LocalPlatform]:
     """A platform of our own, which this process's Google clients are led to."""
     with (
         tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
-        LocalPlatform(PlatformOptions(log_dir=Path(folder), tick_every_s=TICK_EVERY_S)) as platform,
+        LocalPlatform(
+            PlatformOptions(log_dir=Path(folder), tick_every_s=TICK_EVERY_S, environment=environment or {})
+        ) as platform,
     ):
         os.environ.update(platform.environment)
         yield platform

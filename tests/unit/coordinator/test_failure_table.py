@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from atom_workflows.coordinator import seed
+from atom_workflows.coordinator import due_steps, in_flight, seed
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
+from atom_workflows.coordinator.sweep import begin_round, load_round
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
@@ -230,6 +231,19 @@ def test_check_dies_among_its_polls(polls: int) -> None:
     world.clock.move(timedelta(seconds=60))
     assert time_until(world, has_ended(world, run_id)) <= NEXT_LOOK
     assert sorted(world.submissions()) == ["a/1", "b/1", "c/1"]
+
+
+def test_check_dies_between_a_round_and_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that no event names is taken by the bursts that follow, and so is every page after it."""
+    monkeypatch.setattr(due_steps, "PAGE", 2)
+    monkeypatch.setattr(in_flight, "CAPACITY", 2)
+    world = World(SLOW)
+    world.start(definition({f"s{number}": [] for number in range(5)}))
+    world.settle_down("steps")
+    world.clock.move(FIRST_AUDIT / 2)
+    dies(world, lambda: begin_round(world.services, load_round(world.services)), "commit")
+    world.bus.take_all("tick")
+    assert time_until(world, lambda: len(set(world.task_runner.polled)) == 5) <= 4 * LOOK
 
 
 def test_check_dies_with_the_lease_of_its_burst() -> None:

@@ -18,6 +18,8 @@ from atom_workflows.events import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Create, JobAnswer
 from support.world import START, HelpfulClock, World
 
+pytestmark = pytest.mark.usefixtures("small_sizes")
+
 BURST = timedelta(seconds=50)
 MINUTE = timedelta(minutes=1)
 JOBS = 230
@@ -33,7 +35,7 @@ POLICIES = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fifty steps be as many as a thousand are."""
     monkeypatch.setattr(due_steps, "PAGE", PAGE)
