@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
@@ -24,6 +24,12 @@ NEXT_AUDIT: Final = timedelta(seconds=60)
 """How long after it was opened a run is first looked at as a whole."""
 
 
+def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
+    """Return when a run that was opened then is first looked at: at its deadline at the latest."""
+    audit = opened_at + NEXT_AUDIT
+    return audit if deadline is None else min(audit, deadline)
+
+
 def open_again(outbox: Outbox, run_id: str) -> None:
     """Set a FAILED or CANCELLED run back to SEEDING, for `seed.resume` to go on with.
 
@@ -37,10 +43,13 @@ def open_again(outbox: Outbox, run_id: str) -> None:
     except TransitionError:
         message = f"run {run_id} is {held.run.state}; only a FAILED or CANCELLED run can be retried"
         raise RunStateError(message) from None
-    now = outbox.services.clock.now()
+    reopened = _reopened(outbox, held.run, state)
     writes = [
-        Update(path=run_path(run_id), fields=_reopened(outbox, held.run, state), guard=held.version),
-        Update(path=step_path(run_id, END_ID), fields={"due_at": now + NEXT_AUDIT}),
+        Update(path=run_path(run_id), fields=reopened, guard=held.version),
+        Update(
+            path=step_path(run_id, END_ID),
+            fields={"due_at": first_audit(reopened["reopened_at"], reopened["deadline"])},
+        ),
     ]
     try:
         outbox.services.store.commit(writes)
@@ -88,7 +97,7 @@ def _reset(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> D
     remaining = sum(need not in succeeded for need in held.step.depends_on)
     change = reset(held.step, remaining=remaining, retries=run.retries, expire_at=run.expire_at)
     if held.step.id == END_ID:
-        due_at = outbox.services.clock.now() + NEXT_AUDIT
+        due_at = first_audit(outbox.services.clock.now(), run.deadline)
         change = replace(change, fields={**change.fields, "due_at": due_at})
     return Decision(held=held, change=change)
 

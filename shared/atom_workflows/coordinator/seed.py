@@ -16,7 +16,7 @@ from typing import Any, Final
 from atom_workflows import decision_log
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import NEXT_AUDIT, reset_unsuccessful
+from atom_workflows.coordinator.reset import first_audit, reset_unsuccessful
 from atom_workflows.coordinator.stop import close_run
 from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID, Node, compile_graph
@@ -210,8 +210,7 @@ def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
     """The end is where the checker finds the run, for as long as it is open."""
     if node.id != END_ID:
         return {}
-    first = run.created_at + NEXT_AUDIT
-    return {"due_at": first if run.deadline is None else min(first, run.deadline)}
+    return {"due_at": first_audit(run.created_at, run.deadline)}
 
 
 def _batches(creates: Sequence[Create]) -> Iterator[list[Create]]:
