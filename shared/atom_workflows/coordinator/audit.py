@@ -1,4 +1,8 @@
-"""A look at a whole run, now and then while it is open: what lost events and deaths left behind is set going again."""
+"""A look at a whole run, now and then while it is open: what lost events and deaths left behind is set going again.
+
+The checker has many runs to look at, and little memory. So a look is a few calls to the store; what takes more of them,
+as closing a large run does, is handed on to the start function (`run.seed`, see `doctor.continue_run`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.doctor import revive
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -22,40 +27,44 @@ from atom_workflows.ports import Update
 
 SHORTEST: Final = timedelta(seconds=60)
 LONGEST: Final = timedelta(minutes=5)
+PAGE: Final = 20
+"""Released steps that a look publishes by itself."""
+
 _SHARE_OF_AGE: Final = 10
 
 
 def audit_run(outbox: Outbox, end: Held) -> int:
     """Look after the run whose end is due, and say when to look next; how many events that took."""
-    run_id = end.step.run_id
+    run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
     held = load_run(outbox.services, run_id)
     if held is None or held.run.state.is_terminal:
         # Of a run that was stopped, steps may have been left behind: only when they have ended is there nothing to do.
-        close_run(outbox, run_id)
-        _look_again(outbox, end, None)
+        is_closed = close_run(outbox, run_id, budget)
+        _look_again(outbox, end, None if is_closed else outbox.services.clock.now() + SHORTEST)
         return 0
     run, now = held.run, outbox.services.clock.now()
-    if run.stop is not None:
-        close_run(outbox, run_id)
-        return 0
-    if run.deadline is not None and run.deadline <= now:
-        _time_out(outbox, run, now)
+    is_overdue = run.deadline is not None and run.deadline <= now
+    if run.stop is not None or is_overdue:
+        is_closed = close_run(outbox, run_id, budget) if run.stop is not None else _time_out(outbox, run, now, budget)
+        if not is_closed:
+            _look_again(outbox, end, now + SHORTEST)
         return 0
     _look_again(outbox, end, _next_audit(run, now))
     if run.state is RunState.SEEDING:
         decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
         outbox.add([seed_message(run_id)])
         return 1
-    return publish_released(outbox, run_id) or revive(outbox, run_id)
+    return publish_released(outbox, run_id, page=PAGE, budget=budget) or revive(outbox, run_id)
 
 
-def _time_out(outbox: Outbox, run: RunRecord, now: datetime) -> None:
+def _time_out(outbox: Outbox, run: RunRecord, now: datetime, budget: Budget) -> bool:
     limit = "" if run.timeout is None else f" of {format_duration(run.timeout)}"
     stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} passed", requested_at=now)
     try:
-        request_stop(outbox, run.id, stop)
+        return request_stop(outbox, run.id, stop, budget)
     except RunStateError as error:
         decision_log.dropped("run.timeout.late", str(error), run_id=run.id)
+        return True
 
 
 def _next_audit(run: RunRecord, now: datetime) -> datetime:

@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, all_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.saving import Decision, save_with
@@ -59,13 +60,14 @@ def open_again(outbox: Outbox, run_id: str) -> None:
     outbox.run_changed(replace(held.run, state=state))
 
 
-def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> bool:
+def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     """Make every step that did not succeed PENDING again, with counters that tell what it waits for.
 
     A step that is reset may be dispatched at once, by an event that was late. So steps are reset before what they
     depend on: whatever runs early finds its dependents waiting. The run's end changes with every commit, so that a
     stop, which closes the run by its end's version, comes before all of this or after (see `stop.close_run`).
-    False if something changed meanwhile: then look at the run again, and repeat if it is still to be reset.
+    False if something changed meanwhile or the budget is spent: then look at the run again, and repeat if it is still
+    to be reset. Steps that were reset are passed over then.
     """
     held = _dependents_first(list(all_steps(outbox.services, run.id)))
     succeeded = {one.step.id for one in held if one.step.state is StepState.SUCCEEDED}
@@ -75,7 +77,7 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> bool:
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
-    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, succeeded, run) for one in to_reset])
+    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, succeeded, run) for one in to_reset], budget)
 
 
 def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.reset import first_audit, reset_unsuccessful
@@ -34,7 +35,7 @@ from atom_workflows.documents import (
     steps_path,
 )
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, RunNotFound
-from atom_workflows.events import ReadyStep
+from atom_workflows.events import ReadyStep, seed_message
 from atom_workflows.ports import Create, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
@@ -109,52 +110,65 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
     ]
 
 
-def resume(outbox: Outbox, run_id: str) -> None:
+def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Go on where an earlier invocation stopped, wherever that was; on a run that is going well, change little.
 
+    With the budget spent the rest is handed on; without one it goes on to the end.
     The run is set RUNNING only if it is still as it was read before its steps were written or reset: a run that was
     stopped or retried meanwhile is looked at again.
     """
-    while True:
+    budget = budget or Budget(services=outbox.services)
+    while not budget.is_spent:
         held = load_run(outbox.services, run_id)
         if held is None:
             raise RunNotFound(run_id)
         if held.run.stop is not None:
-            close_run(outbox, run_id)
+            close_run(outbox, run_id, budget)
             return
         if held.run.state is RunState.SEEDING:
-            if not _seed_again(outbox, held.run) or not _set_running(outbox, held):
+            if not _seed_again(outbox, held.run, budget) or not _set_running(outbox, held):
                 continue
         elif held.run.state is not RunState.RUNNING:
             return
-        publish_released(outbox, run_id)
+        publish_released(outbox, run_id, budget=budget)
         return
+    outbox.add([seed_message(run_id)])
 
 
-def publish_released(outbox: Outbox, run_id: str) -> int:
-    """Publish every step that waits for nothing and that nobody took; how many there were."""
-    published, after = 0, None
+def publish_released(
+    outbox: Outbox, run_id: str, *, after: str = "", page: int = PAGE, budget: Budget | None = None
+) -> int:
+    """Publish every step that waits for nothing and that nobody took, and return how many there were.
+
+    They are read a page at a time, those behind the path `after`. With the budget spent the rest is handed on.
+    """
+    budget = budget or Budget(services=outbox.services)
+    published = 0
     while True:
         released = outbox.services.store.query(
             Query(
                 collection=steps_path(run_id),
                 where=[("state", "==", StepState.PENDING.value), ("remaining", "==", 0)],
-                after=after,
-                limit=PAGE,
+                after=(after,) if after else None,
+                limit=page,
             )
         )
+        budget.spend()
         outbox.ready(run_id, [ReadyStep(step_id=document.id) for document in released])
         outbox.flush_ready()
         published += len(released)
-        if len(released) < PAGE:
+        if len(released) < page:
             return published
-        after = (released[-1].path,)
+        after = released[-1].path
+        if budget.is_spent:
+            outbox.add([seed_message(run_id, after=after)])
+            return published
 
 
-def _seed_again(outbox: Outbox, run: RunRecord) -> bool:
+def _seed_again(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     """Write what is missing of a run whose seeding was interrupted, or reset what a retry is to run again.
 
-    False if the run is to be looked at again before it goes on.
+    False if the run is to be looked at again before it goes on, as it changed meanwhile or the budget is spent.
     """
     if run.started_at is None:
         definition = outbox.services.store.get([definition_path(run.id)])[0]
@@ -165,7 +179,7 @@ def _seed_again(outbox: Outbox, run: RunRecord) -> bool:
             path = definition.fields["path"]
             workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
             _write_steps(outbox, list(_step_creates(run, workflow, path)))
-    return not run.retries or reset_unsuccessful(outbox, run)
+    return not run.retries or reset_unsuccessful(outbox, run, budget)
 
 
 def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.doctor import continue_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
@@ -51,7 +52,7 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
     """Handle an event of the topic `start`. The same event again starts nothing twice and is answered alike."""
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
-        seed.resume(outbox, event.run_id)
+        continue_run(outbox, event.run_id, after=event.after)
         started = Started(run_id=event.run_id)
     else:
         run = _new_run(services, event)

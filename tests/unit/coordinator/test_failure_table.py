@@ -23,6 +23,7 @@ from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
 from atom_workflows.events import Tick, read_steps_event
+from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, definition, fan
 from support.world import World
@@ -205,6 +206,35 @@ def test_settle_dies_among_levels_of_skips(commits: int) -> None:
     assert "PENDING" in world.states(run_id).values()
     assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
     assert list(world.states(run_id).values()) == ["FAILED", *["SKIPPED"] * 4]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_settle_dies_when_it_hands_a_cascade_on(*, after: bool) -> None:
+    """A cascade of skips that one invocation had no time for goes on with the audit at the latest."""
+    world = World("rules: [{step: s0, fail_times: 1, duration: 1}]", inline_budget=timedelta(0))
+    run_id = world.start(chain(5))
+    world.settle_down()
+    world.clock.move(LOOK)
+    handle_tick(world.services, Tick())
+    dies(world, delivered(world), "publish", after=after)
+    assert list(world.states(run_id).values()) == ["FAILED", *["PENDING"] * 4]
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+    assert list(world.states(run_id).values()) == ["FAILED", *["SKIPPED"] * 4]
+
+
+@pytest.mark.parametrize(("name", "nth"), [("commit", 3), ("publish", 1)])
+def test_close_dies_before_it_hands_the_rest_on(name: str, nth: int) -> None:
+    """A run that was closed in part is closed to its end after a minute, when its end is due again."""
+    world = World(SLOW)
+    text = definition({f"s{number}": [] for number in range(120)})
+    run_id = world.start(text.replace('"name"', '"timeout": "60s", "name"'))
+    lose(world, "steps")
+    world.clock.move(timedelta(seconds=61))
+    dies(world, lambda: handle_tick(world.services, Tick()), name, nth, after=False)
+    assert world.run(run_id).stop is not None
+    world.clock.move(timedelta(seconds=1))
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= FIRST_AUDIT + LOOK
+    assert set(world.states(run_id).values()) == {"SKIPPED"}
 
 
 def test_finish_dies_after_the_commit() -> None:
