@@ -67,10 +67,15 @@ def load_run_and_end(services: Services, run_id: str) -> tuple[HeldRun | None, H
 
 def all_steps(services: Services, run_id: str) -> Iterator[Held]:
     """Every node of the run without its task, a page at a time."""
+    return map(Held.without_task, all_documents(services, run_id))
+
+
+def all_documents(services: Services, run_id: str) -> Iterator[Document]:
+    """Every node of the run as it is stored, a page at a time."""
     after: tuple[str] | None = None
     while True:
         page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))
-        yield from map(Held.without_task, page)
+        yield from page
         if len(page) < PAGE:
             return
         after = (page[-1].path,)

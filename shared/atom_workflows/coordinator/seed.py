@@ -1,7 +1,8 @@
 """Seeding: writing the documents of a run's graph, all at once if one commit holds them, else resumably.
 
 A large run is first written as SEEDING together with its definition and its end, which the checker watches; then come
-its steps, in batches that are the same each time and so are there whole or not at all; then it becomes RUNNING.
+its steps, in batches; then it becomes RUNNING. Who goes on with it reads what is there, writes what is missing, and
+writes anew what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
 Retry-from-failed goes the same way, with steps that are reset instead of written.
 """
 
@@ -11,18 +12,19 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.reset import first_audit, reset_unsuccessful
-from atom_workflows.coordinator.stop import close_run
+from atom_workflows.coordinator.stop import close_run, request_stop
+from atom_workflows.coordinator.stored_graph import compare
 from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID, Node, compile_graph
 from atom_workflows.core.job_request import job_request
-from atom_workflows.core.records import RunRecord
+from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
@@ -34,9 +36,16 @@ from atom_workflows.documents import (
     step_path,
     steps_path,
 )
-from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, RunNotFound
+from atom_workflows.errors import (
+    AlreadyExists,
+    Conflict,
+    DefinitionUnusable,
+    NotStorable,
+    RunNotFound,
+    RunStateError,
+)
 from atom_workflows.events import ReadyStep, seed_message
-from atom_workflows.ports import Create, Query, Update
+from atom_workflows.ports import Create, Delete, Fields, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
@@ -48,6 +57,9 @@ MAX_DEFINITION_BYTES: Final = 900_000
 """A larger run's definition is kept, compressed, in one document, which may have 1 MiB."""
 
 _DOCUMENT_OVERHEAD: Final = 600
+_MOST_TOLD: Final = 3
+
+_Batched = TypeVar("_Batched", Create, "Update | Delete")
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
@@ -80,7 +92,7 @@ def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: s
         roots = [step.id for step in workflow.steps if not step.depends_on]
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    _write_steps(outbox, creates)
+    _write_steps(outbox, [create for create in creates if create.path != step_path(run.id, END_ID)])
     if _set_running(outbox, HeldRun(run=run, version=version)):
         publish_released(outbox, run.id)
     else:
@@ -126,7 +138,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
             close_run(outbox, run_id, budget)
             return
         if held.run.state is RunState.SEEDING:
-            if not _seed_again(outbox, held.run, budget) or not _set_running(outbox, held):
+            if not _seed_again(outbox, held, budget) or not _set_running(outbox, held):
                 continue
         elif held.run.state is not RunState.RUNNING:
             return
@@ -165,34 +177,96 @@ def publish_released(
             return published
 
 
-def _seed_again(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
+def _seed_again(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
     """Write what is missing of a run whose seeding was interrupted, or reset what a retry is to run again.
 
     False if the run is to be looked at again before it goes on, as it changed meanwhile or the budget is spent.
     """
-    if run.started_at is None:
-        definition = outbox.services.store.get([definition_path(run.id)])[0]
-        if definition is not None:
-            # Only the start function is made to read files; others come here when they mend a run.
-            from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
+    if held.run.started_at is None and not _complete(outbox, held, budget):
+        return False
+    return not held.run.retries or reset_unsuccessful(outbox, held.run, budget)
 
-            path = definition.fields["path"]
-            workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
-            _write_steps(outbox, list(_step_creates(run, workflow, path)))
-    return not run.retries or reset_unsuccessful(outbox, run, budget)
+
+def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
+    """Write the steps that are missing; False if the run is to be looked at again. What cannot be is ended."""
+    run = held.run
+    try:
+        workflow, path = _stored_workflow(outbox, run)
+        missing, misfits = compare(outbox.services, run.id, list(_step_creates(run, workflow, path)))
+        if misfits:
+            _write_anew(outbox, held, misfits)
+            return False
+        _write_steps(outbox, missing)
+    except DefinitionUnusable as error:
+        _end(outbox, run, str(error), budget)
+    except NotStorable as error:
+        _end(outbox, run, f"its steps cannot be stored: {error}", budget)
+    else:
+        return True
+    return False
+
+
+def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
+    """Return the workflow of a large run as it was kept, and its path. Raises `DefinitionUnusable`."""
+    # Only the start function is made to read files; others come here when they mend a run.
+    from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
+    from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
+
+    stored = outbox.services.store.get([definition_path(run.id)])[0]
+    if stored is None:
+        raise DefinitionUnusable("its definition is gone, before all of its steps were written")
+    try:
+        path = stored.fields["path"]
+        return parse_workflow(zlib.decompress(stored.fields["text"]), filename=path), path
+    except InvalidWorkflow as error:
+        told = "; ".join(map(str, error.problems[:_MOST_TOLD]))
+        more = f"; and {len(error.problems) - _MOST_TOLD} more" if len(error.problems) > _MOST_TOLD else ""
+        message = f"its definition is not valid for the version that went on with it: {told}{more}"
+        raise DefinitionUnusable(message) from None
+    except (zlib.error, LookupError, TypeError) as error:
+        raise DefinitionUnusable(f"its definition cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _end(outbox: Outbox, run: RunRecord, reason: str, budget: Budget) -> None:
+    """End a run that can never be seeded."""
+    decision_log.warned("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
+    stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
+    try:
+        request_stop(outbox, run.id, stop, budget)
+    except RunStateError as error:
+        decision_log.dropped("run.seed.given_up.late", str(error), run_id=run.id)
+
+
+def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update | Delete]) -> None:
+    """Make what is there fit, each commit with a change of the run: once that is RUNNING, its graph is left alone."""
+    run_id, version = held.run.id, held.version
+    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are written anew"
+    decision_log.warned("run.seed.anew", message, run_id=run_id)
+    for batch in _batches(misfits):
+        touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
+        try:
+            version = outbox.services.store.commit([touch, *batch])[0].version
+        except Conflict:
+            decision_log.dropped("run.seed.anew.late", f"run {run_id} changed meanwhile", run_id=run_id)
+            return
 
 
 def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
-    """Write the steps' documents; a batch that exists was written by an earlier try. The end exists already."""
-    batches = list(_batches([create for create in creates if not create.path.endswith(f"/{END_ID}")]))
+    """Write the steps' documents, those that another has written meanwhile excepted."""
 
     def write(batch: Sequence[Create]) -> None:
-        try:
-            outbox.services.store.commit(batch)
-        except AlreadyExists:
-            decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
+        missing = batch
+        while missing:
+            try:
+                outbox.services.store.commit(missing)
+            except AlreadyExists:
+                found = outbox.services.store.get([create.path for create in missing])
+                missing = [create for create, there in zip(missing, found, strict=True) if there is None]
+            else:
+                return
+        decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
 
-    for _ in waves(outbox.services.workers, write, batches):
+    for _ in waves(outbox.services.workers, write, list(_batches(creates))):
         pass
 
 
@@ -227,23 +301,23 @@ def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
     return {"due_at": first_audit(run.created_at, run.deadline)}
 
 
-def _batches(creates: Sequence[Create]) -> Iterator[list[Create]]:
-    batch: list[Create] = []
+def _batches(writes: Sequence[_Batched]) -> Iterator[list[_Batched]]:
+    batch: list[_Batched] = []
     size = 0
-    for create in creates:
-        if batch and (len(batch) == BATCH_DOCUMENTS or size + _size(create) > BATCH_BYTES):
+    for write in writes:
+        if batch and (len(batch) == BATCH_DOCUMENTS or size + _size(write) > BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(create)
-        size += _size(create)
+        batch.append(write)
+        size += _size(write)
     if batch:
         yield batch
 
 
-def _size(create: Create) -> int:
+def _size(write: Create | Update | Delete) -> int:
     """About what the document takes in a request."""
-    fields: dict[str, Any] = dict(create.fields)
+    fields: Fields = {} if isinstance(write, Delete) else write.fields
     names = sum(
-        len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name, ())
+        len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name) or ()
     )
-    return _DOCUMENT_OVERHEAD + len(fields.get("task", "").encode()) + names
+    return _DOCUMENT_OVERHEAD + len((fields.get("task") or "").encode()) + names
