@@ -34,7 +34,7 @@ _MEANING: Final = {
 """The names that a field may have: ours, and the first version's flag."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
-_KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in names), "schema", "type"}
+_KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 """The first version's flag for what no message may carry."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -45,7 +45,7 @@ from atom_workflows.errors import (
     RunStateError,
 )
 from atom_workflows.events import ReadyStep, seed_message
-from atom_workflows.ports import Create, Delete, Fields, Query, Update
+from atom_workflows.ports import Create, Delete, Document, Fields, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
@@ -58,6 +58,8 @@ MAX_DEFINITION_BYTES: Final = 900_000
 
 _DOCUMENT_OVERHEAD: Final = 600
 _MOST_TOLD: Final = 3
+_EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
+"""What stands for no value in fields of a run for which that is not None."""
 
 _Batched = TypeVar("_Batched", Create, "Update | Delete")
 
@@ -75,21 +77,29 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunReco
     )
 
 
-def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: str) -> None:
-    """Seed a run that should not exist yet, and publish its roots."""
-    creates = list(_step_creates(run, workflow, path))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A workflow, the text that it was read from, and the path of that."""
+
+    workflow: Workflow
+    text: bytes
+    path: str
+
+
+def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: Document | None = None) -> None:
+    """Seed a run that should not exist yet, or takes the place of an INVALID one, and publish its roots.
+
+    Raises `AlreadyExists` or `Conflict` if there is another run, or not the one that it should take the place of.
+    """
+    creates = list(_step_creates(run, definition.workflow, definition.path))
     whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
-    try:
-        first = _whole_run(run, creates) if whole else _opening(run, creates, text, path)
-        version = outbox.services.store.commit(first)[0].version
-    except AlreadyExists:
-        decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
-        resume(outbox, run.id)
-        return
+    opening = _whole_run(run, creates) if whole else _opening(run, creates, definition.text, definition.path)
+    first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
+    version = outbox.services.store.commit(first)[0].version
     decision_log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
     if whole:
         outbox.run_changed(replace(run, state=RunState.RUNNING))
-        roots = [step.id for step in workflow.steps if not step.depends_on]
+        roots = [step.id for step in definition.workflow.steps if not step.depends_on]
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
     _write_steps(outbox, [create for create in creates if create.path != step_path(run.id, END_ID)])
@@ -97,6 +107,12 @@ def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: s
         publish_released(outbox, run.id)
     else:
         resume(outbox, run.id)
+
+
+def replacement(document: Document, create: Create) -> Update:
+    """Return the write that makes a document the new one, with nothing left of what it was."""
+    emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
+    return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
 
 def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
