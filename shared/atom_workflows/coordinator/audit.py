@@ -14,6 +14,7 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.doctor import revive
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.renewal import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.durations import format_duration
@@ -54,7 +55,11 @@ def audit_run(outbox: Outbox, end: Held) -> int:
         decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
         outbox.add([seed_message(run_id)])
         return 1
-    return publish_released(outbox, run_id, page=PAGE, budget=budget) or revive(outbox, run_id)
+    published = publish_released(outbox, run_id, page=PAGE, budget=budget) or revive(outbox, run_id)
+    if needs_renewal(outbox.services, run):
+        outbox.add([seed_message(run_id)])
+        published += 1
+    return published
 
 
 def _time_out(outbox: Outbox, run: RunRecord, now: datetime, budget: Budget) -> bool:

@@ -13,6 +13,7 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.consistency import contradictions, is_anything_under_way, mend, steps_of
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.renewal import needs_renewal, renew_run
 from atom_workflows.coordinator.reset import NEXT_AUDIT
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stop import close_run, request_stop
@@ -81,7 +82,7 @@ def revive(outbox: Outbox, run_id: str) -> int:
 
 
 def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
-    """Go on with a run that was handed on: close, seed, reset or repair it, as far as one invocation's budget goes.
+    """Go on with a run that was handed on: close, seed, reset, repair or renew it, as far as one budget goes.
 
     With `after`, publish what is released behind that path. Raises `RunNotFound`.
     """
@@ -95,6 +96,8 @@ def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
     published = seed.publish_released(outbox, run_id, after=after, budget=budget)
     if not published and not after and not is_anything_under_way(outbox.services, run_id):
         _repair(outbox, run_id, budget)
+    if not after and needs_renewal(outbox.services, held.run):
+        renew_run(outbox, held, budget)
 
 
 def give_up_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]:

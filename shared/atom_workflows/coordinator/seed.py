@@ -18,7 +18,7 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import first_audit, reset_unsuccessful
+from atom_workflows.coordinator.reset import first_audit, kept_until, reset_unsuccessful
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.coordinator.stored_graph import compare
 from atom_workflows.coordinator.waves import waves
@@ -291,6 +291,8 @@ def _set_running(outbox: Outbox, held: HeldRun) -> bool:
     run, now = held.run, outbox.services.clock.now()
     running = replace(run, state=next_run_state(run.state, RunEvent.SEEDED), started_at=run.started_at or now)
     fields = {"state": running.state.value, "started_at": running.started_at}
+    if (until := kept_until(outbox.services, run)) != run.expire_at:
+        fields["expire_at"] = until
     try:
         outbox.services.store.commit([Update(path=run_path(run.id), fields=fields, guard=held.version)])
     except Conflict:

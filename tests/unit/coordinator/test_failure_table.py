@@ -22,9 +22,10 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
-from atom_workflows.events import Tick, read_steps_event
+from atom_workflows.events import Tick, read_steps_event, seed_message
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
+from support.retention import expiries
 from support.workflows import chain, definition, fan
 from support.world import World
 
@@ -299,6 +300,26 @@ def test_timeout_dies_after_it_recorded_the_stop() -> None:
     dies(world, lambda: handle_tick(world.services, Tick()), "commit", 2)
     assert world.run(run_id).stop is not None
     assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_renew_dies_among_its_steps(commits: int) -> None:
+    """An open run that is half renewed is renewed to its end by the next audit, and outlives none of its documents."""
+    world = World("default: {duration: 100000000}", keep_runs=timedelta(days=30))
+    run_id = world.start(definition({"a": [], "b": ["a"]}, a={"timeout": "7d", "retry": {"maxAttempts": 9}}))
+    world.settle_down()
+    for _ in range(15):
+        world.clock.move(timedelta(days=1))
+        world.tick()
+    world.bus.publish([seed_message(run_id)])
+    world.clock.move(timedelta(minutes=1))
+    (taken,) = world.bus.take_all("start")
+    world.bus.ack(taken)
+    dies(world, lambda: world.deliver(taken), "commit", commits, after=False)
+    before = expiries(world)
+    assert min(before.values()) == before[f"runs/{run_id}"]
+    assert time_until(world, lambda: expiries(world)[f"runs/{run_id}"] > before[f"runs/{run_id}"]) <= AUDIT
+    assert len(set(expiries(world).values())) == 1
 
 
 @pytest.mark.parametrize("commits", [1, 2])
