@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -37,6 +38,11 @@ def post(world: World, body: Mapping[str, Any], key: str = "nightly-0131") -> tu
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     text, status, _ = on_start(world.services, headers, json.dumps(body).encode())
     return status, json.loads(text)
+
+
+def start(world: World, body: Mapping[str, Any]) -> None:
+    """Post a request that is accepted."""
+    assert post(world, body)[0] == HTTPStatus.ACCEPTED
 
 
 def publish(world: World, body: Mapping[str, Any], event_id: str = "1") -> RunRecord:
@@ -108,7 +114,7 @@ def test_a_key_that_is_refused_for_another_reason_says_so() -> None:
     assert [dict(error) for error in world.run(answer["run_id"]).errors] == answer["problems"]
 
 
-OTHERS = {
+OTHERS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], str]] = {
     "definition": (TWO, THREE, "definition"),
     "an invalid definition": (TWO, INVALID, "definition"),
     "tr_url": (TWO, FORBIDDEN, "tr_url"),
@@ -198,7 +204,7 @@ def test_two_that_replace_a_refused_run_start_it_once(moment: str) -> None:
         calls.append(name)
         return calls.count(moment) == (1 if moment == "get" else 2)
 
-    store = meanwhile(world, second_call, lambda: post(world, TWO))
+    store = meanwhile(world, second_call, partial(start, world, TWO))
     status, answer = post(world, TWO)
     assert store.happened
     assert status == HTTPStatus.ACCEPTED
@@ -210,7 +216,7 @@ def test_two_that_replace_a_refused_run_start_it_once(moment: str) -> None:
 def test_of_two_different_requests_at_once_one_is_a_conflict() -> None:
     """The second finds at its commit that the key was taken since."""
     world = World()
-    meanwhile(world, lambda name, _: name == "commit", lambda: post(world, TWO))
+    meanwhile(world, lambda name, _: name == "commit", partial(start, world, TWO))
     status, answer = post(world, THREE)
     assert status == HTTPStatus.CONFLICT
     assert world.run(answer["run_id"]).step_count == 2

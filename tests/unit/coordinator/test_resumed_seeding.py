@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_two_that_seed_the_same_run_write_it_once(nth: int, monkeypatch: pytest.
     assert world.submissions() == [f"s{number}/1" for number in range(10)]
 
 
-UNUSABLE = {
+UNUSABLE: Mapping[str, tuple[Update | Delete, str]] = {
     "invalid": (
         Update(path=definition_path(RUN), fields={"text": zlib.compress(b"steps: [{id: a, dependsOn: [b]}]")}),
         "b",
