@@ -37,19 +37,18 @@ _SHARE_OF_AGE: Final = 10
 def audit_run(outbox: Outbox, end: Held) -> int:
     """Look after the run whose end is due, and say when to look next; how many events that took."""
     run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
-    held = load_run(outbox.services, run_id)
+    held, now = load_run(outbox.services, run_id), outbox.services.clock.now()
     if held is None or held.run.state.is_terminal:
         # Of a run that was stopped, steps may have been left behind: only when they have ended is there nothing to do.
-        is_closed = close_run(outbox, run_id, budget)
-        _look_again(outbox, end, None if is_closed else outbox.services.clock.now() + SHORTEST)
-        return 0
-    run, now = held.run, outbox.services.clock.now()
-    is_overdue = run.deadline is not None and run.deadline <= now
-    if run.stop is not None or is_overdue:
-        is_closed = close_run(outbox, run_id, budget) if run.stop is not None else _time_out(outbox, run, now, budget)
-        if not is_closed:
-            _look_again(outbox, end, now + SHORTEST)
-        return 0
+        if close_run(outbox, run_id, budget):
+            _look_again(outbox, end, None)
+            return 0
+        return _have_closed(outbox, end, now)
+    run = held.run
+    if run.stop is not None:
+        return 0 if close_run(outbox, run_id, budget) else _have_closed(outbox, end, now)
+    if run.deadline is not None and run.deadline <= now:
+        return 0 if _time_out(outbox, run, now, budget) else _have_closed(outbox, end, now)
     _look_again(outbox, end, _next_audit(run, now))
     if run.state is RunState.SEEDING:
         decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
@@ -60,6 +59,13 @@ def audit_run(outbox: Outbox, end: Held) -> int:
         outbox.add([seed_message(run_id)])
         published += 1
     return published
+
+
+def _have_closed(outbox: Outbox, end: Held, now: datetime) -> int:
+    """Hand on what it takes to close a run, and look whether it was done; how many events that took."""
+    _look_again(outbox, end, now + SHORTEST)
+    outbox.add([seed_message(end.step.run_id)])
+    return 1
 
 
 def _time_out(outbox: Outbox, run: RunRecord, now: datetime, budget: Budget) -> bool:

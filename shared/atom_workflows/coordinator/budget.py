@@ -26,7 +26,11 @@ MAX_AUDIT_WRITTEN: Final = 50
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the time, calls and documents of one invocation. It may be overdrawn by one call's worth."""
+    """What is left of the time, calls and documents of one invocation. It may be overdrawn by one call's worth.
+
+    It is asked for after a part of the work, never before the first: with a store so slow that reading a run takes all
+    the time, each invocation still gets on.
+    """
 
     services: Services
     until: datetime | None = None

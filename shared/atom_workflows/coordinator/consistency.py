@@ -69,7 +69,7 @@ def _confirmed(
     budget = budget or Budget(services=services)
     found: list[tuple[Held, Finding]] = []
     for start in range(0, len(suspects), _TOGETHER):
-        if budget.is_spent:
+        if start and budget.is_spent:
             break
         budget.spend(calls=_CALLS_TOGETHER)
         held = load_steps(services, run_id, suspects[start : start + _TOGETHER])

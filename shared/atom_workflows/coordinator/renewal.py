@@ -55,8 +55,8 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: d
     if until != run.expire_at:
         _keep_definition(services, run.id, until)
     is_complete = True
-    for batch in _batches(held for held in steps if _is_kept_for_less(held, until)):
-        if budget.is_spent:
+    for number, batch in enumerate(_batches(held for held in steps if _is_kept_for_less(held, until))):
+        if number and budget.is_spent:
             return False
         free = [held for held in batch if held.step.state is not StepState.DISPATCHING]
         is_complete = _keep(services, free, until) and is_complete and len(free) == len(batch)

@@ -112,7 +112,7 @@ def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision], bu
     others = [decision for decision in decisions if decision.step.id != companion.step.id]
     version = companion.version
     for start in range(0, max(len(others), len(own)), MAX_WRITES):
-        if budget.is_spent:
+        if start and budget.is_spent:
             return False
         part = others[start : start + MAX_WRITES]
         first = own if start == 0 else []

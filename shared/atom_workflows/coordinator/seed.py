@@ -45,7 +45,7 @@ from atom_workflows.errors import (
     RunStateError,
 )
 from atom_workflows.events import ReadyStep, seed_message
-from atom_workflows.ports import Create, Delete, Document, Fields, Query, Update
+from atom_workflows.ports import Create, Document, Fields, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
@@ -61,7 +61,7 @@ _MOST_TOLD: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 """What stands for no value in fields of a run for which that is not None."""
 
-_Batched = TypeVar("_Batched", Create, "Update | Delete")
+_Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
@@ -103,10 +103,11 @@ def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: D
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
     _write_steps(outbox, [create for create in creates if create.path != step_path(run.id, END_ID)])
+    budget = Budget.of_invocation(outbox.services)
     if _set_running(outbox, HeldRun(run=run, version=version)):
-        publish_released(outbox, run.id)
+        publish_released(outbox, run.id, budget=budget)
     else:
-        resume(outbox, run.id)
+        resume(outbox, run.id, budget)
 
 
 def replacement(document: Document, create: Create) -> Update:
@@ -146,15 +147,18 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     stopped or retried meanwhile is looked at again.
     """
     budget = budget or Budget(services=outbox.services)
-    while not budget.is_spent:
+    while True:
         held = load_run(outbox.services, run_id)
         if held is None:
             raise RunNotFound(run_id)
         if held.run.stop is not None:
-            close_run(outbox, run_id, budget)
-            return
+            if close_run(outbox, run_id, budget):
+                return
+            break
         if held.run.state is RunState.SEEDING:
             if not _seed_again(outbox, held, budget) or not _set_running(outbox, held):
+                if budget.is_spent:
+                    break
                 continue
         elif held.run.state is not RunState.RUNNING:
             return
@@ -253,7 +257,7 @@ def _end(outbox: Outbox, run: RunRecord, reason: str, budget: Budget) -> None:
         decision_log.dropped("run.seed.given_up.late", str(error), run_id=run.id)
 
 
-def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update | Delete]) -> None:
+def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> None:
     """Make what is there fit, each commit with a change of the run: once that is RUNNING, its graph is left alone."""
     run_id, version = held.run.id, held.version
     message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are written anew"
@@ -332,9 +336,9 @@ def _batches(writes: Sequence[_Batched]) -> Iterator[list[_Batched]]:
         yield batch
 
 
-def _size(write: Create | Update | Delete) -> int:
+def _size(write: Create | Update) -> int:
     """About what the document takes in a request."""
-    fields: Fields = {} if isinstance(write, Delete) else write.fields
+    fields = write.fields
     names = sum(
         len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name) or ()
     )

@@ -1,6 +1,6 @@
 """Closing an open run from outside: cancelled by a user, or out of time.
 
-A large run takes more than one invocation to close: each ends some of its steps and hands the rest on (`run.seed`).
+A large run takes more than one invocation to close: each ends some of its steps, and the next goes on with the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES
 from atom_workflows.documents import run_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError
-from atom_workflows.events import seed_message
 from atom_workflows.ports import Query, Update
 
 PAGE: Final = 200
@@ -29,7 +28,7 @@ _TRIES: Final = 20
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
     """Ask for the run to be closed, then close it. If this dies in between, the checker's audit goes on.
 
-    False if the rest was handed on, see `close_run`. A second request finds the first one's reason and goes on with
+    False if the budget was spent before it was closed. A second request finds the first one's reason and goes on with
     that. Raises `RunNotFound`, or `RunStateError` if the run has ended, or was given more time.
     """
     for _ in range(_TRIES):
@@ -48,13 +47,13 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a run that is to be stopped, then the run itself. May be repeated.
 
-    With the budget spent, hand the rest on and return False; without one, go on to the end.
+    With the budget spent, return False: the rest is to be handed on. Without one, go on to the end.
     Steps that change while we look are found by the next look, and a step that has ended stays so. The order of the
     reads matters. The run comes after its steps: once a user has retried it, they are no longer ours to end. Its end
     comes before them: it is the first that a retry resets, so if it is still the same, no step was opened again.
     """
     budget = budget or Budget(services=outbox.services)
-    while not budget.is_spent:
+    while True:
         ends = load_steps(outbox.services, run_id, [END_ID])
         open_steps = _open_steps(outbox, run_id, budget.page(PAGE))
         held = load_run(outbox.services, run_id)
@@ -65,9 +64,8 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
         stop, now = held.run.stop, outbox.services.clock.now()
         saved = save_alone(outbox, [Decision(held=one, change=stopped(one.step, stop, now=now)) for one in open_steps])
         budget.spend(calls=3 + saved.commits, written=saved.written)
-    decision_log.decided("run.stop.handed_on", f"run {run_id} is closed by another invocation", run_id=run_id)
-    outbox.add([seed_message(run_id)])
-    return False
+        if budget.is_spent:
+            return False
 
 
 def _open_steps(outbox: Outbox, run_id: str, limit: int) -> list[Held]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,8 +17,10 @@ from atom_workflows.coordinator.loading import PAGE, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.reset import open_again
 from atom_workflows.coordinator.saving import MAX_WRITES
+from atom_workflows.core.records import Stop, StopKind
+from atom_workflows.documents import stop_fields
 from atom_workflows.events import Tick, seed_message
-from atom_workflows.ports import Update
+from atom_workflows.ports import Document, Query, Update, Write, WriteResult
 from support.gauge import Gauge, gauge_events, gauged, lose
 from support.workflows import chain, definition, fan
 from support.world import World
@@ -132,13 +135,11 @@ def test_lost_events_of_many_steps_are_published_by_others() -> None:
 
 
 def test_publishing_is_handed_on() -> None:
-    """Released steps that one invocation has no time for are published by another, each once."""
+    """Released steps that the start of a run has no time for are published by others, each once."""
     world = World(inline_budget=timedelta(0))
-    run_id = world.start(wide(1_200))
-    lose(world, "steps")
-    world.bus.publish([seed_message(run_id)])
+    world.start(wide(1_200))
     gauges = gauge_events(world, "start")
-    assert [gauge.read for gauge in gauges] == [1 + 500, 1 + 500, 1 + 200]
+    assert [gauge.read for gauge in gauges] == [1 + 500, 1 + 200]
     published = [step["id"] for message in world.bus.take_all("steps") for step in message.body["steps"]]
     assert len(published) == len(set(published)) == 1_200
 
@@ -191,3 +192,75 @@ def test_a_command_retries_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> Non
     world.run_to_end(run_id)
     retry_run(world.services, run_id)
     assert world.run(run_id).state == "RUNNING"
+
+
+class SlowStore:
+    """A store each of whose calls takes longer than an invocation may go on."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._inner = world, world.services.store
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        self._world.clock.move(timedelta(seconds=25))
+        return self._inner.get(paths)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        self._world.clock.move(timedelta(seconds=25))
+        return self._inner.commit(writes)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        self._world.clock.move(timedelta(seconds=25))
+        return self._inner.query(query)
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        return self._inner.count(query)
+
+
+def stopped() -> tuple[World, str]:
+    """A run that is to be closed."""
+    world = World("default: {duration: 360000}")
+    run_id = world.start(wide(500))
+    lose(world, "steps")
+    stop = Stop(kind=StopKind.CANCEL, reason="asked", requested_at=world.clock.now())
+    world.store.commit([Update(path=f"runs/{run_id}", fields={"stop": stop_fields(stop)})])
+    return world, run_id
+
+
+def retried() -> tuple[World, str]:
+    """A run that is to be reset, and whose documents are to be renewed."""
+    world = World("rules: [{step: b, fail_times: 1}]")
+    run_id = world.start(definition({f"a{number}": [] for number in range(500)} | {"b": []} | {"c": ["b"], "d": ["c"]}))
+    world.run_to_end(run_id)
+    world.clock.move(timedelta(days=80))
+    open_again(Outbox(world.services), run_id)
+    return world, run_id
+
+
+def miscounted() -> tuple[World, str]:
+    """A run of which nothing goes on, as all counters are wrong."""
+    world = World()
+    run_id = world.start(wide(60))
+    lose(world, "steps")
+    writes = [Update(path=f"runs/{run_id}/steps/s{number}", fields={"remaining": 5}) for number in range(60)]
+    world.store.commit(writes)
+    return world, run_id
+
+
+@pytest.mark.parametrize("begin", [stopped, retried, miscounted])
+def test_every_invocation_gets_on_with_a_slow_store(begin: Callable[[], tuple[World, str]]) -> None:
+    """Where a single call takes all the time, each invocation does a part all the same."""
+    world, run_id = begin()
+    fast = world.services
+    for _ in range(30):
+        world.services = replace(fast, store=SlowStore(world))
+        world.bus.publish([seed_message(run_id)])
+        [taken, *_] = world.bus.take_all("start")
+        world.deliver(taken)
+        lose(world, "start")
+        world.services = fast
+        world.settle_down("steps")
+    assert world.run(run_id).state == ("CANCELLED" if begin is stopped else "SUCCEEDED")

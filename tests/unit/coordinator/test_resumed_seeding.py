@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from atom_workflows.coordinator import seed
-from atom_workflows.coordinator.commands import retry_run
+from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core import graph
 from atom_workflows.core.consistency import findings
 from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import definition_path
 from atom_workflows.errors import NotStorable
 from atom_workflows.events import seed_message
@@ -51,9 +51,13 @@ def audit(world: World) -> None:
 
 
 def is_seeded_as_compiled(world: World, definition: str) -> bool:
-    """Whether the run's nodes are those of the compiled graph, with the same edges."""
+    """Whether the run's nodes are those of the compiled graph, with the same edges; others are connected with none."""
     nodes = compile_graph(parse_workflow(definition.encode(), filename="flow.yaml"))
     stored = world.steps(RUN)
+    aside = [stored.pop(name) for name in stored.keys() - nodes.keys()]
+    assert {(step.state, step.depends_on, step.dependents, step.barriers) for step in aside} <= {
+        (StepState.SUCCEEDED, (), (), ())
+    }
     return {name: (step.depends_on, step.dependents, step.barriers) for name, step in stored.items()} == {
         name: (node.depends_on, node.dependents, node.barriers) for name, node in nodes.items()
     }
@@ -87,6 +91,37 @@ def test_steps_of_another_graph_are_written_anew(
     assert world.run(RUN).state is RunState.RUNNING
     assert is_seeded_as_compiled(world, fan(20))
     assert not list(findings(world.steps(RUN), now=world.clock.now()))
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert len(world.submissions()) == len(set(world.submissions())) == 22
+
+
+def test_a_barrier_that_was_set_aside_serves_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back at the first limits after others, as after a rollback, the first graph is whole."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    world = half_seeded(monkeypatch, fan(20), commits=10)
+    assert {"~1", "~2"} & world.steps(RUN).keys()
+    plain = world.services
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 32)
+    make_mortal(world, Fate(fatal=12))
+    with pytest.raises(Died):
+        seed.resume(Outbox(world.services), RUN)
+    world.services = plain
+    assert {step.state for step in world.steps(RUN).values()} == {StepState.PENDING, StepState.SUCCEEDED}
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    seed.resume(Outbox(world.services), RUN)
+    assert is_seeded_as_compiled(world, fan(20))
+    assert {step.state for step in world.steps(RUN).values()} == {StepState.PENDING}
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+
+
+def test_a_retry_writes_steps_of_another_graph_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that were cancelled before their run began are part of the new graph, too."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    world = half_seeded(monkeypatch, fan(20), commits=6)
+    cancel_run(world.services, RUN)
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 32)
+    retry_run(world.services, RUN)
+    assert is_seeded_as_compiled(world, fan(20))
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert len(world.submissions()) == len(set(world.submissions())) == 22
 
