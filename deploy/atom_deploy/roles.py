@@ -55,7 +55,13 @@ _LETTERS: Final = "publishes an event that it gives up, with the reason"
 
 GRANTS: Final = (
     _stores("start", "commits a run and its steps; queries which of them are ready"),
-    *_publishes("start", steps="publishes the first steps as ready", events=_CHANGES, dead_letters=_LETTERS),
+    *_publishes(
+        "start",
+        start="hands on what a run takes beyond one invocation's budget",
+        steps="publishes the first steps as ready",
+        events=_CHANGES,
+        dead_letters=_LETTERS,
+    ),
     Grant(to="start", role=READ_OBJECTS, on="bucket", call="downloads the workflow file that was uploaded or named"),
     _stores("dispatcher", "commits claims, jobs and outcomes; reads steps"),
     *_publishes(

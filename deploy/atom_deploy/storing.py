@@ -112,7 +112,7 @@ def _ttl(flag: str, one: Mapping[str, Any]) -> Resource:
     return Resource(
         kind="TTL policy",
         name=_label(one),
-        why="removes the documents of runs that are older than WORKFLOW_KEEP_RUNS_SEC",
+        why="removes the documents of runs that ended, when WORKFLOW_KEEP_RUNS_SEC are over",
         look=("firestore", "fields", "ttls", "list", flag),
         pick=lambda answer, _: next(
             (found for found in answer or () if _is(found, one) and "ttlConfig" in found), None

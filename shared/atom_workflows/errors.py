@@ -126,6 +126,10 @@ class RunStateError(AtomWorkflowsError, ValueError):
     """The run is not in a state in which that can be done."""
 
 
+class DefinitionUnusable(AtomWorkflowsError, ValueError):
+    """The stored definition of a half-seeded run is gone, damaged, or not valid for this version."""
+
+
 class SettingsError(AtomWorkflowsError, ValueError):
     """An environment variable does not hold what it should."""
 

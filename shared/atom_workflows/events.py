@@ -140,9 +140,9 @@ def page_message(page: SweepPage) -> Message:
     )
 
 
-def seed_message(run_id: str) -> Message:
-    """A request to go on with a half-seeded run."""
-    return _message("start", "run.seed", run_id=run_id)
+def seed_message(run_id: str, *, after: str = "") -> Message:
+    """A request to go on with a run, whatever it lacks; with `after`, to publish what is released behind that path."""
+    return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
 
 
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:

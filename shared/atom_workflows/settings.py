@@ -24,8 +24,7 @@ MAX_BURST_S: Final = 500
 
 MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
-"""A run must be kept for longer than it may take: a step alone may have a timeout of a week, and several attempts."""
-
+"""An open run is renewed when half of the time is left: that half is how long a checker may be out of order."""
 
 MAX_DELIVERIES: Final = 10
 """How often an event is delivered before it is given up, unless the setting says otherwise."""

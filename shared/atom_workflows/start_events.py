@@ -1,4 +1,4 @@
-"""What asks for a run: a start message, an HTTP call, a bucket's notification, or a run that was left half seeded."""
+"""What asks for a run: a start message, an HTTP call, a bucket's notification, or a run that is to go on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from atom_workflows.event_fields import (
     optional_text,
     require_known_schema,
     sound,
+    step_path,
 )
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
@@ -33,7 +34,7 @@ _MEANING: Final = {
 """The names that a field may have: ours, and the first version's flag."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
-_KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in names), "schema", "type"}
+_KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 """The first version's flag for what no message may carry."""
 
@@ -63,9 +64,10 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run that was left half seeded: go on."""
+    """A run that is not as far as it should be: go on. Released steps up to the path `after` were published."""
 
     run_id: str
+    after: str = ""
 
 
 def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> StartRequested | RunSeedRequested:
@@ -77,7 +79,8 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     body = object_of(body)
     require_known_schema(body)
     if body.get("type") == "run.seed":
-        return RunSeedRequested(run_id=identifier(body, "run_id"))
+        after = step_path(body, "after") if body.get("after") else ""
+        return RunSeedRequested(run_id=identifier(body, "run_id"), after=after)
     definition, path = _definition(body), _named(body, "workflow_path")
     if definition is None and path is None:
         needed = "a start message needs workflow_path (gs://bucket/object) or definition"

@@ -18,6 +18,8 @@ _NEXT: Final = {
     RunState.RUNNING: {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED},
     RunState.FAILED: {RunState.SEEDING},
     RunState.CANCELLED: {RunState.SEEDING},
+    # The next start under its key takes its place.
+    RunState.INVALID: {RunState.SEEDING, RunState.RUNNING},
 }
 
 

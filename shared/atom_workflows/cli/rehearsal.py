@@ -32,7 +32,7 @@ RUN_LINES: Final = 3
 
 
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S)
-"""A run's documents may be gone after this, so none is meant to take longer."""
+"""What is rehearsed second by second ends somewhere; few runs take longer."""
 
 
 def rehearse(workflow: Workflow, given: Assumptions) -> Tally:
@@ -145,7 +145,7 @@ class _Rehearsal:
             started, self.jobs = self.jobs, []
             last = max(at for at, _ in started)
             if last + self.given.job.total_seconds() > LONGEST.total_seconds():
-                raise TooLong(f"such a run takes more than {LONGEST.days} days, and its documents may be gone by then")
+                raise TooLong(f"such a run takes more than {LONGEST.days} days, which is not estimated")
             self._end(started, watch.follow(len(started), last))
             self._drain()
         watch.close()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.finish import finish_run
-from atom_workflows.coordinator.loading import Held, load_steps
+from atom_workflows.coordinator.loading import AT_ONCE, Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, Saved, save, save_claims
+from atom_workflows.coordinator.saving import Decision, Saved, in_parts, save, save_claims
 from atom_workflows.coordinator.submit import submit
 from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.decide import StepChange, after, claim, passed
@@ -29,13 +29,13 @@ from atom_workflows.events import STEPS_PER_READY, ReadyStep
 class Advance:
     """One invocation's work on one run.
 
-    `started_at` is when it began, which bounds how long it goes on; `refused` are decisions that came too late.
+    `budget` bounds how long it goes on; `refused` are decisions that came too late.
     `_ahead` are steps that were read before their turn; should one have changed since, its guard no longer holds.
     """
 
     outbox: Outbox
     run_id: str
-    started_at: datetime
+    budget: Budget
     refused: list[Decision] = field(default_factory=list)
     _ahead: dict[str, Held] = field(default_factory=dict)
     _reach: int = 0
@@ -43,7 +43,7 @@ class Advance:
     @classmethod
     def of(cls, outbox: Outbox, run_id: str) -> Advance:
         """Work that begins now."""
-        return cls(outbox=outbox, run_id=run_id, started_at=outbox.services.clock.now())
+        return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
 
     def run(self, *, to_dispatch: Sequence[Held] = (), ended: Sequence[Decision] = ()) -> None:
         """Claim the steps to dispatch and save how others ended; then submit, save, release and claim by turns."""
@@ -81,7 +81,7 @@ class Advance:
         """Save the decisions, and claim of what they release what this invocation may keep."""
         if not decisions:
             return []
-        may_keep = may_keep and self._has_time()
+        may_keep = may_keep and not self.budget.is_spent
         claims = self._claims_of_sole_dependents(decisions) if may_keep else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
@@ -97,23 +97,44 @@ class Advance:
         """Pass barriers, skip what is doomed, keep some ready steps for this invocation and publish the others."""
         ready = self._release(saved)
         kept, others = ready[:room], ready[room:]
-        self.outbox.ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in others])
+        self._hand_on(others)
         self.outbox.flush_ready()
         # Somebody who looked after us may have published and another taken them meanwhile.
         return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
 
     def _release(self, saved: Saved) -> list[str]:
-        """The released steps that have a task; barriers and doomed steps are settled here, level by level."""
+        """Return the released steps that have a task; settle barriers and doomed steps here, level by level."""
         ready: list[str] = []
         while saved.released or saved.doomed:
             ready += [step_id for step_id in saved.released if step_id not in saved.barriers]
             inner = [*saved.doomed, *(step_id for step_id in saved.released if step_id in saved.barriers)]
-            ended = END_ID in inner
-            saved = save(self.outbox, self._passed(step_id for step_id in inner if step_id != END_ID))
+            saved = self._settle([step_id for step_id in inner if step_id != END_ID])
             self.refused += saved.refused
-            if ended:
+            if END_ID in inner:
                 finish_run(self.outbox, self.run_id)
         return ready
+
+    def _settle(self, step_ids: Sequence[str]) -> Saved:
+        """Settle steps that need no job. Those that the budget does not allow are handed on: any dispatcher can."""
+        saved = Saved()
+        for start in range(0, len(step_ids), AT_ONCE):
+            together = step_ids[start : start + AT_ONCE]
+            if self.budget.is_spent:
+                self._hand_on(together)
+                continue
+            decisions = self._passed(together)
+            self.budget.spend()
+            for part in in_parts(decisions):
+                if self.budget.is_spent:
+                    self._hand_on([decision.step.id for decision in part])
+                    continue
+                done = save(self.outbox, part)
+                self.budget.spend(calls=done.commits, written=done.written)
+                saved.add(done)
+        return saved
+
+    def _hand_on(self, step_ids: Sequence[str]) -> None:
+        self.outbox.ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _passed(self, step_ids: Iterable[str]) -> list[Decision]:
         now = self.outbox.services.clock.now()
@@ -150,10 +171,6 @@ class Advance:
 
     def _load(self, step_ids: Iterable[str]) -> list[Held]:
         return load_steps(self.outbox.services, self.run_id, step_ids)
-
-    def _has_time(self) -> bool:
-        services = self.outbox.services
-        return services.clock.now() - self.started_at < services.settings.inline_budget
 
 
 def _task_runner(held: Held) -> str:

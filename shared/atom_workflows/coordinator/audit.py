@@ -1,4 +1,8 @@
-"""A look at a whole run, now and then while it is open: what lost events and deaths left behind is set going again."""
+"""A look at a whole run, now and then while it is open: what lost events and deaths left behind is set going again.
+
+The checker has many runs to look at, and little memory. So a look is a few calls to the store; what takes more of them,
+as closing a large run does, is handed on to the start function (`run.seed`, see `doctor.continue_run`).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.doctor import revive
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.renewal import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.durations import format_duration
@@ -22,40 +28,54 @@ from atom_workflows.ports import Update
 
 SHORTEST: Final = timedelta(seconds=60)
 LONGEST: Final = timedelta(minutes=5)
+PAGE: Final = 20
+"""Released steps that a look publishes by itself."""
+
 _SHARE_OF_AGE: Final = 10
 
 
 def audit_run(outbox: Outbox, end: Held) -> int:
     """Look after the run whose end is due, and say when to look next; how many events that took."""
-    run_id = end.step.run_id
-    held = load_run(outbox.services, run_id)
+    run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
+    held, now = load_run(outbox.services, run_id), outbox.services.clock.now()
     if held is None or held.run.state.is_terminal:
         # Of a run that was stopped, steps may have been left behind: only when they have ended is there nothing to do.
-        close_run(outbox, run_id)
-        _look_again(outbox, end, None)
-        return 0
-    run, now = held.run, outbox.services.clock.now()
+        if close_run(outbox, run_id, budget):
+            _look_again(outbox, end, None)
+            return 0
+        return _have_closed(outbox, end, now)
+    run = held.run
     if run.stop is not None:
-        close_run(outbox, run_id)
-        return 0
+        return 0 if close_run(outbox, run_id, budget) else _have_closed(outbox, end, now)
     if run.deadline is not None and run.deadline <= now:
-        _time_out(outbox, run, now)
-        return 0
+        return 0 if _time_out(outbox, run, now, budget) else _have_closed(outbox, end, now)
     _look_again(outbox, end, _next_audit(run, now))
     if run.state is RunState.SEEDING:
         decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
         outbox.add([seed_message(run_id)])
         return 1
-    return publish_released(outbox, run_id) or revive(outbox, run_id)
+    published = publish_released(outbox, run_id, page=PAGE, budget=budget) or revive(outbox, run_id)
+    if needs_renewal(outbox.services, run):
+        outbox.add([seed_message(run_id)])
+        published += 1
+    return published
 
 
-def _time_out(outbox: Outbox, run: RunRecord, now: datetime) -> None:
+def _have_closed(outbox: Outbox, end: Held, now: datetime) -> int:
+    """Hand on what it takes to close a run, and look whether it was done; how many events that took."""
+    _look_again(outbox, end, now + SHORTEST)
+    outbox.add([seed_message(end.step.run_id)])
+    return 1
+
+
+def _time_out(outbox: Outbox, run: RunRecord, now: datetime, budget: Budget) -> bool:
     limit = "" if run.timeout is None else f" of {format_duration(run.timeout)}"
     stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} passed", requested_at=now)
     try:
-        request_stop(outbox, run.id, stop)
+        return request_stop(outbox, run.id, stop, budget)
     except RunStateError as error:
         decision_log.dropped("run.timeout.late", str(error), run_id=run.id)
+        return True
 
 
 def _next_audit(run: RunRecord, now: datetime) -> datetime:

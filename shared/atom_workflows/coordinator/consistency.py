@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, all_steps, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, findings, miscount
@@ -18,6 +19,9 @@ from atom_workflows.ports import Query, Update
 _TOGETHER: Final = 20
 """Miscounted steps that are confirmed at a time; each may have 32 dependencies."""
 
+_CALLS_TOGETHER: Final = 26
+"""What confirming and mending these takes at the most."""
+
 
 def is_anything_under_way(services: Services, run_id: str) -> bool:
     """Whether some step of the run is being dispatched, runs, or waits for its next attempt."""
@@ -26,20 +30,25 @@ def is_anything_under_way(services: Services, run_id: str) -> bool:
     return bool(services.store.query(query))
 
 
-def contradictions(services: Services, steps: Mapping[str, StepRecord], run_id: str) -> list[Finding]:
-    """What is wrong with the steps of a RUNNING run, without what only seemed so because they changed meanwhile."""
+def contradictions(
+    services: Services, steps: Mapping[str, StepRecord], run_id: str, budget: Budget | None = None
+) -> list[Finding]:
+    """What is wrong with the steps of a RUNNING run, without what only seemed so because they changed meanwhile.
+
+    With the budget spent, further miscounted steps are left to another look.
+    """
     found = list(findings(steps, now=services.clock.now()))
     suspects = [finding.step_id for finding in found if finding.flaw is Flaw.MISCOUNTED]
-    confirmed = [finding for _, finding in _confirmed(services, run_id, suspects)]
+    confirmed = [finding for _, finding in _confirmed(services, run_id, suspects, budget)]
     return [*(finding for finding in found if finding.flaw is not Flaw.MISCOUNTED), *confirmed]
 
 
-def mend(services: Services, run_id: str, found: Sequence[Finding]) -> list[Finding]:
-    """Write what the documents should say; the findings that were mended."""
+def mend(services: Services, run_id: str, found: Sequence[Finding], budget: Budget | None = None) -> list[Finding]:
+    """Write what the documents should say; the findings that were mended, as far as the budget went."""
     mended = _mend(services, run_id, _unwatched(services, run_id, found))
     for start in range(0, len(found), _TOGETHER):
         part = [finding.step_id for finding in found[start : start + _TOGETHER] if finding.flaw is Flaw.MISCOUNTED]
-        mended += _mend(services, run_id, _confirmed(services, run_id, part))
+        mended += _mend(services, run_id, _confirmed(services, run_id, part, budget))
     return mended
 
 
@@ -48,15 +57,21 @@ def steps_of(services: Services, run_id: str) -> dict[str, StepRecord]:
     return {held.step.id: held.step for held in all_steps(services, run_id)}
 
 
-def _confirmed(services: Services, run_id: str, suspects: Sequence[str]) -> list[tuple[Held, Finding]]:
+def _confirmed(
+    services: Services, run_id: str, suspects: Sequence[str], budget: Budget | None
+) -> list[tuple[Held, Finding]]:
     """Those steps whose counters are wrong indeed, each with the version that guards its mending.
 
     The order of the reads matters: a step, its run, then what the step depends on. Whatever changes the state of one of
     these changes the step's counters in the same commit, and a retry resets a step before what it depends on. So as
     long as the step's version holds, what was read after it is what its counters should agree with.
     """
+    budget = budget or Budget(services=services)
     found: list[tuple[Held, Finding]] = []
     for start in range(0, len(suspects), _TOGETHER):
+        if start and budget.is_spent:
+            break
+        budget.spend(calls=_CALLS_TOGETHER)
         held = load_steps(services, run_id, suspects[start : start + _TOGETHER])
         run = load_run(services, run_id)
         if run is None or run.run.state is not RunState.RUNNING or run.run.stop is not None:

@@ -86,7 +86,7 @@ def _forward_refused(outbox: Outbox, advance: Advance) -> None:
     _forward_ended(outbox, advance.run_id, held)
     if any(one.version == versions[one.step.id] for one in held):
         # Nobody had changed it, so it was a dependent that could not be written.
-        give_up_if_broken(outbox, advance.run_id)
+        give_up_if_broken(outbox, advance.run_id, advance.budget)
 
 
 def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[Held]:

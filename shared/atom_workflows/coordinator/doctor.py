@@ -9,9 +9,11 @@ from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.consistency import contradictions, is_anything_under_way, mend, steps_of
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.renewal import needs_renewal, renew_run
 from atom_workflows.coordinator.reset import NEXT_AUDIT
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stop import close_run, request_stop
@@ -19,6 +21,7 @@ from atom_workflows.core.consistency import Finding, Flaw
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import RunNotFound, RunStateError
+from atom_workflows.events import seed_message
 
 LATE: Final = timedelta(minutes=3)
 """A step that has been due for so long was not looked at: the checker is not woken, or fails."""
@@ -69,24 +72,50 @@ def examine(services: Services, run_id: str, *, mending: bool) -> Examination:
 
 
 def revive(outbox: Outbox, run_id: str) -> int:
-    """Set a RUNNING run going of which nothing is released and nothing is under way; how many events that took.
+    """Have a RUNNING run repaired of which nothing is released and nothing is under way; how many events that took.
 
-    That cannot be, so its documents contradict each other.
+    That cannot be, so its documents contradict each other. All of them are to be read, which the checker has neither
+    the time nor the memory for.
     """
     if is_anything_under_way(outbox.services, run_id):
         return 0
-    found = give_up_if_broken(outbox, run_id)
-    return seed.publish_released(outbox, run_id) if mend(outbox.services, run_id, found) else 0
+    outbox.add([seed_message(run_id)])
+    return 1
 
 
-def give_up_if_broken(outbox: Outbox, run_id: str) -> list[Finding]:
+def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
+    """Go on with a run that was handed on: close, seed, reset, repair or renew it, as far as one budget goes.
+
+    With `after`, publish what is released behind that path. Raises `RunNotFound`.
+    """
+    budget = Budget.of_invocation(outbox.services)
+    held = load_run(outbox.services, run_id)
+    if held is None:
+        raise RunNotFound(run_id)
+    if held.run.state is not RunState.RUNNING or held.run.stop is not None:
+        seed.resume(outbox, run_id, budget)
+        return
+    published = seed.publish_released(outbox, run_id, after=after, budget=budget)
+    if not published and not after and not is_anything_under_way(outbox.services, run_id):
+        _repair(outbox, run_id, budget)
+    if not after and needs_renewal(outbox.services, held.run):
+        renew_run(outbox, held, budget)
+
+
+def give_up_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]:
     """End a run some of whose documents are gone, as nothing else could end it; else what is wrong with the others."""
-    found = contradictions(outbox.services, steps_of(outbox.services, run_id), run_id)
+    found = contradictions(outbox.services, steps_of(outbox.services, run_id), run_id, budget)
     missing = [finding for finding in found if finding.flaw is Flaw.MISSING]
     if not missing:
         return found
-    _give_up(outbox, run_id, missing)
+    _give_up(outbox, run_id, missing, budget)
     return []
+
+
+def _repair(outbox: Outbox, run_id: str, budget: Budget) -> None:
+    found = give_up_if_broken(outbox, run_id, budget)
+    if mend(outbox.services, run_id, found, budget):
+        seed.publish_released(outbox, run_id, budget=budget)
 
 
 def _mended(outbox: Outbox, run: RunRecord, found: Sequence[Finding], open_work: str) -> tuple[Sequence[Finding], int]:
@@ -108,12 +137,12 @@ def _open_work(run: RunRecord, steps: Mapping[str, StepRecord], now: datetime) -
     return ""
 
 
-def _give_up(outbox: Outbox, run_id: str, missing: Sequence[Finding]) -> None:
+def _give_up(outbox: Outbox, run_id: str, missing: Sequence[Finding], budget: Budget) -> None:
     what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
     decision_log.warned("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
     reason = f"its documents are incomplete: {what}"
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:
-        request_stop(outbox, run_id, stop)
+        request_stop(outbox, run_id, stop, budget)
     except RunStateError as error:
         decision_log.dropped("run.broken.late", str(error), run_id=run_id)

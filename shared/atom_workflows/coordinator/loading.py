@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from atom_workflows.coordinator.services import Services
@@ -13,6 +13,9 @@ from atom_workflows.documents import run_path, run_record, step_path, step_recor
 from atom_workflows.ports import Document, Query, Version
 
 PAGE: Final = 500
+
+AT_ONCE: Final = 200
+"""Documents that one call reads by their paths: a read has ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,12 @@ class Held:
     def of(cls, document: Document) -> Held:
         """The step in this document."""
         return cls(step=step_record(document), version=document.version)
+
+    @classmethod
+    def without_task(cls, document: Document) -> Held:
+        """The step, but for what it submits: a run's tasks are by far the most that its steps hold."""
+        fields = {name: value for name, value in document.fields.items() if name != "task"}
+        return cls.of(replace(document, fields=fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +54,8 @@ def load_run(services: Services, run_id: str) -> HeldRun | None:
 def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list[Held]:
     """Those of the steps that exist, in the order asked for."""
     paths = [step_path(run_id, step_id) for step_id in step_ids]
-    documents = services.store.get(paths) if paths else []
-    return [Held.of(document) for document in documents if document is not None]
+    pages = [services.store.get(paths[start : start + AT_ONCE]) for start in range(0, len(paths), AT_ONCE)]
+    return [Held.of(document) for page in pages for document in page if document is not None]
 
 
 def load_run_and_end(services: Services, run_id: str) -> tuple[HeldRun | None, Held | None]:
@@ -57,11 +66,16 @@ def load_run_and_end(services: Services, run_id: str) -> tuple[HeldRun | None, H
 
 
 def all_steps(services: Services, run_id: str) -> Iterator[Held]:
-    """Every node of the run, a page at a time."""
+    """Every node of the run without its task, a page at a time."""
+    return map(Held.without_task, all_documents(services, run_id))
+
+
+def all_documents(services: Services, run_id: str) -> Iterator[Document]:
+    """Every node of the run as it is stored, a page at a time."""
     after: tuple[str] | None = None
     while True:
         page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))
-        yield from map(Held.of, page)
+        yield from page
         if len(page) < PAGE:
             return
         after = (page[-1].path,)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, all_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.renewal import keep_all
 from atom_workflows.coordinator.saving import Decision, save_with
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import is_to_reset, reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.retention import is_nearly_gone, kept_after_retry
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
@@ -22,6 +26,12 @@ from atom_workflows.ports import Update
 
 NEXT_AUDIT: Final = timedelta(seconds=60)
 """How long after it was opened a run is first looked at as a whole."""
+
+
+def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
+    """Return when a run that was opened then is first looked at: at its deadline at the latest."""
+    audit = opened_at + NEXT_AUDIT
+    return audit if deadline is None else min(audit, deadline)
 
 
 def open_again(outbox: Outbox, run_id: str) -> None:
@@ -37,10 +47,16 @@ def open_again(outbox: Outbox, run_id: str) -> None:
     except TransitionError:
         message = f"run {run_id} is {held.run.state}; only a FAILED or CANCELLED run can be retried"
         raise RunStateError(message) from None
-    now = outbox.services.clock.now()
+    if is_nearly_gone(held.run.expire_at, now=outbox.services.clock.now()):
+        message = f"run {run_id} is kept until {held.run.expire_at:%Y-%m-%d %H:%M} UTC; start its workflow anew"
+        raise RunStateError(message)
+    reopened = _reopened(outbox, held.run, state)
     writes = [
-        Update(path=run_path(run_id), fields=_reopened(outbox, held.run, state), guard=held.version),
-        Update(path=step_path(run_id, END_ID), fields={"due_at": now + NEXT_AUDIT}),
+        Update(path=run_path(run_id), fields=reopened, guard=held.version),
+        Update(
+            path=step_path(run_id, END_ID),
+            fields={"due_at": first_audit(reopened["reopened_at"], reopened["deadline"])},
+        ),
     ]
     try:
         outbox.services.store.commit(writes)
@@ -50,13 +66,14 @@ def open_again(outbox: Outbox, run_id: str) -> None:
     outbox.run_changed(replace(held.run, state=state))
 
 
-def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> bool:
-    """Make every step that did not succeed PENDING again, with counters that tell what it waits for.
+def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
+    """Make every step that did not succeed PENDING again, and keep all for as long as the run will be.
 
     A step that is reset may be dispatched at once, by an event that was late. So steps are reset before what they
     depend on: whatever runs early finds its dependents waiting. The run's end changes with every commit, so that a
     stop, which closes the run by its end's version, comes before all of this or after (see `stop.close_run`).
-    False if something changed meanwhile: then look at the run again, and repeat if it is still to be reset.
+    False if something changed meanwhile or the budget is spent: then look at the run again, and repeat if it is still
+    to be reset. Steps that were reset are passed over then.
     """
     held = _dependents_first(list(all_steps(outbox.services, run.id)))
     succeeded = {one.step.id for one in held if one.step.state is StepState.SUCCEEDED}
@@ -66,7 +83,19 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord) -> bool:
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
-    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, succeeded, run) for one in to_reset])
+    until = kept_until(outbox.services, run)
+    left = [one for one in held if not is_to_reset(one.step, retries=run.retries)]
+    if until is not None and not keep_all(outbox.services, run, left, until, budget):
+        return False
+    kept = replace(run, expire_at=until)
+    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, succeeded, kept) for one in to_reset], budget)
+
+
+def kept_until(services: Services, run: RunRecord) -> datetime | None:
+    """Return until when a run is kept once it is RUNNING: a retry, whose own date is written last, may renew it."""
+    if run.reopened_at is None:
+        return run.expire_at
+    return kept_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
 
 
 def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]:
@@ -79,7 +108,6 @@ def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]
         "errors": [],
         "finished_at": None,
         "deadline": None if run.timeout is None else now + run.timeout,
-        "expire_at": now + outbox.services.settings.keep_runs,
     }
 
 
@@ -88,7 +116,7 @@ def _reset(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> D
     remaining = sum(need not in succeeded for need in held.step.depends_on)
     change = reset(held.step, remaining=remaining, retries=run.retries, expire_at=run.expire_at)
     if held.step.id == END_ID:
-        due_at = outbox.services.clock.now() + NEXT_AUDIT
+        due_at = first_audit(outbox.services.clock.now(), run.deadline)
         change = replace(change, fields={**change.fields, "due_at": due_at})
     return Decision(held=held, change=change)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.decide import StepChange, after
@@ -44,7 +45,7 @@ class Saved:
     """What a commit did: versions of the changed steps, and dependents with nothing left to wait for.
 
     `doomed` are those released dependents of which a dependency did not succeed. `refused` are decisions that came
-    too late: somebody else had changed the step.
+    too late: somebody else had changed the step. `commits` were tried, and `written` documents took effect.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
@@ -52,6 +53,8 @@ class Saved:
     doomed: list[str] = field(default_factory=list)
     barriers: set[str] = field(default_factory=set)
     refused: list[Decision] = field(default_factory=list)
+    commits: int = 0
+    written: int = 0
 
     def add(self, other: Saved) -> None:
         """Join what another commit did."""
@@ -60,6 +63,8 @@ class Saved:
         self.doomed += other.doomed
         self.barriers |= other.barriers
         self.refused += other.refused
+        self.commits += other.commits
+        self.written += other.written
 
 
 def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision] = ()) -> Saved:
@@ -69,7 +74,7 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
     alone. If any guard no longer holds, every decision is tried by itself, without the claims.
     """
     saved = Saved()
-    parts = list(_parts(decisions))
+    parts = list(in_parts(decisions))
     if claims and len(parts) == 1:
         try:
             return _commit(outbox, decisions, claims)
@@ -95,16 +100,20 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[Held]:
     ]
 
 
-def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision]) -> bool:
+def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision], budget: Budget) -> bool:
     """Save the decisions in their order, every commit of them with a change of the companion; whether all were saved.
 
+    With the budget spent, the rest is not.
     Each commit checks the companion's version and renews it. So whoever decides something by that version does so
-    before the first of these decisions or after the last, or is refused. One of them may be the companion's own.
+    before the first of these decisions or after the last, or is refused. One of them may be the companion's own, which
+    comes first.
     """
     own = [decision for decision in decisions if decision.step.id == companion.step.id]
     others = [decision for decision in decisions if decision.step.id != companion.step.id]
     version = companion.version
     for start in range(0, max(len(others), len(own)), MAX_WRITES):
+        if start and budget.is_spent:
+            return False
         part = others[start : start + MAX_WRITES]
         first = own if start == 0 else []
         touch = Update(
@@ -117,6 +126,7 @@ def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision]) ->
             version = outbox.services.store.commit([touch, *map(_guarded_write, part)])[0].version
         except Conflict:
             return False
+        budget.spend(written=len(part) + 1)
         for decision in (*first, *part):
             outbox.step_changed(decision.step, decision.change)
             _log_change(decision)
@@ -126,7 +136,7 @@ def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision]) ->
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
     """Save the decisions without counting down dependents: polls, and steps of a run that is closed."""
     saved = Saved()
-    for part in _parts(decisions, counting=False):
+    for part in in_parts(decisions, counting=False):
         saved.add(_save_part(outbox, part, counting=False))
     return saved
 
@@ -137,8 +147,8 @@ def _save_part(outbox: Outbox, decisions: Sequence[Decision], *, counting: bool 
     except Conflict:
         if len(decisions) == 1:
             _log_refused(decisions[0])
-            return Saved(refused=list(decisions))
-    saved = Saved()
+            return Saved(refused=list(decisions), commits=1)
+    saved = Saved(commits=1)
     for decision in decisions:
         saved.add(_save_part(outbox, [decision], counting=counting))
     return saved
@@ -203,7 +213,7 @@ def _counts(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, _Coun
 
 
 def _saved(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequence[WriteResult]) -> Saved:
-    saved = Saved()
+    saved = Saved(commits=1, written=len(results))
     for decision, result in zip(guarded, results, strict=False):
         saved.versions[decision.step.id] = result.version
     for (step_id, count), result in zip(counts.items(), results[len(guarded) :], strict=True):
@@ -215,8 +225,8 @@ def _saved(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequ
     return saved
 
 
-def _parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:
-    """The decisions in parts that one commit can hold."""
+def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:
+    """Yield the decisions in parts that one commit can hold."""
     part: list[Decision] = []
     touched: set[str] = set()
     texts = 0

@@ -1,7 +1,8 @@
 """Seeding: writing the documents of a run's graph, all at once if one commit holds them, else resumably.
 
 A large run is first written as SEEDING together with its definition and its end, which the checker watches; then come
-its steps, in batches that are the same each time and so are there whole or not at all; then it becomes RUNNING.
+its steps, in batches; then it becomes RUNNING. Who goes on with it reads what is there, writes what is missing, and
+writes anew what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
 Retry-from-failed goes the same way, with steps that are reset instead of written.
 """
 
@@ -9,19 +10,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import NEXT_AUDIT, reset_unsuccessful
-from atom_workflows.coordinator.stop import close_run
+from atom_workflows.coordinator.reset import first_audit, kept_until, reset_unsuccessful
+from atom_workflows.coordinator.stop import close_run, request_stop
+from atom_workflows.coordinator.stored_graph import compare
 from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID, Node, compile_graph
 from atom_workflows.core.job_request import job_request
-from atom_workflows.core.records import RunRecord
+from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
@@ -33,9 +36,16 @@ from atom_workflows.documents import (
     step_path,
     steps_path,
 )
-from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, RunNotFound
-from atom_workflows.events import ReadyStep
-from atom_workflows.ports import Create, Query, Update
+from atom_workflows.errors import (
+    AlreadyExists,
+    Conflict,
+    DefinitionUnusable,
+    NotStorable,
+    RunNotFound,
+    RunStateError,
+)
+from atom_workflows.events import ReadyStep, seed_message
+from atom_workflows.ports import Create, Document, Fields, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
@@ -47,6 +57,11 @@ MAX_DEFINITION_BYTES: Final = 900_000
 """A larger run's definition is kept, compressed, in one document, which may have 1 MiB."""
 
 _DOCUMENT_OVERHEAD: Final = 600
+_MOST_TOLD: Final = 3
+_EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
+"""What stands for no value in fields of a run for which that is not None."""
+
+_Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
@@ -62,28 +77,43 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunReco
     )
 
 
-def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: str) -> None:
-    """Seed a run that should not exist yet, and publish its roots."""
-    creates = list(_step_creates(run, workflow, path))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A workflow, the text that it was read from, and the path of that."""
+
+    workflow: Workflow
+    text: bytes
+    path: str
+
+
+def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: Document | None = None) -> None:
+    """Seed a run that should not exist yet, or takes the place of an INVALID one, and publish its roots.
+
+    Raises `AlreadyExists` or `Conflict` if there is another run, or not the one that it should take the place of.
+    """
+    creates = list(_step_creates(run, definition.workflow, definition.path))
     whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
-    try:
-        first = _whole_run(run, creates) if whole else _opening(run, creates, text, path)
-        version = outbox.services.store.commit(first)[0].version
-    except AlreadyExists:
-        decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
-        resume(outbox, run.id)
-        return
+    opening = _whole_run(run, creates) if whole else _opening(run, creates, definition.text, definition.path)
+    first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
+    version = outbox.services.store.commit(first)[0].version
     decision_log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
     if whole:
         outbox.run_changed(replace(run, state=RunState.RUNNING))
-        roots = [step.id for step in workflow.steps if not step.depends_on]
+        roots = [step.id for step in definition.workflow.steps if not step.depends_on]
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    _write_steps(outbox, creates)
+    _write_steps(outbox, [create for create in creates if create.path != step_path(run.id, END_ID)])
+    budget = Budget.of_invocation(outbox.services)
     if _set_running(outbox, HeldRun(run=run, version=version)):
-        publish_released(outbox, run.id)
+        publish_released(outbox, run.id, budget=budget)
     else:
-        resume(outbox, run.id)
+        resume(outbox, run.id, budget)
+
+
+def replacement(document: Document, create: Create) -> Update:
+    """Return the write that makes a document the new one, with nothing left of what it was."""
+    emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
+    return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
 
 def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
@@ -109,76 +139,154 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
     ]
 
 
-def resume(outbox: Outbox, run_id: str) -> None:
+def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Go on where an earlier invocation stopped, wherever that was; on a run that is going well, change little.
 
+    With the budget spent the rest is handed on; without one it goes on to the end.
     The run is set RUNNING only if it is still as it was read before its steps were written or reset: a run that was
     stopped or retried meanwhile is looked at again.
     """
+    budget = budget or Budget(services=outbox.services)
     while True:
         held = load_run(outbox.services, run_id)
         if held is None:
             raise RunNotFound(run_id)
         if held.run.stop is not None:
-            close_run(outbox, run_id)
-            return
+            if close_run(outbox, run_id, budget):
+                return
+            break
         if held.run.state is RunState.SEEDING:
-            if not _seed_again(outbox, held.run) or not _set_running(outbox, held):
+            if not _seed_again(outbox, held, budget) or not _set_running(outbox, held):
+                if budget.is_spent:
+                    break
                 continue
         elif held.run.state is not RunState.RUNNING:
             return
-        publish_released(outbox, run_id)
+        publish_released(outbox, run_id, budget=budget)
         return
+    outbox.add([seed_message(run_id)])
 
 
-def publish_released(outbox: Outbox, run_id: str) -> int:
-    """Publish every step that waits for nothing and that nobody took; how many there were."""
-    published, after = 0, None
+def publish_released(
+    outbox: Outbox, run_id: str, *, after: str = "", page: int = PAGE, budget: Budget | None = None
+) -> int:
+    """Publish every step that waits for nothing and that nobody took, and return how many there were.
+
+    They are read a page at a time, those behind the path `after`. With the budget spent the rest is handed on.
+    """
+    budget = budget or Budget(services=outbox.services)
+    published = 0
     while True:
         released = outbox.services.store.query(
             Query(
                 collection=steps_path(run_id),
                 where=[("state", "==", StepState.PENDING.value), ("remaining", "==", 0)],
-                after=after,
-                limit=PAGE,
+                after=(after,) if after else None,
+                limit=page,
             )
         )
+        budget.spend()
         outbox.ready(run_id, [ReadyStep(step_id=document.id) for document in released])
         outbox.flush_ready()
         published += len(released)
-        if len(released) < PAGE:
+        if len(released) < page:
             return published
-        after = (released[-1].path,)
+        after = released[-1].path
+        if budget.is_spent:
+            outbox.add([seed_message(run_id, after=after)])
+            return published
 
 
-def _seed_again(outbox: Outbox, run: RunRecord) -> bool:
+def _seed_again(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
     """Write what is missing of a run whose seeding was interrupted, or reset what a retry is to run again.
 
-    False if the run is to be looked at again before it goes on.
+    False if the run is to be looked at again before it goes on, as it changed meanwhile or the budget is spent.
     """
-    if run.started_at is None:
-        definition = outbox.services.store.get([definition_path(run.id)])[0]
-        if definition is not None:
-            # Only the start function is made to read files; others come here when they mend a run.
-            from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
+    if held.run.started_at is None and not _complete(outbox, held, budget):
+        return False
+    return not held.run.retries or reset_unsuccessful(outbox, held.run, budget)
 
-            path = definition.fields["path"]
-            workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
-            _write_steps(outbox, list(_step_creates(run, workflow, path)))
-    return not run.retries or reset_unsuccessful(outbox, run)
+
+def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
+    """Write the steps that are missing; False if the run is to be looked at again. What cannot be is ended."""
+    run = held.run
+    try:
+        workflow, path = _stored_workflow(outbox, run)
+        missing, misfits = compare(outbox.services, run.id, list(_step_creates(run, workflow, path)))
+        if misfits:
+            _write_anew(outbox, held, misfits)
+            return False
+        _write_steps(outbox, missing)
+    except DefinitionUnusable as error:
+        _end(outbox, run, str(error), budget)
+    except NotStorable as error:
+        _end(outbox, run, f"its steps cannot be stored: {error}", budget)
+    else:
+        return True
+    return False
+
+
+def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
+    """Return the workflow of a large run as it was kept, and its path. Raises `DefinitionUnusable`."""
+    # Only the start function is made to read files; others come here when they mend a run.
+    from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
+    from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
+
+    stored = outbox.services.store.get([definition_path(run.id)])[0]
+    if stored is None:
+        raise DefinitionUnusable("its definition is gone, before all of its steps were written")
+    try:
+        path = stored.fields["path"]
+        return parse_workflow(zlib.decompress(stored.fields["text"]), filename=path), path
+    except InvalidWorkflow as error:
+        told = "; ".join(map(str, error.problems[:_MOST_TOLD]))
+        more = f"; and {len(error.problems) - _MOST_TOLD} more" if len(error.problems) > _MOST_TOLD else ""
+        message = f"its definition is not valid for the version that went on with it: {told}{more}"
+        raise DefinitionUnusable(message) from None
+    except (zlib.error, LookupError, TypeError) as error:
+        raise DefinitionUnusable(f"its definition cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _end(outbox: Outbox, run: RunRecord, reason: str, budget: Budget) -> None:
+    """End a run that can never be seeded."""
+    decision_log.warned("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
+    stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
+    try:
+        request_stop(outbox, run.id, stop, budget)
+    except RunStateError as error:
+        decision_log.dropped("run.seed.given_up.late", str(error), run_id=run.id)
+
+
+def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> None:
+    """Make what is there fit, each commit with a change of the run: once that is RUNNING, its graph is left alone."""
+    run_id, version = held.run.id, held.version
+    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are written anew"
+    decision_log.warned("run.seed.anew", message, run_id=run_id)
+    for batch in _batches(misfits):
+        touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
+        try:
+            version = outbox.services.store.commit([touch, *batch])[0].version
+        except Conflict:
+            decision_log.dropped("run.seed.anew.late", f"run {run_id} changed meanwhile", run_id=run_id)
+            return
 
 
 def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
-    """Write the steps' documents; a batch that exists was written by an earlier try. The end exists already."""
-    batches = list(_batches([create for create in creates if not create.path.endswith(f"/{END_ID}")]))
+    """Write the steps' documents, those that another has written meanwhile excepted."""
 
     def write(batch: Sequence[Create]) -> None:
-        try:
-            outbox.services.store.commit(batch)
-        except AlreadyExists:
-            decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
+        missing = batch
+        while missing:
+            try:
+                outbox.services.store.commit(missing)
+            except AlreadyExists:
+                found = outbox.services.store.get([create.path for create in missing])
+                missing = [create for create, there in zip(missing, found, strict=True) if there is None]
+            else:
+                return
+        decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
 
-    for _ in waves(outbox.services.workers, write, batches):
+    for _ in waves(outbox.services.workers, write, list(_batches(creates))):
         pass
 
 
@@ -187,6 +295,8 @@ def _set_running(outbox: Outbox, held: HeldRun) -> bool:
     run, now = held.run, outbox.services.clock.now()
     running = replace(run, state=next_run_state(run.state, RunEvent.SEEDED), started_at=run.started_at or now)
     fields = {"state": running.state.value, "started_at": running.started_at}
+    if (until := kept_until(outbox.services, run)) != run.expire_at:
+        fields["expire_at"] = until
     try:
         outbox.services.store.commit([Update(path=run_path(run.id), fields=fields, guard=held.version)])
     except Conflict:
@@ -210,27 +320,26 @@ def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
     """The end is where the checker finds the run, for as long as it is open."""
     if node.id != END_ID:
         return {}
-    first = run.created_at + NEXT_AUDIT
-    return {"due_at": first if run.deadline is None else min(first, run.deadline)}
+    return {"due_at": first_audit(run.created_at, run.deadline)}
 
 
-def _batches(creates: Sequence[Create]) -> Iterator[list[Create]]:
-    batch: list[Create] = []
+def _batches(writes: Sequence[_Batched]) -> Iterator[list[_Batched]]:
+    batch: list[_Batched] = []
     size = 0
-    for create in creates:
-        if batch and (len(batch) == BATCH_DOCUMENTS or size + _size(create) > BATCH_BYTES):
+    for write in writes:
+        if batch and (len(batch) == BATCH_DOCUMENTS or size + _size(write) > BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(create)
-        size += _size(create)
+        batch.append(write)
+        size += _size(write)
     if batch:
         yield batch
 
 
-def _size(create: Create) -> int:
+def _size(write: Create | Update) -> int:
     """About what the document takes in a request."""
-    fields: dict[str, Any] = dict(create.fields)
+    fields = write.fields
     names = sum(
-        len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name, ())
+        len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name) or ()
     )
-    return _DOCUMENT_OVERHEAD + len(fields.get("task", "").encode()) + names
+    return _DOCUMENT_OVERHEAD + len((fields.get("task") or "").encode()) + names

@@ -1,23 +1,31 @@
-"""Starting a run: read the source, validate it, seed the documents, publish the ready steps."""
+"""Starting a run: read the source, validate it, seed the documents, publish the ready steps.
+
+A run that could not start is kept as INVALID, and gives way to the next start under its key: what refused that one may
+be fixed by now. Any other run that has the key stays (`known_run.py`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.doctor import continue_run
+from atom_workflows.coordinator.known_run import changed_file, difference, warn, warn_of_reuse
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_fields, run_path
+from atom_workflows.documents import run_fields, run_path, run_record
 from atom_workflows.errors import (
     AlreadyExists,
+    Conflict,
     NotStorable,
     SourceError,
     SourceForbidden,
@@ -26,8 +34,10 @@ from atom_workflows.errors import (
 )
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow
-from atom_workflows.ports import Create
+from atom_workflows.ports import Create, Document
 from atom_workflows.start_events import RunSeedRequested, StartRequested
+
+_TRIES: Final = 5
 
 
 class Refusal(StrEnum):
@@ -36,22 +46,45 @@ class Refusal(StrEnum):
     INVALID = "invalid"
     NOT_FOUND = "not_found"
     FORBIDDEN = "forbidden"
+    KEY_IN_USE = "key_in_use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The run that an event named; with a `refusal` it is INVALID for these `problems`, else it is on its way."""
+    """The run that an event named. It is on its way, unless a `refusal` says that it is not, for these `problems`.
+
+    `warnings` are what is odd about a run that is on its way, or was before.
+    """
 
     run_id: str
     refusal: Refusal | None = None
     problems: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """What was made of a request: a run with its workflow, or without one the refusal and its problems.
+
+    `digest` is that of the file as far as it could be read.
+    """
+
+    run: RunRecord
+    digest: str = ""
+    definition: seed.Definition | None = None
+    refusal: Refusal = Refusal.INVALID
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    def refused(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
+        """The same, but it cannot start."""
+        return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 
 def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
     """Handle an event of the topic `start`. The same event again starts nothing twice and is answered alike."""
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
-        seed.resume(outbox, event.run_id)
+        continue_run(outbox, event.run_id, after=event.after)
         started = Started(run_id=event.run_id)
     else:
         run = _new_run(services, event)
@@ -63,27 +96,62 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
 
 
 def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
-    settings = outbox.services.settings
-    if not settings.may_use_task_runner(run.task_runner_url):
+    """Start the run or keep it as INVALID, in the place of one that was INVALID before; else answer for the other."""
+    prepared = _prepare(outbox.services, run, event)
+    known: Document | None = None
+    for _ in range(_TRIES):
+        try:
+            return _record(outbox, prepared, known)
+        except (AlreadyExists, Conflict):
+            known = outbox.services.store.get([run_path(run.id)])[0]
+        except NotStorable as error:
+            prepared = prepared.refused(Refusal.INVALID, [{"message": str(error)}])
+        if known is not None and run_record(known).state is not RunState.INVALID:
+            return _answer_again(outbox, run_record(known), event, prepared.digest)
+    raise Conflict(f"run {run.id} cannot be written: what is left of an earlier one is still being deleted")
+
+
+def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prepared:
+    prepared = _Prepared(run=run)
+    if not services.settings.may_use_task_runner(run.task_runner_url):
         where = run.task_runner_url or "(none)"
         message = (
             f"the Task Runner {where} is not one that this deployment may use; "
             "set WORKFLOW_TASK_RUNNER_URL or add it to WORKFLOW_TASK_RUNNER_ALLOW"
         )
-        return _refuse(outbox, run, Refusal.FORBIDDEN, [{"step": None, "message": message}])
+        return prepared.refused(Refusal.FORBIDDEN, [{"message": message}])
     try:
-        text, run = _read(outbox.services, run, event)
+        text, run = _read(services, run, event)
+        prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
-        problems = [{"step": None, **problem.as_fields()} for problem in error.problems]
-        return _refuse(outbox, run, Refusal.INVALID, problems)
+        return prepared.refused(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
-        return _refuse(outbox, run, _refusal_of(error), [{"step": None, "message": str(error)}])
-    seeded = seed.with_workflow(run, workflow, digest=hashlib.sha256(text).hexdigest())
-    try:
-        seed.new(outbox, seeded, workflow, text, event.workflow_path)
-    except NotStorable as error:
-        return _refuse(outbox, run, Refusal.INVALID, [{"step": None, "message": str(error)}])
+        return prepared.refused(_refusal_of(error), [{"message": str(error)}])
+    definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
+    return replace(prepared, run=seed.with_workflow(run, workflow, digest=prepared.digest), definition=definition)
+
+
+def _record(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
+    """Write the run, or why it cannot start. Raises `AlreadyExists` or `Conflict` if another was there before."""
+    if prepared.definition is None:
+        return _refuse(outbox, prepared, known)
+    seed.new(outbox, prepared.run, prepared.definition, instead_of=known)
+    return Started(run_id=prepared.run.id)
+
+
+def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest: str) -> Started:
+    """Answer for a run that has the key already, as it was answered first; refuse another request than that."""
+    # Whoever started it may have died before it published.
+    seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
+    if what := difference(run, event):
+        problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}
+        return Started(run_id=run.id, refusal=Refusal.KEY_IN_USE, problems=(problem,))
+    decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
+    if warning := changed_file(run, digest):
+        decision_log.warned("start.file.changed", f"run {run.id}: {warning}", run_id=run.id)
+        warn(outbox, run.id, warning)
+        return Started(run_id=run.id, warnings=(warning,))
     return Started(run_id=run.id)
 
 
@@ -121,25 +189,20 @@ def _refusal_of(error: SourceError) -> Refusal:
     return Refusal.FORBIDDEN if isinstance(error, SourceForbidden) else Refusal.INVALID
 
 
-def _refuse(outbox: Outbox, run: RunRecord, refusal: Refusal, problems: list[dict[str, Any]]) -> Started:
+def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
     """Record a run that cannot start, with every reason."""
-    started = Started(run_id=run.id, refusal=refusal, problems=tuple(problems))
-    fields = run_fields(run) | {
-        "state": RunState.INVALID.value,
-        "errors": problems,
-        "finished_at": run.created_at,
-    }
-    try:
-        outbox.services.store.commit([Create(path=run_path(run.id), fields=fields)])
-    except AlreadyExists:
-        decision_log.dropped("run.invalid.again", f"run {run.id} is known", run_id=run.id)
-        # It may have been started before the file was removed or changed, by one that died before it published.
-        seed.resume(outbox, run.id)
-        return started
+    run, problems = prepared.run, prepared.problems
+    refused = Started(run_id=run.id, refusal=prepared.refusal, problems=tuple(problems))
+    if known is not None and known.fields.get("errors") == problems:
+        decision_log.dropped("run.invalid.again", f"run {run.id} is known to be INVALID", run_id=run.id)
+        return refused
+    invalid = replace(run, state=RunState.INVALID, errors=tuple(problems), finished_at=run.created_at)
+    create = Create(path=run_path(run.id), fields=run_fields(invalid))
+    outbox.services.store.commit([create if known is None else seed.replacement(known, create)])
     decision_log.warned(
         "run.invalid",
         f"run {run.id} is INVALID: {problems[0]['message']}",
         run_id=run.id,
         problems=len(problems),
     )
-    return started
+    return refused

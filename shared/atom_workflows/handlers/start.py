@@ -25,13 +25,14 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
     Refusal.INVALID: HTTPStatus.BAD_REQUEST,
     Refusal.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Refusal.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    Refusal.KEY_IN_USE: HTTPStatus.CONFLICT,
 }
 
 
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """A request to the start function: an event of topic `start`, an upload, or a plain POST that starts a run.
 
-    An event is answered 204; a plain POST with what became of it: 202, 400, 403 or 404.
+    An event is answered 204; a plain POST with what became of it: 202, 400, 403, 404 or 409.
     """
     headers = lowered(headers)
     try:
@@ -93,7 +94,7 @@ def _on_plain_start(services: Services, headers: Mapping[str, str], body: Mappin
 def _answer(started: Started, request: StartRequested | RunSeedRequested) -> dict[str, Any]:
     more = {
         "problems": [dict(problem) for problem in started.problems],
-        "warnings": list(request.warnings) if isinstance(request, StartRequested) else [],
+        "warnings": [*(request.warnings if isinstance(request, StartRequested) else ()), *started.warnings],
     }
     return {"run_id": started.run_id, **{name: lines for name, lines in more.items() if lines}}
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
+from atom_workflows.coordinator import budget
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
 from atom_workflows.events import Tick
+from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition
 from support.world import World
@@ -132,3 +136,42 @@ def test_a_retry_that_dies_is_finished_by_the_checker(fatal: int, *, after: bool
             retry_run(world.services, run_id)
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert world.submissions() == ["a/1", "b/1", "d/1", "b/2", "c/1"]
+
+
+def close(world: World) -> str:
+    """A run of ten steps that is out of time."""
+    run_id = world.start(definition({f"s{i}": [] for i in range(10)}).replace('"name"', '"timeout": "60s", "name"'))
+    lose(world, "steps")
+    world.clock.move(timedelta(seconds=61))
+    return run_id
+
+
+def skip(world: World) -> str:
+    """A run whose first step fails, before nine that wait for it one after the other."""
+    return world.start(definition({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(10)}))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, 31))
+@pytest.mark.parametrize("work", [close, skip])
+def test_a_death_in_work_that_is_handed_on_is_made_good(
+    work: Callable[[World], str], fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    """Whichever of many invocations dies, at whichever call, the run ends as it should though its event is lost."""
+    for name in ("MAX_WRITTEN", "MAX_AUDIT_WRITTEN"):
+        monkeypatch.setattr(budget, name, 3)
+    world = World("rules: [{step: s0, always_fail: true}]")
+    run_id = work(world)
+    plain = world.services
+    make_mortal(world, Fate(fatal=fatal, after=after))
+    for _ in range(12):
+        tick(world)
+        for topic in ("start", "steps"):
+            for message in world.bus.take_all(topic):
+                world.bus.ack(message)
+                with suppress(Died):
+                    world.deliver(message)
+    world.services = plain
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    states = sorted(world.states(run_id).values())
+    assert states == (["SKIPPED"] * 10 if work is close else ["FAILED", *["SKIPPED"] * 9])

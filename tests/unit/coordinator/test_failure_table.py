@@ -23,8 +23,10 @@ from atom_workflows.coordinator.sweep import begin_round, load_round
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
-from atom_workflows.events import Tick, read_steps_event
+from atom_workflows.events import Tick, read_steps_event, seed_message
+from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
+from support.retention import expiries
 from support.workflows import chain, definition, fan
 from support.world import World
 
@@ -208,6 +210,35 @@ def test_settle_dies_among_levels_of_skips(commits: int) -> None:
     assert list(world.states(run_id).values()) == ["FAILED", *["SKIPPED"] * 4]
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_settle_dies_when_it_hands_a_cascade_on(*, after: bool) -> None:
+    """A cascade of skips that one invocation had no time for goes on with the audit at the latest."""
+    world = World("rules: [{step: s0, fail_times: 1, duration: 1}]", inline_budget=timedelta(0))
+    run_id = world.start(chain(5))
+    world.settle_down()
+    world.clock.move(LOOK)
+    handle_tick(world.services, Tick())
+    dies(world, delivered(world), "publish", after=after)
+    assert list(world.states(run_id).values()) == ["FAILED", *["PENDING"] * 4]
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+    assert list(world.states(run_id).values()) == ["FAILED", *["SKIPPED"] * 4]
+
+
+@pytest.mark.parametrize(("name", "nth"), [("commit", 3), ("publish", 1)])
+def test_close_dies_before_it_hands_the_rest_on(name: str, nth: int) -> None:
+    """A run that was closed in part is closed to its end after a minute, when its end is due again."""
+    world = World(SLOW)
+    text = definition({f"s{number}": [] for number in range(120)})
+    run_id = world.start(text.replace('"name"', '"timeout": "60s", "name"'))
+    lose(world, "steps")
+    world.clock.move(timedelta(seconds=61))
+    dies(world, lambda: handle_tick(world.services, Tick()), name, nth, after=False)
+    assert world.run(run_id).stop is not None
+    world.clock.move(timedelta(seconds=1))
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= FIRST_AUDIT + LOOK
+    assert set(world.states(run_id).values()) == {"SKIPPED"}
+
+
 def test_finish_dies_after_the_commit() -> None:
     """The run is terminal; nothing is left to do, and the checker finds nothing in flight."""
     world = World()
@@ -283,6 +314,26 @@ def test_timeout_dies_after_it_recorded_the_stop() -> None:
     dies(world, lambda: handle_tick(world.services, Tick()), "commit", 2)
     assert world.run(run_id).stop is not None
     assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_renew_dies_among_its_steps(commits: int) -> None:
+    """An open run that is half renewed is renewed to its end by the next audit, and outlives none of its documents."""
+    world = World("default: {duration: 100000000}", keep_runs=timedelta(days=30))
+    run_id = world.start(definition({"a": [], "b": ["a"]}, a={"timeout": "7d", "retry": {"maxAttempts": 9}}))
+    world.settle_down()
+    for _ in range(15):
+        world.clock.move(timedelta(days=1))
+        world.tick()
+    world.bus.publish([seed_message(run_id)])
+    world.clock.move(timedelta(minutes=1))
+    (taken,) = world.bus.take_all("start")
+    world.bus.ack(taken)
+    dies(world, lambda: world.deliver(taken), "commit", commits, after=False)
+    before = expiries(world)
+    assert min(before.values()) == before[f"runs/{run_id}"]
+    assert time_until(world, lambda: expiries(world)[f"runs/{run_id}"] > before[f"runs/{run_id}"]) <= AUDIT
+    assert len(set(expiries(world).values())) == 1
 
 
 @pytest.mark.parametrize("commits", [1, 2])

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.reset import open_again
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
 from support.workflows import chain, definition, fan
@@ -99,3 +101,25 @@ def test_a_cancelled_run_can_be_retried() -> None:
     retry_run(world.services, run_id)
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert world.submissions() == ["s0/1", "s0/2", "s1/1", "s2/1"]
+
+
+def test_a_retried_run_is_looked_at_when_its_timeout_is_over() -> None:
+    """The first look after a retry is at its new deadline, where that comes before the next audit."""
+    world = World("default: {duration: 100000}")
+    run_id = world.start(chain(1).replace('"name": "flow"', '"name": "flow", "timeout": "15s"'))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    retry_run(world.services, run_id)
+    assert world.steps(run_id)["~end"].due_at == world.run(run_id).deadline
+    world.settle_down()
+    world.clock.move(timedelta(seconds=16))
+    world.tick()
+    assert world.run(run_id).state is RunState.FAILED
+
+
+def test_a_retry_that_died_at_once_is_looked_at_when_its_timeout_is_over() -> None:
+    """The commit that opens the run again says so, too."""
+    world = World("default: {duration: 100000}")
+    run_id = world.start(chain(1).replace('"name": "flow"', '"name": "flow", "timeout": "15s"'))
+    world.run_to_end(run_id)
+    open_again(Outbox(world.services), run_id)
+    assert world.steps(run_id)["~end"].due_at == world.run(run_id).deadline

@@ -1,0 +1,69 @@
+"""A half-seeded run against its compiled graph: what of it is missing, and what another version wrote otherwise.
+
+A run that one version began to seed may be gone on with by another, whose limits make another graph of the same
+workflow. Barriers of both would count each other's steps; so what does not fit is written anew before the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from atom_workflows.coordinator.loading import all_documents
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.states import StepState
+from atom_workflows.ports import Create, Document, Fields, Update
+
+_ABSENT: Final[Mapping[str, Any]] = {
+    "depends_on": [],
+    "dependents": [],
+    "barriers": [],
+    "heirs": [],
+    "hands_over_to": None,
+    "task": None,
+    "policies": {},
+    "task_runner_url": "",
+}
+"""What a step is from the start, with the value that a missing field stands for."""
+
+_SET_ASIDE: Final[Fields] = {
+    **_ABSENT,
+    "state": StepState.SUCCEEDED.value,
+    "remaining": 0,
+    "unsuccessful": 0,
+}
+"""A barrier of the other graph alone: connected with nothing, and over. Functions delete no document."""
+
+
+def compare(services: Services, run_id: str, creates: Sequence[Create]) -> tuple[list[Create], list[Update]]:
+    """Return the documents that are not there yet, and the writes that make fit what is there otherwise."""
+    missing = {create.path: create for create in creates}
+    misfits: list[Update] = []
+    for document in all_documents(services, run_id):
+        create = missing.pop(document.path, None)
+        if document.fields.get("attempt"):
+            continue  # It ran, so that it was released by a graph that was complete.
+        fields = _setting_aside(document) if create is None else _differing(create, document)
+        if fields:
+            misfits.append(Update(path=document.path, fields=fields, guard=document.version))
+    return list(missing.values()), misfits
+
+
+def _setting_aside(document: Document) -> Fields:
+    """Return the fields that set a node of another graph aside, none if it is."""
+    return {} if all(document.fields.get(name) == value for name, value in _SET_ASIDE.items()) else _SET_ASIDE
+
+
+def _differing(create: Create, document: Document) -> Fields:
+    """Return the fields with which a step fits that was written for another graph."""
+    fields = {
+        name: create.fields.get(name, absent)
+        for name, absent in _ABSENT.items()
+        if create.fields.get(name, absent) != document.fields.get(name, absent)
+    }
+    if not fields:
+        return {}
+    # Of a run that has not begun, only what was set aside has succeeded.
+    is_set_aside = document.fields["state"] == StepState.SUCCEEDED.value
+    again = {"state": create.fields["state"]} if is_set_aside else {}
+    return {**fields, **again, "remaining": create.fields["remaining"]}

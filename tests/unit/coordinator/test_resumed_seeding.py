@@ -1,0 +1,224 @@
+"""A run that was left half seeded, by this version or another, is seeded to its end or ended with the reason."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core import graph
+from atom_workflows.core.consistency import findings
+from atom_workflows.core.graph import compile_graph
+from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.documents import definition_path
+from atom_workflows.errors import NotStorable
+from atom_workflows.events import seed_message
+from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.ports import Create, Delete, Update
+from support.meanwhile import meanwhile
+from support.mortal import Died, Fate, make_mortal
+from support.workflows import chain, fan
+from support.world import World
+
+RUN = run_id_for("flow.yaml", "key", "test")
+AUDIT = timedelta(seconds=61)
+
+
+def half_seeded(monkeypatch: pytest.MonkeyPatch, definition: str, *, commits: int, batch: int = 3) -> World:
+    """A world whose run was opened and got so many of its batches; its start event never comes again."""
+    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
+    world = World()
+    plain = world.services
+    make_mortal(world, Fate(fatal=commits + 1))
+    with pytest.raises(Died):
+        world.start(definition)
+    world.services = plain
+    assert world.run(RUN).state is RunState.SEEDING
+    return world
+
+
+def audit(world: World) -> None:
+    """Let the checker find the run, and everything happen that follows."""
+    world.clock.move(AUDIT)
+    world.tick()
+
+
+def is_seeded_as_compiled(world: World, definition: str) -> bool:
+    """Whether the run's nodes are those of the compiled graph, with the same edges; others are connected with none."""
+    nodes = compile_graph(parse_workflow(definition.encode(), filename="flow.yaml"))
+    stored = world.steps(RUN)
+    aside = [stored.pop(name) for name in stored.keys() - nodes.keys()]
+    assert {(step.state, step.depends_on, step.dependents, step.barriers) for step in aside} <= {
+        (StepState.SUCCEEDED, (), (), ())
+    }
+    return {name: (step.depends_on, step.dependents, step.barriers) for name, step in stored.items()} == {
+        name: (node.depends_on, node.dependents, node.barriers) for name, node in nodes.items()
+    }
+
+
+@pytest.mark.parametrize("batch", [2, 4, 5, 100])
+@pytest.mark.parametrize("commits", [2, 3])
+def test_a_batch_that_is_partly_there_is_completed(commits: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other limits of a batch than those that the run was begun with leave no step out."""
+    world = half_seeded(monkeypatch, chain(10), commits=commits)
+    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
+    audit(world)
+    assert world.run(RUN).state is RunState.SUCCEEDED
+    assert world.submissions() == [f"s{number}/1" for number in range(10)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 32), (32, 4), (4, 5)])
+@pytest.mark.parametrize("commits", [1, 4, 8])
+def test_steps_of_another_graph_are_written_anew(
+    before: int, after: int, commits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other limits of the graph than those that the run was begun with leave no step of the old one behind."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", before)
+    monkeypatch.setattr(graph, "FAN_OUT_LIMIT", before)
+    world = half_seeded(monkeypatch, fan(20), commits=commits)
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", after)
+    monkeypatch.setattr(graph, "FAN_OUT_LIMIT", after)
+    world.bus.publish([seed_message(RUN)])
+    for message in world.bus.take_all("start"):
+        world.deliver(message)
+    assert world.run(RUN).state is RunState.RUNNING
+    assert is_seeded_as_compiled(world, fan(20))
+    assert not list(findings(world.steps(RUN), now=world.clock.now()))
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert len(world.submissions()) == len(set(world.submissions())) == 22
+
+
+def test_a_barrier_that_was_set_aside_serves_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back at the first limits after others, as after a rollback, the first graph is whole."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    world = half_seeded(monkeypatch, fan(20), commits=10)
+    assert {"~1", "~2"} & world.steps(RUN).keys()
+    plain = world.services
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 32)
+    make_mortal(world, Fate(fatal=12))
+    with pytest.raises(Died):
+        seed.resume(Outbox(world.services), RUN)
+    world.services = plain
+    assert {step.state for step in world.steps(RUN).values()} == {StepState.PENDING, StepState.SUCCEEDED}
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    seed.resume(Outbox(world.services), RUN)
+    assert is_seeded_as_compiled(world, fan(20))
+    assert {step.state for step in world.steps(RUN).values()} == {StepState.PENDING}
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+
+
+def test_a_retry_writes_steps_of_another_graph_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that were cancelled before their run began are part of the new graph, too."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    world = half_seeded(monkeypatch, fan(20), commits=6)
+    cancel_run(world.services, RUN)
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 32)
+    retry_run(world.services, RUN)
+    assert is_seeded_as_compiled(world, fan(20))
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert len(world.submissions()) == len(set(world.submissions())) == 22
+
+
+def test_steps_of_another_graph_are_left_alone_once_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another instance that has set the run RUNNING keeps the graph that it did so with."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    world = half_seeded(monkeypatch, fan(20), commits=4)
+
+    def other() -> None:
+        with monkeypatch.context() as old:
+            old.setattr(graph, "FAN_IN_LIMIT", 4)
+            world.bus.publish([seed_message(RUN)])
+            world.settle_down("start")
+
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 32)
+    store = meanwhile(world, lambda name, writes: name == "commit" and isinstance(writes[0], Update), other)
+    seed.resume(Outbox(world.services), RUN)
+    assert store.happened
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert len(world.submissions()) == 22
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_two_that_seed_the_same_run_write_it_once(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another has written, or run, by the time of a commit, each step is run once."""
+    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    world = World()
+    commits: list[str] = []
+
+    def is_nth_commit(name: str, _: Any) -> bool:
+        commits.extend([name] if name == "commit" else [])
+        return len(commits) == nth
+
+    def other() -> None:
+        with monkeypatch.context() as limits:
+            limits.setattr(seed, "BATCH_DOCUMENTS", 4)
+            world.start(chain(10))
+            world.settle_down()
+
+    store = meanwhile(world, is_nth_commit, other)
+    world.start(chain(10))
+    world.settle_down()
+    assert store.happened
+    assert world.run(RUN).state is RunState.SUCCEEDED
+    assert world.submissions() == [f"s{number}/1" for number in range(10)]
+
+
+UNUSABLE: Mapping[str, tuple[Update | Delete, str]] = {
+    "invalid": (
+        Update(path=definition_path(RUN), fields={"text": zlib.compress(b"steps: [{id: a, dependsOn: [b]}]")}),
+        "b",
+    ),
+    "not compressed": (Update(path=definition_path(RUN), fields={"text": b"steps: []"}), "cannot be read"),
+    "of another form": (Update(path=definition_path(RUN), fields={"text": None}), "cannot be read"),
+    "gone": (Delete(path=definition_path(RUN)), "is gone"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_run_whose_definition_cannot_be_used_ends_with_the_reason(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A definition that is no longer valid, or damaged, is said to be so, instead of seeding for ever; a retry, too."""
+    write, reason = UNUSABLE[case]
+    world = half_seeded(monkeypatch, chain(10), commits=3)
+    world.store.commit([write])
+    audit(world)
+    for _ in range(2):
+        run = world.run(RUN)
+        assert run.state is RunState.FAILED
+        assert reason in run.errors[0]["message"]
+        assert set(world.states(RUN).values()) == {"SKIPPED"}
+        retry_run(world.services, RUN)
+    assert world.submissions() == []
+
+
+def test_a_step_that_can_no_longer_be_stored_ends_the_run_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that was never written, and is too large for this version, is no reason to seed for ever."""
+    world = half_seeded(monkeypatch, chain(10), commits=3)
+
+    def too_large(name: str, writes: Any) -> bool:
+        return name == "commit" and isinstance(writes[0], Create) and writes[0].path.startswith("runs/")
+
+    def refuse() -> None:
+        raise NotStorable("a document is too large")
+
+    meanwhile(world, too_large, refuse)
+    audit(world)
+    run = world.run(RUN)
+    assert (run.state, run.errors[0]["message"]) == (
+        RunState.FAILED,
+        "its steps cannot be stored: a document is too large",
+    )
+
+
+def test_a_run_that_nobody_else_seeds_is_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is read only by those who go on with another's run; here just the roots are looked for."""
+    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    world = World()
+    world.start(chain(10))
+    assert (world.store.reads, world.store.writes) == (1, 3 + 10 + 1)
