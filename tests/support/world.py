@@ -20,7 +20,14 @@ from atom_workflows.coordinator.start import handle_start
 from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
-from atom_workflows.errors import JobRefused, JobUnknown, SourceNotFound, TaskRunnerUnavailable
+from atom_workflows.errors import (
+    JobConflict,
+    JobRefused,
+    JobUnknown,
+    RequestNotAccepted,
+    SourceNotFound,
+    TaskRunnerUnavailable,
+)
 from atom_workflows.events import Tick, read_steps_event, read_tick_event, tick_message
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
@@ -90,7 +97,13 @@ class ScriptedTaskRunner:
         assert base_url == TASK_RUNNER_URL
         self.submitted.append((idempotency_key, body))
         answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
-        if 400 <= answer.status < 500 and answer.status != 429:
+        retry_after_s = answer.fault.retry_after_s if answer.fault else None
+        if answer.status == 409:
+            raise JobConflict(answer.status, answer.message, retry_after_s=retry_after_s)
+        if answer.status == 429 or (answer.status == 503 and retry_after_s is not None):
+            reason = f"HTTP {answer.status}"
+            raise RequestNotAccepted(reason, retry_after_s=retry_after_s, is_busy=answer.status == 429)
+        if 400 <= answer.status < 500:
             raise JobRefused(answer.status, answer.message)
         return self._answer(answer)
 

@@ -107,6 +107,11 @@ class Jobs:
         self._made = 0
         self._forget()
 
+    @property
+    def made(self) -> int:
+        """How many jobs were started, whoever learnt of them."""
+        return self._made
+
     def reset(self) -> None:
         """Forget every job and start every fault list anew. Job ids go on."""
         self._forget()

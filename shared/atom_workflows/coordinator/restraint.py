@@ -1,0 +1,65 @@
+"""How often one process knocks at a Task Runner that is down."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from atom_workflows.core.decide import delayed
+from atom_workflows.core.workflow import Backoff
+from atom_workflows.errors import RequestNotAccepted
+
+PATIENCE: Final = 3
+"""Submissions in a row to one Task Runner that may fail before the others are not even tried for a while."""
+
+PAUSES: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=5), jitter=0.2)
+"""How long it is left alone, for longer each time it fails again."""
+
+
+@dataclass(slots=True)
+class _Outage:
+    failures: int = 0
+    reason: str = ""
+    paused_at: datetime | None = None
+    until: datetime | None = None
+
+
+class Restraint:
+    """Leaves a Task Runner alone that has failed a few submissions in a row. Safe to use from several threads.
+
+    Each process has its own, and it is only ever too kind: the steps that it holds back are put off as if the Task
+    Runner had refused them itself, and the first submission that is answered lets all the others through.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outages: dict[str, _Outage] = {}
+
+    def held_back(self, url: str, now: datetime) -> RequestNotAccepted | None:
+        """Return why that Task Runner is not asked now, None if it is."""
+        with self._lock:
+            outage = self._outages.get(url)
+            if outage is None or outage.until is None or outage.until <= now:
+                return None
+            reason = f"it was not asked, as others failed just now: {outage.reason}"
+            return RequestNotAccepted(reason, retry_after_s=(outage.until - now).total_seconds())
+
+    def answered(self, url: str) -> None:
+        """Note that the Task Runner is there."""
+        with self._lock:
+            self._outages.pop(url, None)
+
+    def failed(self, url: str, reason: str, *, began: datetime, now: datetime) -> None:
+        """Note a submission that failed. Those on their way when a pause began do not prolong it."""
+        with self._lock:
+            outage = self._outages.setdefault(url, _Outage())
+            if outage.paused_at is not None and began <= outage.paused_at:
+                return
+            outage.failures += 1
+            outage.reason = reason
+            if outage.failures >= PATIENCE:
+                tries = outage.failures - PATIENCE + 1
+                outage.paused_at = now
+                outage.until = now + delayed(PAUSES, tries=tries, seed=f"{url}/{tries}", at_least_s=None)
