@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from atom_workflows.adapters import task_runner_client
-from atom_workflows.adapters.task_runner_client import MAX_ANSWER_BYTES, TaskRunnerClient
+from atom_workflows.adapters.answer_body import MAX_ANSWER_BYTES
+from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import FixedToken
 from atom_workflows.errors import JobRefused, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer

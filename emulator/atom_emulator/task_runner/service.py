@@ -97,13 +97,13 @@ class TaskRunnerService:
             labels=fields.get("labels"),
             idempotency_key=key,
         )
-        return _response(answer)
+        return response_to(answer)
 
     def _status(self, request: Request, query: str) -> Response:
         (job_id,) = parse_qs(query).get("job_id", [""])[:1]
         answer = self._jobs.status(job_id, self._now())
         self._note("status", request, answer)
-        return _response(answer)
+        return response_to(answer)
 
     def _note(self, call: str, request: Request, answer: Answer, **fields: Any) -> None:
         self._counters[call] += 1
@@ -145,7 +145,8 @@ def _outcome(answer: Answer) -> str:
     return str(answer.status)
 
 
-def _response(answer: Answer) -> Response:
+def response_to(answer: Answer) -> Response:
+    """Return an answer as it goes over the wire."""
     if answer.fault is not None:
         return _spoilt(answer.fault, answer.delay_s)
     if answer.status != _OK:

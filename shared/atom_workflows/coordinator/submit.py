@@ -95,24 +95,16 @@ def _refused(services: Services, step: StepRecord, error: JobRefused) -> StepCha
 
 
 def _unknown(services: Services, step: StepRecord, error: TaskRunnerUnavailable) -> StepChange:
-    decision_log.warned(
-        "task_runner.unknown",
-        f"the submission of step {step.id} may have started a job: {error.reason}",
-        run_id=step.run_id,
-        step_id=step.id,
-        attempt=step.attempt,
-    )
+    _warn(step, f"the submission of step {step.id} may have started a job: {error.reason}")
     now = services.clock.now()
     return repeat_or_lose(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
 
 
 def _deferred(services: Services, step: StepRecord, error: RequestNotAccepted) -> StepChange:
-    decision_log.warned(
-        "task_runner.unavailable",
-        f"step {step.id} could not be submitted: {error.reason}",
-        run_id=step.run_id,
-        step_id=step.id,
-        attempt=step.attempt,
-    )
+    _warn(step, f"step {step.id} could not be submitted: {error.reason}")
     now = services.clock.now()
     return deferred(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s, is_busy=error.is_busy)
+
+
+def _warn(step: StepRecord, message: str) -> None:
+    decision_log.warned("task_runner.unavailable", message, run_id=step.run_id, step_id=step.id, attempt=step.attempt)
