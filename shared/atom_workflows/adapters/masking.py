@@ -26,7 +26,9 @@ _PLACE: Final = "(token)"
 _WORD: Final = r"[\w.~+/=-]*"
 _JWT: Final = re.compile(r"\b(?:eyJ[\w-]{8,}\.[\w.~+/=-]+|ya29\.[\w-]{8,})")
 _SPLIT_JWT: Final = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}|ya29\.[\w-]{16,}")
-_ESCAPED: Final = re.compile(r"\\+(?:u\{?([0-9a-fA-F]{4,6})\}?|x([0-9a-fA-F]{2})|([/\\\"']))|%u([0-9a-fA-F]{4})")
+_ESCAPED: Final = re.compile(
+    r"\\+(?:u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2})|([/\\\"'nrtbf]))|%u([0-9a-fA-F]{4})"
+)
 _TAG: Final = re.compile(r"<[^<>]*>")
 _NO_LETTER: Final = re.compile(r"[^0-9A-Za-z]+")
 _CODED: Final = re.compile(r"[\\%&<]")
@@ -90,8 +92,7 @@ def _decoded(text: str) -> str:
 
 
 def _meant(match: re.Match[str]) -> str:
-    code = match[1] or match[2] or match[4]
-    if code is None:
-        return match[3]
-    number = int(code, 16)
+    if match[4]:
+        return match[4] if match[4] in "/\\\"'" else " "
+    number = int(match[1] or match[2] or match[3] or match[5], 16)
     return chr(number) if number <= _LARGEST_CODE_POINT else ""

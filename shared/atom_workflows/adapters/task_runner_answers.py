@@ -100,17 +100,23 @@ def receive(
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
     body = read_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
+    job = _job(body.job, tokens) if is_ok and body.job is not None else None
+    return Answer(
+        status=status,
+        said="" if job is not None else _said(status, headers, body, tokens),
+        job=job,
+        names_no_job=status in _UNKNOWN_JOB and _names_no_job(body, job_id),
+        retry_after_s=_retry_after(headers) if "Retry-After" in headers else None,
+        body=body,
+    )
+
+
+def _said(status: int, headers: Mapping[str, str], body: Body, tokens: Sequence[str]) -> str:
+    """Return what to show of an answer that says nothing of a job."""
     said = plain_text(body.text) or "nothing"
     if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
         said = f"go to {headers['Location']}, but a redirection is not followed"
-    return Answer(
-        status=status,
-        said=_shown(said, tokens, MAX_QUOTED_TEXT),
-        job=_job(body.job, tokens) if is_ok and body.job is not None else None,
-        names_no_job=status in _UNKNOWN_JOB and _names_no_job(body, job_id),
-        retry_after_s=_retry_after(headers),
-        body=body,
-    )
+    return _shown(said, tokens, MAX_QUOTED_TEXT)
 
 
 def submission(answer: Answer) -> JobAnswer:
@@ -215,7 +221,7 @@ def _storable(text: str) -> str:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the wish of a Retry-After header in seconds, which may be given as a date; None if it is no such wish."""
-    text = headers.get("Retry-After", "").strip()
+    text = headers["Retry-After"].strip()
     try:
         seconds = float(text)
     except ValueError:
