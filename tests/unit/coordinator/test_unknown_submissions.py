@@ -101,6 +101,31 @@ def test_a_job_is_lost_by_an_uninterrupted_word_alone() -> None:
     assert world.submissions() == ["pay/1"]
 
 
+@pytest.mark.parametrize("status", [201, 202])
+def test_any_success_with_a_job_is_an_answer(status: int) -> None:
+    """The job is there, so nothing is submitted again."""
+    world = World(f"{FORGETFUL}default: {{submit_errors: [{status}], status_errors: [{status}], duration: 15}}")
+    run_id = world.start(definition({"pay": []}, pay={"onLost": "fail"}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["pay/1"]
+
+
+@pytest.mark.parametrize("on_lost", ["retry", "fail"])
+def test_a_success_without_content_is_unknown(on_lost: str) -> None:
+    """204 names no job that anybody could ask for."""
+    world = World("default: {submit_errors: [204]}")
+    run_id = world.start(definition({"pay": []}, pay={"onLost": on_lost}))
+    assert world.run_to_end(run_id).state is (RunState.FAILED if on_lost == "fail" else RunState.SUCCEEDED)
+    assert world.task_runner.jobs.made == 1
+
+
+def test_a_proxys_404_loses_no_job() -> None:
+    """However long it answers for the Task Runner, the job is there when that is back."""
+    world = World("default: {duration: 600, status_errors: [{status: 404, garbage: html, times: 6}]}")
+    run_id = world.start(definition({"pay": []}, pay={"onLost": "fail"}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+
+
 def test_a_word_that_nobody_knows_is_reported_where_the_step_is_shown() -> None:
     """The step's message and the event both say it, as early as the submission."""
     world = World("default: {duration: 1000, states: [COMPLETED]}")
