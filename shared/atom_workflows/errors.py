@@ -39,12 +39,23 @@ class TaskRunnerError(AtomWorkflowsError):
 
 
 class JobRefused(TaskRunnerError):
-    """The Task Runner answered 4xx: the same request can never succeed."""
+    """A submission was refused for good: it started nothing, and the same request can never succeed."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"the Task Runner refused the job with HTTP {status}: {text}")
         self.status = status
         self.text = text
+
+
+class JobConflict(JobRefused):
+    """The Task Runner answered 409: this submission started nothing, but an earlier one with its key may have.
+
+    `retry_after_s` is the server's own wish (Retry-After), in seconds, if it sent one.
+    """
+
+    def __init__(self, status: int, text: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(status, text)
+        self.retry_after_s = retry_after_s
 
 
 class CredentialUnusable(JobRefused):
@@ -65,7 +76,7 @@ class JobUnknown(TaskRunnerError, LookupError):
 
 
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
-    """The Task Runner gave no answer of the contract; the request may or may not have been carried out.
+    """The Task Runner gave no answer of the contract, and what it was asked for may have been carried out.
 
     `retry_after_s` is the server's own wish (Retry-After), in seconds, if it sent one.
     """
@@ -74,6 +85,17 @@ class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+
+class RequestNotAccepted(TaskRunnerUnavailable):
+    """A request that nothing can have come of: there was no connection, or the Task Runner asked to come later.
+
+    `is_busy` says that the Task Runner is there, and has no room at the moment (429).
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None, is_busy: bool = False) -> None:
+        super().__init__(reason, retry_after_s=retry_after_s)
+        self.is_busy = is_busy
 
 
 class SourceError(AtomWorkflowsError):

@@ -193,7 +193,10 @@ class DeadLetterBox(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAnswer:
-    """What the Task Runner says of a job. `state` is its word, unchanged; `job_id` may be empty if it ended at once."""
+    """What the Task Runner says of a job, without any secret that it quoted.
+
+    `state` is its word, without spaces around it; `job_id` is empty if it named none that can be used.
+    """
 
     job_id: str
     state: str
@@ -201,20 +204,27 @@ class JobAnswer:
 
 
 class TaskRunner(Protocol):
-    """The service that runs containers: its contract is in ARCHITECTURE.md. Safe to use from several threads."""
+    """The service that runs containers, as docs/reference/task-runner.md has it. Safe to use from several threads."""
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """Ask for a job (`POST {base_url}/job`).
 
-        Raises `JobRefused` (4xx: the same request can never succeed), `TaskRunnerUnavailable` (429, 5xx, no
-        connection, no answer in time, an answer that is not the contract's: it may or may not have started).
+        An answer is one of four results. The other three are raised, and no error but these:
+
+        - `JobRefused`: refused for good; nothing was started. Its kind `JobConflict` (409) adds that an earlier
+          submission with the same key may be what this one conflicts with.
+        - `RequestNotAccepted`: nothing can have been started, and waiting may help: no token, no connection, 429, 503
+          with Retry-After.
+        - `TaskRunnerUnavailable` of any other kind: unknown, a job may have been started. The answer did not come, not
+          in time, or is not the contract's.
         """
         ...
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """Ask for a job's state (`GET {base_url}/jobstatus?job_id=`).
 
-        Raises `JobUnknown` (404) or `TaskRunnerUnavailable` (anything else that is not an answer).
+        Raises `JobUnknown` if the Task Runner itself says that it does not know the job, and `TaskRunnerUnavailable`
+        for anything else that is not an answer, which says nothing of the job.
         """
         ...
 

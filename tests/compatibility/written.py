@@ -68,6 +68,7 @@ STEP: Final = StepRecord(
     deferrals=2,
     unanswered=3,
     answered=True,
+    unsure_attempt=3,
     retries=1,
     job_id="j-2",
     job_state="QUEUED",

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.adapters import task_runner_client
-from atom_workflows.adapters.task_runner_client import MAX_ANSWER_BYTES, TaskRunnerClient
+from atom_workflows.adapters import prompt_transport, task_runner_client
+from atom_workflows.adapters.answer_body import MAX_ANSWER_BYTES
+from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import FixedToken
 from atom_workflows.errors import JobRefused, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
@@ -36,7 +37,7 @@ def always(response: bytes) -> Respond:
 
 
 def test_the_requests_are_the_contracts() -> None:
-    """Method, path, headers and body are what ARCHITECTURE.md promises, and nothing of the machine's is added."""
+    """Method, path, headers and body are the contract's, and nothing of the machine's is added."""
     with canned(always(FINE)) as server:
         client().submit(server.url, BODY, idempotency_key="run/load/1")
         client().status(server.url, "a/b c&d=ü")
@@ -96,6 +97,36 @@ def test_a_connection_that_the_server_closed_is_replaced() -> None:
     assert server.connections == 3
 
 
+def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server may close it just as a submission is under way, of which nobody would know what became."""
+    monkeypatch.setattr(prompt_transport, "KEEP_ALIVE_S", 0.0)
+    one = client()
+    with canned(always(FINE)) as server:
+        assert [one.status(server.url, "7").state for _ in range(3)] == ["RUNNING"] * 3
+    assert server.connections == 3
+
+
+def test_a_task_runner_of_one_thread_serves_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that looks after a connection until that is closed answers the checker, too, after it had the dispatcher."""
+    monkeypatch.setattr(prompt_transport, "KEEP_ALIVE_S", 0.05)
+
+    def serve_one_after_the_other() -> None:
+        for _ in range(2):
+            with listener.accept()[0] as connection:
+                while connection.recv(65_536):
+                    connection.sendall(FINE)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve_one_after_the_other, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        dispatcher, checker = client("none"), client("none", timeout_s=20)
+        assert dispatcher.submit(url, {}, idempotency_key="k").job_id == "7"
+        assert checker.status(url, "7").state == "RUNNING"
+    thread.join(5)
+    assert not thread.is_alive()
+
+
 def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
     """What it answered before it had read everything is its answer, not an outage."""
 
@@ -116,7 +147,7 @@ def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 def test_a_redirect_is_not_followed(status: str) -> None:
-    """A redirect could carry the token elsewhere: it is an outage."""
+    """A redirect could carry the token elsewhere: it is no answer."""
     with canned(always(FINE)) as elsewhere, canned(always(answer(b"", status, Location=elsewhere.url))) as server:
         with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
             client().submit(server.url, BODY, idempotency_key="k")

@@ -176,7 +176,8 @@ class StepRules:
         if step.state is StepState.RUNNING:
             return watch.evidence.was_missed_for(of) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
         lease_is_over = step.due_at is not None and step.due_at <= watch.latest_now
-        return step.policies.on_lost is OnLost.FAIL and not step.answered and lease_is_over
+        is_unsure = any(one.is_unsure for one in watch.evidence.submissions[step.idempotency_key])
+        return step.policies.on_lost is OnLost.FAIL and not step.answered and (lease_is_over or is_unsure)
 
     def _fits_stop(self, before: StepRecord, step: StepRecord) -> bool:
         run = self._watch.run

@@ -13,6 +13,9 @@ from atom_emulator.pubsub.memory import MemoryBus, TakenMessage
 from atom_emulator.task_runner.jobs import Answer as ScriptedAnswer
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.script_file import parse_script
+from atom_emulator.task_runner.service import response_to
+from atom_workflows.adapters.task_runner_answers import Answer as ReceivedAnswer
+from atom_workflows.adapters.task_runner_answers import receive, status_of, submission
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
@@ -20,7 +23,7 @@ from atom_workflows.coordinator.start import handle_start
 from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
-from atom_workflows.errors import JobRefused, JobUnknown, SourceNotFound, TaskRunnerUnavailable
+from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
 from atom_workflows.events import Tick, read_steps_event, read_tick_event, tick_message
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
@@ -90,25 +93,22 @@ class ScriptedTaskRunner:
         assert base_url == TASK_RUNNER_URL
         self.submitted.append((idempotency_key, body))
         answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
-        if 400 <= answer.status < 500 and answer.status != 429:
-            raise JobRefused(answer.status, answer.message)
-        return self._answer(answer)
+        return submission(_received(answer))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         assert base_url == TASK_RUNNER_URL
         self.polled.append(job_id)
-        answer = self.jobs.status(job_id, self.clock.now().timestamp())
-        if answer.status == 404:
-            raise JobUnknown(job_id)
-        return self._answer(answer)
+        return status_of(_received(self.jobs.status(job_id, self.clock.now().timestamp()), job_id), job_id)
 
-    @staticmethod
-    def _answer(answer: ScriptedAnswer) -> JobAnswer:
-        if answer.fault is not None:
-            retry_after_s = answer.fault.retry_after_s
-            raise TaskRunnerUnavailable(f"HTTP {answer.status}", retry_after_s=retry_after_s)
-        return JobAnswer(job_id=answer.job_id, state=answer.state, message=answer.message)
+
+def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
+    """What the mock answers, as it would be read off the wire."""
+    response = response_to(answer)
+    if response.drop:
+        raise TaskRunnerUnavailable("the connection was cut")
+    headers = {"Content-Type": response.content_type, **response.headers}
+    return receive(response.status, headers, iter([response.body]), job_id=job_id)
 
 
 @dataclass(slots=True)

@@ -107,6 +107,11 @@ class Jobs:
         self._made = 0
         self._forget()
 
+    @property
+    def made(self) -> int:
+        """How many jobs were started, whoever learnt of them."""
+        return self._made
+
     def reset(self) -> None:
         """Forget every job and start every fault list anew. Job ids go on."""
         self._forget()
@@ -143,6 +148,8 @@ class Jobs:
         if job is None:
             return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
         fault = self._next_fault("status", job.step, job.behaviour.status_errors)
+        if fault is not None and fault.accepted:
+            return replace(job.answer_at(now), status=fault.status, fault=fault)
         if fault is not None:
             return Answer(status=fault.status, job_id=job_id, delay_s=job.behaviour.delay_s, fault=fault)
         if job.lost:

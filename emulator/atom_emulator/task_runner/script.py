@@ -21,7 +21,7 @@ FOREVER: Final = 0
 
 
 class FaultKind(StrEnum):
-    """How an answer may be spoilt. `STATUS` is a plain HTTP error."""
+    """How an answer may be spoilt. `STATUS` is an HTTP error, or a success of another status than 200."""
 
     STATUS = "status"
     DROP = "drop"
@@ -42,7 +42,7 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One spoilt answer, or several in a row.
+    """One spoilt answer, or several in a row. `status` goes with pages of garbage, too.
 
     With `accepted` the request is carried out though its answer is spoilt, like an answer lost on its way.
     """

@@ -13,8 +13,8 @@ rules:
     fail_times: 2             # that many attempts of the step end FAILED, later ones succeed
     always_fail: false
     message: out of memory
-    submit_errors: [503, {status: 429, retry_after: 2}, drop, {garbage: html, times: forever}]
-    status_errors: [500]
+    submit_errors: [503, {status: 429, retry_after: 2}, drop, {drop: true, accepted: true}, 201]
+    status_errors: [500, {status: 404, garbage: html}, {garbage: empty, times: forever}]
     garbage: html             # short for both lists holding that one fault forever
     lose_job: once            # or always: the accepted job is unknown to /jobstatus
     delay: 0.5                # seconds before each answer
@@ -186,10 +186,10 @@ def _loss(value: Any) -> Loss:
     return Loss(value)
 
 
-def _http_error(value: Any) -> int:
+def _http_status(value: Any) -> int:
     status = _count(value)
-    if not 400 <= status <= 599:  # noqa: PLR2004 - the range of HTTP errors
-        raise ValueError("expected an HTTP status from 400 to 599")
+    if not 200 <= status <= 599:  # noqa: PLR2004 - the range of HTTP's final answers
+        raise ValueError("expected an HTTP status from 200 to 599")
     return status
 
 
@@ -201,7 +201,7 @@ def _fault(value: Any) -> Fault:
     if isinstance(value, dict):
         return _detailed_fault(value)
     if isinstance(value, int):
-        return Fault(status=_http_error(value))
+        return Fault(status=_http_status(value), accepted=value < 300)  # noqa: PLR2004 - 2xx: carried out
     if value == FaultKind.DROP:
         return Fault(kind=FaultKind.DROP)
     return Fault(kind=_garbage(value))
@@ -210,11 +210,13 @@ def _fault(value: Any) -> Fault:
 def _detailed_fault(value: dict[str, Any]) -> Fault:
     problems: list[str] = []
     fields = _checked(value, "fault", _FAULT_CHECKS, problems)
-    kinds = [name for name in ("status", "garbage", "drop") if name in fields]
-    if problems or len(kinds) != 1:
-        raise ValueError("; ".join(problems) or "expected exactly one of status, garbage, drop")
+    kinds = {name for name in ("status", "garbage", "drop") if name in fields}
+    if problems or (len(kinds) != 1 and kinds != {"status", "garbage"}):
+        raise ValueError("; ".join(problems) or "expected one of status, garbage, drop, or a status with garbage")
     if "garbage" in fields:
         fields["kind"] = fields.pop("garbage")
+    elif fields.get("status", 400) < 300:  # noqa: PLR2004 - 2xx: carried out
+        fields["accepted"] = True
     if fields.pop("drop", False):
         fields["kind"] = FaultKind.DROP
     if "retry_after" in fields:
@@ -227,7 +229,7 @@ def _faults(value: Any) -> tuple[Fault, ...]:
 
 
 _FAULT_CHECKS: Final[dict[str, Check]] = {
-    "status": _http_error,
+    "status": _http_status,
     "garbage": _garbage,
     "drop": _flag,
     "retry_after": _seconds,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from atom_emulator.task_runner.script import Fault
 
 _OK: Final = 200
+_WITHOUT_BODY: Final = frozenset({204, 205, 304})
 
 _GARBAGE: Final = {
     FaultKind.HTML: Response(_OK, b"<html><body><h1>Service starting</h1></body></html>", "text/html"),
@@ -97,13 +98,13 @@ class TaskRunnerService:
             labels=fields.get("labels"),
             idempotency_key=key,
         )
-        return _response(answer)
+        return response_to(answer)
 
     def _status(self, request: Request, query: str) -> Response:
         (job_id,) = parse_qs(query).get("job_id", [""])[:1]
         answer = self._jobs.status(job_id, self._now())
         self._note("status", request, answer)
-        return _response(answer)
+        return response_to(answer)
 
     def _note(self, call: str, request: Request, answer: Answer, **fields: Any) -> None:
         self._counters[call] += 1
@@ -145,13 +146,16 @@ def _outcome(answer: Answer) -> str:
     return str(answer.status)
 
 
-def _response(answer: Answer) -> Response:
-    if answer.fault is not None:
-        return _spoilt(answer.fault, answer.delay_s)
-    if answer.status != _OK:
-        return _json(answer.status, {"message": answer.message}, delay_s=answer.delay_s)
-    job = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
-    return _json(_OK, {"job": job}, delay_s=answer.delay_s)
+def response_to(answer: Answer) -> Response:
+    """Return an answer as it goes over the wire."""
+    fault = answer.fault
+    is_success = 200 <= answer.status < 300 and (fault is None or fault.kind is FaultKind.STATUS)  # noqa: PLR2004 - HTTP
+    if is_success and answer.status not in _WITHOUT_BODY:
+        job = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
+        return _json(answer.status, {"job": job}, delay_s=answer.delay_s)
+    if fault is not None:
+        return _spoilt(fault, answer.delay_s)
+    return _json(answer.status, {"message": answer.message}, delay_s=answer.delay_s)
 
 
 def _spoilt(fault: Fault, delay_s: float) -> Response:
@@ -160,9 +164,11 @@ def _spoilt(fault: Fault, delay_s: float) -> Response:
     if fault.kind is FaultKind.STATUS:
         headers = {} if fault.retry_after_s is None else {"Retry-After": f"{fault.retry_after_s:g}"}
         body = json.dumps({"message": f"HTTP {fault.status} as the script says"}).encode()
+        if fault.status in _WITHOUT_BODY:
+            body = b""
         return Response(fault.status, body, headers=headers, delay_s=delay_s)
     garbage = _GARBAGE[fault.kind]
-    return Response(garbage.status, garbage.body, garbage.content_type, delay_s=delay_s)
+    return Response(fault.status, garbage.body, garbage.content_type, delay_s=delay_s)
 
 
 def _json(status: int, document: Any, *, delay_s: float = 0.0) -> Response:

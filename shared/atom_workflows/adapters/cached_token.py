@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows.adapters.id_token_sources import IdToken
-from atom_workflows.errors import TaskRunnerError, TaskRunnerUnavailable
+from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
 """How long before its expiry a token is replaced: longer than a call with it may take, or clocks may differ."""
@@ -130,7 +130,7 @@ class CachedToken:
         try:
             return flight.result(self._wait_s)
         except TimeoutError:
-            error = TaskRunnerUnavailable(f"no ID token for {self._audience} within {self._wait_s:g} s: {_SLOW}")
+            error = RequestNotAccepted(f"no ID token for {self._audience} within {self._wait_s:g} s: {_SLOW}")
             self._failed(flight, error)
         except TaskRunnerError as failure:
             error = failure

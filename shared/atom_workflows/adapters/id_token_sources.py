@@ -23,7 +23,7 @@ import google.auth.exceptions
 import google.oauth2.service_account
 
 from atom_workflows.adapters.brief_request import BriefRequest, GaveUp
-from atom_workflows.errors import CredentialUnusable, TaskRunnerUnavailable
+from atom_workflows.errors import CredentialUnusable, RequestNotAccepted
 from atom_workflows.settings import misspelt_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -65,13 +65,13 @@ class Source(Protocol):
 
 
 def fetch_id_token(audience: str) -> IdToken:
-    """A new ID token; raises `CredentialUnusable`, or `TaskRunnerUnavailable` where waiting may help."""
+    """A new ID token; raises `CredentialUnusable`, or `RequestNotAccepted` where waiting may help."""
     source = source_for(audience)
     try:
         return read_token(source.fetch(audience, BriefRequest()))
     except Exception as error:  # noqa: BLE001 (whatever it is may quote a secret, so none goes through)
         problem = source.problem(error)
-    raise TaskRunnerUnavailable(f"no ID token for {audience}: {problem}")
+    raise RequestNotAccepted(f"no ID token for {audience}: {problem}")
 
 
 def source_for(audience: str) -> Source:
@@ -224,7 +224,7 @@ def _credential_in(path: str, about: str) -> Mapping[str, Any]:
         text = Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise TaskRunnerUnavailable(f"{about}, which cannot be read: {reason}") from error
+        raise RequestNotAccepted(f"{about}, which cannot be read: {reason}") from error
     try:
         info = json.loads(text)
     except (ValueError, RecursionError):

@@ -2,26 +2,56 @@
 
 A timeout of `requests` bounds each wait for bytes, so that a server that sends one now and then holds a caller for as
 long as it likes: in the head, in the body or behind it. Here it bounds the answer, from its request to its last byte.
+
+A connection that failed to come about is an error of its own, as nothing was sent. One that came about is used again
+only within a second: a server that has one thread serves nobody else as long as it is open, and one that closes idle
+connections might do so just as a request is under way.
 """
 
 from __future__ import annotations
 
+import errno
 import io
+import logging
+import queue
 import socket
+import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPResponse
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+
+KEEP_ALIVE_S: Final = 1.0
+"""How long a connection that nobody uses is kept."""
 
 _PIECE: Final = 64 * 1024
 
 
+class _Discreet(logging.Filter):
+    """Lets nothing through: urllib3 logs whole addresses, and headers that it could not read."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (whatever it says)
+        return False
+
+
+for _name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_Discreet())
+
+
 class AnswerTooLarge(requests.RequestException):
     """The answer is larger than any that is expected."""
+
+
+class NotConnected(HTTPError):
+    """There was no connection, so nothing was sent. The text says why, for people."""
 
 
 class PromptAdapter(HTTPAdapter):
@@ -32,11 +62,54 @@ class PromptAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
+    def close_idle(self) -> int:
+        """Close connections that nobody has used for a while; return how many are left that nobody uses."""
+        pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
+        return sum(pool.close_idle() for pool in pools if isinstance(pool, _KeepsBriefly))
+
+
+class IdleCloser:
+    """Closes an adapter's connections when they have been idle for a while, on a thread that ends with the last.
+
+    A function has no processor between two events, so there it may take until the next one.
+    """
+
+    def __init__(self, adapter: PromptAdapter) -> None:
+        self._adapter = adapter
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def watch(self) -> None:
+        """Look after connections that were just used."""
+        if self._is_running:
+            return
+        with self._lock:
+            if self._is_running:
+                return
+            self._is_running = True
+        threading.Thread(target=self._run, name="idle-connections", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(KEEP_ALIVE_S)
+            with self._lock:
+                # First, so that who uses a connection after this look has another one begun.
+                self._is_running = False
+                if not self._adapter.close_idle():
+                    return
+                self._is_running = True
+
+
+def pieces_of(response: requests.Response) -> Iterator[bytes]:
+    """Give the body of an answer as it arrives, unpacked; raises as `requests` and urllib3 do."""
+    while chunk := response.raw.read1(_PIECE, decode_content=True):
+        yield chunk
+
 
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
     """The body of an answer that is read as it arrives; raises `AnswerTooLarge`, or as `requests` and urllib3 do."""
     content = bytearray()
-    while chunk := response.raw.read1(_PIECE, decode_content=True):
+    for chunk in pieces_of(response):
         content += chunk
         if len(content) > most_bytes:
             raise AnswerTooLarge
@@ -74,17 +147,97 @@ class _Response(HTTPResponse):
         self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock))
 
 
-class _Connection(HTTPConnection):
+class _Reports:
+    """Tells a failure to connect from any later one."""
+
+    idle_since: float = 0.0
+
+    def connect(self) -> None:
+        try:
+            super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
+        except (OSError, HTTPError) as error:
+            reason = _reason(error, cast("HTTPConnection", self))
+        else:
+            return
+        raise NotConnected(reason)
+
+
+class _Connection(_Reports, HTTPConnection):
     response_class = _Response
 
 
-class _SecureConnection(HTTPSConnection):
+class _SecureConnection(_Reports, HTTPSConnection):
     response_class = _Response
 
 
-class _Pool(HTTPConnectionPool):
+def _reason(error: Exception, connection: HTTPConnection) -> str:
+    """Return why there is no connection: each cause has another cure."""
+    where = f"{connection.host}:{connection.port}"
+    cause = error.__cause__ if isinstance(error, HTTPError) else error
+    if isinstance(error, NameResolutionError):
+        known = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+        return f"no connection: DNS {'gave no answer for' if known else 'does not know'} the name {connection.host}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return f"no connection: {where} does not speak TLS as expected ({cause.reason or 'cut short'}); is it http://?"
+    if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+        return f"no connection to {where} within {connection.timeout or 0:.0f} s"
+    if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
+        return f"no connection: {where} refused it; nothing listens there"
+    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause or error).__name__
+    return f"no connection to {where}: {detail}"
+
+
+class _KeepsBriefly:
+    """Uses no connection again that was idle for long."""
+
+    pool: queue.LifoQueue[Any] | None
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)  # type: ignore[misc]  # of the pool that this is mixed into
+        _close_if_stale(connection)
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]  # likewise
+
+    def close_idle(self) -> int:
+        """See `PromptAdapter.close_idle`."""
+        pool, left = self.pool, 0
+        if pool is None:
+            return 0
+        for connection in reversed(_all_of(pool)):
+            if connection is not None:
+                _close_if_stale(connection)
+                left += connection.sock is not None
+            try:
+                pool.put(connection, block=False)
+            except queue.Full:  # others have put theirs back meanwhile
+                if connection is not None:
+                    connection.close()
+        return left
+
+
+class _Pool(_KeepsBriefly, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _SecurePool(_KeepsBriefly, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
+
+
+def _close_if_stale(connection: Any) -> None:
+    """Close a connection that was idle for long; it opens again when it is used."""
+    if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
+        connection.close()
+
+
+def _all_of(pool: queue.LifoQueue[Any]) -> list[Any]:
+    taken = []
+    with suppress(queue.Empty):
+        while True:
+            taken.append(pool.get(block=False))
+    return taken

@@ -7,49 +7,36 @@ passwords from the machine's environment).
 
 from __future__ import annotations
 
+import http.client
 import json
-import re
+import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import requests
+import urllib3.exceptions
 from urllib3.exceptions import HTTPError as TransportError
-from urllib3.exceptions import ProtocolError as ConnectionBroken
-from urllib3.exceptions import TimeoutError as TransportTimeout
 
-from atom_workflows.adapters.prompt_transport import AnswerTooLarge, PromptAdapter, read_answer
-from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
+from atom_workflows.adapters.prompt_transport import IdleCloser, NotConnected, PromptAdapter, pieces_of
+from atom_workflows.adapters.task_runner_answers import Answer, receive, status_of, submission
+from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
 CONNECT_TIMEOUT_S: Final = 3.05
 SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
-MAX_ANSWER_BYTES: Final = 64 * 1024
-MAX_QUOTED_TEXT: Final = 500
-MAX_JOB_ID: Final = 500
-MAX_JOB_STATE: Final = 100
-"""Both are carried by events, whose texts may have 2,000 characters, and stand within sentences there."""
-
-MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A server may wish for more than a clock can count."""
-
 MIN_TIMEOUT_S: Final = 0.001
 
 MIN_RENEWAL_S: Final = 5.0
 """With less time left than this, no other token is asked for: a submission must end before its lease does."""
 
-MASKED_START: Final = 16
-"""So much of a token, and what follows of it, is masked: a Task Runner may quote a header cut short."""
 CONNECTIONS: Final = 64
 
-_WORD: Final = r"[\w.~+/=-]*"
-_TAG: Final = re.compile(r"<[^<>]*>")
-_TOO_MANY_REQUESTS: Final = 429
-_NOT_FOUND: Final = 404
+_DENIED: Final = frozenset({401, 403})
 
 
 class Tokens(Protocol):
@@ -58,7 +45,7 @@ class Tokens(Protocol):
     def token_for(self, base_url: str) -> str | None:
         """The token, None to send none.
 
-        Raises `JobRefused` if there can never be one, `TaskRunnerUnavailable` if waiting may help.
+        Raises `JobRefused` if there can never be one, `RequestNotAccepted` if waiting may help.
         """
         ...
 
@@ -88,6 +75,7 @@ class TaskRunnerClient:
         self._submit_timeout_s = submit_timeout_s
         self._status_timeout_s = status_timeout_s
         self._transport = PromptAdapter(pool_connections=8, pool_maxsize=CONNECTIONS)
+        self._idle = IdleCloser(self._transport)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
@@ -98,78 +86,86 @@ class TaskRunnerClient:
             "Idempotency-Key": idempotency_key,
         }
         request = _Request("POST", base_url, "/job", headers=headers, body=content)
-        response, text = self._call(request, self._submit_timeout_s)
-        if 400 <= response.status_code < 500 and response.status_code != _TOO_MANY_REQUESTS:  # noqa: PLR2004 (HTTP)
-            raise JobRefused(response.status_code, text[:MAX_QUOTED_TEXT] or "no reason given")
-        return _answer(response, text)
+        return submission(self._call(request, self._submit_timeout_s))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        request = _Request("GET", base_url, f"/jobstatus?job_id={quote(job_id, safe='')}", headers={})
-        response, text = self._asked(request)
-        if response.status_code == _NOT_FOUND:
-            raise JobUnknown(job_id)
-        return _answer(response, text)
+        target = f"/jobstatus?job_id={quote(job_id, safe='')}"
+        request = _Request("GET", base_url, target, headers={}, job_id=job_id)
+        return status_of(self._asked(request), job_id)
 
-    def _asked(self, request: _Request) -> tuple[requests.Response, str]:
-        """A status call, of which nothing may be read as the end of the job."""
+    def _asked(self, request: _Request) -> Answer:
+        """Make a status call, of which nothing may be read as the end of the job."""
         try:
             return self._call(request, self._status_timeout_s)
         except JobRefused as error:
             problem = str(error)
-        raise TaskRunnerUnavailable(problem)
+        raise RequestNotAccepted(problem)
 
-    def _call(self, request: _Request, timeout_s: float) -> tuple[requests.Response, str]:
+    def _call(self, request: _Request, timeout_s: float) -> Answer:
         """Send it with a token, and with another one if that is refused; all of it in the time of one call."""
         ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
         base_url = request.base_url
         token = self._tokens.token_for(base_url)
-        response, text = self._exchange(request, token, timeout_s, ends_at)
-        refused = response.status_code == requests.codes.unauthorized
+        request.tokens = [] if token is None else [token]
+        answer = self._exchange(request, timeout_s, ends_at)
+        refused = answer.status == requests.codes.unauthorized
         if refused and token and time.monotonic() < ends_at - MIN_RENEWAL_S:
             other = self._tokens.renewed(base_url, token)
             if other is not None and time.monotonic() < ends_at:
-                response, text = self._exchange(request, other, timeout_s, ends_at)
-        if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
-            text = f"{self._tokens.refusal(base_url, response.status_code)}. It said: {_plain(text)}"
-        return response, text
+                request.tokens.append(other)
+                answer = self._exchange(request, timeout_s, ends_at)
+        if answer.status in _DENIED:
+            answer = replace(answer, said=f"{self._tokens.refusal(base_url, answer.status)}. It said: {answer.said}")
+        return answer
 
-    def _exchange(
-        self, request: _Request, token: str | None, timeout_s: float, ends_at: float
-    ) -> tuple[requests.Response, str]:
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token}"
+    def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
+        error = TaskRunnerUnavailable
         try:
             timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
             with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
-                text = _read(response)
-        except (requests.RequestException, TransportError, ValueError) as error:
-            reason = _reason(error)
-        else:
-            # A Task Runner that quotes the request in its answer must not get the token into our logs.
-            if token and "Location" in response.headers:
-                response.headers["Location"] = _masked(response.headers["Location"], token)
-            return response, _masked(text, token) if token else text
-        # Outside of the handler: the text of an error about a header holds the header's value, which may be the token.
-        raise TaskRunnerUnavailable(f"{request.base_url} gave no answer: {reason}")
+                headers, pieces = response.headers, pieces_of(response)
+                return receive(response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id)
+        except (NotConnected, _NotSendable, requests.exceptions.InvalidURL, UnicodeEncodeError) as problem:
+            error, reason = RequestNotAccepted, _reason(problem)
+        except (requests.RequestException, TransportError, ValueError) as problem:
+            reason = _reason(problem)
+        finally:
+            self._idle.watch()
+        # Outside of the handlers: the text of an error about a header holds the header's value, which may be the token.
+        raise error(f"{request.base_url} gave no answer: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
+class _NotSendable(Exception):
+    """The request cannot be put together, whatever the Task Runner is like."""
+
+
+@dataclass(slots=True)
 class _Request:
+    """A call to be made. `tokens` are those that were sent with it, the last one being the one to send."""
+
     method: str
     base_url: str
     target: str
     headers: dict[str, str]
     body: bytes | None = None
+    job_id: str = ""
+    tokens: list[str] = field(default_factory=list, repr=False)
 
     def prepared(self) -> requests.PreparedRequest:
-        """The request in the transport's form; raises `requests.RequestException` if it cannot be sent."""
+        """Return the request in the transport's form; raises `_NotSendable`."""
+        headers = self.headers | ({"Authorization": f"Bearer {self.tokens[-1]}"} if self.tokens else {})
         prepared = requests.PreparedRequest()
         prepared.method = self.method
-        prepared.url = _checked(self.base_url) + self.target
-        prepared.prepare_headers(self.headers)
         prepared.body = self.body
-        return prepared
+        try:
+            prepared.url = _checked(self.base_url) + self.target
+            prepared.prepare_headers(headers)
+        except (requests.RequestException, TransportError, ValueError) as error:
+            reason = f"the request cannot be sent ({type(error).__name__})"
+        else:
+            return prepared
+        raise _NotSendable(reason)
 
 
 @lru_cache(maxsize=64)
@@ -180,70 +176,30 @@ def _checked(base_url: str) -> str:
     return str(prepared.url).rstrip("/")
 
 
-def _read(response: requests.Response) -> str:
-    """The answer's text, up to a limit: a Task Runner's answer is a few hundred bytes."""
-    try:
-        return read_answer(response, most_bytes=MAX_ANSWER_BYTES).decode("utf-8", "replace")
-    except AnswerTooLarge:
-        too_large = f"the Task Runner answered more than {MAX_ANSWER_BYTES} bytes"
-    raise TaskRunnerUnavailable(too_large)
-
-
-def _masked(text: str, token: str) -> str:
-    """The text without the token, of which it may hold no more than the beginning."""
-    start = token[:MASKED_START]
-    return re.sub(re.escape(start) + _WORD, "(token)", text) if start in text else text
-
-
-def _plain(text: str) -> str:
-    """The words of an answer that may be a web page, as Cloud Run's refusals are."""
-    return " ".join(_TAG.sub(" ", text).split()) or "nothing"
-
-
-def _answer(response: requests.Response, text: str) -> JobAnswer:
-    if response.status_code != requests.codes.ok:
-        said = _plain(text)[:MAX_QUOTED_TEXT]
-        if response.is_redirect:
-            said = f"go to {response.headers['Location'][:MAX_QUOTED_TEXT]}, but a redirection is not followed"
-        raise TaskRunnerUnavailable(
-            f"the Task Runner answered HTTP {response.status_code}: {said}",
-            retry_after_s=_retry_after(response),
-        )
-    try:
-        job = json.loads(text)["job"]
-        job_id, state, message = job.get("jobId"), job["state"], job.get("message")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        state = None
-    if not isinstance(state, str) or not state:
-        raise TaskRunnerUnavailable(f"the Task Runner's answer is not the contract's: {text[:MAX_QUOTED_TEXT]!r}")
-    job_id = _storable(job_id)
-    if len(job_id) > MAX_JOB_ID:
-        # Cut short it would name another job, or none.
-        raise TaskRunnerUnavailable(
-            f"the Task Runner's answer is not the contract's: its jobId has {len(job_id):,} characters, more than the "
-            f"{MAX_JOB_ID} allowed"
-        )
-    return JobAnswer(job_id=job_id, state=_storable(state)[:MAX_JOB_STATE], message=_storable(message))
-
-
-def _storable(value: Any) -> str:
-    """A text of the answer; half a surrogate pair, which JSON can express, could be neither stored nor logged."""
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    try:
-        seconds = float(response.headers.get("Retry-After", ""))
-    except ValueError:
-        return None
-    return min(seconds, MAX_RETRY_AFTER_S) if 0 <= seconds < float("inf") else None
-
-
 def _reason(error: Exception) -> str:
-    if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
-    if isinstance(error, (requests.Timeout, TransportTimeout)):
-        return "no answer in time"
-    if isinstance(error, (requests.ConnectionError, ConnectionBroken)):
-        return "the connection failed or was cut"
+    """Return what went wrong, without any words of the server."""
+    if isinstance(error, NotConnected | _NotSendable):
+        return str(error)
+    causes = list(_causes(error))
+    for kinds, reason in _REASONS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return reason
     return type(error).__name__
+
+
+_REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
+    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "no answer in time"),
+    ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its answer cannot be unpacked"),
+    ((ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError), "the TLS connection broke"),
+    ((ConnectionError, http.client.IncompleteRead), "the connection was cut before the answer was complete"),
+    ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is no HTTP"),
+)
+"""The first row that fits one of an error's causes; some are several at once."""
+
+
+def _causes(error: BaseException, depth: int = 4) -> Iterator[BaseException]:
+    yield error
+    inner = (*error.args, error.__cause__)
+    for one in inner if depth else ():
+        if isinstance(one, BaseException):
+            yield from _causes(one, depth - 1)

@@ -81,7 +81,7 @@ class IdTokens:
         self._tokens: dict[str, CachedToken] = {}
 
     def token_for(self, base_url: str) -> str:
-        """The token; raises `CredentialUnusable` or `TaskRunnerUnavailable`, each of which says what to do."""
+        """The token; raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do."""
         return self._cached(base_url).text()
 
     def renewed(self, base_url: str, refused: str) -> str | None:

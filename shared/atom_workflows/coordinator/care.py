@@ -57,10 +57,7 @@ class Care:
         return bool(self._calls.pending)
 
     def begin(self, due: Sequence[Held]) -> None:
-        """Publish what can be done about these steps at once, and begin calls about the others.
-
-        No second call is begun about a step while one is waited for.
-        """
+        """Publish what can be done about these steps at once, and begin calls about the others."""
         now = self._services.clock.now()
         outcomes: list[tuple[str, Outcome]] = []
         calls: list[Held] = []
@@ -74,11 +71,10 @@ class Care:
                 self._outbox.ready(step.run_id, [_again(step)])
                 self.published += 1
         self._publish(outcomes)
-        asked = {_name(held): held.version for held in self._calls.pending}
         if len(calls) > self._services.settings.poll_workers:
             # Not all can be asked about at once, so those asked about first are others each minute.
             calls.sort(key=lambda one: turn(one.step, now=now))
-        self._calls.begin([one for one in calls if asked.get(_name(one)) != one.version])
+        self._calls.begin(calls)
 
     def hear(self, until: datetime | None = None) -> None:
         """Take what is answered by then, as soon as something is.
@@ -137,10 +133,6 @@ class Care:
             ]
         for held, changed in kept:
             self._in_flight.look_again(held, changed, next_look(changed.step, now=now, check_interval=interval))
-
-
-def _name(held: Held) -> tuple[str, str]:
-    return held.step.run_id, held.step.id
 
 
 def _again(step: StepRecord) -> ReadyStep:

@@ -163,7 +163,7 @@ class _Looks:
     def _see_to_the_round(self, now: datetime) -> None:
         """Begin a round when the last one is over: once a burst over everything, else over jobs that began lately."""
         current = load_round(self.services)
-        if not current.is_over:
+        if current.page is not None:
             take_untaken_page(self.services, current)
         elif self._is_full_round_due:
             self._is_full_round_due = False

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 from atom_workflows import decision_log
+from atom_workflows.coordinator.restraint import Restraint
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import Outcome, StepChange, delayed, outcome_of
+from atom_workflows.core.decide import Outcome, StepChange, outcome_of
 from atom_workflows.core.polling import POLL_BACKOFF, missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.timeouts import judge_overdue
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
-
-PATIENCE: Final = 3
-"""Calls in a row to one Task Runner that may fail before the rest of its jobs are left for later."""
-
-
-@dataclass(slots=True)
-class _Silence:
-    """How a Task Runner has failed to answer lately: calls in a row, and since and until when it is left alone.
-
-    Calls that were on their way already when that began do not count.
-    """
-
-    failures: int = 0
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(slots=True)
 class Polls:
     """The status calls of one burst: they end in time, and do not insist where nobody answers.
 
-    A Task Runner that does not answer is left alone after `PATIENCE` failures in a row, for longer each time.
+    A Task Runner that does not answer is left alone, for longer each time.
     """
 
     services: Services
     until: datetime
-    _silences: dict[str, _Silence] = field(default_factory=dict)
+    _restraint: Restraint = field(default_factory=lambda: Restraint(POLL_BACKOFF))
 
     @property
     def are_over(self) -> bool:
@@ -48,22 +33,19 @@ class Polls:
 
     def __call__(self, step: StepRecord) -> StepChange | Outcome | None:
         """Return how the job ended, what changed of it, or None: it goes on as before, or was not asked for now."""
-        silence = self._silences.setdefault(step.task_runner_url, _Silence())
-        began = self.services.clock.now()
+        url, began = step.task_runner_url, self.services.clock.now()
         if self.are_over:
             return None
-        if silence.until is not None and began < silence.until:
+        if self._restraint.held_back(url, began):
             return judge_overdue(step, None, heard=False, now=began)
         found = self._asked(step)
+        now = self.services.clock.now()
         heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
         if heard:
-            silence.failures, silence.since, silence.until = 0, None, None
-        elif silence.since is None or began > silence.since:
-            silence.failures += 1
-            if silence.failures >= PATIENCE:
-                silence.since = self.services.clock.now()
-                silence.until = silence.since + _left_alone(step.task_runner_url, silence.failures - PATIENCE)
-        return judge_overdue(step, found, heard=heard, now=self.services.clock.now())
+            self._restraint.answered(url)
+        else:
+            self._restraint.failed(url, "", began=began, now=now)
+        return judge_overdue(step, found, heard=heard, now=now)
 
     def _asked(self, step: StepRecord) -> StepChange | Outcome | None:
         try:
@@ -82,10 +64,6 @@ class Polls:
     def end(self) -> None:
         """Make no further call: whoever wanted the answers is gone."""
         self.until = datetime.min.replace(tzinfo=UTC)
-
-
-def _left_alone(url: str, before: int) -> timedelta:
-    return delayed(POLL_BACKOFF, tries=before + 1, seed=f"{url}/{before}", at_least_s=None)
 
 
 def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:

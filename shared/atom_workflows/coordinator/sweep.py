@@ -42,11 +42,6 @@ class Round:
     since: datetime
     document: Document | None
 
-    @property
-    def is_over(self) -> bool:
-        """Whether every page was taken."""
-        return self.page is None
-
 
 def load_round(services: Services) -> Round:
     """Return the round that is going on, or the last one."""

@@ -19,8 +19,17 @@ from atom_workflows.core.workflow import Backoff, OnLost
 MAX_LOSSES: Final = 3
 """A job that a Task Runner loses this often fails its step, whatever `onLost` says: otherwise it never ended."""
 
-DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait before a submission that the Task Runner could not take is repeated."""
+DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
+"""The wait before a submission that nothing can have come of is repeated.
+
+It grows for as long as the outage lasts, so that thousands of steps do not all come back every minute.
+"""
+
+BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
+"""The wait if the Task Runner is there but has no room: what becomes free is not to lie idle for long."""
+
+UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
+"""The wait before a submission that may have started a job is repeated, each of which may start another one."""
 
 MAX_MESSAGE_LENGTH: Final = 2_000
 
@@ -62,23 +71,51 @@ class StepChange:
         return self.state.is_terminal
 
 
-# Any other word means that the job goes on, known (NEW, LOADING, QUEUED, PREPARING, RUNNING, CANCELLING,
-# STATE_UNSPECIFIED) or not.
-_JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
+JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
     "SUCCEEDED": OutcomeKind.SUCCEEDED,
     "FAILED": OutcomeKind.FAILED,
     "CANCELLED": OutcomeKind.CANCELLED,
+    "CANCELED": OutcomeKind.CANCELLED,
 }
+"""A Task Runner's words for the end of a job."""
+
+JOB_PROGRESS: Final = frozenset(
+    {"NEW", "LOADING", "QUEUED", "PREPARING", "PENDING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED", "UNSPECIFIED"}
+)
+"""Its words for a job that goes on. Any other word is taken for one of these, and reported."""
+
+# Vertex AI has the words of AI Platform, for which the contract was made, with this before them.
+_VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
 def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
     """The outcome that a Task Runner's answer means for the step's current attempt, None while the job goes on."""
-    kind = _JOB_OUTCOMES.get(job_state.upper())
+    kind = JOB_OUTCOMES.get(_plain_word(job_state))
     if kind is None:
         return None
     return Outcome(
         step_id=step.id, attempt=step.attempt, kind=kind, message=clip(message), job_id=job_id, job_state=job_state
     )
+
+
+def is_known_state(job_state: str) -> bool:
+    """Whether the contract has that word for a job's state."""
+    return _plain_word(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
+
+
+def message_in_progress(job_state: str, message: str) -> str:
+    """What to keep of a Task Runner's message about a job that goes on; a word that it should not use is reported."""
+    if is_known_state(job_state):
+        return clip(message)
+    odd = (
+        f"the Task Runner calls the job's state {job_state!r}, which is none of the contract's; the job counts as in "
+        "progress until it says SUCCEEDED, FAILED or CANCELLED"
+    )
+    return clip(f"{odd}. It said: {message}" if message else odd)
+
+
+def _plain_word(job_state: str) -> str:
+    return job_state.strip().upper().removeprefix(_VERTEX_PREFIX)
 
 
 def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
@@ -94,7 +131,9 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
         "missing_since": None,
         **({"unheard_since": None} if step.unheard_since else {}),
     }
-    return changed(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **({} if again else fresh))
+    # Whoever had it before may have submitted it and died.
+    unsure = {"unsure_attempt": step.attempt} if again and not step.answered else {}
+    return changed(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **(unsure if again else fresh))
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
@@ -111,23 +150,45 @@ def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
 
 def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
     """The Task Runner took the job, which goes on."""
+    deadline = step.attempt_deadline
     return changed(
         step,
         StepEvent.SUBMIT,
         job_id=job_id,
         job_state=job_state,
-        message=clip(message),
-        due_at=not_after_deadline(step, first_poll),
+        message=message_in_progress(job_state, message),
+        due_at=first_poll if deadline is None else min(first_poll, deadline),
         answered=True,
     )
 
 
-def deferred(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
-    """The Task Runner could not take the job now: wait, then submit the same attempt again."""
+def deferred(
+    step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None, is_busy: bool = False
+) -> StepChange:
+    """Put off a submission that started nothing: wait, then submit the same attempt again."""
+    backoff = BUSY_BACKOFF if is_busy else DEFER_BACKOFF
+    return _put_off(step, backoff, reason=reason, now=now, retry_after_s=retry_after_s)
+
+
+def repeat_or_lose(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
+    """Decide about a submission that may have started a job: `onLost` does.
+
+    The same attempt is submitted again after a wait, with the same key, which is no loss; or the step fails.
+    """
+    what = f"its submission may have started a job: {reason}"
+    if step.policies.on_lost is OnLost.FAIL:
+        return _ended(step, StepEvent.FAIL, now, message=clip(f"{what}; onLost is fail, so it is not submitted again"))
+    unsure = {"unsure_attempt": step.attempt}
+    return _put_off(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
+
+
+def _put_off(
+    step: StepRecord, backoff: Backoff, *, reason: str, now: datetime, retry_after_s: float | None, **fields: Any
+) -> StepChange:
     tries = step.deferrals + 1
-    delay = delayed(DEFER_BACKOFF, tries=tries, seed=f"{step.idempotency_key}/{tries}", at_least_s=retry_after_s)
-    due_at = not_after_deadline(step, now + delay)
-    return changed(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason))
+    delay = delayed(backoff, tries=tries, seed=f"{step.idempotency_key}/{tries}", at_least_s=retry_after_s)
+    due_at = not_after_deadline(step, now + delay, now=now)
+    return changed(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason), **fields)
 
 
 def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
@@ -136,12 +197,12 @@ def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange 
         return None
     if _is_taken_again(step, outcome, now):
         return None
-    if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id and step.state is StepState.RUNNING:
-        # The job was accepted after all; the poll of it says whether it ended in time.
-        return None
+    if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
+        if step.state is StepState.RUNNING:
+            # The job was accepted after all; the poll of it says whether it ended in time.
+            return None
+        outcome = _explain_timeout(step, outcome)
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
-    if outcome.kind is OutcomeKind.TIMED_OUT and step.state is StepState.DISPATCHING:
-        learnt["message"] = clip(f"{outcome.message}; last answer: {step.message or 'none'}")
     if step.unanswered:
         learnt["unanswered"] = 0
     if outcome.job_id:
@@ -154,6 +215,19 @@ def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange 
         learnt["message"] = clip(outcome.message) or "its job was cancelled at the Task Runner"
         return _ended(step, StepEvent.CANCEL, now, **learnt)
     return _tried_again(step, outcome, now, learnt) or _ended(step, StepEvent.FAIL, now, **learnt)
+
+
+def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
+    """Add the last answer to the end of an attempt for which no job was accepted in time.
+
+    It is lost, not timed out, if another attempt could run beside a job that no one knows of though `onLost` is `fail`.
+    A timeout may be over before the lease of a dispatcher that died.
+    """
+    explained = replace(outcome, message=f"{outcome.message}; last answer: {step.message or 'none'}")
+    if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
+        return explained
+    maybe = "a submission may have started a job, and onLost is fail"
+    return replace(explained, kind=OutcomeKind.LOST, message=f"{explained.message}; {maybe}")
 
 
 def _is_taken_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -264,10 +338,10 @@ def clip(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 
-def not_after_deadline(step: StepRecord, due_at: datetime) -> datetime:
-    """The checker looks at the latest when the attempt has taken too long."""
+def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> datetime:
+    """Return when the checker looks: at the latest when the attempt has taken too long, if it has not yet."""
     deadline = step.attempt_deadline
-    return due_at if deadline is None else min(due_at, deadline)
+    return due_at if deadline is None or deadline <= now else min(due_at, deadline)
 
 
 def _ended(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:

@@ -8,13 +8,22 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, changed, clip, delayed, not_after_deadline
+from atom_workflows.core.decide import (
+    Outcome,
+    OutcomeKind,
+    StepChange,
+    changed,
+    clip,
+    delayed,
+    message_in_progress,
+    not_after_deadline,
+)
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.workflow import Backoff
 
 MISSING_GRACE: Final = timedelta(seconds=60)
-"""How long a Task Runner may answer that it does not know a job before the job counts as lost."""
+"""How long a Task Runner may say, and nothing else, that it does not know a job before the job counts as lost."""
 
 POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
 """The wait before a job is looked at again after status calls that failed."""
@@ -57,30 +66,38 @@ def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -
     """A job that goes on; None if that told nothing new, so that nothing is written."""
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None
-    learnt: dict[str, Any] = {"job_state": job_state, "message": clip(message), "missing_since": None}
+    learnt: dict[str, Any] = {
+        "job_state": job_state,
+        "message": message_in_progress(job_state, message),
+        "missing_since": None,
+    }
     if step.unanswered:
         learnt |= {"unanswered": 0, "due_at": now}
     return changed(step, StepEvent.OBSERVE, **learnt)
 
 
 def unanswered(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
-    """A status call that failed: it says nothing of the job, which is looked at again after a wait that grows."""
+    """A status call that failed: it says nothing of the job, which is looked at again after a wait that grows.
+
+    Nor does it let the Task Runner's word go on that it does not know the job: that must be uninterrupted.
+    """
     calls = step.unanswered + 1
     wait = delayed(POLL_BACKOFF, tries=calls, seed=f"{step.idempotency_key}/poll/{calls}", at_least_s=retry_after_s)
     often = "" if calls == 1 else f", {calls} times in a row"
     message = clip(f"its job {step.job_id} could not be looked at{often}: {reason}")
-    due_at = not_after_deadline(step, now + wait)
-    return changed(step, StepEvent.OBSERVE, unanswered=calls, message=message, due_at=due_at)
+    due_at = not_after_deadline(step, now + wait, now=now)
+    return changed(step, StepEvent.OBSERVE, unanswered=calls, message=message, due_at=due_at, missing_since=None)
 
 
 def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
-    """A poll that the Task Runner answered with "unknown job": wait for a while, then the job is lost."""
+    """A poll that the Task Runner answered with "unknown job": if it says nothing else for a while, the job is lost."""
     since = step.missing_since or now
     if now - since < MISSING_GRACE:
         if step.missing_since is not None and not step.unanswered:
             return None
         heard = {"unanswered": 0, "due_at": now} if step.unanswered else {}
-        return changed(step, StepEvent.OBSERVE, missing_since=since, **heard)
+        message = f"the Task Runner does not know job {step.job_id}; it is lost if that stays so for a minute"
+        return changed(step, StepEvent.OBSERVE, missing_since=since, message=message, **heard)
     return Outcome(
         step_id=step.id,
         attempt=step.attempt,

@@ -33,7 +33,8 @@ class StepRecord:
     and `cause` names a failed step that they come from. `attempt` is 0 before the first claim and never goes back;
     the retry policy counts from `first_attempt`. `due_at` is when the checker must next look, None if never.
     `answered` says that the Task Runner's last word on this attempt is known, so that its lease running out
-    does not mean a lost job. `unanswered` counts the status calls in a row that failed; `unheard_since` is when a job
+    does not mean a lost job. `unsure_attempt` is the latest attempt of which a submission may have started a job that
+    nobody knows the id of. `unanswered` counts the status calls in a row that failed; `unheard_since` is when a job
     whose time is over was first asked about in vain. `request` is the job's body, None for a barrier.
     """
 
@@ -57,6 +58,7 @@ class StepRecord:
     deferrals: int = 0
     unanswered: int = 0
     answered: bool = False
+    unsure_attempt: int = 0
     retries: int = 0
     job_id: str = ""
     job_state: str = ""
@@ -83,6 +85,11 @@ class StepRecord:
     def idempotency_key(self) -> str:
         """The same for every submission of this attempt."""
         return f"{self.run_id}/{self.id}/{self.attempt}"
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether an earlier submission of this attempt may have started a job that nobody knows the id of."""
+        return self.attempt > 0 and self.unsure_attempt == self.attempt
 
     @property
     def attempt_deadline(self) -> datetime | None:

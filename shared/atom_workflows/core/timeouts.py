@@ -29,7 +29,7 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
     if deadline is None or step.state is not StepState.DISPATCHING:
         return None
     # The repetition of an unanswered submission, with the same key, is how to hear of a job that was accepted.
-    repeats = not step.answered and step.policies.on_lost is OnLost.RETRY
+    repeats = (not step.answered or step.is_unsure) and step.policies.on_lost is OnLost.RETRY
     if deadline + (UNHEARD_FOR if repeats else timedelta(0)) <= now:
         limit = format_duration(step.policies.timeout)
         return _outcome(step, OutcomeKind.TIMED_OUT, f"timed out: no job was accepted within {limit}")

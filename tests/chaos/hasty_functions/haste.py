@@ -14,7 +14,7 @@ from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
 from atom_workflows.adapters.pubsub_limits import Limits
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.coordinator import audit, reset, seed, submit
+from atom_workflows.coordinator import audit, reset, restraint, seed, submit
 from atom_workflows.core import decide, polling
 from atom_workflows.core.workflow import Backoff
 
@@ -24,7 +24,9 @@ vars(settings)["MIN_LEASE_S"] = 1
 os.environ["WORKFLOW_LEASE_SEC"] = "10"
 vars(submit)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
 vars(task_runner_client)["CONNECT_TIMEOUT_S"] = 1.0
-vars(decide)["DEFER_BACKOFF"] = SHORT
+for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
+    vars(decide)[name] = SHORT
+vars(restraint)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
 for module in (reset, seed):

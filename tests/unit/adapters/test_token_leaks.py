@@ -27,7 +27,7 @@ from unit.adapters.servers import Identity
 
 FLOW = """
 steps:
-  - {id: fine, task: {url: x}}
+  - {id: fine, task: {url: x}, timeout: 1m}
   - {id: bad, task: {url: x}}
   - {id: denied, task: {url: x}}
   - {id: forbidden, task: {url: x}}

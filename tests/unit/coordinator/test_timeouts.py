@@ -138,11 +138,21 @@ def test_the_checker_reads_no_tasks() -> None:
 
 def test_a_timed_out_submission_keeps_the_last_answer() -> None:
     """A step for which no job was accepted says why in the end."""
-    world = World("default: {submit_errors: [{status: 503, times: 100000}]}", burst=timedelta(seconds=50))
+    script = "default: {submit_errors: [{status: 429, times: 100000}]}"
+    world = World(script, burst=timedelta(seconds=50))
     run_id = world.start(one_step("2m"))
     play(world, run_id)
     step = world.steps(run_id)["a"]
-    assert "no job was accepted within 2m; last answer: HTTP 503" in step.message
+    assert "no job was accepted within 2m; last answer: the Task Runner answered HTTP 429" in step.message
+
+
+def test_an_unknown_submission_is_repeated_behind_its_deadline_without_haste() -> None:
+    """A job that it started may have ended in time; the repetitions wait for each other as before, and end."""
+    world = World("default: {submit_errors: [{status: 502, times: 100000}]}", burst=timedelta(seconds=50))
+    run_id = world.start(one_step("2m"))
+    play(world, run_id)
+    assert world.run(run_id).state is RunState.FAILED
+    assert len(world.submissions()) <= 8
 
 
 def test_a_late_word_that_no_job_was_accepted_leaves_a_job_that_was() -> None:

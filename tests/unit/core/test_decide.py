@@ -170,12 +170,97 @@ def test_a_pending_step_is_claimed_only_when_released() -> None:
     assert decide.may_claim(step(StepState.PENDING), now=NOW, attempt=None)
 
 
-def test_a_refused_submission_waits_at_least_as_long_as_it_was_asked_to() -> None:
-    """Retry-After is honoured, up to the longest wait."""
-    change = decide.deferred(step(StepState.DISPATCHING), reason="503", now=NOW, retry_after_s=60)
+PATIENT = replace(step().policies, timeout=timedelta(hours=10))
+ONCE = replace(PATIENT, on_lost=OnLost.FAIL)
+
+
+def test_a_submission_that_was_put_off_waits_at_least_as_long_as_it_was_asked_to() -> None:
+    """Retry-After is honoured, up to the longest wait of each kind."""
+    one = step(StepState.DISPATCHING, policies=PATIENT)
+    change = decide.deferred(one, reason="503", now=NOW, retry_after_s=60)
     assert change.fields["due_at"] == NOW + timedelta(seconds=60)
-    change = decide.deferred(step(StepState.DISPATCHING), reason="503", now=NOW, retry_after_s=1e9)
+    change = decide.deferred(one, reason="503", now=NOW, retry_after_s=1e9)
     assert change.fields["due_at"] == NOW + decide.DEFER_BACKOFF.maximum
+    change = decide.deferred(one, reason="429", now=NOW, retry_after_s=1e9, is_busy=True)
+    assert change.fields["due_at"] == NOW + decide.BUSY_BACKOFF.maximum
+    change = decide.repeat_or_lose(one, reason="502", now=NOW, retry_after_s=1e9)
+    assert change.fields["due_at"] == NOW + decide.UNKNOWN_BACKOFF.maximum
+
+
+def test_an_unknown_submission_is_repeated_as_the_same_attempt_and_is_no_loss() -> None:
+    """With onLost: retry the attempt and its losses stay, and the step remembers that a job may have been started."""
+    one = step(StepState.DISPATCHING, policies=PATIENT, attempts=9)
+    after = decide.after(one, decide.repeat_or_lose(one, reason="HTTP 502", now=NOW, retry_after_s=None))
+    assert (after.state, after.attempt, after.losses, after.deferrals) == (StepState.DISPATCHING, 1, 0, 1)
+    assert after.is_unsure
+    assert after.due_at is not None
+    assert after.due_at - NOW >= decide.UNKNOWN_BACKOFF.initial * (1 - decide.UNKNOWN_BACKOFF.jitter)
+    assert after.message == "its submission may have started a job: HTTP 502"
+    assert decide.may_claim(after, now=after.due_at, attempt=1)
+    assert not replace(after, attempt=2).is_unsure
+
+
+def test_an_unknown_submission_fails_the_step_if_a_lost_one_does() -> None:
+    """With onLost: fail there is no second job, whatever attempts are left."""
+    one = replace(step(StepState.DISPATCHING, policies=ONCE), due_at=NOW + timedelta(minutes=2))
+    change = decide.repeat_or_lose(one, reason="HTTP 502", now=NOW, retry_after_s=5)
+    assert change.state is StepState.FAILED
+    assert change.fields["due_at"] is None
+    assert "may have started a job: HTTP 502; onLost is fail" in change.fields["message"]
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        ({}, StepState.FAILED),
+        ({"answered": True}, StepState.RETRYING),
+        ({"answered": True, "unsure_attempt": 1}, StepState.FAILED),
+        ({"state": StepState.RUNNING}, StepState.RETRYING),
+    ],
+    ids=["a dispatcher may have submitted it", "not accepted", "unknown before", "its job is known"],
+)
+def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[str, Any], state: StepState) -> None:
+    """With onLost: fail an attempt that may have an unheard job is lost, even if its timeout is over first."""
+    policies = replace(step(attempts=3).policies, on_lost=OnLost.FAIL)
+    one = replace(step(StepState.DISPATCHING, policies=policies), **found)
+    job_id = "j" if one.state is StepState.RUNNING else ""
+    change = decide.settled(one, outcome(OutcomeKind.TIMED_OUT, job_id=job_id), now=NOW)
+    assert change is not None
+    assert change.state is state
+    assert ("onLost is fail" in change.fields["message"]) is (state is StepState.FAILED)
+
+
+def test_who_claims_after_a_lease_is_unsure() -> None:
+    """A dispatcher that died may have submitted the attempt; one that put it off had not."""
+    left = step(StepState.DISPATCHING, due_at=NOW)
+    assert decide.after(left, decide.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
+    put_off = replace(left, answered=True)
+    assert not decide.after(put_off, decide.claim(put_off, now=NOW, lease=timedelta(minutes=2))).is_unsure
+
+
+@pytest.mark.parametrize("word", ["Succeeded ", "\tSUCCEEDED\n", "succeeded", "JOB_STATE_SUCCEEDED", "\u00a0SUCCEEDED"])
+def test_a_word_is_read_whatever_its_case_and_the_spaces_around_it(word: str) -> None:
+    """So are Vertex AI's words, which are AI Platform's with a prefix."""
+    found = decide.outcome_of(step(), job_id="j", job_state=word, message="")
+    assert found is not None
+    assert found.kind is OutcomeKind.SUCCEEDED
+
+
+def test_the_american_spelling_is_read() -> None:
+    """CANCELED is CANCELLED."""
+    found = decide.outcome_of(step(), job_id="j", job_state="Canceled", message="")
+    assert found is not None
+    assert found.kind is OutcomeKind.CANCELLED
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", "DONE", "SUCCESS", "OK", "FAILURE", "ERROR", "SUCCEEDED_WITH_WARNINGS"])
+def test_a_word_that_only_looks_like_an_end_is_none_but_is_reported(word: str) -> None:
+    """Nobody knows whether COMPLETED means success: the job goes on, and the step says why."""
+    assert decide.outcome_of(step(), job_id="j", job_state=word, message="") is None
+    assert not decide.is_known_state(word)
+    message = decide.message_in_progress(word, "all well")
+    assert message.startswith(f"the Task Runner calls the job's state '{word}', which is none of the contract's")
+    assert message.endswith("It said: all well")
 
 
 def test_messages_are_clipped() -> None:

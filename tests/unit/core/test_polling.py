@@ -22,6 +22,37 @@ def test_a_job_is_lost_only_after_the_grace_period() -> None:
     assert lost.kind is OutcomeKind.LOST
 
 
+def test_only_an_uninterrupted_word_loses_a_job() -> None:
+    """A status call that fails, or is answered otherwise, between two of "unknown job" has the minute begin anew."""
+    later = NOW + polling.MISSING_GRACE
+    noted = after(step(), _change(polling.missing(step(), now=NOW)))
+    failed = after(noted, polling.unanswered(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
+    known = after(noted, _change(polling.observed(noted, job_state="RUNNING", message="", now=NOW)))
+    for one in (failed, known):
+        assert _change(polling.missing(one, now=later)).fields["missing_since"] == later
+    assert isinstance(polling.missing(noted, now=later), Outcome)
+
+
+def _change(found: StepChange | Outcome | None) -> StepChange:
+    assert isinstance(found, StepChange)
+    return found
+
+
+def test_a_step_says_that_its_job_is_unknown() -> None:
+    """Whoever looks at the step meanwhile sees why it does not go on."""
+    change = polling.missing(step(), now=NOW)
+    assert isinstance(change, StepChange)
+    assert "does not know job j" in change.fields["message"]
+
+
+def test_an_odd_word_is_reported_once() -> None:
+    """The first look at a job whose state is none of the contract's says so; the next ones write nothing."""
+    change = polling.observed(step(), job_state="COMPLETED", message="", now=NOW)
+    assert change is not None
+    assert "'COMPLETED'" in change.fields["message"]
+    assert polling.observed(after(step(), change), job_state="COMPLETED", message="", now=NOW) is None
+
+
 def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
     """The same job state writes nothing; another one does, and so does a job that was found again."""
     assert polling.observed(step(), job_state="RUNNING", message="still", now=NOW) is None

@@ -1,0 +1,208 @@
+"""Reading a Task Runner's answer as readers of HTTP and JSON do: in any encoding of Unicode, and at any length.
+
+An answer is a few hundred bytes. Of one that is much longer (with a job's log as its message, say) the beginning is
+read, and what stands in it counts.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""An answer up to this size is the usual. Of an answer that is an error no more is read."""
+
+MAX_READ_BYTES: Final = 1024 * 1024
+"""So much is read of an answer about a job; if the job's state stands in it, it counts."""
+
+_MOST_DIGITS: Final = 1_000
+_CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
+_TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)(?:-[bl]e)?")
+
+# Decoded and parsed, an answer takes many times its size, so the long ones take turns.
+_LONG_ONES_IN_TURN: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An answer's body. `text` is its beginning; `job` the fields of its `job`, None if it has none.
+
+    `is_object` says that it is a JSON object, of whatever fields.
+    """
+
+    text: str
+    job: Mapping[str, Any] | None = None
+    is_object: bool = False
+
+
+def read_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> Body:
+    """Read a body that comes in pieces, up to that size. Raises what reading a piece raises."""
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+        if len(content) > most_bytes:
+            break
+    is_cut = len(content) > most_bytes
+    del content[most_bytes:]
+    if len(content) <= MAX_ANSWER_BYTES:
+        return _parsed(content, content_type, is_cut=is_cut)
+    with _LONG_ONES_IN_TURN:
+        return _parsed(content, content_type, is_cut=is_cut)
+
+
+def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> Body:
+    text = content.decode(_encoding(bytes(content[:4]), content_type), "replace").removeprefix("\ufeff")
+    start = text[:MAX_ANSWER_BYTES]
+    if is_cut:
+        return Body(start, scan_job(text))
+    try:
+        found = json.loads(text, strict=False, parse_int=_number)
+    except RecursionError:
+        return Body(start, scan_job(text))
+    except ValueError:
+        return Body(start)
+    job = found.get("job") if isinstance(found, dict) else None
+    return Body(start, job if isinstance(job, dict) else None, is_object=isinstance(found, dict))
+
+
+def _encoding(start: bytes, content_type: str) -> str:
+    """Return the encoding that the bytes themselves show, else the one that is declared, else UTF-8."""
+    shown = json.detect_encoding(start)
+    declared = _CHARSET.search(content_type)
+    if shown != "utf-8" or declared is None:
+        return shown
+    try:
+        name = codecs.lookup(declared[1]).name
+    except LookupError:
+        return shown
+    # Not every codec of Python's is an encoding of text, and some take their time.
+    return name if _TEXT_CODECS.fullmatch(name) else shown
+
+
+def _number(digits: str) -> int | float:
+    """Return a whole number; Python refuses to read one of thousands of digits."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+
+
+# -- what no JSON reader takes: a text that was cut, or is too deep ---------------------------------------------------
+
+_FIELDS: Final = frozenset({"state", "jobId", "message"})
+_SPACE: Final = re.compile(r"\s*")
+_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+', re.DOTALL)
+_SCALAR: Final = re.compile(r"[^\s,\]}]*")
+_UP_TO_BRACKET: Final = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+
+
+class _End(Exception):
+    """The text is over, or is no JSON from here on."""
+
+
+def scan_job(text: str) -> dict[str, Any] | None:
+    """Find the fields of the `job` of an object whose text may end anywhere; None if its state is not among them.
+
+    What is passed over is not checked, and nothing recurses. A message that is no text is answered as JSON.
+    """
+    job: dict[str, Any] = {}
+    scan = _Scan(text)
+    try:
+        for key in scan.members():
+            if key == "job" and scan.sign() == "{":
+                _scan_fields(scan, job)
+            else:
+                scan.skip()
+    except _End:
+        pass
+    return job if "state" in job else None
+
+
+def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:
+    job.clear()
+    for key in scan.members():
+        if key not in _FIELDS:
+            scan.skip()
+        elif scan.sign() == '"':
+            value, is_whole = scan.string()
+            # The beginning of a message is of use; that of a state or an id would be another one.
+            if is_whole or key == "message":
+                job[key] = value
+        else:
+            value = scan.skip()
+            job[key] = value if key == "message" and value != "null" else _scalar(value)
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return json.loads(text, parse_int=_number)
+    except (ValueError, RecursionError):
+        return None
+
+
+class _Scan:
+    """A place in a text of JSON that moves on."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def members(self) -> Iterator[str]:
+        """Give the keys of the object that stands here; whoever asks passes over each one's value."""
+        self._take("{")
+        while self.sign() != "}":
+            key, _ = self.string()
+            self._take(":")
+            yield key
+            if self.sign() == ",":
+                self._take(",")
+        self._take("}")
+
+    def sign(self) -> str:
+        """Return the next character that is no space; it stays."""
+        match = _SPACE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        if self._at >= len(self._text):
+            raise _End
+        return self._text[self._at]
+
+    def string(self) -> tuple[str, bool]:
+        """Pass over the text that stands here; return it, and whether it is whole."""
+        match = _STRING.match(self._text, self._at)
+        if match is None:
+            raise _End
+        is_whole = match.end() < len(self._text)
+        self._at = match.end() + 1
+        try:
+            return json.loads(f'{match[0]}"', strict=False), is_whole
+        except ValueError:
+            raise _End from None
+
+    def skip(self) -> str:
+        """Pass over the value that stands here, of any depth; return its text."""
+        began, depth = self._at, 0
+        if self.sign() == '"':
+            self.string()
+            return self._text[began : self._at]
+        if self.sign() not in "[{":
+            return self._passed(_SCALAR)
+        while True:
+            self._passed(_UP_TO_BRACKET)
+            depth += 1 if self.sign() in "[{" else -1
+            self._at += 1
+            if depth == 0:
+                return self._text[began : self._at]
+
+    def _passed(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        if self._at >= len(self._text):
+            raise _End
+        return match[0] if match else ""
+
+    def _take(self, sign: str) -> None:
+        if self.sign() != sign:
+            raise _End
+        self._at += 1

@@ -1,0 +1,98 @@
+"""Keeps tokens out of what a Task Runner said, in whatever spelling it quotes them.
+
+An answer is searched after decoding, as it would be stored or printed, and as somebody who reads it might decode it:
+JSON's and C's escapes, HTML's entities and tags, percent encoding, one within another, and letters set apart.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+MASKED_START: Final = 16
+"""So many letters and digits of a token in a row give it away: an answer may quote a header cut short at either end."""
+
+WITHHELD: Final = "(it quotes a token in a spelling of its own, so it is not shown)"
+
+_LEAST_TOKEN: Final = 6
+"""A shorter token is masked only as a word of its own: it may be part of any number or name."""
+
+_ROUNDS: Final = 4
+_PLACE: Final = "(token)"
+_WORD: Final = r"[\w.~+/=-]*"
+_JWT: Final = re.compile(r"\b(?:eyJ[\w-]{8,}\.[\w.~+/=-]+|ya29\.[\w-]{8,})")
+_SPLIT_JWT: Final = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}|ya29\.[\w-]{16,}")
+_ESCAPED: Final = re.compile(
+    r"\\+(?:u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2})|([/\\\"'nrtbf]))|%u([0-9a-fA-F]{4})"
+)
+_TAG: Final = re.compile(r"<[^<>]*>")
+_NO_LETTER: Final = re.compile(r"[^0-9A-Za-z]+")
+_CODED: Final = re.compile(r"[\\%&<]")
+_LARGEST_CODE_POINT: Final = 0x10FFFF
+
+
+def masked(text: str, tokens: Sequence[str]) -> str:
+    """Return the text without these tokens and without any JWT; of a text that spells one oddly, nothing is left."""
+    for token in tokens:
+        text = _without(text, token)
+    text = _JWT.sub(_PLACE, text)
+    return WITHHELD if _is_quoting(text, tokens) else text
+
+
+def _without(text: str, token: str) -> str:
+    if len(token) < _LEAST_TOKEN:
+        return re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", _PLACE, text)
+    start = token[:MASKED_START]
+    return re.sub(re.escape(start) + _WORD, _PLACE, text) if start in text else text
+
+
+def _is_quoting(text: str, tokens: Sequence[str]) -> bool:
+    """Whether a reader who decodes the text, as often as it takes, finds part of a token in it."""
+    for _ in range(_ROUNDS):
+        bare = _TAG.sub("", text)
+        if _SPLIT_JWT.search("".join(bare.split())):
+            return True
+        letters = _letters(bare)
+        if any(_is_part_in(letters, token) for token in tokens):
+            return True
+        decoded = _decoded(bare) if _CODED.search(text) else text
+        if decoded == text:
+            return False
+        text = decoded
+    return False
+
+
+def _is_part_in(letters: str, token: str) -> bool:
+    parts, length = _parts(token)
+    if not parts or len(letters) < length:
+        return False
+    return any(letters[at : at + length] in parts for at in range(len(letters) - length + 1))
+
+
+@lru_cache(maxsize=16)
+def _parts(token: str) -> tuple[frozenset[str], int]:
+    """Return every part of the token that gives it away, and how long each is."""
+    letters = _letters(token)
+    length = min(MASKED_START, len(letters))
+    if length < _LEAST_TOKEN:
+        return frozenset(), 0
+    return frozenset(letters[at : at + length] for at in range(len(letters) - length + 1)), length
+
+
+def _letters(text: str) -> str:
+    return _NO_LETTER.sub("", text).lower()
+
+
+def _decoded(text: str) -> str:
+    return unquote(html.unescape(_ESCAPED.sub(_meant, text)))
+
+
+def _meant(match: re.Match[str]) -> str:
+    if match[4]:
+        return match[4] if match[4] in "/\\\"'" else " "
+    number = int(match[1] or match[2] or match[3] or match[5], 16)
+    return chr(number) if number <= _LARGEST_CODE_POINT else ""
