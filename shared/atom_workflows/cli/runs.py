@@ -49,7 +49,7 @@ def show_run(services: Services, text: str, *, as_json: bool) -> None:
         click.echo()
         Output().show(steps_sheet(steps))
     click.echo()
-    for sentence in verdict(run, steps):
+    for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
 
 

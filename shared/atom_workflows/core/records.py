@@ -33,8 +33,8 @@ class StepRecord:
     and `cause` names a failed step that they come from. `attempt` is 0 before the first claim and never goes back;
     the retry policy counts from `first_attempt`. `due_at` is when the checker must next look, None if never.
     `answered` says that the Task Runner's last word on this attempt is known, so that its lease running out
-    does not mean a lost job. `unanswered` counts the status calls in a row that failed. `request` is the job's body,
-    None for a barrier.
+    does not mean a lost job. `unanswered` counts the status calls in a row that failed; if there are any, the first was
+    at `unanswered_since`. `request` is the job's body, None for a barrier.
     """
 
     run_id: str
@@ -56,6 +56,7 @@ class StepRecord:
     losses: int = 0
     deferrals: int = 0
     unanswered: int = 0
+    unanswered_since: datetime | None = None
     answered: bool = False
     retries: int = 0
     job_id: str = ""
