@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from atom_workflows.cli.failures import Misuse
+from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
@@ -167,13 +168,8 @@ def exports(environment: Mapping[str, str]) -> str:
 
 def check_url(url: str) -> None:
     """Refuse what cannot be a Task Runner's URL."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise Misuse(f"--tr-url is {url!r}; it must be a URL such as https://task-runner.example")
+    if expected := expected_instead(url):
+        raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 
 
 def _check_script(path: Path) -> None:
