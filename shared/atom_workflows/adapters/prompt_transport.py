@@ -7,15 +7,20 @@ long as it likes: in the head, in the body or behind it. Here it bounds the answ
 from __future__ import annotations
 
 import io
+import os
 import socket
 import time
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name a file of trusted certificates, the first that is set: those of `requests`, and OpenSSL's."""
 
 _PIECE: Final = 64 * 1024
 
@@ -24,8 +29,21 @@ class AnswerTooLarge(requests.RequestException):
     """The answer is larger than any that is expected."""
 
 
+class CertificatesMissing(requests.RequestException):
+    """The certificates that the environment names are not there."""
+
+
 class PromptAdapter(HTTPAdapter):
-    """The transport adapter of `requests`, whose read timeout bounds the whole answer."""
+    """The transport adapter of `requests`, whose read timeout bounds the whole answer.
+
+    It trusts the certificates that the environment names, as other clients do; `requests` leaves that to a session.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """See `HTTPAdapter.send`. Raises `CertificatesMissing`, too."""
+        if kwargs.get("verify", True) is True:
+            kwargs["verify"] = _certificates() or True
+        return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See `HTTPAdapter.init_poolmanager`."""
@@ -41,6 +59,16 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
         if len(content) > most_bytes:
             raise AnswerTooLarge
     return bytes(content)
+
+
+def _certificates() -> str:
+    """Return the file or folder of certificates that the environment names, nothing if it names none."""
+    for name in CERTIFICATES:
+        if path := os.environ.get(name):
+            if not Path(path).exists():
+                raise CertificatesMissing(f"{name} names {path}, which is not there")
+            return path
+    return ""
 
 
 class _Stream(io.RawIOBase):

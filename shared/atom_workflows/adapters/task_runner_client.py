@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from urllib3.exceptions import ProtocolError as ConnectionBroken
 from urllib3.exceptions import TimeoutError as TransportTimeout
 
-from atom_workflows.adapters.prompt_transport import AnswerTooLarge, PromptAdapter, read_answer
+from atom_workflows.adapters.prompt_transport import AnswerTooLarge, CertificatesMissing, PromptAdapter, read_answer
 from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
@@ -240,6 +240,8 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, CertificatesMissing):
+        return str(error)
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
     if isinstance(error, (requests.Timeout, TransportTimeout)):
