@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from atom_workflows.cli.failures import Misuse
+from atom_workflows.errors import SettingsError
+from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
     check(choice)
+    _check_settings(environment)
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
     where = with_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
@@ -126,6 +129,14 @@ def check(choice: PlatformChoice) -> None:
             )
     if choice.mock_script is not None:
         _check_script(choice.mock_script)
+
+
+def _check_settings(environment: Mapping[str, str]) -> None:
+    """Refuse settings of this shell that the functions would refuse at each event."""
+    try:
+        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
+    except SettingsError as error:
+        raise Misuse(f"{error}, or `unset {error.name}`") from error
 
 
 def require_log_dir(log_dir: Path) -> None:
