@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -148,6 +149,15 @@ def require_log_dir(log_dir: Path) -> None:
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
         raise Misuse(f"logs cannot be written to {log_dir}: {reason}; choose another folder with --log-dir") from error
+
+
+def incomplete(log_dir: Path) -> str:
+    """Return what to add to where the logs are, if their disk has become full: nothing else fails for that."""
+    try:
+        is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
+    except OSError:
+        return ""
+    return " (their disk is full, so they may be incomplete)" if is_full else ""
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from atom_workflows.cli.local import PlatformChoice, exports, function_environment, token_for
+from atom_workflows.cli.local import PlatformChoice, exports, function_environment, incomplete, token_for
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,10 @@ def test_settings_of_a_deployment_do_not_lead_the_functions_away() -> None:
         "WORKFLOW_CHECK_STATE_DURATION_SEC": "3",
         "WORKFLOW_TR_AUTH_JWT": "none",
     }
+
+
+def test_only_a_full_disk_makes_logs_incomplete(tmp_path: Path) -> None:
+    """It is said where the logs are told; a folder that is gone says nothing."""
+    assert incomplete(Path("/proc")) == " (their disk is full, so they may be incomplete)"
+    assert incomplete(tmp_path / "gone") == ""
+    assert incomplete(tmp_path) == ""
