@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,7 @@ def test_the_reader_goes_away(tmp_path: Path) -> None:
 @EMBEDDED_ONLY
 def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path) -> None:
     """`| head -1` gets its line and nobody hears of a broken pipe."""
-    line = f"set -o pipefail; {' '.join(command())} {arguments} | head -1"
+    line = f"set -o pipefail; {shlex.join(command())} {arguments} | head -1"
     done = subprocess.run(["bash", "-c", line], env=surroundings(site), capture_output=True, text=True, check=False)
     assert done.returncode in {0, *BROKEN_PIPE}
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
