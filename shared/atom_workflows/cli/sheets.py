@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from atom_workflows.cli.text import between, clip, lasted, local_time, one_line
@@ -40,7 +41,7 @@ _LEAST_ID: Final = 12
 class Sheet:
     """A heading and rows of cells, each one line; `state_column` is the one that holds states.
 
-    What is in the last column `is_told_besides`, if a narrow terminal may go without it.
+    What is in the last columns `is_told_besides`, if a narrow terminal may go without them.
     """
 
     heading: tuple[str, ...]
@@ -71,14 +72,22 @@ class Sheet:
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Return the sheet without its last column if that had no room beside the others, whose ids stay readable."""
-        *widths, last = (max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True))
-        left = screen.width - sum(widths) - _GAP * len(widths)
-        if left >= min(last, _LEAST_TOLD):
-            return self
-        room = max(screen.width - sum(widths[1:]) - _GAP * (len(widths) - 1), _LEAST_ID)
-        rows = tuple((screen.ends(row[0], room), *row[1:-1]) for row in self.rows)
-        return replace(self, heading=self.heading[:-1], rows=rows)
+        """Return the sheet without those of its last columns that have no room beside whole ids.
+
+        If ids are too long for any screen, all but the last stay, and ids show their ends.
+        """
+        widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
+        wanted = [*widths[:-1], min(widths[-1], _LEAST_TOLD)]
+        ends = list(accumulate(width + _GAP for width in wanted))
+        fitting = sum(end - _GAP <= screen.width for end in ends)
+        if fitting > self.state_column:
+            return self._first(fitting)
+        room = max(screen.width - (ends[-2] - ends[0]), _LEAST_ID)
+        narrow = self._first(len(widths) - 1)
+        return replace(narrow, rows=tuple((screen.ends(row[0], room), *row[1:]) for row in narrow.rows))
+
+    def _first(self, count: int) -> Sheet:
+        return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
 
     def _style(self, row: tuple[str, ...], column: int) -> str:
         return COLOURS.get(row[column], "") if column == self.state_column else ""

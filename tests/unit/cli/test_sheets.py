@@ -36,9 +36,28 @@ def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
     assert max(map(len, lines)) <= width
 
 
-@pytest.mark.parametrize("width", [30, 40, 50])
-def test_a_narrow_terminal_goes_without_messages(width: int) -> None:
-    """A column too narrow to be read is left out, and an id without room shows its both ends."""
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (72, ["RUN", "STATE", "CREATED", "STEPS", "WORKFLOW"]),
+        (71, ["RUN", "STATE", "CREATED", "STEPS"]),
+        (49, ["RUN", "STATE", "CREATED"]),
+        (42, ["RUN", "STATE"]),
+    ],
+)
+def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str]) -> None:
+    """Ids and states are whole, as they are to be copied; columns without room beside them are left out."""
+    run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
+    heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
+    lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, is_told_besides=True), width)
+    assert lines[0].split() == shown
+    assert lines[1].split()[:2] == list(run[:2])
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [30, 36])
+def test_an_id_without_room_shows_both_ends(width: int) -> None:
+    """On the narrowest terminals ids still differ."""
     lines = printed(SHEET, width)
     assert lines[0].split() == ["STEP", "STATE"]
     assert [line.split()[-1] for line in lines[1:]] == ["SUCCEEDED", "FAILED"]
