@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from atom_workflows.cli.connection import ask_no_proxy
 from atom_workflows.cli.failures import Misuse
 from atom_workflows.errors import SettingsError
 from atom_workflows.settings import from_environment
@@ -74,6 +75,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
 
     check(choice)
     _check_settings(environment)
+    ask_no_proxy()
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
     where = with_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atom_workflows.cli.as_json import dumped
-from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, ask_no_proxy, connected, names_local_platform
+from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
 from atom_workflows.cli.credentials import credential_problem
 from atom_workflows.cli.failures import INVALID_USE, Misuse
 from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, incomplete, local_platform, up
@@ -116,7 +116,6 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     with up(platform):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        ask_no_proxy()
         ended = f"The platform is stopped, and the run with it. Logs: {platform.log_dir}"
         with told_if_cut_short(ended, by=(Exception, *USERS_WISH)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
