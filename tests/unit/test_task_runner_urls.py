@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,17 @@ from click.testing import CliRunner
 from atom_deploy.deployment import Deployment
 from atom_deploy.problems import DeployProblem
 from atom_workflows.cli.commands import cli
+from atom_workflows.cli.letter_view import body_text
 from atom_workflows.coordinator.start import Refusal, handle_start
+from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import run_path
 from atom_workflows.errors import SettingsError
-from atom_workflows.ports import Update
+from atom_workflows.ports import HeldMessage, Update
 from atom_workflows.settings import from_environment
 from atom_workflows.start_events import read_start_event
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 from support.workflows import chain
-from support.world import TASK_RUNNER_URL, World
+from support.world import START, TASK_RUNNER_URL, World
 from unit.cli.test_runs import call
 
 FILE = str(Path(__file__).parents[2] / "examples" / "fork_join.yaml")
@@ -96,6 +99,13 @@ def test_a_password_that_an_earlier_version_stored_is_not_shown() -> None:
         told = call(world, "show", *options, run_id).stdout
         assert "http://***@task-runner.test?***" in told
         assert "s3cret" not in told
+
+
+def test_a_dead_letter_shows_no_password() -> None:
+    """A start message that was given up is shown with the Task Runner that it names, and without its password."""
+    body = {"workflow_path": "gs://b/o", "tr_url": "https://me:s3cret@runner.test"}
+    held = HeldMessage(id="1", data=json.dumps(body).encode(), attributes={}, published_at=START, lease=None)
+    assert '"tr_url": "https://***@runner.test"' in body_text(read_dead_letter(held))
 
 
 def test_a_deployment_is_refused_without_showing_the_password() -> None:
