@@ -65,7 +65,9 @@ class Outbox:
     def _message(self, step: StepRecord, change: StepChange) -> str:
         """Return what the change says, before it what is odd about the step."""
         said = str(change.fields.get("message", ""))
-        odd = None if change.is_terminal else oddity_of(after(step, change), now=self.services.clock.now())
+        if change.state is not StepState.RUNNING and not change.fields.get("deferrals"):
+            return said  # The step is not at a Task Runner that could be odd.
+        odd = oddity_of(after(step, change), now=self.services.clock.now())
         return said if odd is None else ": ".join(filter(None, (odd.what, said)))
 
     def run_changed(self, run: RunRecord) -> None:
