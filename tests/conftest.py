@@ -5,6 +5,7 @@ And what every one of these processes begins with.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from typing import Final
@@ -12,6 +13,8 @@ from typing import Final
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from atom_emulator.platform.network import unproxied
 
 SHARED: Final = frozenset({"contract", "deploy"})
 """Folders whose tests share servers."""
@@ -45,7 +48,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 
 def pytest_configure() -> None:
-    """Have processes that tests start end by signals, though this one was started by `nohup` or in the background."""
+    """Have processes that tests start end by signals, though this one was started by `nohup` or in the background.
+
+    And have no test ask this machine's proxy for its own servers.
+    """
+    os.environ.update(unproxied(os.environ))
     for signum, ends in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, ends)

@@ -13,6 +13,7 @@ from typing import Final
 from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
 from atom_workflows.settings import NO_TOKEN, Settings, from_environment
+from atom_workflows.task_runner_urls import shown_url
 
 DEFAULT_PREFIX: Final = "atom"
 DEFAULT_DATABASE: Final = "(default)"
@@ -87,9 +88,11 @@ class Deployment:
 
     def __post_init__(self) -> None:
         for name, (pattern, what) in _PATTERNS.items():
-            if not pattern.fullmatch(getattr(self, name)):
+            value = getattr(self, name)
+            if not pattern.fullmatch(value):
                 flag = name.upper() if name in {"project", "region", "task_runner_url"} else f"--{name}"
-                raise DeployProblem(f"{flag} is {getattr(self, name)!r:.100}, but has to be {what}")
+                told = shown_url(value) if name == "task_runner_url" else value
+                raise DeployProblem(f"{flag} is {told!r:.100}, but has to be {what}")
         if not self.object_prefix or not self.object_prefix.isprintable():
             raise DeployProblem("--object-prefix is empty, but every upload to the bucket would then be looked at")
         _ = self.settings, self.token_digest

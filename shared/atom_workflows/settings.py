@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from atom_workflows.errors import SettingsError
+from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
@@ -84,6 +85,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
     def urls(name: str) -> tuple[str, ...]:
+        for url in parts(name):
+            if expected := expected_instead(url):
+                raise SettingsError(name, shown_url(url), expected)
         return tuple(url.rstrip("/") for url in parts(name))
 
     project = environment.get("WORKFLOW_PROJECT") or environment.get("GOOGLE_CLOUD_PROJECT") or default.project

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from atom_emulator.identity.keys import Key
+from atom_workflows.adapters.prompt_transport import CERTIFICATES
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import FixedToken
 from atom_workflows.errors import TaskRunnerUnavailable
@@ -77,6 +78,30 @@ def over_tls(certificate: Path) -> Iterator[int]:
 def known(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
     """Lets the certificate be one of those that are trusted."""
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(certificate))
+
+
+@pytest.fixture(autouse=True)
+def no_certificates_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's own settings are not the test's."""
+    for name in CERTIFICATES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("variable", CERTIFICATES)
+def test_certificates_that_the_environment_names_are_trusted(
+    variable: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Task Runner whose certificate a company has signed is called once its authority is named."""
+    monkeypatch.setenv(variable, str(certificate))
+    with over_tls(certificate) as port:
+        assert client().status(f"https://127.0.0.1:{port}", "7").state == "RUNNING"
+
+
+def test_certificates_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason names the variable and the file, and waiting may help."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/missing/ca.pem")
+    with pytest.raises(TaskRunnerUnavailable, match=r"SSL_CERT_FILE names /missing/ca\.pem, which is not there"):
+        client().status("https://127.0.0.1:9", "7")
 
 
 @pytest.mark.usefixtures("known")

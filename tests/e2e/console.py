@@ -57,11 +57,13 @@ def surroundings(site: Site | None = None, **changed: str) -> dict[str, str]:
     return {**kept, **exported, **changed}
 
 
-def console(site: Site | None, *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None) -> Answer:
-    """Run a command to its end."""
+def console(
+    site: Site | None, *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None, **variables: str
+) -> Answer:
+    """Run a command to its end, in an environment with these variables."""
     done = subprocess.run(
         command(*arguments),
-        env=surroundings(site),
+        env=surroundings(site, **variables),
         cwd=cwd,
         input=stdin,
         capture_output=True,

@@ -15,6 +15,7 @@ from rich.console import Console
 from atom_workflows import decision_log
 from atom_workflows.cli.commands import cli
 from atom_workflows.cli.picture import picture
+from atom_workflows.cli.screen import Screen
 from atom_workflows.cli.shows import step_line
 from atom_workflows.cli.view import RunView
 from atom_workflows.coordinator.services import Services
@@ -119,6 +120,6 @@ def test_no_event_makes_the_live_view_obey() -> None:
     view = RunView(run_id="r", total=1).updated([change])
     [step] = view.steps.values()
     drawn = io.StringIO()
-    Console(file=drawn, width=300).print(picture(view, elapsed_s=1, width=300, height=30))
+    Console(file=drawn, width=300).print(picture(view, elapsed_s=1, screen=Screen(width=300, height=30)))
     assert UNSEEN.isdisjoint(drawn.getvalue() + step_line(step))
     assert "[bold]x[/bold]" in drawn.getvalue()

@@ -45,7 +45,8 @@ LADDER: Final[dict[str, Rung]] = {
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
     "core": Rung(of_library=frozenset({"core", "errors"}), not_of_python=CLOCKS_AND_IO),
     "parsing": Rung(of_library=frozenset({"parsing", "core", "errors"}), of_others=frozenset({"yaml"})),
-    "settings": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
+    "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
+    "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
     "decision_log": Rung(),
     "event_fields": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
     "events": Rung(of_library=EVENTS | {"core", "errors", "ports"}, not_of_python=CLOCKS_AND_IO),
@@ -53,7 +54,8 @@ LADDER: Final[dict[str, Rung]] = {
     "documents": Rung(of_library=frozenset({"core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
     "coordinator": Rung(
         of_library=EVENTS
-        | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"},
+        | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"}
+        | {"task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "dead_letters": Rung(of_library=frozenset({"ports"}), not_of_python=CLOCKS_AND_IO),

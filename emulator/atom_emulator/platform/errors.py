@@ -71,5 +71,14 @@ class EmulatorUnreachable(PlatformError, ConnectionError):
         )
 
 
+class TopicsMissing(PlatformError, ConnectionError):
+    """The Pub/Sub server gives no answer, or another one than Pub/Sub does."""
+
+    def __init__(self, address: str, said: str) -> None:
+        super().__init__(
+            f"the server at {address} did not create the platform's topics: {said}. Is it a Pub/Sub server?"
+        )
+
+
 class StorageMissing(PlatformError, FileNotFoundError):
     """There is no Cloud Storage server to start on this machine; the platform runs without."""

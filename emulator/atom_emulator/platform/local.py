@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
-from atom_emulator.platform.network import HOST, accepts, answers, bound, port_of, reserved
+from atom_emulator.platform.network import HOST, accepts, answers, bound, port_of, reserved, unproxied
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.part import PartSpec
 from atom_emulator.platform.scratch import scratch_folder
@@ -73,6 +73,7 @@ class LocalPlatform:
             "WORKFLOW_CHECK_STATE_DURATION_SEC": "1",
             "WORKFLOW_OBJECT_PREFIX": OBJECT_PREFIX,
             **({"STORAGE_EMULATOR_HOST": self.storage.url} if self.storage is not None else {}),
+            **unproxied(os.environ),
             **self.options.environment,
         }
 

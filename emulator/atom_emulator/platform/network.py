@@ -1,10 +1,11 @@
-"""Ports of the loopback interface: taking them, and seeing whether somebody answers."""
+"""Ports of the loopback interface: taking them, seeing whether somebody answers, and keeping proxies out of the way."""
 
 from __future__ import annotations
 
 import http.client
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final
 
@@ -13,6 +14,10 @@ from atom_emulator.platform.errors import PortTaken
 HOST: Final = "127.0.0.1"
 
 _TIMEOUT_S: Final = 1.0
+
+_LOOPBACK: Final = ("localhost", HOST, "::1")
+_PROXIES: Final = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
+_EVERYTHING: Final = "*"
 
 
 def bound(part: str, port: int) -> socket.socket:
@@ -67,3 +72,22 @@ def answers(address: str) -> bool:
     finally:
         connection.close()
     return True
+
+
+def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which no client asks a proxy for this machine itself; none if there is no proxy.
+
+    `requests`, urllib and curl read `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not
+    at all if there is a `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
+    """
+    if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
+        return {}
+    told = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    of_grpc = environment.get("no_grpc_proxy") or told
+    everywhere = told if told.strip() == _EVERYTHING else _with_loopback(told)
+    return {"no_proxy": everywhere, "NO_PROXY": everywhere, "no_grpc_proxy": _with_loopback(of_grpc)}
+
+
+def _with_loopback(told: str) -> str:
+    names = [name.strip() for name in told.split(",") if name.strip() not in {"", _EVERYTHING}]
+    return ",".join(dict.fromkeys([*names, *_LOOPBACK]))

@@ -110,7 +110,8 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=dict(spec.environment),
+            # A log is UTF-8, whatever the user's terminal is.
+            env={**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"},
             pass_fds=handed,
             start_new_session=True,
         )

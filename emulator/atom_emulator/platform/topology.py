@@ -14,6 +14,7 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from atom_emulator.platform.errors import TopicsMissing
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES
 
@@ -47,19 +48,27 @@ class PubSub:
     """
 
     def __init__(self, address: str, project: str, *, max_deliveries: int = MAX_DELIVERIES) -> None:
+        self._address = address
         self._project = project
         self._max_deliveries = max_deliveries
-        self._channel = grpc.insecure_channel(address)
+        # gRPC takes a proxy from the environment even for an address of this machine.
+        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
         self._publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
         self._subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
 
     def create(self, endpoints: Mapping[str, str]) -> None:
-        """Create what is missing; `endpoints` is where each topic of `SUBSCRIBED` is pushed to."""
-        for topic in TOPICS:
-            self._create_topic(topic)
-        for topic in SUBSCRIBED:
-            self._subscribe(topic, endpoints[topic])
-        self._keep_dead_letters()
+        """Create what is missing; `endpoints` is where each topic of `SUBSCRIBED` is pushed to.
+
+        Raises `TopicsMissing`.
+        """
+        try:
+            for topic in TOPICS:
+                self._create_topic(topic)
+            for topic in SUBSCRIBED:
+                self._subscribe(topic, endpoints[topic])
+            self._keep_dead_letters()
+        except GoogleAPIError as error:
+            raise TopicsMissing(self._address, str(error)) from error
 
     def publish(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """Publish to a topic of any project (`projects/P/topics/T`) and answer the messages' ids."""

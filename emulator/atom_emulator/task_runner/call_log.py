@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,8 @@ KEPT_CALLS: Final = 100_000
 class CallLog:
     """Keeps the last calls, and writes every one to `file`, which should be unbuffered, at once.
 
-    A line is written before its call is answered, so whoever has an answer finds its line.
+    A line is written before its call is answered, so whoever has an answer finds its line. A file that takes no more,
+    as its disk is full, is given up: no call fails for it.
     """
 
     def __init__(self, file: BinaryIO | None = None) -> None:
@@ -29,7 +31,14 @@ class CallLog:
         line = json.dumps({"seq": self._seq, **fields})
         self._kept.append(line)
         if self._file is not None:
-            self._file.write(line.encode() + b"\n")
+            self._write(self._file, line)
+
+    def _write(self, file: BinaryIO, line: str) -> None:
+        try:
+            file.write(line.encode() + b"\n")
+        except OSError as error:
+            self._file = None
+            logging.getLogger(__name__).warning("no further call is logged to a file: %s", error)
 
     def lines(self) -> str:
         """Return the kept calls as JSON lines."""

@@ -15,7 +15,7 @@ import requests
 from urllib3.exceptions import HTTPError as UrllibError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
-from atom_workflows.adapters.prompt_transport import NotConnected, PromptAdapter, read_answer
+from atom_workflows.adapters.prompt_transport import CertificatesMissing, NotConnected, PromptAdapter, read_answer
 
 CONNECT_TIMEOUT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 5.0
@@ -97,7 +97,7 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, NotConnected):
+    if isinstance(error, NotConnected | CertificatesMissing):
         return str(error)
     if isinstance(error, requests.Timeout | UrllibTimeout):
         return "no answer in time"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import queue
 import socket
 import ssl
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any, Final, cast
 
 import requests
@@ -31,6 +33,9 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 
 KEEP_ALIVE_S: Final = 1.0
 """How long a connection that nobody uses is kept."""
+
+CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name a file of trusted certificates, the first that is set: those of `requests`, and OpenSSL's."""
 
 _PIECE: Final = 64 * 1024
 
@@ -54,8 +59,21 @@ class NotConnected(HTTPError):
     """There was no connection, so nothing was sent. The text says why, for people."""
 
 
+class CertificatesMissing(requests.RequestException):
+    """The certificates that the environment names are not there."""
+
+
 class PromptAdapter(HTTPAdapter):
-    """The transport adapter of `requests`, whose read timeout bounds the whole answer."""
+    """The transport adapter of `requests`, whose read timeout bounds the whole answer.
+
+    It trusts the certificates that the environment names, as other clients do; `requests` leaves that to a session.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """See `HTTPAdapter.send`. Raises `CertificatesMissing`, too."""
+        if kwargs.get("verify", True) is True:
+            kwargs["verify"] = _certificates() or True
+        return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See `HTTPAdapter.init_poolmanager`."""
@@ -114,6 +132,16 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
         if len(content) > most_bytes:
             raise AnswerTooLarge
     return bytes(content)
+
+
+def _certificates() -> str:
+    """Return the file or folder of certificates that the environment names, nothing if it names none."""
+    for name in CERTIFICATES:
+        if path := os.environ.get(name):
+            if not Path(path).exists():
+                raise CertificatesMissing(f"{name} names {path}, which is not there")
+            return path
+    return ""
 
 
 class _Stream(io.RawIOBase):

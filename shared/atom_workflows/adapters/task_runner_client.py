@@ -21,7 +21,13 @@ import requests
 import urllib3.exceptions
 from urllib3.exceptions import HTTPError as TransportError
 
-from atom_workflows.adapters.prompt_transport import IdleCloser, NotConnected, PromptAdapter, pieces_of
+from atom_workflows.adapters.prompt_transport import (
+    CertificatesMissing,
+    IdleCloser,
+    NotConnected,
+    PromptAdapter,
+    pieces_of,
+)
 from atom_workflows.adapters.task_runner_answers import Answer, receive, status_of, submission
 from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
@@ -126,7 +132,13 @@ class TaskRunnerClient:
             with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
                 headers, pieces = response.headers, pieces_of(response)
                 return receive(response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id)
-        except (NotConnected, _NotSendable, requests.exceptions.InvalidURL, UnicodeEncodeError) as problem:
+        except (
+            NotConnected,
+            CertificatesMissing,
+            _NotSendable,
+            requests.exceptions.InvalidURL,
+            UnicodeEncodeError,
+        ) as problem:
             error, reason = RequestNotAccepted, _reason(problem)
         except (requests.RequestException, TransportError, ValueError) as problem:
             reason = _reason(problem)
@@ -178,7 +190,7 @@ def _checked(base_url: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Return what went wrong, without any words of the server."""
-    if isinstance(error, NotConnected | _NotSendable):
+    if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
         return str(error)
     causes = list(_causes(error))
     for kinds, reason in _REASONS:

@@ -9,6 +9,7 @@ from typing import Any
 
 from atom_workflows.cli.text import between
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.task_runner_urls import shown_url
 
 
 def dumped(value: Any) -> str:
@@ -27,7 +28,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "trigger": dict(run.trigger),
         "params": dict(run.params),
         "labels": dict(run.labels),
-        "task_runner_url": run.task_runner_url,
+        "task_runner_url": shown_url(run.task_runner_url),
         "step_count": run.step_count,
         "retries": run.retries,
         "stop_reason": run.stop.reason if run.stop else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -48,6 +49,7 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
         _refuse_project_beside_local(environment)
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
             _require_answer(name, environment[name])
+        ask_no_proxy()
         return environment
     from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (of deployments alone)
 
@@ -57,6 +59,13 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
         deployed[PROJECTS[0]] = _own_project()
     own_credentials.require_login()
     return deployed
+
+
+def ask_no_proxy() -> None:
+    """Have Google's clients, which read the process's own environment, reach this machine's servers directly."""
+    from atom_emulator.platform.network import unproxied  # noqa: PLC0415 (of local platforms alone)
+
+    os.environ.update(unproxied(os.environ))
 
 
 def _refuse_project_beside_local(environment: Mapping[str, str]) -> None:

@@ -41,7 +41,7 @@ def _lines(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     yield from _what_is_wrong(examination, dry_run=dry_run)
     if examination.published:
         yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
-    if not examination.found and not examination.open_work and examination.overdue_since is None:
+    if not any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
         yield _all_clear(examination)
 
 
@@ -85,6 +85,12 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
             f"Wrong: a step was to be looked at by {since}, and no checker came. Is the scheduler's job there and "
             "enabled, and what does the checker's log say?"
         )
+    for oddity in examination.odd[:MOST_STEPS]:
+        yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
+    if len(examination.odd) > MOST_STEPS:
+        yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} of which such things are to be said"
+    if examination.odd:
+        yield "Only the Task Runner can change that; nothing fails by it, and each step's timeout holds."
     if _left(examination) and not dry_run and examination.run.state is RunState.RUNNING and examination.found:
         yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow anew."
 
@@ -99,7 +105,8 @@ def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:
 
 def _left(examination: Examination) -> bool:
     """Whether something is wrong still."""
-    return len(examination.mended) < len(examination.found) or examination.overdue_since is not None
+    is_late = examination.overdue_since is not None
+    return len(examination.mended) < len(examination.found) or is_late or bool(examination.odd)
 
 
 def _of_user(examination: Examination) -> list[StepRecord]:
@@ -119,4 +126,5 @@ def _as_object(examination: Examination) -> dict[str, Any]:
         "open_work": examination.open_work,
         "published": examination.published,
         "overdue_since": moment_text(examination.overdue_since),
+        "odd": [{"step": one.step_id, "kind": one.kind.value, "what": one.what} for one in examination.odd],
     }

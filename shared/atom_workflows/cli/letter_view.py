@@ -14,10 +14,12 @@ from atom_workflows.cli.letters import Desk
 from atom_workflows.cli.place import with_place
 from atom_workflows.cli.text import clip, escaped, local_time, one_line
 from atom_workflows.dead_letters import DeadLetter
+from atom_workflows.task_runner_urls import shown_url
 
 FUNCTIONS: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "tick": "checker"}
 """Topic to the function that handles its events."""
 
+_URL_FIELDS: Final = ("tr_url", "tr-url")
 LONGEST_BODY: Final = 20_000
 _LONGEST_VALUE: Final = 300
 
@@ -60,11 +62,19 @@ def body_text(letter: DeadLetter) -> str:
     if body is None:
         text = letter.data.decode("utf-8", "backslashreplace")
     else:
-        text = json.dumps(body, indent=2, ensure_ascii=False)
+        text = json.dumps(_without_passwords(body), indent=2, ensure_ascii=False)
     text = escaped(text[: LONGEST_BODY + 1])
     if len(text) > LONGEST_BODY:
         return f"{text[:LONGEST_BODY]}…\n({len(letter.data):,} bytes in all; --json prints them)"
     return text or "(empty)"
+
+
+def _without_passwords(body: Any) -> Any:
+    """Return the body as it may be shown: a start message may name a Task Runner with its password."""
+    if not isinstance(body, Mapping):
+        return body
+    named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}
+    return {**body, **named}
 
 
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from atom_workflows.cli.connection import ask_no_proxy
 from atom_workflows.cli.failures import Misuse
+from atom_workflows.errors import SettingsError
+from atom_workflows.settings import from_environment
+from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
@@ -69,6 +74,8 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
     check(choice)
+    _check_settings(environment)
+    ask_no_proxy()
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
     where = with_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
@@ -127,6 +134,14 @@ def check(choice: PlatformChoice) -> None:
         _check_script(choice.mock_script)
 
 
+def _check_settings(environment: Mapping[str, str]) -> None:
+    """Refuse settings of this shell that the functions would refuse at each event."""
+    try:
+        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
+    except SettingsError as error:
+        raise Misuse(f"{error}, or `unset {error.name}`") from error
+
+
 def require_log_dir(log_dir: Path) -> None:
     """Make the folder for logs, its owner's alone; refuses one that takes no file, or whose disk has no room."""
     try:
@@ -136,6 +151,15 @@ def require_log_dir(log_dir: Path) -> None:
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
         raise Misuse(f"logs cannot be written to {log_dir}: {reason}; choose another folder with --log-dir") from error
+
+
+def incomplete(log_dir: Path) -> str:
+    """Return what to add to where the logs are, if their disk has become full: nothing else fails for that."""
+    try:
+        is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
+    except OSError:
+        return ""
+    return " (their disk is full, so they may be incomplete)" if is_full else ""
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
@@ -167,13 +191,8 @@ def exports(environment: Mapping[str, str]) -> str:
 
 def check_url(url: str) -> None:
     """Refuse what cannot be a Task Runner's URL."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise Misuse(f"--tr-url is {url!r}; it must be a URL such as https://task-runner.example")
+    if expected := expected_instead(url):
+        raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 
 
 def _check_script(path: Path) -> None:

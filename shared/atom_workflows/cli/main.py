@@ -8,6 +8,8 @@ import sys
 from types import FrameType
 from typing import Final, NoReturn
 
+from atom_workflows.cli.streams import prepare_streams
+
 _INTERRUPTED: Final = 130
 _SIGNALLED: Final = 128
 _BROKEN_PIPE: Final = 128 + 13
@@ -16,6 +18,7 @@ _ENDS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") e
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit."""
+    prepare_streams()
     try:
         import click  # noqa: PLC0415 (an extra: said in a sentence if it is missing)
 
@@ -32,7 +35,11 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
-        _nobody_reads()
+        _write_no_more()
+        sys.exit(_BROKEN_PIPE)
+    except OSError as error:
+        _write_no_more()
+        sys.exit(f"Error: the output could not be written: {error.strerror or error}")
     sys.exit(code)
 
 
@@ -51,7 +58,6 @@ def _ended(signum: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(_SIGNALLED + signum)
 
 
-def _nobody_reads() -> NoReturn:
-    """The reader has gone (`| head`): what is still to be written when Python exits goes nowhere."""
+def _write_no_more() -> None:
+    """Have what Python still writes when it exits go nowhere: the reader has gone (`| head`), or a disk is full."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(_BROKEN_PIPE)

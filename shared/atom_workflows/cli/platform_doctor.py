@@ -19,6 +19,7 @@ from atom_workflows.cli.local import check_url
 from atom_workflows.cli.place import DEPLOYED_PREFIX
 from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import Settings
+from atom_workflows.task_runner_urls import shown_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,4 +116,5 @@ def _task_runner(services: Services, options: DoctorOptions) -> str:
     if named:
         return named
     run = newest_run(services)
-    return run.task_runner_url if run else ""
+    # An earlier version may have stored one that is refused now; its password is not for a terminal.
+    return shown_url(run.task_runner_url) if run else ""

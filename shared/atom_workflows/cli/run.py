@@ -15,7 +15,7 @@ from atom_workflows.cli.as_json import dumped
 from atom_workflows.cli.connection import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
 from atom_workflows.cli.credentials import credential_problem
 from atom_workflows.cli.failures import INVALID_USE, Misuse
-from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, local_platform, up
+from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, incomplete, local_platform, up
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.sources import RunRequest, request_for
 from atom_workflows.cli.text import counted
@@ -88,7 +88,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     run, steps = waiting.to_end(begin)
     waiting.tell(run, steps)
     if running.log_dir is not None:
-        output.say(f"Logs: {running.log_dir}")
+        output.say(f"Logs: {running.log_dir}{incomplete(running.log_dir)}")
     waiting.tell_what_next(run, may_retry=is_shared or options.keep)
     return exit_code(run)
 

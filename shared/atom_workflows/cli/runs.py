@@ -19,6 +19,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound
+from atom_workflows.task_runner_urls import shown_url
 
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
@@ -49,7 +50,7 @@ def show_run(services: Services, text: str, *, as_json: bool) -> None:
         click.echo()
         Output().show(steps_sheet(steps))
     click.echo()
-    for sentence in verdict(run, steps):
+    for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
 
 
@@ -81,7 +82,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         else run.state,
         "source": _source(run),
         "trigger": ", ".join(f"{name} {value}" for name, value in sorted(run.trigger.items(), key=_kind_first)),
-        "task runner": run.task_runner_url,
+        "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
         "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
         "created": local_time(run.created_at),

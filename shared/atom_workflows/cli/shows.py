@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from atom_workflows.cli.output import Output
+from atom_workflows.cli.output import Output, screen_of
 from atom_workflows.cli.text import clip, one_line
 from atom_workflows.cli.view import RunView, StepView
 from atom_workflows.core.states import StepState
@@ -146,8 +146,7 @@ class Picture:
 
         self._drawn, self._drawn_at = view, self._monotonic()
         elapsed_s = self._drawn_at - self._started
-        size = self._console.size
-        drawn = picture(view, elapsed_s=elapsed_s, width=size.width, height=size.height)
+        drawn = picture(view, elapsed_s=elapsed_s, screen=screen_of(self._console))
         self._live.update(drawn, refresh=True)
 
 

@@ -82,7 +82,7 @@ class Waiting:
             more = counted(len(steps) - len(rows), "more step")
             self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")
         self.output.say()
-        for sentence in verdict(run, steps):
+        for sentence in verdict(run, steps, now=self.services.clock.now()):
             self.output.say(sentence)
 
     def tell_what_next(self, run: RunRecord, *, may_retry: bool = True) -> None:

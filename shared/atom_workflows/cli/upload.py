@@ -8,6 +8,7 @@ from pathlib import PurePath
 import click
 
 from atom_workflows.cli.as_json import dumped
+from atom_workflows.cli.connection import ask_no_proxy
 from atom_workflows.cli.failures import Misuse
 from atom_workflows.cli.place import environment, with_place
 from atom_workflows.cli.run import refused
@@ -32,6 +33,8 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
         return refused(error, as_json=as_json)
     from atom_workflows.adapters.storage_upload import StorageUpload  # noqa: PLC0415 (only for what is uploaded)
 
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        ask_no_proxy()
     generation = StorageUpload().upload(path, content)
     started = start_of_object(bucket, name, generation, event_id="")
     run_id = run_id_for(started.workflow_path, *started.key)

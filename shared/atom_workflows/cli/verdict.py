@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from atom_workflows.cli.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_workflows.core.oddities import oddities
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 
@@ -14,12 +16,12 @@ MOST_PROBLEMS: Final = 100
 _LONGEST_MESSAGE: Final = 500
 
 
-def verdict(run: RunRecord, steps: Sequence[StepRecord]) -> list[str]:
-    """The sentences, most important first."""
+def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> list[str]:
+    """Return the sentences, most important first."""
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
     if not run.state.is_terminal:
-        return [f"Run {run.id} is {run.state}.", *_failures(steps), *_not_submitted(steps)]
+        return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.state is RunState.SUCCEEDED:
         return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{_repeated(steps)}."]
@@ -63,6 +65,15 @@ def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
     cancelled = [step.id for step in steps if step.state is StepState.CANCELLED]
     if cancelled:
         yield f"Cancelled: {listing(cancelled)}."
+
+
+def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
+    """A sentence for each step that may never end by itself."""
+    odd = oddities(steps, now=now)
+    for oddity in odd[:MOST_FAILURES]:
+        yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
+    if len(odd) > MOST_FAILURES:
+        yield f"{counted(len(odd) - MOST_FAILURES, 'more step')} of which such things are to be said."
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from atom_workflows.coordinator.reset import NEXT_AUDIT
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.consistency import Finding, Flaw
+from atom_workflows.core.oddities import Oddity, oddities
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import RunNotFound, RunStateError
@@ -34,7 +35,8 @@ class Examination:
     """What was found of a run. `run` and `steps` are as they were read before anything was mended.
 
     `open_work` is what the checker will go on with by itself, in a sentence, or empty; `published` counts released
-    steps that were published again; `overdue_since` is when a checker that runs would have looked.
+    steps that were published again; `overdue_since` is when a checker that runs would have looked. What is in `odd` is
+    the Task Runner's to change.
     """
 
     run: RunRecord
@@ -44,6 +46,7 @@ class Examination:
     open_work: str = ""
     published: int = 0
     overdue_since: datetime | None = None
+    odd: Sequence[Oddity] = ()
 
 
 def examine(services: Services, run_id: str, *, mending: bool) -> Examination:
@@ -68,6 +71,7 @@ def examine(services: Services, run_id: str, *, mending: bool) -> Examination:
         open_work=open_work,
         published=published,
         overdue_since=min(late, default=None),
+        odd=oddities(steps.values(), now=services.clock.now()),
     )
 
 

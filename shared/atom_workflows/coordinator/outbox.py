@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import StepChange
+from atom_workflows.core.decide import StepChange, after
 from atom_workflows.core.graph import is_internal
+from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.events import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
@@ -56,10 +57,18 @@ class Outbox:
             "state": change.state.value,
             "attempt": change.fields.get("attempt", step.attempt),
             "job_state": change.fields.get("job_state", step.job_state),
-            "message": str(change.fields.get("message", ""))[:MAX_TOLD_TEXT],
+            "message": self._message(step, change)[:MAX_TOLD_TEXT],
             "at": self.services.clock.now().isoformat(),
         }
         self._changes.setdefault(step.run_id, []).append(told)
+
+    def _message(self, step: StepRecord, change: StepChange) -> str:
+        """Return what the change says, before it what is odd about the step."""
+        said = str(change.fields.get("message", ""))
+        if change.state is not StepState.RUNNING and not change.fields.get("deferrals"):
+            return said  # The step is not at a Task Runner that could be odd.
+        odd = oddity_of(after(step, change), now=self.services.clock.now())
+        return said if odd is None else ": ".join(filter(None, (odd.what, said)))
 
     def run_changed(self, run: RunRecord) -> None:
         """Tell the outside world that the run has another state."""

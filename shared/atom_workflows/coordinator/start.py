@@ -35,7 +35,9 @@ from atom_workflows.errors import (
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Create, Document
+from atom_workflows.settings import Settings
 from atom_workflows.start_events import RunSeedRequested, StartRequested
+from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 _TRIES: Final = 5
 
@@ -113,13 +115,8 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
 
 def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prepared:
     prepared = _Prepared(run=run)
-    if not services.settings.may_use_task_runner(run.task_runner_url):
-        where = run.task_runner_url or "(none)"
-        message = (
-            f"the Task Runner {where} is not one that this deployment may use; "
-            "set WORKFLOW_TASK_RUNNER_URL or add it to WORKFLOW_TASK_RUNNER_ALLOW"
-        )
-        return prepared.refused(Refusal.FORBIDDEN, [{"message": message}])
+    if refusal := _task_runner_refusal(services.settings, run, event):
+        return prepared.refused(Refusal.FORBIDDEN, [{"message": refusal}])
     try:
         text, run = _read(services, run, event)
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
@@ -155,6 +152,18 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
     return Started(run_id=run.id)
 
 
+def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequested) -> str:
+    """Return why jobs may not be sent to the run's Task Runner; empty if they may."""
+    if event.task_runner_url and (expected := expected_instead(event.task_runner_url)):
+        return f"the start message's tr_url is {run.task_runner_url!r}; it must be {expected}"
+    if settings.may_use_task_runner(run.task_runner_url):
+        return ""
+    return (
+        f"the Task Runner {run.task_runner_url or '(none)'} is not one that this deployment may use; "
+        "set WORKFLOW_TASK_RUNNER_URL or add it to WORKFLOW_TASK_RUNNER_ALLOW"
+    )
+
+
 def _new_run(services: Services, event: StartRequested) -> RunRecord:
     now = services.clock.now()
     source = {"path": event.workflow_path, "inline": event.definition is not None}
@@ -165,7 +174,7 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         workflow=event.workflow_path.rpartition("/")[2],
         state=RunState.SEEDING,
         created_at=now,
-        task_runner_url=(event.task_runner_url or services.settings.task_runner_url).rstrip("/"),
+        task_runner_url=shown_url(event.task_runner_url or services.settings.task_runner_url).rstrip("/"),
         source=source,
         trigger=event.trigger,
         params=event.params,

@@ -86,7 +86,9 @@ def unanswered(step: StepRecord, *, reason: str, now: datetime, retry_after_s: f
     often = "" if calls == 1 else f", {calls} times in a row"
     message = clip(f"its job {step.job_id} could not be looked at{often}: {reason}")
     due_at = not_after_deadline(step, now + wait, now=now)
-    return changed(step, StepEvent.OBSERVE, unanswered=calls, message=message, due_at=due_at, missing_since=None)
+    since = step.unanswered_since if step.unanswered else None
+    heard = {"unanswered": calls, "unanswered_since": since or now, "missing_since": None}
+    return changed(step, StepEvent.OBSERVE, message=message, due_at=due_at, **heard)
 
 
 def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:

@@ -34,8 +34,9 @@ class StepRecord:
     the retry policy counts from `first_attempt`. `due_at` is when the checker must next look, None if never.
     `answered` says that the Task Runner's last word on this attempt is known, so that its lease running out
     does not mean a lost job. `unsure_attempt` is the latest attempt of which a submission may have started a job that
-    nobody knows the id of. `unanswered` counts the status calls in a row that failed; `unheard_since` is when a job
-    whose time is over was first asked about in vain. `request` is the job's body, None for a barrier.
+    nobody knows the id of. `unanswered` counts the status calls in a row that failed; if there are any, the first was
+    at `unanswered_since`. `unheard_since` is when a job whose time is over was first asked about in vain. `request` is
+    the job's body, None for a barrier.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class StepRecord:
     losses: int = 0
     deferrals: int = 0
     unanswered: int = 0
+    unanswered_since: datetime | None = None
     answered: bool = False
     unsure_attempt: int = 0
     retries: int = 0

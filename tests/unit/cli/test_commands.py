@@ -135,6 +135,16 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("command", [("run", FORK_JOIN), ("local", "up")])
+@pytest.mark.parametrize("name", ["WORKFLOW_CHECK_STATE_DURATION_SEC", "WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES"])
+def test_settings_that_the_functions_would_refuse(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
+    """A setting of the shell is judged before a platform starts whose functions would refuse every event for it."""
+    result = call(*command, "--log-dir", str(tmp_path), **{name: "often"})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {name} is 'often'; it must be a")
+    assert result.stderr.endswith(f", or `unset {name}`\n")
+
+
 def test_a_task_runner_for_which_no_token_can_be_had(tmp_path: Path) -> None:
     """It is said before anything is started: the first step would wait for a token until its timeout."""
     own = tmp_path / "adc.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pytest
+
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Delete, Update
 from support.workflows import chain
@@ -106,3 +108,43 @@ def test_a_program_gets_json() -> None:
     told = json.loads(call(world, "doctor", "--json", run_id).stdout)
     assert told["under_way"] == ["s0"]
     assert [(one["step"], one["flaw"], one["mended"]) for one in told["found"]] == [("s1", "miscounted", True)]
+
+
+SILENT = "default: {duration: 90000, status_errors: [{status: 500, times: forever}]}"
+DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
+
+
+@pytest.mark.parametrize(
+    ("script", "minutes", "told"),
+    [
+        ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
+        ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', a word that is not the contract's"),
+        (SILENT, 8, "has given no proper answer about job "),
+        (DEAF, 8, "has not accepted its job for "),
+    ],
+)
+def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minutes: float, told: str) -> None:
+    """`doctor`, `show` and the events say what is odd about a job, and its step goes on."""
+    world, run_id = begun(script)
+    for _ in range(int(minutes * 6)):
+        world.clock.move(timedelta(seconds=10))
+        world.tick()
+    doctored = call(world, "doctor", "--dry-run", run_id)
+    assert (doctored.exit_code, told in doctored.stdout) == (1, True)
+    assert "Wrong: step s0: the Task Runner " in doctored.stdout
+    assert "Nothing is wrong" not in doctored.stdout
+    assert told in call(world, "show", run_id).stdout
+    assert [one["step"] for one in json.loads(call(world, "doctor", "--json", run_id).stdout)["odd"]] == ["s0"]
+    events = [change.get("message", "") for message in world.changes() for change in message.body["changes"]]
+    assert any(told.partition(" for ")[0] in said for said in events)
+    assert world.states(run_id)["s0"] in {"RUNNING", "DISPATCHING"}
+
+
+@pytest.mark.parametrize("script", [SILENT, DEAF])
+def test_a_short_silence_is_not_reported(script: str) -> None:
+    """An outage of four minutes is nothing that anyone has to look into."""
+    world, run_id = begun(script)
+    for _ in range(24):
+        world.clock.move(timedelta(seconds=10))
+        world.tick()
+    assert "Nothing is wrong with it" in call(world, "doctor", "--dry-run", run_id).stdout

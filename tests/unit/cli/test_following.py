@@ -17,6 +17,7 @@ from atom_workflows.cli.failures import Failure
 from atom_workflows.cli.follow import LAST_EVENTS_WITHIN_S, follow, seconds_of
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.picture import picture
+from atom_workflows.cli.screen import Screen
 from atom_workflows.cli.shows import Lines
 from atom_workflows.cli.view import RunView
 from atom_workflows.core.records import RunRecord
@@ -181,11 +182,11 @@ def test_time_limits_are_seconds_or_durations(text: str, seconds: float) -> None
     assert seconds_of(text) == seconds
 
 
-def drawn(view: RunView, *, width: int = 60, height: int = 12) -> list[str]:
+def drawn(view: RunView, *, width: int = 60, height: int = 12, encoding: str = "utf-8") -> list[str]:
     """The picture as plain text."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     with console.capture() as capture:
-        console.print(picture(view, elapsed_s=65, width=width, height=height))
+        console.print(picture(view, elapsed_s=65, screen=Screen(width=width, height=height, encoding=encoding)))
     return capture.get().splitlines()
 
 
@@ -197,6 +198,52 @@ def test_the_picture_of_a_small_run() -> None:
     assert lines[2] == "0 of 2 ended: 1 PENDING, 1 RUNNING"
     assert lines[4].split() == ["first", "RUNNING", "attempt", "2", "[b]go[/b]"]
     assert lines[5].split() == ["second", "PENDING"]
+
+
+LONG = "the warehouse refused the load job because its table has another schema than the file,\nas column 5 shows"
+ROWS = (
+    told("extract-customers", "SUCCEEDED"),
+    told("load-orders-of-europe", "FAILED", message=LONG),
+    told("load-orders-of-america", "RETRYING", message=f"Traceback (most recent call last):\n  {LONG}\nKeyError: 'id'"),
+)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> None:
+    """Ids that fit are whole, and others told by both of their ends; no state is cut, however long a message."""
+    names = [change["step"] for change in ROWS]
+    lines = drawn(RunView(run_id="r1", total=3, order=tuple(names)).updated(ROWS), width=width)[-3:]
+    assert all(change["state"] in line for change, line in zip(ROWS, lines, strict=True))
+    shown = [line.split()[0] for line in lines]
+    if width >= 60:
+        assert shown == names
+        assert "the warehouse" in lines[1]
+        assert lines[2].split(maxsplit=2)[2:] == ["KeyError: 'id'"]
+    else:
+        beginnings_and_ends = [(name[:3], name[-2:]) for name in names]
+        assert [(one[:3], one[-2:]) for one in shown] == beginnings_and_ends
+    assert max(map(len, lines)) <= width
+
+
+def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
+    """An id of 100 characters is told by its ends where there is a message, and whole where the screen is wide."""
+    changes = [*ROWS, told("x" * 90 + "-end", "RUNNING")]
+    view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).updated(changes)
+    lines = drawn(view, width=80)
+    assert "the warehouse refused" in lines[-3]
+    assert lines[-1].split()[0].startswith("xxx")
+    assert lines[-1].split()[0].endswith("-end")
+    assert "x" * 90 + "-end" in drawn(view, width=200)[-1]
+
+
+def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
+    """Its bar and its marks have stand-ins, and what others wrote is measured as it will be written."""
+    view = RunView(run_id="r1", total=2).updated([told("a", "FAILED", message="Umsätze ✗ " * 20)])
+    lines = drawn(view, encoding="ascii", width=60)
+    assert "".join(lines).isascii()
+    assert lines[1] == "=" * 30 + "-" * 30
+    assert lines[-1].startswith(r"a  FAILED  Ums\xe4tze \u2717")
+    assert lines[-1].endswith("...")
 
 
 @pytest.mark.parametrize("height", [3, 12, 24, 400])

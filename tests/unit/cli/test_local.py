@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from atom_workflows.cli.local import PlatformChoice, exports, function_environment, token_for
+from atom_workflows.cli.local import (
+    PlatformChoice,
+    exports,
+    function_environment,
+    incomplete,
+    local_platform,
+    token_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +51,19 @@ def test_settings_of_a_deployment_do_not_lead_the_functions_away() -> None:
         "WORKFLOW_CHECK_STATE_DURATION_SEC": "3",
         "WORKFLOW_TR_AUTH_JWT": "none",
     }
+
+
+def test_only_a_full_disk_makes_logs_incomplete(tmp_path: Path) -> None:
+    """It is said where the logs are told; a folder that is gone says nothing."""
+    assert incomplete(Path("/proc")) == " (their disk is full, so they may be incomplete)"
+    assert incomplete(tmp_path / "gone") == ""
+    assert incomplete(tmp_path) == ""
+
+
+def test_a_platform_that_is_to_start_is_asked_without_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Already the look for a token, which may come from a server of this machine, goes past the proxy."""
+    for name, value in {"http_proxy": "http://proxy.test", "no_proxy": "", "NO_PROXY": "", "no_grpc_proxy": ""}.items():
+        monkeypatch.setenv(name, value)
+    local_platform(PlatformChoice(log_dir=tmp_path), {}, watched=False)
+    found = {name: os.environ[name] for name in ("no_proxy", "no_grpc_proxy")}
+    assert found == dict.fromkeys(found, "localhost,127.0.0.1,::1")

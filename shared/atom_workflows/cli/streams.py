@@ -1,0 +1,77 @@
+"""The process's own streams, made such that no text and no missing stream ends a command."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from typing import Final
+
+READABLE: Final = "atom_workflows.readable"
+"""The error handler that writes what an encoding lacks in signs that every encoding has."""
+
+_SIGNS: Final = {"…": "...", "━": "=", "─": "-", "→": "->"}
+_STANDARD: Final = (0, 1, 2)
+
+
+def prepare_streams() -> None:
+    """Have stdout and stderr take every text, and be there at all. To be called before anything is opened."""
+    for fd in _STANDARD:
+        _open_if_closed(fd)
+    if sys.stdin is None:
+        sys.stdin = open(_STANDARD[0], encoding="utf-8", closefd=False)  # noqa: SIM115 (it is the process's own)
+    sys.stdout = _tolerant(sys.stdout, 1)
+    sys.stderr = _tolerant(sys.stderr, 2)
+
+
+def encoding_of(stream: object) -> str:
+    """Return what a stream writes; a stream that does not tell takes everything."""
+    return "ascii" if isinstance(stream, _Ascii) else getattr(stream, "encoding", None) or "utf-8"
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return the text as it arrives on a stream of that encoding, so that its length can be measured."""
+    return text.encode(encoding, READABLE).decode(encoding)
+
+
+def fill_in(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Handle an encoding error as `codecs.register_error` asks for."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_SIGNS.get(sign) or _escaped(sign) for sign in lacking), error.end
+
+
+codecs.register_error(READABLE, fill_in)
+
+
+class _Ascii(io.TextIOWrapper):
+    """A stream of ASCII that does not say so: click would take it for a mistake of the system, and write UTF-8."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # nobody sets it
+        return "latin-1"
+
+
+def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
+    """Return the same stream, or one on devnull, with our error handler."""
+    if not isinstance(stream, io.TextIOWrapper):
+        stream = open(fd, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (it is the process's own)
+    if codecs.lookup(stream.encoding).name == "ascii":
+        buffering = stream.line_buffering
+        stream = _Ascii(stream.detach(), encoding="ascii", line_buffering=buffering)
+    stream.reconfigure(errors=READABLE)
+    return stream
+
+
+def _open_if_closed(fd: int) -> None:
+    """Open devnull in the place of a stream that the shell has closed, lest a file or a socket takes its number."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("ascii", "backslashreplace").decode()

@@ -1,0 +1,87 @@
+"""Oddities of steps under way: why their jobs may never end, though nothing has failed.
+
+A Task Runner that gives no answer, does not know a job, or names its state in words of its own fails no step by that:
+only its word in the contract's form, or a timeout, does. So people are told, and nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+
+LONG_SILENCE: Final = timedelta(minutes=5)
+"""Shorter outages are common, and over before anyone has looked."""
+
+IN_PROGRESS: Final = frozenset({"NEW", "LOADING", "QUEUED", "PREPARING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED"})
+"""The contract's words for a job that goes on."""
+
+_SECOND: Final = timedelta(seconds=1)
+
+
+class OddityKind(StrEnum):
+    """In what way a step under way is odd."""
+
+    UNKNOWN_JOB = "unknown_job"
+    UNKNOWN_STATE = "unknown_state"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oddity:
+    """What is odd about a step, in words that follow the step's name."""
+
+    step_id: str
+    kind: OddityKind
+    what: str
+
+
+def oddities(steps: Iterable[StepRecord], *, now: datetime) -> list[Oddity]:
+    """Return the oddities of all these steps, in their order."""
+    return [found for step in steps if (found := oddity_of(step, now=now)) is not None]
+
+
+def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
+    """Return the oddity of a step, None if it has none."""
+    if step.state is StepState.RUNNING:
+        return _of_job(step, now)
+    # The attempt was claimed once, however often it was submitted since.
+    if step.state is StepState.DISPATCHING and step.deferrals and (lasting := _silence(step.claimed_at, now)):
+        what = f"the Task Runner has not accepted its job for {lasting}"
+        return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
+    return None
+
+
+def _of_job(step: StepRecord, now: datetime) -> Oddity | None:
+    if step.unanswered and (lasting := _silence(step.unanswered_since, now)):
+        what = f"the Task Runner has given no proper answer about job {step.job_id} for {lasting}"
+        return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
+    if step.missing_since is not None:
+        lasting = _lasting(step.missing_since, now)
+        what = (
+            f"the Task Runner has answered for {lasting} that it does not know job {step.job_id}, which counts as lost "
+            "if that goes on"
+        )
+        return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_JOB, what=what)
+    if step.job_state and step.job_state.strip().upper() not in IN_PROGRESS:
+        what = (
+            f"the Task Runner calls the state of job {step.job_id} {step.job_state!r}, a word that is not the "
+            "contract's; the job is asked for until it is SUCCEEDED, FAILED or CANCELLED, or the step's timeout is over"
+        )
+        return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_STATE, what=what)
+    return None
+
+
+def _silence(since: datetime | None, now: datetime) -> str:
+    """Return how long a silence has lasted, nothing while it is short."""
+    return _lasting(since, now) if since is not None and now - since >= LONG_SILENCE else ""
+
+
+def _lasting(since: datetime, now: datetime) -> str:
+    return format_duration(max(_SECOND, (now - since) // _SECOND * _SECOND))

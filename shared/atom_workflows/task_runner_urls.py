@@ -1,0 +1,44 @@
+"""Which URLs name a Task Runner, and how one that does not is shown: without the secrets that it may hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_EXPECTED: Final = "a URL such as https://task-runner.example"
+
+_URL: Final = re.compile(
+    r"https?://(?:\[[0-9a-f:.%]+\]|[^\s/?#@\\:\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?:/[^\s?#\\]*)?", re.IGNORECASE
+)
+_LARGEST_PORT: Final = 65_535
+_LOGIN: Final = re.compile(r"[a-z]+://[^/?#]*@", re.IGNORECASE)
+_UP_TO_LOGIN: Final = re.compile(r"^([a-z]+://)?.*@", re.IGNORECASE | re.DOTALL)
+_FROM_QUERY: Final = re.compile(r"([?#]).+", re.DOTALL)
+_HIDDEN: Final = "***"
+
+
+def expected_instead(url: str) -> str | None:
+    """Return what a Task Runner's URL must be, in words that follow "it must be"; None if this is one.
+
+    The calls' own paths are put behind it, so it can have no query and no fragment. It is stored with each run and
+    shown to everyone who may see runs, so it must hold no password.
+    """
+    if _LOGIN.match(url):
+        return (
+            f"{_EXPECTED}, without a user name or a password, which would be stored with every run; give the Task "
+            "Runner a token with WORKFLOW_TR_AUTH_JWT"
+        )
+    for sign, name in (("?", "a query"), ("#", "a fragment")):
+        if sign in url:
+            return f"{_EXPECTED}, without {name} ({sign} and what follows), as /job and /jobstatus are put behind it"
+    match = _URL.fullmatch(url)
+    is_url = match is not None and url.isprintable() and 0 < int(match["port"] or 1) <= _LARGEST_PORT
+    return None if is_url else _EXPECTED
+
+
+def shown_url(url: str) -> str:
+    """Return the URL as it may be printed: what may be a secret in one that is refused is hidden."""
+    if expected_instead(url) is None:
+        return url
+    without_login = _UP_TO_LOGIN.sub(rf"\g<1>{_HIDDEN}@", url) if "@" in url else url
+    return _FROM_QUERY.sub(rf"\1{_HIDDEN}", without_login)[:200]

@@ -1,0 +1,115 @@
+"""Which URLs name a Task Runner, in every way in, and that a password in one is never shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from atom_deploy.deployment import Deployment
+from atom_deploy.problems import DeployProblem
+from atom_workflows.cli.commands import cli
+from atom_workflows.cli.letter_view import body_text
+from atom_workflows.coordinator.start import Refusal, handle_start
+from atom_workflows.dead_letters import read_dead_letter
+from atom_workflows.documents import run_path
+from atom_workflows.errors import SettingsError
+from atom_workflows.ports import HeldMessage, Update
+from atom_workflows.settings import from_environment
+from atom_workflows.start_events import read_start_event
+from atom_workflows.task_runner_urls import expected_instead, shown_url
+from support.workflows import chain
+from support.world import START, TASK_RUNNER_URL, World
+from unit.cli.test_runs import call
+
+FILE = str(Path(__file__).parents[2] / "examples" / "fork_join.yaml")
+REFUSED = [
+    ("https://user:s3cret@runner.test", "without a user name or a password"),
+    ("https://user:s3/cret@runner.test", "a URL such as"),
+    ("HTTPS://s3cret@runner.test/base", "without a user name or a password"),
+    ("https://runner.test?key=s3cret", "without a query"),
+    ("https://runner.test/base/?", "without a query"),
+    ("https://runner.test/#s3cret", "without a fragment"),
+    ("user:s3cret@runner.test", "a URL such as"),
+    ("ftp://runner.test", "a URL such as"),
+    ("https://", "a URL such as"),
+    ("https://runner.test:0", "a URL such as"),
+    ("https://runner.test:65536", "a URL such as"),
+    ("https://runner.test:80a", "a URL such as"),
+    ("https://runner.test\\@evil.test", "a URL such as"),
+    ("https://runner.test/a b", "a URL such as"),
+    ("https://runner.test/\x1b[31m", "a URL such as"),
+]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8080",
+        "https://runner-abc.a.run.app/",
+        "HTTPS://Runner.test:443/base/v1",
+        "http://[::1]:8080",
+        "https://runner.test/team@home",
+        "http://bücher.test",
+    ],
+)
+def test_a_task_runners_url_is_taken(url: str) -> None:
+    """Scheme, host, port and path are all that one has; it is shown as it is."""
+    assert expected_instead(url) is None
+    assert shown_url(url) == url
+
+
+@pytest.mark.parametrize(("url", "reason"), REFUSED)
+def test_every_way_in_refuses_other_urls_with_the_reason(url: str, reason: str) -> None:
+    """Settings, start messages and the command line give the same reason, and none of them a password."""
+    with pytest.raises(SettingsError, match=reason) as refused:
+        from_environment({"WORKFLOW_TASK_RUNNER_URL": url})
+    told = [str(refused.value)]
+    with pytest.raises(SettingsError, match="WORKFLOW_TASK_RUNNER_ALLOW is ") as refused:
+        from_environment({"WORKFLOW_TASK_RUNNER_ALLOW": f"https://fine.test, {url}"})
+    told.append(str(refused.value))
+    for command in (["run", FILE], ["local", "up"], ["start", FILE], ["doctor"]):
+        result = CliRunner().invoke(cli, [*command, f"--tr-url={url}"])
+        told.append(result.stderr)
+        assert (result.exit_code, reason in result.stderr) == (2, True)
+    assert not any("s3" in one for one in told)
+
+
+@pytest.mark.parametrize(("url", "reason"), REFUSED[:5])
+def test_a_run_whose_message_names_such_a_url_is_invalid(url: str, reason: str) -> None:
+    """The run tells the reason; neither its document nor what is printed of it holds the password."""
+    world = World()
+    body = {"definition": chain(1), "run_key": "k", "tr_url": url}
+    started = handle_start(world.services, read_start_event(body, event_id="1"))
+    assert started.refusal is Refusal.FORBIDDEN
+    assert reason in call(world, "show", started.run_id).stdout
+    assert "s3" not in call(world, "show", "--json", started.run_id).stdout
+    assert "s3" not in str(world.store.get([run_path(started.run_id)])[0])
+
+
+def test_a_password_that_an_earlier_version_stored_is_not_shown() -> None:
+    """A run started when such URLs were taken is shown without what may be a secret."""
+    world = World()
+    run_id = world.start(chain(1))
+    stored = {"task_runner_url": f"{TASK_RUNNER_URL.replace('//', '//me:s3cret@')}?key=s3cret"}
+    world.store.commit([Update(path=run_path(run_id), fields=stored)])
+    for options in ((), ("--json",)):
+        told = call(world, "show", *options, run_id).stdout
+        assert "http://***@task-runner.test?***" in told
+        assert "s3cret" not in told
+
+
+def test_a_dead_letter_shows_no_password() -> None:
+    """A start message that was given up is shown with the Task Runner that it names, and without its password."""
+    body = {"workflow_path": "gs://b/o", "tr_url": "https://me:s3cret@runner.test"}
+    held = HeldMessage(id="1", data=json.dumps(body).encode(), attributes={}, published_at=START, lease=None)
+    assert '"tr_url": "https://***@runner.test"' in body_text(read_dead_letter(held))
+
+
+def test_a_deployment_is_refused_without_showing_the_password() -> None:
+    """The deployment's own check of the URL hides it, too."""
+    with pytest.raises(DeployProblem, match="TASK_RUNNER_URL is ") as refused:
+        Deployment(project="my-project", region="us-central1", task_runner_url="https://me:s3cret@runner.test")
+    assert "s3cret" not in str(refused.value)
