@@ -141,7 +141,10 @@ def page_message(page: SweepPage) -> Message:
 
 
 def seed_message(run_id: str, *, after: str = "") -> Message:
-    """A request to go on with a run, whatever it lacks; with `after`, to publish what is released behind that path."""
+    """Make the request to go on with a run, whatever it lacks.
+
+    With `after`, what is released behind that path is to be published.
+    """
     return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
 
 

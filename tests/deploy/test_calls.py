@@ -86,7 +86,7 @@ def post(request: Golden, observation: Observation) -> None:
 
 
 def hand_on(observation: Observation) -> None:
-    """Start a run with more roots than there is time to publish: what remains is left to another invocation."""
+    """Start a run with more roots than there is time to publish."""
     world = World(inline_budget=timedelta(0))
     body = {"definition": definition({f"s{number}": [] for number in range(PAGE + 1)})}
     on_start(observation.of("start", world.services), POSTED.headers, json.dumps(body).encode())

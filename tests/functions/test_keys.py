@@ -56,7 +56,7 @@ def upload(world: World, text: str, generation: str = "1") -> None:
 
 
 def fix_nothing(_world: World) -> None:
-    """What was wrong was the request."""
+    """Leave all as it is: it was the request that was wrong."""
 
 
 def fix_the_file(world: World) -> None:

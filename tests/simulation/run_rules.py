@@ -33,7 +33,8 @@ def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
             _refused(watch, run)
         elif run.state.is_terminal:
             _closed(watch, run)
-    reopened = before is not None and before.state.is_terminal and run.state is RunState.SEEDING
+    is_retried = before is not None and before.state in {RunState.FAILED, RunState.CANCELLED}
+    reopened = is_retried and run.state is RunState.SEEDING
     if before is not None and run.retries != before.retries + reopened:
         watch.found(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
     _stop(watch, before, run, reopened=reopened)

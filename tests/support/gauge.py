@@ -49,7 +49,7 @@ class Gauge:
 
 
 def gauged(world: World, invocation: Callable[[], object]) -> Gauge:
-    """Return what this invocation took."""
+    """Measure one invocation."""
     plain = world.services
     gauge = Gauge(plain.store)
     world.services = replace(plain, store=gauge)
@@ -61,7 +61,7 @@ def gauged(world: World, invocation: Callable[[], object]) -> Gauge:
 
 
 def gauge_events(world: World, *topics: str) -> list[Gauge]:
-    """Deliver every event, and what they lead to, until none is left; return what each took."""
+    """Deliver every event until none is left. Return what each took."""
     gauges: list[Gauge] = []
     while taken := [message for topic in topics or ("start", "steps") for message in world.bus.take_all(topic)]:
         gauges += [gauged(world, partial(world.deliver, message)) for message in taken]
@@ -69,7 +69,7 @@ def gauge_events(world: World, *topics: str) -> list[Gauge]:
 
 
 def lose(world: World, topic: str) -> int:
-    """Let every event of a topic be lost; how many there were."""
+    """Lose every event of a topic. Return how many."""
     taken = world.bus.take_all(topic)
     for message in taken:
         world.bus.ack(message)

@@ -103,7 +103,7 @@ class Advance:
         return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
 
     def _release(self, saved: Saved) -> list[str]:
-        """Return the released steps that have a task; settle barriers and doomed steps here, level by level."""
+        """Settle barriers and doomed steps, level by level. Return the other released steps."""
         ready: list[str] = []
         while saved.released or saved.doomed:
             ready += [step_id for step_id in saved.released if step_id not in saved.barriers]
@@ -115,7 +115,10 @@ class Advance:
         return ready
 
     def _settle(self, step_ids: Sequence[str]) -> Saved:
-        """Settle steps that need no job. Those that the budget does not allow are handed on: any dispatcher can."""
+        """Settle steps that need no job, as far as the budget goes.
+
+        The others are handed on: any dispatcher can settle them.
+        """
         saved = Saved()
         for start in range(0, len(step_ids), AT_ONCE):
             together = step_ids[start : start + AT_ONCE]

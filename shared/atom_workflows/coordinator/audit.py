@@ -62,7 +62,10 @@ def audit_run(outbox: Outbox, end: Held) -> int:
 
 
 def _have_closed(outbox: Outbox, end: Held, now: datetime) -> int:
-    """Hand on what it takes to close a run, and look whether it was done; how many events that took."""
+    """Hand on the closing of a run. Return the number of events.
+
+    The run is looked at again a minute later, in case its event is lost.
+    """
     _look_again(outbox, end, now + SHORTEST)
     outbox.add([seed_message(end.step.run_id)])
     return 1

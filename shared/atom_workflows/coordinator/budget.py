@@ -45,12 +45,15 @@ class Budget:
 
     @classmethod
     def of_audit(cls, services: Services) -> Budget:
-        """Return what a look at one run may take: the checker has many to look at, and little memory."""
+        """Return what a look at one run may take.
+
+        The checker has many runs to look at, and little memory.
+        """
         return cls(services=services, calls=MAX_AUDIT_CALLS, written=MAX_AUDIT_WRITTEN)
 
     @property
     def is_spent(self) -> bool:
-        """Whether the rest is to be handed on."""
+        """True once the rest is to be handed on."""
         is_late = self.until is not None and self.services.clock.now() >= self.until
         return is_late or self.calls <= 0 or self.written <= 0
 
@@ -60,5 +63,5 @@ class Budget:
         self.written -= written
 
     def page(self, most: int) -> int:
-        """Return how many documents to take on at once, at most so many."""
+        """Return how many documents to take on at once."""
         return int(max(1, min(most, self.written)))

@@ -44,7 +44,10 @@ def contradictions(
 
 
 def mend(services: Services, run_id: str, found: Sequence[Finding], budget: Budget | None = None) -> list[Finding]:
-    """Write what the documents should say; the findings that were mended, as far as the budget went."""
+    """Write what the documents should say. Return the findings that were mended.
+
+    With the budget spent, the others are left to another look.
+    """
     mended = _mend(services, run_id, _unwatched(services, run_id, found))
     for start in range(0, len(found), _TOGETHER):
         part = [finding.step_id for finding in found[start : start + _TOGETHER] if finding.flaw is Flaw.MISCOUNTED]

@@ -76,10 +76,10 @@ def examine(services: Services, run_id: str, *, mending: bool) -> Examination:
 
 
 def revive(outbox: Outbox, run_id: str) -> int:
-    """Have a RUNNING run repaired of which nothing is released and nothing is under way; how many events that took.
+    """Have a run repaired that stands still. Return the number of events.
 
-    That cannot be, so its documents contradict each other. All of them are to be read, which the checker has neither
-    the time nor the memory for.
+    Of a RUNNING run something is released or under way; else its documents contradict each other. All of them are to
+    be read then, which the checker has neither the time nor the memory for.
     """
     if is_anything_under_way(outbox.services, run_id):
         return 0
@@ -88,9 +88,10 @@ def revive(outbox: Outbox, run_id: str) -> int:
 
 
 def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
-    """Go on with a run that was handed on: close, seed, reset, repair or renew it, as far as one budget goes.
+    """Go on with a run that was handed on.
 
-    With `after`, publish what is released behind that path. Raises `RunNotFound`.
+    Close, seed, reset, repair or renew it, as far as one invocation's budget goes. With `after`, publish what is
+    released behind that path. Raises `RunNotFound`.
     """
     budget = Budget.of_invocation(outbox.services)
     held = load_run(outbox.services, run_id)

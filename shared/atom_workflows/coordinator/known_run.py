@@ -25,7 +25,7 @@ _TRIES: Final = 5
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return in what the request differs from the one that the run was started for, empty if in nothing.
+    """Return what the request asks for otherwise than the run's, or "".
 
     A file whose generation was not asked for may have changed: the request is the same.
     """
@@ -43,7 +43,7 @@ def difference(run: RunRecord, event: StartRequested) -> str:
 
 
 def changed_file(run: RunRecord, digest: str) -> str:
-    """Return the warning that the file of a run that was asked for again is another now, empty if it is not.
+    """Return a warning if the file of the run has changed, or "".
 
     `digest` is that of the file, empty if it could not be read.
     """
@@ -56,7 +56,10 @@ def changed_file(run: RunRecord, digest: str) -> str:
 
 
 def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
-    """Say on the run and in the log that its key was used for something else; return what to tell who did."""
+    """Warn that a key was used again for something else.
+
+    The run and the log say so. Return the sentence for whoever did it.
+    """
     decision_log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
     warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
     started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
@@ -67,7 +70,10 @@ def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
 
 
 def warn(outbox: Outbox, run_id: str, warning: str) -> None:
-    """Add a warning to a run, unless it has it or a good many others."""
+    """Add a warning to a run.
+
+    A run keeps each once, and not more than `MAX_WARNINGS`.
+    """
     for _ in range(_TRIES):
         held = load_run(outbox.services, run_id)
         if held is None or warning in held.run.warnings or len(held.run.warnings) >= MAX_WARNINGS:

@@ -32,7 +32,7 @@ class Held:
 
     @classmethod
     def without_task(cls, document: Document) -> Held:
-        """The step, but for what it submits: a run's tasks are by far the most that its steps hold."""
+        """Return the step without its task, the largest thing that it holds."""
         fields = {name: value for name, value in document.fields.items() if name != "task"}
         return cls.of(replace(document, fields=fields))
 
@@ -66,12 +66,15 @@ def load_run_and_end(services: Services, run_id: str) -> tuple[HeldRun | None, H
 
 
 def all_steps(services: Services, run_id: str) -> Iterator[Held]:
-    """Every node of the run without its task, a page at a time."""
+    """Yield every node of the run, without its task."""
     return map(Held.without_task, all_documents(services, run_id))
 
 
 def all_documents(services: Services, run_id: str) -> Iterator[Document]:
-    """Every node of the run as it is stored, a page at a time."""
+    """Yield every node of the run as it is stored.
+
+    They are read a page at a time, in the order of their paths.
+    """
     after: tuple[str] | None = None
     while True:
         page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))

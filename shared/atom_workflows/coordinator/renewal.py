@@ -28,7 +28,7 @@ def needs_renewal(services: Services, run: RunRecord) -> bool:
 
 
 def renew_run(outbox: Outbox, held: HeldRun, budget: Budget) -> None:
-    """Keep a run that is open for longer, with all that is its own.
+    """Keep an open run and all of its documents for longer.
 
     With the budget spent the rest is handed on. What could not be renewed just now is left to the next audit.
     """
@@ -48,9 +48,10 @@ def renew_run(outbox: Outbox, held: HeldRun, budget: Budget) -> None:
 
 
 def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: datetime, budget: Budget) -> bool:
-    """Keep these steps, and the run's definition, until then. Return whether all are, budget and others permitting.
+    """Keep these steps and the run's definition until then. Return True if done.
 
-    Each is guarded, and a step that is being submitted is left alone: what its dispatcher records would be refused.
+    False if the budget is spent, or some cannot be renewed just now. Each is guarded, and a step that is being
+    submitted is left alone: what its dispatcher records would be refused.
     """
     if until != run.expire_at:
         _keep_definition(services, run.id, until)

@@ -29,7 +29,7 @@ NEXT_AUDIT: Final = timedelta(seconds=60)
 
 
 def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
-    """Return when a run that was opened then is first looked at: at its deadline at the latest."""
+    """Return when a run is first looked at: at its deadline at the latest."""
     audit = opened_at + NEXT_AUDIT
     return audit if deadline is None else min(audit, deadline)
 
@@ -67,8 +67,9 @@ def open_again(outbox: Outbox, run_id: str) -> None:
 
 
 def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
-    """Make every step that did not succeed PENDING again, and keep all for as long as the run will be.
+    """Make every step that did not succeed PENDING again.
 
+    The others, too, are kept for as long as the run will be.
     A step that is reset may be dispatched at once, by an event that was late. So steps are reset before what they
     depend on: whatever runs early finds its dependents waiting. The run's end changes with every commit, so that a
     stop, which closes the run by its end's version, comes before all of this or after (see `stop.close_run`).
@@ -92,7 +93,10 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
 
 
 def kept_until(services: Services, run: RunRecord) -> datetime | None:
-    """Return until when a run is kept once it is RUNNING: a retry, whose own date is written last, may renew it."""
+    """Return until when a run is kept once it is RUNNING.
+
+    That is for longer after a retry: the run's own date is renewed last.
+    """
     if run.reopened_at is None:
         return run.expire_at
     return kept_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)

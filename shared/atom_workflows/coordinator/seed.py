@@ -87,9 +87,10 @@ class Definition:
 
 
 def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: Document | None = None) -> None:
-    """Seed a run that should not exist yet, or takes the place of an INVALID one, and publish its roots.
+    """Seed a run that should not exist yet, and publish its roots.
 
-    Raises `AlreadyExists` or `Conflict` if there is another run, or not the one that it should take the place of.
+    It may take the place of an INVALID one. Raises `AlreadyExists` or `Conflict` if there is another run, or not the
+    one that it should take the place of.
     """
     creates = list(_step_creates(run, definition.workflow, definition.path))
     whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
@@ -111,7 +112,7 @@ def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: D
 
 
 def replacement(document: Document, create: Create) -> Update:
-    """Return the write that makes a document the new one, with nothing left of what it was."""
+    """Return the write that leaves nothing of the old document."""
     emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
@@ -170,7 +171,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
 def publish_released(
     outbox: Outbox, run_id: str, *, after: str = "", page: int = PAGE, budget: Budget | None = None
 ) -> int:
-    """Publish every step that waits for nothing and that nobody took, and return how many there were.
+    """Publish every released step that nobody took. Return how many.
 
     They are read a page at a time, those behind the path `after`. With the budget spent the rest is handed on.
     """
@@ -208,7 +209,10 @@ def _seed_again(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
 
 
 def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
-    """Write the steps that are missing; False if the run is to be looked at again. What cannot be is ended."""
+    """Write the steps that are missing. Return True if all are there.
+
+    A run that cannot be seeded is ended; it is to be looked at again, and so is one that was written anew in part.
+    """
     run = held.run
     try:
         workflow, path = _stored_workflow(outbox, run)
@@ -227,7 +231,10 @@ def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
 
 
 def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
-    """Return the workflow of a large run as it was kept, and its path. Raises `DefinitionUnusable`."""
+    """Return the kept workflow of a large run, and its path.
+
+    Raises `DefinitionUnusable`.
+    """
     # Only the start function is made to read files; others come here when they mend a run.
     from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
     from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
@@ -258,7 +265,10 @@ def _end(outbox: Outbox, run: RunRecord, reason: str, budget: Budget) -> None:
 
 
 def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> None:
-    """Make what is there fit, each commit with a change of the run: once that is RUNNING, its graph is left alone."""
+    """Make what is there fit the compiled graph.
+
+    Each commit changes the run, too: once another has set that RUNNING, its graph is left alone.
+    """
     run_id, version = held.run.id, held.version
     message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are written anew"
     decision_log.warned("run.seed.anew", message, run_id=run_id)

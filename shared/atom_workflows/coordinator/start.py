@@ -78,7 +78,7 @@ class _Prepared:
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     def refused(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
-        """The same, but it cannot start."""
+        """Return the same as a run that cannot start."""
         return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 
@@ -98,7 +98,10 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
 
 
 def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
-    """Start the run or keep it as INVALID, in the place of one that was INVALID before; else answer for the other."""
+    """Start the run, or keep it as INVALID.
+
+    It takes the place of one that was INVALID before. Any other run that has its key is answered for instead.
+    """
     prepared = _prepare(outbox.services, run, event)
     known: Document | None = None
     for _ in range(_TRIES):
@@ -130,7 +133,10 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
 
 
 def _record(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
-    """Write the run, or why it cannot start. Raises `AlreadyExists` or `Conflict` if another was there before."""
+    """Write the run, or why it cannot start.
+
+    Raises `AlreadyExists` or `Conflict` if there is another than `known`.
+    """
     if prepared.definition is None:
         return _refuse(outbox, prepared, known)
     seed.new(outbox, prepared.run, prepared.definition, instead_of=known)
@@ -138,7 +144,10 @@ def _record(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Star
 
 
 def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest: str) -> Started:
-    """Answer for a run that has the key already, as it was answered first; refuse another request than that."""
+    """Answer for a run that has the key already.
+
+    The request that it was started for is answered as it was first; another one is refused.
+    """
     # Whoever started it may have died before it published.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
     if what := difference(run, event):

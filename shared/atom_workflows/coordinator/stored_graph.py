@@ -36,7 +36,7 @@ _SET_ASIDE: Final[Fields] = {
 
 
 def compare(services: Services, run_id: str, creates: Sequence[Create]) -> tuple[list[Create], list[Update]]:
-    """Return the documents that are not there yet, and the writes that make fit what is there otherwise."""
+    """Return the missing documents, and writes that make the others fit."""
     missing = {create.path: create for create in creates}
     misfits: list[Update] = []
     for document in all_documents(services, run_id):
@@ -50,12 +50,12 @@ def compare(services: Services, run_id: str, creates: Sequence[Create]) -> tuple
 
 
 def _setting_aside(document: Document) -> Fields:
-    """Return the fields that set a node of another graph aside, none if it is."""
+    """Return the fields that set a node aside, none if it is."""
     return {} if all(document.fields.get(name) == value for name, value in _SET_ASIDE.items()) else _SET_ASIDE
 
 
 def _differing(create: Create, document: Document) -> Fields:
-    """Return the fields with which a step fits that was written for another graph."""
+    """Return the fields with which a step fits this graph."""
     fields = {
         name: create.fields.get(name, absent)
         for name, absent in _ABSENT.items()

@@ -18,7 +18,10 @@ _SAFETY: Final = timedelta(hours=1)
 
 
 def kept_after_retry(expire_at: datetime | None, *, reopened_at: datetime, keep: timedelta) -> datetime | None:
-    """Return until when a run is kept that was retried then: as long as one that was started then, or nearly so."""
+    """Return until when a retried run is kept.
+
+    That is as long as one that was started then, or up to a tenth less.
+    """
     if expire_at is None or expire_at >= reopened_at + keep * (1 - _NOT_WORTH_WRITING):
         return expire_at
     return reopened_at + keep
@@ -30,12 +33,12 @@ def is_nearly_gone(expire_at: datetime | None, *, now: datetime) -> bool:
 
 
 def is_renewal_due(expire_at: datetime | None, *, now: datetime, keep: timedelta) -> bool:
-    """Return whether a run that is still open is to be kept for longer: half its time is over."""
+    """Return True once less than half the time of an open run is left."""
     return expire_at is not None and expire_at - now < keep / 2
 
 
 def kept_while_open(expire_at: datetime, *, now: datetime, keep: timedelta) -> datetime:
-    """Return until when a run that is still open is kept: for half of the time at least, from then on.
+    """Return until when an open run is kept: for half the time at least.
 
     It follows from the date before, so that whoever goes on with a renewal comes to the same.
     """

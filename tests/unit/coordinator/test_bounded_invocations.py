@@ -35,7 +35,10 @@ LOOK_DOCUMENTS = 200
 
 
 def within_budget(gauges: Sequence[Gauge]) -> bool:
-    """Whether each invocation kept to its budget, by a call or a commit's worth, and read a run once at the most."""
+    """Return True if every invocation kept to its budget.
+
+    It may overdraw it by a call or a commit, and read a run once.
+    """
     return all(
         gauge.calls <= MAX_CALLS + 10
         and gauge.written <= MAX_WRITTEN + MAX_WRITES
@@ -46,7 +49,7 @@ def within_budget(gauges: Sequence[Gauge]) -> bool:
 
 
 def looks(world: World) -> Gauge:
-    """What the checker takes at its next tick."""
+    """Measure a tick of the checker, and hold it to its bounds."""
     gauge = gauged(world, lambda: handle_tick(world.services, Tick()))
     assert gauge.calls <= LOOK_CALLS
     assert gauge.read <= LOOK_DOCUMENTS
@@ -55,7 +58,7 @@ def looks(world: World) -> Gauge:
 
 
 def wide(size: int, **fields: str) -> str:
-    """Steps that wait for nothing."""
+    """Define steps that wait for nothing."""
     named = "".join(f'"{name}": "{value}", ' for name, value in fields.items())
     return definition({f"s{number}": [] for number in range(size)}).replace('"name"', f'{named}"name"', 1)
 
@@ -221,7 +224,7 @@ class SlowStore:
 
 
 def stopped() -> tuple[World, str]:
-    """A run that is to be closed."""
+    """Begin a run that is to be closed."""
     world = World("default: {duration: 360000}")
     run_id = world.start(wide(500))
     lose(world, "steps")
@@ -231,7 +234,7 @@ def stopped() -> tuple[World, str]:
 
 
 def retried() -> tuple[World, str]:
-    """A run that is to be reset, and whose documents are to be renewed."""
+    """Begin a run that is to be reset and renewed."""
     world = World("rules: [{step: b, fail_times: 1}]")
     run_id = world.start(definition({f"a{number}": [] for number in range(500)} | {"b": []} | {"c": ["b"], "d": ["c"]}))
     world.run_to_end(run_id)
@@ -241,7 +244,7 @@ def retried() -> tuple[World, str]:
 
 
 def miscounted() -> tuple[World, str]:
-    """A run of which nothing goes on, as all counters are wrong."""
+    """Begin a run that stands still, as all counters are wrong."""
     world = World()
     run_id = world.start(wide(60))
     lose(world, "steps")

@@ -139,7 +139,7 @@ def test_a_retry_that_dies_is_finished_by_the_checker(fatal: int, *, after: bool
 
 
 def close(world: World) -> str:
-    """A run of ten steps that is out of time."""
+    """Begin a run of ten steps that is out of time."""
     run_id = world.start(definition({f"s{i}": [] for i in range(10)}).replace('"name"', '"timeout": "60s", "name"'))
     lose(world, "steps")
     world.clock.move(timedelta(seconds=61))
@@ -147,7 +147,7 @@ def close(world: World) -> str:
 
 
 def skip(world: World) -> str:
-    """A run whose first step fails, before nine that wait for it one after the other."""
+    """Begin a chain of ten steps whose first one fails."""
     return world.start(definition({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(10)}))
 
 

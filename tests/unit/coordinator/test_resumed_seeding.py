@@ -32,7 +32,7 @@ AUDIT = timedelta(seconds=61)
 
 
 def half_seeded(monkeypatch: pytest.MonkeyPatch, definition: str, *, commits: int, batch: int = 3) -> World:
-    """A world whose run was opened and got so many of its batches; its start event never comes again."""
+    """Begin a run that gets no further than so many commits."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
     world = World()
     plain = world.services
@@ -45,13 +45,16 @@ def half_seeded(monkeypatch: pytest.MonkeyPatch, definition: str, *, commits: in
 
 
 def audit(world: World) -> None:
-    """Let the checker find the run, and everything happen that follows."""
+    """Let the checker find the run, and all happen that follows."""
     world.clock.move(AUDIT)
     world.tick()
 
 
 def is_seeded_as_compiled(world: World, definition: str) -> bool:
-    """Whether the run's nodes are those of the compiled graph, with the same edges; others are connected with none."""
+    """Return True if the stored graph is the compiled one.
+
+    Nodes of other graphs are connected with none.
+    """
     nodes = compile_graph(parse_workflow(definition.encode(), filename="flow.yaml"))
     stored = world.steps(RUN)
     aside = [stored.pop(name) for name in stored.keys() - nodes.keys()]

@@ -30,19 +30,19 @@ SLOW = "default: {duration: 100000000}"
 
 
 def outlived(world: World, run_id: str) -> list[str]:
-    """What expires before its run does."""
+    """Return the paths of what expires before its run does."""
     found = expiries(world)
     own = [path for path in found if path.startswith(f"{run_path(run_id)}/")]
     return [path for path in own if found[path] < found[run_path(run_id)]]
 
 
 def days(world: World, run_id: str) -> float:
-    """For how long the run is kept yet."""
+    """Return for how many days the run is kept yet."""
     return (expiries(world)[run_path(run_id)] - world.clock.now()) / timedelta(days=1)
 
 
 def failed(edges: str | None = None) -> tuple[World, str]:
-    """A run of which some steps have succeeded, and one failed that fails again and again."""
+    """Begin a run with a step that always fails."""
     world = World("rules: [{step: b, always_fail: true}]", keep_runs=KEEP)
     run_id = world.start(edges or definition({"a": [], "b": ["a"], "c": ["b"]}))
     world.run_to_end(run_id)

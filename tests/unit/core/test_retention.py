@@ -13,7 +13,7 @@ KEEP = timedelta(days=90)
 
 
 def day(number: float) -> datetime:
-    """The time so many days after the start."""
+    """Return the time so many days after the start."""
     return START + timedelta(days=number)
 
 
