@@ -78,12 +78,14 @@ class JobUnknown(TaskRunnerError, LookupError):
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
     """The Task Runner gave no answer of the contract, and what it was asked for may have been carried out.
 
-    `retry_after_s` is the server's own wish (Retry-After), in seconds, if it sent one.
+    `status` is that of the answer, if there was one; `retry_after_s` is the server's own wish (Retry-After), in
+    seconds, if it sent one.
     """
 
-    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.status = status
         self.retry_after_s = retry_after_s
 
 

@@ -25,7 +25,7 @@ _CLOCK_S: Final = 0.2
 _STORE_GIVES_UP_S: Final = 8.0
 """A hasty dispatcher that cannot record a job has given up by then."""
 
-_LOSS: Final = ("no longer knows job", "its dispatcher died before it recorded")
+_LOSS: Final = ("no longer knows job", "its dispatcher died before it recorded", "may have started a job")
 _KILLED: Final = frozenset({Fault.WORKER_KILLED, Fault.FUNCTION_KILLED})
 _FORGOT: Final = frozenset({Fault.TASK_RUNNER_FORGOT})
 _BROKEN: Final = frozenset({Fault.STALLED, Fault.REFUSED, Fault.CUT})
@@ -105,7 +105,7 @@ class Judge:
             reason = self._reason(before, after.at)
             if reason is None:
                 yield f"{key} was submitted again after {after.at - before.at:.2f} s for no reason"
-            elif reason in {Reason.DISPATCHER_KILLED, Reason.STORE_SILENT} and is_frail(key.split("/")[1]):
+            elif reason is not Reason.ANSWERED_BADLY and is_frail(key.split("/")[1]):
                 yield f"{key} was submitted again, though onLost is fail and {reason}"
             else:
                 verdict.again[reason] += 1

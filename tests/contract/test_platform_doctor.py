@@ -50,7 +50,7 @@ def deployed(firestore_address: str, pubsub_address: str, monkeypatch: pytest.Mo
     project = f"acme-{uuid.uuid4().hex[:12]}"
     settings = Settings(project=project, topic_prefix=PREFIX, task_runner_token="a.b.c")  # noqa: S106 (no real one)
     with canned(
-        lambda asked, _: answer(b"", "404 Not Found" if asked.headers["Authorization"] else "403 No")
+        lambda asked, _: answer(b"{}", "404 Not Found" if asked.headers["Authorization"] else "403 No")
     ) as server:
         publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
         for topic in TOPICS:
@@ -64,7 +64,7 @@ def deployed(firestore_address: str, pubsub_address: str, monkeypatch: pytest.Mo
 
 def closed(asked: Asked, _connection: socket) -> bytes:
     """Lets nobody in without a token, and knows no job."""
-    return answer(b"", "404 Not Found" if asked.headers["Authorization"] else "403 Forbidden")
+    return answer(b"{}", "404 Not Found" if asked.headers["Authorization"] else "403 Forbidden")
 
 
 def subscription(project: str, name: str, url: str) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ from atom_emulator.identity.keys import Key
 from atom_workflows.adapters.prompt_transport import CERTIFICATES
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import FixedToken
-from atom_workflows.errors import TaskRunnerUnavailable
+from atom_workflows.errors import RequestNotAccepted
 from contract.canned import answer
 
 FINE: Final = answer(b'{"job": {"state": "RUNNING", "jobId": "7"}}')
@@ -113,13 +113,14 @@ def test_a_connection_over_tls_is_kept(certificate: Path) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
-    """Nothing is sent to a server that cannot prove who it is."""
-    with over_tls(certificate) as port, pytest.raises(TaskRunnerUnavailable, match="gave no answer"):
+    """Nothing is sent to a server that cannot prove who it is, and the reason says so."""
+    reason = r"the certificate of 127\.0\.0\.1:\d+ is not accepted \(self-signed certificate\)"
+    with over_tls(certificate) as port, pytest.raises(RequestNotAccepted, match=reason):
         client().status(f"https://127.0.0.1:{port}", "7")
 
 
 @pytest.mark.usefixtures("known")
 def test_a_certificate_for_another_name_is_refused(certificate: Path) -> None:
     """A trusted certificate proves its own names alone."""
-    with over_tls(certificate) as port, pytest.raises(TaskRunnerUnavailable, match="gave no answer"):
+    with over_tls(certificate) as port, pytest.raises(RequestNotAccepted, match=r"not accepted .*[Hh]ostname mismatch"):
         client().status(f"https://localhost:{port}", "7")

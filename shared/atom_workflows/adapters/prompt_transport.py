@@ -105,7 +105,10 @@ class IdleCloser:
             if self._is_running:
                 return
             self._is_running = True
-        threading.Thread(target=self._run, name="idle-connections", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="idle-connections", daemon=True).start()
+        except RuntimeError:  # the process is ending, or has no room for threads: no call is to fail for that
+            self._is_running = False
 
     def _run(self) -> None:
         while True:

@@ -141,7 +141,7 @@ def status_of(answer: Answer, job_id: str) -> JobAnswer:
 
 def _contracts(answer: Answer) -> JobAnswer:
     if answer.job is None:
-        raise TaskRunnerUnavailable(_told(answer), retry_after_s=answer.retry_after_s)
+        raise TaskRunnerUnavailable(_told(answer), status=answer.status, retry_after_s=answer.retry_after_s)
     return answer.job
 
 

@@ -29,6 +29,8 @@ _REFUSED: Final = frozenset({401, 403})
 _NO_EVENT: Final = "/robots.txt"
 """What functions-framework answers by itself: a function that is asked for anything else would log a broken event."""
 _SERVER_ERROR: Final = 500
+_NOT_FOUND: Final = 404
+_FORM: Final = 'give the Task Runner\'s own address; docs/reference/task-runner.md has the form of "unknown job"'
 
 
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
@@ -102,5 +104,8 @@ def _tried(about: str, url: str, client: TaskRunnerClient, told: str) -> Finding
     except JobUnknown:
         return ok(about, f"{told}, and the Task Runner takes that")
     except TaskRunnerUnavailable as error:
+        if error.status == _NOT_FOUND:
+            # Its jobs would be looked at until their timeouts, were it to lose them.
+            return wrong(about, f"{told}, but nobody can tell whose answer this is: {error}", _FORM)
         return wrong(about, f"{told}, but: {error}", "docs/tokens.md tells what each refusal means")
     return ok(about, f"{told}, and the Task Runner takes that")

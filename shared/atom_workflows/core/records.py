@@ -32,8 +32,8 @@ class StepRecord:
     `remaining` counts the dependencies not yet terminal, `unsuccessful` those that ended otherwise than SUCCEEDED,
     and `cause` names a failed step that they come from. `attempt` is 0 before the first claim and never goes back;
     the retry policy counts from `first_attempt`. `due_at` is when the checker must next look, None if never.
-    `answered` says that the Task Runner's last word on this attempt is known, so that its lease running out
-    does not mean a lost job. `unsure_attempt` is the latest attempt of which a submission may have started a job that
+    `answered` says that no dispatcher is at work on this attempt (any more), so that its `due_at` being over does
+    not mean a lost job. `unsure_attempt` is the latest attempt of which a submission may have started a job that
     nobody knows the id of. `unanswered` counts the status calls in a row that failed; if there are any, the first was
     at `unanswered_since`. `unheard_since` is when a job whose time is over was first asked about in vain. `request` is
     the job's body, None for a barrier.

@@ -189,6 +189,15 @@ def closed(taken: str = "") -> Callable[[Asked, socket], bytes]:
     return respond
 
 
+def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
+    """A 404 that is not the contract's "unknown job" may come from anybody: the address is wrong, or the form."""
+    with canned(lambda _asked, _connection: answer(b"404 page not found", "404 Not Found")) as server:
+        found = list(task_runner_findings(server.url, with_token(LOCAL, "a-token-of-some-length")))
+    assert [one.verdict for one in found] == [Verdict.OK, Verdict.WRONG]
+    assert "not in the contract's form" in found[1].told
+    assert "docs/reference/task-runner.md" in found[1].mend
+
+
 def with_token(expected: Expected, token: str) -> Expected:
     """A platform whose functions send that token."""
     return replace(expected, settings=Settings(project="acme-flow", task_runner_token=token))

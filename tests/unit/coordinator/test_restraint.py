@@ -1,0 +1,64 @@
+"""How a process leaves a Task Runner alone that is down."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from atom_workflows.coordinator.restraint import PATIENCE, PAUSES, Restraint
+from support.world import START
+
+URL = "https://down.test"
+
+
+def down(failures: int = PATIENCE) -> Restraint:
+    """Return the restraint of a process that has met so many failures in a row, a second apart."""
+    restraint = Restraint()
+    for number in range(failures):
+        at = START + timedelta(minutes=10) * number
+        restraint.failed(URL, "HTTP 503", began=at, now=at)
+    return restraint
+
+
+def test_a_few_failures_in_a_row_begin_a_pause() -> None:
+    """Others are told why they are not even tried, and for how long; other Task Runners are."""
+    last = START + timedelta(minutes=10) * (PATIENCE - 1)
+    assert down(PATIENCE - 1).held_back(URL, last) is None
+    held_back = down().held_back(URL, last)
+    assert held_back is not None
+    assert held_back.reason == "it was not asked, as others failed just now: HTTP 503"
+    assert 0 < (held_back.retry_after_s or 0) <= PAUSES.initial.total_seconds()
+    assert down().held_back("https://up.test", last) is None
+
+
+def test_a_pause_is_over_and_the_next_one_is_longer() -> None:
+    """Whoever comes first tries; if that fails the pause grows, up to its longest."""
+    waits = []
+    for failures in range(PATIENCE, PATIENCE + 12):
+        last = START + timedelta(minutes=10) * (failures - 1)
+        held_back = down(failures).held_back(URL, last)
+        assert held_back is not None
+        assert held_back.retry_after_s is not None
+        waits.append(held_back.retry_after_s)
+        assert down(failures).held_back(URL, last + timedelta(seconds=held_back.retry_after_s)) is None
+    assert waits[4] > 4 * waits[0]
+    assert max(waits) <= PAUSES.maximum.total_seconds()
+
+
+def test_failures_of_calls_that_were_on_their_way_count_once() -> None:
+    """Ten submissions at the same time that all fail are one reason to pause, not ten to pause for long."""
+    restraint = Restraint()
+    for _ in range(10):
+        restraint.failed(URL, "HTTP 503", began=START, now=START)
+    held_back = restraint.held_back(URL, START)
+    assert held_back is not None
+    assert (held_back.retry_after_s or 0) <= PAUSES.initial.total_seconds()
+
+
+def test_one_answer_lets_all_others_through() -> None:
+    """It is up again, and everything is forgotten."""
+    restraint = down()
+    restraint.answered(URL)
+    last = START + timedelta(minutes=10) * PATIENCE
+    assert restraint.held_back(URL, last) is None
+    restraint.failed(URL, "HTTP 503", began=last, now=last)
+    assert restraint.held_back(URL, last) is None
