@@ -8,7 +8,7 @@ Retry-from-failed goes the same way, with steps that are reset instead of writte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +18,6 @@ from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.reset import NEXT_AUDIT, reset_unsuccessful
 from atom_workflows.coordinator.stop import close_run
-from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID, Node, compile_graph
 from atom_workflows.core.job_request import job_request
 from atom_workflows.core.records import RunRecord
@@ -40,6 +39,9 @@ from atom_workflows.ports import Create, Query, Update
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
 """A request may hold 1 MB; this leaves room for what encoding adds."""
+
+BATCHES_AT_ONCE: Final = 4
+"""What keeps one processor busy; each takes some megabytes while it is written."""
 
 PAGE: Final = 500
 
@@ -64,10 +66,10 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunReco
 
 def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: str) -> None:
     """Seed a run that should not exist yet, and publish its roots."""
-    creates = list(_step_creates(run, workflow, path))
-    whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
+    creates = _at_most_a_commit(_step_creates(run, workflow, path))
+    whole = creates is not None
     try:
-        first = _whole_run(run, creates) if whole else _opening(run, creates, text, path)
+        first = _opening(run, workflow, text, path) if creates is None else _whole_run(run, creates)
         version = outbox.services.store.commit(first)[0].version
     except AlreadyExists:
         decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
@@ -79,7 +81,7 @@ def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: s
         roots = [step.id for step in workflow.steps if not step.depends_on]
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    _write_steps(outbox, creates)
+    _write_steps(outbox, _step_creates(run, workflow, path))
     if _set_running(outbox, HeldRun(run=run, version=version)):
         publish_released(outbox, run.id)
     else:
@@ -92,7 +94,19 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
     return [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
 
 
-def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+def _at_most_a_commit(creates: Iterable[Create]) -> list[Create] | None:
+    """Return them all if one commit holds them beside the run; the rest of a larger run is not made."""
+    first: list[Create] = []
+    size = 0
+    for create in creates:
+        first.append(create)
+        size += _size(create)
+        if len(first) >= BATCH_DOCUMENTS or size >= BATCH_BYTES:
+            return None
+    return first
+
+
+def _opening(run: RunRecord, workflow: Workflow, text: bytes, path: str) -> list[Create]:
     """The first commit of a larger run: all that it takes to go on if this invocation dies."""
     compressed = zlib.compress(text)
     if len(compressed) > MAX_DEFINITION_BYTES:
@@ -101,7 +115,7 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
             "move what its args carry to files that the jobs read"
         )
     definition = {"text": compressed, "path": path, "expire_at": run.expire_at}
-    end = next(create for create in creates if create.path == step_path(run.id, END_ID))
+    end = next(create for create in _step_creates(run, workflow, path) if create.path == step_path(run.id, END_ID))
     return [
         Create(path=run_path(run.id), fields=run_fields(run)),
         Create(path=definition_path(run.id), fields=definition),
@@ -164,13 +178,15 @@ def _seed_again(outbox: Outbox, run: RunRecord) -> bool:
 
             path = definition.fields["path"]
             workflow = parse_workflow(zlib.decompress(definition.fields["text"]), filename=path)
-            _write_steps(outbox, list(_step_creates(run, workflow, path)))
+            _write_steps(outbox, _step_creates(run, workflow, path))
     return not run.retries or reset_unsuccessful(outbox, run)
 
 
-def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
-    """Write the steps' documents; a batch that exists was written by an earlier try. The end exists already."""
-    batches = list(_batches([create for create in creates if not create.path.endswith(f"/{END_ID}")]))
+def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
+    """Write the steps' documents; a batch that exists was written by an earlier try. The end exists already.
+
+    A batch is made when it is to be written: all together may be a hundred times the file, by its aliases.
+    """
 
     def write(batch: Sequence[Create]) -> None:
         try:
@@ -178,8 +194,14 @@ def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
         except AlreadyExists:
             decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
 
-    for _ in waves(outbox.services.workers, write, batches):
-        pass
+    calls = outbox.services.workers.calls(write)
+    for batch in _batches(create for create in creates if not create.path.endswith(f"/{END_ID}")):
+        calls.begin([batch])
+        while len(calls.pending) >= BATCHES_AT_ONCE:
+            calls.wave()
+    while calls.pending:
+        calls.wave()
+    calls.wave()
 
 
 def _set_running(outbox: Outbox, held: HeldRun) -> bool:
@@ -214,7 +236,7 @@ def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
     return {"due_at": first if run.deadline is None else min(first, run.deadline)}
 
 
-def _batches(creates: Sequence[Create]) -> Iterator[list[Create]]:
+def _batches(creates: Iterable[Create]) -> Iterator[list[Create]]:
     batch: list[Create] = []
     size = 0
     for create in creates:
