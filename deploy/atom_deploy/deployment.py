@@ -121,7 +121,7 @@ class Deployment:
         most = self.max_instances
         return MappingProxyType(
             {
-                "start": Shape(timeout_s=300, concurrency=8, max_instances=most, ingress="all"),
+                "start": Shape(timeout_s=300, concurrency=4, max_instances=most, ingress="all"),
                 "dispatcher": Shape(timeout_s=300, concurrency=16, max_instances=most, ingress="internal-only"),
                 # It mostly sleeps, and is paid for that; with more to do, more instances come. Less than a whole
                 # processor handles one request at a time.

@@ -21,6 +21,7 @@ from atom_workflows.settings import Settings
 from atom_workflows.start_events import MAX_PATH_BYTES
 from support.world import World
 
+JSON: Final = {"Content-Type": "application/json"}
 FLOW: Final = "steps: [{id: a, task: {url: u}}]"
 FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
 
@@ -90,7 +91,7 @@ def test_a_path_is_no_longer_than_a_storage_s() -> None:
     body = {"definition": definition, "params": {"a": "b" * 99_000}, "labels": {"x": "y" * 99_000}}
     for length, status in ((MAX_PATH_BYTES, HTTPStatus.BAD_REQUEST), (MAX_PATH_BYTES + 4, HTTPStatus.BAD_REQUEST)):
         path = "\U0001f600" * (length // 4)
-        assert on_start(world.services, {}, json.dumps(body | {"workflow_path": path}).encode())[1] == status
+        assert on_start(world.services, JSON, json.dumps(body | {"workflow_path": path}).encode())[1] == status
     [document] = world.store.inner.query(Query(collection=RUNS))
     assert len(document.fields["errors"]) == 101
 
@@ -116,7 +117,7 @@ def test_a_start_message_has_limits(raw: bytes) -> None:
     """Deep, huge, misnamed or mistyped fields, and ids that would be other documents' paths, start nothing."""
     world = World()
     assert on_start(world.services, {}, pushed(raw))[1] == HTTPStatus.NO_CONTENT
-    assert on_start(world.services, {}, raw)[1] == HTTPStatus.BAD_REQUEST
+    assert on_start(world.services, JSON, raw)[1] == HTTPStatus.BAD_REQUEST
     assert runs(world) == 0
 
 
@@ -130,17 +131,23 @@ OWN: Final = "https://runner.test/v1"
         *(
             "https://runner.test/v1#",
             "https://runner.test/v1/..",
-            "https://RUNNER.test/v1",
-            "https://runner.test:443/v1",
+            "https://runner.test/V1",
+            "https://runner.test:444/v1",
         ),
         *("https://runner.test@evil.test/v1", "https://evil.test/v1", "//runner.test/v1", "https://runner.test/v1\n"),
-        *("http://169.254.169.254/computeMetadata/v1", "http://127.0.0.1:8080", "file:///etc/passwd", " " + OWN),
+        *(
+            "https://runner.test./v1",
+            "http://169.254.169.254/computeMetadata/v1",
+            "http://127.0.0.1:8080",
+            "file:///etc/passwd",
+            " " + OWN,
+        ),
     ],
 )
 def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
-    """An address is compared as a whole: whatever is not word for word a setting's gets neither job nor token."""
+    """An address is compared as a whole: whatever is not a setting's, as URLs are compared, gets neither job nor token."""
     world = World(task_runner_url=OWN)
-    text, status, _ = on_start(world.services, {}, json.dumps({"definition": FLOW, "tr_url": url}).encode())
+    text, status, _ = on_start(world.services, JSON, json.dumps({"definition": FLOW, "tr_url": url}).encode())
     assert status == HTTPStatus.FORBIDDEN
     assert world.run(json.loads(text)["run_id"]).state == "INVALID"
     world.settle_down()

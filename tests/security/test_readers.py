@@ -67,7 +67,7 @@ def test_no_argument_is_in_a_log_or_an_event(lines: io.StringIO) -> None:
     world = World("default: {states: [FAILED], message: out of memory}")
     definition = "steps: [{id: a, retry: {maxAttempts: 2}, task: {url: u, args: [s3cret-arg]}}]"
     body = {"definition": definition, "params": {"p": "s3cret-param"}, "run_key": "k"}
-    text, status, _ = on_start(world.services, {}, json.dumps(body).encode())
+    text, status, _ = on_start(world.services, {"content-type": "application/json"}, json.dumps(body).encode())
     assert status == 202
     run_id = json.loads(text)["run_id"]
     world.run_to_end(run_id)
@@ -95,7 +95,9 @@ def test_no_command_prints_what_a_terminal_obeys() -> None:
     good = "steps: [{id: a, description: d, task: {url: u}}]"
     ids = []
     for definition in (good, "steps: [{id: a, \u202eoops: [b]}]"):
-        text, _, _ = on_start(world.services, {}, json.dumps(body | {"definition": definition}).encode())
+        text, _, _ = on_start(
+            world.services, {"content-type": "application/json"}, json.dumps(body | {"definition": definition}).encode()
+        )
         ids.append(json.loads(text)["run_id"])
         body["run_key"] = "other" + EVIL
     world.run_to_end(ids[0])

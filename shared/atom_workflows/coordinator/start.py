@@ -12,6 +12,7 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
@@ -73,9 +74,12 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
         return _refuse(outbox, run, Refusal.FORBIDDEN, [{"step": None, "message": message}])
     try:
         text, run = _read(outbox.services, run, event)
-        workflow = parse_workflow(text, filename=event.workflow_path)
+        with turn_to_read(len(text)):
+            workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
         problems = [{"step": None, **problem.as_fields()} for problem in error.problems]
+        # Its trace holds all that was read of the file.
+        error.__traceback__ = None
         return _refuse(outbox, run, Refusal.INVALID, problems)
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         return _refuse(outbox, run, _refusal_of(error), [{"step": None, "message": str(error)}])
@@ -88,7 +92,8 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
 
 
 def _new_run(services: Services, event: StartRequested) -> RunRecord:
-    now = services.clock.now()
+    now, settings = services.clock.now(), services.settings
+    asked_for = event.task_runner_url or settings.task_runner_url
     source = {"path": event.workflow_path, "inline": event.definition is not None}
     if event.generation:
         source["generation"] = event.generation
@@ -97,13 +102,13 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         workflow=event.workflow_path.rpartition("/")[2],
         state=RunState.SEEDING,
         created_at=now,
-        task_runner_url=(event.task_runner_url or services.settings.task_runner_url).rstrip("/"),
+        task_runner_url=settings.allowed_task_runner(asked_for) or asked_for.rstrip("/"),
         source=source,
         trigger=event.trigger,
         params=event.params,
         labels=event.labels,
         warnings=event.warnings,
-        expire_at=now + services.settings.keep_runs,
+        expire_at=now + settings.keep_runs,
     )
 
 
