@@ -145,7 +145,7 @@ OWN: Final = "https://runner.test/v1"
     ],
 )
 def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
-    """An address is compared as a whole: whatever is not a setting's, as URLs are compared, gets neither job nor token."""
+    """An address is compared as a URL, and as a whole: one that is no setting's gets neither job nor token."""
     world = World(task_runner_url=OWN)
     text, status, _ = on_start(world.services, JSON, json.dumps({"definition": FLOW, "tr_url": url}).encode())
     assert status == HTTPStatus.FORBIDDEN

@@ -22,6 +22,7 @@ from atom_emulator.platform.servers import PYTHON, Server, embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
+from atom_emulator.web_pages import LOOPBACK
 from atom_workflows.settings import max_deliveries
 
 if TYPE_CHECKING:
@@ -250,6 +251,9 @@ class LocalPlatform:
         storage = self.storage
         if storage is None or program is None:
             return lambda: None
+        from atom_emulator.platform.storage_door import StorageDoor  # noqa: PLC0415 - only with a bucket
+
+        self._stack.callback(StorageDoor(storage.http_port, storage.https_port).stop)
         server = storage.server(program, project=self.options.project, pubsub=self.addresses[PartName.PUBSUB])
         part = self._spawn_server(server)
 
@@ -287,6 +291,8 @@ class LocalPlatform:
             "THREADS": str(self.options.threads),
             "WORKERS": "1",
             "PYTHONUNBUFFERED": "1",
+            # A web page whose name was made to point here has that name; see the functions' way in.
+            "WORKFLOW_HOSTS": ",".join(sorted(LOOPBACK)),
             # gunicorn puts a control socket of a fixed name there, which several servers would fight over.
             "XDG_RUNTIME_DIR": str(own),
         }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from atom_emulator.task_runner.call_log import CallLog
-from atom_emulator.task_runner.http_protocol import HttpProtocol
+from atom_emulator.task_runner.http_protocol import HttpProtocol, without_web_pages
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import Journal
 from atom_emulator.task_runner.script_file import load_script
@@ -81,7 +81,8 @@ async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
-    server = await loop.create_server(lambda: HttpProtocol(service.handle), options.host, options.port, backlog=1024)
+    handle = without_web_pages(service.handle, bound_to=options.host)
+    server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port, backlog=1024)
     if options.ready_file is not None:
         _announce(options.ready_file, server.sockets[0].getsockname()[1])
     await stopped.wait()
