@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from atom_emulator.log_files import OWN_FOLDER, append_to, make_folder
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
+from atom_workflows.cli.failures import Misuse
 from atom_workflows.cli.local import require_log_dir
 from unit.emulator.platform.processes import Descendants
 
@@ -34,7 +36,10 @@ def test_everything_listens_on_loopback_and_logs_are_their_owner_s(tmp_path: Pat
         listening = {each.laddr for each in connections if each.status == psutil.CONN_LISTEN} - before
         assert len(listening) >= len(platform.addresses)
         assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
-    assert stat.S_IMODE(log_dir.stat().st_mode) == 0o700
+        assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in log_dir.iterdir()} == {
+            path.name: 0o600 for path in log_dir.iterdir()
+        }
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (log_dir, log_dir.parent)} == {0o700}
 
 
 def test_the_command_line_s_logs_are_their_owner_s_too(tmp_path: Path) -> None:
@@ -44,6 +49,23 @@ def test_the_command_line_s_logs_are_their_owner_s_too(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     require_log_dir(tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_no_link_leads_a_log_elsewhere(tmp_path: Path) -> None:
+    """A link in the place of a log is refused, with its name, and what it leads to is not written to."""
+    (tmp_path / "start.log").symlink_to(tmp_path / "victim")
+    with pytest.raises(Misuse, match=r"start\.log is a link"):
+        require_log_dir(tmp_path)
+    with pytest.raises(OSError, match="symbolic links"):
+        append_to(tmp_path / "start.log")
+    assert not (tmp_path / "victim").exists()
+
+
+def test_logs_stay_out_of_a_repository(tmp_path: Path) -> None:
+    """The folder that is made in a working folder tells git to ignore all that is in it."""
+    make_folder(tmp_path / OWN_FOLDER / "logs" / "now")
+    assert (tmp_path / OWN_FOLDER / ".gitignore").read_text() == "*\n"
+    assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.rglob("*") if one.is_dir()} == {0o700}
 
 
 @pytest.fixture(scope="module")

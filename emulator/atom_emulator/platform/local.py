@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
@@ -131,8 +132,7 @@ class LocalPlatform:
 
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
-        # What is logged there, such as the jobs' arguments, is nobody else's.
-        self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.log_dir)
         # Left in the opposite order: the folder is removed when nobody writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
         servers = self._servers(scratch)
@@ -326,4 +326,4 @@ class LocalPlatform:
 
 def _new_log_dir() -> Path:
     started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-    return Path.cwd() / ".atom-workflows" / "logs" / started
+    return Path.cwd() / OWN_FOLDER / "logs" / started

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from atom_emulator.log_files import append_to
 from atom_emulator.task_runner.call_log import CallLog
 from atom_emulator.task_runner.http_protocol import HttpProtocol, without_web_pages
 from atom_emulator.task_runner.jobs import Jobs
@@ -61,7 +62,7 @@ def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
         jobs.recall(journal.read())
     file: BinaryIO | None = None
     if options.log is not None:
-        file = stack.enter_context(options.log.open("ab", buffering=0))
+        file = stack.enter_context(append_to(options.log))
     # What a journal tells must mean the same to the next process.
     now = time.monotonic if journal is None else time.time
     return TaskRunnerService(jobs, CallLog(file), now=now, refusal=_refusal(options))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from atom_workflows.cli.failures import Misuse
+from atom_workflows.cli.text import clean
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
@@ -30,6 +31,8 @@ _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
 
 _TRIAL_BYTES: Final = 65_536
 """Enough that a full disk shows."""
+
+_LOGS: Final = frozenset({".log", ".jsonl"})
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -128,14 +131,25 @@ def check(choice: PlatformChoice) -> None:
 
 
 def require_log_dir(log_dir: Path) -> None:
-    """Make the folder for logs, its owner's alone; refuses one that takes no file, or whose disk has no room."""
+    """Make the folder for logs, its owner's alone; refuses one that takes no file, holds links, or has no room."""
+    from atom_emulator.log_files import make_folder  # noqa: PLC0415 (not installed everywhere)
+
     try:
-        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(log_dir)
+        links = [one.name for one in log_dir.iterdir() if one.suffix in _LOGS and one.is_symlink()]
         with tempfile.TemporaryFile(dir=log_dir) as trial:
             trial.write(bytes(_TRIAL_BYTES))
     except OSError as error:
-        reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        reason = (
+            "it is not a folder"
+            if isinstance(error, FileExistsError | NotADirectoryError)
+            else (error.strerror or str(error)).lower()
+        )
         raise Misuse(f"logs cannot be written to {log_dir}: {reason}; choose another folder with --log-dir") from error
+    if links:
+        raise Misuse(
+            f"logs cannot be written to {log_dir}: {clean(links[0])} is a link; remove it, or choose another folder"
+        )
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
