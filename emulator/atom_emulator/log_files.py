@@ -17,7 +17,7 @@ def make_folder(folder: Path) -> None:
         if missing.name == OWN_FOLDER:
             (missing / ".gitignore").write_text("*\n", encoding="utf-8")
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
+        raise FileExistsError(f"{folder} is not a folder")
 
 
 def append_to(file: Path) -> BinaryIO:

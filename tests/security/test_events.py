@@ -10,13 +10,13 @@ from typing import Any, Final
 import pytest
 
 from atom_workflows.adapters.tokens import tokens_for
-from atom_workflows.documents import RUNS
+from atom_workflows.documents import RUNS, run_path
 from atom_workflows.errors import CredentialUnusable
 from atom_workflows.event_fields import MAX_ITEMS
 from atom_workflows.handlers.start import on_start
 from atom_workflows.handlers.steps import on_steps
 from atom_workflows.handlers.tick import on_tick
-from atom_workflows.ports import Query
+from atom_workflows.ports import Query, Update
 from atom_workflows.settings import Settings
 from atom_workflows.start_events import MAX_PATH_BYTES
 from support.world import World
@@ -154,6 +154,15 @@ def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
     assert world.submissions() == []
     with pytest.raises(CredentialUnusable):
         tokens_for(Settings(task_runner_url=OWN, task_runner_token="t")).token_for(url)  # noqa: S106 (no secret)
+
+
+def test_parameters_of_an_earlier_version_may_be_deep() -> None:
+    """A run whose parameters are nested more deeply than is allowed now is read all the same, without them."""
+    world = World()
+    run_id = world.start(FLOW)
+    deep = '{"p": ' + "[" * 200 + "]" * 200 + "}"
+    world.store.inner.commit([Update(path=run_path(run_id), fields={"params": deep})])
+    assert "nested too deeply" in world.run_to_end(run_id).params["params"]
 
 
 def test_without_a_setting_no_address_is_allowed() -> None:

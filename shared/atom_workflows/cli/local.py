@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from atom_workflows.cli.failures import Misuse
-from atom_workflows.cli.text import clean
+from atom_workflows.cli.text import name_of, one_line
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
@@ -98,10 +98,10 @@ def emulators_used(platform: LocalPlatform) -> str | None:
     """A sentence about the emulators that were running before, None if the platform starts all of them."""
     options = platform.options
     given = {"Firestore": options.firestore_address, "Pub/Sub": options.pubsub_address}
-    used = [f"the {name} emulator at {address}" for name, address in given.items() if address]
+    used = [f"the {name} emulator at {name_of(address)}" for name, address in given.items() if address]
     if not used:
         return None
-    return f"Using {' and '.join(used)}, as the environment says, in project {options.project}."
+    return f"Using {' and '.join(used)}, as the environment says, in project {name_of(options.project)}."
 
 
 @contextmanager
@@ -140,15 +140,14 @@ def require_log_dir(log_dir: Path) -> None:
         with tempfile.TemporaryFile(dir=log_dir) as trial:
             trial.write(bytes(_TRIAL_BYTES))
     except OSError as error:
-        reason = (
-            "it is not a folder"
-            if isinstance(error, FileExistsError | NotADirectoryError)
-            else (error.strerror or str(error)).lower()
-        )
-        raise Misuse(f"logs cannot be written to {log_dir}: {reason}; choose another folder with --log-dir") from error
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        raise Misuse(
+            f"logs cannot be written to {name_of(log_dir)}: {reason}; choose another folder with --log-dir"
+        ) from error
     if links:
         raise Misuse(
-            f"logs cannot be written to {log_dir}: {clean(links[0])} is a link; remove it, or choose another folder"
+            f"logs cannot be written to {name_of(log_dir)}: {name_of(links[0])} is a link; "
+            "remove it, or choose another folder with --log-dir"
         )
 
 
@@ -176,7 +175,7 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
 def exports(environment: Mapping[str, str]) -> str:
     """What to paste into another terminal; a token is a secret and stays out."""
     shown = {name: value for name, value in environment.items() if name != TOKEN or value == NO_TOKEN}
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in shown.items())
+    return "\n".join(f"export {name}={shlex.quote(one_line(value))}" for name, value in shown.items())
 
 
 def check_url(url: str) -> None:
@@ -196,7 +195,7 @@ def _check_script(path: Path) -> None:
     try:
         load_script(path)
     except InvalidScript as error:
-        raise Misuse(f"{path}: {error}") from error
+        raise Misuse(f"{name_of(path)}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misuse(f"--mock-script {path} cannot be read: {reason}") from error
+        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error

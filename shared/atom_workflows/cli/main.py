@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from types import FrameType
 from typing import Final, NoReturn
+
+from atom_workflows.cli.text import clean
 
 _INTERRUPTED: Final = 130
 _SIGNALLED: Final = 128
@@ -27,7 +30,9 @@ def main() -> None:
         code = cli.main(prog_name="atom-workflows", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(clean(told.getvalue()), err=True, nl=False)  # Click quotes arguments as they came.
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

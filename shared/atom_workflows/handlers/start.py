@@ -109,7 +109,9 @@ def _object_start(
         raise MalformedEvent(f"a bucket notification needs {', '.join(names)}") from None
     if settings.is_workflow_object(name):
         return start_of_object(bucket, name, generation, event_id=event.id)
-    decision_log.decided("object.ignored", f"gs://{bucket}/{name} is not a workflow by its name", object=name)
+    names = f"begin with {settings.object_prefix!r} and end in {' or '.join(settings.object_suffixes)}"
+    told = f"gs://{bucket}/{name!s:.300} starts nothing: the names of workflows {names}"
+    decision_log.decided("object.ignored", told, object=name)
     return None
 
 
