@@ -69,7 +69,7 @@ def new(outbox: Outbox, run: RunRecord, workflow: Workflow, text: bytes, path: s
     creates = _at_most_a_commit(_step_creates(run, workflow, path))
     whole = creates is not None
     try:
-        first = _opening(run, workflow, text, path) if creates is None else _whole_run(run, creates)
+        first = _whole_run(run, creates) if creates else _opening(run, _step_creates(run, workflow, path), text, path)
         version = outbox.services.store.commit(first)[0].version
     except AlreadyExists:
         decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
@@ -106,7 +106,7 @@ def _at_most_a_commit(creates: Iterable[Create]) -> list[Create] | None:
     return first
 
 
-def _opening(run: RunRecord, workflow: Workflow, text: bytes, path: str) -> list[Create]:
+def _opening(run: RunRecord, creates: Iterable[Create], text: bytes, path: str) -> list[Create]:
     """The first commit of a larger run: all that it takes to go on if this invocation dies."""
     compressed = zlib.compress(text)
     if len(compressed) > MAX_DEFINITION_BYTES:
@@ -115,7 +115,7 @@ def _opening(run: RunRecord, workflow: Workflow, text: bytes, path: str) -> list
             "move what its args carry to files that the jobs read"
         )
     definition = {"text": compressed, "path": path, "expire_at": run.expire_at}
-    end = next(create for create in _step_creates(run, workflow, path) if create.path == step_path(run.id, END_ID))
+    end = next(create for create in creates if create.path == step_path(run.id, END_ID))
     return [
         Create(path=run_path(run.id), fields=run_fields(run)),
         Create(path=definition_path(run.id), fields=definition),

@@ -109,8 +109,10 @@ def _object_start(
         raise MalformedEvent(f"a bucket notification needs {', '.join(names)}") from None
     if settings.is_workflow_object(name):
         return start_of_object(bucket, name, generation, event_id=event.id)
-    names = f"begin with {settings.object_prefix!r} and end in {' or '.join(settings.object_suffixes)}"
-    told = f"gs://{bucket}/{name!s:.300} starts nothing: the names of workflows {names}"
+    told = (
+        f"gs://{bucket}/{name:.300} starts nothing: the names of workflows begin with {settings.object_prefix!r} "
+        f"and end in {' or '.join(settings.object_suffixes)}"
+    )
     decision_log.decided("object.ignored", told, object=name)
     return None
 
