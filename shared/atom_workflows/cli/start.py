@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -20,9 +21,13 @@ from atom_workflows.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_workflows.cli.text import counted, name_of
 from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
+from atom_workflows.handlers.bodies import MAX_START_BODY
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.start_events import read_start_event
+
+_LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
+"""What is pushed is in base64, beside what Pub/Sub tells of the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,12 @@ def _checked(body: dict[str, Any]) -> Mapping[str, Any]:
         read_start_event(body, event_id="0")
     except MalformedEvent as error:
         raise Misuse(f"the start function would not take that: {error}") from error
+    size = len(json.dumps(body, ensure_ascii=False).encode())
+    if size > _LARGEST_MESSAGE:
+        raise Misuse(
+            f"the message would have {size:,} bytes, and the start function takes {_LARGEST_MESSAGE:,}; "
+            "upload the file to a bucket and start it by its path"
+        )
     return body
 
 
