@@ -122,3 +122,10 @@ def test_a_length_is_a_length(platform: LocalPlatform, length: str) -> None:
     path = f"{platform.pubsub_url}/v1/projects/{platform.options.project}/topics/start:publish"
     headers = {"Content-Length": length, "Content-Type": "application/json"}
     assert asked(path, headers, "{}")[0] == HTTPStatus.BAD_REQUEST
+
+
+def test_deep_json_is_no_publish_request(platform: LocalPlatform) -> None:
+    """What is nested more deeply than anything needs is refused like any other nonsense."""
+    path = f"{platform.pubsub_url}/v1/projects/{platform.options.project}/topics/start:publish"
+    deep = '{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    assert asked(path, {"Content-Type": "application/json"}, deep)[0] == HTTPStatus.BAD_REQUEST

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from atom_workflows import decision_log
+from atom_workflows.adapters.change_feed import changes_in
 from atom_workflows.cli.commands import cli
 from atom_workflows.cli.picture import picture
 from atom_workflows.cli.shows import step_line
@@ -124,3 +125,10 @@ def test_no_event_makes_the_live_view_obey() -> None:
     Console(file=drawn, width=300).print(picture(view, elapsed_s=1, width=300, height=30))
     assert UNSEEN.isdisjoint(drawn.getvalue() + step_line(step))
     assert "[bold]x[/bold]" in drawn.getvalue()
+
+
+@pytest.mark.parametrize("depth", [65, 300, 990, 100_000])
+def test_deep_json_ends_no_command(depth: int) -> None:
+    """An event or an answer of a service that is nested deeply is taken for one that says nothing."""
+    deep = '{"run_id": "r", "changes": ' + "[" * depth + "]" * depth + "}"
+    assert changes_in(deep.encode(), "r") == []

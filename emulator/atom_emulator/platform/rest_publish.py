@@ -19,6 +19,7 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from atom_emulator.platform.network import HOST
 from atom_emulator.web_pages import reason_to_refuse
+from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 
 Publish: TypeAlias = Callable[[str, Sequence[Mapping[str, Any]]], Sequence[str]]
 """Publishes messages (data: bytes, attributes) to a topic (`projects/P/topics/T`) and answers their ids."""
@@ -116,5 +117,5 @@ def _messages(raw: bytes) -> list[dict[str, Any]]:
             "attributes": dict(message.get("attributes") or {}),
             "ordering_key": str(message.get("orderingKey", "")),
         }
-        for message in json.loads(raw)["messages"]
+        for message in read_json(raw, most_values=MAX_START_VALUES)["messages"]
     ]
