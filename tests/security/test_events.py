@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from atom_workflows.adapters.tokens import tokens_for
+from atom_workflows.bounded_json import MAX_DEPTH
 from atom_workflows.documents import RUNS, run_path
 from atom_workflows.errors import CredentialUnusable
 from atom_workflows.event_fields import MAX_ITEMS
@@ -154,6 +155,24 @@ def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
     assert world.submissions() == []
     with pytest.raises(CredentialUnusable):
         tokens_for(Settings(task_runner_url=OWN, task_runner_token="t")).token_for(url)  # noqa: S106 (no secret)
+
+
+@pytest.mark.parametrize("depth", [*range(60, 70), *range(150, 1_100, 19), 5_000])
+def test_no_depth_makes_an_event_come_again(depth: int) -> None:
+    """An event of any depth is answered so that it does not come again, whatever Python could make of it."""
+    world = World()
+    deep = "[" * depth + "]" * depth
+    message = f'{{"definition": "{FLOW}", "params": {{"a": {deep}}}, "run_key": "k"}}'
+    pushes = [pushed(message.encode()), f'{{"message": {{"data": "e30="}}, "x": {deep}, "subscription": "s"}}'.encode()]
+    for raw in pushes:
+        for handle in (on_start, on_steps, on_tick):
+            assert handle(world.services, {"user-agent": "APIs-Google"}, raw)[1] == HTTPStatus.NO_CONTENT
+    headers = {"content-type": "application/cloudevents+json"}
+    event = f'{{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {deep}}}'
+    assert on_start(world.services, headers, event.encode())[1] == HTTPStatus.NO_CONTENT
+    assert on_start(world.services, JSON, message.encode())[1] in {HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST}
+    world.settle_down()
+    assert runs(world) == (depth <= MAX_DEPTH - 2)
 
 
 def test_parameters_of_an_earlier_version_may_be_deep() -> None:
