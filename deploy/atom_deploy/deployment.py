@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -20,6 +22,9 @@ DEFAULT_DATABASE: Final = "(default)"
 
 MAX_ACK_DEADLINE_S: Final = 600
 """The longest that Pub/Sub waits for a push to be answered."""
+
+_GUESSABLE_BYTES: Final = 24
+"""All shorter tokens of letters and digits could be tried, or those that people think of."""
 
 _ANSWER_S: Final = 10
 """The acknowledgement deadline ends so much later than the function, or an event would be handled twice at once."""
@@ -124,7 +129,7 @@ class Deployment:
         most = self.max_instances
         return MappingProxyType(
             {
-                "start": Shape(timeout_s=300, concurrency=8, max_instances=most, ingress="all"),
+                "start": Shape(timeout_s=300, concurrency=4, max_instances=most, ingress="all"),
                 "dispatcher": Shape(timeout_s=300, concurrency=16, max_instances=most, ingress="internal-only"),
                 # It mostly sleeps, and is paid for that; with more to do, more instances come. Less than a whole
                 # processor handles one request at a time.
@@ -151,8 +156,12 @@ class Deployment:
 
     @property
     def token_digest(self) -> str:
-        """Tells one fixed token from another without telling any; empty if none is used."""
-        return hashlib.sha256(_token(self.token_file)).hexdigest()[:40] if self.token_file else ""
+        """Tells one fixed token from another without telling any; empty if none is used.
+
+        It stands in labels, which many may read. Of a short token, which could be guessed from any digest, it says
+        nothing: another one in each process, so the token is deployed again each time.
+        """
+        return _digest(_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
 
     @property
     def note(self) -> str:
@@ -172,6 +181,13 @@ class Deployment:
         """The service account that one of this deployment's parts runs as."""
         domain, _, project = self.project.rpartition(":")
         return f"{self.name(identity)}@{project}{f'.{domain}' if domain else ''}.iam.gserviceaccount.com"
+
+
+@lru_cache
+def _digest(token: bytes, salt: str) -> str:
+    if len(token) < _GUESSABLE_BYTES:
+        return secrets.token_hex(20)
+    return hashlib.scrypt(token, salt=salt.encode(), n=2**15, r=8, p=1, maxmem=2**26, dklen=20).hex()
 
 
 def _token(path: Path) -> bytes:

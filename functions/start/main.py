@@ -8,6 +8,7 @@ import functions_framework
 from atom_workflows.bootstrap import services
 from atom_workflows.decision_log import log_to_stdout
 from atom_workflows.handlers.answering import Answer
+from atom_workflows.handlers.entry import answer_request
 from atom_workflows.handlers.start import on_start
 
 log_to_stdout()
@@ -16,4 +17,4 @@ log_to_stdout()
 @functions_framework.http
 def start(request: flask.Request) -> Answer:
     """Answer one event of the topic `start`, or one call that asks for a run."""
-    return on_start(services(), dict(request.headers), request.get_data())
+    return answer_request("start", on_start, services(), dict(request.headers), request)

@@ -6,12 +6,12 @@ Pub/Sub forwards messages there by itself too, and tells all but the reason.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 
 REPLAY_OF: Final = "replayOf"
@@ -79,8 +79,8 @@ class DeadLetter:
     def body(self) -> Any:
         """The JSON that the event carries, None if it is none."""
         try:
-            return json.loads(self.data)
-        except (ValueError, RecursionError):
+            return read_json(self.data, most_values=MAX_START_VALUES)
+        except ValueError:
             return None
 
     @property

@@ -20,6 +20,10 @@ _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u
 """What JSON lets be though a terminal or a reader of lines would obey it: control characters from 0x7F on, other ends
 of lines, and what turns or hides text; and halves of characters, which no stream can be given."""
 
+MAX_MESSAGE: Final = 4_000
+MAX_DETAIL: Final = 1_000
+"""Characters; Cloud Logging takes lines of 256 KB, and a name may be as long as whoever sends it likes."""
+
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")
 
@@ -72,11 +76,16 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; an exception's trace is part of the message, where Error Reporting looks for it."""
-        message = record.getMessage()
+        message = _clipped(record.getMessage(), MAX_MESSAGE)
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
-        line = {**getattr(record, "fields", {}), "severity": record.levelname, "message": message}
+        fields = {name: _clipped(value, MAX_DETAIL) for name, value in getattr(record, "fields", {}).items()}
+        line = {**fields, "severity": record.levelname, "message": message}
         return _UNSEEN.sub(_escaped, json.dumps(line, default=str, ensure_ascii=False))
+
+
+def _clipped(value: Any, most: int) -> Any:
+    return f"{value[: most - 1]}…" if isinstance(value, str) and len(value) > most else value
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import fields as dataclass_fields
 from datetime import timedelta
 from typing import Any, Final
 
+from atom_workflows.bounded_json import MAX_START_VALUES, JsonTooDeep, JsonTooLarge, read_json
 from atom_workflows.core.decide import StepChange
 from atom_workflows.core.graph import Node
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
@@ -187,6 +188,15 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if value is not None}
 
 
+def _params_of(stored: Fields) -> Mapping[str, Any]:
+    """Return a run's parameters; those of an earlier version may be too deep to be read everywhere."""
+    try:
+        params: Mapping[str, Any] = read_json(stored.get("params", "{}"), most_values=MAX_START_VALUES)
+    except (JsonTooDeep, JsonTooLarge) as error:
+        return {"params": f"not shown: {error}"}
+    return params
+
+
 def run_record(document: Document) -> RunRecord:
     """A run as it was read."""
     stored = _known(document)
@@ -197,7 +207,7 @@ def run_record(document: Document) -> RunRecord:
         state=RunState(stored["state"]),
         errors=tuple(stored.get("errors", ())),
         warnings=tuple(stored.get("warnings", ())),
-        params=json.loads(stored.get("params", "{}")),
+        params=_params_of(stored),
         stop=None
         if not stop
         else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"]),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from atom_workflows.bounded_json import MAX_VALUES, JsonTooDeep, JsonTooLarge, read_json
 from atom_workflows.errors import MalformedEvent, NewerVersion
 
 SCHEMA: Final = 1
@@ -24,21 +25,21 @@ LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
-MAX_ITEMS: Final = 1_000
-"""Far more than any event of ours names; each costs a read, and a line in the log if it is unknown."""
+MAX_ITEMS: Final = 50
+"""What the largest event of ours names. Each costs a read, which may take a quarter of a megabyte of memory."""
 
 _LONGEST_SHOWN: Final = 80
 
 _STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
 
 
-def body_of(raw: bytes | str) -> Any:
+def body_of(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
     """The JSON that an event carries, free of what cannot be stored again: half a surrogate pair is no text."""
     try:
-        body = json.loads(raw)
+        body = read_json(raw, most_values=most_values)
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-    except RecursionError:
-        raise MalformedEvent("the event's data is nested too deeply") from None
+    except (JsonTooDeep, JsonTooLarge) as error:
+        raise MalformedEvent(f"the event's data is not usable: {error}") from None
     except ValueError as error:
         raise MalformedEvent(f"the event's data is not JSON: {error}") from None
     return body
@@ -159,11 +160,21 @@ def optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def labels(body: Mapping[str, Any]) -> dict[str, str]:
-    """Names and texts, which may be missing."""
+    """Return names and texts, which may be missing; a whole number counts as its digits."""
     found = optional_object(body, "labels")
     if len(found) > MAX_LABELS:
         raise MalformedEvent(f"an event may have {MAX_LABELS} labels, not {len(found)}")
     for name, value in found.items():
-        if not isinstance(value, str) or not LABEL_NAME.fullmatch(name):
+        if not _is_text_or_number(value) or not LABEL_NAME.fullmatch(name):
             raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {shown(value)}")
-    return dict(found)
+    return {name: str(value) for name, value in found.items()}
+
+
+def optional_key(body: Mapping[str, Any], name: str) -> str | None:
+    """Return a text that may be missing; a whole number, such as a date of eight digits, is the same as its digits."""
+    value = body.get(name)
+    return optional_text({name: str(value)} if _is_text_or_number(value) else body, name)
+
+
+def _is_text_or_number(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)

@@ -16,14 +16,19 @@ from typing import Any, Final
 from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
 
+from atom_workflows.bounded_json import MAX_VALUES, require_bounded
 from atom_workflows.dead_letters import REPLAY_OF
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.event_fields import body_of, object_of
 
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 
+MAX_ATTRIBUTES: Final = 100
+"""Pub/Sub takes no more of a message."""
 
-_LONGEST_ID: Final = 200
+LONGEST_ID: Final = 200
+_OF_MESSAGE: Final = ("data", "attributes", "messageId", "publishTime")
+_OF_PUSH: Final = ("subscription", "deliveryAttempt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,32 +70,49 @@ class ReceivedEvent:
         )
 
 
-def read_event(headers: Mapping[str, str], raw: bytes) -> ReceivedEvent | None:
-    """The event in a request, None if the request is a JSON object that is none. Raises `MalformedEvent`.
+def read_event(
+    headers: Mapping[str, str], raw: bytes, *, most_values: int = MAX_VALUES
+) -> ReceivedEvent | Mapping[str, Any]:
+    """Return the event in a request, or the JSON object in it if that is none. Raises `MalformedEvent`.
 
-    `headers` are named in lower case.
+    `headers` are named in lower case. Of an event only what is needed is kept, however much the request holds.
     """
     if "ce-type" in headers or headers.get("content-type", "").startswith("application/cloudevents"):
-        return _cloud_event(headers, raw)
-    body = object_of(body_of(raw))
+        return _cloud_event(headers, raw, most_values)
+    body = object_of(body_of(raw, most_values=most_values))
     if "message" not in body or "subscription" not in body:
-        return None
-    return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=body)
+        return body
+    return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=_needed(body))
 
 
-def _cloud_event(headers: Mapping[str, str], raw: bytes) -> ReceivedEvent:
+def _cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) -> ReceivedEvent:
     try:
+        require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
         event = from_http(dict(headers), raw)
-    except (GenericException, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (GenericException, ValueError, TypeError, AttributeError) as error:
         raise MalformedEvent(f"the request is no CloudEvent: {type(error).__name__}: {error}") from None
     payload = event.get_data()
-    return ReceivedEvent(id=_event_id(payload, str(event["id"])), type=str(event["type"]), payload=payload)
+    return ReceivedEvent(id=_event_id(payload, str(event["id"])), type=str(event["type"]), payload=_needed(payload))
+
+
+def _needed(payload: Any) -> Any:
+    """Return what is read of a push or of an object's notification, without the rest."""
+    if not isinstance(payload, Mapping):
+        return payload
+    if "message" not in payload:
+        return {name: value for name, value in payload.items() if not isinstance(value, Mapping | list)}
+    message = payload["message"]
+    if isinstance(message, Mapping):
+        message = {name: message[name] for name in _OF_MESSAGE if name in message}
+        if len(message.get("attributes") or ()) > MAX_ATTRIBUTES:
+            raise MalformedEvent(f"a message has at most {MAX_ATTRIBUTES} attributes")
+    return {"message": message, **{name: payload[name] for name in _OF_PUSH if name in payload}}
 
 
 def _event_id(payload: Any, given: str = "") -> str:
     message = _message_in(payload) or {}
     event_id = _attributes_of(message).get(REPLAY_OF) or given or str(message.get("messageId", ""))
-    return event_id[:_LONGEST_ID]
+    return event_id[:LONGEST_ID]
 
 
 def _message_in(payload: Any) -> Mapping[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +10,10 @@ from typing import Final
 
 from atom_workflows.errors import SettingsError
 from atom_workflows.task_runner_urls import expected_instead, shown_url
+
+_URL: Final = re.compile(r"(https?)://(\[[0-9a-f:]+\]|[^/?#@:\[\]\s]+)(?::([0-9]{1,5}))?(/[^?#\s]*)?", re.IGNORECASE)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
@@ -52,17 +57,40 @@ class Settings:
     keep_runs: timedelta = timedelta(days=90)
     max_deliveries: int = MAX_DELIVERIES
     poll_workers: int = 32
+    hosts: tuple[str, ...] = ()
     object_prefix: str = "workflows/"
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
 
+    def allowed_task_runner(self, url: str) -> str | None:
+        """Return the allowed Task Runner that `url` names, spelt as the settings have it; None if it names none.
+
+        Compared as URLs: letter case of scheme and host, a default port and a slash at the end make no difference,
+        nor do the names of this machine (localhost, 127.0.0.1, [::1]). What is called is always what the settings
+        say, so whoever spells an address otherwise can only choose among the allowed ones.
+        """
+        allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
+        if url.rstrip("/") in allowed:
+            return url.rstrip("/")
+        return next((one for one in allowed if _place(one) == _place(url)), None)
+
     def may_use_task_runner(self, url: str) -> bool:
         """Whether jobs, and with them an identity token, may be sent there."""
-        allowed = (self.task_runner_url, *self.allowed_task_runner_urls)
-        return url.rstrip("/") in {one.rstrip("/") for one in allowed if one}
+        return self.allowed_task_runner(url) is not None
 
     def is_workflow_object(self, name: str) -> bool:
         """Whether an uploaded object of that name starts a run."""
-        return name.startswith(self.object_prefix) and name.endswith(self.object_suffixes)
+        suffixes = tuple(suffix.lower() for suffix in self.object_suffixes)
+        return name.startswith(self.object_prefix) and name.lower().endswith(suffixes)
+
+
+def _place(url: str) -> tuple[str, str, int, str] | str:
+    """Return what two spellings of one URL have in common; a text that is no such URL is only like itself."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        return url
+    scheme, host = found[1].lower(), found[2].lower()
+    port = int(found[3] or _DEFAULT_PORTS[scheme])
+    return scheme, "localhost" if host in _THIS_MACHINE else host, port, (found[4] or "").rstrip("/")
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -105,6 +133,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         lease=seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
         keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
         max_deliveries=max_deliveries(environment),
+        hosts=tuple(host.lower() for host in parts("WORKFLOW_HOSTS")),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )

@@ -12,6 +12,7 @@ from atom_workflows.event_fields import (
     identifier,
     labels,
     object_of,
+    optional_key,
     optional_object,
     optional_text,
     require_known_schema,
@@ -85,7 +86,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     if definition is None and path is None:
         needed = "a start message needs workflow_path (gs://bucket/object) or definition"
         raise MalformedEvent("; ".join([needed, *_warnings(body)]))
-    run_key = optional_text(body, "run_key")
+    run_key = optional_key(body, "run_key")
     return StartRequested(
         key=("key", run_key) if run_key else (kind, sound("id", event_id)),
         workflow_path=sound("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),

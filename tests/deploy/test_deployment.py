@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from deploy.conftest import deployment
 from support.services import need
 
 ROOT: Final = Path(__file__).parents[2]
+ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(deployment(*sys.argv[1:]).token_digest)"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,25 @@ def test_a_token_file_holds_the_token_alone(tmp_path: Path, content: str) -> Non
     (tmp_path / "jwt").write_text(content)
     with pytest.raises(DeployProblem, match="printf"):
         _ = deployment("--token-file", str(tmp_path / "jwt")).token_digest
+
+
+@pytest.mark.parametrize(("token", "is_told_apart"), [("4711", False), ("header.payload.signature", True)])
+def test_no_label_tells_a_token_that_can_be_guessed(tmp_path: Path, token: str, *, is_told_apart: bool) -> None:
+    """A label tells a long token from another one of the same deployment; of a short one it says nothing."""
+    (tmp_path / "jwt").write_text(token)
+    options = ("--token-file", str(tmp_path / "jwt"))
+    digest = deployment(*options).token_digest
+    assert digest == deployment(*options).token_digest
+    assert digest != deployment(*options, "--prefix", "other").token_digest
+    assert not sha256(token.encode()).hexdigest().startswith(digest)
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *options],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (elsewhere.stdout.strip() == digest) is is_told_apart
 
 
 @pytest.mark.parametrize("burst", ["1", "50", "500"])

@@ -86,3 +86,27 @@ def test_the_same_idempotency_key_starts_one_run(world: World) -> None:
     assert first == again
     assert other[1]["run_id"] != first[1]["run_id"]
     assert post(world, {"workflow-path": PATH})[1] != post(world, {"workflow-path": PATH})[1]
+
+
+def test_whole_numbers_are_texts_too(world: World) -> None:
+    """A date or a number of a build, as a key or a label's value, is the same as its digits."""
+    body = {"definition": "steps: [{id: a, task: {url: u}}]", "run_key": 20260131, "labels": {"build": 17}}
+    status, answer = post(world, body)
+    assert status == HTTPStatus.ACCEPTED
+    assert world.run(answer["run_id"]).labels == {"build": "17"}
+    assert post(world, {**body, "run_key": "20260131"})[1]["run_id"] == answer["run_id"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"run_key": True}, {"run_key": 1.5}, {"labels": {"a": True}}, {"labels": {"a": None}}]
+)
+def test_other_values_are_no_texts(world: World, fields: dict[str, Any]) -> None:
+    """Anything else is refused, rather than spelt in one of several ways."""
+    assert post(world, {"definition": "steps: [{id: a, task: {url: u}}]", **fields})[0] == HTTPStatus.BAD_REQUEST
+
+
+def test_a_task_runner_is_called_as_the_settings_spell_it(world: World) -> None:
+    """An address in other letters is accepted, and the run keeps the deployment's own."""
+    _, answer = post(world, {"workflow-path": PATH, "tr-url": TASK_RUNNER_URL.upper()})
+    assert world.run_to_end(answer["run_id"]).state == "SUCCEEDED"
+    assert world.run(answer["run_id"]).task_runner_url == TASK_RUNNER_URL

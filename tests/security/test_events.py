@@ -10,17 +10,19 @@ from typing import Any, Final
 import pytest
 
 from atom_workflows.adapters.tokens import tokens_for
-from atom_workflows.documents import RUNS
+from atom_workflows.bounded_json import MAX_DEPTH
+from atom_workflows.documents import RUNS, run_path
 from atom_workflows.errors import CredentialUnusable
 from atom_workflows.event_fields import MAX_ITEMS
 from atom_workflows.handlers.start import on_start
 from atom_workflows.handlers.steps import on_steps
 from atom_workflows.handlers.tick import on_tick
-from atom_workflows.ports import Query
+from atom_workflows.ports import Query, Update
 from atom_workflows.settings import Settings
 from atom_workflows.start_events import MAX_PATH_BYTES
 from support.world import World
 
+JSON: Final = {"Content-Type": "application/json"}
 FLOW: Final = "steps: [{id: a, task: {url: u}}]"
 FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
 
@@ -90,7 +92,7 @@ def test_a_path_is_no_longer_than_a_storage_s() -> None:
     body = {"definition": definition, "params": {"a": "b" * 99_000}, "labels": {"x": "y" * 99_000}}
     for length, status in ((MAX_PATH_BYTES, HTTPStatus.BAD_REQUEST), (MAX_PATH_BYTES + 4, HTTPStatus.BAD_REQUEST)):
         path = "\U0001f600" * (length // 4)
-        assert on_start(world.services, {}, json.dumps(body | {"workflow_path": path}).encode())[1] == status
+        assert on_start(world.services, JSON, json.dumps(body | {"workflow_path": path}).encode())[1] == status
     [document] = world.store.inner.query(Query(collection=RUNS))
     assert len(document.fields["errors"]) == 101
 
@@ -116,7 +118,7 @@ def test_a_start_message_has_limits(raw: bytes) -> None:
     """Deep, huge, misnamed or mistyped fields, and ids that would be other documents' paths, start nothing."""
     world = World()
     assert on_start(world.services, {}, pushed(raw))[1] == HTTPStatus.NO_CONTENT
-    assert on_start(world.services, {}, raw)[1] == HTTPStatus.BAD_REQUEST
+    assert on_start(world.services, JSON, raw)[1] == HTTPStatus.BAD_REQUEST
     assert runs(world) == 0
 
 
@@ -130,23 +132,56 @@ OWN: Final = "https://runner.test/v1"
         *(
             "https://runner.test/v1#",
             "https://runner.test/v1/..",
-            "https://RUNNER.test/v1",
-            "https://runner.test:443/v1",
+            "https://runner.test/V1",
+            "https://runner.test:444/v1",
         ),
         *("https://runner.test@evil.test/v1", "https://evil.test/v1", "//runner.test/v1", "https://runner.test/v1\n"),
-        *("http://169.254.169.254/computeMetadata/v1", "http://127.0.0.1:8080", "file:///etc/passwd", " " + OWN),
+        *(
+            "https://runner.test./v1",
+            "http://169.254.169.254/computeMetadata/v1",
+            "http://127.0.0.1:8080",
+            "file:///etc/passwd",
+            " " + OWN,
+        ),
     ],
 )
 def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
-    """An address is compared as a whole: whatever is not word for word a setting's gets neither job nor token."""
+    """An address is compared as a URL, and as a whole: one that is no setting's gets neither job nor token."""
     world = World(task_runner_url=OWN)
-    text, status, _ = on_start(world.services, {}, json.dumps({"definition": FLOW, "tr_url": url}).encode())
+    text, status, _ = on_start(world.services, JSON, json.dumps({"definition": FLOW, "tr_url": url}).encode())
     assert status == HTTPStatus.FORBIDDEN
     assert world.run(json.loads(text)["run_id"]).state == "INVALID"
     world.settle_down()
     assert world.submissions() == []
     with pytest.raises(CredentialUnusable):
         tokens_for(Settings(task_runner_url=OWN, task_runner_token="t")).token_for(url)  # noqa: S106 (no secret)
+
+
+@pytest.mark.parametrize("depth", [*range(60, 70), *range(150, 1_100, 19), 5_000])
+def test_no_depth_makes_an_event_come_again(depth: int) -> None:
+    """An event of any depth is answered so that it does not come again, whatever Python could make of it."""
+    world = World()
+    deep = "[" * depth + "]" * depth
+    message = f'{{"definition": "{FLOW}", "params": {{"a": {deep}}}, "run_key": "k"}}'
+    pushes = [pushed(message.encode()), f'{{"message": {{"data": "e30="}}, "x": {deep}, "subscription": "s"}}'.encode()]
+    for raw in pushes:
+        for handle in (on_start, on_steps, on_tick):
+            assert handle(world.services, {"user-agent": "APIs-Google"}, raw)[1] == HTTPStatus.NO_CONTENT
+    headers = {"content-type": "application/cloudevents+json"}
+    event = f'{{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {deep}}}'
+    assert on_start(world.services, headers, event.encode())[1] == HTTPStatus.NO_CONTENT
+    assert on_start(world.services, JSON, message.encode())[1] in {HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST}
+    world.settle_down()
+    assert runs(world) == (depth <= MAX_DEPTH - 2)
+
+
+def test_parameters_of_an_earlier_version_may_be_deep() -> None:
+    """A run whose parameters are nested more deeply than is allowed now is read all the same, without them."""
+    world = World()
+    run_id = world.start(FLOW)
+    deep = '{"p": ' + "[" * 200 + "]" * 200 + "}"
+    world.store.inner.commit([Update(path=run_path(run_id), fields={"params": deep})])
+    assert "nested too deeply" in world.run_to_end(run_id).params["params"]
 
 
 def test_without_a_setting_no_address_is_allowed() -> None:

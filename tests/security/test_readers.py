@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from atom_workflows import decision_log
+from atom_workflows.adapters.change_feed import changes_in
 from atom_workflows.cli.commands import cli
 from atom_workflows.cli.picture import picture
 from atom_workflows.cli.screen import Screen
@@ -68,7 +69,7 @@ def test_no_argument_is_in_a_log_or_an_event(lines: io.StringIO) -> None:
     world = World("default: {states: [FAILED], message: out of memory}")
     definition = "steps: [{id: a, retry: {maxAttempts: 2}, task: {url: u, args: [s3cret-arg]}}]"
     body = {"definition": definition, "params": {"p": "s3cret-param"}, "run_key": "k"}
-    text, status, _ = on_start(world.services, {}, json.dumps(body).encode())
+    text, status, _ = on_start(world.services, {"content-type": "application/json"}, json.dumps(body).encode())
     assert status == 202
     run_id = json.loads(text)["run_id"]
     world.run_to_end(run_id)
@@ -96,7 +97,9 @@ def test_no_command_prints_what_a_terminal_obeys() -> None:
     good = "steps: [{id: a, description: d, task: {url: u}}]"
     ids = []
     for definition in (good, "steps: [{id: a, \u202eoops: [b]}]"):
-        text, _, _ = on_start(world.services, {}, json.dumps(body | {"definition": definition}).encode())
+        text, _, _ = on_start(
+            world.services, {"content-type": "application/json"}, json.dumps(body | {"definition": definition}).encode()
+        )
         ids.append(json.loads(text)["run_id"])
         body["run_key"] = "other" + EVIL
     world.run_to_end(ids[0])
@@ -123,3 +126,10 @@ def test_no_event_makes_the_live_view_obey() -> None:
     Console(file=drawn, width=300).print(picture(view, elapsed_s=1, screen=Screen(width=300, height=30)))
     assert UNSEEN.isdisjoint(drawn.getvalue() + step_line(step))
     assert "[bold]x[/bold]" in drawn.getvalue()
+
+
+@pytest.mark.parametrize("depth", [65, 300, 990, 100_000])
+def test_deep_json_ends_no_command(depth: int) -> None:
+    """An event or an answer of a service that is nested deeply is taken for one that says nothing."""
+    deep = '{"run_id": "r", "changes": ' + "[" * depth + "]" * depth + "}"
+    assert changes_in(deep.encode(), "r") == []

@@ -48,19 +48,20 @@ LADDER: Final[dict[str, Rung]] = {
     "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
     "decision_log": Rung(),
-    "event_fields": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
+    "bounded_json": Rung(not_of_python=CLOCKS_AND_IO),
+    "event_fields": Rung(of_library=frozenset({"bounded_json", "errors"}), not_of_python=CLOCKS_AND_IO),
     "events": Rung(of_library=EVENTS | {"core", "errors", "ports"}, not_of_python=CLOCKS_AND_IO),
     "start_events": Rung(of_library=EVENTS | {"errors"}, not_of_python=CLOCKS_AND_IO),
-    "documents": Rung(of_library=frozenset({"core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
     "coordinator": Rung(
         of_library=EVENTS
         | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"}
         | {"task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
-    "dead_letters": Rung(of_library=frozenset({"ports"}), not_of_python=CLOCKS_AND_IO),
+    "dead_letters": Rung(of_library=frozenset({"bounded_json", "ports"}), not_of_python=CLOCKS_AND_IO),
     "received": Rung(
-        of_library=frozenset({"dead_letters", "errors", "event_fields"}),
+        of_library=frozenset({"bounded_json", "dead_letters", "errors", "event_fields"}),
         of_others=frozenset({"cloudevents"}),
         not_of_python=CLOCKS_AND_IO,
     ),
@@ -69,11 +70,12 @@ LADDER: Final[dict[str, Rung]] = {
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(
-        of_library=EVENTS | {"coordinator", "decision_log", "errors", "giving_up", "handlers", "received", "settings"},
-        not_of_python=OUTSIDE - {"http"},
+        of_library=EVENTS
+        | {"bounded_json", "coordinator", "decision_log", "errors", "giving_up", "handlers", "received", "settings"},
+        not_of_python=OUTSIDE - {"http", "io"},
     ),
     "adapters": Rung(
-        of_library=frozenset({"adapters", "core", "errors", "event_fields", "ports", "settings"}),
+        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "event_fields", "ports", "settings"}),
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
@@ -175,7 +177,7 @@ def test_the_command_line_reaches_the_local_platform_only_when_it_is_used() -> N
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
     """They hold no rule and know no adapter."""
     allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.decision_log"}
-    allowed |= {f"atom_workflows.handlers.{name}" for name in ("answering", "start", "steps", "tick")}
+    allowed |= {f"atom_workflows.handlers.{name}" for name in ("answering", "entry", "start", "steps", "tick")}
     for path in sources(ROOT / "functions"):
         for found in imports_of(path):
             assert found.module in allowed | {"__future__", "flask", "functions_framework"}, (path, found)

@@ -36,6 +36,7 @@ def test_nothing_set_means_the_defaults() -> None:
         ("WORKFLOW_PROJECT", "acme", "project", "acme"),
         ("GOOGLE_CLOUD_PROJECT", "acme", "project", "acme"),
         ("WORKFLOW_DATABASE", "flows", "database", "flows"),
+        ("WORKFLOW_HOSTS", "localhost, EXAMPLE.test", "hosts", ("localhost", "example.test")),
         ("WORKFLOW_OBJECT_PREFIX", "", "object_prefix", ""),
         ("WORKFLOW_OBJECT_SUFFIXES", ".flow, .yaml", "object_suffixes", (".flow", ".yaml")),
         ("WORKFLOW_TOPIC_PREFIX", "test-", "topic_prefix", "test-"),
@@ -76,3 +77,61 @@ def test_a_misspelt_credentials_variable_is_told() -> None:
     assert KEY not in told
     assert misspelt_credentials({}) is None
     assert misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "named"),
+    [
+        ("https://runner.test/v1", "HTTPS://Runner.TEST/v1"),
+        ("https://runner.test/v1", "https://runner.test:443/v1/"),
+        ("http://127.0.0.1:8080", "http://localhost:8080"),
+        ("http://localhost:8080", "http://[::1]:8080/"),
+        ("http://Localhost", "http://127.0.0.1:80"),
+    ],
+)
+def test_a_task_runner_may_be_spelt_in_other_ways(configured: str, named: str) -> None:
+    """Addresses are compared as URLs; what is called is the address as the settings have it."""
+    settings = Settings(task_runner_url="https://other.test", allowed_task_runner_urls=(configured,))
+    assert settings.allowed_task_runner(named) == configured
+    assert settings.may_use_task_runner(named)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        *("http://runner.test/v1", "https://runner.test/V1", "https://runner.test:80/v1", "https://runner.test/v1?a=b"),
+        *(
+            "https://u@runner.test/v1",
+            "https://runner.test./v1",
+            "https://localhost/v1",
+            "runner.test/v1",
+            "",
+            "x" * 99,
+        ),
+    ],
+)
+def test_another_address_is_not_another_spelling(named: str) -> None:
+    """Scheme, host, port and path all have to be those of a setting."""
+    assert Settings(task_runner_url="https://runner.test/v1").allowed_task_runner(named) is None
+
+
+def test_of_two_addresses_that_are_alike_the_exact_one_counts() -> None:
+    """Two Task Runners of this machine that differ in its name are told apart by it."""
+    both = Settings(task_runner_url="http://localhost:1", allowed_task_runner_urls=("http://127.0.0.1:1",))
+    assert [both.allowed_task_runner(one) for one in ("http://localhost:1", "http://127.0.0.1:1")] == [
+        "http://localhost:1",
+        "http://127.0.0.1:1",
+    ]
+
+
+@pytest.mark.parametrize("name", ["workflows/a.YAML", "workflows/a.Yml", "workflows/A.JSON", "workflows/b/a.yaml"])
+def test_an_ending_counts_in_any_case(name: str) -> None:
+    """Objects that cameras and Windows name start runs like others."""
+    assert Settings().is_workflow_object(name)
+    assert Settings(object_suffixes=(".Yaml", ".YML", ".json")).is_workflow_object(name)
+
+
+@pytest.mark.parametrize("name", ["Workflows/a.yaml", "workflows/a.yaml.bak", "workflows/", "workflows/ayaml"])
+def test_other_objects_are_no_workflows(name: str) -> None:
+    """The folder is part of the name, whose case counts."""
+    assert not Settings().is_workflow_object(name)

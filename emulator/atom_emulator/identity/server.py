@@ -10,7 +10,7 @@ from pathlib import Path
 
 from atom_emulator.identity.authority import Authority
 from atom_emulator.identity.service import IdentityService
-from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response
+from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response, without_web_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ async def _serve(options: IdentityOptions) -> None:
     def handle(request: Request) -> Response:
         return service.handle(request) if service else Response(503, b"")
 
-    server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port)
+    guarded = without_web_pages(handle, bound_to=options.host)
+    server = await loop.create_server(lambda: HttpProtocol(guarded), options.host, options.port)
     port = server.sockets[0].getsockname()[1]
     service = IdentityService(Authority(lifetime_s=options.lifetime_s), f"http://{options.host}:{port}")
     if options.ready_file is not None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
@@ -22,6 +23,7 @@ from atom_emulator.platform.servers import PYTHON, Server, embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
+from atom_emulator.web_pages import LOOPBACK
 from atom_workflows.settings import max_deliveries
 
 if TYPE_CHECKING:
@@ -131,8 +133,7 @@ class LocalPlatform:
 
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
-        # What is logged there, such as the jobs' arguments, is nobody else's.
-        self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.log_dir)
         # Left in the opposite order: the folder is removed when nobody writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
         servers = self._servers(scratch)
@@ -251,6 +252,9 @@ class LocalPlatform:
         storage = self.storage
         if storage is None or program is None:
             return lambda: None
+        from atom_emulator.platform.storage_door import StorageDoor  # noqa: PLC0415 - only with a bucket
+
+        self._stack.callback(StorageDoor(storage.http_port, storage.https_port).stop)
         server = storage.server(program, project=self.options.project, pubsub=self.addresses[PartName.PUBSUB])
         part = self._spawn_server(server)
 
@@ -288,6 +292,8 @@ class LocalPlatform:
             "THREADS": str(self.options.threads),
             "WORKERS": "1",
             "PYTHONUNBUFFERED": "1",
+            # A web page whose name was made to point here has that name; see the functions' way in.
+            "WORKFLOW_HOSTS": ",".join(sorted(LOOPBACK)),
             # gunicorn puts a control socket of a fixed name there, which several servers would fight over.
             "XDG_RUNTIME_DIR": str(own),
         }
@@ -321,4 +327,4 @@ class LocalPlatform:
 
 def _new_log_dir() -> Path:
     started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-    return Path.cwd() / ".atom-workflows" / "logs" / started
+    return Path.cwd() / OWN_FOLDER / "logs" / started

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from atom_emulator.log_files import append_to
 from atom_emulator.platform import child
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
     launcher = [sys.executable, "-I", "-S", str(Path(child.__file__))]
     handed = () if spec.listener is None else (spec.listener.fileno(),)
     listen = [option for fd in handed for option in ("--listen-fd", str(fd))]
-    with spec.log.open("ab") as log:
+    with append_to(spec.log) as log:
         process = subprocess.Popen(  # noqa: S603 - the command is the platform's own
             [*launcher, *listen, "--", *spec.command],
             stdin=subprocess.PIPE,

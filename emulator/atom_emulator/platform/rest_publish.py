@@ -18,6 +18,8 @@ from typing import Any, Final, TypeAlias
 from google.api_core.exceptions import GoogleAPICallError
 
 from atom_emulator.platform.network import HOST
+from atom_emulator.web_pages import reason_to_refuse
+from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 
 Publish: TypeAlias = Callable[[str, Sequence[Mapping[str, Any]]], Sequence[str]]
 """Publishes messages (data: bytes, attributes) to a topic (`projects/P/topics/T`) and answers their ids."""
@@ -25,6 +27,9 @@ Publish: TypeAlias = Callable[[str, Sequence[Mapping[str, Any]]], Sequence[str]]
 _PUBLISH_PATH: Final = re.compile(r"/v1/(projects/[^/]+/topics/[^/:?]+):publish(\?.*)?")
 _MAX_BYTES: Final = 14_000_000
 """The service takes 10 MB of message, which is this much in base64."""
+
+
+_MAX_DIGITS: Final = 18
 
 
 class RestPublish:
@@ -56,9 +61,17 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
+        declared = self.headers.get("Content-Length", "")
+        length = int(declared) if declared.isascii() and declared.isdecimal() and len(declared) <= _MAX_DIGITS else None
         match = _PUBLISH_PATH.fullmatch(self.path)
-        if length > _MAX_BYTES:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        if reason := reason_to_refuse(headers, bound_to=HOST):
+            self.close_connection = True
+            self._refuse(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", reason)
+        elif length is None:
+            self.close_connection = True
+            self._refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", f"no length of a body: {declared!r:.80}")
+        elif length > _MAX_BYTES:
             self.close_connection = True
             self._refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", "the request is larger than 10 MB of messages")
         elif match is None:
@@ -104,5 +117,5 @@ def _messages(raw: bytes) -> list[dict[str, Any]]:
             "attributes": dict(message.get("attributes") or {}),
             "ordering_key": str(message.get("orderingKey", "")),
         }
-        for message in json.loads(raw)["messages"]
+        for message in read_json(raw, most_values=MAX_START_VALUES)["messages"]
     ]

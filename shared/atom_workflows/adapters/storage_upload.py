@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 import google.auth.exceptions
@@ -11,6 +10,7 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from atom_workflows.adapters.prompt_transport import AnswerTooLarge, read_answer
 from atom_workflows.adapters.storage_api import StorageApi, no_object, parts_of, quoted
+from atom_workflows.bounded_json import read_json
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
 
 TIMEOUT_S: Final = (3.05, 60.0)
@@ -74,7 +74,7 @@ def _generation(response: requests.Response, path: str, bucket: str) -> str:
 
 def _told(text: bytes, path: str) -> str:
     try:
-        return str(int(json.loads(text)["generation"]))
+        return str(int(read_json(text)["generation"]))
     except (ValueError, LookupError, TypeError) as error:
         raise SourceUnavailable(
             f"{path} was answered without its generation; is STORAGE_EMULATOR_HOST Cloud Storage's address?"
@@ -84,7 +84,7 @@ def _told(text: bytes, path: str) -> str:
 def _message(text: bytes) -> str:
     """What the service says, for a sentence."""
     try:
-        said = str(json.loads(text)["error"]["message"])
+        said = str(read_json(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):
         return ""
     return f" ({' '.join(said.split())[:_LONGEST_QUOTE]})"

@@ -126,7 +126,7 @@ class TaskRunnerClient:
         return answer
 
     def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
-        error = TaskRunnerUnavailable
+        error: type[TaskRunnerUnavailable] = TaskRunnerUnavailable
         try:
             timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
             with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:

@@ -12,7 +12,7 @@ import click
 
 from atom_workflows.cli.place import project_meant
 from atom_workflows.cli.refusals import told_as_refusal
-from atom_workflows.cli.text import clean, clip, one_line
+from atom_workflows.cli.text import clean, clip, name_of, one_line
 from atom_workflows.errors import (
     AtomWorkflowsError,
     BusUnavailable,
@@ -27,6 +27,7 @@ RUN_FAILED: Final = 1
 INVALID_USE: Final = 2
 INTERRUPTED: Final = 130
 _LONGEST: Final = 400
+_LONGEST_SENTENCE: Final = 4_000
 
 
 class Failure(click.ClickException):
@@ -35,7 +36,7 @@ class Failure(click.ClickException):
     exit_code = RUN_FAILED
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(clean(sentence))
+        super().__init__(clip(clean(sentence), _LONGEST_SENTENCE))
 
 
 class Misuse(Failure):
@@ -64,7 +65,9 @@ def explanation(error: Exception) -> str | None:
         return _of_service(error)
     if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
         what_to_do = ". Install the version of atom-workflows that the deployment has."
-        return f"{error}{what_to_do if isinstance(error, NewerVersion) else ''}"
+        # What the platform says may end with lines of a log.
+        told = one_line(error) if isinstance(error, AtomWorkflowsError) else str(error)
+        return f"{told}{what_to_do if isinstance(error, NewerVersion) else ''}"
     if _is_of("google.auth.exceptions", "GoogleAuthError", error):
         said = clip(one_line(error), _LONGEST).rstrip(".")
         return (
@@ -74,7 +77,7 @@ def explanation(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return f"{error}; install what is missing with `pip install 'atom-workflows[local]'`"
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
+        where = f": {name_of(error.filename)}" if error.filename else ""
         return f"{error.strerror or error}{where}"
     return None
 
@@ -85,8 +88,8 @@ def _of_service(error: Exception) -> str:
     if not is_local and (told := told_as_refusal(error, project_meant())):
         return told
     if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
-        return f"{error}. {_where_to_look()}"
-    return str(error)
+        return f"{one_line(error)}. {_where_to_look()}"
+    return one_line(error)
 
 
 def _is_of(module: str, name: str, error: Exception) -> bool:

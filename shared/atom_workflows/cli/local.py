@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from atom_workflows.cli.connection import ask_no_proxy
 from atom_workflows.cli.failures import Misuse
+from atom_workflows.cli.text import name_of, one_line
 from atom_workflows.errors import SettingsError
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
@@ -35,6 +36,8 @@ _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
 
 _TRIAL_BYTES: Final = 65_536
 """Enough that a full disk shows."""
+
+_LOGS: Final = frozenset({".log", ".jsonl"})
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -102,10 +105,10 @@ def emulators_used(platform: LocalPlatform) -> str | None:
     """A sentence about the emulators that were running before, None if the platform starts all of them."""
     options = platform.options
     given = {"Firestore": options.firestore_address, "Pub/Sub": options.pubsub_address}
-    used = [f"the {name} emulator at {address}" for name, address in given.items() if address]
+    used = [f"the {name} emulator at {name_of(address)}" for name, address in given.items() if address]
     if not used:
         return None
-    return f"Using {' and '.join(used)}, as the environment says, in project {options.project}."
+    return f"Using {' and '.join(used)}, as the environment says, in project {name_of(options.project)}."
 
 
 @contextmanager
@@ -143,14 +146,24 @@ def _check_settings(environment: Mapping[str, str]) -> None:
 
 
 def require_log_dir(log_dir: Path) -> None:
-    """Make the folder for logs, its owner's alone; refuses one that takes no file, or whose disk has no room."""
+    """Make the folder for logs, its owner's alone; refuses one that takes no file, holds links, or has no room."""
+    from atom_emulator.log_files import make_folder  # noqa: PLC0415 (not installed everywhere)
+
     try:
-        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(log_dir)
+        links = [one.name for one in log_dir.iterdir() if one.suffix in _LOGS and one.is_symlink()]
         with tempfile.TemporaryFile(dir=log_dir) as trial:
             trial.write(bytes(_TRIAL_BYTES))
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
-        raise Misuse(f"logs cannot be written to {log_dir}: {reason}; choose another folder with --log-dir") from error
+        raise Misuse(
+            f"logs cannot be written to {name_of(log_dir)}: {reason}; choose another folder with --log-dir"
+        ) from error
+    if links:
+        raise Misuse(
+            f"logs cannot be written to {name_of(log_dir)}: {name_of(links[0])} is a link; "
+            "remove it, or choose another folder with --log-dir"
+        )
 
 
 def incomplete(log_dir: Path) -> str:
@@ -186,7 +199,7 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
 def exports(environment: Mapping[str, str]) -> str:
     """What to paste into another terminal; a token is a secret and stays out."""
     shown = {name: value for name, value in environment.items() if name != TOKEN or value == NO_TOKEN}
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in shown.items())
+    return "\n".join(f"export {name}={shlex.quote(one_line(value))}" for name, value in shown.items())
 
 
 def check_url(url: str) -> None:
@@ -201,7 +214,7 @@ def _check_script(path: Path) -> None:
     try:
         load_script(path)
     except InvalidScript as error:
-        raise Misuse(f"{path}: {error}") from error
+        raise Misuse(f"{name_of(path)}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misuse(f"--mock-script {path} cannot be read: {reason}") from error
+        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error

@@ -13,6 +13,7 @@ from atom_workflows.cli.as_json import dumped
 from atom_workflows.cli.credentials import credential_problem
 from atom_workflows.cli.local import NO_TOKEN, TOKEN, PlatformChoice, emulators_used, exports, local_platform, up
 from atom_workflows.cli.recipes import recipes
+from atom_workflows.cli.text import clean, name_of
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
@@ -29,7 +30,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     if problem := credential_problem(choice, os.environ):
         click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
     with suppress(KeyboardInterrupt), up(platform):
-        click.echo(dumped(_as_json(platform)) if as_json else "\n".join(_lines(platform)))
+        click.echo(dumped(_as_json(platform)) if as_json else "\n".join(map(clean, _lines(platform))))
         platform.wait()
 
 
@@ -54,5 +55,5 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
         yield f"# {used}"
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
-    yield f"# {'logs':12} {platform.log_dir}"
+    yield f"# {'logs':12} {name_of(platform.log_dir)}"
     yield "# Ctrl-C stops the platform."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from atom_workflows.cli.streams import prepare_streams
+from atom_workflows.cli.text import clean
 
 _INTERRUPTED: Final = 130
 _SIGNALLED: Final = 128
@@ -30,7 +32,9 @@ def main() -> None:
         code = cli.main(prog_name="atom-workflows", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(clean(told.getvalue()), err=True, nl=False)  # Click quotes arguments as they came.
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)

@@ -18,7 +18,7 @@ from atom_workflows.cli.failures import INVALID_USE, Misuse
 from atom_workflows.cli.local import PlatformChoice, emulators_used, exports, incomplete, local_platform, up
 from atom_workflows.cli.output import Output
 from atom_workflows.cli.sources import RunRequest, request_for
-from atom_workflows.cli.text import counted
+from atom_workflows.cli.text import counted, name_of
 from atom_workflows.cli.to_end import USERS_WISH, Waiting, exit_code, told_if_cut_short
 from atom_workflows.cli.validate import problem_lines
 from atom_workflows.cli.view import RunView
@@ -83,12 +83,12 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 
     def begin() -> str:
         _publish(waiting.services, request, options, running)
-        return f"Run {request.run_id} of {options.source}{_size(request)}."
+        return f"Run {request.run_id} of {name_of(options.source)}{_size(request)}."
 
     run, steps = waiting.to_end(begin)
     waiting.tell(run, steps)
     if running.log_dir is not None:
-        output.say(f"Logs: {running.log_dir}{incomplete(running.log_dir)}")
+        output.say(f"Logs: {name_of(running.log_dir)}{incomplete(running.log_dir)}")
     waiting.tell_what_next(run, may_retry=is_shared or options.keep)
     return exit_code(run)
 
@@ -106,7 +106,7 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     """The platform that the environment names, or a new one for as long as the block lasts."""
     if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
-        output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {os.environ[FIRESTORE_HOST]}).")
+        output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])}).")
         yield Running(environment=os.environ)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
@@ -116,7 +116,7 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     with up(platform):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        ended = f"The platform is stopped, and the run with it. Logs: {platform.log_dir}"
+        ended = f"The platform is stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
         with told_if_cut_short(ended, by=(Exception, *USERS_WISH)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 

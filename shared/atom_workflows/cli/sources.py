@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_workflows.cli.failures import Misuse
+from atom_workflows.cli.text import name_of
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.parsing.limits import MAX_FILE_BYTES
 
@@ -84,6 +85,6 @@ def content_of(source: str) -> bytes:
             return file.read(most)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise Misuse(f"{source} cannot be read: {reason}. Name a workflow file.") from error
+        raise Misuse(f"{name_of(source)} cannot be read: {reason}. Name a workflow file.") from error
     except ValueError as error:  # a name with a null character
-        raise Misuse(f"{source!r} is not a file name: {error}") from error
+        raise Misuse(f"{name_of(source)!r} is not a file name: {error}") from error

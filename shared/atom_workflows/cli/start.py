@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,12 +18,16 @@ from atom_workflows.cli.output import Output
 from atom_workflows.cli.place import environment, with_place
 from atom_workflows.cli.run import Running, RunOptions, refused, run_to_end
 from atom_workflows.cli.sources import BUCKET_PREFIX, RunRequest, request_for
-from atom_workflows.cli.text import counted
+from atom_workflows.cli.text import counted, name_of
 from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
+from atom_workflows.handlers.bodies import MAX_START_BODY
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.start_events import read_start_event
+
+_LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
+"""What is pushed is in base64, beside what Pub/Sub tells of the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,9 @@ def require_object(path: str) -> tuple[str, str]:
     """The bucket and the object's name in a path; refuses a path without one of them."""
     bucket, _, name = path.removeprefix(BUCKET_PREFIX).partition("/")
     if not path.startswith(BUCKET_PREFIX) or not bucket or not name:
-        raise Misuse(f"{path} is not a path of the form gs://BUCKET/OBJECT, such as gs://BUCKET/workflows/nightly.yaml")
+        raise Misuse(
+            f"{name_of(path)} is not a path of the form gs://BUCKET/OBJECT, such as gs://BUCKET/workflows/nightly.yaml"
+        )
     return bucket, name
 
 
@@ -94,6 +101,12 @@ def _checked(body: dict[str, Any]) -> Mapping[str, Any]:
         read_start_event(body, event_id="0")
     except MalformedEvent as error:
         raise Misuse(f"the start function would not take that: {error}") from error
+    size = len(json.dumps(body, ensure_ascii=False).encode())
+    if size > _LARGEST_MESSAGE:
+        raise Misuse(
+            f"the message would have {size:,} bytes, and the start function takes {_LARGEST_MESSAGE:,}; "
+            "upload the file to a bucket and start it by its path"
+        )
     return body
 
 
@@ -108,7 +121,8 @@ def _require_the_same(request: RunRequest, options: StartOptions) -> None:
     run = run_record(document)
     if request.definition is not None and run.digest not in {"", sha256(request.definition.encode()).hexdigest()}:
         raise Misuse(
-            f"--key {options.key} has started run {run.id} of another {request.workflow_path}, or of this one before "
+            f"--key {name_of(options.key)} has started run {run.id} of another {name_of(request.workflow_path)}, "
+            "or of this one before "
             "it was changed; give each run a key of its own"
         )
     click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
@@ -126,5 +140,5 @@ def _tell(request: RunRequest, options: StartOptions) -> None:
         click.echo(dumped({"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}))
         return
     size = f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
-    click.echo(f"Asked for run {request.run_id} of {options.source}{size}.")
+    click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{size}.")
     click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")

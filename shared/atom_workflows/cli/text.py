@@ -13,10 +13,13 @@ _ESCAPES: Final = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )
 _UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufff9-\ufffb]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-"""Control characters, those that turn the direction of writing or end a line, and halves of characters; not tab and
-newline."""
+"""Control characters, those that turn the direction of writing or end a line, what is there without being seen, and
+halves of characters; not tab and newline."""
+
+_LONGEST_NAME: Final = 300
 
 _HOUR_S: Final = 3600
 _MINUTE_S: Final = 60
@@ -36,6 +39,11 @@ def escaped(text: object) -> str:
 def one_line(text: object) -> str:
     """What somebody else wrote, clean and on one line."""
     return " ".join(clean(text).split())
+
+
+def name_of(text: object) -> str:
+    """Return a name that someone else gave, of a file or an object, say: on one line, clean and not too long."""
+    return clip(one_line(text), _LONGEST_NAME)
 
 
 def clip(text: str, length: int) -> str:
@@ -77,7 +85,7 @@ def counted(count: int, noun: str) -> str:
 
 def listing(names: Sequence[str], *, most: int = 5) -> str:
     """The names, at most so many: `a`, `b` and 7 more."""
-    shown = [f"`{one_line(name)}`" for name in names[:most]]
+    shown = [f"`{name_of(name)}`" for name in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most:,} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

@@ -14,6 +14,7 @@ from atom_workflows.cli.place import environment, with_place
 from atom_workflows.cli.run import refused
 from atom_workflows.cli.sources import STDIN, content_of, shown_name
 from atom_workflows.cli.start import require_object
+from atom_workflows.cli.text import name_of
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow
@@ -41,7 +42,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     if as_json:
         click.echo(dumped({"run": run_id, "object": path, "generation": generation}))
     else:
-        click.echo(f"Uploaded {path}, generation {generation}, which starts run {run_id}.")
+        click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
         click.echo(f"Look at it: `{with_place(f'runs show {run_id}')}`")
     return 0
 
@@ -51,14 +52,14 @@ def _path(source: str, target: str) -> str:
     if not target.endswith("/"):
         return target
     if source == STDIN:
-        raise Misuse(f"{target} is a folder, and stdin has no name; give the object's whole name")
+        raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
     return target + PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)
 
 
 def _require_start(path: str, name: str, settings: Settings) -> None:
     if not settings.is_workflow_object(name):
         raise Misuse(
-            f"an upload to {path} would start no run: the object's name must begin with {settings.object_prefix} and "
-            f"end in {' or '.join(settings.object_suffixes)}. If your deployment has other names, set "
-            "WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
+            f"an upload to {name_of(path)} would start no run: the object's name must begin with "
+            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
+            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
         )

@@ -8,7 +8,7 @@ import click
 
 from atom_workflows.cli.failures import Failure
 from atom_workflows.cli.sources import content_of, shown_name
-from atom_workflows.cli.text import clean, counted
+from atom_workflows.cli.text import counted, name_of, one_line
 from atom_workflows.parsing.parse import InvalidWorkflow, parse_workflow
 
 
@@ -27,10 +27,10 @@ def _is_valid(source: str) -> bool:
     except Failure as error:
         error.show()
         return False
-    click.echo(f"{clean(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
+    click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
     return True
 
 
 def problem_lines(error: InvalidWorkflow) -> str:
     """Every problem on a line."""
-    return "\n".join(clean(problem) for problem in error.problems)
+    return "\n".join(one_line(problem) for problem in error.problems)

@@ -9,30 +9,27 @@ Retry-from-failed goes the same way, with steps that are reset instead of writte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final, TypeVar
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import first_audit, kept_until, reset_unsuccessful
+from atom_workflows.coordinator.reset import kept_until, reset_unsuccessful
+from atom_workflows.coordinator.run_graph import RunGraph
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.coordinator.stored_graph import compare
-from atom_workflows.coordinator.waves import waves
-from atom_workflows.core.graph import END_ID, Node, compile_graph
-from atom_workflows.core.job_request import job_request
+from atom_workflows.coordinator.turns import turn_to_read
+from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     definition_path,
-    new_step,
     run_fields,
     run_path,
-    step_fields,
     step_path,
     steps_path,
 )
@@ -50,6 +47,9 @@ from atom_workflows.ports import Create, Document, Fields, Query, Update
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
 """A request may hold 1 MB; this leaves room for what encoding adds."""
+
+BATCHES_AT_ONCE: Final = 4
+"""What keeps one processor busy; each takes some megabytes while it is written."""
 
 PAGE: Final = 500
 
@@ -92,18 +92,19 @@ def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: D
     It may take the place of an INVALID one. Raises `AlreadyExists` or `Conflict` if there is another run, or not the
     one that it should take the place of.
     """
-    creates = list(_step_creates(run, definition.workflow, definition.path))
-    whole = len(creates) < BATCH_DOCUMENTS and sum(map(_size, creates)) < BATCH_BYTES
-    opening = _whole_run(run, creates) if whole else _opening(run, creates, definition.text, definition.path)
+    graph = RunGraph(run, definition.workflow, definition.path)
+    creates = _at_most_a_commit(graph.creates(graph.paths))
+    end = [graph.create(step_path(run.id, END_ID))]
+    opening = _whole_run(run, creates) if creates else _opening(run, end, definition.text, definition.path)
     first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
     version = outbox.services.store.commit(first)[0].version
     decision_log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
-    if whole:
+    if creates:
         outbox.run_changed(replace(run, state=RunState.RUNNING))
         roots = [step.id for step in definition.workflow.steps if not step.depends_on]
         outbox.ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    _write_steps(outbox, [create for create in creates if create.path != step_path(run.id, END_ID)])
+    _write_steps(outbox, graph.creates(path for path in graph.paths if path != end[0].path))
     budget = Budget.of_invocation(outbox.services)
     if _set_running(outbox, HeldRun(run=run, version=version)):
         publish_released(outbox, run.id, budget=budget)
@@ -121,6 +122,18 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
     """A run and all its steps in one commit: it is there RUNNING or not at all."""
     running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
     return [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
+
+
+def _at_most_a_commit(creates: Iterable[Create]) -> list[Create]:
+    """Return them all if one commit holds them beside the run, else none; the rest of a larger run is not made."""
+    first: list[Create] = []
+    size = 0
+    for create in creates:
+        first.append(create)
+        size += _size(create)
+        if len(first) >= BATCH_DOCUMENTS or size >= BATCH_BYTES:
+            return []
+    return first
 
 
 def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
@@ -216,11 +229,12 @@ def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
     run = held.run
     try:
         workflow, path = _stored_workflow(outbox, run)
-        missing, misfits = compare(outbox.services, run.id, list(_step_creates(run, workflow, path)))
+        graph = RunGraph(run, workflow, path)
+        missing, misfits = compare(outbox.services, graph)
         if misfits:
             _write_anew(outbox, held, misfits)
             return False
-        _write_steps(outbox, missing)
+        _write_steps(outbox, graph.creates(missing))
     except DefinitionUnusable as error:
         _end(outbox, run, str(error), budget)
     except NotStorable as error:
@@ -243,8 +257,9 @@ def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
     if stored is None:
         raise DefinitionUnusable("its definition is gone, before all of its steps were written")
     try:
-        path = stored.fields["path"]
-        return parse_workflow(zlib.decompress(stored.fields["text"]), filename=path), path
+        path, text = stored.fields["path"], zlib.decompress(stored.fields["text"])
+        with turn_to_read(len(text)):
+            return parse_workflow(text, filename=path), path
     except InvalidWorkflow as error:
         told = "; ".join(map(str, error.problems[:_MOST_TOLD]))
         more = f"; and {len(error.problems) - _MOST_TOLD} more" if len(error.problems) > _MOST_TOLD else ""
@@ -281,8 +296,11 @@ def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> Non
             return
 
 
-def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
-    """Write the steps' documents, those that another has written meanwhile excepted."""
+def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
+    """Write the steps' documents, those that another has written meanwhile excepted.
+
+    A batch is made when it is to be written: all together may be a hundred times the file, by its aliases.
+    """
 
     def write(batch: Sequence[Create]) -> None:
         missing = batch
@@ -296,8 +314,14 @@ def _write_steps(outbox: Outbox, creates: Sequence[Create]) -> None:
                 return
         decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
 
-    for _ in waves(outbox.services.workers, write, list(_batches(creates))):
-        pass
+    calls = outbox.services.workers.calls(write)
+    for batch in _batches(creates):
+        calls.begin([batch])
+        while len(calls.pending) >= BATCHES_AT_ONCE:
+            calls.wave()
+    while calls.pending:
+        calls.wave()
+    calls.wave()
 
 
 def _set_running(outbox: Outbox, held: HeldRun) -> bool:
@@ -316,24 +340,7 @@ def _set_running(outbox: Outbox, held: HeldRun) -> bool:
     return True
 
 
-def _step_creates(run: RunRecord, workflow: Workflow, path: str) -> Iterator[Create]:
-    steps = {step.id: step for step in workflow.steps}
-    for node in compile_graph(workflow).values():
-        step = steps.get(node.id)
-        task = None if step is None else step.task
-        request = None if step is None or task is None else job_request(step, task, path)
-        fields = step_fields(new_step(node, step, run=run, request=request))
-        yield Create(path=step_path(run.id, node.id), fields=fields | _watch(node, run))
-
-
-def _watch(node: Node, run: RunRecord) -> dict[str, datetime]:
-    """The end is where the checker finds the run, for as long as it is open."""
-    if node.id != END_ID:
-        return {}
-    return {"due_at": first_audit(run.created_at, run.deadline)}
-
-
-def _batches(writes: Sequence[_Batched]) -> Iterator[list[_Batched]]:
+def _batches(writes: Iterable[_Batched]) -> Iterator[list[_Batched]]:
     batch: list[_Batched] = []
     size = 0
     for write in writes:

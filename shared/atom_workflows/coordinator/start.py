@@ -19,6 +19,7 @@ from atom_workflows.coordinator.doctor import continue_run
 from atom_workflows.coordinator.known_run import changed_file, difference, warn, warn_of_reuse
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
@@ -123,8 +124,11 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
     try:
         text, run = _read(services, run, event)
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
-        workflow = parse_workflow(text, filename=event.workflow_path)
+        with turn_to_read(len(text)):
+            workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
+        # Its trace holds all that was read of the file.
+        error.__traceback__ = None
         return prepared.refused(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         return prepared.refused(_refusal_of(error), [{"message": str(error)}])
@@ -174,7 +178,8 @@ def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequest
 
 
 def _new_run(services: Services, event: StartRequested) -> RunRecord:
-    now = services.clock.now()
+    now, settings = services.clock.now(), services.settings
+    asked_for = event.task_runner_url or settings.task_runner_url
     source = {"path": event.workflow_path, "inline": event.definition is not None}
     if event.generation:
         source["generation"] = event.generation
@@ -183,13 +188,13 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         workflow=event.workflow_path.rpartition("/")[2],
         state=RunState.SEEDING,
         created_at=now,
-        task_runner_url=shown_url(event.task_runner_url or services.settings.task_runner_url).rstrip("/"),
+        task_runner_url=settings.allowed_task_runner(asked_for) or shown_url(asked_for).rstrip("/"),
         source=source,
         trigger=event.trigger,
         params=event.params,
         labels=event.labels,
         warnings=event.warnings,
-        expire_at=now + services.settings.keep_runs,
+        expire_at=now + settings.keep_runs,
     )
 
 

@@ -6,10 +6,11 @@ workflow. Barriers of both would count each other's steps; so what does not fit 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from atom_workflows.coordinator.loading import all_documents
+from atom_workflows.coordinator.run_graph import RunGraph
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import StepState
 from atom_workflows.ports import Create, Document, Fields, Update
@@ -26,6 +27,8 @@ _ABSENT: Final[Mapping[str, Any]] = {
 }
 """What a step is from the start, with the value that a missing field stands for."""
 
+MOST_BYTES: Final = 20_000_000
+
 _SET_ASIDE: Final[Fields] = {
     **_ABSENT,
     "state": StepState.SUCCEEDED.value,
@@ -35,18 +38,24 @@ _SET_ASIDE: Final[Fields] = {
 """A barrier of the other graph alone: connected with nothing, and over. Functions delete no document."""
 
 
-def compare(services: Services, run_id: str, creates: Sequence[Create]) -> tuple[list[Create], list[Update]]:
-    """Return the missing documents, and writes that make the others fit."""
-    missing = {create.path: create for create in creates}
+def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:
+    """Return the paths of the missing documents, and writes that make the others fit.
+
+    Of these at most `MOST_BYTES`: whoever has written them is to compare again.
+    """
+    missing = dict.fromkeys(graph.paths)
     misfits: list[Update] = []
-    for document in all_documents(services, run_id):
-        create = missing.pop(document.path, None)
-        if document.fields.get("attempt"):
-            continue  # It ran, so that it was released by a graph that was complete.
-        fields = _setting_aside(document) if create is None else _differing(create, document)
+    size = 0
+    for document in all_documents(services, graph.run.id):
+        is_known = document.path in missing
+        missing.pop(document.path, None)
+        if document.fields.get("attempt") or size > MOST_BYTES:
+            continue  # It ran, so that it was released by a graph that was complete; or it has to wait.
+        fields = _differing(graph.create(document.path), document) if is_known else _setting_aside(document)
         if fields:
             misfits.append(Update(path=document.path, fields=fields, guard=document.version))
-    return list(missing.values()), misfits
+            size += len(str(fields))
+    return list(missing), misfits
 
 
 def _setting_aside(document: Document) -> Fields:

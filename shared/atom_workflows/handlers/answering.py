@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from atom_workflows import decision_log
+from atom_workflows.bounded_json import MAX_VALUES
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import AtomWorkflowsError, MalformedEvent
 from atom_workflows.event_fields import body_of
@@ -34,7 +36,8 @@ def on_event(
         event = read_event(lowered(headers), raw)
     except MalformedEvent as error:
         return dropped(error)
-    if event is None:
+    del raw  # The event holds what it needs of it.
+    if not isinstance(event, ReceivedEvent):
         return dropped(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
     return handled(services, topic, event, lambda received: handle(message_body(received.payload)))
 
@@ -59,13 +62,13 @@ def dropped(error: Exception) -> Answer:
     return _ACKNOWLEDGED
 
 
-def message_body(payload: Any) -> Any:
-    """The JSON body of the Pub/Sub message in an event's data."""
+def message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
+    """Return the JSON body of the Pub/Sub message in an event's data."""
     try:
         raw = base64.b64decode(message_of(payload)["data"], validate=True)
     except (LookupError, TypeError, ValueError, binascii.Error) as error:
         raise MalformedEvent(f"the message holds no data: {error}") from None
-    return body_of(raw)
+    return body_of(raw, most_values=most_values)
 
 
 def message_of(payload: Any) -> Mapping[str, Any]:
@@ -79,3 +82,17 @@ def message_of(payload: Any) -> Mapping[str, Any]:
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers by their names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
+
+
+def is_event(headers: Mapping[str, str]) -> bool:
+    """Return whether a request came from a service that would send it again if it were refused.
+
+    `headers` are named in lower case.
+    """
+    sender = headers.get("user-agent", "")
+    return "ce-type" in headers or "cloudevents" in headers.get("content-type", "") or "APIs-Google" in sender
+
+
+def json_answer(status: HTTPStatus, body: Mapping[str, Any]) -> Answer:
+    """Return an answer for a caller who reads it."""
+    return json.dumps(body), status, {"Content-Type": "application/json"}

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from atom_workflows import decision_log
+from atom_workflows.bounded_json import MAX_START_VALUES
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import Refusal, Started, handle_start
+from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.errors import MalformedEvent, NewerVersion, RunNotFound
-from atom_workflows.event_fields import body_of, object_of
-from atom_workflows.handlers.answering import Answer, dropped, handled, lowered, message_body, message_of
+from atom_workflows.handlers.answering import (
+    Answer,
+    dropped,
+    handled,
+    is_event,
+    json_answer,
+    lowered,
+    message_body,
+    message_of,
+)
 from atom_workflows.received import ReceivedEvent, read_event
 from atom_workflows.settings import Settings
 from atom_workflows.start_events import RunSeedRequested, StartRequested, read_start_event, start_of_object
@@ -35,19 +44,47 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
     An event is answered 204; a plain POST with what became of it: 202, 400, 403, 404 or 409.
     """
     headers = lowered(headers)
+    event_id = headers.get("idempotency-key") or uuid.uuid4().hex
+    size = len(raw)
     try:
-        event = read_event(headers, raw)
-        if event is None:
-            return _on_plain_start(services, headers, object_of(body_of(raw)))
+        with turn_to_read(size):
+            asked = _read(headers, raw, event_id)
+    except NotJson as error:
+        return json_answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, {"error": str(error)})
+    except NewerVersion as error:
+        return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
     except MalformedEvent as error:
-        return dropped(error) if _is_event(headers) else _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        return dropped(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+    del raw  # What it holds is there as values now.
+    if not isinstance(asked, ReceivedEvent):
+        return _on_plain_start(services, asked, event_id)
 
     def handle(received: ReceivedEvent) -> None:
-        request = _start_request(services.settings, received)
+        with turn_to_read(size):
+            request = _start_request(services.settings, received)
         if request is not None:
             handle_start(services, request)
 
-    return handled(services, "start", event, handle)
+    return handled(services, "start", asked, handle)
+
+
+def _read(headers: Mapping[str, str], raw: bytes, event_id: str) -> ReceivedEvent | StartRequested | RunSeedRequested:
+    """Return the event in a request, or what a plain POST asks for."""
+    event = read_event(headers, raw, most_values=MAX_START_VALUES)
+    if isinstance(event, ReceivedEvent):
+        return event
+    _require_json(headers)
+    return read_start_event(event, event_id=event_id, kind="http")
+
+
+class NotJson(MalformedEvent):
+    """A caller does not say that the body is JSON, as a form or a script of any web page would not."""
+
+
+def _require_json(headers: Mapping[str, str]) -> None:
+    sent = headers.get("content-type", "")
+    if sent.partition(";")[0].strip().lower() != "application/json":
+        raise NotJson(f"a start needs the header Content-Type: application/json, not {sent!r:.80}")
 
 
 def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
@@ -61,7 +98,7 @@ def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested |
             decision_log.warned("object.ignored", told)
             return None
         return _object_start(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
-    return read_start_event(message_body(event.payload), event_id=event.id)
+    return read_start_event(message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
 
 
 def _object_start(
@@ -73,22 +110,22 @@ def _object_start(
         raise MalformedEvent(f"a bucket notification needs {', '.join(names)}") from None
     if settings.is_workflow_object(name):
         return start_of_object(bucket, name, generation, event_id=event.id)
-    decision_log.decided("object.ignored", f"gs://{bucket}/{name} is not a workflow by its name", object=name)
+    told = (
+        f"gs://{bucket}/{name:.300} starts nothing: the names of workflows begin with {settings.object_prefix!r} "
+        f"and end in {' or '.join(settings.object_suffixes)}"
+    )
+    decision_log.decided("object.ignored", told, object=name)
     return None
 
 
-def _on_plain_start(services: Services, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
+def _on_plain_start(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
     """Start a run for a caller; with an `Idempotency-Key` the same call again is answered with the same run."""
-    event_id = headers.get("idempotency-key") or uuid.uuid4().hex
     with decision_log.handling(event_id):
         try:
-            request = read_start_event(body, event_id=event_id, kind="http")
             started = handle_start(services, request)
         except RunNotFound as error:
-            return _json(HTTPStatus.NOT_FOUND, {"error": str(error)})
-        except NewerVersion as error:
-            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
-    return _json(_STATUS[started.refusal], _answer(started, request))
+            return json_answer(HTTPStatus.NOT_FOUND, {"error": str(error)})
+    return json_answer(_STATUS[started.refusal], _answer(started, request))
 
 
 def _answer(started: Started, request: StartRequested | RunSeedRequested) -> dict[str, Any]:
@@ -97,13 +134,3 @@ def _answer(started: Started, request: StartRequested | RunSeedRequested) -> dic
         "warnings": [*(request.warnings if isinstance(request, StartRequested) else ()), *started.warnings],
     }
     return {"run_id": started.run_id, **{name: lines for name, lines in more.items() if lines}}
-
-
-def _is_event(headers: Mapping[str, str]) -> bool:
-    """Whether the request came from a service that would send it again if it were refused."""
-    sender = headers.get("user-agent", "")
-    return "ce-type" in headers or "cloudevents" in headers.get("content-type", "") or "APIs-Google" in sender
-
-
-def _json(status: HTTPStatus, body: Mapping[str, Any]) -> Answer:
-    return json.dumps(body), status, {"Content-Type": "application/json"}

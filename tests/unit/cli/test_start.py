@@ -153,3 +153,13 @@ def test_nobody_is_logged_in(file: Path) -> None:
     """Without credentials the user is told how to get them."""
     result = CliRunner().invoke(cli, ["start", str(file), "--project=acme-flow"], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "gcloud auth application-default login" in result.stderr) == (1, True), result.stderr
+
+
+def test_a_message_that_is_too_large_is_not_sent(file: Path) -> None:
+    """A file of quotes, which JSON doubles, is refused with another way to start it; nothing is published."""
+    world = World()
+    file.write_text(chain(3) + "# " + '"' * 4_000_000)
+    result = call(world, file)
+    assert result.exit_code == 2
+    assert "upload the file to a bucket" in result.stderr
+    assert world.bus.take_all("start") == []

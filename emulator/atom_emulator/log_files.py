@@ -1,0 +1,27 @@
+"""Folders and files for logs: their owner's alone, since what is logged holds the jobs' arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+
+OWN_FOLDER: Final = ".atom-workflows"
+"""In the working folder; a `.gitignore` in it keeps what is there out of the user's repository."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each its owner's alone. One that is there is left as it is."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        if missing.name == OWN_FOLDER:
+            (missing / ".gitignore").write_text("*\n", encoding="utf-8")
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder} is not a folder")
+
+
+def append_to(file: Path) -> BinaryIO:
+    """Open a log for its owner alone, unbuffered; raises `OSError` if it is a link, wherever that leads."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "ab", buffering=0)

@@ -1,0 +1,117 @@
+"""The way to Cloud Storage: it lets no web page in, which fake-gcs-server itself would, answering every origin.
+
+Clients speak plain HTTP here. A request's head is looked at, and then the connection is handed through to the server,
+which speaks HTTPS alone, with a certificate that no browser trusts. A connection serves one request.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from atom_emulator.platform.network import HOST
+from atom_emulator.web_pages import reason_to_refuse
+
+_LONGEST_LINE: Final = 65_536
+_MOST_LINES: Final = 200
+_FOR_THE_DOOR: Final = (b"connection:", b"keep-alive:", b"expect:")
+_PIECE: Final = 65_536
+_HEAD_END: Final = b"\r\n\r\n"
+_CALL_S: Final = 60.0
+
+
+class StorageDoor:
+    """The door at `port` to the server at `https_port`, in threads of this process. Raises `OSError`."""
+
+    def __init__(self, port: int, https_port: int) -> None:
+        self._server = _Server(port, https_port)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="storage door", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening; what is under way ends with the server behind."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, port: int, https_port: int) -> None:
+        super().__init__((HOST, port), _Handler)
+        self.https_port = https_port
+        self.tls = ssl.create_default_context()
+        self.tls.check_hostname = False
+        self.tls.verify_mode = ssl.CERT_NONE  # The server is this platform's own, on this machine.
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        """Serve one connection (socketserver calls this)."""
+        with suppress(OSError, ValueError):  # One of the two has gone, or this is no HTTP.
+            lines = list(self._lines())
+            headers = _headers(lines[1:])
+            if reason := reason_to_refuse(headers, bound_to=HOST):
+                self.wfile.write(_refusal(reason))
+            elif lines:
+                self._hand_through(lines, headers)
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines of the request's head, or of the trailer behind a body in chunks."""
+        for _ in range(_MOST_LINES):
+            line = self.rfile.readline(_LONGEST_LINE)
+            if line in {b"", b"\r\n", b"\n"}:
+                return
+            yield line.rstrip(b"\r\n")
+
+    def _hand_through(self, lines: list[bytes], headers: dict[str, str]) -> None:
+        """Send the whole request and then return the whole answer: TLS cannot do both at once in two threads."""
+        kept = [line for line in lines if not line.lower().startswith(_FOR_THE_DOOR)]
+        with (
+            socket.create_connection((HOST, self.server.https_port), timeout=_CALL_S) as plain,
+            self.server.tls.wrap_socket(plain) as behind,
+        ):
+            behind.sendall(b"\r\n".join([*kept, b"Connection: close"]) + _HEAD_END)
+            if "expect" in headers:
+                self.wfile.write(b"HTTP/1.1 100 Continue" + _HEAD_END)
+            for piece in self._body(headers):
+                behind.sendall(piece)
+            while piece := behind.recv(_PIECE):
+                self.wfile.write(piece)
+
+    def _body(self, headers: dict[str, str]) -> Iterator[bytes]:
+        if "transfer-encoding" not in headers:
+            yield from self._pieces(int(headers.get("content-length", "0")))
+            return
+        while size := int((line := self.rfile.readline(_LONGEST_LINE)).partition(b";")[0], 16):
+            yield line
+            yield from self._pieces(size + len(b"\r\n"))
+        yield b"0\r\n\r\n"
+        for _ in self._lines():
+            pass
+
+    def _pieces(self, length: int) -> Iterator[bytes]:
+        while length > 0 and (piece := self.rfile.read(min(length, _PIECE))):
+            length -= len(piece)
+            yield piece
+
+
+def _headers(lines: list[bytes]) -> dict[str, str]:
+    named = (line.decode("latin-1").partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in named}
+
+
+def _refusal(reason: str) -> bytes:
+    body = reason.encode("ascii", "replace")
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return head.encode() + _HEAD_END + body

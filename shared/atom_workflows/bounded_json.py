@@ -1,0 +1,67 @@
+"""JSON from outside, read within limits of its depth and of its number of values.
+
+Python's own reader recurses, and so ends at a depth that depends on the version and on who called it. It also makes
+20 bytes of memory and more of each byte of `[[],[],...`. Both are found out here, before anything is built.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+MAX_DEPTH: Final = 64
+"""Lists and objects inside one another: three times what a workflow file may have, a tenth of what Python can read."""
+
+MAX_VALUES: Final = 10_000
+"""Values of an event, an answer or a stored task: ten times what the largest of ours has."""
+
+MAX_START_VALUES: Final = 310_000
+"""Values of a start message, whose `definition` may have as many as a workflow file."""
+
+# A text in one match, whatever is in it and even if it never ends: possessive, so each letter is looked at once.
+_TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
+_DEEPER: Final = frozenset("[{")
+_HIGHER: Final = frozenset("]}")
+
+
+class JsonTooDeep(ValueError):
+    """Lists and objects are nested more deeply than anything that is needed."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it is nested too deeply: more than {MAX_DEPTH} lists and objects inside one another")
+
+
+class JsonTooLarge(ValueError):
+    """There are more values than in anything that is needed."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it holds more than {most:,} values")
+
+
+def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
+    """Return the value; raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if it is no JSON."""
+    text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
+    require_bounded(text, most_values=most_values)
+    return json.loads(text)
+
+
+def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
+    """Raise `JsonTooDeep` or `JsonTooLarge`; anything may be given, JSON or not."""
+    opened = text.count("[") + text.count("{")
+    if opened <= MAX_DEPTH and opened + text.count(",") <= most_values:
+        return
+    depth = values = 0
+    for found in _TOKEN.finditer(text):
+        sign = found[0]
+        if sign in _DEEPER:
+            depth += 1
+            values += 1
+        elif sign in _HIGHER:
+            depth -= 1
+        elif sign == ",":
+            values += 1
+        if depth > MAX_DEPTH:
+            raise JsonTooDeep
+        if values > most_values:
+            raise JsonTooLarge(most_values)
