@@ -6,6 +6,9 @@ from datetime import timedelta
 from typing import Final
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+LARGE_FILE: Final = 128 * 1024
+"""Beyond so many characters, files are read one at a time."""
+
 MAX_DEPTH: Final = 20
 """Lists and maps inside one another, the file's outermost map included."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, Step, Task, Workflow
@@ -14,7 +16,7 @@ from atom_workflows.parsing.dependencies import check_dependencies
 from atom_workflows.parsing.doubts import warn_of_doubts
 from atom_workflows.parsing.fields import WORKFLOW
 from atom_workflows.parsing.json_text import JsonReader
-from atom_workflows.parsing.limits import MAX_NAME, MAX_TASK_BYTES
+from atom_workflows.parsing.limits import LARGE_FILE, MAX_NAME, MAX_TASK_BYTES
 from atom_workflows.parsing.nodes import Node
 from atom_workflows.parsing.policies import check_backoffs, other_policies, retry_policy
 from atom_workflows.parsing.problems import InvalidWorkflow, Place, Report
@@ -25,6 +27,9 @@ from atom_workflows.parsing.syntax import FASTEST_LOADER, events
 
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
 
+# A file of 4 MiB takes up to 80 MB while it is read, and the start function takes eight requests at once. As only one
+# of its threads computes at any time, it is no slower to read large files one after another.
+_ONE_AT_A_TIME: Final = Lock()
 _MAY_BE_JSON: Final = re.compile(r"[ \t\r\n]*[{]")
 
 
@@ -39,6 +44,11 @@ def parse_workflow(text: bytes | str, *, filename: str, loader: Any = FASTEST_LO
 
 def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any = FASTEST_LOADER) -> Workflow:
     """Read a workflow as `parse_workflow` does, with a report of the caller's that tells what this took."""
+    with _ONE_AT_A_TIME if len(text) > LARGE_FILE else nullcontext():
+        return _parse(report, text, filename, loader)
+
+
+def _parse(report: Report, text: bytes | str, filename: str, loader: Any) -> Workflow:
     tree = _tree(text, filename, report, loader)
     if tree.whole and (tree.root is None or is_empty(tree.root)):
         begin = '{"steps": [' if tree.is_json else "steps:"
@@ -68,21 +78,27 @@ def _tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _
     text = decode(content, report)
     if text is None:
         return _Tree(None, whole=False, is_json=False)
-    named_json = filename.lower().endswith(".json")
-    if named_json or _MAY_BE_JSON.match(text):
-        # What YAML is to read afterwards leaves no problems behind.
-        tried = report if named_json else Report(filename)
-        reader = JsonReader(text, tried)
-        tree = _Tree(*compose(reader.events(), tried), is_json=True)
-        if named_json:
-            return tree
-        if reader.is_json:
-            report.take(tried)
-            return tree
+    if filename.lower().endswith(".json"):
+        return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
+    if tree := _tree_of_json(text, report):
+        return tree
     source = for_yaml(text, report)
     if source is None:
         return _Tree(None, whole=False, is_json=False)
     return _Tree(*compose(events(source, report, loader), report), is_json=False)
+
+
+def _tree_of_json(text: str, report: Report) -> _Tree | None:
+    """Read the text as JSON if it is any, else leave nothing of it behind, as YAML is read with the same memory."""
+    if not _MAY_BE_JSON.match(text):
+        return None
+    tried = Report(report.file)
+    reader = JsonReader(text, tried)
+    tree = _Tree(*compose(reader.events(), tried), is_json=True)
+    if not reader.is_json:
+        return None
+    report.take(tried)
+    return tree
 
 
 def _check(workflow: Reading, report: Report, *, whole: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ from atom_workflows.parsing import limits
 from atom_workflows.parsing.nearest import BUDGET, Names, Suggestions
 from atom_workflows.parsing.parse import parse_into, parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow, Problem, Report
+from atom_workflows.parsing.syntax import PURE_LOADER
 from support.worst_files import WORST
 
 _SMALL, _LARGE = 4_000, 16_000
@@ -137,6 +139,30 @@ def test_what_is_below_the_depth_counts_as_values() -> None:
     """What is left out for its depth is not read for ever."""
     content = "steps: " + "[" * 20 + "a," * (limits.MAX_NODES + 10)
     assert any("more than 300,000 values" in problem.message for problem in _problems(content, "f.yaml"))
+
+
+def test_large_files_are_read_one_at_a_time() -> None:
+    """Many at once need the memory of one, so that a function's limit holds whatever it is sent."""
+    reading: list[object] = []
+    most: list[int] = []
+
+    class CountedLoader(PURE_LOADER):  # type: ignore[misc]  # PyYAML's own has no types
+        """Tells how many of it are in use."""
+
+        def __init__(self, text: str) -> None:
+            reading.append(self)
+            most.append(len(reading))
+            super().__init__(text)
+
+        def dispose(self) -> None:
+            """Count it no longer."""
+            reading.remove(self)
+            super().dispose()
+
+    content = "steps: [{id: a}]\n" + "#" * limits.LARGE_FILE
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(lambda _: parse_workflow(content, filename="f.yaml", loader=CountedLoader), range(4)))
+    assert (len(read), most) == (4, [1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\x85", "\u2028"])
