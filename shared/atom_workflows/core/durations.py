@@ -97,7 +97,7 @@ def _length(part: re.Match[str]) -> timedelta:
 
 
 def _parts_in_words(text: str) -> dict[str, str | None]:
-    """The numbers of each unit in a text such as `2 hours, 5 min`; empty if anything else is in it."""
+    """Return the numbers of each unit in a text such as `2 hours, 5 min`; empty if anything else is in it."""
     parts = list(_ANY_PART.finditer(text))
     units = [_UNIT_WORDS.get(part[2].lower(), "") for part in parts]
     if sum(len(part[0]) for part in parts) != len(text) or "" in units or len(set(units)) != len(units):

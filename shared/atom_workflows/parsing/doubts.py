@@ -72,7 +72,7 @@ def _clearly(text: str) -> str:
 
 
 def _loses_digits(text: str, value: float) -> bool:
-    """Whether the number is written otherwise in JSON, and with it a sign, a last zero or more digits than it can hold.
+    """Return True if a sign, a last zero or digits beyond 64 bits are lost when the number is sent.
 
     `3.10` is the case that is meant: a version, which arrives as 3.1.
     """

@@ -202,7 +202,7 @@ STEP: Final = Record(
                 "The ids of the steps that must have succeeded before; they may stand further down. One alone needs no "
                 "list."
             ),
-            examples=(["extract", "clean"],),
+            examples=(["extract", "clean"], "extract"),
         ),
         Field(
             name="task",

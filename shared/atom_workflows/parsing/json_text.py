@@ -48,7 +48,7 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """The events of the file up to its end or its first syntax error, which is noted."""
+        """Yield the events of the file up to its end or its first syntax error, which is noted."""
         try:
             yield from self._document()
         except _SyntaxProblem as problem:

@@ -33,15 +33,15 @@ class Names:
         for name in names:
             if len(name) <= _LONGEST_COMPARED:
                 self._by_spelling.setdefault(name.lower(), name)
-                loosely.setdefault(loosely_spelt(name), name)
+                loosely.setdefault(fold_spelling(name), name)
                 self._by_length.setdefault(len(name), []).append(name)
         self._by_spelling = loosely | self._by_spelling
 
-    def spelt_like(self, word: str) -> str | None:
+    def find_spelling(self, word: str) -> str | None:
         """Return the name that differs in nothing but case, `-`, `_`, `.` and spaces."""
-        return self._by_spelling.get(word.lower()) or self._by_spelling.get(loosely_spelt(word) or word)
+        return self._by_spelling.get(word.lower()) or self._by_spelling.get(fold_spelling(word) or word)
 
-    def of_similar_length(self, word: str) -> list[list[str]]:
+    def find_similar_lengths(self, word: str) -> list[list[str]]:
         """Return the names, by length, that can be alike at all."""
         return [
             names
@@ -67,9 +67,9 @@ class Suggestions:
         """Return the name that was probably meant, or None if none is near or the budget is used up."""
         if not 0 < len(word) <= _LONGEST_COMPARED:
             return None
-        if same := names.spelt_like(word):
+        if same := names.find_spelling(word):
             return same
-        candidates = names.of_similar_length(word)
+        candidates = names.find_similar_lengths(word)
         cost = sum(len(some) * (len(some[0]) * len(word) + _COST_OF_A_PAIR) for some in candidates)
         if cost > self._budget - self.spent:
             return None
@@ -78,6 +78,6 @@ class Suggestions:
         return near[0] if near else None
 
 
-def loosely_spelt(name: str) -> str:
+def fold_spelling(name: str) -> str:
     """Return the name without case and separators; a very long one stays as it is."""
     return name.lower().translate(_SEPARATORS) if len(name) <= _LONGEST_COMPARED else name

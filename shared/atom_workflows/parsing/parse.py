@@ -22,7 +22,7 @@ from atom_workflows.parsing.policies import check_backoffs, other_policies, retr
 from atom_workflows.parsing.problems import InvalidWorkflow, Place, Report
 from atom_workflows.parsing.read import read_record
 from atom_workflows.parsing.readings import Reading, is_empty
-from atom_workflows.parsing.source import decode, for_yaml
+from atom_workflows.parsing.source import decode, prepare_for_yaml
 from atom_workflows.parsing.syntax import FASTEST_LOADER, events
 
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
@@ -82,7 +82,7 @@ def _tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _
         return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
     if tree := _tree_of_json(text, report):
         return tree
-    source = for_yaml(text, report)
+    source = prepare_for_yaml(text, report)
     if source is None:
         return _Tree(None, whole=False, is_json=False)
     return _Tree(*compose(events(source, report, loader), report), is_json=False)

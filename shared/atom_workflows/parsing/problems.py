@@ -91,9 +91,8 @@ class Report:
         self._warnings.add((at.line, at.column, message), suggestion)
 
     def take(self, other: Report) -> None:
-        """Note what the other one noted; this one has noted next to nothing."""
-        self._problems.take(other._problems)  # one of its own kind
-        self.suggestions = other.suggestions
+        """Note the problems that the other one noted."""
+        self._problems.take(other._problems)
 
     def nearest(self, word: str, names: Names) -> str | None:
         """Return the name that was probably meant, if one is near."""
@@ -153,7 +152,7 @@ class _Collected:
 
 
 def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
-    """The first problems that are not too large together; a file's name of 1,000 bytes stands in each."""
+    """Yield the first problems that are not too large together; a file's name of 1,000 bytes stands in each."""
     size = 0
     for problem in problems:
         size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))

@@ -20,7 +20,7 @@ from atom_workflows.parsing.kinds import (
     TextMap,
 )
 from atom_workflows.parsing.measures import read_duration, read_number
-from atom_workflows.parsing.nearest import loosely_spelt, names_of
+from atom_workflows.parsing.nearest import fold_spelling, names_of
 from atom_workflows.parsing.nodes import Broken, Fields, Items, Node, Scalar
 from atom_workflows.parsing.problems import Report
 from atom_workflows.parsing.readings import INVALID, Invalid, Reading, is_empty, wrong_type
@@ -79,7 +79,7 @@ def _not_a_record(record: Record, node: Node, path: str, owner: str, report: Rep
 
 
 def _as_main_field(record: Record, node: Node, path: str) -> str:
-    """The advice for a value that stands in place of a map of which it is the main field, else empty."""
+    """Say how to write a value that stands in place of a map of which it is the main field; else nothing."""
     main = next((field.kind for field in record.fields if field.name == record.main), None)
     if main is None or not isinstance(node, Scalar) or _read(main, node, "", Report("")) is INVALID:
         return ""
@@ -104,12 +104,12 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
 
 
 def _advice(record: Record, name: str) -> str:
-    """What to do about a name of another system, or a field that exists one level further in; else empty."""
-    return record.advice.get(loosely_spelt(name)) or _field_with(record, name)
+    """Say what to do about a name of another system, or a field that exists one level further in; else nothing."""
+    return record.advice.get(fold_spelling(name)) or _field_with(record, name)
 
 
 def _meant(record: Record, name: str, report: Report) -> str | None:
-    return record.foreign.get(loosely_spelt(name)) or report.nearest(name, names_of(record.names))
+    return record.foreign.get(fold_spelling(name)) or report.nearest(name, names_of(record.names))
 
 
 @cache

@@ -36,8 +36,8 @@ def decode(content: bytes | str, report: Report) -> str | None:
     return _text(encoded, report).removeprefix("\ufeff")
 
 
-def for_yaml(text: str, report: Report) -> str | None:
-    """The text without what no YAML reader takes, which is noted; None if there is too much of it."""
+def prepare_for_yaml(text: str, report: Report) -> str | None:
+    """Return the text without what no YAML reader takes, which is noted; None if there is too much of it."""
     # No more than it takes to know: a file of nothing else would cost a hundred times its size.
     found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
     for match in found[:_MOST_CONTROLS]:

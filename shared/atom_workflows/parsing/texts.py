@@ -86,7 +86,7 @@ def _wrong(kind: Text, text: str) -> tuple[str, str] | None:
 
 
 def _allowed(kind: Text, text: str) -> str:
-    """What to write instead of a text that cannot be."""
+    """Say what to write instead of a text that cannot be."""
     instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
     if not instead or not _matches(kind, instead):
         return f"use {kind.rule}"

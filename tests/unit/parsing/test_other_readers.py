@@ -34,7 +34,7 @@ _SCALARS = st.one_of(
 
 
 def _only_value(document: Any) -> tuple[str, ...]:
-    """The list's one value, told apart by its type, too."""
+    """Return the list's one value with its type."""
     if not isinstance(document, list) or len(document) != 1 or isinstance(document[0], list | dict):
         return _NOTHING
     return type(document[0]).__name__, repr(document[0])

@@ -23,7 +23,7 @@ _SMALL, _LARGE = 4_000, 16_000
 
 
 def _lines_run(content: str, filename: str) -> int:
-    """How many lines of Python are run to read the file; comparisons have a count of their own."""
+    """Count the lines of Python that are run to read the file; comparisons have a count of their own."""
     lines = 0
     report = Report(filename)
     report.suggestions = Suggestions(budget=0)
