@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from atom_workflows.parsing import limits
+from atom_workflows.parsing.json_text import JsonValue
 from atom_workflows.parsing.maps import map_of
 from atom_workflows.parsing.nodes import Broken, Fields, Items, Node, Scalar
 from atom_workflows.parsing.problems import Located, Place, Report
@@ -53,6 +54,7 @@ class _Composer:
         self._skipping = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             yaml.ScalarEvent: self._scalar,
+            JsonValue: self._scalar,
             yaml.AliasEvent: self._alias,
             yaml.MappingStartEvent: self._start,
             yaml.SequenceStartEvent: self._start,

@@ -19,6 +19,7 @@ from atom_workflows.parsing.problems import Place, Report
 from atom_workflows.parsing.wording import code, shorten
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+_SPACES: Final = frozenset(" \t\n\r")
 _PLAIN: Final = re.compile(r"(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]+)?)(?![\w.+-])")
 _WORD: Final = re.compile(r"[\w.+-]{1,100}")
 _NO_NUMBERS: Final = frozenset({"nan", "infinity", "+infinity", "-infinity", "inf", "+inf", "-inf"})
@@ -30,6 +31,25 @@ _NOUNS: Final = {"{": "map", "[": "list"}
 _ENTRIES: Final = {"{": "fields", "[": "entries"}
 _BAD_ESCAPE: Final = ("a backslash does not begin a character's escape here", r"write `\\` for a backslash")
 _NO_COMMENTS: Final = ("JSON has no comments", "remove this, or name the file .yaml")
+
+
+class JsonValue:
+    """A single value, with what is looked at of the event that YAML's reader gives; it is made in half the time."""
+
+    __slots__ = ("column", "line", "style", "value")
+    anchor = None
+    tag = None
+
+    def __init__(self, value: str, style: str | None, line: int, column: int) -> None:
+        self.value = value
+        self.style = style
+        self.line = line
+        self.column = column
+
+    @property
+    def start_mark(self) -> JsonValue:
+        """Where it stands; line and column count from 0."""
+        return self
 
 
 class JsonReader:
@@ -90,9 +110,9 @@ class JsonReader:
         match = _PLAIN.match(self._text, self._index)
         if not match:
             self._refuse_value(sign)
-        mark = self._mark()
+        value = JsonValue(match[0], None, self._line, self._index - self._line_start)
         self._index = match.end()
-        return yaml.ScalarEvent(None, None, (True, False), match[0], mark, mark)
+        return value
 
     def _key(self) -> Any:
         if self._next() != '"':
@@ -105,7 +125,7 @@ class JsonReader:
         return key
 
     def _quoted(self) -> Any:
-        start, mark = self._index, self._mark()
+        start = self._index
         try:
             text, self._index = scanstring(self._text, start + 1, True)  # noqa: FBT003  # strict, its only way to say it
         except JSONDecodeError as error:
@@ -115,7 +135,7 @@ class JsonReader:
             escape = _SURROGATE_ESCAPE.search(self._text, start)
             self._index = escape.start() if escape else start
             self._fail("this is half of a character, which no text can hold", "write both halves, or remove it")
-        return yaml.ScalarEvent(None, None, (False, True), text, mark, mark, style='"')
+        return JsonValue(text, '"', self._line, start - self._line_start)
 
     def _start(self, bracket: str) -> Any:
         mark = self._mark()
@@ -212,6 +232,8 @@ class JsonReader:
     def _skip_space(self) -> None:
         """Go on to the next sign. Lines end nowhere else, as no text holds a line break."""
         start = self._index
+        if self._text[start : start + 1] not in _SPACES:
+            return
         self._index = end = _SPACE.match(self._text, start).end()  # type: ignore[union-attr]  # it matches nothing, too
         breaks = self._text.count("\n", start, end) + self._text.count("\r", start, end)
         if breaks:
