@@ -16,7 +16,7 @@ from atom_workflows.parsing.wording import code, in_quotes
 
 _NUMERIC_START: Final = frozenset("0123456789+-.")
 
-# YAML 1.1 knows a fraction by its dot and an exponent by its sign; the readers of it are PyYAML, SnakeYAML and psych.
+# YAML 1.1 knows a fraction by its dot and an exponent by its sign; PyYAML reads by it.
 _FRACTION_IN_YAML_1_1: Final = re.compile(r"[-+]?[0-9]+[.][0-9]*(?:[eE][-+][0-9]+)?|[.][0-9]+(?:[eE][-+][0-9]+)?")
 _LIKE_A_NUMBER: Final = re.compile(r"[-+.0-9][0-9_.:]*(?:[eE][-+]?[0-9_]+)?|[-+]?0o[0-7_]*")
 _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?")
