@@ -20,7 +20,7 @@ from atom_workflows.cli.output import Output
 from atom_workflows.cli.sources import RunRequest, request_for
 from atom_workflows.cli.text import counted, name_of
 from atom_workflows.cli.to_end import USERS_WISH, Waiting, exit_code, told_if_cut_short
-from atom_workflows.cli.validate import problem_lines
+from atom_workflows.cli.validate import problem_lines, tell_warnings
 from atom_workflows.cli.view import RunView
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Message
@@ -62,6 +62,7 @@ def run_workflow(options: RunOptions) -> int:
         request = request_for(options.source)
     except InvalidWorkflow as error:
         return refused(error, as_json=options.as_json)
+    tell_warnings(request.warnings)
     with _platform(options, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:

@@ -21,12 +21,13 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to ask for. A file in a bucket has no `definition`; `step_ids` are then not known either."""
+    """A run to ask for. A file in a bucket has no `definition`; `step_ids` and `warnings` are then not known."""
 
     workflow_path: str
     run_key: str
     definition: str | None = None
     step_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,6 +64,7 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
     content = content_of(source)
     workflow = parse_workflow(content, filename=shown_name(source))
     return RunRequest(
+        warnings=workflow.warnings,
         workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
         run_key=run_key,
         definition=content.decode("utf-8-sig"),

@@ -19,6 +19,7 @@ from atom_workflows.cli.place import environment, with_place
 from atom_workflows.cli.run import Running, RunOptions, refused, run_to_end
 from atom_workflows.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_workflows.cli.text import counted, name_of
+from atom_workflows.cli.validate import tell_warnings
 from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
 from atom_workflows.handlers.bodies import MAX_START_BODY
@@ -52,6 +53,7 @@ def start_run(options: StartOptions) -> int:
         request = _request(options)
     except InvalidWorkflow as error:
         return refused(error, as_json=options.as_json)
+    tell_warnings(request.warnings)
     body = _checked(request.message_body(options.task_runner_url))
     if options.key is not None:
         _require_the_same(request, options)

@@ -15,6 +15,7 @@ from atom_workflows.cli.run import refused
 from atom_workflows.cli.sources import STDIN, content_of, shown_name
 from atom_workflows.cli.start import require_object
 from atom_workflows.cli.text import name_of
+from atom_workflows.cli.validate import tell_warnings
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.problems import InvalidWorkflow
@@ -29,9 +30,10 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     _require_start(path, name, from_environment(environment()))
     content = content_of(source)
     try:
-        parse_workflow(content, filename=shown_name(source))
+        workflow = parse_workflow(content, filename=shown_name(source))
     except InvalidWorkflow as error:
         return refused(error, as_json=as_json)
+    tell_warnings(workflow.warnings)
     from atom_workflows.adapters.storage_upload import StorageUpload  # noqa: PLC0415 (only for what is uploaded)
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):

@@ -27,8 +27,15 @@ def _is_valid(source: str) -> bool:
     except Failure as error:
         error.show()
         return False
+    tell_warnings(workflow.warnings, err=False)
     click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
     return True
+
+
+def tell_warnings(warnings: Sequence[str], *, err: bool = True) -> None:
+    """Print each warning on a line."""
+    for warning in warnings:
+        click.echo(f"Warning: {one_line(warning)}", err=err)
 
 
 def problem_lines(error: InvalidWorkflow) -> str:

@@ -74,6 +74,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunReco
         timeout=workflow.timeout,
         deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
         digest=digest,
+        warnings=(*run.warnings, *workflow.warnings),
     )
 
 

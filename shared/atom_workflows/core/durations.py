@@ -1,4 +1,4 @@
-"""Durations as people write them: `45s`, `10m`, `1h30m`, `2.5s`, `1d`."""
+"""Durations as people write them: `45s`, `10m`, `1h30m`, `1.5h`, `500ms`, `1w`."""
 
 from __future__ import annotations
 
@@ -6,31 +6,76 @@ import re
 from datetime import timedelta
 from typing import Final
 
-DURATION_PATTERN: Final = r"^(?=[0-9])([0-9]{1,8}d)?([0-9]{1,8}h)?([0-9]{1,8}m)?([0-9]{1,8}([.][0-9]{1,6})?s)?$"
+_PATTERNS: Final = (
+    ("w", timedelta(weeks=1), "[0-9]{1,8}([.][0-9]{1,6})?w"),
+    ("d", timedelta(days=1), "[0-9]{1,8}([.][0-9]{1,6})?d"),
+    ("h", timedelta(hours=1), "[0-9]{1,8}([.][0-9]{1,6})?h"),
+    ("m", timedelta(minutes=1), "[0-9]{1,8}([.][0-9]{1,6})?m"),
+    ("s", timedelta(seconds=1), "[0-9]{1,8}([.][0-9]{1,6})?s"),
+    ("ms", timedelta(milliseconds=1), "[0-9]{1,8}([.][0-9]{1,3})?ms"),
+)
+"""The units from large to small, with what a number of each looks like. No fraction is finer than a microsecond."""
+
+_STARTS_WITH_A_DIGIT: Final = "(?=[0-9])"
+_NO_SPACE_LAST: Final = "(?!.* $)"
+_NO_FRACTION_BUT_LAST: Final = "(?!.*[.][0-9]+[a-z]+ *[0-9])"
+
+DURATION_PATTERN: Final = (
+    f"^{_STARTS_WITH_A_DIGIT}{_NO_SPACE_LAST}{_NO_FRACTION_BUT_LAST}"
+    + "".join(f"({pattern} *)?" for _, _, pattern in _PATTERNS)
+    + "$"
+)
 """What `parse_duration` takes, as a regular expression that JSON Schema understands too."""
 
-_DURATION: Final = re.compile(
-    r"(?=[0-9])(?:(?P<days>[0-9]{1,8})d)?(?:(?P<hours>[0-9]{1,8})h)?(?:(?P<minutes>[0-9]{1,8})m)?"
-    r"(?:(?P<seconds>[0-9]{1,8})(?:[.](?P<fraction>[0-9]{1,6}))?s)?"
+_LENGTHS: Final = {unit: length for unit, length, _ in _PATTERNS}
+_DURATION: Final = re.compile(DURATION_PATTERN.removesuffix("$"))
+_PART: Final = re.compile(r"(?P<whole>[0-9]{1,8})(?:[.](?P<fraction>[0-9]{1,6}))?(?P<unit>ms|[wdhms])")
+_MICROSECOND: Final = timedelta(microseconds=1)
+_WRITTEN_UNITS: Final = ("d", "h", "m")
+
+# What other systems and people write. Months and years have no fixed length, so they are not among them.
+_LONGEST_RESPELLED: Final = 60
+_ISO_8601: Final = re.compile(
+    r"P(?:(?P<w>[0-9.]+)W)?(?:(?P<d>[0-9.]+)D)?(?:T(?:(?P<h>[0-9.]+)H)?(?:(?P<m>[0-9.]+)M)?(?:(?P<s>[0-9.]+)S)?)?",
+    re.IGNORECASE,
 )
-_UNITS: Final = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1)))
+_ANY_PART: Final = re.compile(r"([0-9]+(?:[.][0-9]+)?) *([a-z]+)(?:[ ,]+(?:and +)?|$)?", re.IGNORECASE)
+_UNIT_WORDS: Final = {
+    word: unit
+    for unit, words in {
+        "w": "w wk wks week weeks",
+        "d": "d day days",
+        "h": "h hr hrs hour hours",
+        "m": "m min mins minute minutes",
+        "s": "s sec secs second seconds",
+        "ms": "ms msec msecs millis millisecond milliseconds",
+    }.items()
+    for word in words.split()
+}
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration: days, hours, minutes and seconds in this order, each at most once.
+    """Read a duration: weeks, days, hours, minutes, seconds and milliseconds in this order, each at most once.
 
-    Only seconds may have a fraction. Raises ValueError, whose message says what would be right.
+    There may be spaces between them, and the last may have a fraction. Raises ValueError, whose message says what
+    would be right.
     """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError("a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m")
-    return timedelta(
-        days=int(match["days"] or 0),
-        hours=int(match["hours"] or 0),
-        minutes=int(match["minutes"] or 0),
-        seconds=int(match["seconds"] or 0),
-        microseconds=int((match["fraction"] or "").ljust(6, "0")),
-    )
+    if not _DURATION.fullmatch(text):
+        right = respell_duration(text)
+        instead = f"; write {right}" if right else ""
+        raise ValueError(f"a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m{instead}")
+    return sum((_length(part) for part in _PART.finditer(text)), timedelta())
+
+
+def respell_duration(text: str) -> str | None:
+    """Return the duration that was probably meant, spelt so that `parse_duration` takes it, or None."""
+    if len(text) > _LONGEST_RESPELLED:
+        return None
+    text = text.strip()
+    iso = _ISO_8601.fullmatch(text)
+    found = dict(iso.groupdict()) if iso else _parts_in_words(text)
+    spelt = "".join(f"{number}{unit}" for unit in _LENGTHS if (number := found.get(unit)))
+    return spelt if spelt and _DURATION.fullmatch(spelt) else None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -38,10 +83,26 @@ def format_duration(duration: timedelta) -> str:
     if duration < timedelta(0):
         raise ValueError(f"a duration is never negative: {duration}")
     written, rest = "", duration
-    for unit, length in _UNITS:
-        count, rest = divmod(rest, length)
+    for unit in _WRITTEN_UNITS:
+        count, rest = divmod(rest, _LENGTHS[unit])
         written += f"{count}{unit}" if count else ""
     return written + _seconds(rest) if rest or not written else written
+
+
+def _length(part: re.Match[str]) -> timedelta:
+    # In whole microseconds, as a float would round some of them.
+    length = _LENGTHS[part["unit"]]
+    millionths = int((part["fraction"] or "").ljust(6, "0"))
+    return int(part["whole"]) * length + (length // _MICROSECOND * millionths // 1_000_000) * _MICROSECOND
+
+
+def _parts_in_words(text: str) -> dict[str, str | None]:
+    """Return the numbers of each unit in a text such as `2 hours, 5 min`; empty if anything else is in it."""
+    parts = list(_ANY_PART.finditer(text))
+    units = [_UNIT_WORDS.get(part[2].lower(), "") for part in parts]
+    if sum(len(part[0]) for part in parts) != len(text) or "" in units or len(set(units)) != len(units):
+        return {}
+    return {unit: part[1] for unit, part in zip(units, parts, strict=True)}
 
 
 def _seconds(rest: timedelta) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Final
 
 MAX_SLUG_LENGTH: Final = 40
 DIGEST_LENGTH: Final = 12
+MAX_LABEL_LENGTH: Final = 63
+
+_LABEL: Final = re.compile(rf"[a-z0-9_-]{{1,{MAX_LABEL_LENGTH}}}")
+"""Google Cloud's rule for a label's value, without the letters of other alphabets, which not every service takes."""
 
 
 def run_id_for(workflow_path: str, *trigger: str) -> str:
@@ -21,11 +26,26 @@ def run_id_for(workflow_path: str, *trigger: str) -> str:
 
 
 def workflow_label(workflow_path: str) -> str:
-    """The `workflow` label of every job: the file's name in lower case without `.yaml` (first version's rule)."""
-    name = PurePosixPath(workflow_path).name.lower()
-    return re.sub(r"\.(ya?ml|json)$", "", name)
+    """Return the `workflow` label of every job: the file's name in lower case without its ending.
+
+    That is the first version's rule. What Google Cloud takes in no label is replaced, so that the Task Runner can
+    set it: letters lose their accents, every other character becomes `-`, and 63 characters remain.
+    """
+    name = _file_name(workflow_path)
+    return name if _LABEL.fullmatch(name) else plain_word(name)[:MAX_LABEL_LENGTH] or "workflow"
+
+
+def plain_word(text: str) -> str:
+    """Return the text as lower-case ASCII letters, digits, `_` and single `-`; empty if nothing of it remains."""
+    letters = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return re.sub(r"[^a-z0-9_]+", "-", "".join(letters)).strip("-")
+
+
+def _file_name(workflow_path: str) -> str:
+    return re.sub(r"\.(ya?ml|json)$", "", PurePosixPath(workflow_path).name.lower())
 
 
 def _slug(workflow_path: str) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", workflow_label(workflow_path)).strip("-")
+    # Not made from the label: a run's id has to stay what it was, or the same trigger would start it twice.
+    slug = re.sub(r"[^a-z0-9]+", "-", _file_name(workflow_path)).strip("-")
     return slug[:MAX_SLUG_LENGTH].rstrip("-") or "run"

@@ -81,9 +81,11 @@ class Workflow:
 
     Step ids are unique, every dependency names another step, no step depends on itself, there is no cycle and
     there is at least one step. `timeout` bounds the whole run; None leaves that to the steps' own timeouts.
+    `warnings` say what of the file may not be meant as it is taken, a line each; they are no part of its meaning.
     """
 
     name: str
     description: str = ""
     steps: tuple[Step, ...]
     timeout: timedelta | None = None
+    warnings: tuple[str, ...] = field(default=(), compare=False)

@@ -1,27 +1,30 @@
-"""From YAML's events to the tree, with every limit kept on the way: nothing recurses, nothing is built too large."""
+"""From the events of YAML or JSON to the tree, with every limit kept on the way.
+
+Nothing recurses, and nothing is built too large.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
 from atom_workflows.parsing import limits
+from atom_workflows.parsing.json_text import JsonValue
 from atom_workflows.parsing.maps import map_of
 from atom_workflows.parsing.nodes import Broken, Fields, Items, Node, Scalar
 from atom_workflows.parsing.problems import Located, Place, Report
-from atom_workflows.parsing.syntax import events
 from atom_workflows.parsing.wording import code
 
 _HOPELESS_DEPTH: Final = 10 * limits.MAX_DEPTH
 
 
-def compose(text: str, report: Report, loader: Any) -> tuple[Node | None, bool]:
+def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
     """The tree of the file's one document (None if it is empty), and whether it was read to its end."""
     composer = _Composer(report)
-    for event in events(text, report, loader):
+    for event in events:
         composer.feed(event)
         if composer.ended:
             break
@@ -51,6 +54,7 @@ class _Composer:
         self._skipping = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             yaml.ScalarEvent: self._scalar,
+            JsonValue: self._scalar,
             yaml.AliasEvent: self._alias,
             yaml.MappingStartEvent: self._start,
             yaml.SequenceStartEvent: self._start,
@@ -84,6 +88,7 @@ class _Composer:
 
     def _scalar(self, event: Any) -> None:
         if self._skipping:
+            self._weigh(1, _place(event))
             return
         text, mark = event.value, event.start_mark
         self._check_tag(event)
@@ -95,9 +100,10 @@ class _Composer:
         self._attach(node, event.anchor)
 
     def _alias(self, event: Any) -> None:
-        if self._skipping:
-            return
         place = _place(event)
+        if self._skipping:
+            self._weigh(1, place)
+            return
         node = self._anchors.get(event.anchor) or self._unknown_alias(place, event.anchor)
         if len(self._open) + node.height > limits.MAX_DEPTH:
             self._too_deep(place)
@@ -129,7 +135,10 @@ class _Composer:
         if not self._skipping:
             self._too_deep(_place(event))
         self._skipping += 1
-        self.ended = self._skipping > _HOPELESS_DEPTH
+        # What is left out costs its time all the same.
+        self._weigh(1, _place(event))
+        if self._skipping > _HOPELESS_DEPTH:
+            self.ended = True
 
     def _end(self, event: Any) -> None:
         if not self._skipping:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final, TypeAlias
 
+from atom_workflows.parsing.nearest import Names
 from atom_workflows.parsing.nodes import Fields, Items, Node, Scalar
 from atom_workflows.parsing.problems import Report
 from atom_workflows.parsing.readings import Reading
@@ -13,16 +15,17 @@ from atom_workflows.parsing.wording import code, shorten
 _Graph: TypeAlias = Mapping[str, Sequence[Scalar]]
 
 _LONGEST_PATH_SHOWN: Final = 12
+_LONGEST_TAKEN_APART: Final = 1_000
 
 
 def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
     """Check all rules between steps. A file that broke off (`whole` is False) may still have had any step."""
     _check_unique(steps, report)
-    named = _named(steps_node)
+    steps_named = _Steps(steps_node)
     graph: dict[str, list[Scalar]] = {}
     for step in steps:
         own = step.values.get("id")
-        known = list(_known(own, step.values.get("dependsOn", ()), named if whole else None, report))
+        known = list(_known(own, step.values.get("dependsOn", ()), steps_named if whole else None, report))
         if own is not None:
             graph.setdefault(own, known)
     for path, closing in _cycles(graph):
@@ -41,16 +44,28 @@ def _check_unique(steps: Sequence[Reading], report: Report) -> None:
             first[own] = step.at("id").line
 
 
-def _named(steps_node: Node | None) -> dict[str, None]:
+class _Steps:
     """All ids as written, refused ones too, so that a refused id is not reported again where it is used."""
-    items = steps_node.items if isinstance(steps_node, Items) else []
-    ids = (item.get("id") for item in items if isinstance(item, Fields))
-    return {node.text: None for node in ids if isinstance(node, Scalar)}
+
+    def __init__(self, steps_node: Node | None) -> None:
+        items = steps_node.items if isinstance(steps_node, Items) else []
+        ids = (item.get("id") for item in items if isinstance(item, Fields))
+        self.ids = {node.text: None for node in ids if isinstance(node, Scalar)}
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.ids)
+
+    def advise(self, unknown: str, report: Report) -> str:
+        """Say what may have been meant by an id that no step has."""
+        several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
+        if len(several) > 1 and all(part in self.ids for part in several):
+            return f"write a list: {code('[' + ', '.join(several) + ']')}"
+        near = report.nearest(unknown, self._names)
+        return f"did you mean {code(near)}?" if near else "add that step, or remove this dependency"
 
 
-def _known(
-    own: str | None, dependencies: Sequence[Scalar], named: Mapping[str, None] | None, report: Report
-) -> Iterator[Scalar]:
+def _known(own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None, report: Report) -> Iterator[Scalar]:
     """The dependencies that name another step, each once; the others are noted."""
     seen: dict[str, Scalar] = {}
     for node in dependencies:
@@ -59,10 +74,8 @@ def _known(
             report.add(node, f"the step {code(name)} depends on itself", "remove this dependency")
         elif name in seen:
             report.add(node, f"the dependency {code(name)} is here twice", "remove one of them")
-        elif named is not None and name not in named:
-            near = report.nearest(name, named)
-            suggestion = f"did you mean {code(near)}?" if near else "add that step, or remove this dependency"
-            report.add(node, f"there is no step {code(name)}", suggestion)
+        elif steps is not None and name not in steps.ids:
+            report.add(node, f"there is no step {code(name)}", steps.advise(name, report))
         else:
             yield node
         seen.setdefault(name, node)

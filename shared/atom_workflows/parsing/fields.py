@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.run_ids import plain_word
 from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, DEFAULT_STEP_TIMEOUT, Backoff, OnLost, RetryPolicy
-from atom_workflows.parsing import limits
+from atom_workflows.parsing import foreign, limits
 from atom_workflows.parsing.kinds import (
     Arguments,
     Choice,
@@ -30,10 +31,14 @@ STEP_ID: Final = Text(
     forbidden="^__.*__$",
     rule="letters, digits, `_`, `.` and `-` (not `.` or `-` first), not `__` at both ends",
     when_empty="write an id",
+    respell=lambda text: plain_word(text).strip("_-"),
+    display=" and put a name for people into `description`",
 )
 
 BACKOFF: Final = Record(
     title="Back-off",
+    main="initial",
+    foreign=foreign.BACKOFF_FIELDS,
     fields=(
         Field(
             name="initial",
@@ -68,6 +73,10 @@ BACKOFF: Final = Record(
 
 RETRY: Final = Record(
     title="Retry policy",
+    main="maxAttempts",
+    main_note=", which counts the first try too",
+    foreign=foreign.RETRY_FIELDS,
+    advice=foreign.RETRY_ADVICE,
     fields=(
         Field(
             name="maxAttempts",
@@ -109,6 +118,9 @@ POLICIES: Final = (
 
 TASK: Final = Record(
     title="Task",
+    main="imageUri",
+    foreign=foreign.TASK_FIELDS,
+    advice=foreign.TASK_ADVICE,
     any_of=("imageUri", "url"),
     when_empty="leave `task` out if the step is a barrier that runs nothing",
     fields=(
@@ -166,6 +178,9 @@ TASK: Final = Record(
 
 STEP: Final = Record(
     title="Step",
+    main="id",
+    foreign=foreign.STEP_FIELDS,
+    advice=foreign.STEP_ADVICE,
     fields=(
         Field(
             name="id",
@@ -183,8 +198,11 @@ STEP: Final = Record(
         Field(
             name="dependsOn",
             kind=TextList(item=_LINE),
-            description="The ids of the steps that must have succeeded before; they may stand further down.",
-            examples=(["extract", "clean"],),
+            description=(
+                "The ids of the steps that must have succeeded before; they may stand further down. One alone needs no "
+                "list."
+            ),
+            examples=(["extract", "clean"], "extract"),
         ),
         Field(
             name="task",
@@ -197,6 +215,8 @@ STEP: Final = Record(
 
 WORKFLOW: Final = Record(
     title="Workflow",
+    foreign=foreign.WORKFLOW_FIELDS,
+    advice=foreign.WORKFLOW_ADVICE,
     fields=(
         Field(
             name="name",
@@ -218,7 +238,7 @@ WORKFLOW: Final = Record(
         ),
         Field(
             name="defaults",
-            kind=Record(title="Defaults", fields=POLICIES),
+            kind=Record(title="Defaults", fields=POLICIES, advice=foreign.TRIES),
             description="Policies for every step; what a step says itself counts more, field by field.",
         ),
         Field(

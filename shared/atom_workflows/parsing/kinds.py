@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -11,7 +12,8 @@ from typing import TypeAlias
 class Text:
     """A text of any characters that `pattern` allows (all of it) and `forbidden` does not.
 
-    `rule` says both to people, `when_empty` what to do about nothing.
+    `rule` says both to people, `when_empty` what to do about nothing. `respell` makes a text that is allowed of one
+    that is not, if it can, and `display` says where the text may stand as it is.
     """
 
     max_length: int
@@ -21,6 +23,8 @@ class Text:
     forbidden: str | None = None
     rule: str = ""
     when_empty: str = "write a text, or leave it out"
+    respell: Callable[[str], str] | None = None
+    display: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextList:
-    """A list of texts, each once."""
+    """A list of texts, each once; a text alone is a list of one."""
 
     item: Text
 
@@ -69,12 +73,21 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A map of known fields. At least one of `any_of` must be there; `when_empty` says what to do about nothing."""
+    """A map of known fields. At least one of `any_of` must be there; `when_empty` says what to do about nothing.
+
+    `main` is the field that a single value in the map's place probably is, and `main_note` what to know of it.
+    `foreign` has names that other systems give a field of this record, and `advice` what to do about other names of
+    theirs; both without case and separators.
+    """
 
     title: str
     fields: tuple[Field, ...]
     any_of: tuple[str, ...] = ()
     when_empty: str = ""
+    main: str = ""
+    main_note: str = ""
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

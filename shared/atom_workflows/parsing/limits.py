@@ -18,6 +18,13 @@ TEXT_PER_NODE: Final = 64
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
 MAX_PROBLEMS: Final = 100
+MAX_WARNINGS: Final = 20
+MAX_PROBLEM_BYTES: Final = 400_000
+"""The listed problems as JSON: a run's document, of at most 1 MiB, holds them and its warnings beside all else."""
+
+MAX_TAG_DIRECTIVES: Final = 100
+"""libyaml compares each `%TAG` with all before it; no file needs one, as tags are not allowed."""
+
 
 MAX_NAME: Final = 200
 MAX_ID: Final = 100

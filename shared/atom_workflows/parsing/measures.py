@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeGuard
 
-from atom_workflows.core.durations import format_duration, parse_duration
+from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
 from atom_workflows.parsing.kinds import Duration, Number
 from atom_workflows.parsing.nodes import Node, Scalar
 from atom_workflows.parsing.problems import Report
@@ -29,7 +29,8 @@ def read_duration(kind: Duration, node: Node, path: str, report: Report) -> time
     try:
         duration = parse_duration(text)
     except ValueError:
-        report.add(node, f"{code(path)} cannot be {code(text)}", _with_unit(text))
+        right = respell_duration(text)
+        report.add(node, f"{code(path)} cannot be {code(text)}", f"write `{right}`" if right else _with_unit(text))
         return INVALID
     if duration > kind.maximum or (kind.positive and not duration):
         report.add(node, f"{code(path)} cannot be {code(text)}", _bounds(kind))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from atom_workflows.errors import AtomWorkflowsError
-from atom_workflows.parsing.limits import MAX_PROBLEMS
+from atom_workflows.parsing.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
+from atom_workflows.parsing.nearest import Names, Suggestions
 
-_COMPARISONS: Final = 20_000_000
-"""What all "did you mean" questions of one file may cost, in letters compared with letters (names of 15 letters: 90,000
-comparisons); beyond it nobody is asked. The worst names take a second for it."""
-
-_LONGEST_COMPARED: Final = 100
+_Key = tuple[int, int, str]
 
 
 class Located(Protocol):
@@ -73,51 +70,92 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 
 
 class Report:
-    """Collects the problems of one file; the same problem at the same place counts once."""
+    """Collects the problems of one file; the same problem at the same place counts once.
+
+    Warnings are kept apart: they refuse nothing. Of both only the first are kept, and the rest counted, so that a run's
+    document holds them whatever the file.
+    """
 
     def __init__(self, file: str) -> None:
         self.file = "".join(c if c.isprintable() else "?" for c in file)
-        self._found: dict[tuple[int, int, str], str] = {}
-        self._left_off = 0
-        self._comparisons = _COMPARISONS
+        self.suggestions = Suggestions()
+        self._problems = _Collected(MAX_PROBLEMS)
+        self._warnings = _Collected(MAX_WARNINGS)
 
     def add(self, at: Located, message: str, suggestion: str = "") -> None:
         """Note a problem."""
-        self._found.setdefault((at.line, at.column, message), suggestion)
-        if len(self._found) > 20 * MAX_PROBLEMS:
-            self._shorten(MAX_PROBLEMS + 1)
+        self._problems.add((at.line, at.column, message), suggestion)
 
-    def nearest(self, word: str, names: Collection[str]) -> str | None:
-        """The name that was probably meant, if one is near."""
-        cost = len(word) * sum(map(len, names))
-        if len(word) > _LONGEST_COMPARED or cost > self._comparisons:
-            return None
-        self._comparisons -= cost
-        near = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
-        by_case = [name for name in names if name.lower() == word.lower()]
-        return (by_case + near + [None])[0]
+    def warn(self, at: Located, message: str, suggestion: str = "") -> None:
+        """Note what is taken, but may not be what was meant."""
+        self._warnings.add((at.line, at.column, message), suggestion)
+
+    def take(self, other: Report) -> None:
+        """Note the problems that the other one noted."""
+        self._problems.take(other._problems)
+
+    def nearest(self, word: str, names: Names) -> str | None:
+        """Return the name that was probably meant, if one is near."""
+        return self.suggestions.nearest(word, names)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings in file order, a line each."""
+        return tuple(map(str, self._listed(self._warnings, "... and {} more warnings from here on", "")))
 
     def raise_if_any(self) -> None:
         """Raise `InvalidWorkflow` with all that was noted, in file order."""
-        if self._found:
-            raise InvalidWorkflow(self._problems())
+        problems = self._listed(self._problems, "... and {} more from here on", "correct the problems above first")
+        if problems:
+            raise InvalidWorkflow(problems)
 
-    def _shorten(self, length: int) -> None:
-        kept = sorted(self._found.items(), key=lambda found: found[0][:2])[:length]
-        self._left_off += len(self._found) - len(kept)
-        self._found = dict(kept)
-
-    def _problems(self) -> tuple[Problem, ...]:
-        self._shorten(len(self._found))
-        problems = [
+    def _listed(self, collected: _Collected, counted: str, remedy: str) -> tuple[Problem, ...]:
+        """Return the first problems, and one that counts the others."""
+        found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
-            for (line, column, message), suggestion in self._found.items()
+            for (line, column, message), suggestion in collected.in_file_order()
         ]
-        more = len(problems) - MAX_PROBLEMS + self._left_off
-        return tuple(problems) if more <= 0 else (*problems[:MAX_PROBLEMS], _and_more(problems[MAX_PROBLEMS], more))
+        kept = list(_fitting(found[: collected.most]))
+        left_off = len(found) - len(kept) + collected.dropped
+        if not left_off:
+            return tuple(kept)
+        first = found[len(kept)]
+        message = counted.format(left_off)
+        return (
+            *kept,
+            Problem(file=self.file, line=first.line, column=first.column, message=message, suggestion=remedy),
+        )
 
 
-def _and_more(first: Problem, count: int) -> Problem:
-    message = f"... and {count} more from here on"
-    suggestion = "correct the problems above first"
-    return Problem(file=first.file, line=first.line, column=first.column, message=message, suggestion=suggestion)
+class _Collected:
+    """Problems by place and message; of very many the last in the file are only counted."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.dropped = 0
+        self._found: dict[_Key, str] = {}
+
+    def add(self, key: _Key, suggestion: str) -> None:
+        self._found.setdefault(key, suggestion)
+        if len(self._found) > 20 * self.most:
+            kept = self.in_file_order()[: self.most + 1]
+            self.dropped += len(self._found) - len(kept)
+            self._found = dict(kept)
+
+    def take(self, other: _Collected) -> None:
+        for key, suggestion in other.in_file_order():
+            self.add(key, suggestion)
+        self.dropped += other.dropped
+
+    def in_file_order(self) -> Sequence[tuple[_Key, str]]:
+        return sorted(self._found.items(), key=lambda found: found[0][:2])
+
+
+def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """Yield the first problems that are not too large together; a file's name of 1,000 bytes stands in each."""
+    size = 0
+    for problem in problems:
+        size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))
+        if size > MAX_PROBLEM_BYTES:
+            return
+        yield problem

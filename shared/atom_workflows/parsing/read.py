@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Any
 
 from atom_workflows.parsing.arguments import read_arguments
@@ -19,7 +20,8 @@ from atom_workflows.parsing.kinds import (
     TextMap,
 )
 from atom_workflows.parsing.measures import read_duration, read_number
-from atom_workflows.parsing.nodes import Broken, Fields, Items, Node
+from atom_workflows.parsing.nearest import fold_spelling, names_of
+from atom_workflows.parsing.nodes import Broken, Fields, Items, Node, Scalar
 from atom_workflows.parsing.problems import Report
 from atom_workflows.parsing.readings import INVALID, Invalid, Reading, is_empty, wrong_type
 from atom_workflows.parsing.texts import read_choice, read_text, read_text_list, read_text_map
@@ -32,7 +34,7 @@ def read_record(record: Record, node: Node, path: str, report: Report) -> Readin
     if isinstance(node, Broken):
         return INVALID
     if not isinstance(node, Fields):
-        return _not_a_record(record, node, owner, report)
+        return _not_a_record(record, node, path, owner, report)
     misspelt = _check_names(record, node, owner, report)
     if node.complete:
         _check_presence(record, node.entries.keys() | misspelt, node, owner, report)
@@ -68,12 +70,23 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
             return _read_records(kind, node, path, report)
 
 
-def _not_a_record(record: Record, node: Node, owner: str, report: Report) -> Invalid:
-    names = listing(record.names)
-    remedy = f"write its fields: {names}"
+def _not_a_record(record: Record, node: Node, path: str, owner: str, report: Report) -> Invalid:
     if is_empty(node):
         remedy = record.when_empty or "write its fields, or remove it"
+    else:
+        remedy = _as_main_field(record, node, path) or f"write its fields: {_listing(record.names)}"
     return wrong_type(node, owner, "a map", remedy, report)
+
+
+def _as_main_field(record: Record, node: Node, path: str) -> str:
+    """Say how to write a value that stands in place of a map of which it is the main field; else nothing."""
+    main = next((field.kind for field in record.fields if field.name == record.main), None)
+    if main is None or not isinstance(node, Scalar) or _read(main, node, "", Report("")) is INVALID:
+        return ""
+    written = f"{record.main}: {node.text}"
+    if path:
+        written = f"{path.rpartition('.')[2]}: {{{written}}}"
+    return f"write {code(written)}{record.main_note}"
 
 
 def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
@@ -82,12 +95,27 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
     meant = set()
     for name, entry in node.entries.items():
         if name not in names:
-            inside = _field_with(record, name)
-            near = None if inside else report.nearest(name, names)
+            advice = _advice(record, name)
+            near = None if advice else _meant(record, name, report)
             meant.add(near)
-            remedy = f"did you mean {code(near)}?" if near else f"the fields here are {listing(names)}"
-            report.add(entry.key, f"there is no field {code(name)} in {owner}", inside or remedy)
+            remedy = f"did you mean {code(near)}?" if near else f"the fields here are {_listing(names)}"
+            report.add(entry.key, f"there is no field {code(name)} in {owner}", advice or remedy)
     return meant
+
+
+def _advice(record: Record, name: str) -> str:
+    """Say what to do about a name of another system, or a field that exists one level further in; else nothing."""
+    return record.advice.get(fold_spelling(name)) or _field_with(record, name)
+
+
+def _meant(record: Record, name: str, report: Report) -> str | None:
+    return record.foreign.get(fold_spelling(name)) or report.nearest(name, names_of(record.names))
+
+
+@cache
+def _listing(names: tuple[str, ...]) -> str:
+    # A file may have 150,000 unknown fields.
+    return listing(names)
 
 
 def _field_with(record: Record, name: str) -> str:

@@ -62,7 +62,7 @@ def _value(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
         case Number():
             return f"{'whole ' * kind.whole}number from {kind.minimum} to {kind.maximum}"
         case TextList():
-            return "list of step ids, each once"
+            return "list of step ids, each once, or one id"
         case TextMap():
             return "map from text to text"
         case Arguments():

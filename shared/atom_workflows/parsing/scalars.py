@@ -1,7 +1,8 @@
 """What a value without quotes means.
 
 Readers of YAML disagree about `no`, `010` or `1_000`. Here a value means what YAML 1.2 and JSON say, and one that
-an older reader would take otherwise is refused where it matters: in quotes it is text for everybody.
+an older reader would take otherwise is refused where it matters: in quotes it is text for everybody. Numbers that some
+readers take for text (`1e-5`) are numbers, as YAML 1.2 and JSON have it, with a warning (see doubts.py).
 """
 
 from __future__ import annotations

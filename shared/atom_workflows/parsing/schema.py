@@ -66,9 +66,8 @@ def _described(field: Field) -> str:
     if not isinstance(field.kind, Duration):
         return field.description
     most = f"at most {format_duration(field.kind.maximum)}"
-    return (
-        f"{field.description} A duration such as 30s, 10m or 1h30m, {'more than 0s and ' * field.kind.positive}{most}."
-    )
+    least = "more than 0s and " * field.kind.positive
+    return f"{field.description} A duration such as 30s, 10m, 1h30m or 1.5h, {least}{most}."
 
 
 def _kind(kind: Kind) -> dict[str, Any]:  # noqa: PLR0911  # one case per kind
@@ -83,7 +82,7 @@ def _kind(kind: Kind) -> dict[str, Any]:  # noqa: PLR0911  # one case per kind
             number = "integer" if kind.whole else "number"
             return {"type": number, "minimum": kind.minimum, "maximum": kind.maximum}
         case TextList():
-            return {"type": "array", "items": _text(kind.item), "uniqueItems": True}
+            return {"anyOf": [{"type": "array", "items": _text(kind.item), "uniqueItems": True}, _text(kind.item)]}
         case TextMap():
             names = _text(kind.key)
             return {"type": "object", "propertyNames": names, "additionalProperties": _text(kind.value)}

@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from atom_workflows.parsing.kinds import Choice, Text, TextList, TextMap
+from atom_workflows.parsing.nearest import names_of
 from atom_workflows.parsing.nodes import Broken, Fields, Items, Node, Scalar
 from atom_workflows.parsing.problems import Report
 from atom_workflows.parsing.readings import INVALID, Invalid, is_empty, quotes_missing, wrong_type
 from atom_workflows.parsing.scalars import resolve
-from atom_workflows.parsing.wording import code, shorten
+from atom_workflows.parsing.wording import code
 
 
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
@@ -36,25 +37,24 @@ def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | In
         return wrong_type(node, code(path), "a word", f"write {allowed}", report)
     if node.text in kind.words:
         return node.text
-    near = report.nearest(node.text, kind.words)
+    near = report.nearest(node.text, names_of(kind.words))
     suggestion = f"did you mean {code(near)}?" if near else f"write {allowed}"
     report.add(node, f"{code(path)} cannot be {code(node.text)}", suggestion)
     return INVALID
 
 
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
-    """Read a list of texts into the nodes of the good ones, for their places matter later."""
-    if isinstance(node, Items):
-        return tuple(
-            item
-            for item in node.items
-            if read_text(kind.item, item, f"an entry of {code(path)}", report) is not INVALID
-            and isinstance(item, Scalar)
-        )
+    """Read a list of texts, or a text alone, into the nodes of the good ones, for their places matter later."""
     if is_empty(node):
         return wrong_type(node, code(path), "a list", "leave it out if there is none", report)
-    example = f"[{shorten(node.text)}]" if isinstance(node, Scalar) else "[a, b]"
-    return wrong_type(node, code(path), "a list", f"write a list, such as `{example}`", report)
+    if not isinstance(node, Items | Scalar):
+        return wrong_type(node, code(path), "a list", "write a list, such as `[a, b]`", report)
+    subject = f"an entry of {code(path)}" if isinstance(node, Items) else code(path)
+    return tuple(
+        item
+        for item in (node.items if isinstance(node, Items) else [node])
+        if read_text(kind.item, item, subject, report) is not INVALID and isinstance(item, Scalar)
+    )
 
 
 def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
@@ -81,8 +81,17 @@ def _wrong(kind: Text, text: str) -> tuple[str, str] | None:
     if not kind.multiline and not text.isprintable() and _unprintable(text):
         return f"holds a line break or control character: {code(text)}", "remove it"
     if not _matches(kind, text):
-        return f"cannot be {code(text)}", f"use {kind.rule}"
+        return f"cannot be {code(text)}", _allowed(kind, text)
     return None
+
+
+def _allowed(kind: Text, text: str) -> str:
+    """Say what to write instead of a text that cannot be."""
+    instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
+    if not instead or not _matches(kind, instead):
+        return f"use {kind.rule}"
+    display = kind.display if " " in text or not text.isascii() else ""
+    return f"write {code(instead)}{display}; allowed are {kind.rule}"
 
 
 def _unprintable(text: str) -> bool:

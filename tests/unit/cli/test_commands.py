@@ -47,6 +47,17 @@ def test_validate_prints_every_problem_of_every_file(tmp_path: Path) -> None:
     assert lines[2].endswith("fork_join.yaml: ok, 6 steps")
 
 
+def test_validate_warns_and_succeeds(tmp_path: Path) -> None:
+    """A warning is a line of its own, and the file is good all the same."""
+    file = tmp_path / "a.yaml"
+    file.write_text("steps:\n- {id: a, task: {url: u, args: [3.10]}}\n")
+    result = call("validate", str(file))
+    warning, verdict = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert warning.startswith(f"Warning: {file}:2:33: `3.10` is sent as the number `3.1`; ")
+    assert verdict == f"{file}: ok, 1 step"
+
+
 def test_validate_reads_stdin() -> None:
     """`-` is stdin."""
     assert call("validate", "-", stdin=BAD).stdout.startswith("<stdin>:")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from atom_workflows.core.run_ids import run_id_for, workflow_label
+from atom_workflows.core.run_ids import DIGEST_LENGTH, MAX_LABEL_LENGTH, run_id_for, workflow_label
 
 
 def test_the_same_trigger_gives_the_same_run() -> None:
@@ -31,8 +31,40 @@ def test_any_path_gives_a_document_id(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "label"), [("gs://b/dags/Fork_Join.yaml", "fork_join"), ("flow.yml", "flow"), ("a.b.json", "a.b")]
+    ("path", "run_id"),
+    [("gs://b/Daily Sales v1.2.yaml", "daily-sales-v1-2-"), ("umsätze.yaml", "ums-tze-"), ("a_b.yaml", "a-b-")],
+)
+def test_a_run_id_does_not_follow_the_label(path: str, run_id: str) -> None:
+    """What a file's runs are called stays as it was before labels were made valid."""
+    assert run_id_for(path, "k")[:-DIGEST_LENGTH] == run_id
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        *(
+            ("gs://b/dags/Fork_Join.yaml", "fork_join"),
+            ("flow.yml", "flow"),
+            ("a.JSON", "a"),
+            ("-a--b_.yaml", "-a--b_"),
+        ),
+        ("x" * MAX_LABEL_LENGTH + ".yaml", "x" * MAX_LABEL_LENGTH),
+    ],
 )
 def test_the_label_is_the_file_name_in_lower_case(path: str, label: str) -> None:
     """The first version's rule: the workflow's file name without its ending."""
     assert workflow_label(path) == label
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        *(("Daily Sales v1.2.yaml", "daily-sales-v1-2"), ("umsätze.yaml", "umsatze"), ("a.b.json", "a-b")),
+        *(("Straße & Söhne.yaml", "strasse-sohne"), ("売上.yaml", "workflow"), ("", "workflow"), (".yaml", "workflow")),
+        *(("x" * 500 + ".yaml", "x" * MAX_LABEL_LENGTH), ("a\nb.json", "a-b"), ("gs://b/", "b")),
+    ],
+)
+def test_a_label_that_google_refuses_is_made_valid(path: str, label: str) -> None:
+    """Lower case, digits, `_` and `-`, at most 63 characters, whatever the file is called."""
+    assert workflow_label(path) == label
+    assert re.fullmatch(r"[a-z0-9_-]{1,63}", label)

@@ -117,6 +117,19 @@ def test_a_workflow_without_a_name_has_its_files(filename: str, name: str) -> No
     assert _parse('{"steps": [{"id": "a"}]}', filename).name == name
 
 
+def test_one_dependency_needs_no_list() -> None:
+    """`dependsOn: extract` is a list of one."""
+    assert _parse("steps: [{id: a}, {id: b, dependsOn: a}]").steps[1] == Step(id="b", depends_on=("a",))
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("1.5h", 90), ("1h 30m", 90), ("1w", 7 * 24 * 60), ("60000ms", 1), ("1d", 1440)]
+)
+def test_durations_are_read_as_people_write_them(text: str, minutes: int) -> None:
+    """Weeks, milliseconds, a fraction and spaces between the parts."""
+    assert _parse(f"timeout: {text}\nsteps: [{{id: a}}]").timeout == timedelta(minutes=minutes)
+
+
 def test_json_is_read_as_json() -> None:
     r"""Tabs and the \u escapes of characters beyond the first plane, which YAML has not, are taken."""
     text = '{\n\t"steps": [\n\t\t{"id":"a","description":"\\ud83d\\ude00 \\/ \\u00e9"}\n\t]\n}'

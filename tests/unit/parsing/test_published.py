@@ -15,6 +15,7 @@ from atom_workflows.parsing import limits
 from atom_workflows.parsing.fields import POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.parsing.kinds import Field
 from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.parsing.published import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
 from atom_workflows.parsing.schema import json_schema
 
@@ -26,7 +27,7 @@ _EXAMPLES = [
     for example in re.findall(r"```yaml\n(.*?)```", (_DOCS / REFERENCE_FILE).read_text(encoding="utf-8"), re.DOTALL)
     if "steps:" in example
 ]
-_EXPRESSIBLE = ("01", "02", "03", "06", "07", "13", "15", "16", "18", "37", "38", "39")
+_EXPRESSIBLE = ("01", "02", "03", "06", "07", "13", "15", "16", "18", "37", "38", "39", "52", "53", "54")
 """The broken files that a schema can refuse: names, types and bounds, but nothing between steps."""
 
 
@@ -64,6 +65,38 @@ def test_examples_of_the_reference_are_valid(text: str) -> None:
     """Parser and schema both take every example that users see."""
     parse_workflow(text, filename="example.yaml")
     _VALIDATOR.validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"id": "a", "dependsOn": "b"},
+        {"id": "a", "dependsOn": ["b"]},
+        *({"id": "a", "timeout": text} for text in ("1.5h", "500ms", "1h 30m", "1w", "1d2h3m4.5s")),
+    ],
+)
+def test_the_schema_takes_what_the_parser_takes(step: dict[str, Any]) -> None:
+    """An editor marks no spelling that is accepted."""
+    document = {"steps": [step, {"id": "b"}]}
+    assert parse_workflow(json.dumps(document), filename="f.json")
+    _VALIDATOR.validate(document)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"id": "a", "dependsOn": ""},
+        {"id": "a", "dependsOn": 7},
+        {"id": "a", "dependsOn": {}},
+        *({"id": "a", "timeout": text} for text in ("90sec", "60min", "2H", "PT1H30M", "1.5h30m", "1h ", "30")),
+    ],
+)
+def test_the_schema_refuses_what_the_parser_refuses(step: dict[str, Any]) -> None:
+    """An editor marks each spelling that is not."""
+    document = {"steps": [step, {"id": "b"}]}
+    with pytest.raises(InvalidWorkflow):
+        parse_workflow(json.dumps(document), filename="f.json")
+    assert not _VALIDATOR.is_valid(document)
 
 
 def _broken_files() -> list[Path]:
