@@ -76,16 +76,21 @@ def file_of_values(field: str = "url") -> str:
     return f"steps:\n{steps}# " + "é" * ((LARGEST_FILE - len(steps) - 20) // 2)
 
 
-def file_of_aliases() -> str:
-    """A workflow that takes most to write: texts that JSON lengthens most, with a sign of four bytes, by aliases."""
+def file_of_aliases(*, roots: bool = False) -> str:
+    """A workflow that takes most to write: texts that JSON lengthens most, with a sign of four bytes, by aliases.
+
+    Its steps wait for the first one, or are all released at once.
+    """
+    needs = "" if roots else "dependsOn: [s], "
     text = "\\x01" * 10_800 + "\U0001f600"
     first = f'steps:\n- {{id: s, task: &a {{url: u, args: ["{text}"]}}}}\n'
-    return first + "".join(f"- {{id: s{i}, dependsOn: [s], task: *a}}\n" for i in range(400))
+    return first + "".join(f"- {{id: s{i}, {needs}task: *a}}\n" for i in range(400))
 
 
 def largest_inputs() -> dict[str, Input]:
     """Inputs that are at a limit, or beyond it, for each function."""
     to_read = json.dumps({"definition": file_of_values("urls")}, ensure_ascii=False).encode()
+    of_roots = json.dumps({"definition": file_of_aliases(roots=True)}).encode()
     to_write = json.dumps({"definition": file_of_aliases()}).encode()
     run = {"run_id": run_id_for("inline.yaml", "key", RUN_KEY), "schema": 1}
     ready = {**run, "type": "step.ready", "steps": [{"id": f"s{i}"} for i in range(MAX_ITEMS)]}
@@ -95,6 +100,7 @@ def largest_inputs() -> dict[str, Input]:
     return {
         "a file to read": Input(function=start, body=pushed(to_read), headers=PUSHED),
         "a file to write": Input(function=start, body=to_write, headers=HEADERS),
+        "a file of roots": Input(function=start, body=of_roots, headers=HEADERS),
         "values, posted": Input(function=start, body=values_in(MAX_START_BODY - 2), headers=HEADERS),
         "values, pushed": Input(
             function=start, body=pushed(values_in(MAX_START_BODY * 3 // 4 - 1_000)), headers=PUSHED

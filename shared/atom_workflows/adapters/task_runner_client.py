@@ -126,7 +126,7 @@ class TaskRunnerClient:
         return answer
 
     def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
-        error: type[TaskRunnerUnavailable] = TaskRunnerUnavailable
+        kind: type[TaskRunnerUnavailable] = TaskRunnerUnavailable
         try:
             timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
             with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
@@ -139,13 +139,13 @@ class TaskRunnerClient:
             requests.exceptions.InvalidURL,
             UnicodeEncodeError,
         ) as problem:
-            error, reason = RequestNotAccepted, _reason(problem)
+            kind, reason = RequestNotAccepted, _reason(problem)
         except (requests.RequestException, TransportError, ValueError) as problem:
             reason = _reason(problem)
         finally:
             self._idle.watch()
         # Outside of the handlers: the text of an error about a header holds the header's value, which may be the token.
-        raise error(f"{request.base_url} gave no answer: {reason}")
+        raise kind(f"{request.base_url} gave no answer: {reason}")
 
 
 class _NotSendable(Exception):

@@ -26,7 +26,7 @@ _CALLS_TOGETHER: Final = 26
 def is_anything_under_way(services: Services, run_id: str) -> bool:
     """Whether some step of the run is being dispatched, runs, or waits for its next attempt."""
     states = [state.value for state in UNDER_WAY]
-    query = Query(collection=steps_path(run_id), where=[("state", "in", states)], limit=1)
+    query = Query(collection=steps_path(run_id), where=[("state", "in", states)], limit=1, fields=("state",))
     return bool(services.store.query(query))
 
 

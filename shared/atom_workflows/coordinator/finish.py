@@ -13,7 +13,7 @@ from atom_workflows.core.decide import StepChange, clip, passed, stopped
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
-from atom_workflows.documents import change_fields, run_path, step_path, step_record, steps_path
+from atom_workflows.documents import change_fields, run_path, step_path, steps_path
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Query, Update
 
@@ -83,10 +83,16 @@ def _errors(services: Services, run: RunRecord, end: Held | None) -> tuple[dict[
         return ()
     ended_badly = [StepState.FAILED.value] if run.stop else [StepState.FAILED.value, StepState.CANCELLED.value]
     failed = services.store.query(
-        Query(collection=steps_path(run.id), where=[("state", "in", ended_badly)], limit=MAX_ERRORS)
+        Query(
+            collection=steps_path(run.id),
+            where=[("state", "in", ended_badly)],
+            limit=MAX_ERRORS,
+            fields=("state", "message"),
+        )
     )
-    steps = [step_record(document) for document in failed]
     errors += [
-        {"step": step.id, "message": clip(step.message)[:MAX_ERROR_TEXT]} for step in steps if not is_internal(step.id)
+        {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
+        for document in failed
+        if not is_internal(document.id)
     ]
     return tuple(errors)

@@ -198,6 +198,7 @@ def publish_released(
                 where=[("state", "==", StepState.PENDING.value), ("remaining", "==", 0)],
                 after=(after,) if after else None,
                 limit=page,
+                fields=("state",),
             )
         )
         budget.spend()
