@@ -12,15 +12,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from atom_workflows.core.decide import is_known_state
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
 LONG_SILENCE: Final = timedelta(minutes=5)
 """Shorter outages are common, and over before anyone has looked."""
-
-IN_PROGRESS: Final = frozenset({"NEW", "LOADING", "QUEUED", "PREPARING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED"})
-"""The contract's words for a job that goes on."""
 
 _SECOND: Final = timedelta(seconds=1)
 
@@ -69,7 +67,7 @@ def _of_job(step: StepRecord, now: datetime) -> Oddity | None:
             "if that goes on"
         )
         return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_JOB, what=what)
-    if step.job_state and step.job_state.strip().upper() not in IN_PROGRESS:
+    if step.job_state and not is_known_state(step.job_state):
         what = (
             f"the Task Runner calls the state of job {step.job_id} {step.job_state!r}, a word that is not the "
             "contract's; the job is asked for until it is SUCCEEDED, FAILED or CANCELLED, or the step's timeout is over"

@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core import polling
-from atom_workflows.core.decide import after
-from atom_workflows.core.oddities import IN_PROGRESS, LONG_SILENCE, OddityKind, oddity_of
+from atom_workflows.core.decide import JOB_PROGRESS, after
+from atom_workflows.core.oddities import LONG_SILENCE, OddityKind, oddity_of
 from atom_workflows.core.states import StepState
 from unit.core.test_decide import NOW, step
 
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("state", [*IN_PROGRESS, "running", " Queued ", ""])
+@pytest.mark.parametrize("state", [*sorted(JOB_PROGRESS), "running", " Queued ", ""])
 def test_the_contracts_words_are_not_odd(state: str) -> None:
     """A job in progress is in order, however its state is written."""
     assert oddity_of(step(job_state=state), now=NOW + 60 * MINUTE) is None
