@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.resource import Check, Command, Resource, binds
+from atom_deploy.public import refuse_everybody
+from atom_deploy.resource import Check, Command, Resource, accept_all, binds
 from atom_deploy.roles import AGENTS_OF, GRANTS, IDENTITIES, Grant, grants_on
+from atom_workflows.ports import DEAD_LETTERS
 
 _ON_PROJECT: Final = frozenset({"project", "database", "grants"})
 
 _STAY: Final = frozenset({"bucket", "task-runner", "topic dead-letters"})
 """What is still there when the deployment is gone, so that its accounts' roles have to be taken back."""
+
+
+_LETTERS: Final = f"subscription {DEAD_LETTERS}"
+"""Where nothing is granted by a deployment, but whole start messages are kept: nobody else may be granted either."""
 
 
 def accounts(deployment: Deployment) -> list[Resource]:
@@ -54,19 +60,21 @@ def project_policy(deployment: Deployment) -> Resource:
 def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]], *, why: str) -> Resource:
     """Grants on the project, each with the expression of its condition, or none."""
     project = deployment.project
-    commands = ("projects", "add-iam-policy-binding", project), ("projects", "remove-iam-policy-binding", project)
+    remove: Command = ("projects", "remove-iam-policy-binding", project)
+    commands = ("projects", "add-iam-policy-binding", project), remove
     return Resource(
         kind="grants on project",
         name=project,
         why=why,
         look=("projects", "get-iam-policy", project),
         checks=tuple(_check(deployment, grant, commands, condition) for grant, condition in grants),
+        refuse=refuse_everybody(remove),
     )
 
 
 def policies(deployment: Deployment) -> list[Resource]:
     """What is granted on single resources, in the order of the list of grants."""
-    places = dict.fromkeys(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT)
+    places = dict.fromkeys([*(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT), _LETTERS])
     wanted = [place for place in places if _is_there(deployment, place)]
     return [_policy(deployment, place) for place in wanted]
 
@@ -84,9 +92,11 @@ def _policy(deployment: Deployment, place: str) -> Resource:
     return Resource(
         kind=f"grants on {place.partition(' ')[0]}",
         name=target.removeprefix("gs://"),
-        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)),
+        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)) or "nobody but the project's own",
         look=(*group, "get-iam-policy", target, *more),
         checks=tuple(_check(deployment, grant, commands) for grant in grants),
+        # Whoever runs the Task Runner decides who may call it.
+        refuse=accept_all if place == "task-runner" else refuse_everybody(remove),
     )
 
 

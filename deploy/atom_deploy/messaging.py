@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
+from atom_deploy.public import refuse_public_bucket
 from atom_deploy.resource import Check, Command, Known, Resource, is_at, one_with
 from atom_workflows.ports import DEAD_LETTERS
 
@@ -93,6 +94,7 @@ def bucket(deployment: Deployment) -> Resource:
         ),
         remove=(("storage", "rm", "--recursive", url),),
         holds_data=True,
+        refuse=refuse_public_bucket,
     )
 
 

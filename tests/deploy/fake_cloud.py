@@ -35,7 +35,16 @@ _METADATA: Final = {"metadata": {"@type": "type.googleapis.com/google.protobuf.S
 _BUILD: Final = "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata"
 _DONE: Final = {"done": True, "name": "operations/done", **_METADATA}
 _ANSWERED_AT_ONCE: Final = frozenset(
-    {"topics", "subscriptions", "serviceAccounts", "jobs", "secrets", "alertPolicies", "versions"}
+    {
+        "topics",
+        "subscriptions",
+        "serviceAccounts",
+        "jobs",
+        "secrets",
+        "alertPolicies",
+        "notificationChannels",
+        "versions",
+    }
 )
 """Collections whose resources are the answer themselves; others answer a long operation."""
 
