@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 from atom_workflows.errors import SettingsError
@@ -27,8 +28,20 @@ MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
 """A run must be kept for longer than it may take: a step alone may have a timeout of a week, and several attempts."""
 
 
-MAX_DELIVERIES: Final = 10
-"""How often an event is delivered before it is given up, unless the setting says otherwise."""
+MAX_DELIVERIES: Final = 30
+"""How often an event is delivered before it is given up, unless the setting says otherwise.
+
+Every answer but success counts as one: a function's error, a push that is refused, and one that finds all instances
+busy. With the pauses below, an outage of an hour gives nothing up.
+"""
+
+MIN_BACKOFF_S: Final = 1
+MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
+"""The longest pause between two deliveries, by topic; the first is short, as most failures are over at once.
+
+Nothing but its event starts a run, so that has the longest that Pub/Sub takes. The checker brings back steps whose
+events were given up. A tick is followed by another one in a minute.
+"""
 
 _DELIVERIES: Final = (5, 100)
 """What Pub/Sub allows in a subscription's dead-letter policy."""

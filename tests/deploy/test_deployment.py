@@ -259,3 +259,16 @@ def test_a_new_project_has_room_for_all_instances() -> None:
     """No function asks for more processors than the smallest quota of a region that people report."""
     for shape in deployment().shapes.values():
         assert shape.max_instances * float(shape.cpu) <= 10
+
+
+@pytest.mark.parametrize(("topic", "hours"), [("start", 3), ("steps", 1.5)])
+def test_an_outage_of_an_hour_gives_nothing_up(topic: str, hours: float) -> None:
+    """What asks for runs is tried for hours, and steps for longer than an hour; at first again within seconds."""
+    wanted = deployment()
+    assert messaging.tried_for_s(topic, wanted.settings.max_deliveries) >= hours * 3600
+    assert messaging.tried_for_s(topic, 4) <= 10
+
+
+def test_ticks_do_not_pile_up() -> None:
+    """Of what a checker that fails leaves behind, no more than ten minutes are tried again."""
+    assert messaging.tried_for_s("tick", MAX_DELIVERIES) == messaging.KEPT_S["tick"] == 600

@@ -15,6 +15,7 @@ from atom_deploy.functions import FUNCTIONS, SERVICES
 from atom_deploy.messaging import PUSHED, TOPICS
 from atom_deploy.roles import AGENTS_OF, GRANTS
 from atom_deploy.storing import declared
+from atom_workflows.settings import MAX_BACKOFF_S, MAX_DELIVERIES
 from deploy.conftest import RUNNER_URL, Pass, Site
 from deploy.fake_cloud import NUMBER, PROJECT
 
@@ -88,15 +89,15 @@ def test_what_is_uploaded_is_the_staged_folder(first: Pass) -> None:
 
 @pytest.mark.parametrize("topic", PUSHED)
 def test_a_push_subscription_is_ours(site: Site, first: Pass, topic: str) -> None:
-    """Its deadline outlasts the function, it signs as the push identity, and what fails ten times is a dead letter."""
+    """Its deadline outlasts the function, it signs as the push identity, and what keeps failing is a dead letter."""
     made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-{topic}")
     service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{PUSHED[topic]}") or {})["serviceConfig"]
     assert service["timeoutSeconds"] < made["ackDeadlineSeconds"] <= 600
     assert made["pushConfig"]["pushEndpoint"] == service["uri"]
     assert made["pushConfig"]["oidcToken"] == {"audience": service["uri"], "serviceAccountEmail": account("push")}
-    assert made["retryPolicy"] == {"minimumBackoff": "1s", "maximumBackoff": "60s"}
+    assert made["retryPolicy"] == {"minimumBackoff": "1s", "maximumBackoff": f"{MAX_BACKOFF_S[topic]}s"}
     letters = f"projects/{PROJECT}/topics/atom-dead-letters"
-    assert made["deadLetterPolicy"] == {"deadLetterTopic": letters, "maxDeliveryAttempts": 10}
+    assert made["deadLetterPolicy"] == {"deadLetterTopic": letters, "maxDeliveryAttempts": MAX_DELIVERIES}
     assert made["expirationPolicy"] == {}
 
 
