@@ -175,7 +175,15 @@ class Deployment:
     @property
     def bucket_name(self) -> str:
         """The bucket that workflows are uploaded to."""
-        return self.bucket or f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}-workflows"
+        return self.bucket or f"{self._bucket_prefix}-workflows"
+
+    @property
+    def _bucket_prefix(self) -> str:
+        return f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}"
+
+    def name_of_bucket(self, place: str) -> str:
+        """The bucket of workflows, or that of the builds' sources."""
+        return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-build"
 
     @property
     def location(self) -> str:

@@ -76,7 +76,7 @@ def policies(deployment: Deployment) -> list[Resource]:
     """What is granted on single resources, in the order of the list of grants."""
     places = dict.fromkeys([*(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT), _LETTERS])
     wanted = [place for place in places if _is_there(deployment, place)]
-    return [_policy(deployment, place) for place in wanted]
+    return [policy(deployment, place, grants_on(place)) for place in wanted]
 
 
 def _is_there(deployment: Deployment, place: str) -> bool:
@@ -84,11 +84,11 @@ def _is_there(deployment: Deployment, place: str) -> bool:
     return bool(there.get(place, True))
 
 
-def _policy(deployment: Deployment, place: str) -> Resource:
+def policy(deployment: Deployment, place: str, grants: Sequence[Grant]) -> Resource:
+    """Return what is granted on one place that is not the project."""
     group, target, more = _target(deployment, place)
     add, remove = ((*group, f"{verb}-iam-policy-binding", target, *more) for verb in ("add", "remove"))
     commands = (add, remove if place in _STAY else ())
-    grants = grants_on(place)
     return Resource(
         kind=f"grants on {place.partition(' ')[0]}",
         name=target.removeprefix("gs://"),
@@ -100,7 +100,7 @@ def _policy(deployment: Deployment, place: str) -> Resource:
     )
 
 
-def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
+def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:  # noqa: PLR0911 (a table)
     """The commands' group, the target, and the flags that say where it is."""
     kind, _, name = place.partition(" ")
     region = f"--region={deployment.region}"
@@ -116,8 +116,17 @@ def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
             return ("run", "services"), deployment.task_runner_service, (place_of_runner,)
         case "secret":
             return ("secrets",), deployment.name("task-runner-token"), ()
+        case "account":
+            return ("iam", "service-accounts"), deployment.account(name), ()
         case _:
-            return ("storage", "buckets"), f"gs://{deployment.bucket_name}", ()
+            return ("storage", "buckets"), f"gs://{deployment.name_of_bucket(place)}", ()
+
+
+def role_name(deployment: Deployment, role: str) -> str:
+    """Return the role's whole name; one of the project's own has the deployment's prefix in it."""
+    if "/" in role:
+        return role
+    return f"projects/{deployment.project}/roles/{deployment.name(role).replace('-', '_')}"
 
 
 def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Command], condition: str = "") -> Check:
@@ -125,7 +134,7 @@ def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Comman
     binding = _binding(deployment, grant, condition)
     return Check(
         told=f"{grant.role} for {grant.to}",
-        holds=binds(_member(deployment, grant), grant.role, condition=condition),
+        holds=binds(_member(deployment, grant), role_name(deployment, grant.role), condition=condition),
         mend=(*add, *binding),
         undo=(*remove, *binding) if remove else (),
     )
@@ -135,7 +144,7 @@ def _binding(deployment: Deployment, grant: Grant, condition: str) -> Command:
     given = f"^|^expression={condition}|title={deployment.prefix}-{grant.on}" if condition else "None"
     # Only projects have conditions here; the other commands would refuse the flag.
     flag = (f"--condition={given}",) if grant.on in _ON_PROJECT else ()
-    return (f"--member={_member(deployment, grant)}", f"--role={grant.role}", *flag)
+    return (f"--member={_member(deployment, grant)}", f"--role={role_name(deployment, grant.role)}", *flag)
 
 
 def _member(deployment: Deployment, grant: Grant) -> str:

@@ -217,6 +217,8 @@ class Cloud:
         if kind == "serviceAccounts":
             email = f"{name}@{PROJECT}.iam.gserviceaccount.com"
             path, body = f"{collection}/{email}", {**body.get("serviceAccount", {}), "email": email}
+        if kind == "roles":
+            path, body = f"{collection}/{body['roleId']}", body["role"]
         if self.memory.get(path) is not None:
             return _error(409, f"{path} exists already")
         made = self.memory.put(path, {**body, **_made(kind), "name": path})
