@@ -36,7 +36,7 @@ def tried_for_s(topic: str, deliveries: int) -> int:
 
     Pub/Sub lets pauses grow exponentially and promises no exact ones; what a delivery itself takes comes on top.
     """
-    pauses = (min(MIN_BACKOFF_S * 2**number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
+    pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
     return min(sum(pauses), KEPT_S[topic])
 
 

@@ -6,7 +6,7 @@ import flask
 import functions_framework
 
 from atom_workflows.bootstrap import services
-from atom_workflows.decision_log import log_to_stdout
+from atom_workflows.decision_log import log_to_stdout, tracing
 from atom_workflows.handlers.answering import Answer
 from atom_workflows.handlers.tick import on_tick
 
@@ -16,4 +16,6 @@ log_to_stdout()
 @functions_framework.http
 def checker(request: flask.Request) -> Answer:
     """Answer one event of the topic `tick`."""
-    return on_tick(services(), dict(request.headers), request.get_data())
+    deployed, headers = services(), dict(request.headers)
+    with tracing(headers, deployed.settings.project):
+        return on_tick(deployed, headers, request.get_data())

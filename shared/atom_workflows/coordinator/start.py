@@ -136,7 +136,7 @@ def _refuse(outbox: Outbox, run: RunRecord, refusal: Refusal, problems: list[dic
         # It may have been started before the file was removed or changed, by one that died before it published.
         seed.resume(outbox, run.id)
         return started
-    decision_log.warned(
+    decision_log.failed(
         "run.invalid",
         f"run {run.id} is INVALID: {problems[0]['message']}",
         run_id=run.id,
