@@ -62,7 +62,7 @@ def _plan(asked: argparse.Namespace) -> int:
 
 def _deploy(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
-    gcloud = InstalledGcloud(deployment.project)
+    gcloud = InstalledGcloud(deployment.project, tell=_say)
     check_regions(deployment, gcloud)
     found = check_place(deployment, gcloud, instead=", or to move it destroy it there first")
     _check_database(deployment, gcloud)
@@ -138,7 +138,7 @@ def _confirm(deployment: Deployment) -> None:
 
 def _deployer(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
-    gcloud = InstalledGcloud(deployment.project)
+    gcloud = InstalledGcloud(deployment.project, tell=_say)
     application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
     application.carry_out(deployer_plan(deployment))
     return 0

@@ -57,7 +57,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
         re.compile(r"|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
         "the name of a Cloud Run service, such as runner",
     ),
-    "task_runner_region": (re.compile(r"|[a-z]+-[a-z]+[0-9]{1,2}"), "a region, such as us-central1 or europe-west1"),
+    "task_runner_region": (re.compile(r"|[a-z][a-z-]*[0-9]{1,2}"), "a region, such as us-central1 or europe-west1"),
     "alert_email": (
         re.compile(r"|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"),
         "one e-mail address, such as team@example.org",

@@ -22,6 +22,8 @@ Google says of new grants that most count within two minutes, and that seven or 
 account, a service agent and an API that was just enabled take as long.
 """
 
+_LONGEST_TOLD: Final = 200
+
 _PAUSES_S: Final = (5.0, 10.0, 20.0, 40.0)
 
 _MISSING: Final = re.compile(
@@ -125,6 +127,7 @@ class InstalledGcloud:
         *,
         program: str = "gcloud",
         sleep: Callable[[float], object] | None = None,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
         found = shutil.which(program)
         if found is None:
@@ -133,6 +136,7 @@ class InstalledGcloud:
         self._project = project
         self._stopping = threading.Event()
         self._sleep = sleep or self._stopping.wait
+        self._tell = tell
 
     def look(self, command: Command) -> Any:
         """See `Gcloud.look`."""
@@ -156,6 +160,8 @@ class InstalledGcloud:
                 pause = next(pauses, _PAUSES_S[-1])
                 if not (may_repeat(error) and _only_needs_time(error.told)) or waited_s + pause > PATIENCE_S:
                     raise
+                if self._tell and not waited_s:
+                    self._tell(f"      ...  waiting, as this may only need time: {_first_line(error.told)}")
                 waited_s += pause
                 self._sleep(pause)
                 if self._stopping.is_set():
@@ -179,6 +185,10 @@ class InstalledGcloud:
 def written(command: Command, project: str) -> str:
     """The command as it can be typed, on whatever project gcloud is set to; what makes it quiet is left out."""
     return shlex.join(("gcloud", *command, f"--project={project}"))
+
+
+def _first_line(told: str) -> str:
+    return next((line for line in told.splitlines() if line.strip()), "no answer")[:_LONGEST_TOLD]
 
 
 def _only_needs_time(told: str) -> bool:

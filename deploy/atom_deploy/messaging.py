@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.public import refuse_public_bucket
-from atom_deploy.resource import Check, Command, Known, Resource, is_at, one_with
+from atom_deploy.resource import Check, Command, Known, Refusal, Resource, is_at, one_with
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S
 
@@ -219,6 +219,13 @@ def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, obje
     never = Check(
         told="no expiration", holds=lambda found, _: not found.get("expirationPolicy", {}).get("ttl"), mend=update
     )
+
+    def refuse(found: Any, _: Known) -> Refusal | None:
+        if str(found["topic"]).endswith(f"/topics/{name}"):
+            return None
+        told = f"it is of topic {found['topic']}, which cannot be changed. Deploy again once it is deleted"
+        return Refusal(told=told, mend=(("pubsub", "subscriptions", "delete", name),))
+
     return Resource(
         kind="subscription",
         name=name,
@@ -229,4 +236,5 @@ def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, obje
         checks=(*checks, never),
         remove=(("pubsub", "subscriptions", "delete", name),),
         holds_data=data,
+        refuse=refuse,
     )

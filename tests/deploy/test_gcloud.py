@@ -143,6 +143,16 @@ def test_a_full_region_is_told_at_once(tmp_path: Path, told: str) -> None:
     assert clock.slept == []
 
 
+def test_waiting_is_told(tmp_path: Path) -> None:
+    """Minutes in which nothing seems to happen have their reason said, once a command."""
+    clock = Clock()
+    told: list[str] = []
+    gcloud(tmp_path, clock, (1, "", LATE), (1, "", LATE), (0, "", ""))
+    program = InstalledGcloud("p", program=str(tmp_path / "gcloud"), sleep=clock.sleep, tell=told.append)
+    program.change(("add", "binding"))
+    assert told == [f"      ...  waiting, as this may only need time: {LATE}"]
+
+
 def test_patience_ends(tmp_path: Path) -> None:
     """What does not come in ten minutes of waiting is told, with the command and gcloud's own words.
 

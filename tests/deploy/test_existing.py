@@ -117,6 +117,14 @@ def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
     assert "to allUsers" in refusal.told
 
 
+def test_a_subscription_of_another_topic_is_refused() -> None:
+    """A topic that was deleted and made again leaves its subscriptions behind, which deliver nothing any more."""
+    [steps] = [one for one in resources(deployment()) if (one.kind, one.name) == ("subscription", "atom-steps")]
+    assert steps.refuse({"topic": f"projects/{PROJECT}/topics/atom-steps"}, {}) is None
+    with pytest.raises(Refused, match=r"of topic _deleted-topic_(?s:.*)gcloud pubsub subscriptions delete atom-steps"):
+        check_accepted(steps, {"topic": "_deleted-topic_"}, {}, PROJECT)
+
+
 class Answering:
     """A gcloud whose databases are these; it makes nothing."""
 
