@@ -23,7 +23,7 @@ import json, sys
 with open({log!r}, "a") as log:
     log.write(json.dumps(sys.argv[1:]) + "\\n")
 """
-LINE: Final = (
+HOSTILE: Final = (
     """x'; touch pwned; ' "; touch pwned; " $(shell touch pwned) `touch pwned` $$(touch pwned) & touch pwned #"""
 )
 """As hostile as one line can be; a dollar sign is make's as well as the shell's."""
@@ -60,7 +60,7 @@ def make(checkout: Path, target: str, given: Mapping[str, str], way: str = WAYS[
 def test_no_value_becomes_a_command(checkout: Path, way: str) -> None:
     """Whatever all of the variables hold, a target runs its own programs and nothing else."""
     for target in TARGETS:
-        make(checkout, target, dict.fromkeys(set(GIVEN) - {"PYTHON"}, LINE), way)
+        make(checkout, target, dict.fromkeys(set(GIVEN) - {"PYTHON"}, HOSTILE), way)
         assert not (checkout / "pwned").exists(), target
 
 
@@ -68,7 +68,7 @@ def test_no_value_becomes_a_command(checkout: Path, way: str) -> None:
 def test_no_name_of_make_becomes_a_command(checkout: Path, name: str) -> None:
     """The program is one program, and what make names for itself cannot be replaced."""
     for target in ("plan", "lint", "chaos"):
-        make(checkout, target, {name: LINE})
+        make(checkout, target, {name: HOSTILE})
     assert not (checkout / "pwned").exists()
 
 
@@ -84,9 +84,9 @@ def test_every_variable_of_a_recipe_is_known() -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_value_arrives_as_it_was_given(checkout: Path, way: str) -> None:
     """With dollar signs, quotes and all, as one argument of the program that it is for."""
-    [arguments] = make(checkout, "plan", {"PROJECT": LINE, "BUCKET": "b $(x) $$y"}, way)
+    [arguments] = make(checkout, "plan", {"PROJECT": HOSTILE, "BUCKET": "b $(x) $$y"}, way)
     assert arguments == [
-        *("-m", "atom_deploy", "plan", "--region=us-central1", f"--project={LINE}", "--prefix=atom"),
+        *("-m", "atom_deploy", "plan", "--region=us-central1", f"--project={HOSTILE}", "--prefix=atom"),
         *("--task-runner-url=", "--bucket=b $(x) $$y"),
     ]
 
