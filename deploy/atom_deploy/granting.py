@@ -142,8 +142,9 @@ def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Comman
 
 def _binding(deployment: Deployment, grant: Grant, condition: str) -> Command:
     given = f"^|^expression={condition}|title={deployment.prefix}-{grant.on}" if condition else "None"
-    # Only projects have conditions here; the other commands would refuse the flag.
-    flag = (f"--condition={given}",) if grant.on in _ON_PROJECT else ()
+    # Where others have bindings with a condition, a command that does not say which is meant fails; Pub/Sub knows none.
+    knows_conditions = grant.on.partition(" ")[0] not in {"topic", "subscription"}
+    flag = (f"--condition={given}",) if knows_conditions else ()
     return (f"--member={_member(deployment, grant)}", f"--role={role_name(deployment, grant.role)}", *flag)
 
 

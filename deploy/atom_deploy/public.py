@@ -13,6 +13,8 @@ EVERYBODY: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 
 def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
     """Return the check of one policy; `remove` begins the command that takes a binding away."""
+    # With a condition or without; Pub/Sub's commands know of none.
+    every = () if remove[0] == "pubsub" else ("--all",)
 
     def refuse(policy: Any, _known: Known) -> Refusal | None:
         public = [
@@ -24,7 +26,7 @@ def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
         if not public:
             return None
         named = ", ".join(f"{member} has {role}" for role, member in public)
-        mend = tuple((*remove, f"--member={member}", f"--role={role}", "--all") for role, member in public)
+        mend = tuple((*remove, f"--member={member}", f"--role={role}", *every) for role, member in public)
         return Refusal(told=f"it is public: {named}. Deploy again once that is taken away", mend=mend)
 
     return refuse
