@@ -1,14 +1,20 @@
-"""Writes `requirements.txt`: the versions of constraints.txt of all that the functions' runtime consists of.
+"""Writes what is deployed, and what deploys it, so that nobody can put something else in its place.
 
-    python deploy/pin.py [--check]
+    python deploy/pin.py
 
-The runtime is what pyproject.toml depends on, and what that depends on, as the packages that are installed say.
+`requirements.txt` gets the versions of constraints.txt of all that the functions' runtime consists of, with the hashes
+of their files; the images of cloudbuild*.yaml get the digests of their tags. The runtime is what pyproject.toml depends
+on, and what that depends on, as the packages that are installed say.
 """
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
+import tempfile
 import tomllib
+import venv
 from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
@@ -17,18 +23,33 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from image_digests import asked, with_digest
+
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "deploy" / "requirements.txt"
+BUILDS: Final = tuple(sorted(ROOT.glob("cloudbuild*.yaml")))
 RUNTIMES: Final = ("3.11", "3.12", "3.13", "3.14")
 """Versions of Python that the functions may run on: a package that any of them needs is pinned for all."""
 
-_HEADER: Final = "# Made by deploy/pin.py of pyproject.toml and constraints.txt; `make pins` makes it anew.\n"
+_HEADER: Final = """# Made by deploy/pin.py of pyproject.toml and constraints.txt; `make pins` makes it anew.
+# Nothing is built where it is installed: a build would fetch packages that no one pinned.
+--only-binary :all:
+"""
+_RESOLVER: Final = "uv==0.13.9"
+"""What asks the package index for the hashes of all files of a version. It is installed for that, and nowhere else."""
 
 
-def pins() -> str:
-    """The file's content; raises KeyError for a package that constraints.txt does not pin."""
-    pinned = {canonicalize_name(line.partition("==")[0]): line for line in _constraints()}
-    return _HEADER + "".join(f"{pinned[name]}\n" for name in sorted(_closure()))
+def pins() -> list[str]:
+    """Return package and version of each; raises KeyError for one that constraints.txt does not pin."""
+    versions = {
+        canonicalize_name(name): version for name, _, version in (line.partition("==") for line in _constraints())
+    }
+    return [f"{name}=={versions[name]}" for name in sorted(_closure())]
+
+
+def pinned(text: str) -> list[str]:
+    """Return the packages and versions of a file of requirements, without their hashes."""
+    return re.findall(r"^[\w.-]+==[^\s\\]+", text, flags=re.MULTILINE)
 
 
 def _constraints() -> Iterator[str]:
@@ -70,11 +91,33 @@ def _environment(version: str, extra: str) -> dict[str, str]:
     }
 
 
+def _hashed(lines: list[str]) -> str:
+    """Return the requirements with the hashes of all their files."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        wanted, found = folder / "wanted.txt", folder / "found.txt"
+        wanted.write_text("\n".join(lines), encoding="utf-8")
+        venv.create(folder / "venv", with_pip=True)
+        programs = folder / "venv" / "bin"
+        _run(str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", _RESOLVER)
+        options = ("--no-deps", "--generate-hashes", "--no-header", "--no-annotate", "--quiet", "--universal")
+        _run(str(programs / "uv"), "pip", "compile", *options, "--output-file", str(found), str(wanted))
+        return found.read_text(encoding="utf-8")
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (programs that were just installed)
+
+
 def main() -> int:
-    """Write the file, or with `--check` tell whether it is as it would be written."""
-    if "--check" in sys.argv[1:]:
-        return int(TARGET.read_text(encoding="utf-8") != pins())
-    TARGET.write_text(pins(), encoding="utf-8")
+    """Write the files."""
+    TARGET.write_text(_HEADER + _hashed(pins()), encoding="utf-8")
+    sys.stdout.write(f"{TARGET.name}: {len(pins())} packages\n")
+    for build in BUILDS:
+        text, told = with_digest(build.read_text(encoding="utf-8"), asked)
+        build.write_text(text, encoding="utf-8")
+        for line in told:
+            sys.stdout.write(f"{build.name}: {line}\n")
     return 0
 
 

@@ -16,8 +16,18 @@ sys.path.insert(0, str(DOCS.parent / "deploy"))
 
 from atom_deploy.deployment import Deployment  # noqa: E402 (it is not installed, so the path comes first)
 from atom_deploy.functions import FUNCTIONS  # noqa: E402 (likewise)
+from atom_deploy.messaging import KEPT_S, PUSHED, tried_for_s  # noqa: E402 (likewise)
 from atom_deploy.plan import Plan, plan_of  # noqa: E402 (likewise)
-from atom_deploy.roles import DEPLOYER, GRANTS, IDENTITIES, PUBSUB_AGENT, STORAGE_AGENT  # noqa: E402 (likewise)
+from atom_deploy.roles import (  # noqa: E402 (likewise)
+    BUILD_GRANTS,
+    GRANTS,
+    IDENTITIES,
+    LOG_ALERT_PERMISSIONS,
+    LOG_ALERTS,
+    PUBSUB_AGENT,
+    STORAGE_AGENT,
+)
+from atom_workflows.settings import MAX_BACKOFF_S, MAX_DELIVERIES, MIN_BACKOFF_S  # noqa: E402 (likewise)
 
 AGENTS: Final = {PUBSUB_AGENT: "Pub/Sub's service agent", STORAGE_AGENT: "Cloud Storage's service agent"}
 
@@ -34,9 +44,46 @@ def roles() -> str:
 
 
 def deployer() -> str:
-    """The roles of the account that cloudbuild.yaml runs as."""
-    lines = [f"| `{role}` | {why} |" for role, why in DEPLOYER.items()]
-    return "\n".join(["| role on the project | what for |", "|---|---|", *lines])
+    """What the accounts of the builds may do."""
+    lines = [f"| `{one.to}` | {_role(one.role)} | {_place(one.on)} | {one.call} |" for one in BUILD_GRANTS]
+    return "\n".join(["| account | role | on | what for |", "|---|---|---|---|", *lines])
+
+
+def _role(role: str) -> str:
+    if role != LOG_ALERTS:
+        return f"`{role}`"
+    return f"a role of the project's own, with {', '.join(f'`{one}`' for one in LOG_ALERT_PERMISSIONS)}"
+
+
+def _place(place: str) -> str:
+    kind, _, name = place.partition(" ")
+    return {
+        "project": "the project",
+        "grants": "the project",
+        "account": f"the account `{name}`",
+        "build-bucket": "the bucket of sources",
+    }[kind]
+
+
+def redelivery() -> str:
+    """How long an event is tried, by topic."""
+    lines = [
+        f"| `{topic}` | {MIN_BACKOFF_S} s, growing to {MAX_BACKOFF_S[topic]} s | "
+        f"{_time(tried_for_s(topic, MAX_DELIVERIES))} | {_time(KEPT_S[topic])} |"
+        for topic in PUSHED
+    ]
+    head = [
+        "| topic | pause before the next delivery | given up after about | kept, if it cannot be delivered at all |"
+    ]
+    return "\n".join([*head, "|---|---|---|---|", *lines])
+
+
+def _time(seconds: int) -> str:
+    """Say a time in its largest unit, never longer than it is."""
+    for unit, length in {"days": 86_400, "hours": 3_600}.items():
+        if seconds >= length:
+            return f"{seconds * 10 // length / 10:g} {unit}"
+    return f"{seconds // 60} minutes"
 
 
 def resources() -> str:
@@ -51,6 +98,7 @@ def resources() -> str:
 
 TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
     "deploy.md": {"resources": resources, "deployer": deployer},
+    "runbook.md": {"redelivery": redelivery},
     "security.md": {"roles": roles},
 }
 

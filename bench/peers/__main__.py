@@ -15,6 +15,7 @@ from typing import Final
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_workflows.bootstrap import connect
+from atom_workflows.cli.closed_pipe import exit_with
 from atom_workflows.settings import from_environment
 from bench.counts import Servers
 from bench.floor import Floor
@@ -154,4 +155,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

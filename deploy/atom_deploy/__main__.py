@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from atom_deploy import command_line
-from atom_deploy.apply import Application, Outcome
+from atom_deploy.apply import Application, Outcome, check_accepted
 from atom_deploy.building import deployer_plan
 from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, Deployment
 from atom_deploy.destroy import Removal
 from atom_deploy.functions import FUNCTIONS
-from atom_deploy.gcloud import InstalledGcloud, written
+from atom_deploy.gcloud import Gcloud, InstalledGcloud, written
 from atom_deploy.plan import plan_of
-from atom_deploy.problems import DeployProblem
+from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.regions import check_place, check_regions
 from atom_deploy.stage import digests, stage
+from atom_deploy.storing import database
+from atom_workflows.cli.closed_pipe import exit_with
 
 _INTERRUPTED: Final = 130
 _NOT_STAGED: Final[Mapping[str, str]] = dict.fromkeys(FUNCTIONS, "")
@@ -47,8 +49,8 @@ def _stage(asked: argparse.Namespace) -> int:
 def _plan(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
     check_regions(deployment)
-    if deployment.note:
-        _say(f"# {deployment.note}")
+    for note in deployment.notes:
+        _say(f"# {note}")
     plan = plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED)
     for resource in (one for part in plan for one in part):
         _say(f"\n# {resource.kind} {resource.name}: {resource.why}")
@@ -60,11 +62,12 @@ def _plan(asked: argparse.Namespace) -> int:
 
 def _deploy(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
-    gcloud = InstalledGcloud(deployment.project)
+    gcloud = InstalledGcloud(deployment.project, tell=_say)
     check_regions(deployment, gcloud)
     found = check_place(deployment, gcloud, instead=", or to move it destroy it there first")
-    if deployment.note:
-        _say(deployment.note)
+    _check_database(deployment, gcloud)
+    for note in deployment.notes:
+        _say(note)
     with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
         staged = asked.staged or Path(scratch) / "staged"
         staged_as = digests(staged) if asked.staged else stage(staged)
@@ -77,6 +80,21 @@ def _deploy(asked: argparse.Namespace) -> int:
             "`gcloud functions delete` and `gcloud scheduler jobs delete` take that away"
         )
     return 0
+
+
+def _check_database(deployment: Deployment, gcloud: Gcloud) -> None:
+    """Raise `Refused` if the database exists and is of a kind that the functions cannot use.
+
+    Neither mode nor edition can be changed once it is there, so that is asked before anything is made.
+    """
+    wanted = database(deployment)
+    try:
+        answer = gcloud.look(wanted.look)
+    except Missing:
+        return
+    found = wanted.pick(answer or [], {})
+    if found is not None:
+        check_accepted(wanted, found, {}, deployment.project)
 
 
 def _destroy(asked: argparse.Namespace) -> int:
@@ -120,7 +138,7 @@ def _confirm(deployment: Deployment) -> None:
 
 def _deployer(asked: argparse.Namespace) -> int:
     deployment = command_line.deployment(asked)
-    gcloud = InstalledGcloud(deployment.project)
+    gcloud = InstalledGcloud(deployment.project, tell=_say)
     application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
     application.carry_out(deployer_plan(deployment))
     return 0
@@ -171,4 +189,4 @@ _VERBS: Final = {"stage": _stage, "plan": _plan, "deploy": _deploy, "destroy": _
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

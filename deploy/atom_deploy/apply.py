@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.plan import Plan
-from atom_deploy.problems import DeployProblem, Exists, Missing
-from atom_deploy.resource import Command, Resource, at, filled
+from atom_deploy.problems import DeployProblem, Exists, Missing, Refused
+from atom_deploy.resource import Command, Known, Resource, at, filled
 
 WORKERS: Final = 4
 """Commands at a time: enough for the three functions to be built side by side."""
@@ -53,6 +53,7 @@ class Application:
         if found is None and resource.create:
             self._create(resource)
             return
+        check_accepted(resource, found, self.known, self.project)
         self._learn(resource, found)
         unmet = resource.unmet(found, self.known)
         self._change(resource, list(dict.fromkeys(check.mend for check in unmet)))
@@ -100,6 +101,15 @@ class Application:
         if not self.dry_run:
             what = f" ({'; '.join(differences)})" if differences else ""
             self.tell(f"{outcome:>9}  {resource.kind} {resource.name}{what}")
+
+
+def check_accepted(resource: Resource, found: Any, known: Known, project: str) -> None:
+    """Raise `Refused` if what was found cannot be deployed over, with the commands that would change that."""
+    refusal = resource.refuse(found, known)
+    if refusal is None:
+        return
+    mend = " && ".join(written(tuple(filled(word, known) for word in one), project) for one in refusal.mend)
+    raise Refused(f"{resource.kind} {resource.name}: {refusal.told}" + (f":\n  {mend}" if mend else ""))
 
 
 @contextmanager

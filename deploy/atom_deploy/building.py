@@ -1,39 +1,95 @@
-"""The account that cloudbuild.yaml runs as: it deploys, so it may do much; a person creates it once."""
+"""The accounts that cloudbuild.yaml and cloudbuild.checks.yaml run as, and the bucket of their sources.
+
+A person creates them once. The one deploys, so it may do much; the other runs whatever packages the checks install, so
+it may do nothing but read the source and write its log.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+from atom_deploy import granting
 from atom_deploy.deployment import Deployment
 from atom_deploy.functions import services
-from atom_deploy.granting import account, policy_of_project
+from atom_deploy.messaging import private_bucket
 from atom_deploy.plan import Plan, project
-from atom_deploy.roles import DEPLOYER, GRANTS, Grant
+from atom_deploy.resource import Check, Resource, at
+from atom_deploy.roles import (
+    BUILD_BUCKET,
+    BUILD_GRANTS,
+    BUILDERS,
+    GRANTER,
+    GRANTS,
+    LOG_ALERT_PERMISSIONS,
+    LOG_ALERTS,
+    Grant,
+)
 
-IDENTITY: Final = "deploy"
-
-_GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
+_ON_PROJECT: Final = frozenset({"project", "grants"})
 
 
 def deployer_plan(deployment: Deployment) -> Plan:
-    """The project, the services, without which no build can be asked for, the account, and its roles."""
-    grants = [(_grant(role, call), _condition(role)) for role, call in DEPLOYER.items()]
+    """Return the project, its services, all accounts, the bucket of sources, and what the builds' accounts may do.
+
+    The accounts of the functions are in it, since the deploying one is allowed to act as each of them.
+    """
+    on_project = [(one, _condition(one)) for one in BUILD_GRANTS if one.on in _ON_PROJECT]
+    places = dict.fromkeys(one.on for one in BUILD_GRANTS if one.on not in _ON_PROJECT)
     return (
         (project(deployment),),
         (services(),),
-        (account(deployment, IDENTITY, "Cloud Build, when it deploys"),),
-        (policy_of_project(deployment, grants, why="what deploying takes"),),
+        (
+            *granting.accounts(deployment),
+            *(granting.account(deployment, identity, why) for identity, why in BUILDERS.items()),
+            _sources(deployment),
+            _log_alerts(deployment),
+        ),
+        (
+            granting.policy_of_project(deployment, on_project, why="what deploying and checking take"),
+            *(granting.policy(deployment, one, [x for x in BUILD_GRANTS if x.on == one]) for one in places),
+        ),
     )
 
 
-def _grant(role: str, call: str) -> Grant:
-    return Grant(to=IDENTITY, role=role, on="grants" if role == _GRANTER else "project", call=call)
-
-
-def _condition(role: str) -> str:
+def _condition(grant: Grant) -> str:
     """It may grant, on the project, the roles of the plan and no others: else it could make itself the owner."""
-    if role != _GRANTER:
+    if grant.role != GRANTER:
         return ""
-    roles = sorted({grant.role for grant in GRANTS if grant.on in {"project", "database"}})
+    roles = sorted({one.role for one in GRANTS if one.on in {"project", "database"}})
     listed = ", ".join(f"'{one}'" for one in roles)
     return f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{listed}])"
+
+
+def _sources(deployment: Deployment) -> Resource:
+    """Return the bucket that sources are submitted to.
+
+    The one that gcloud would make is in the United States, wherever the project may have its data, and belongs to all
+    builds of the project.
+    """
+    return private_bucket(
+        deployment, deployment.name_of_bucket(BUILD_BUCKET), "the sources that are submitted to builds"
+    )
+
+
+def _log_alerts(deployment: Deployment) -> Resource:
+    name = granting.role_name(deployment, LOG_ALERTS)
+    permissions = f"--permissions={','.join(LOG_ALERT_PERMISSIONS)}"
+    identifier = name.rpartition("/")[2]
+    return Resource(
+        kind="role",
+        name=identifier,
+        why="the right to make alert policies on logs, and nothing else",
+        look=("iam", "roles", "list"),
+        pick=lambda answer, _: next((one for one in answer or () if one.get("name") == name), None),
+        create=(("iam", "roles", "create", identifier, "--title=Atom Workflows: alerts on logs", permissions),),
+        checks=(
+            Check(
+                told="the right to make alert policies on logs",
+                # The list of roles does not show what they permit.
+                holds=lambda found, _: (
+                    set(at(found, "includedPermissions") or LOG_ALERT_PERMISSIONS) == set(LOG_ALERT_PERMISSIONS)
+                ),
+                mend=("iam", "roles", "update", identifier, permissions),
+            ),
+        ),
+    )

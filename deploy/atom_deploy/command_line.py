@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, Deployment
+from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, MAX_INSTANCES, Deployment
 from atom_deploy.problems import DeployProblem
 from atom_workflows.settings import NO_TOKEN
 
@@ -21,6 +22,8 @@ _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
 
 _HERE: Final = "us-central1"
 """Where a deployment is made if nothing is said."""
+
+_SETTING: Final = re.compile(r"WORKFLOW_[A-Z][A-Z0-9_]*")
 
 _NOWHERE: Final = "https://not-needed.invalid"
 
@@ -64,8 +67,9 @@ def deployment(asked: argparse.Namespace) -> Deployment:
         environment=_environment(asked.set),
         runtime=asked.runtime,
         max_instances=asked.max_instances,
-        alerts=asked.alerts or any(asked.alert_channel),
+        alerts=asked.alerts or any(asked.alert_channel) or bool(asked.alert_email),
         alert_channels=tuple(filter(None, asked.alert_channel)),
+        alert_email=asked.alert_email,
     )
 
 
@@ -86,8 +90,11 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the functions"
     )
     verb.add_argument("--runtime", default="python313", help="of the functions (default: %(default)s)")
-    verb.add_argument("--max-instances", type=_instances, default=20, help="of each function (default: %(default)s)")
+    verb.add_argument(
+        "--max-instances", type=_instances, default=MAX_INSTANCES, help="of each function (default: %(default)s)"
+    )
     verb.add_argument("--alerts", action="store_true", help="create the alert policies")
+    verb.add_argument("--alert-email", default="", help="an address that they are sent to; makes a channel for it")
     verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel that they go to")
     return verb
 
@@ -97,7 +104,7 @@ def _path(text: str) -> Path | None:
 
 
 def _instances(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isascii() and text.isdecimal() else 0
     if not 1 <= number <= 1_000:  # noqa: PLR2004 (what Cloud Run takes)
         raise argparse.ArgumentTypeError("a number from 1 to 1000 is wanted")
     return number
@@ -106,8 +113,11 @@ def _instances(text: str) -> int:
 def _environment(settings: Sequence[str]) -> dict[str, str]:
     found = dict(one.partition("=")[::2] for one in settings)
     for name, value in found.items():
-        if not name.startswith("WORKFLOW_") or "@" in value or "\n" in value:
-            raise DeployProblem(f"--set {name}={value}: a setting is WORKFLOW_SOMETHING=VALUE, without @ in the value")
+        # Angle brackets stand for what is only known later.
+        if not _SETTING.fullmatch(name) or not value.isprintable() or set(value) & set("<>"):
+            raise DeployProblem(
+                f"--set {name}={value!r:.100}: a setting is WORKFLOW_SOMETHING=VALUE, in one line, without < and >"
+            )
         if name == "WORKFLOW_TR_AUTH_JWT" and value != NO_TOKEN:
             raise DeployProblem("--set WORKFLOW_TR_AUTH_JWT would show the token to many; use --token-file")
     return found

@@ -20,6 +20,13 @@ from atom_workflows.task_runner_urls import shown_url
 DEFAULT_PREFIX: Final = "atom"
 DEFAULT_DATABASE: Final = "(default)"
 
+MAX_INSTANCES: Final = 10
+"""Instances of each function, unless said otherwise.
+
+Cloud Run refuses a function whose instances, with a processor each, exceed the region's quota. People with new projects
+report quotas of 20 processors, in small regions and before billing is settled of 10.
+"""
+
 MAX_ACK_DEADLINE_S: Final = 600
 """The longest that Pub/Sub waits for a push to be answered."""
 
@@ -32,6 +39,8 @@ _ANSWER_S: Final = 10
 _AFTER_BURST_S: Final = 90
 """A burst's last calls end within ten seconds, what they found is published within thirty, and a start may be cold."""
 
+_CHANNEL: Final = re.compile(r"projects/[a-z0-9.:-]+/notificationChannels/[0-9]+")
+
 _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "project": (
         re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"),
@@ -43,8 +52,22 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
         "at most 18 lower-case letters, digits and -, beginning with a letter",
     ),
     "bucket": (re.compile(r"|[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), "a bucket's name, without gs://"),
-    "task_runner_url": (re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?"), "a URL, such as https://runner-abc.a.run.app"),
+    "task_runner_url": (
+        # A comma would end it where the functions read their settings.
+        re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+;=:@%/-]*)?"),
+        "a URL, such as https://runner-abc.a.run.app",
+    ),
     "database": (re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"), "(default), or a Firestore database's id"),
+    "database_location": (re.compile(r"|[a-z]+[0-9]+|[a-z]+-[a-z]+[0-9]{1,2}"), "a location, such as eur3 or us-east1"),
+    "task_runner_service": (
+        re.compile(r"|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
+        "the name of a Cloud Run service, such as runner",
+    ),
+    "task_runner_region": (re.compile(r"|[a-z][a-z-]*[0-9]{1,2}"), "a region, such as us-central1 or europe-west1"),
+    "alert_email": (
+        re.compile(r"|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"),
+        "one e-mail address, such as team@example.org",
+    ),
     "runtime": (re.compile(r"python3[0-9]{2}"), "a runtime of Python 3.11 or newer, such as python313"),
 }
 
@@ -87,19 +110,31 @@ class Deployment:
     object_prefix: str = "workflows/"
     environment: Mapping[str, str] = field(default_factory=dict)
     runtime: str = "python313"
-    max_instances: int = 20
+    max_instances: int = MAX_INSTANCES
     alerts: bool = False
     alert_channels: tuple[str, ...] = ()
+    alert_email: str = ""
 
     def __post_init__(self) -> None:
         for name, (pattern, what) in _PATTERNS.items():
             value = getattr(self, name)
             if not pattern.fullmatch(value):
-                flag = name.upper() if name in {"project", "region", "task_runner_url"} else f"--{name}"
+                is_of_make = name in {"project", "region", "task_runner_url"}
+                flag = name.upper() if is_of_make else f"--{name}".replace("_", "-")
                 told = shown_url(value) if name == "task_runner_url" else value
                 raise DeployProblem(f"{flag} is {told!r:.100}, but has to be {what}")
-        if not self.object_prefix or not self.object_prefix.isprintable():
+        if not self.object_prefix:
             raise DeployProblem("--object-prefix is empty, but every upload to the bucket would then be looked at")
+        if not self.object_prefix.isprintable() or set(self.object_prefix) & set("<>"):
+            raise DeployProblem(
+                f"--object-prefix is {self.object_prefix!r:.100}, but has to be printable, without < and >"
+            )
+        for channel in self.alert_channels:
+            if not _CHANNEL.fullmatch(channel):
+                raise DeployProblem(
+                    f"--alert-channel is {channel!r:.100}, but has to be a channel's whole name, such as "
+                    "projects/my-project/notificationChannels/123 (`gcloud beta monitoring channels list` shows them)"
+                )
         _ = self.settings, self.token_digest
 
     @property
@@ -147,7 +182,15 @@ class Deployment:
     @property
     def bucket_name(self) -> str:
         """The bucket that workflows are uploaded to."""
-        return self.bucket or f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}-workflows"
+        return self.bucket or f"{self._bucket_prefix}-workflows"
+
+    @property
+    def _bucket_prefix(self) -> str:
+        return f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}"
+
+    def name_of_bucket(self, place: str) -> str:
+        """The bucket of workflows, or that of the builds' sources."""
+        return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-build"
 
     @property
     def location(self) -> str:
@@ -164,14 +207,16 @@ class Deployment:
         return _digest(_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
 
     @property
-    def note(self) -> str:
+    def notes(self) -> tuple[str, ...]:
         """What may be meant so, but would be a pity otherwise; mostly empty."""
-        if self.prefix == DEFAULT_PREFIX or self.database != DEFAULT_DATABASE:
-            return ""
-        return (
+        shares = self.prefix != DEFAULT_PREFIX and self.database == DEFAULT_DATABASE
+        is_mute = self.alerts and not self.alert_email and not self.alert_channels
+        notes = {
             f"note: {self.prefix} uses the database {DEFAULT_DATABASE}. If the project has another deployment, each "
-            f"would look after the other's runs; give this one its own with --database={self.prefix}-runs."
-        )
+            f"would look after the other's runs; give this one its own with --database={self.prefix}-runs.": shares,
+            "note: the alerts notify no one; give an address with --alert-email=team@example.org.": is_mute,
+        }
+        return tuple(text for text, holds in notes.items() if holds)
 
     def name(self, part: str) -> str:
         """The name of one of this deployment's parts."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from atom_deploy.deployment import Deployment
+from atom_deploy.problems import DeployProblem
 from atom_deploy.resource import Check, Command, Resource, is_at, one_with
 
 FUNCTIONS: Final = {
@@ -35,6 +36,8 @@ SERVICES: Final = {
     "serviceusage": "enables the others",
     "storage": "the bucket",
 }
+
+_SIGNS: Final = "@|;~!%#&+$*?"
 
 DIGEST_LABEL: Final = "atom-digest"
 
@@ -71,7 +74,9 @@ def secret(deployment: Deployment) -> Resource:
                 "secrets",
                 "create",
                 name,
-                "--replication-policy=automatic",
+                # Where policies of the organisation allow some places only, automatic replication is refused.
+                "--replication-policy=user-managed",
+                f"--locations={deployment.region}",
                 f"--data-file={deployment.token_file}",
                 f"--labels=token-digest={digest}",
             ),
@@ -119,7 +124,6 @@ def _function(deployment: Deployment, function: str, source: Path, content: str)
 def _flags(deployment: Deployment, function: str) -> Command:
     shape = deployment.shapes[function]
     environment = {**deployment.function_environment, "THREADS": str(shape.concurrency)}
-    variables = "@".join(f"{name}={value}" for name, value in sorted(environment.items()))
     token = deployment.token_file and function in READS_TOKEN
     secret_name = deployment.name("task-runner-token")
     return (
@@ -138,9 +142,22 @@ def _flags(deployment: Deployment, function: str) -> Command:
         f"--max-instances={shape.max_instances}",
         f"--timeout={shape.timeout_s}s",
         f"--ingress-settings={shape.ingress}",
-        f"--set-env-vars=^@^{variables}",
+        f"--set-env-vars={_joined(environment)}",
         f"--set-secrets=WORKFLOW_TR_AUTH_JWT={secret_name}:latest" if token else "--clear-secrets",
     )
+
+
+def _joined(environment: Mapping[str, str]) -> str:
+    """Return the variables as one value of a flag, split by a sign that occurs in none of them.
+
+    gcloud takes what stands between two carets for that sign. Any fixed one could be part of a value, whose rest would
+    then be a variable of its own.
+    """
+    texts = [f"{name}={value}" for name, value in sorted(environment.items())]
+    sign = next((one for one in _SIGNS if not any(one in text for text in texts)), None)
+    if sign is None:
+        raise DeployProblem(f"the functions' settings use each of {' '.join(_SIGNS)}; leave one of these out of them")
+    return f"^{sign}^{sign.join(texts)}"
 
 
 def _enabled(found: object) -> set[str]:

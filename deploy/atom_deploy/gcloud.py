@@ -9,15 +9,20 @@ import shlex
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from atom_deploy.problems import CommandFailed, DeployProblem, Exists, Missing, NotLoggedIn
 from atom_deploy.resource import Command
 
-PATIENCE_S: Final = 240.0
-"""A new project, a new service account, a service agent: each may be unknown to other services for minutes."""
+PATIENCE_S: Final = 600.0
+"""How long one command is waited for in all, not counting the time that it runs: a build that fails took its minutes.
+
+Google says of new grants that most count within two minutes, and that seven or more are possible. A new service
+account, a service agent and an API that was just enabled take as long.
+"""
+
+_LONGEST_TOLD: Final = 200
 
 _PAUSES_S: Final = (5.0, 10.0, 20.0, 40.0)
 
@@ -30,13 +35,30 @@ _MISSING: Final = re.compile(
 _EXISTS: Final = re.compile(r"ALREADY_EXISTS|already exists|exists already|HTTPError 409", re.IGNORECASE)
 
 _NEEDS_TIME: Final = re.compile(
-    r"service account .* does not exist|serviceaccount.* does not exist|has not been used in project|SERVICE_DISABLED|"
-    r"concurrent policy changes|ABORTED|UNAVAILABLE|HTTPError 50[023]|HTTPError 429|RESOURCE_EXHAUSTED|"
-    r"service agent|Unable to retrieve the repository metadata|Permission .*artifactregistry|"
+    # A new account or agent that another service has not heard of yet.
+    r"service ?account .*(does not exist|was not found|not found|is not available)|service agent|"
+    r"iam\.service_?accounts\.actAs|Identity Pool does not exist|"
+    # A new grant that does not count yet: a function's build, its secret, and what tells of uploads.
+    r"Access to bucket \S+ denied|must grant Storage Object Viewer|does not have storage\.objects\.(get|list) access|"
+    r"(Permission|denied).*artifactregistry|Unable to retrieve the repository metadata|"
+    r"does not have permission to write logs|(does not|n't) have permission to publish messages|"
+    r"Permission denied on secret|"
+    # An API that was only just enabled.
+    r"has not been used in project|SERVICE_DISABLED|"
+    # Something else is going on, or the service is busy.
+    r"concurrent policy changes|ABORTED|UNAVAILABLE|HTTPError 50[0234]|HTTPError 429|RESOURCE_EXHAUSTED|"
     r"operation in progress|conflicting operation|unable to queue the operation|DEADLINE_EXCEEDED|"
     r"Connection (reset|aborted|refused)|timed out",
     re.IGNORECASE,
 )
+
+_TOO_MANY_INSTANCES: Final = (
+    r"Max instances must be set to \d+ or fewer|maxScale may not exceed|not have more than \d+ total (max )?instances|"
+    r"Quota violated|(Cpu|Mem)AllocPerProjectRegion"
+)
+
+_NEVER_COMES: Final = re.compile(_TOO_MANY_INSTANCES, re.IGNORECASE)
+"""What no waiting helps against, though the same answer may hold words of what only needs time."""
 
 _NOT_LOGGED_IN: Final = re.compile(
     r"not currently have an active account|not have any valid credentials|Reauthentication (failed|required|is needed)|"
@@ -49,7 +71,24 @@ _ADVICE: Final[Mapping[str, str]] = {
     r"SERVICE_DISABLED|has not been used in project": (
         "an API is not enabled, or only just; wait some minutes, then run the same command again"
     ),
+    _TOO_MANY_INSTANCES: (
+        "the region's quota of processors does not allow so many instances of a function; deploy with "
+        "OPTIONS='--max-instances=N', N being at most what gcloud names above, or ask for more: "
+        "https://cloud.google.com/run/quotas"
+    ),
     r"billing": "link a billing account to the project: https://console.cloud.google.com/billing/linkedaccount",
+    r"iam\.service_?accounts\.actAs": (
+        "whoever deploys needs roles/iam.serviceAccountUser on that account; `make deployer PROJECT=...` grants it to "
+        "the account of cloudbuild.yaml, and has to be run again once the accounts were removed and made anew"
+    ),
+    r"logging\.notificationRules": (
+        "an alert on logs takes logging.notificationRules.create and its like beside the right to make alerts: "
+        "`make deployer PROJECT=...` grants them to the account of cloudbuild.yaml, and roles/logging.configWriter "
+        "holds them; or deploy without --alerts"
+    ),
+    r"constraints/gcp\.resourceLocations|violates constraint|resource location": (
+        "the organisation allows some locations only; name one of them as REGION, and as --database-location"
+    ),
     r"location constraint|(invalid|unknown|unsupported) (location|region)|"
     r"\blocation [^\n/]*\bnot (found|valid|supported)|not a valid (location|region)|Could not find (location|region)": (
         "check REGION, or --database-location: `gcloud functions regions list` and `gcloud firestore locations list` "
@@ -88,7 +127,7 @@ class InstalledGcloud:
         *,
         program: str = "gcloud",
         sleep: Callable[[float], object] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
         found = shutil.which(program)
         if found is None:
@@ -97,7 +136,7 @@ class InstalledGcloud:
         self._project = project
         self._stopping = threading.Event()
         self._sleep = sleep or self._stopping.wait
-        self._clock = clock
+        self._tell = tell
 
     def look(self, command: Command) -> Any:
         """See `Gcloud.look`."""
@@ -112,15 +151,18 @@ class InstalledGcloud:
         self._stopping.set()
 
     def _patiently(self, command: Command, shown: str, may_repeat: Callable[[CommandFailed], bool]) -> Any:
-        give_up_at = self._clock() + PATIENCE_S
+        waited_s = 0.0
         pauses = iter(_PAUSES_S)
         while True:
             try:
                 return self._run(command, shown)
             except CommandFailed as error:
                 pause = next(pauses, _PAUSES_S[-1])
-                if not (may_repeat(error) and _NEEDS_TIME.search(error.told)) or self._clock() + pause > give_up_at:
+                if not (may_repeat(error) and _only_needs_time(error.told)) or waited_s + pause > PATIENCE_S:
                     raise
+                if self._tell and not waited_s:
+                    self._tell(f"      ...  waiting, as this may only need time: {_first_line(error.told)}")
+                waited_s += pause
                 self._sleep(pause)
                 if self._stopping.is_set():
                     raise
@@ -143,6 +185,14 @@ class InstalledGcloud:
 def written(command: Command, project: str) -> str:
     """The command as it can be typed, on whatever project gcloud is set to; what makes it quiet is left out."""
     return shlex.join(("gcloud", *command, f"--project={project}"))
+
+
+def _first_line(told: str) -> str:
+    return next((line for line in told.splitlines() if line.strip()), "no answer")[:_LONGEST_TOLD]
+
+
+def _only_needs_time(told: str) -> bool:
+    return bool(_NEEDS_TIME.search(told)) and not _NEVER_COMES.search(told)
 
 
 def _parsed(text: str) -> Any:

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.resource import Check, Command, Resource, binds
+from atom_deploy.public import refuse_everybody
+from atom_deploy.resource import Check, Command, Resource, accept_all, binds
 from atom_deploy.roles import AGENTS_OF, GRANTS, IDENTITIES, Grant, grants_on
+from atom_workflows.ports import DEAD_LETTERS
 
 _ON_PROJECT: Final = frozenset({"project", "database", "grants"})
 
 _STAY: Final = frozenset({"bucket", "task-runner", "topic dead-letters"})
 """What is still there when the deployment is gone, so that its accounts' roles have to be taken back."""
+
+
+_LETTERS: Final = f"subscription {DEAD_LETTERS}"
+"""Where nothing is granted by a deployment, but whole start messages are kept: nobody else may be granted either."""
 
 
 def accounts(deployment: Deployment) -> list[Resource]:
@@ -54,21 +60,23 @@ def project_policy(deployment: Deployment) -> Resource:
 def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]], *, why: str) -> Resource:
     """Grants on the project, each with the expression of its condition, or none."""
     project = deployment.project
-    commands = ("projects", "add-iam-policy-binding", project), ("projects", "remove-iam-policy-binding", project)
+    remove: Command = ("projects", "remove-iam-policy-binding", project)
+    commands = ("projects", "add-iam-policy-binding", project), remove
     return Resource(
         kind="grants on project",
         name=project,
         why=why,
         look=("projects", "get-iam-policy", project),
         checks=tuple(_check(deployment, grant, commands, condition) for grant, condition in grants),
+        refuse=refuse_everybody(remove),
     )
 
 
 def policies(deployment: Deployment) -> list[Resource]:
     """What is granted on single resources, in the order of the list of grants."""
-    places = dict.fromkeys(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT)
+    places = dict.fromkeys([*(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT), _LETTERS])
     wanted = [place for place in places if _is_there(deployment, place)]
-    return [_policy(deployment, place) for place in wanted]
+    return [policy(deployment, place, grants_on(place)) for place in wanted]
 
 
 def _is_there(deployment: Deployment, place: str) -> bool:
@@ -76,21 +84,23 @@ def _is_there(deployment: Deployment, place: str) -> bool:
     return bool(there.get(place, True))
 
 
-def _policy(deployment: Deployment, place: str) -> Resource:
+def policy(deployment: Deployment, place: str, grants: Sequence[Grant]) -> Resource:
+    """Return what is granted on one place that is not the project."""
     group, target, more = _target(deployment, place)
     add, remove = ((*group, f"{verb}-iam-policy-binding", target, *more) for verb in ("add", "remove"))
     commands = (add, remove if place in _STAY else ())
-    grants = grants_on(place)
     return Resource(
         kind=f"grants on {place.partition(' ')[0]}",
         name=target.removeprefix("gs://"),
-        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)),
+        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)) or "nobody but the project's own",
         look=(*group, "get-iam-policy", target, *more),
         checks=tuple(_check(deployment, grant, commands) for grant in grants),
+        # Whoever runs the Task Runner decides who may call it.
+        refuse=accept_all if place == "task-runner" else refuse_everybody(remove),
     )
 
 
-def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
+def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:  # noqa: PLR0911 (a table)
     """The commands' group, the target, and the flags that say where it is."""
     kind, _, name = place.partition(" ")
     region = f"--region={deployment.region}"
@@ -106,8 +116,17 @@ def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
             return ("run", "services"), deployment.task_runner_service, (place_of_runner,)
         case "secret":
             return ("secrets",), deployment.name("task-runner-token"), ()
+        case "account":
+            return ("iam", "service-accounts"), deployment.account(name), ()
         case _:
-            return ("storage", "buckets"), f"gs://{deployment.bucket_name}", ()
+            return ("storage", "buckets"), f"gs://{deployment.name_of_bucket(place)}", ()
+
+
+def role_name(deployment: Deployment, role: str) -> str:
+    """Return the role's whole name; one of the project's own has the deployment's prefix in it."""
+    if "/" in role:
+        return role
+    return f"projects/{deployment.project}/roles/{deployment.name(role).replace('-', '_')}"
 
 
 def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Command], condition: str = "") -> Check:
@@ -115,7 +134,7 @@ def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Comman
     binding = _binding(deployment, grant, condition)
     return Check(
         told=f"{grant.role} for {grant.to}",
-        holds=binds(_member(deployment, grant), grant.role, condition=condition),
+        holds=binds(_member(deployment, grant), role_name(deployment, grant.role), condition=condition),
         mend=(*add, *binding),
         undo=(*remove, *binding) if remove else (),
     )
@@ -123,9 +142,10 @@ def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Comman
 
 def _binding(deployment: Deployment, grant: Grant, condition: str) -> Command:
     given = f"^|^expression={condition}|title={deployment.prefix}-{grant.on}" if condition else "None"
-    # Only projects have conditions here; the other commands would refuse the flag.
-    flag = (f"--condition={given}",) if grant.on in _ON_PROJECT else ()
-    return (f"--member={_member(deployment, grant)}", f"--role={grant.role}", *flag)
+    # Where others have bindings with a condition, a command that does not say which is meant fails; Pub/Sub knows none.
+    knows_conditions = grant.on.partition(" ")[0] not in {"topic", "subscription"}
+    flag = (f"--condition={given}",) if knows_conditions else ()
+    return (f"--member={_member(deployment, grant)}", f"--role={role_name(deployment, grant.role)}", *flag)
 
 
 def _member(deployment: Deployment, grant: Grant) -> str:

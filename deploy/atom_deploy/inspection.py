@@ -30,6 +30,7 @@ class State(StrEnum):
     AS_PLANNED = "as planned"
     DIFFERENT = "different"
     MISSING = "missing"
+    REFUSED = "refused"
     UNSEEN = "unseen"
 
 
@@ -84,6 +85,8 @@ class _Inspection:
         found = resource.pick([] if answer is None else answer, self.known)
         if found is None and resource.create:
             return self._missing(resource)
+        if (refusal := resource.refuse(found, self.known)) is not None:
+            return _of(resource, State.REFUSED, refusal.told, self._mend(*refusal.mend))
         for placeholder, path in resource.learns.items():
             if (value := at(found, path)) is not None:
                 self.known[placeholder] = str(value)

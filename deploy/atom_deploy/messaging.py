@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.resource import Check, Command, Known, Resource, is_at, one_with
+from atom_deploy.public import refuse_public_bucket
+from atom_deploy.resource import Check, Command, Known, Refusal, Resource, is_at, one_with
 from atom_workflows.ports import DEAD_LETTERS
+from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S
 
 TOPICS: Final = {
     "start": "what asks for a run: messages, and the bucket's notifications",
@@ -20,13 +22,22 @@ TOPICS: Final = {
 PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker"}
 """Topic to function."""
 
-MIN_BACKOFF_S: Final = 1
-MAX_BACKOFF_S: Final = 60
-KEPT_S: Final = 7 * 86_400
+KEPT_S: Final[Mapping[str, int]] = {"start": 7 * 86_400, "steps": 7 * 86_400, "tick": 600}
+"""How long a message waits for its delivery. An old tick is of no use, so that is the shortest that Pub/Sub takes."""
+
 LETTERS_KEPT_S: Final = 31 * 86_400
 """The longest that Pub/Sub keeps messages in a subscription."""
 
 TICK_BODY: Final = '{"type":"tick","origin":"scheduler"}'
+
+
+def tried_for_s(topic: str, deliveries: int) -> int:
+    """Return how long an event is tried if each pause is twice the one before, as far as the longest.
+
+    Pub/Sub lets pauses grow exponentially and promises no exact ones; what a delivery itself takes comes on top.
+    """
+    pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
+    return min(sum(pauses), KEPT_S[topic])
 
 
 def topics(deployment: Deployment) -> list[Resource]:
@@ -74,11 +85,17 @@ def schedule(deployment: Deployment) -> Resource:
 
 def bucket(deployment: Deployment) -> Resource:
     """The bucket that workflows are uploaded to."""
-    url = f"gs://{deployment.bucket_name}"
+    url = f"gs://{deployment.bucket_name}/{deployment.object_prefix}"
+    return private_bucket(deployment, deployment.bucket_name, f"an upload to {url} starts a run")
+
+
+def private_bucket(deployment: Deployment, name: str, why: str) -> Resource:
+    """Return a bucket in the region that cannot be made public."""
+    url = f"gs://{name}"
     return Resource(
         kind="bucket",
-        name=deployment.bucket_name,
-        why=f"an upload to {url}/{deployment.object_prefix} starts a run",
+        name=name,
+        why=why,
         look=("storage", "buckets", "describe", url, "--raw"),
         create=(
             (
@@ -93,6 +110,7 @@ def bucket(deployment: Deployment) -> Resource:
         ),
         remove=(("storage", "rm", "--recursive", url),),
         holds_data=True,
+        refuse=refuse_public_bucket,
     )
 
 
@@ -162,11 +180,11 @@ def _push_subscription(deployment: Deployment, topic: str, function: str) -> Res
         f"--push-auth-service-account={account}",
         f"--push-auth-token-audience={url}",
         f"--min-retry-delay={MIN_BACKOFF_S}s",
-        f"--max-retry-delay={MAX_BACKOFF_S}s",
+        f"--max-retry-delay={MAX_BACKOFF_S[topic]}s",
         f"--dead-letter-topic={letters}",
         f"--max-delivery-attempts={deliveries}",
         "--expiration-period=never",
-        f"--message-retention-duration={KEPT_S}s",
+        f"--message-retention-duration={KEPT_S[topic]}s",
     )
     wanted = {
         "ackDeadlineSeconds": shape.ack_deadline_s,
@@ -174,10 +192,10 @@ def _push_subscription(deployment: Deployment, topic: str, function: str) -> Res
         "pushConfig.oidcToken.serviceAccountEmail": account,
         "pushConfig.oidcToken.audience": url,
         "retryPolicy.minimumBackoff": f"{MIN_BACKOFF_S}s",
-        "retryPolicy.maximumBackoff": f"{MAX_BACKOFF_S}s",
+        "retryPolicy.maximumBackoff": f"{MAX_BACKOFF_S[topic]}s",
         "deadLetterPolicy.deadLetterTopic": letters,
         "deadLetterPolicy.maxDeliveryAttempts": deliveries,
-        "messageRetentionDuration": f"{KEPT_S}s",
+        "messageRetentionDuration": f"{KEPT_S[topic]}s",
     }
     why = f"delivers topic {topic} to the {function} function; given up after {deliveries} deliveries"
     return _subscription(name, why, flags, wanted)
@@ -201,6 +219,13 @@ def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, obje
     never = Check(
         told="no expiration", holds=lambda found, _: not found.get("expirationPolicy", {}).get("ttl"), mend=update
     )
+
+    def refuse(found: Any, _: Known) -> Refusal | None:
+        if str(found["topic"]).endswith(f"/topics/{name}"):
+            return None
+        told = f"it is of topic {found['topic']}, which cannot be changed. Deploy again once it is deleted"
+        return Refusal(told=told, mend=(("pubsub", "subscriptions", "delete", name),))
+
     return Resource(
         kind="subscription",
         name=name,
@@ -211,4 +236,5 @@ def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, obje
         checks=(*checks, never),
         remove=(("pubsub", "subscriptions", "delete", name),),
         holds_data=data,
+        refuse=refuse,
     )

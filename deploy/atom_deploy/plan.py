@@ -32,7 +32,11 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
         (granting.project_policy(deployment), *_policies(deployment, early=True), *storing.indexes(deployment)),
         (*functions.functions(deployment, staged, digests), messaging.notification(deployment)),
         (*messaging.subscriptions(deployment), *_policies(deployment, early=False, of="function")),
-        (*_policies(deployment, early=False, of="subscription"), messaging.schedule(deployment)),
+        (
+            *_policies(deployment, early=False, of="subscription"),
+            messaging.schedule(deployment),
+            *((watching.email_channel(deployment),) if deployment.alert_email or all_options else ()),
+        ),
         watching.alerts(deployment) if deployment.alerts or all_options else (),
     )
 

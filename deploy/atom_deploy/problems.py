@@ -16,6 +16,10 @@ class WrongRegion(DeployProblem):
     """The region that was said does not exist, or is not where the deployment is."""
 
 
+class Refused(DeployProblem):
+    """Something that exists cannot be deployed over before a person has changed it."""
+
+
 class CommandFailed(DeployProblem):
     """A gcloud command that did not succeed; `told` is what gcloud said."""
 

@@ -32,12 +32,28 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Something about a resource that exists which no deployment changes by itself: a person has to decide.
+
+    `mend` are the commands that change it, if commands can.
+    """
+
+    told: str
+    mend: tuple[Command, ...] = ()
+
+
+def accept_all(_found: Any, _known: Known) -> Refusal | None:
+    """Refuse nothing."""
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """Something that a deployment consists of.
 
     `look` answers JSON in which `pick` finds the resource, or None; several resources may share one look. `takes` is
     how long making or mending it takes, if that is long. One without `create` is always there. One that `holds_data`
-    stays when the deployment is taken away.
+    stays when the deployment is taken away. `refuse` says why one that exists cannot be deployed over.
     """
 
     kind: str
@@ -51,6 +67,7 @@ class Resource:
     holds_data: bool = False
     takes: str = ""
     learns: Mapping[str, str] = field(default_factory=dict)
+    refuse: Callable[[Any, Known], Refusal | None] = accept_all
 
     @property
     def is_removable(self) -> bool:

@@ -33,7 +33,11 @@ AGENTS_OF: Final = {PUBSUB_AGENT: "gcp-sa-pubsub", STORAGE_AGENT: "gs-project-ac
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """`on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`."""
+    """One role of one identity.
+
+    `on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`. Of the
+    builds' accounts it may be `build-bucket`, `account start`, or `grants`: the project, for some roles alone.
+    """
 
     to: str
     role: str
@@ -108,22 +112,57 @@ GRANTS: Final = (
     Grant(to=STORAGE_AGENT, role=PUBLISH, on="topic start", call="tells of an upload"),
 )
 
-DEPLOYER: Final = {
-    "roles/serviceusage.serviceUsageAdmin": "enables the services",
-    "roles/iam.serviceAccountAdmin": "creates the service accounts",
-    "roles/iam.serviceAccountUser": "has functions run and be built as them, and pushes signed as one",
-    "roles/resourcemanager.projectIamAdmin": "grants, on the project, those roles alone that the plan has there",
-    "roles/pubsub.admin": "creates topics and subscriptions, and grants roles on them",
-    "roles/storage.admin": "creates the bucket and its notification, grants a role on it; reads the build's source",
-    "roles/datastore.owner": "creates the database, its indexes and TTL policies",
-    "roles/cloudfunctions.admin": "deploys the functions",
-    "roles/run.admin": "grants the right to call them, and the Task Runner",
-    "roles/cloudscheduler.admin": "creates the job that ticks",
-    "roles/secretmanager.admin": "stores a fixed token, if there is one",
-    "roles/monitoring.editor": "creates the alert policies, if they are wanted",
-    "roles/logging.logWriter": "writes the build's log",
+ACT_AS: Final = "roles/iam.serviceAccountUser"
+GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
+LOG_ALERTS: Final = "log-alerts"
+"""Stands for a role of the project's own: of those that Google made, all that alert on logs may redirect logs, too."""
+
+LOG_ALERT_PERMISSIONS: Final = tuple(
+    f"logging.notificationRules.{verb}" for verb in ("create", "delete", "get", "list", "update")
+)
+
+BUILDERS: Final = {
+    "deploy": "Cloud Build, when it deploys",
+    "checks": "Cloud Build, when it lints and tests",
 }
-"""What the account that cloudbuild.yaml runs as needs, on the project, and for what."""
+"""The accounts of cloudbuild.yaml and cloudbuild.checks.yaml: a person creates them once, no deployment does."""
+
+BUILD_BUCKET: Final = "build-bucket"
+
+
+def _deploys(role: str, call: str) -> Grant:
+    return Grant(to="deploy", role=role, on="grants" if role == GRANTER else "project", call=call)
+
+
+BUILD_GRANTS: Final = (
+    _deploys("roles/serviceusage.serviceUsageAdmin", "enables the services"),
+    _deploys("roles/iam.serviceAccountCreator", "creates a service account that is missing"),
+    *(
+        Grant(to="deploy", role=ACT_AS, on=f"account {name}", call=f"has {what} act as it")
+        for name, what in {
+            "start": "a function",
+            "dispatcher": "a function",
+            "checker": "a function",
+            "push": "subscriptions",
+            "build": "the functions' builds",
+        }.items()
+    ),
+    _deploys(GRANTER, "grants, on the project, those roles alone that the plan has there"),
+    _deploys("roles/pubsub.admin", "creates topics and subscriptions, and grants roles on them"),
+    _deploys("roles/storage.admin", "creates the bucket and its notification, grants a role on it; reads sources"),
+    _deploys("roles/datastore.owner", "creates the database, its indexes and TTL policies"),
+    _deploys("roles/cloudfunctions.admin", "deploys the functions"),
+    _deploys("roles/run.admin", "grants the right to call them, and the Task Runner"),
+    _deploys("roles/cloudscheduler.admin", "creates the job that ticks"),
+    _deploys("roles/secretmanager.admin", "stores a fixed token, if there is one"),
+    _deploys("roles/monitoring.alertPolicyEditor", "creates the alert policies, if they are wanted"),
+    _deploys("roles/monitoring.notificationChannelEditor", "creates the channel of their e-mail address"),
+    _deploys(LOG_ALERTS, "creates the alert policy on logs"),
+    _deploys("roles/logging.logWriter", "writes the build's log"),
+    Grant(to="checks", role="roles/logging.logWriter", on="project", call="writes the build's log"),
+    Grant(to="checks", role=READ_OBJECTS, on=BUILD_BUCKET, call="reads the source that was submitted"),
+)
+"""What the accounts of the builds need, on what, and for what."""
 
 
 def grants_on(place: str) -> tuple[Grant, ...]:

@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.resource import Command, Resource, one_with
+from atom_deploy.resource import Command, Refusal, Resource, one_with
 
 INDEXES_FILE: Final = Path(__file__).parents[1] / "firestore.indexes.json"
 """In the form that Firebase's tools read, too."""
+
+_MODE: Final = "FIRESTORE_NATIVE"
+"""Datastore mode has no guarded writes by update time, and another API."""
+
+_EDITION: Final = "STANDARD"
+"""The Enterprise edition indexes no field by itself, and prices and stores otherwise."""
 
 
 @lru_cache(maxsize=1)
@@ -40,6 +46,7 @@ def database(deployment: Deployment) -> Resource:
                 flag,
                 f"--location={deployment.location}",
                 "--type=firestore-native",
+                "--edition=standard",
                 "--delete-protection",
             ),
         ),
@@ -48,6 +55,18 @@ def database(deployment: Deployment) -> Resource:
             ("firestore", "databases", "delete", flag),
         ),
         holds_data=True,
+        refuse=lambda found, _: _unfit(found),
+    )
+
+
+def _unfit(found: Mapping[str, Any]) -> Refusal | None:
+    """What is wrong with an existing database; old answers name no edition, as there was one alone."""
+    mode, edition = found.get("type", _MODE), found.get("databaseEdition", _EDITION)
+    if mode == _MODE and edition == _EDITION:
+        return None
+    return Refusal(
+        told=f"it is of type {mode} and edition {edition}, but the functions need {_MODE} and {_EDITION}, which cannot "
+        "be changed; name another database by --database, which is then made"
     )
 
 

@@ -1,27 +1,74 @@
-"""Alert policies: the three things that somebody should be told of."""
+"""Alert policies: the three things that someone should hear of, and the e-mail channel that carries them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.resource import Check, Resource, is_at
+from atom_deploy.resource import Check, Known, Resource, filled, is_at
 from atom_workflows.ports import DEAD_LETTERS
+
+SILENT_S: Final = 600
+"""A checker that answered no tick for so long is reported."""
+
+OLD_TICK_S: Final = 300
+"""So is a tick that waited for so long. Ticks are kept for longer than that, or none would ever be as old."""
+
+CLOSED_AFTER: Final = "1800s"
+"""An incident whose metric or log fell silent is closed after so long, which is the least that is allowed."""
+
+_CHANNEL: Final = "alert-channel"
+
+
+def email_channel(deployment: Deployment) -> Resource:
+    """Return the notification channel of the e-mail address."""
+    address = deployment.alert_email
+    name = f"{deployment.prefix}: alerts"
+    settings = (f"--display-name={name}", "--type=email", f"--channel-labels=email_address={address}")
+    return Resource(
+        kind="notification channel",
+        name=name,
+        why="sends the alerts by e-mail",
+        look=("beta", "monitoring", "channels", "list"),
+        pick=lambda answer, _: next((one for one in answer or () if one.get("displayName") == name), None),
+        create=(("beta", "monitoring", "channels", "create", *settings),),
+        checks=(
+            Check(
+                told=f"to {address}",
+                holds=is_at("labels.email_address", address),
+                mend=(
+                    *("beta", "monitoring", "channels", "update", f"<{_CHANNEL}>"),
+                    f"--update-channel-labels=email_address={address}",
+                ),
+            ),
+        ),
+        remove=(("beta", "monitoring", "channels", "delete", f"<{_CHANNEL}>", "--force"),),
+        learns={_CHANNEL: "name"},
+    )
 
 
 def alerts(deployment: Deployment) -> tuple[Resource, ...]:
-    """For dead letters, a checker that does not tick, and runs that end badly."""
-    return tuple(_alert(part, policy) for part, policy in _policies(deployment).items())
+    """Return the policies for dead letters, a checker that does not tick, and runs that end badly."""
+    channels = (*deployment.alert_channels, *((f"<{_CHANNEL}>",) if deployment.alert_email else ()))
+    return tuple(_alert(part, policy, channels) for part, policy in _policies(deployment).items())
 
 
-def _alert(part: str, policy: Mapping[str, Any]) -> Resource:
-    text = json.dumps({"combiner": "OR", **policy}, sort_keys=True)
+def _alert(part: str, policy: Mapping[str, Any], channels: tuple[str, ...]) -> Resource:
+    text = json.dumps({"combiner": "OR", **policy, "notificationChannels": channels}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:40]
     content = f"--policy={json.dumps({**json.loads(text), 'userLabels': {'atom-digest': digest}}, sort_keys=True)}"
     placeholder, name = f"{part}-alert", policy["displayName"]
+    update = ("alpha", "monitoring", "policies", "update", f"<{placeholder}>", content)
+
+    def notifies(found: Any, known: Known) -> bool:
+        # A channel that was deleted and made again has another id, which no digest shows. Google may name its project
+        # by number, so the ids alone are compared.
+        wanted = {_id(filled(one, known)) for one in channels}
+        return {_id(one) for one in found.get("notificationChannels", ())} == wanted
+
     return Resource(
         kind="alert policy",
         name=name,
@@ -30,60 +77,69 @@ def _alert(part: str, policy: Mapping[str, Any]) -> Resource:
         pick=lambda answer, _: next((one for one in answer or () if one.get("displayName") == name), None),
         create=(("alpha", "monitoring", "policies", "create", content),),
         checks=(
-            Check(
-                told="the same condition and channels",
-                holds=is_at("userLabels.atom-digest", digest),
-                mend=("alpha", "monitoring", "policies", "update", f"<{placeholder}>", content),
-            ),
+            Check(told="the same conditions", holds=is_at("userLabels.atom-digest", digest), mend=update),
+            Check(told="the same channels", holds=notifies, mend=update),
         ),
         remove=(("alpha", "monitoring", "policies", "delete", f"<{placeholder}>"),),
         learns={placeholder: "name"},
     )
 
 
+def _id(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
 def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
     return {
         "letters": _policy(
-            deployment,
-            "dead letters",
+            f"{deployment.prefix}: dead letters",
             "An event was given up: `atom-workflows dead-letters list`.",
-            _undelivered(deployment.name(DEAD_LETTERS)),
+            {"dead letters": _undelivered(deployment.name(DEAD_LETTERS))},
         ),
         "checker": _policy(
-            deployment,
-            "checker",
-            "No tick was answered for ten minutes, so jobs are not looked at.",
-            _unanswered(deployment.name("checker")),
+            f"{deployment.prefix}: checker",
+            f"No tick was answered for {SILENT_S // 60} minutes, or one waits for {OLD_TICK_S // 60}, so jobs are not "
+            "looked at.",
+            {
+                "no tick is answered": _unanswered(deployment.name("checker")),
+                "a tick waits": _waiting(deployment.name("tick")),
+            },
         ),
-        "runs": {
-            **_policy(
-                deployment,
-                "failed runs",
-                "A run is FAILED or INVALID, or cannot go on: `atom-workflows runs list`.",
-                _failed_runs(deployment.prefix),
-            ),
-            "alertStrategy": {"notificationRateLimit": {"period": "300s"}},
-        },
+        "runs": _policy(
+            f"{deployment.prefix}: failed runs",
+            "A run is FAILED or INVALID, or cannot go on: `atom-workflows runs list`.",
+            {"failed runs": _failed_runs(deployment.prefix)},
+            # Google asks for such a limit of every alert on logs.
+            notificationRateLimit={"period": "300s"},
+        ),
     }
 
 
-def _policy(deployment: Deployment, name: str, told: str, condition: Mapping[str, Any]) -> dict[str, Any]:
+def _policy(name: str, told: str, conditions: Mapping[str, Mapping[str, Any]], **strategy: Any) -> dict[str, Any]:
     return {
-        "displayName": f"{deployment.prefix}: {name}",
-        "notificationChannels": list(deployment.alert_channels),
+        "displayName": name,
         "documentation": {"content": f"{told} docs/runbook.md says more.", "mimeType": "text/markdown"},
-        "conditions": [{"displayName": name, **condition}],
+        "conditions": [{"displayName": one, **condition} for one, condition in conditions.items()],
+        "alertStrategy": {"autoClose": CLOSED_AFTER, **strategy},
     }
 
 
 def _undelivered(subscription: str) -> dict[str, Any]:
-    metric = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+    return _above(0, "num_undelivered_messages", subscription)
+
+
+def _waiting(subscription: str) -> dict[str, Any]:
+    """Hold for ticks that are published and not answered, even if none ever was."""
+    return _above(OLD_TICK_S, "oldest_unacked_message_age", subscription)
+
+
+def _above(threshold: int, metric: str, subscription: str) -> dict[str, Any]:
     return {
         "conditionThreshold": {
-            "filter": f'metric.type="{metric}" AND resource.type="pubsub_subscription" AND '
-            f'resource.labels.subscription_id="{subscription}"',
+            "filter": f'metric.type="pubsub.googleapis.com/subscription/{metric}" AND '
+            f'resource.type="pubsub_subscription" AND resource.labels.subscription_id="{subscription}"',
             "comparison": "COMPARISON_GT",
-            "thresholdValue": 0,
+            "thresholdValue": threshold,
             "duration": "0s",
             "aggregations": [{"alignmentPeriod": "60s", "perSeriesAligner": "ALIGN_MAX"}],
         }
@@ -91,12 +147,24 @@ def _undelivered(subscription: str) -> dict[str, Any]:
 
 
 def _unanswered(service: str) -> dict[str, Any]:
+    """Hold once the whole service is silent.
+
+    The metric is counted for each revision, and one that was replaced by a deployment is silent for ever: so the sum
+    over all of them is watched.
+    """
     return {
         "conditionAbsent": {
             "filter": 'metric.type="run.googleapis.com/request_count" AND resource.type="cloud_run_revision" AND '
             f'resource.labels.service_name="{service}" AND metric.labels.response_code_class="2xx"',
-            "duration": "600s",
-            "aggregations": [{"alignmentPeriod": "60s", "perSeriesAligner": "ALIGN_DELTA"}],
+            "duration": f"{SILENT_S}s",
+            "aggregations": [
+                {
+                    "alignmentPeriod": "60s",
+                    "perSeriesAligner": "ALIGN_DELTA",
+                    "crossSeriesReducer": "REDUCE_SUM",
+                    "groupByFields": ["resource.label.service_name"],
+                }
+            ],
         }
     }
 

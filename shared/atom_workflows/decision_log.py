@@ -1,8 +1,11 @@
 """One JSON line on stdout for each decision, in the shape that Cloud Logging reads.
 
 `severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, by which logs are
-searched and metrics counted. The id of the event being handled is added to every line. No token ever gets here:
-nothing that holds one is logged.
+searched and metrics counted. The id of the event being handled is added to every line, and the trace of its request,
+by which Cloud Logging shows the line beside that request. No token ever gets here: nothing that holds one is logged.
+
+ERROR is for a person: a run that failed, is invalid or cannot go on, an event that was given up, a defect. WARNING is
+for what mends itself, and for events that nothing can read. docs/runbook.md lists both.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Final
 
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
@@ -23,9 +27,17 @@ of lines, and what turns or hides text; and halves of characters, which no strea
 MAX_MESSAGE: Final = 4_000
 MAX_DETAIL: Final = 1_000
 """Characters; Cloud Logging takes lines of 256 KB, and a name may be as long as whoever sends it likes."""
+_TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
+"""Google's own header, `x-cloud-trace-context`: the span is a decimal number."""
+
+_SPAN_DIGITS: Final = 16
+
+_TRACE_PARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+"""The header `traceparent` of W3C's Trace Context, version 00."""
 
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")
+_trace: Final[ContextVar[Mapping[str, Any]]] = ContextVar("trace", default=MappingProxyType({}))
 
 
 @contextmanager
@@ -36,6 +48,31 @@ def handling(event_id: str) -> Iterator[None]:
         yield
     finally:
         _event_id.reset(token)
+
+
+@contextmanager
+def tracing(headers: Mapping[str, str], project: str) -> Iterator[None]:
+    """Name the request to which the decisions within belong, if its headers do."""
+    token = _trace.set(_trace_fields({name.lower(): value for name, value in headers.items()}, project))
+    try:
+        yield
+    finally:
+        _trace.reset(token)
+
+
+def _trace_fields(headers: Mapping[str, str], project: str) -> Mapping[str, Any]:
+    if found := _TRACE_CONTEXT.fullmatch(headers.get("x-cloud-trace-context", "")):
+        span = f"{int(found['span']):016x}" if (found["span"] or "").isdecimal() else ""
+        is_sampled = found["sampled"] == "1"
+    elif found := _TRACE_PARENT.fullmatch(headers.get("traceparent", "")):
+        span, is_sampled = found["span"], bool(int(found["flags"], 16) & 1)
+    else:
+        return {}
+    fields: dict[str, Any] = {"logging.googleapis.com/trace": f"projects/{project}/traces/{found['trace']}"}
+    if len(span) == _SPAN_DIGITS and span.strip("0"):
+        fields["logging.googleapis.com/spanId"] = span
+    fields["logging.googleapis.com/trace_sampled"] = is_sampled
+    return fields
 
 
 def decided(action: str, message: str, **details: Any) -> None:
@@ -65,6 +102,7 @@ def _write(
         fields = {
             "action": action,
             **{name: value for name, value in details.items() if value not in (None, "")},
+            **_trace.get(),
         }
         if event_id := _event_id.get():
             fields["event_id"] = event_id

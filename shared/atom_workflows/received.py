@@ -104,7 +104,7 @@ def _needed(payload: Any) -> Any:
     message = payload["message"]
     if isinstance(message, Mapping):
         message = {name: message[name] for name in _OF_MESSAGE if name in message}
-        if len(message.get("attributes") or ()) > MAX_ATTRIBUTES:
+        if isinstance(named := message.get("attributes"), Mapping) and len(named) > MAX_ATTRIBUTES:
             raise MalformedEvent(f"a message has at most {MAX_ATTRIBUTES} attributes")
     return {"message": message, **{name: payload[name] for name in _OF_PUSH if name in payload}}
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 from atom_workflows.errors import SettingsError
@@ -32,8 +33,20 @@ MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
 """An open run is renewed when half of the time is left: that half is how long a checker may be out of order."""
 
-MAX_DELIVERIES: Final = 10
-"""How often an event is delivered before it is given up, unless the setting says otherwise."""
+MAX_DELIVERIES: Final = 30
+"""How often an event is delivered before it is given up, unless the setting says otherwise.
+
+Every answer but success counts as one: a function's error, a push that is refused, and one that finds all instances
+busy. With the pauses below, an outage of an hour gives nothing up.
+"""
+
+MIN_BACKOFF_S: Final = 1
+MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
+"""The longest pause between two deliveries, by topic; the first is short, as most failures are over at once.
+
+Nothing but its event starts a run, so that has the longest that Pub/Sub takes. The checker brings back steps whose
+events were given up. A tick is followed by another one in a minute.
+"""
 
 _DELIVERIES: Final = (5, 100)
 """What Pub/Sub allows in a subscription's dead-letter policy."""

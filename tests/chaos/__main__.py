@@ -13,6 +13,7 @@ from typing import Final
 
 from atom_emulator.platform.errors import EmulatorsMissing, PlatformError
 from atom_emulator.platform.options import Emulators
+from atom_workflows.cli.closed_pipe import exit_with
 from chaos.page import PAGE, with_report
 from chaos.report import report
 from chaos.storm import Plan, play
@@ -81,4 +82,4 @@ def _problems(options: argparse.Namespace, emulators: Emulators, folder: Path) -
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends it leaves nothing behind.
-    sys.exit(main())
+    exit_with(main)

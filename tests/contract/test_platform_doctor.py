@@ -19,7 +19,7 @@ from atom_workflows.cli.findings import Finding, Verdict
 from atom_workflows.cli.platform_doctor import DoctorOptions
 from atom_workflows.coordinator.services import Services
 from atom_workflows.ports import DEAD_LETTERS, Message
-from atom_workflows.settings import Settings
+from atom_workflows.settings import MAX_DELIVERIES, Settings
 from contract.canned import Asked, Canned, answer, canned
 from support.no_cloud import NO_CLOUD
 
@@ -75,7 +75,7 @@ def subscription(project: str, name: str, url: str) -> Mapping[str, object]:
         "push_config": {"push_endpoint": url, "oidc_token": token},
         "ack_deadline_seconds": 310,
         "retry_policy": {"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 60}},
-        "dead_letter_policy": {"dead_letter_topic": letters, "max_delivery_attempts": 10},
+        "dead_letter_policy": {"dead_letter_topic": letters, "max_delivery_attempts": MAX_DELIVERIES},
     }
     return {
         "name": f"projects/{project}/subscriptions/{PREFIX}{name}",

@@ -57,7 +57,8 @@ class Site:
         """Everything that a deployment can have."""
         return [
             *("--project", PROJECT, "--task-runner-url", RUNNER_URL, "--task-runner-service", "runner"),
-            *("--token-file", str(self.token_file), "--alerts", "--alert-channel", "projects/p/notificationChannels/1"),
+            *("--token-file", str(self.token_file), "--alert-channel", "projects/p/notificationChannels/1"),
+            *("--alert-email", "team@example.org"),
         ]
 
     def run(self, *arguments: str) -> Pass:

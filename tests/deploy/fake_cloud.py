@@ -35,7 +35,16 @@ _METADATA: Final = {"metadata": {"@type": "type.googleapis.com/google.protobuf.S
 _BUILD: Final = "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata"
 _DONE: Final = {"done": True, "name": "operations/done", **_METADATA}
 _ANSWERED_AT_ONCE: Final = frozenset(
-    {"topics", "subscriptions", "serviceAccounts", "jobs", "secrets", "alertPolicies", "versions"}
+    {
+        "topics",
+        "subscriptions",
+        "serviceAccounts",
+        "jobs",
+        "secrets",
+        "alertPolicies",
+        "notificationChannels",
+        "versions",
+    }
 )
 """Collections whose resources are the answer themselves; others answer a long operation."""
 
@@ -208,6 +217,8 @@ class Cloud:
         if kind == "serviceAccounts":
             email = f"{name}@{PROJECT}.iam.gserviceaccount.com"
             path, body = f"{collection}/{email}", {**body.get("serviceAccount", {}), "email": email}
+        if kind == "roles":
+            path, body = f"{collection}/{body['roleId']}", body["role"]
         if self.memory.get(path) is not None:
             return _error(409, f"{path} exists already")
         made = self.memory.put(path, {**body, **_made(kind), "name": path})

@@ -1,4 +1,4 @@
-"""cloudbuild.yaml: gcloud takes it, its references hold, and its steps do what they say."""
+"""cloudbuild*.yaml: gcloud takes them, their references hold, and their steps do what they say."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
 BUILD: Final[dict[str, Any]] = yaml.safe_load(TEXT)
 STEPS: Final[dict[str, dict[str, Any]]] = {step["id"]: step for step in BUILD["steps"]}
+CHECKS: Final[dict[str, Any]] = yaml.safe_load((ROOT / "cloudbuild.checks.yaml").read_text(encoding="utf-8"))
+BUILDS: Final = {"cloudbuild.yaml": BUILD, "cloudbuild.checks.yaml": CHECKS}
 
 
 def submit(site: Site, config: Path) -> subprocess.CompletedProcess[str]:
@@ -29,19 +31,20 @@ def submit(site: Site, config: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
 
 
-def test_gcloud_takes_it(site: Site) -> None:
+@pytest.mark.parametrize("name", BUILDS)
+def test_gcloud_takes_it(site: Site, name: str) -> None:
     """Parsed by gcloud as Cloud Build's own resource: account, logging and every step arrive as they are written."""
-    ended = submit(site, ROOT / "cloudbuild.yaml")
+    ended = submit(site, ROOT / name)
     assert ended.returncode == 0, ended.stderr
-    [sent] = site.cloud.sent("POST", "/builds")
-    assert sent["serviceAccount"] == BUILD["serviceAccount"]
+    sent = site.cloud.sent("POST", "/builds")[-1]
+    assert sent["serviceAccount"] == BUILDS[name]["serviceAccount"]
     assert sent["options"]["logging"] == "CLOUD_LOGGING_ONLY"
     assert [(step["id"], step["name"], step["args"]) for step in sent["steps"]] == [
-        (name, step["name"], step["args"]) for name, step in STEPS.items()
+        (step["id"], step["name"], step["args"]) for step in BUILDS[name]["steps"]
     ]
 
 
-@pytest.mark.parametrize(("written", "instead"), [("entrypoint: make", "entrypiont: make"), ("timeout:", "time:")])
+@pytest.mark.parametrize(("written", "instead"), [("entrypoint:", "entrypiont:"), ("timeout:", "time:")])
 def test_gcloud_would_refuse_a_mistake(site: Site, tmp_path: Path, written: str, instead: str) -> None:
     """A field that Cloud Build does not have is refused, so the test above says something."""
     (tmp_path / "cloudbuild.yaml").write_text(TEXT.replace(written, instead))
@@ -57,16 +60,35 @@ def test_every_substitution_is_declared_and_used() -> None:
     assert set(re.findall(r"\$([A-Z]\w+)", TEXT)) == {"PROJECT_ID"}
 
 
-def test_checks_come_before_the_deployment() -> None:
-    """Lint, types, tests, stage, deploy: one after the other, the first failure ends the build."""
-    assert list(STEPS) == ["lint", "types", "tests", "stage", "deploy"]
-    assert not any("waitFor" in step or step.get("allowFailure") for step in BUILD["steps"])
+def test_steps_come_one_after_the_other() -> None:
+    """Lint, types and tests are one build, stage and deploy another; the first failure ends it."""
+    assert [step["id"] for step in CHECKS["steps"]] == ["lint", "types", "tests"]
+    assert list(STEPS) == ["stage", "deploy"]
+    assert not any(
+        "waitFor" in step or step.get("allowFailure") for build in BUILDS.values() for step in build["steps"]
+    )
 
 
-@pytest.mark.parametrize("name", ["lint", "types", "tests"])
-def test_a_check_is_a_target_of_make(name: str) -> None:
+def test_what_is_installed_for_checks_cannot_deploy() -> None:
+    """Packages are installed by the build whose account may do nothing; the one that deploys installs none.
+
+    Steps of one build share its account, so a step of its own would not do.
+    """
+    account = "projects/$PROJECT_ID/serviceAccounts/atom-{}@$PROJECT_ID.iam.gserviceaccount.com"
+    assert CHECKS["serviceAccount"] == account.format("checks")
+    assert BUILD["serviceAccount"] == account.format("deploy")
+    assert {(step["entrypoint"], step["args"][1]) for step in BUILD["steps"]} == {("python3", "atom_deploy")}
+
+
+@pytest.mark.parametrize("image", sorted({step["name"] for build in BUILDS.values() for step in build["steps"]}))
+def test_an_image_has_a_version(image: str) -> None:
+    """No tag that is moved to every new release; behind it the digest, where `make pins` could ask for it."""
+    assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+-\w+(@sha256:[0-9a-f]{64})?", image)
+
+
+@pytest.mark.parametrize("step", CHECKS["steps"], ids=lambda step: str(step["id"]))
+def test_a_check_is_a_target_of_make(step: dict[str, Any]) -> None:
     """What is run is what a developer runs."""
-    step = STEPS[name]
     ended = subprocess.run([step["entrypoint"], "-n", *step["args"]], cwd=ROOT, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import os
+import re
 import subprocess
 import sys
 from hashlib import sha256
@@ -15,7 +16,7 @@ import pytest
 
 from atom_deploy import messaging, roles
 from atom_deploy.__main__ import main
-from atom_deploy.functions import FUNCTIONS
+from atom_deploy.functions import FUNCTIONS, functions
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
 from atom_emulator.platform import topology
@@ -49,6 +50,18 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--set", "WORKFLOW_BURST_SEC=9000", "WORKFLOW_BURST_SEC"),
         ("--set", "PATH=/", "a setting is WORKFLOW_SOMETHING=VALUE"),
         ("--set", "WORKFLOW_TR_AUTH_JWT=abc", "use --token-file"),
+        ("--set", "WORKFLOW_X=a\nWORKFLOW_Y=b", "in one line"),
+        ("--set", "WORKFLOW_X@WORKFLOW_Y=b", "a setting is WORKFLOW_SOMETHING=VALUE"),
+        ("--set", "WORKFLOW_X=<start-url>", "without < and >"),
+        ("--task-runner-url", "https://r/x,https://evil", "has to be a URL"),
+        ("--task-runner-url", "https://r/<start-url>", "has to be a URL"),
+        ("--task-runner-service", "--flags-file=/tmp/x", "--task-runner-service is '--flags-file=/tmp/x'"),
+        ("--task-runner-region", "--flags-file=/tmp/x", "--task-runner-region is"),
+        ("--database-location", "nam5 --x", "--database-location is"),
+        ("--object-prefix", "<start-url>/", "without < and >"),
+        ("--alert-email", "a@b.example,c@d.example", "has to be one e-mail address"),
+        ("--alert-email", "--flags-file=x", "has to be one e-mail address"),
+        ("--alert-channel", "--flags-file=x", "a channel's whole name"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_done(
@@ -56,7 +69,7 @@ def test_a_mistake_is_told_before_anything_is_done(
 ) -> None:
     """One message says which option is wrong and what it has to be; gcloud is not even looked for."""
     required = ["deploy", "--project", "my-project", "--task-runner-url", "https://runner"]
-    assert main([*required, option, value]) == 1
+    assert main([*required, f"{option}={value}"]) == 1
     assert told in capsys.readouterr().err
 
 
@@ -134,7 +147,7 @@ def test_no_role_is_a_broad_one() -> None:
 
 def test_deploying_takes_the_standard_library_alone() -> None:
     """It imports nothing that would have to be installed: of the library, what has no packages either."""
-    names_of_library = ("errors", "settings", "ports", "task_runner_urls")
+    names_of_library = ("errors", "settings", "ports", "task_runner_urls", "cli.closed_pipe")
     pure = {f"atom_workflows.{name}" for name in names_of_library}
     for path in (ROOT / "deploy" / "atom_deploy").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -172,20 +185,17 @@ def test_a_removal_is_told_where(capsys: pytest.CaptureFixture[str], region: lis
     assert "`gcloud functions list --project=my-project`" in told
 
 
-def made(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What make would do, or says instead."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"REGION", "MAKEFLAGS"}}
-    command = ["make", "--dry-run", *arguments, "PROJECT=my-project"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True)
-
-
 def test_make_chooses_a_region_only_for_what_is_made() -> None:
     """Deploying has a default; removing and the doctor have none, and the doctor says how to find it."""
-    assert "--region='us-central1'" in made("deploy").stdout
-    assert "--region='europe-west1'" in made("deploy", "REGION=europe-west1").stdout
-    assert "--region=''" in made("destroy").stdout
-    assert "`gcloud functions list --project=my-project`" in made("doctor").stderr
-    assert "--region='europe-west1'" in made("doctor", "REGION=europe-west1").stdout
+    recipes = (ROOT / "Makefile").read_text()
+    made = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)+)", recipes, flags=re.MULTILINE))
+    assert [target for target in made if "$(HERE)" in made[target]] == ["deploy", "plan", "deployer"]
+    assert "$(THERE)" in made["destroy"]
+    command = ["make", "doctor", "PROJECT=my-project"]
+    ended = subprocess.run(
+        command, cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False, text=True
+    )
+    assert "`gcloud functions list --project=my-project`" in ended.stderr
 
 
 def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +220,7 @@ def test_a_second_deployment_is_told_of_its_database(
     """With a prefix of its own and the database that the first one uses, a note says how to give it another."""
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner", *options]) == 0
     assert capsys.readouterr().out.count("# note: two uses the database (default)") == notes
-    assert deployment(*options).note.count("--database=two-runs") == notes
+    assert "".join(deployment(*options).notes).count("--database=two-runs") == notes
 
 
 def test_functions_are_as_large_as_their_price_says() -> None:
@@ -236,3 +246,50 @@ def test_the_data_of_another_deployment_is_not_deleted(capsys: pytest.CaptureFix
     where = ("--project", "acme-flow", "--region", "us-central1", "--prefix", "two")
     assert main(["destroy", *where, "--delete-data"]) != 0
     assert "may be that of another deployment than two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["https://r/x@WORKFLOW_TASK_RUNNER_ALLOW=https://evil", "https://r/a;b~!%&+$*"])
+def test_no_value_becomes_another_setting(url: str) -> None:
+    """Whatever is part of a value, gcloud splits the settings where they are joined, and nowhere else."""
+    wanted = deployment("--task-runner-url", url, "--object-prefix", "a|b/", "--set", "WORKFLOW_TR_AUDIENCE=x;y@z")
+    for function in functions(wanted, Path("x"), dict.fromkeys(FUNCTIONS, "")):
+        [flag] = [word for word in function.create[0] if word.startswith("--set-env-vars=")]
+        _, sign, joined = flag.removeprefix("--set-env-vars=").split("^", 2)
+        given = dict(one.split("=", 1) for one in joined.split(sign))
+        given.pop("THREADS")
+        assert given == dict(wanted.function_environment)
+
+
+def test_settings_that_leave_no_sign_are_refused() -> None:
+    """A value that uses every sign that could split them is told, not guessed at."""
+    wanted = deployment("--set", "WORKFLOW_TR_AUDIENCE=@|;~!%#&+$*?")
+    with pytest.raises(DeployProblem, match="the functions' settings use each of"):
+        functions(wanted, Path("x"), dict.fromkeys(FUNCTIONS, ""))
+
+
+@pytest.mark.parametrize(
+    ("options", "is_mute"),
+    [([], False), (["--alerts"], True), (["--alerts", "--alert-email", "a@b.example"], False)],
+)
+def test_alerts_that_reach_no_one_are_noted(options: list[str], *, is_mute: bool) -> None:
+    """An alert without a channel is only seen by whoever looks; the note names the option that sends it."""
+    assert any("--alert-email" in note for note in deployment(*options).notes) == is_mute
+
+
+def test_a_new_project_has_room_for_all_instances() -> None:
+    """No function asks for more processors than the smallest quota of a region that people report."""
+    for shape in deployment().shapes.values():
+        assert shape.max_instances * float(shape.cpu) <= 10
+
+
+@pytest.mark.parametrize(("topic", "hours"), [("start", 3), ("steps", 1.5)])
+def test_an_outage_of_an_hour_gives_nothing_up(topic: str, hours: float) -> None:
+    """What asks for runs is tried for hours, and steps for longer than an hour; at first again within seconds."""
+    wanted = deployment()
+    assert messaging.tried_for_s(topic, wanted.settings.max_deliveries) >= hours * 3600
+    assert messaging.tried_for_s(topic, 4) <= 10
+
+
+def test_ticks_do_not_pile_up() -> None:
+    """Of what a checker that fails leaves behind, no more than ten minutes are tried again."""
+    assert messaging.tried_for_s("tick", MAX_DELIVERIES) == messaging.KEPT_S["tick"] == 600

@@ -36,20 +36,46 @@ NO_ACCOUNT: Final = (
 LATE: Final = "ERROR: (gcloud.projects.add-iam-policy-binding) INVALID_ARGUMENT: Service account a@b does not exist."
 
 
+NEW: Final = """
+ERROR: (gcloud.functions.deploy) OperationError: code=3, message=Build failed with status: FAILURE. Access to bucket \
+gcf-v2-sources-1-us-central1 denied. You must grant Storage Object Viewer permission to atom-build@p.example.
+ERROR: (gcloud.functions.deploy) status=[404], message=[Service account atom-build@p.example was not found.]
+ERROR: (gcloud.functions.deploy) HTTPError 404: Service account atom-start@p was not found; it needs actAs.
+ERROR: (gcloud.functions.deploy) Permission 'iam.serviceaccounts.actAs' denied on service account a@b.
+ERROR: denied: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource (or it may not exist)
+ERROR: (gcloud.functions.deploy) Permission denied on secret: projects/1/secrets/t/versions/latest for Revision \
+service account atom-checker@p.example. The service account used must be granted the role.
+ERROR: (gcloud.storage.buckets.notifications.create) HTTPError 403: The service account 'service-1@gs.example' does \
+not have permission to publish messages to the topic.
+ERROR: The service account running this build does not have permission to write logs to Cloud Logging.
+ERROR: (gcloud.projects.add-iam-policy-binding) Service account a@b does not exist.
+ERROR: (gcloud.pubsub.topics.add-iam-policy-binding) There were concurrent policy changes. Please retry.
+"""
+"""What other services answer, one a line, until they have heard of a new account, a new grant or a new agent."""
+
+FULL: Final = """
+ERROR: (gcloud.functions.deploy) UNAVAILABLE: spec.template: Max instances must be set to 5 or fewer to set the \
+requested total CPU. Quota violated: CpuAllocPerProjectRegion requested: 20000 allowed: 5000
+ERROR: Could not create Cloud Run service. For the specified value, maxScale may not exceed 10. Your project may gain \
+access to further scaling by adding billing information to your account.
+ERROR: (gcloud.functions.deploy) RESOURCE_EXHAUSTED: You may not have more than 32 total max instances in your project.
+"""
+"""What a region says, one a line, that has no room for so many instances."""
+
+
 class Clock:
-    """Time that passes when somebody sleeps."""
+    """Remember for how long a program slept."""
 
     def __init__(self) -> None:
-        self.now = 0.0
         self.slept: list[float] = []
 
-    def time(self) -> float:
-        """Seconds since the beginning."""
-        return self.now
+    @property
+    def now(self) -> float:
+        """Seconds slept so far."""
+        return sum(self.slept)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
-        self.now += seconds
         self.slept.append(seconds)
 
 
@@ -66,7 +92,7 @@ def gcloud(folder: Path, clock: Clock, *answers: tuple[int, str, str]) -> Instal
         "cat $n.out; cat $n.err >&2; exit $(cat $n.code)\n"
     )
     program.chmod(0o755)
-    return InstalledGcloud("my-project", program=str(program), sleep=clock.sleep, clock=clock.time)
+    return InstalledGcloud("my-project", program=str(program), sleep=clock.sleep)
 
 
 def test_an_answer_is_json(tmp_path: Path) -> None:
@@ -100,8 +126,38 @@ def test_what_needs_time_is_repeated(tmp_path: Path) -> None:
     assert clock.slept == [5.0, 10.0]
 
 
+@pytest.mark.parametrize("told", NEW.strip().splitlines())
+def test_what_is_too_new_is_waited_for(tmp_path: Path, told: str) -> None:
+    """A change that fails since an account or a grant is not known everywhere yet is made again."""
+    clock = Clock()
+    gcloud(tmp_path, clock, (1, "", told), (0, "", "")).change(("functions", "deploy", "atom-start"))
+    assert clock.slept == [5.0]
+
+
+@pytest.mark.parametrize("told", FULL.strip().splitlines())
+def test_a_full_region_is_told_at_once(tmp_path: Path, told: str) -> None:
+    """No waiting makes room for instances; the message names the option that asks for fewer."""
+    clock = Clock()
+    with pytest.raises(CommandFailed, match=r"OPTIONS='--max-instances=N'"):
+        gcloud(tmp_path, clock, (1, "", told)).change(("functions", "deploy", "atom-start"))
+    assert clock.slept == []
+
+
+def test_waiting_is_told(tmp_path: Path) -> None:
+    """Minutes in which nothing seems to happen have their reason said, once a command."""
+    clock = Clock()
+    told: list[str] = []
+    gcloud(tmp_path, clock, (1, "", LATE), (1, "", LATE), (0, "", ""))
+    program = InstalledGcloud("p", program=str(tmp_path / "gcloud"), sleep=clock.sleep, tell=told.append)
+    program.change(("add", "binding"))
+    assert told == [f"      ...  waiting, as this may only need time: {LATE}"]
+
+
 def test_patience_ends(tmp_path: Path) -> None:
-    """What does not come in four minutes is told, with the command and gcloud's own words."""
+    """What does not come in ten minutes of waiting is told, with the command and gcloud's own words.
+
+    Only pauses are counted, whatever time the commands themselves take: a build that fails late may be tried as often.
+    """
     clock = Clock()
     with pytest.raises(CommandFailed, match=r"gcloud add binding(?s:.*)Service account a@b does not exist"):
         gcloud(tmp_path, clock, (1, "", LATE)).change(("add", "binding"))

@@ -21,7 +21,7 @@ def tables() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "docs" / "deploy_tables.py"))
 
 
-@pytest.mark.parametrize("page", ["deploy.md", "security.md"])
+@pytest.mark.parametrize("page", ["deploy.md", "runbook.md", "security.md"])
 def test_the_tables_are_the_codes(tables: dict[str, Any], page: str) -> None:
     """Resources and roles on the pages are those of the plan: `python docs/generate.py`."""
     assert tables["generated"](page) == (ROOT / "docs" / page).read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def test_every_option_is_explained() -> None:
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")))
     elsewhere = {"--project", "--region", "--bucket", "--task-runner-url", "--out", "--staged", "--help"}
     assert options - {"-h"} - elsewhere - told == set()
-    assert told - options == {"--config", "--substitutions"}
+    assert told - options == {"--config", "--substitutions", "--gcs-source-staging-dir", "--condition"}
 
 
 @pytest.mark.parametrize("page", PAGES)

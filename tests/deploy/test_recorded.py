@@ -15,6 +15,7 @@ from atom_deploy.functions import FUNCTIONS, SERVICES
 from atom_deploy.messaging import PUSHED, TOPICS
 from atom_deploy.roles import AGENTS_OF, GRANTS
 from atom_deploy.storing import declared
+from atom_workflows.settings import MAX_BACKOFF_S, MAX_DELIVERIES
 from deploy.conftest import RUNNER_URL, Pass, Site
 from deploy.fake_cloud import NUMBER, PROJECT
 
@@ -88,15 +89,15 @@ def test_what_is_uploaded_is_the_staged_folder(first: Pass) -> None:
 
 @pytest.mark.parametrize("topic", PUSHED)
 def test_a_push_subscription_is_ours(site: Site, first: Pass, topic: str) -> None:
-    """Its deadline outlasts the function, it signs as the push identity, and what fails ten times is a dead letter."""
+    """Its deadline outlasts the function, it signs as the push identity, and what keeps failing is a dead letter."""
     made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-{topic}")
     service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{PUSHED[topic]}") or {})["serviceConfig"]
     assert service["timeoutSeconds"] < made["ackDeadlineSeconds"] <= 600
     assert made["pushConfig"]["pushEndpoint"] == service["uri"]
     assert made["pushConfig"]["oidcToken"] == {"audience": service["uri"], "serviceAccountEmail": account("push")}
-    assert made["retryPolicy"] == {"minimumBackoff": "1s", "maximumBackoff": "60s"}
+    assert made["retryPolicy"] == {"minimumBackoff": "1s", "maximumBackoff": f"{MAX_BACKOFF_S[topic]}s"}
     letters = f"projects/{PROJECT}/topics/atom-dead-letters"
-    assert made["deadLetterPolicy"] == {"deadLetterTopic": letters, "maxDeliveryAttempts": 10}
+    assert made["deadLetterPolicy"] == {"deadLetterTopic": letters, "maxDeliveryAttempts": MAX_DELIVERIES}
     assert made["expirationPolicy"] == {}
 
 
@@ -183,11 +184,44 @@ def test_nothing_is_public(site: Site, first: Pass) -> None:
     assert "allAuthenticatedUsers" not in sent
 
 
-def test_somebody_is_told_of_what_matters(site: Site, first: Pass) -> None:
-    """Dead letters, a checker that does not tick and runs that end badly alert the channel."""
+def alert(site: Site, name: str) -> Any:
+    """Return the alert policy of that name."""
     made = site.cloud.memory.children(f"projects/{PROJECT}/alertPolicies")
-    assert {one["displayName"] for one in made} == {"atom: dead letters", "atom: checker", "atom: failed runs"}
-    assert all(one["notificationChannels"] == ["projects/p/notificationChannels/1"] for one in made)
+    return next(one for one in made if one["displayName"] == f"atom: {name}")
+
+
+@pytest.mark.parametrize("name", ["dead letters", "checker", "failed runs"])
+def test_an_alert_reaches_someone(site: Site, first: Pass, name: str) -> None:
+    """Each policy notifies the channel that was named and that of the address, and closes by itself."""
+    [channel] = site.cloud.memory.children(f"projects/{PROJECT}/notificationChannels")
+    assert (channel["type"], channel["labels"]) == ("email", {"email_address": "team@example.org"})
+    made = alert(site, name)
+    assert made["notificationChannels"] == ["projects/p/notificationChannels/1", channel["name"]]
+    assert made["alertStrategy"]["autoClose"] == "1800s"
+
+
+def test_a_silent_checker_is_seen_whatever_its_revision(site: Site, first: Pass) -> None:
+    """The sum over all revisions is watched, as each deployment leaves one behind that is silent for ever."""
+    absent, _ = alert(site, "checker")["conditions"]
+    [aggregation] = absent["conditionAbsent"]["aggregations"]
+    assert aggregation["crossSeriesReducer"] == "REDUCE_SUM"
+    assert aggregation["groupByFields"] == ["resource.label.service_name"]
+
+
+def test_a_checker_that_never_worked_is_seen(site: Site, first: Pass) -> None:
+    """A metric that never was cannot be absent, but a tick can wait; it is kept for longer than the alert takes."""
+    _, old = alert(site, "checker")["conditions"]
+    condition = old["conditionThreshold"]
+    assert "subscription/oldest_unacked_message_age" in condition["filter"]
+    assert 'subscription_id="atom-tick"' in condition["filter"]
+    ticks: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-tick")
+    assert condition["thresholdValue"] < int(ticks["messageRetentionDuration"].rstrip("s"))
+
+
+def test_the_secret_stays_in_the_region(site: Site, first: Pass) -> None:
+    """Automatic replication is refused where an organisation allows some places only."""
+    secret: Any = site.cloud.memory.get(f"projects/{PROJECT}/secrets/atom-task-runner-token")
+    assert secret["replication"] == {"userManaged": {"replicas": [{"location": "us-central1"}]}}
 
 
 def path_of(place: str) -> str:

@@ -35,6 +35,19 @@ def test_only_what_differs_is_mended(site: Site, second: Pass) -> None:
     assert subscription["ackDeadlineSeconds"] == 310
 
 
+def test_another_address_changes_its_channel_alone(site: Site, second: Pass) -> None:
+    """The alerts go on by the same channel, which sends them to the new address."""
+    options = site.options
+    options[options.index("team@example.org")] = "others@example.org"
+    changed = site.run("deploy", *options)
+    assert changed.code == 0, changed.err
+    [request] = changed.changes
+    assert "/notificationChannels/" in request.path
+    [channel] = site.cloud.memory.children(f"projects/{PROJECT}/notificationChannels")
+    assert channel["labels"] == {"email_address": "others@example.org"}
+    channel["labels"] = {"email_address": "team@example.org"}
+
+
 def test_a_changed_setting_deploys_the_functions_again(site: Site, second: Pass) -> None:
     """And nothing but the functions, each in its place; gcloud takes everybody's right to call them, and only that."""
     changed = site.run("deploy", *site.options, "--set", "WORKFLOW_KEEP_RUNS_SEC=8640000")

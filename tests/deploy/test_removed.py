@@ -47,17 +47,3 @@ def test_the_data_goes_when_it_is_said(site: Site, second: Pass) -> None:
     gone = site.run("destroy", *WHERE, "--delete-data")
     assert gone.code == 0, gone.err
     assert left(site) == set()
-
-
-def test_the_build_has_an_account_of_its_own(site: Site) -> None:
-    """It may deploy, but on the project it may grant just what the plan grants there."""
-    made = site.run("deployer", "--project", PROJECT)
-    assert made.code == 0, made.err
-    bindings = site.cloud.memory.policy(PLACE)["bindings"]
-    [admin] = [one for one in bindings if one["role"] == "roles/resourcemanager.projectIamAdmin"]
-    assert admin["condition"]["expression"].endswith(
-        "hasOnly(['roles/artifactregistry.writer', 'roles/datastore.user', "
-        "'roles/logging.logWriter', 'roles/storage.objectViewer'])"
-    )
-    assert not {one["role"] for one in bindings} & {"roles/owner", "roles/editor"}
-    assert site.run("deployer", "--project", PROJECT).changes == []

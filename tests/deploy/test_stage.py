@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,8 +72,31 @@ def test_what_was_not_staged_cannot_be_deployed(tmp_path: Path) -> None:
 
 
 def test_the_requirements_are_pinned_as_they_are_tested() -> None:
-    """deploy/requirements.txt is what deploy/pin.py makes of pyproject.toml and constraints.txt: `make pins`."""
-    assert pin.TARGET.read_text(encoding="utf-8") == pin.pins()
+    """deploy/requirements.txt names what deploy/pin.py finds in pyproject.toml and constraints.txt: `make pins`."""
+    assert pin.pinned(pin.TARGET.read_text(encoding="utf-8")) == pin.pins()
+
+
+def test_what_is_deployed_has_hashes() -> None:
+    """Each package is installed only if its file is one of those that were pinned, and none is built."""
+    text = pin.TARGET.read_text(encoding="utf-8")
+    assert "\n--only-binary :all:\n" in text
+    for package in text.partition(":all:\n")[2].strip().replace("\\\n", "").splitlines():
+        version, *hashes = package.split()
+        assert re.fullmatch(r"[\w.-]+==[\w.]+", version)
+        assert hashes
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+
+
+def test_a_build_takes_what_is_pinned() -> None:
+    """What pyproject.toml builds this project with has the versions of constraints.txt, and is all that it takes."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    needed = project["build-system"]["requires"]
+    assert set(needed) <= set(pinned)
+    assert {one.partition("==")[0] for one in needed} >= {"hatchling", "packaging", "pathspec", "pluggy"}
+    installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert installs
+    assert all("--only-binary :all:" in line and "--constraint constraints.txt" in line for line in installs)
 
 
 @pytest.fixture(scope="module")

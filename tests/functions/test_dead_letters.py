@@ -15,6 +15,7 @@ from atom_workflows.dead_letters import LONGEST_REASON, read_dead_letter, replay
 from atom_workflows.documents import RUNS
 from atom_workflows.errors import BusUnavailable, StoreUnavailable
 from atom_workflows.ports import Document, HeldMessage, Message, Query, Write, WriteResult
+from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import EVENTS, Deployed, Golden, golden
 from support.world import START, World
 
@@ -95,7 +96,7 @@ def replay_of(found: TakenMessage) -> Golden:
 
 
 @pytest.mark.parametrize("name", KEPT)
-@pytest.mark.parametrize("attempt", [None, 1, 9])
+@pytest.mark.parametrize("attempt", [None, 1, MAX_DELIVERIES - 1])
 def test_an_event_comes_again_before_its_last_delivery(
     functions: Deployed, world: World, name: str, attempt: int | None
 ) -> None:
@@ -107,7 +108,7 @@ def test_an_event_comes_again_before_its_last_delivery(
 
 
 @pytest.mark.parametrize("name", KEPT)
-@pytest.mark.parametrize("attempt", [10, 11])
+@pytest.mark.parametrize("attempt", [MAX_DELIVERIES, MAX_DELIVERIES + 1])
 def test_an_event_is_kept_on_its_last_delivery(functions: Deployed, world: World, name: str, attempt: int) -> None:
     """Data and attributes are the event's own, and the reason, the topic and the deliveries stand beside them."""
     broken(functions, world, StoreUnavailable("the store is away"))
@@ -136,7 +137,7 @@ def test_the_last_delivery_is_a_setting(functions: Deployed) -> None:
 def test_a_tick_is_dropped_on_its_last_delivery(functions: Deployed, world: World, name: str) -> None:
     """Later it would be worthless: the next one does its work."""
     broken(functions, world, StoreUnavailable("away"))
-    assert functions.post(delivered(name, 10)) == 204
+    assert functions.post(delivered(name, MAX_DELIVERIES)) == 204
     [line] = functions.logged("event.given_up")
     assert line["severity"] == "ERROR"
     assert world.bus.take_all("dead-letters") == []
@@ -145,7 +146,7 @@ def test_a_tick_is_dropped_on_its_last_delivery(functions: Deployed, world: Worl
 def test_of_a_defect_the_letter_tells_the_place_and_the_log_the_rest(functions: Deployed, world: World) -> None:
     """What an unforeseen error says may hold anything, so it stays in the log, with its trace."""
     broken(functions, world, KeyError("a secret"))
-    assert functions.post(delivered("start-push-inline", 10)) == 204
+    assert functions.post(delivered("start-push-inline", MAX_DELIVERIES)) == 204
     reason = letter(world).attributes["deadLetterReason"]
     assert reason.startswith("a defect: KeyError in test_dead_letters.py, line ")
     assert "secret" not in reason
@@ -154,7 +155,7 @@ def test_of_a_defect_the_letter_tells_the_place_and_the_log_the_rest(functions: 
     assert "a secret" in line["message"]
 
 
-@pytest.mark.parametrize("attempt", [1, 10, 11])
+@pytest.mark.parametrize("attempt", [1, MAX_DELIVERIES, MAX_DELIVERIES + 1])
 @pytest.mark.parametrize("name", ["start-push-inline", "malformed/start-params-is-a-list"])
 def test_without_a_place_to_keep_it_an_event_comes_again(
     functions: Deployed, world: World, name: str, attempt: int
@@ -179,7 +180,7 @@ def test_a_person_who_posts_gets_an_answer_and_no_letter(functions: Deployed, wo
 def test_a_replayed_start_starts_the_run_that_was_asked_for(functions: Deployed, world: World, name: str) -> None:
     """Replayed twice, or after a first delivery that got half way, it is one run: that of the event's own id."""
     broken(functions, world, StoreUnavailable("away"))
-    functions.post(delivered(name, 10))
+    functions.post(delivered(name, MAX_DELIVERIES))
     found = letter(world)
     functions.on(world.services)
     assert [functions.post(event) for event in (replay_of(found), replay_of(found), golden(name))] == [204] * 3
@@ -190,10 +191,10 @@ def test_a_replayed_start_starts_the_run_that_was_asked_for(functions: Deployed,
 def test_a_replayed_event_that_fails_again_is_the_same_letter(functions: Deployed, world: World) -> None:
     """However often it goes round, it keeps the first event's id, and no attribute is heaped upon another."""
     broken(functions, world, StoreUnavailable("away"))
-    functions.post(delivered("start-push-path", 10))
+    functions.post(delivered("start-push-path", MAX_DELIVERIES))
     first = letter(world)
     again = replay_of(first)
-    functions.post(Golden(again.function, again.headers, again.body | {"deliveryAttempt": 10}))
+    functions.post(Golden(again.function, again.headers, again.body | {"deliveryAttempt": MAX_DELIVERIES}))
     second = letter(world)
     own = {"deadLetterPublishTime"}
     assert second.attributes.keys() - own == first.attributes.keys() - own

@@ -7,6 +7,7 @@ import json
 from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import step_path
 from atom_workflows.ports import HeldMessage, Update
+from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import Deployed, Golden, golden
 from support.world import World
 
@@ -32,7 +33,7 @@ def test_it_comes_again(functions: Deployed, world: World, run_id: str) -> None:
 
 def test_at_last_it_is_a_letter_that_can_be_replayed(functions: Deployed, world: World, run_id: str) -> None:
     """After its last delivery it is kept with its reason, and a replay after the rollout may succeed."""
-    assert functions.post(on_delivery(NEWER, 10)) == 204
+    assert functions.post(on_delivery(NEWER, MAX_DELIVERIES)) == 204
     [letter] = world.bus.take_all("dead-letters")
     held = HeldMessage(
         id="1", data=letter.data, attributes=letter.attributes, published_at=world.clock.now(), lease=letter

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
+from atom_workflows.cli.closed_pipe import exit_with
 from simulation import report
 from simulation.arguments import INTERRUPTED, read_arguments
 from simulation.campaign import Tally, play_all, quiet
@@ -55,4 +56,4 @@ def _tell(lines: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

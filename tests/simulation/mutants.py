@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
+from atom_workflows.cli.closed_pipe import exit_with
 from simulation.arguments import INTERRUPTED, at_least_one
 from simulation.campaign import begin_worker
 from simulation.drawing import draw
@@ -76,6 +77,6 @@ def _told(done: Hunt) -> str:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        exit_with(main)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from atom_workflows.adapters.pubsub_settings import SubscriptionSettings
 from atom_workflows.cli.findings import Finding, ok, wrong
 from atom_workflows.ports import DEAD_LETTERS
-from atom_workflows.settings import Settings
+from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S, Settings
 
 PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "tick": "checker"}
 """Topic to function; a subscription has its topic's name."""
@@ -152,7 +152,7 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
         told = f"an event comes again after {found.ack_deadline_s} s, though the function may take {least_s} s"
         yield wrong(about, told, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
-        mend = expected.update(name, "--min-retry-delay=1s", "--max-retry-delay=60s")
+        mend = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
         yield wrong(about, "what fails comes again at once, as it has no back-off", mend)
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"

@@ -144,7 +144,7 @@ def _open_work(run: RunRecord, steps: Mapping[str, StepRecord], now: datetime) -
 
 def _give_up(outbox: Outbox, run_id: str, missing: Sequence[Finding], budget: Budget) -> None:
     what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
-    decision_log.warned("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
+    decision_log.failed("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
     reason = f"its documents are incomplete: {what}"
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:

@@ -58,7 +58,9 @@ def close(outbox: Outbox, held_run: HeldRun, end: Held | None) -> bool:
     except Conflict:
         return False
     outbox.run_changed(closed)
-    decision_log.decided(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
+    # A run that failed is for a person to look at, and so for alerts on severity.
+    log = decision_log.failed if closed.state is RunState.FAILED else decision_log.decided
+    log(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
 
 

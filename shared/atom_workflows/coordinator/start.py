@@ -222,7 +222,7 @@ def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Star
     invalid = replace(run, state=RunState.INVALID, errors=tuple(problems), finished_at=run.created_at)
     create = Create(path=run_path(run.id), fields=run_fields(invalid))
     outbox.services.store.commit([create if known is None else seed.replacement(known, create)])
-    decision_log.warned(
+    decision_log.failed(
         "run.invalid",
         f"run {run.id} is INVALID: {problems[0]['message']}",
         run_id=run.id,

@@ -24,6 +24,11 @@ Handle: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 
 def answer_request(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], body: Body) -> Answer:
     """Answer a request to the function that is sent the events of this topic."""
+    with decision_log.tracing(headers, services.settings.project):
+        return _answer(topic, handle, services, headers, body)
+
+
+def _answer(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], body: Body) -> Answer:
     if reason := _reason_to_refuse(lowered(headers), services.settings.hosts):
         decision_log.warned("request.refused", f"a request was refused: {reason}")
         return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})

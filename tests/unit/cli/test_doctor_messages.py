@@ -12,7 +12,7 @@ from atom_workflows.adapters.pubsub_settings import SubscriptionSettings
 from atom_workflows.cli.doctor_messages import PUSHED, TOPICS, Expected, message_findings
 from atom_workflows.cli.findings import Finding, Verdict
 from atom_workflows.ports import DEAD_LETTERS
-from atom_workflows.settings import Settings
+from atom_workflows.settings import MAX_DELIVERIES, Settings
 
 ACCOUNT = "atom-push@acme-flow.iam.gserviceaccount.com"
 DAY_S = 86_400
@@ -33,7 +33,7 @@ def good(topic: str) -> SubscriptionSettings:
         ack_deadline_s=310 if is_pushed else 60,
         backoff_s=(1.0, 60.0) if is_pushed else None,
         dead_letter_topic=DEAD_LETTERS if is_pushed else "",
-        max_deliveries=10 if is_pushed else 0,
+        max_deliveries=MAX_DELIVERIES if is_pushed else 0,
         expires_s=None,
         kept_s=(7 if is_pushed else 31) * DAY_S,
         is_active=True,
@@ -85,9 +85,9 @@ def test_a_deployment_as_it_should_be() -> None:
         ("steps", {"account": ""}, "without a token", f"--push-auth-service-account={ACCOUNT}"),
         ("start", {"audience": "https://old"}, "its token is for https://old", "audience=https://start.run.app"),
         ("steps", {"ack_deadline_s": 10}, "comes again after 10 s", "update atom-steps --ack-deadline=90"),
-        ("steps", {"backoff_s": None}, "no back-off", "--min-retry-delay=1s --max-retry-delay=60s"),
+        ("steps", {"backoff_s": None}, "no back-off", "--min-retry-delay=1s --max-retry-delay=300s"),
         ("tick", {"dead_letter_topic": ""}, "is then lost", "--dead-letter-topic=projects/acme-flow/topics/atom-dead"),
-        ("tick", {"max_deliveries": 5}, "after 5 deliveries, not to", "--max-delivery-attempts=10"),
+        ("tick", {"max_deliveries": 5}, "after 5 deliveries, not to", f"--max-delivery-attempts={MAX_DELIVERIES}"),
         ("dead-letters", {"kept_s": DAY_S}, "after 1 days", "--message-retention-duration=31d"),
         ("dead-letters", {"endpoint": "https://x"}, "sees none", "update atom-dead-letters --push-endpoint="),
     ],

@@ -1,0 +1,46 @@
+"""Refuses what everybody may use: no part of a deployment is public, whoever made it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from atom_deploy.resource import Command, Known, Refusal
+
+EVERYBODY: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
+"""Anybody at all, and anybody with an account of Google's: neither is a list of people."""
+
+
+def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
+    """Return the check of one policy; `remove` begins the command that takes a binding away."""
+    # With a condition or without; Pub/Sub's commands know of none.
+    every = () if remove[0] == "pubsub" else ("--all",)
+
+    def refuse(policy: Any, _known: Known) -> Refusal | None:
+        public = [
+            (str(binding.get("role")), member)
+            for binding in (policy or {}).get("bindings", ())
+            for member in binding.get("members", ())
+            if member in EVERYBODY
+        ]
+        if not public:
+            return None
+        named = ", ".join(f"{member} has {role}" for role, member in public)
+        mend = tuple((*remove, f"--member={member}", f"--role={role}", *every) for role, member in public)
+        return Refusal(told=f"it is public: {named}. Deploy again once that is taken away", mend=mend)
+
+    return refuse
+
+
+def refuse_public_bucket(bucket: Any, _known: Known) -> Refusal | None:
+    """Refuse a bucket that everybody may use by its access control lists, which its policy does not show."""
+    lists = ((bucket or {}).get(name) or () for name in ("acl", "defaultObjectAcl"))
+    public = sorted({str(entry.get("entity")) for one in lists for entry in one} & EVERYBODY)
+    if not public:
+        return None
+    url = f"gs://{bucket.get('name', 'BUCKET')}"
+    mend = ("storage", "buckets", "update", url, "--public-access-prevention", "--uniform-bucket-level-access")
+    return Refusal(
+        told=f"it is public by its access control lists, to {' and '.join(public)}. Deploy again once that is changed",
+        mend=(mend,),
+    )

@@ -1,0 +1,179 @@
+"""What a deployment does not deploy over: something public, or a database that its functions cannot use."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atom_deploy.apply import check_accepted
+from atom_deploy.deployment import Deployment
+from atom_deploy.functions import FUNCTIONS
+from atom_deploy.inspection import State, inspected
+from atom_deploy.plan import plan_of
+from atom_deploy.problems import Refused
+from atom_deploy.resource import Command, Resource
+from atom_deploy.storing import database
+from atom_workflows.cli.doctor_messages import Expected
+from atom_workflows.cli.doctor_plan import plan_findings
+from atom_workflows.settings import Settings
+from deploy.conftest import Pass, Site, deployment
+from deploy.fake_cloud import PROJECT
+
+PLACES = (
+    f"{PROJECT}-atom-workflows",
+    "atom-start",
+    "atom-dispatcher",
+    "atom-checker",
+    "atom-dead-letters",
+    "atom-events",
+)
+SERVICE = f"projects/{PROJECT}/locations/us-central1/services/atom-start"
+
+
+def resources(wanted: Deployment) -> list[Resource]:
+    """Return the plan's resources, in order."""
+    plan = plan_of(wanted, staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
+    return [one for stage in plan for one in stage]
+
+
+def test_every_policy_of_ours_is_looked_at() -> None:
+    """Each topic, subscription, function, bucket and secret is refused if all may use it; the runner is not ours."""
+    public = {"bindings": [{"role": "roles/x", "members": ["user:me@example.org", "allUsers"]}]}
+    wanted = deployment("--task-runner-service", "runner")
+    granted = [one for one in resources(wanted) if one.kind.startswith("grants on ")]
+    accepted = {one.name for one in granted if one.refuse(public, {}) is None}
+    assert accepted == {"runner"}
+    assert {one.name for one in granted} >= set(PLACES)
+
+
+@pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
+def test_the_command_takes_just_that_away(member: str) -> None:
+    """The message has the role and the member, and the command that removes it."""
+    [policy] = [one for one in resources(deployment()) if (one.kind, one.name) == ("grants on topic", "atom-start")]
+    found = {"bindings": [{"role": "roles/pubsub.publisher", "members": [member], "condition": {"expression": "x"}}]}
+    with pytest.raises(Refused, match=rf"it is public: {member} has roles/pubsub.publisher") as problem:
+        check_accepted(policy, found, {}, PROJECT)
+    assert (
+        f"gcloud pubsub topics remove-iam-policy-binding atom-start --member={member} --role=roles/pubsub.publisher "
+        f"--project={PROJECT}"
+    ) in str(problem.value)
+
+
+@contextmanager
+def public(site: Site, path: str, role: str) -> Iterator[None]:
+    """Have everybody hold a role while the block lasts."""
+    policies, before = site.cloud.memory.policies, site.cloud.memory.policy(path)
+    policies[path] = {**before, "bindings": [*before.get("bindings", ()), {"role": role, "members": ["allUsers"]}]}
+    yield
+    policies[path] = before
+
+
+@pytest.mark.parametrize(
+    ("path", "role"),
+    [
+        (SERVICE, "roles/run.invoker"),
+        (f"projects/{PROJECT}/topics/atom-steps", "roles/pubsub.publisher"),
+        (f"b/{PROJECT}-atom-workflows", "roles/storage.objectCreator"),
+    ],
+)
+def test_a_deployment_that_became_public_is_refused(site: Site, second: Pass, path: str, role: str) -> None:
+    """The same deployment again changes nothing and ends with an error, whose command takes that away."""
+    with public(site, path, role):
+        told = site.run("deploy", *site.options)
+        assert (told.code, told.changes) == (1, [])
+        assert f"it is public: allUsers has {role}" in told.err
+        command = shlex.split(told.err.strip().splitlines()[-1])
+        environment = {**os.environ, **site.environment}
+        ended = subprocess.run([*command, "--quiet"], env=environment, capture_output=True, check=False, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert "allUsers" not in str(site.cloud.memory.policy(path))
+
+
+def test_the_doctor_tells_what_is_public(site: Site, second: Pass) -> None:
+    """It is wrong, and the command that mends it is told."""
+    expected = Expected(
+        settings=Settings(project=PROJECT, topic_prefix="atom-"),
+        is_local=False,
+        region="us-central1",
+        mend_all="deploy",
+    )
+    with public(site, SERVICE, "roles/run.invoker"), pytest.MonkeyPatch.context() as patch:
+        for name, value in site.environment.items():
+            patch.setenv(name, value)
+        found = {one.about: one for one in plan_findings(expected, bucket="", environment={})}
+    wrong = found["grants on function atom-start"]
+    assert "it is public: allUsers has roles/run.invoker" in wrong.told
+    assert wrong.mend.startswith("gcloud run services remove-iam-policy-binding atom-start --region=us-central1")
+
+
+@pytest.mark.parametrize("name", ["acl", "defaultObjectAcl"])
+def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
+    """A bucket that was there before may have access control lists, which no policy shows."""
+    [bucket] = [one for one in resources(deployment()) if one.kind == "bucket"]
+    entries = [{"entity": "user-me", "role": "OWNER"}, {"entity": "allUsers", "role": "WRITER"}]
+    assert bucket.refuse({"name": "b", name: entries[:1]}, {}) is None
+    refusal = bucket.refuse({"name": "b", name: entries}, {})
+    assert refusal is not None
+    assert "to allUsers" in refusal.told
+
+
+def test_a_subscription_of_another_topic_is_refused() -> None:
+    """A topic that was deleted and made again leaves its subscriptions behind, which deliver nothing any more."""
+    [steps] = [one for one in resources(deployment()) if (one.kind, one.name) == ("subscription", "atom-steps")]
+    assert steps.refuse({"topic": f"projects/{PROJECT}/topics/atom-steps"}, {}) is None
+    with pytest.raises(Refused, match=r"of topic _deleted-topic_(?s:.*)gcloud pubsub subscriptions delete atom-steps"):
+        check_accepted(steps, {"topic": "_deleted-topic_"}, {}, PROJECT)
+
+
+class Answering:
+    """A gcloud whose databases are these; it makes nothing."""
+
+    def __init__(self, databases: list[dict[str, Any]]) -> None:
+        self.databases = databases
+
+    def look(self, command: Command) -> Any:
+        """See `Gcloud.look`."""
+        return self.databases if command[:2] == ("firestore", "databases") else []
+
+    def change(self, command: Command) -> None:
+        """See `Gcloud.change`."""
+        raise AssertionError(command)
+
+    def stop(self) -> None:
+        """See `Gcloud.stop`."""
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({"type": "DATASTORE_MODE", "databaseEdition": "STANDARD"}, "type DATASTORE_MODE and edition STANDARD"),
+        ({"type": "FIRESTORE_NATIVE", "databaseEdition": "ENTERPRISE"}, "edition ENTERPRISE"),
+        ({"type": "FIRESTORE_NATIVE", "databaseEdition": "STANDARD"}, ""),
+        ({"type": "FIRESTORE_NATIVE"}, ""),
+    ],
+)
+def test_a_database_of_another_kind_is_refused(there: dict[str, str], told: str) -> None:
+    """Neither mode nor edition can be changed, so another database has to be named; the doctor says the same."""
+    found = {"name": f"projects/{PROJECT}/databases/(default)", **there}
+    refusal = database(deployment()).refuse(found, {})
+    assert told in (refusal.told if refusal else "")
+    states = {one.kind: one.state for one in inspected(deployment(), Answering([found]))}
+    assert (states["database"] is State.REFUSED) == bool(told)
+
+
+def test_a_database_is_looked_at_first(empty_site: Site) -> None:
+    """Nothing is made in a project whose database the functions could not use."""
+    empty_site.cloud.enabled.add("firestore.googleapis.com")
+    path = f"projects/{PROJECT}/databases/(default)"
+    empty_site.cloud.memory.put(path, {"type": "DATASTORE_MODE", "databaseEdition": "STANDARD"})
+    told = empty_site.run("deploy", *empty_site.options)
+    assert (told.code, told.changes) == (1, [])
+    assert "name another database by --database" in told.err
+    assert "DATASTORE_MODE" in told.err
