@@ -10,7 +10,7 @@ from typing import Final
 from atom_workflows.cli.tallies import ENVELOPE_BYTES, Assumptions, Tally, billed
 from atom_workflows.coordinator import audit, check
 from atom_workflows.coordinator.reset import NEXT_AUDIT
-from atom_workflows.core.polling import SOONEST_POLL, WORTH_WAITING, poll_interval
+from atom_workflows.core.polling import LONGEST_POLL, SOONEST_POLL, WORTH_WAITING, poll_interval
 
 BURST_READS: Final = 2
 """Is anything in flight, and who holds the lease."""
@@ -41,6 +41,7 @@ class Watch:
     tally: Tally
     _began: float | None = None
     _ends_at: float = 0.0
+    _waits_until: float = 0.0
     _is_cut_short: bool = False
     _last_look: float | None = None
     _next_look: float = 0.0
@@ -49,6 +50,11 @@ class Watch:
 
     def wake(self, now: float) -> None:
         """A dispatcher's wake-up: begins a burst unless one is going on."""
+        if self._interval * SOONEST_POLL > self._burst:
+            # Nothing is due before the burst would be over.
+            self.tally.reads += 1
+            self._count_invocation(self.given.read_s)
+            return
         if self._began is None:
             self._begin(now)
             whole_minute = _MINUTE_S / 2 + max(0, (now - _MINUTE_S / 2) // _MINUTE_S + 1) * _MINUTE_S
@@ -62,12 +68,12 @@ class Watch:
         """Look at jobs that started together until all have ended; when that was seen."""
         batch = _Batch(jobs=jobs, started=started, due=started + self._interval * SOONEST_POLL)
         while True:
-            now = self._next_moment(started)
+            now = self._next_moment(max(started, min(batch.due, self._next_audit) - self._burst))
             self._look(now, batch)
             if batch.is_ended:
                 self._next_look = now + self._interval
                 return now
-            if batch.look_at - now > self._interval * WORTH_WAITING:
+            if batch.look_at > self._waits_until or batch.look_at - now > self._interval * WORTH_WAITING:
                 self._rest(now)
                 continue
             wish = max(batch.look_at, now + self._interval * check.SHORTEST_GAP)
@@ -85,7 +91,7 @@ class Watch:
         """The last look finds nothing any more."""
         if self._began is not None:
             self.tally.reads += 2
-            self._last_look = min(self._next_look, self._ends_at)
+            self._last_look = self._next_look if self._next_look < self._ends_at else self._last_look
             self._is_cut_short = False
             self._end_burst()
 
@@ -118,6 +124,7 @@ class Watch:
         self.tally.writes += BURST_WRITES
         self._is_cut_short = False
         self._began, self._ends_at, self._last_look, self._next_look = now, now + self._burst, None, now
+        self._waits_until = self._ends_at
         return now
 
     def _end_burst(self) -> None:
@@ -133,11 +140,11 @@ class Watch:
     def _look(self, now: float, batch: _Batch) -> None:
         is_first = self._last_look is None
         since = -inf if self._last_look is None else self._last_look - self._interval * check.OVERLAP
-        is_read = is_first or batch.due > since
+        is_read = since < batch.due <= now + self._burst
         found = batch.jobs if is_read else 0
         found += is_first and self._next_audit <= now + self._burst
         self.tally.reads += max(1, found)
-        if is_first or (is_read and batch.look_at == inf):
+        if is_read and (is_first or batch.look_at == inf):
             batch.look_at = batch.due
         if batch.look_at <= now:
             self._poll(now, batch)
@@ -151,6 +158,10 @@ class Watch:
         batch.is_ended = age >= self.given.job.total_seconds()
         wait = poll_interval(timedelta(seconds=age), self.given.settings.check_interval)
         batch.look_at = now + wait.total_seconds()
+        if wait > LONGEST_POLL and not batch.is_ended:
+            # Its time is written, as no burst before that is to read it.
+            self.tally.writes += batch.jobs
+            batch.due = batch.look_at
 
     def _audit(self, now: float) -> None:
         self.tally.reads += AUDIT_READS

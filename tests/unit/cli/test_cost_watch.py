@@ -32,9 +32,10 @@ class Watched:
     awake_s: float = 0.0
 
     @classmethod
-    def of(cls, text: str, job_s: int, burst: timedelta) -> Watched:
+    def of(cls, text: str, job_s: int, settings: Settings) -> Watched:
         """Play the whole run."""
-        world = World(f"{{default: {{duration: {job_s}}}}}", burst=burst)
+        script = f"{{default: {{duration: {job_s}}}}}"
+        world = World(script, burst=settings.burst, check_interval=settings.check_interval)
         # The scheduler ticks at whole minutes.
         world.clock.move(timedelta(seconds=TICK_S - FIRST_TICK_S))
         watched = cls(world, world.clock.now())
@@ -82,7 +83,7 @@ def rehearsed(text: str, job_s: int, settings: Settings) -> Tally:
 )
 def test_waiting_takes_what_the_checker_takes(text: str, job_s: int) -> None:
     """How long it is awake, what it asks of the Task Runner, and what it reads and writes."""
-    real, said = Watched.of(text, job_s, Settings().burst), rehearsed(text, job_s, Settings())
+    real, said = Watched.of(text, job_s, Settings()), rehearsed(text, job_s, Settings())
     assert said.watched_s == pytest.approx(real.awake_s, rel=0.1)
     assert said.polls == pytest.approx(len(real.world.task_runner.polled), rel=0.08, abs=2)
     assert said.reads == pytest.approx(real.world.store.reads, rel=0.2, abs=4)
@@ -92,8 +93,19 @@ def test_waiting_takes_what_the_checker_takes(text: str, job_s: int) -> None:
 def test_a_checker_that_looks_once_a_minute_takes_as_little_as_rehearsed() -> None:
     """With bursts of a second it is hardly awake, and a job's end is seen at the next tick."""
     settings = Settings(burst=timedelta(seconds=1))
-    real, said = Watched.of(chain(2), 600, settings.burst), rehearsed(chain(2), 600, settings)
+    real, said = Watched.of(chain(2), 600, settings), rehearsed(chain(2), 600, settings)
     assert real.awake_s < 30
     assert said.watched_s < 30
     assert said.took_s == pytest.approx(real.now, rel=0.1)
     assert said.polls == pytest.approx(len(real.world.task_runner.polled), abs=5)
+
+
+@pytest.mark.parametrize("interval_s", [30, 60, 600])
+def test_a_longer_interval_takes_as_little_as_rehearsed(interval_s: int) -> None:
+    """Jobs of two hours that are looked at seldom keep the checker awake, and reading, as seldom."""
+    settings = Settings(check_interval=timedelta(seconds=interval_s))
+    real, said = Watched.of(chain(1), 7200, settings), rehearsed(chain(1), 7200, settings)
+    assert said.watched_s == pytest.approx(real.awake_s, rel=0.15, abs=30)
+    assert said.polls == pytest.approx(len(real.world.task_runner.polled), rel=0.08, abs=2)
+    assert said.reads == pytest.approx(real.world.store.reads, rel=0.2, abs=4)
+    assert said.writes == pytest.approx(real.world.store.writes, rel=0.15, abs=4)
