@@ -19,6 +19,7 @@ from atom_workflows.coordinator import (
     doctor,
     poll,
     reset,
+    run_graph,
     saving,
     seed,
     start,
@@ -129,7 +130,7 @@ MUTATIONS: Final = (
         "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=7
     ),
     _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
-    _mutation("the audit never looks", (seed, "_watch", planted_checker.never_due), seed=5),
+    _mutation("the audit never looks", (run_graph, "first_audit", planted_checker.never_due), seed=5),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
     _mutation("one audit a page", (care, "_audit", planted_checker.audit_some), seed=7),
     _mutation("the next page of a sweep is lost", (sweep, "page_message", planted_checker.no_page), seed=110),

@@ -41,9 +41,8 @@ _buried = dead_letters.buried
 # -- the checker -----------------------------------------------------------------------------------------------------
 
 
-def never_due(*_arguments: object) -> dict[str, datetime]:
-    """No time at which the run is to be looked at."""
-    return {}
+def never_due(*_arguments: object) -> None:
+    """Name no time at which the run is to be looked at."""
 
 
 def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:

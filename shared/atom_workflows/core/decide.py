@@ -339,9 +339,9 @@ def clip(text: str) -> str:
 
 
 def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> datetime:
-    """Return when the checker looks: at the latest when the attempt has taken too long, if it has not yet."""
+    """Return when the checker looks: at the latest when the attempt has taken too long, at once if it has."""
     deadline = step.attempt_deadline
-    return due_at if deadline is None or deadline <= now else min(due_at, deadline)
+    return due_at if deadline is None else min(due_at, max(deadline, now))
 
 
 def _ended(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:

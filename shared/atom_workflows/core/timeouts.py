@@ -28,15 +28,23 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
     deadline = step.attempt_deadline
     if deadline is None or step.state is not StepState.DISPATCHING:
         return None
-    # The repetition of an unanswered submission, with the same key, is how to hear of a job that was accepted.
-    repeats = (not step.answered or step.is_unsure) and step.policies.on_lost is OnLost.RETRY
-    if deadline + (UNHEARD_FOR if repeats else timedelta(0)) <= now:
+    if deadline + _grace(step, deadline) <= now:
         limit = format_duration(step.policies.timeout)
         return _outcome(step, OutcomeKind.TIMED_OUT, f"timed out: no job was accepted within {limit}")
-    if step.answered or repeats:
+    if step.answered or step.policies.on_lost is OnLost.RETRY:
         return None
     message = "its dispatcher died before it recorded whether the job was submitted, and onLost is fail"
     return _outcome(step, OutcomeKind.LOST, message)
+
+
+def _grace(step: StepRecord, deadline: datetime) -> timedelta:
+    """Return how long an unknown submission may be repeated behind the deadline.
+
+    Repeated with the same key, it tells of a job that was accepted after all. One more answer is enough.
+    """
+    is_unknown = not step.answered or step.is_unsure
+    is_asked_again = step.answered and step.due_at is not None and step.due_at > deadline
+    return UNHEARD_FOR if is_unknown and not is_asked_again and step.policies.on_lost is OnLost.RETRY else timedelta(0)
 
 
 def judge_overdue(

@@ -120,7 +120,7 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
         ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
         ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', a word that is not the contract's"),
         (SILENT, 8, "has given no proper answer about job "),
-        (DEAF, 8, "has not accepted its job for "),
+        (DEAF, 20, "has not accepted its job for "),
     ],
 )
 def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minutes: float, told: str) -> None:
