@@ -46,6 +46,7 @@ from simulation.watch import Watch
 from support.world import TASK_RUNNER_URL
 
 _TICK_S: Final = 60.0
+_PAUSES_S: Final = (120.0, 300.0, 700.0)
 _CALM_PAUSE_S: Final = 1.0
 _LEFT_OVER_S: Final = 1800.0
 """Time to repair, once the faults stop: events on their way (600 s), a lease (180 s), the audit (300 s), a burst."""
@@ -130,6 +131,7 @@ class Play:
             "bus": self.bus,
             "task_runner": FaultyTaskRunner(
                 scenario_of=lambda run_id: self._by_run_id[run_id].watch.scenario,
+                round_of=lambda run_id: self._by_run_id[run_id].watch.round,
                 calls=self.calls,
                 evidence=self.evidence,
                 on_submit=self._submitted,
@@ -231,6 +233,11 @@ class Play:
 
     def _tick(self) -> None:
         if self.calls.strikes(Fault.TICK_MISSING):
+            return
+        if self.calls.strikes(Fault.TICKS_PAUSED):
+            # Not for longer than anything goes wrong.
+            resumed = self.scheduler.now + self._chance.choice(_PAUSES_S)
+            self._next_tick = min(resumed, max(self._next_tick, self.drawn.weather.calm_at))
             return
         self.bus.send(tick_message("schedule"))
         if self.calls.strikes(Fault.TICK_DOUBLED):

@@ -162,7 +162,7 @@ class StepRules:
         deadline = step.attempt_deadline
         if deadline is not None and deadline <= watch.latest_now:
             allowed.add(OutcomeKind.TIMED_OUT)
-        if self._may_be_lost(step, of):
+        if self._may_be_lost(step):
             allowed.add(OutcomeKind.LOST)
         return allowed
 
@@ -171,10 +171,10 @@ class StepRules:
         steps = self._watch.steps
         return [steps[need].state if need in steps else StepState.PENDING for need in step.depends_on]
 
-    def _may_be_lost(self, step: StepRecord, of: Try) -> bool:
+    def _may_be_lost(self, step: StepRecord) -> bool:
         watch = self._watch
         if step.state is StepState.RUNNING:
-            return watch.evidence.was_missed_for(of) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
+            return watch.evidence.was_missed_for(step.job_id) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
         lease_is_over = step.due_at is not None and step.due_at <= watch.latest_now
         return step.policies.on_lost is OnLost.FAIL and not step.answered and lease_is_over
 

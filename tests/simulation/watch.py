@@ -15,7 +15,7 @@ from atom_workflows.core.workflow import OnLost
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
-from simulation.evidence import Evidence, Submission
+from simulation.evidence import Evidence, Reply, Submission
 from simulation.findings import Findings, Rule
 from simulation.machine import true_time
 from simulation.scenario import Scenario
@@ -63,6 +63,11 @@ class Watch:
         self._step_rules = StepRules(self)
 
     @property
+    def round(self) -> int:
+        """How often the run was retried."""
+        return 0 if self.run is None else self.run.retries
+
+    @property
     def now(self) -> datetime:
         """The true time."""
         return true_time(self.evidence.scheduler)
@@ -93,6 +98,7 @@ class Watch:
                 step = step_record(self._read(write.path))
                 before[step.id] = self.steps.get(step.id)
                 self.steps[step.id] = step
+                self.evidence.records(step)
                 self._is_there_again(step.id)
         if self.run is None:
             return
@@ -263,7 +269,8 @@ class Watch:
     def _may_repeat(self, earlier: Submission, *, may_die: bool) -> bool:
         lease = self.evidence.leases.get((earlier.key, earlier.by))
         was_slow = lease is not None and lease <= self.latest_now
-        return earlier.is_unsure or (may_die and (earlier.by.gave_up or was_slow))
+        is_unsure = earlier.reply in {Reply.NOT_ACCEPTED, Reply.LOST}
+        return is_unsure or (may_die and (earlier.by.gave_up or was_slow))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
