@@ -97,6 +97,11 @@ class Evidence:
         """A job was asked for."""
         self.submissions[submission.key].append(submission)
 
+    def submissions_of(self, of: Try) -> list[Submission]:
+        """The submissions of an attempt and of all before it."""
+        keys = (f"{of.run_id}/{of.step}/{attempt}" for attempt in range(1, of.attempt + 1))
+        return [one for key in keys for one in self.submissions.get(key, ())]
+
     def claims(self, key: str, until: datetime) -> None:
         """The invocation that runs has the right to submit, until its lease is over."""
         self.leases[key, self.scheduler.current.root] = until

@@ -19,7 +19,7 @@ class Rule(StrEnum):
     ONE_OUTCOME = "an attempt has one outcome"
     DEPENDENCIES = "nothing is submitted or skipped before its dependencies allow it"
     HELD = "a submission is for the attempt that the step is at"
-    ONCE = "an attempt is submitted again only if nobody can tell whether it was"
+    ONCE = "a job is asked for again if none was accepted; if nobody can tell, with onLost: retry alone"
     WINDOW = "nothing is submitted with too little of a lease left"
     LEASE = "nobody takes what another holds, nor before it is due"
     BACK_OFF = "a failed attempt is followed by the next one after its back-off"

@@ -10,7 +10,7 @@ from atom_workflows.core.decide import OutcomeKind
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from simulation.evidence import Try
+from simulation.evidence import Reply, Try
 from simulation.findings import Rule
 from simulation.oracle import SCRIPTED, Tally, after
 
@@ -175,8 +175,11 @@ class StepRules:
         watch = self._watch
         if step.state is StepState.RUNNING:
             return watch.evidence.was_missed_for(step.job_id) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
-        lease_is_over = step.due_at is not None and step.due_at <= watch.latest_now
-        return step.policies.on_lost is OnLost.FAIL and not step.answered and lease_is_over
+        if watch.scenario.by_id[step.id].on_lost is OnLost.RETRY:
+            return False
+        if any(one.reply is Reply.LOST for one in watch.evidence.submissions.get(step.idempotency_key, ())):
+            return True
+        return not step.answered and step.due_at is not None and step.due_at <= watch.latest_now
 
     def _fits_stop(self, before: StepRecord, step: StepRecord) -> bool:
         run = self._watch.run

@@ -15,7 +15,7 @@ from atom_workflows.core.workflow import OnLost
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
-from simulation.evidence import Evidence, Reply, Submission
+from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule
 from simulation.machine import true_time
 from simulation.scenario import Scenario
@@ -262,15 +262,21 @@ class Watch:
             self.found(Rule.LEASE, f"{key} was submitted by one that did not claim it")
         elif self.now > lease - SUBMIT_BUDGET + self.skew + self._pause + _ROUNDING:
             self.found(Rule.WINDOW, f"{key} was submitted with {lease - self.now} of its lease left")
-        for earlier in self.evidence.submissions[key]:
-            if not self._may_repeat(earlier, may_die=plan.on_lost is OnLost.RETRY):
-                self.found(Rule.ONCE, f"{key} was submitted before, by {earlier.by.name}")
+        for earlier in self.evidence.submissions_of(of):
+            if earlier.round == submission.round and not self._may_repeat(earlier, of, plan.on_lost):
+                told = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
+                self.found(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {told}")
 
-    def _may_repeat(self, earlier: Submission, *, may_die: bool) -> bool:
+    def _may_repeat(self, earlier: Submission, of: Try, on_lost: OnLost) -> bool:
+        """Whether another job may be asked for, for the same attempt or a later one."""
+        if earlier.reply is Reply.NOT_ACCEPTED:
+            return True
+        if earlier.of != of:
+            # It may have a job that nobody knows, unless somebody wrote down what came of it.
+            return on_lost is OnLost.RETRY or (earlier.reply is Reply.GIVEN and earlier.is_recorded)
         lease = self.evidence.leases.get((earlier.key, earlier.by))
         was_slow = lease is not None and lease <= self.latest_now
-        is_unsure = earlier.reply in {Reply.NOT_ACCEPTED, Reply.LOST}
-        return is_unsure or (may_die and (earlier.by.gave_up or was_slow))
+        return on_lost is OnLost.RETRY and (earlier.reply is Reply.LOST or earlier.by.gave_up or was_slow)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
