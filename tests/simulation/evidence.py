@@ -125,9 +125,18 @@ class Evidence:
             heard[-1].is_recorded = True
 
     def was_missed_for(self, job_id: str) -> float:
-        """The time in seconds from the first to the last answer that the job is unknown."""
-        times = [one.at for one in self.looks.get(job_id, ()) if one.word == UNKNOWN]
-        return times[-1] - times[0] if times else 0.0
+        """Return for how long, in seconds, the Task Runner said again and again that it does not know the job.
+
+        Any other answer, or none, begins it anew, unless whoever got it could not write it down.
+        """
+        since, longest = None, 0.0
+        for one in self.looks.get(job_id, ()):
+            if one.word == UNKNOWN:
+                since = one.at if since is None else since
+                longest = max(longest, one.at - since)
+            elif one.is_recorded:
+                since = None
+        return longest
 
     def is_late_for(self, job_id: str, limit_s: float) -> bool:
         """Whether that job's end could have been noticed for so long, and nothing went wrong meanwhile."""
