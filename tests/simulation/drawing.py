@@ -23,6 +23,8 @@ _RUNS: Final = (*[1] * 9, 2, 3, 4)
 """How many runs a simulation has: a quarter of them several, which share the checker and its instances."""
 _NAMES: Final = (FIRST, "b", "c", "d")
 _FILES: Final = 0.4
+_JUST_BEFORE_S: Final = (1, 3, 6, 9)
+_CLOSE_CALLS_UP_TO_S: Final = 300
 _BAD: Final = (
     (Ending.FAILS,),
     (Ending.FAILS, Ending.SUCCEEDS),
@@ -63,9 +65,8 @@ def _scenarios(seed: int) -> Iterator[Scenario]:
         mostly = _MOSTLY if count == 1 else _MOSTLY_OF_SEVERAL
         of = ("scenario",) if name == FIRST else ("scenario", name)
         starts_at = 0.0 if name == FIRST else chance.choice([0.0, 0.0, chance.uniform(0, 50)])
-        yield replace(
-            _scenario(dice(seed, *of), mostly), name=name, starts_at=starts_at, is_file=chance.random() < _FILES
-        )
+        scenario = _with_close_calls(_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
+        yield replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
 
 
 def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
@@ -79,6 +80,18 @@ def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
         retries=chance.choice([0, 1, 1, 2, 3]),
         doctors=chance.choice([0, 0, 0, 1, 3]),
     )
+
+
+def _with_close_calls(scenario: Scenario, chance: Random) -> Scenario:
+    """Some of the jobs of some workflows end just before their timeouts."""
+    odds = chance.choice([0, 0, 0, 0.3])
+    steps = tuple(
+        replace(step, duration_s=step.timeout_s - chance.choice(_JUST_BEFORE_S))
+        if step.has_task and step.timeout_s <= _CLOSE_CALLS_UP_TO_S and chance.random() < odds
+        else step
+        for step in scenario.steps
+    )
+    return replace(scenario, steps=steps)
 
 
 def _steps(chance: Random, shape: Shape, count: int) -> Iterator[StepPlan]:

@@ -63,6 +63,9 @@ UNKNOWN: Final = "unknown"
 UNHEARD: Final = ""
 """No word: nobody answered, or not in the contract's form."""
 
+_NO_NEWS: Final = frozenset({UNKNOWN, UNHEARD})
+_ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
 
 @dataclass(slots=True, eq=False)
 class Look:
@@ -137,6 +140,16 @@ class Evidence:
             elif one.is_recorded:
                 since = None
         return longest
+
+    def goes_on_since(self, job_id: str, since: float, patience_s: float) -> bool:
+        """Return whether somebody asked for the job since then and was told that it goes on.
+
+        If nothing at all is heard for so long, that may be said of it, too.
+        """
+        words = [one.word for one in self.looks.get(job_id, ()) if one.at >= since]
+        if any(word not in _NO_NEWS and word not in _ENDS for word in words):
+            return True
+        return bool(words) and words[-1] in _NO_NEWS and self.scheduler.now >= since + patience_s
 
     def is_late_for(self, job_id: str, limit_s: float) -> bool:
         """Whether that job's end could have been noticed for so long, and nothing went wrong meanwhile."""

@@ -13,6 +13,7 @@ from atom_workflows.core.workflow import OnLost
 from simulation.evidence import Reply, Try
 from simulation.findings import Rule
 from simulation.oracle import SCRIPTED, Tally, after
+from support.world import START
 
 if TYPE_CHECKING:
     from simulation.watch import Watch
@@ -27,6 +28,9 @@ _WORDS: Final = {
     "REFUSED": OutcomeKind.REFUSED,
 }
 _GRACE_S: Final = 60.0
+_UNHEARD_S: Final = 60.0
+"""For so long nothing is heard of a job before it counts as timed out all the same."""
+
 _ROUNDING_S: Final = 0.01
 _LEAST_SHARE: Final = 0.9
 """What jitter leaves of a back-off."""
@@ -145,8 +149,8 @@ class StepRules:
             if {kind for kind, _ in led_here} != {SCRIPTED[plan.ending(of.attempt)]}:
                 self.excused.add(step.id)
         elif not self._fits_stop(before, step):
-            told = f"{sorted(allowed)}, tally {self._tallies[step.id]}"
-            self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {step.state}; allowed: {told}")
+            told = f"{step.state} ({step.message}); allowed: {sorted(allowed)}, tally {self._tallies[step.id]}"
+            self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {told}")
         if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
             self.overtaken.add(of)
         is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, _NOTICED_S)
@@ -159,12 +163,19 @@ class StepRules:
         """The outcomes for which there is a reason."""
         watch = self._watch
         allowed = {_WORDS[word] for word in watch.evidence.said[of] if word in _WORDS}
-        deadline = step.attempt_deadline
-        if deadline is not None and deadline <= watch.latest_now:
+        if self._may_have_timed_out(step):
             allowed.add(OutcomeKind.TIMED_OUT)
         if self._may_be_lost(step):
             allowed.add(OutcomeKind.LOST)
         return allowed
+
+    def _may_have_timed_out(self, step: StepRecord) -> bool:
+        """Its time is over; if it has a job, that was asked for since, and goes on, or nothing is heard of it."""
+        watch, deadline = self._watch, step.attempt_deadline
+        if deadline is None or deadline > watch.latest_now:
+            return False
+        since = (deadline - watch.skew - START).total_seconds() - _ROUNDING_S
+        return step.state is not StepState.RUNNING or watch.evidence.goes_on_since(step.job_id, since, _UNHEARD_S)
 
     def _needs(self, step: StepRecord) -> list[StepState]:
         """The states of what it depends on; what a stop left unwritten never ran."""
