@@ -11,7 +11,7 @@ from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
 from simulation.drawn import WHOLE, Cut, Drawn
 from simulation.faults import drawn_weather
-from simulation.limits import drawn_limits
+from simulation.limits import crowded, drawn_limits
 from simulation.plain import made_plain
 from simulation.scenario import FIRST, Ending, Scenario, StepPlan
 from simulation.shapes import SHAPES, Shape
@@ -21,6 +21,9 @@ _MOSTLY: Final = (3, 6, 6, 12, 12, 25, MAX_STEPS)
 _MOSTLY_OF_SEVERAL: Final = (2, 3, 6, 12)
 _RUNS: Final = (*[1] * 9, 2, 3, 4)
 """How many runs a simulation has: a quarter of them several, which share the checker and its instances."""
+_CROWDS: Final = 0.02
+_CROWD_OF_JOBS: Final = 30
+_CALM_IN_A_CROWD_S: Final = 60
 _NAMES: Final = (FIRST, "b", "c", "d")
 _FILES: Final = 0.4
 _JUST_BEFORE_S: Final = (1, 3, 6, 9)
@@ -48,8 +51,29 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
         weather=drawn_weather(dice(seed, "weather")).without(cut.without),
         limits=drawn_limits(dice(seed, "limits")),
     )
+    if dice(seed, "crowd").random() < _CROWDS:
+        whole = _crowded(whole, dice(seed, "crowd", "how"))
     kept = whole if cut.only is None else replace(whole, scenarios=tuple(_kept(whole.scenarios, cut.only)))
     return made_plain(kept, cut.plain)
+
+
+def _crowded(drawn: Drawn, chance: Random) -> Drawn:
+    """Return a simulation in which many long jobs run beside a small run, and faults stop soon."""
+    jobs = tuple(
+        StepPlan(id=f"s{i}", timeout_s=1800, duration_s=chance.randint(500, 900)) for i in range(_CROWD_OF_JOBS)
+    )
+    steps = (
+        StepPlan(id="s0", max_attempts=3, duration_s=chance.choice([0, 60]), endings=(Ending.FAILS, Ending.SUCCEEDS)),
+        StepPlan(id="s1", depends_on=("s0",), duration_s=chance.choice([0, 60, 200])),
+    )
+    crowd = Scenario(steps=jobs, honours_keys=False)
+    single = Scenario(name=_NAMES[1], steps=steps, starts_at=_CALM_IN_A_CROWD_S)
+    return replace(
+        drawn,
+        scenarios=(crowd, single),
+        weather=replace(drawn.weather, calm_at=_CALM_IN_A_CROWD_S),
+        limits=crowded(drawn.limits, chance),
+    )
 
 
 def _kept(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:

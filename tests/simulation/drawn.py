@@ -26,6 +26,8 @@ class Cut:
     plain: frozenset[str] = frozenset()
 
 
+_TICK_S: Final = 60.0
+
 NONE: Final = "none"
 """How the command says that no fault strikes."""
 
@@ -42,6 +44,14 @@ class Drawn:
     scenarios: tuple[Scenario, ...]
     weather: Weather
     limits: Limits
+
+    @property
+    def crowd_s(self) -> float:
+        """What looking once at everything in flight takes beyond a burst, at the least, in seconds."""
+        jobs, limits = max(len(one.steps) for one in self.scenarios), self.limits
+        reading_s = jobs / limits.sweep_page * limits.query_s
+        asking_s = jobs * limits.status_s / limits.workers
+        return _TICK_S * (reading_s + asking_s) / limits.burst_s
 
     @property
     def names(self) -> list[str]:

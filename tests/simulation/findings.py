@@ -29,6 +29,7 @@ class Rule(StrEnum):
     COMMAND = "what a command did has happened when it returns"
     NO_ERROR = "a handler raises nothing but outages and lost races"
     NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
+    LOOKED = "whatever is due is looked at soon, once nothing goes wrong, however much else there is"
     APART = "what one run does changes nothing of another"
     KEPT = "an event is given up only if it is kept as a dead letter, as it came"
     BUDGET = "a simulation ends"

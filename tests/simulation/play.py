@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
@@ -22,6 +23,7 @@ from atom_workflows.ports import Message, Write
 from atom_workflows.settings import Settings
 from simulation import run_rules
 from simulation.apart import Apart
+from simulation.attention import Attention
 from simulation.bus import Delivery, FaultyBus
 from simulation.calls import Calls
 from simulation.dice import dice
@@ -35,7 +37,7 @@ from simulation.instances import Instances, Observed, unobserved
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
 from simulation.repairs import Repairs
-from simulation.scenario import Scenario
+from simulation.scenario import OTHER_URL, Scenario
 from simulation.scheduler import Died, Invocation, Scheduler
 from simulation.source import FaultySource
 from simulation.store import FaultyStore
@@ -83,6 +85,7 @@ class Play:
         self._findings = Findings(self.trace)
         self._memory = MemoryStore(lambda: true_time(self.scheduler))
         self.flows = [Flow(scenario=one, watch=self._watch(one)) for one in drawn.scenarios]
+        self._attention = Attention(self.flows, self.scheduler, more_s=drawn.crowd_s)
         self._by_run_id = {flow.run_id: flow for flow in self.flows}
         self._by_path = {flow.scenario.path: flow for flow in self.flows}
         self._apart = Apart(
@@ -93,7 +96,13 @@ class Play:
             self.calls, deliveries=limits.deliveries, on_accepted=self._accepted, on_given_up=self._given_up
         )
         self._instances = self._with_ports(
-            Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=limits.workers, max_deliveries=limits.deliveries),
+            Settings(
+                task_runner_url=TASK_RUNNER_URL,
+                allowed_task_runner_urls=(OTHER_URL,),
+                burst=timedelta(seconds=limits.burst_s),
+                poll_workers=limits.workers,
+                max_deliveries=limits.deliveries,
+            ),
             observed,
         )
         self._meddler = Meddler(flows=self.flows, memory=self._memory, calls=self.calls)
@@ -127,6 +136,7 @@ class Play:
                 on_commit=self._committed,
                 on_false_conflict=self._false_conflict,
                 on_due=self.repairs.on_due,
+                query_s=self.drawn.limits.query_s,
             ),
             "bus": self.bus,
             "task_runner": FaultyTaskRunner(
@@ -135,6 +145,8 @@ class Play:
                 calls=self.calls,
                 evidence=self.evidence,
                 on_submit=self._submitted,
+                on_look=lambda of: self._attention.on_look(of.run_id, [of.step]),
+                status_s=self.drawn.limits.status_s,
             ),
             "source": FaultySource(calls=self.calls, evidence=self.evidence, scenarios=self.drawn.scenarios),
             "clock": SkewedClock(self.scheduler),
@@ -232,6 +244,8 @@ class Play:
     # -- events ----------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        if self.evidence.calm_at is not None:
+            self._attention.check(self.evidence.calm_at)
         if self.calls.strikes(Fault.TICK_MISSING):
             return
         if self.calls.strikes(Fault.TICKS_PAUSED):
@@ -295,6 +309,7 @@ class Play:
         for run_id in sorted(self._apart.on_commit(writes)):
             if run_id in self._by_run_id:
                 self._by_run_id[run_id].watch.on_commit(writes)
+                self._attention.on_look(run_id, [write.path.rpartition("/")[2] for write in writes])
             else:
                 self._findings.found(Rule.APART, f"there is a run that nobody asked for: {run_id}")
 
@@ -310,6 +325,7 @@ class Play:
         self.repairs.on_accepted(message, "" if running is None else running.name)
         if (flow := self._flow_of(message)) is not None:
             flow.watch.on_accepted(message)
+            self._attention.on_accepted(message)
 
     def _given_up(self, message: Message) -> None:
         if (flow := self._flow_of(message)) is not None:

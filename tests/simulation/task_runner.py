@@ -46,7 +46,8 @@ class _Job:
 class FaultyTaskRunner:
     """Implements `ports.TaskRunner`. `on_submit` is told of every submission before it is answered.
 
-    `scenario_of` is the script by run id, `round_of` how often the run was retried.
+    `on_look` is told of every attempt whose job is asked for. `scenario_of` is the script by run id, `round_of` how
+    often the run was retried. A status call of the first run takes `status_s`.
     """
 
     scenario_of: Callable[[str], Scenario]
@@ -54,17 +55,19 @@ class FaultyTaskRunner:
     calls: Calls
     evidence: Evidence
     on_submit: Callable[[Submission, Mapping[str, Any]], None]
+    on_look: Callable[[Try], None]
+    status_s: float
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _by_key: dict[str, _Job] = field(default_factory=dict)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        assert base_url == TASK_RUNNER_URL
+        assert base_url == self.scenario_of(Try.of(idempotency_key).run_id).task_runner_url
         return self.calls.make("submit", lambda: self._submit(body, idempotency_key))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        assert base_url == TASK_RUNNER_URL
+        assert base_url == self.scenario_of(self._jobs[job_id].of.run_id).task_runner_url
         return self.calls.make("status", lambda: self._status(job_id))
 
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
@@ -121,6 +124,9 @@ class FaultyTaskRunner:
 
     def _status(self, job_id: str) -> JobAnswer:
         job = self._jobs[job_id]
+        self.on_look(job.of)
+        if self.status_s and self.scenario_of(job.of.run_id).task_runner_url == TASK_RUNNER_URL:
+            self.calls.scheduler.sleep(self.status_s)
         if self.calls.strikes(Fault.STATUS_SLOW):
             self.calls.scheduler.sleep(self.calls.faults.chance.uniform(1, _STATUS_LIMIT_S))
         try:
