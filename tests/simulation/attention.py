@@ -20,9 +20,14 @@ _SOON_S: Final = 300.0
 
 
 class Attention:
-    """When each step was looked at last. `more_s` is what steps of the first run may wait for, as there are so many."""
+    """When each step was looked at last.
 
-    def __init__(self, flows: Iterable[Flow], scheduler: Scheduler, *, more_s: float) -> None:
+    `pace` is how many minutes lie between two ticks, `more_s` what steps of the first run may wait for, as there are so
+    many.
+    """
+
+    def __init__(self, flows: Iterable[Flow], scheduler: Scheduler, *, pace: float, more_s: float) -> None:
+        self._soon_s = _SOON_S * pace
         self._flows = list(flows)
         self._scheduler = scheduler
         self._more_s = more_s
@@ -42,7 +47,7 @@ class Attention:
     def check(self, calm_since: float) -> None:
         """Find what has been due for too long."""
         for index, flow in enumerate(self._flows):
-            soon_s = _SOON_S if index else _SOON_S + self._more_s
+            soon_s = self._soon_s if index else self._soon_s + self._more_s
             for step in _watched(flow):
                 assert step.due_at is not None
                 looked_at = self._looked.get((flow.run_id, step.id), 0.0)

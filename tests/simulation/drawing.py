@@ -9,8 +9,8 @@ from typing import Final
 
 from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
-from simulation.drawn import WHOLE, Cut, Drawn
-from simulation.faults import drawn_weather
+from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
+from simulation.faults import MEDDLING, drawn_weather
 from simulation.limits import crowded, drawn_limits
 from simulation.plain import made_plain
 from simulation.scenario import FIRST, Ending, Scenario, StepPlan
@@ -21,6 +21,19 @@ _MOSTLY: Final = (3, 6, 6, 12, 12, 25, MAX_STEPS)
 _MOSTLY_OF_SEVERAL: Final = (2, 3, 6, 12)
 _RUNS: Final = (*[1] * 9, 2, 3, 4)
 """How many runs a simulation has: a quarter of them several, which share the checker and its instances."""
+_LONG_ONES: Final = 0.02
+_KEPT_DAYS: Final = 30
+_HOURS_BETWEEN_TICKS: Final = (3, 6)
+_CALM_IN_A_LONG_RUN_DAYS: Final = (0.1, 5, 40)
+_THOUGHT_OVER_DAYS: Final = (1, 10, 25)
+_JOB_DAYS: Final = (0, 0, 1, 6, 6)
+_IN_A_CHAIN: Final = 0.8
+_ENDINGS_OF_LONG_JOBS: Final = (
+    (Ending.SUCCEEDS,),
+    (Ending.SUCCEEDS,),
+    (Ending.FAILS, Ending.SUCCEEDS),
+    (Ending.FAILS, Ending.FAILS, Ending.SUCCEEDS),
+)
 _CROWDS: Final = 0.02
 _CROWD_OF_JOBS: Final = 30
 _CALM_IN_A_CROWD_S: Final = 60
@@ -53,6 +66,8 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
     )
     if dice(seed, "crowd").random() < _CROWDS:
         whole = _crowded(whole, dice(seed, "crowd", "how"))
+    elif dice(seed, "long").random() < _LONG_ONES:
+        whole = _long(whole, dice(seed, "long", "how"))
     kept = whole if cut.only is None else replace(whole, scenarios=tuple(_kept(whole.scenarios, cut.only)))
     return made_plain(kept, cut.plain)
 
@@ -74,6 +89,36 @@ def _crowded(drawn: Drawn, chance: Random) -> Drawn:
         weather=replace(drawn.weather, calm_at=_CALM_IN_A_CROWD_S),
         limits=crowded(drawn.limits, chance),
     )
+
+
+def _long(drawn: Drawn, chance: Random) -> Drawn:
+    """Return a simulation whose run is open, or retried, for longer than runs are kept. There are few ticks a day."""
+    weather = replace(drawn.weather, calm_at=chance.choice(_CALM_IN_A_LONG_RUN_DAYS) * DAY_S)
+    one = Scenario(
+        steps=tuple(_long_steps(chance)),
+        retries=3,
+        retry_after_s=chance.choice(_THOUGHT_OVER_DAYS) * DAY_S,
+        is_file=chance.random() < _FILES,
+    )
+    return replace(
+        drawn,
+        scenarios=(one,),
+        weather=weather.without(MEDDLING),
+        pace=chance.choice(_HOURS_BETWEEN_TICKS) * 60,
+        keep_s=_KEPT_DAYS * DAY_S,
+    )
+
+
+def _long_steps(chance: Random) -> Iterator[StepPlan]:
+    count = chance.randint(4, 8)
+    for i in range(count):
+        yield StepPlan(
+            id=f"s{i}",
+            depends_on=(f"s{i - 1}",) if i and chance.random() < _IN_A_CHAIN else (),
+            timeout_s=7 * int(DAY_S),
+            duration_s=int(chance.choice(_JOB_DAYS) * DAY_S),
+            endings=chance.choice(_ENDINGS_OF_LONG_JOBS),
+        )
 
 
 def _kept(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:

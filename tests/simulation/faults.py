@@ -64,6 +64,9 @@ class Fault(StrEnum):
     DUE_TIME_GONE = "due time of a running step or of a run's end deleted"
 
 
+MEDDLING: Final = frozenset({Fault.COUNTER_WRONG, Fault.DOCUMENT_GONE, Fault.DUE_TIME_GONE})
+"""What somebody does to documents behind the coordinator's back."""
+
 _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.KILLED_BEFORE_CALL: (0, 0, 0.003, 0.01, 0.03),
     Fault.KILLED_AFTER_CALL: (0, 0, 0.003, 0.01, 0.03),

@@ -27,8 +27,9 @@ from simulation.attention import Attention
 from simulation.bus import Delivery, FaultyBus
 from simulation.calls import Calls
 from simulation.dice import dice
-from simulation.drawn import Drawn
+from simulation.drawn import TICK_S, Drawn
 from simulation.evidence import Evidence, Submission
+from simulation.expiry import Expiry
 from simulation.faults import Fault, Faults
 from simulation.findings import Finding, Findings, Rule
 from simulation.flow import Flow
@@ -47,7 +48,6 @@ from simulation.users import Users
 from simulation.watch import Watch
 from support.world import TASK_RUNNER_URL
 
-_TICK_S: Final = 60.0
 _PAUSES_S: Final = (120.0, 300.0, 700.0)
 _CALM_PAUSE_S: Final = 1.0
 _LEFT_OVER_S: Final = 1800.0
@@ -85,7 +85,8 @@ class Play:
         self._findings = Findings(self.trace)
         self._memory = MemoryStore(lambda: true_time(self.scheduler))
         self.flows = [Flow(scenario=one, watch=self._watch(one)) for one in drawn.scenarios]
-        self._attention = Attention(self.flows, self.scheduler, more_s=drawn.crowd_s)
+        self._attention = Attention(self.flows, self.scheduler, pace=drawn.pace, more_s=drawn.crowd_s)
+        self._expiry = Expiry(flows=self.flows, memory=self._memory, calls=self.calls, keep_s=drawn.keep_s)
         self._by_run_id = {flow.run_id: flow for flow in self.flows}
         self._by_path = {flow.scenario.path: flow for flow in self.flows}
         self._apart = Apart(
@@ -100,6 +101,7 @@ class Play:
                 task_runner_url=TASK_RUNNER_URL,
                 allowed_task_runner_urls=(OTHER_URL,),
                 burst=timedelta(seconds=limits.burst_s),
+                keep_runs=timedelta(seconds=drawn.keep_s),
                 poll_workers=limits.workers,
                 max_deliveries=limits.deliveries,
             ),
@@ -114,9 +116,9 @@ class Play:
             instances=self._instances,
             on_begin=self._apart.works_for.__setitem__,
             on_failure=self._failed,
-            on_done=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
+            on_command=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
         )
-        self._next_tick = _TICK_S / 2
+        self._next_tick = TICK_S / 2
 
     def _watch(self, scenario: Scenario) -> Watch:
         return Watch(
@@ -126,6 +128,7 @@ class Play:
             findings=self._findings,
             skew_s=self.drawn.weather.skew_s,
             pause_s=self.drawn.weather.pause_s,
+            pace=self.drawn.pace,
         )
 
     def _with_ports(self, settings: Settings, observed: Observed) -> Instances:
@@ -176,6 +179,7 @@ class Play:
         if not self.findings and self.scheduler.now <= until:
             for flow in self.flows:
                 run_rules.check_end(flow.watch)
+                self._expiry.check_end(flow)
 
     def _is_over(self) -> bool:
         quiet = not self.scheduler.invocations and not self.bus.under_way
@@ -225,7 +229,7 @@ class Play:
         if not self.faults.is_calm and now > self.drawn.weather.calm_at:
             self._calm_down()
         if now >= self._next_tick:
-            self._next_tick += _TICK_S
+            self._next_tick += TICK_S * self.drawn.pace
             self._tick()
 
     def _calm_down(self) -> None:
@@ -239,11 +243,13 @@ class Play:
                 self._users.start(flow)
 
     def _set_end(self, flow: Flow) -> None:
-        flow.set_end(self.scheduler.now, left_over_s=_LEFT_OVER_S, slack_s=_SLACK_S)
+        pace = self.drawn.pace
+        flow.set_end(self.scheduler.now, left_over_s=_LEFT_OVER_S * pace, slack_s=_SLACK_S * pace)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._expiry.act()
         if self.evidence.calm_at is not None:
             self._attention.check(self.evidence.calm_at)
         if self.calls.strikes(Fault.TICK_MISSING):

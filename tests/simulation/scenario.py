@@ -71,7 +71,7 @@ class Scenario:
     """A workflow, its script, and how a run of it is started.
 
     `name` tells the runs of a simulation apart. `cancels`, `retries` and `doctors` are how often users ask for these at
-    the most, while anything goes wrong.
+    the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run.
     The definition is part of the message that starts it, or of a file: then somebody may put `newer` in its place.
     """
 
@@ -84,6 +84,7 @@ class Scenario:
     honours_keys: bool = True
     cancels: int = 0
     retries: int = 0
+    retry_after_s: float = 0.0
     doctors: int = 0
 
     @cached_property

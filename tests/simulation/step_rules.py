@@ -153,7 +153,8 @@ class StepRules:
             self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {told}")
         if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
             self.overtaken.add(of)
-        is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, _NOTICED_S)
+        noticed_s = _NOTICED_S * self._watch.pace
+        is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, noticed_s)
         if is_late and not self._fits_stop(before, step) and step.id not in self._watch.forgotten:
             self._watch.found(Rule.NOTICED, f"{step.id} is {step.state} long after its {before.job_id} had ended")
 

@@ -29,7 +29,8 @@ _AUDIT_S: Final = 450.0
 class Watch:
     """A run and its steps as they stand in the store, and what was found wrong with how they came there.
 
-    `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls.
+    `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls, `pace` how
+    many minutes lie between two ticks.
     `scenario` is the version of its file that the run was started from. `gone` are steps whose documents somebody
     deleted; what is known of them is how they stood then. `forgotten` are those whose due times somebody deleted.
     """
@@ -43,6 +44,7 @@ class Watch:
         findings: Findings,
         skew_s: float,
         pause_s: float,
+        pace: float,
     ) -> None:
         self.scenario = scenario
         self.run: RunRecord | None = None
@@ -51,6 +53,7 @@ class Watch:
         self.gone: set[str] = set()
         self.forgotten: set[str] = set()
         self.cancel_was_asked = False
+        self.pace = pace
         self.evidence = evidence
         self.skew = timedelta(seconds=skew_s)
         self._findings = findings
@@ -232,7 +235,9 @@ class Watch:
     def _may_wait_for_audit(self, name: str) -> bool:
         calm_at = self.evidence.calm_at
         since = self._left_to_audit.get(name)
-        return since is not None and (calm_at is None or self.evidence.scheduler.now <= max(since, calm_at) + _AUDIT_S)
+        if since is None or calm_at is None:
+            return since is not None
+        return self.evidence.scheduler.now <= max(since, calm_at) + _AUDIT_S * self.pace
 
     def _released(self, before: Mapping[str, StepRecord | None]) -> None:
         """Steps that were released just now wait to be published; of others nobody need be told (again)."""
