@@ -39,7 +39,7 @@ class Reply(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """A job was asked for, in the round of the run after so many retries.
+    """A job was asked for.
 
     It `is_recorded` once whoever asked has written what came of it: a job that goes on, or how the attempt ended.
     """
@@ -47,7 +47,6 @@ class Submission:
     key: str
     at: float
     by: Invocation
-    round: int
     reply: Reply = Reply.NONE
     is_recorded: bool = False
 
@@ -84,12 +83,14 @@ class Look:
 class Evidence:
     """Claims, submissions, looks at jobs, what the Task Runner said, and files that are gone.
 
-    `told_from` is when each job that ends will be seen to have ended, by whoever asks.
+    `rounds` are how often a run had been retried when an attempt was claimed, by its key. `told_from` is when
+    each job that ends will be seen to have ended, by whoever asks.
     """
 
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
+    rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
     told_from: dict[str, float] = field(default_factory=dict)
@@ -101,13 +102,15 @@ class Evidence:
         self.submissions[submission.key].append(submission)
 
     def submissions_of(self, of: Try) -> list[Submission]:
-        """The submissions of an attempt and of all before it."""
-        keys = (f"{of.run_id}/{of.step}/{attempt}" for attempt in range(1, of.attempt + 1))
-        return [one for key in keys for one in self.submissions.get(key, ())]
+        """The submissions of an attempt and of all before it in the same round of the run."""
+        keys = [f"{of.run_id}/{of.step}/{attempt}" for attempt in range(1, of.attempt + 1)]
+        same = [key for key in keys if self.rounds.get(key) == self.rounds.get(keys[-1])]
+        return [one for key in same for one in self.submissions.get(key, ())]
 
-    def claims(self, key: str, until: datetime) -> None:
+    def claims(self, step: StepRecord, until: datetime) -> None:
         """The invocation that runs has the right to submit, until its lease is over."""
-        self.leases[key, self.scheduler.current.root] = until
+        self.leases[step.idempotency_key, self.scheduler.current.root] = until
+        self.rounds[step.idempotency_key] = step.retries
 
     def hears(self, of: Try, word: str) -> None:
         """The Task Runner said how a job is doing, to somebody who may have died since."""

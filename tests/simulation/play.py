@@ -144,7 +144,6 @@ class Play:
             "bus": self.bus,
             "task_runner": FaultyTaskRunner(
                 scenario_of=lambda run_id: self._by_run_id[run_id].watch.scenario,
-                round_of=lambda run_id: self._by_run_id[run_id].watch.round,
                 calls=self.calls,
                 evidence=self.evidence,
                 on_submit=self._submitted,

@@ -100,7 +100,7 @@ class StepRules:
             watch.found(Rule.LEASE, f"{step.id} was claimed while {before.state}, {left} before it was due")
         if before.state is StepState.RETRYING:
             self._after_back_off(before)
-        watch.evidence.claims(step.idempotency_key, step.due_at)
+        watch.evidence.claims(step, step.due_at)
 
     def _after_back_off(self, before: StepRecord) -> None:
         watch = self._watch

@@ -46,12 +46,11 @@ class _Job:
 class FaultyTaskRunner:
     """Implements `ports.TaskRunner`. `on_submit` is told of every submission before it is answered.
 
-    `on_look` is told of every attempt whose job is asked for. `scenario_of` is the script by run id, `round_of` how
-    often the run was retried. A status call of the first run takes `status_s`.
+    `on_look` is told of every attempt whose job is asked for. `scenario_of` is the script by run id. A status call of
+    the first run takes `status_s`.
     """
 
     scenario_of: Callable[[str], Scenario]
-    round_of: Callable[[str], int]
     calls: Calls
     evidence: Evidence
     on_submit: Callable[[Submission, Mapping[str, Any]], None]
@@ -72,8 +71,7 @@ class FaultyTaskRunner:
 
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
         of = Try.of(key)
-        by, now = self.calls.scheduler.current.root, self.calls.scheduler.now
-        submission = Submission(key=key, at=now, by=by, round=self.round_of(of.run_id))
+        submission = Submission(key=key, at=self.calls.scheduler.now, by=self.calls.scheduler.current.root)
         self.on_submit(submission, body)
         self.evidence.add(submission)
         self.calls.trace.note("submit", key)

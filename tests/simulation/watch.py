@@ -66,11 +66,6 @@ class Watch:
         self._step_rules = StepRules(self)
 
     @property
-    def round(self) -> int:
-        """How often the run was retried."""
-        return 0 if self.run is None else self.run.retries
-
-    @property
     def now(self) -> datetime:
         """The true time."""
         return true_time(self.evidence.scheduler)
@@ -268,7 +263,7 @@ class Watch:
         elif self.now > lease - SUBMIT_BUDGET + self.skew + self._pause + _ROUNDING:
             self.found(Rule.WINDOW, f"{key} was submitted with {lease - self.now} of its lease left")
         for earlier in self.evidence.submissions_of(of):
-            if earlier.round == submission.round and not self._may_repeat(earlier, of, plan.on_lost):
+            if not self._may_repeat(earlier, of, plan.on_lost):
                 told = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
                 self.found(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {told}")
 
