@@ -26,6 +26,7 @@ _KEPT_DAYS: Final = 30
 _HOURS_BETWEEN_TICKS: Final = (3, 6)
 _CALM_IN_A_LONG_RUN_DAYS: Final = (0.1, 5, 40)
 _THOUGHT_OVER_DAYS: Final = (1, 10, 25)
+_IN_ONE_ROUND: Final = 0.5
 _JOB_DAYS: Final = (0, 0, 1, 6, 6)
 _IN_A_CHAIN: Final = 0.8
 _ENDINGS_OF_LONG_JOBS: Final = (
@@ -110,15 +111,18 @@ def _long(drawn: Drawn, chance: Random) -> Drawn:
 
 
 def _long_steps(chance: Random) -> Iterator[StepPlan]:
-    count = chance.randint(4, 8)
-    for i in range(count):
-        yield StepPlan(
+    is_one_round = chance.random() < _IN_ONE_ROUND
+    for i in range(chance.randint(6, 8) if is_one_round else chance.randint(4, 8)):
+        step = StepPlan(
             id=f"s{i}",
-            depends_on=(f"s{i - 1}",) if i and chance.random() < _IN_A_CHAIN else (),
+            depends_on=(f"s{i - 1}",) if i and (is_one_round or chance.random() < _IN_A_CHAIN) else (),
             timeout_s=7 * int(DAY_S),
-            duration_s=int(chance.choice(_JOB_DAYS) * DAY_S),
-            endings=chance.choice(_ENDINGS_OF_LONG_JOBS),
+            duration_s=int(max(_JOB_DAYS) * DAY_S),
         )
+        if not is_one_round:
+            days, endings = chance.choice(_JOB_DAYS), chance.choice(_ENDINGS_OF_LONG_JOBS)
+            step = replace(step, duration_s=int(days * DAY_S), endings=endings)
+        yield step
 
 
 def _kept(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:

@@ -76,6 +76,6 @@ def crowded(limits: Limits, chance: Random) -> Limits:
         sweep_page=1,
         workers=4,
         burst_s=20.0,
-        query_s=chance.choice([0.5, 1.0]),
+        query_s=chance.choice([1.0, 3.0]),
         status_s=chance.choice([0.0, 2.0, 4.0]),
     )
