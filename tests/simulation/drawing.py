@@ -21,7 +21,7 @@ _MOSTLY: Final = (3, 6, 6, 12, 12, 25, MAX_STEPS)
 _MOSTLY_OF_SEVERAL: Final = (2, 3, 6, 12)
 _RUNS: Final = (*[1] * 9, 2, 3, 4)
 """How many runs a simulation has: a quarter of them several, which share the checker and its instances."""
-_LONG_ONES: Final = 0.02
+_LONG_ONES: Final = 0.01
 _KEPT_DAYS: Final = 30
 _HOURS_BETWEEN_TICKS: Final = (3, 6)
 _CALM_IN_A_LONG_RUN_DAYS: Final = (0.1, 5, 40)
@@ -35,7 +35,7 @@ _ENDINGS_OF_LONG_JOBS: Final = (
     (Ending.FAILS, Ending.SUCCEEDS),
     (Ending.FAILS, Ending.FAILS, Ending.SUCCEEDS),
 )
-_CROWDS: Final = 0.02
+_CROWDS: Final = 0.01
 _CROWD_OF_JOBS: Final = 30
 _CALM_IN_A_CROWD_S: Final = 60
 _NAMES: Final = (FIRST, "b", "c", "d")
