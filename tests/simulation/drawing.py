@@ -9,9 +9,9 @@ from typing import Final
 
 from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
-from simulation.drawn import WHOLE, Cut, Drawn
-from simulation.faults import drawn_weather
-from simulation.limits import drawn_limits
+from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
+from simulation.faults import MEDDLING, drawn_weather
+from simulation.limits import crowded, drawn_limits
 from simulation.plain import made_plain
 from simulation.scenario import FIRST, Ending, Scenario, StepPlan
 from simulation.shapes import SHAPES, Shape
@@ -21,8 +21,27 @@ _MOSTLY: Final = (3, 6, 6, 12, 12, 25, MAX_STEPS)
 _MOSTLY_OF_SEVERAL: Final = (2, 3, 6, 12)
 _RUNS: Final = (*[1] * 9, 2, 3, 4)
 """How many runs a simulation has: a quarter of them several, which share the checker and its instances."""
+_LONG_ONES: Final = 0.01
+_KEPT_DAYS: Final = 30
+_HOURS_BETWEEN_TICKS: Final = (3, 6)
+_CALM_IN_A_LONG_RUN_DAYS: Final = (0.1, 5, 40)
+_THOUGHT_OVER_DAYS: Final = (1, 10, 25)
+_IN_ONE_ROUND: Final = 0.5
+_JOB_DAYS: Final = (0, 0, 1, 6, 6)
+_IN_A_CHAIN: Final = 0.8
+_ENDINGS_OF_LONG_JOBS: Final = (
+    (Ending.SUCCEEDS,),
+    (Ending.SUCCEEDS,),
+    (Ending.FAILS, Ending.SUCCEEDS),
+    (Ending.FAILS, Ending.FAILS, Ending.SUCCEEDS),
+)
+_CROWDS: Final = 0.01
+_CROWD_OF_JOBS: Final = 30
+_CALM_IN_A_CROWD_S: Final = 60
 _NAMES: Final = (FIRST, "b", "c", "d")
 _FILES: Final = 0.4
+_JUST_BEFORE_S: Final = (1, 3, 6, 9)
+_CLOSE_CALLS_UP_TO_S: Final = 300
 _BAD: Final = (
     (Ending.FAILS,),
     (Ending.FAILS, Ending.SUCCEEDS),
@@ -46,8 +65,64 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
         weather=drawn_weather(dice(seed, "weather")).without(cut.without),
         limits=drawn_limits(dice(seed, "limits")),
     )
+    if dice(seed, "crowd").random() < _CROWDS:
+        whole = _crowded(whole, dice(seed, "crowd", "how"))
+    elif dice(seed, "long").random() < _LONG_ONES:
+        whole = _long(whole, dice(seed, "long", "how"))
     kept = whole if cut.only is None else replace(whole, scenarios=tuple(_kept(whole.scenarios, cut.only)))
     return made_plain(kept, cut.plain)
+
+
+def _crowded(drawn: Drawn, chance: Random) -> Drawn:
+    """Return a simulation in which many long jobs run beside a small run, and faults stop soon."""
+    jobs = tuple(
+        StepPlan(id=f"s{i}", timeout_s=1800, duration_s=chance.randint(500, 900)) for i in range(_CROWD_OF_JOBS)
+    )
+    steps = (
+        StepPlan(id="s0", max_attempts=3, duration_s=chance.choice([0, 60]), endings=(Ending.FAILS, Ending.SUCCEEDS)),
+        StepPlan(id="s1", depends_on=("s0",), duration_s=chance.choice([0, 60, 200])),
+    )
+    crowd = Scenario(steps=jobs, honours_keys=False)
+    single = Scenario(name=_NAMES[1], steps=steps, starts_at=_CALM_IN_A_CROWD_S)
+    return replace(
+        drawn,
+        scenarios=(crowd, single),
+        weather=replace(drawn.weather, calm_at=_CALM_IN_A_CROWD_S),
+        limits=crowded(drawn.limits, chance),
+    )
+
+
+def _long(drawn: Drawn, chance: Random) -> Drawn:
+    """Return a simulation whose run is open, or retried, for longer than runs are kept. There are few ticks a day."""
+    weather = replace(drawn.weather, calm_at=chance.choice(_CALM_IN_A_LONG_RUN_DAYS) * DAY_S)
+    one = Scenario(
+        steps=tuple(_long_steps(chance)),
+        retries=3,
+        retry_after_s=chance.choice(_THOUGHT_OVER_DAYS) * DAY_S,
+        is_file=chance.random() < _FILES,
+    )
+    return replace(
+        drawn,
+        scenarios=(one,),
+        weather=weather.without(MEDDLING),
+        pace=chance.choice(_HOURS_BETWEEN_TICKS) * 60,
+        keep_s=_KEPT_DAYS * DAY_S,
+    )
+
+
+def _long_steps(chance: Random) -> Iterator[StepPlan]:
+    is_one_round = chance.random() < _IN_ONE_ROUND
+    for i in range(chance.randint(6, 8) if is_one_round else chance.randint(4, 8)):
+        step = StepPlan(
+            id=f"s{i}",
+            depends_on=(f"s{i - 1}",) if i and (is_one_round or chance.random() < _IN_A_CHAIN) else (),
+            timeout_s=7 * int(DAY_S),
+            duration_s=int(max(_JOB_DAYS) * DAY_S),
+        )
+        if not is_one_round:
+            days, endings = chance.choice(_JOB_DAYS), chance.choice(_ENDINGS_OF_LONG_JOBS)
+            step = replace(step, duration_s=int(days * DAY_S), endings=endings)
+        yield step
 
 
 def _kept(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:
@@ -63,9 +138,8 @@ def _scenarios(seed: int) -> Iterator[Scenario]:
         mostly = _MOSTLY if count == 1 else _MOSTLY_OF_SEVERAL
         of = ("scenario",) if name == FIRST else ("scenario", name)
         starts_at = 0.0 if name == FIRST else chance.choice([0.0, 0.0, chance.uniform(0, 50)])
-        yield replace(
-            _scenario(dice(seed, *of), mostly), name=name, starts_at=starts_at, is_file=chance.random() < _FILES
-        )
+        scenario = _with_close_calls(_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
+        yield replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
 
 
 def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
@@ -79,6 +153,18 @@ def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
         retries=chance.choice([0, 1, 1, 2, 3]),
         doctors=chance.choice([0, 0, 0, 1, 3]),
     )
+
+
+def _with_close_calls(scenario: Scenario, chance: Random) -> Scenario:
+    """Some of the jobs of some workflows end just before their timeouts."""
+    odds = chance.choice([0, 0, 0, 0.3])
+    steps = tuple(
+        replace(step, duration_s=step.timeout_s - chance.choice(_JUST_BEFORE_S))
+        if step.has_task and step.timeout_s <= _CLOSE_CALLS_UP_TO_S and chance.random() < odds
+        else step
+        for step in scenario.steps
+    )
+    return replace(scenario, steps=steps)
 
 
 def _steps(chance: Random, shape: Shape, count: int) -> Iterator[StepPlan]:

@@ -26,6 +26,9 @@ class Cut:
     plain: frozenset[str] = frozenset()
 
 
+TICK_S: Final = 60.0
+DAY_S: Final = 86_400.0
+
 NONE: Final = "none"
 """How the command says that no fault strikes."""
 
@@ -35,13 +38,27 @@ WHOLE: Final = Cut()
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """One simulation to play, of one run or several at the same time. The same one plays the same every time."""
+    """One simulation to play, of one run or several at the same time. The same one plays the same every time.
+
+    `pace` is how many minutes lie between two ticks, and how many times as long everything that waits for ticks may
+    take. `keep_s` is how long runs are kept.
+    """
 
     seed: int
     cut: Cut
     scenarios: tuple[Scenario, ...]
     weather: Weather
     limits: Limits
+    pace: float = 1.0
+    keep_s: float = 90 * DAY_S
+
+    @property
+    def crowd_s(self) -> float:
+        """What looking once at everything in flight takes beyond a burst, at the least, in seconds."""
+        jobs, limits = max(len(one.steps) for one in self.scenarios), self.limits
+        reading_s = jobs / limits.sweep_page * limits.query_s
+        asking_s = jobs * limits.status_s / limits.workers
+        return TICK_S * (reading_s + asking_s) / limits.burst_s
 
     @property
     def names(self) -> list[str]:

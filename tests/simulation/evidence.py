@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import Final
 
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
 from simulation.scheduler import Invocation, Scheduler
 
 
@@ -24,14 +28,27 @@ class Try:
         return cls(run_id, step, int(attempt))
 
 
+class Reply(StrEnum):
+    """How a submission was answered, by the script alone."""
+
+    NONE = "none yet, or whoever asked died"
+    NOT_ACCEPTED = "not accepted, and nothing was started"
+    LOST = "lost, and the job may have been started"
+    GIVEN = "given"
+
+
 @dataclass(slots=True, eq=False)
 class Submission:
-    """A job was asked for. `is_unsure`: whoever asked cannot tell whether it was created."""
+    """A job was asked for.
+
+    It `is_recorded` once whoever asked has written what came of it: a job that goes on, or how the attempt ended.
+    """
 
     key: str
     at: float
     by: Invocation
-    is_unsure: bool = False
+    reply: Reply = Reply.NONE
+    is_recorded: bool = False
 
     @property
     def of(self) -> Try:
@@ -39,18 +56,43 @@ class Submission:
         return Try.of(self.key)
 
 
+UNKNOWN: Final = "unknown"
+"""The Task Runner's word on a job that it does not know, in its contract's form."""
+
+UNHEARD: Final = ""
+"""No word: nobody answered, or not in the contract's form."""
+
+_NO_NEWS: Final = frozenset({UNKNOWN, UNHEARD})
+_ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """A job was asked for: what was answered, and when.
+
+    It `is_recorded` once whoever asked has written to the step since: who dies before takes the answer along.
+    """
+
+    at: float
+    by: Invocation
+    word: str
+    is_recorded: bool = False
+
+
 @dataclass(slots=True)
 class Evidence:
-    """Claims, submissions, what the Task Runner said, and files that are gone.
+    """Claims, submissions, looks at jobs, what the Task Runner said, and files that are gone.
 
-    `told_from` is when each job that ends will be seen to have ended, by whoever asks.
+    `rounds` are how often a run had been retried when an attempt was claimed, by its key. `told_from` is when
+    each job that ends will be seen to have ended, by whoever asks.
     """
 
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
+    rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    missed: dict[Try, list[float]] = field(default_factory=lambda: defaultdict(list))
+    looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
     told_from: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     calm_at: float | None = None
@@ -59,22 +101,58 @@ class Evidence:
         """A job was asked for."""
         self.submissions[submission.key].append(submission)
 
-    def claims(self, key: str, until: datetime) -> None:
+    def submissions_of(self, of: Try) -> list[Submission]:
+        """The submissions of an attempt and of all before it in the same round of the run."""
+        keys = [f"{of.run_id}/{of.step}/{attempt}" for attempt in range(1, of.attempt + 1)]
+        same = [key for key in keys if self.rounds.get(key) == self.rounds.get(keys[-1])]
+        return [one for key in same for one in self.submissions.get(key, ())]
+
+    def claims(self, step: StepRecord, until: datetime) -> None:
         """The invocation that runs has the right to submit, until its lease is over."""
-        self.leases[key, self.scheduler.current.root] = until
+        self.leases[step.idempotency_key, self.scheduler.current.root] = until
+        self.rounds[step.idempotency_key] = step.retries
 
     def hears(self, of: Try, word: str) -> None:
         """The Task Runner said how a job is doing, to somebody who may have died since."""
         self.said[of].setdefault(word, self.scheduler.now)
 
-    def misses(self, of: Try) -> None:
-        """The Task Runner said that it does not know the job."""
-        self.missed[of].append(self.scheduler.now)
+    def looks_at(self, job_id: str, word: str) -> None:
+        """Somebody asked for a job, and this was answered."""
+        self.looks[job_id].append(Look(self.scheduler.now, self.scheduler.current.root, word))
 
-    def was_missed_for(self, of: Try) -> float:
-        """The time in seconds from the first to the last such answer."""
-        times = self.missed.get(of)
-        return times[-1] - times[0] if times else 0.0
+    def records(self, step: StepRecord) -> None:
+        """The invocation that runs has written to the step: it remembers what it heard of its attempt last."""
+        by = self.scheduler.current.root
+        if step.state is not StepState.DISPATCHING:
+            for one in self.submissions.get(step.idempotency_key, ()):
+                one.is_recorded = one.is_recorded or one.by is by
+        heard = [one for one in self.looks.get(step.job_id, ()) if one.by is by]
+        if heard:
+            heard[-1].is_recorded = True
+
+    def was_missed_for(self, job_id: str) -> float:
+        """Return for how long, in seconds, the Task Runner said again and again that it does not know the job.
+
+        Any other answer, or none, begins it anew, unless whoever got it could not write it down.
+        """
+        since, longest = None, 0.0
+        for one in self.looks.get(job_id, ()):
+            if one.word == UNKNOWN:
+                since = one.at if since is None else since
+                longest = max(longest, one.at - since)
+            elif one.is_recorded:
+                since = None
+        return longest
+
+    def goes_on_since(self, job_id: str, since: float, patience_s: float) -> bool:
+        """Return whether somebody asked for the job since then and was told that it goes on.
+
+        If nothing at all is heard for so long, that may be said of it, too.
+        """
+        words = [one.word for one in self.looks.get(job_id, ()) if one.at >= since]
+        if any(word not in _NO_NEWS and word not in _ENDS for word in words):
+            return True
+        return bool(words) and words[-1] in _NO_NEWS and self.scheduler.now >= since + patience_s
 
     def is_late_for(self, job_id: str, limit_s: float) -> bool:
         """Whether that job's end could have been noticed for so long, and nothing went wrong meanwhile."""

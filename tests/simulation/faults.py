@@ -44,15 +44,18 @@ class Fault(StrEnum):
     TICK_MISSING = "tick missing"
     TICK_DOUBLED = "tick doubled"
     TICK_OVERLAPPING = "tick during a burst"
+    TICKS_PAUSED = "no tick for minutes"
 
-    SUBMIT_FAILED = "submission failed, no job created"
-    SUBMIT_FAILED_AFTER = "submission failed after the job was created"
+    SUBMIT_FAILED = "submission not accepted"
+    SUBMIT_LOST = "submission or its answer lost, no job created"
+    SUBMIT_FAILED_AFTER = "answer to a submission lost after the job was created"
     SUBMIT_GARBAGE = "submission answered with garbage"
     SUBMIT_SLOW = "submission took up to its time limit"
     STATUS_FAILED = "status call failed"
     STATUS_GARBAGE = "status call answered with garbage"
     STATUS_SLOW = "status call took seconds"
     JOB_FORGOTTEN = "job unknown for a while"
+    JOB_FALTERS = "job unknown, then no answer for minutes, then unknown once more"
 
     CLOCK_APART = "instance started with a clock that is off"
 
@@ -60,6 +63,9 @@ class Fault(StrEnum):
     DOCUMENT_GONE = "document of a waiting step deleted"
     DUE_TIME_GONE = "due time of a running step or of a run's end deleted"
 
+
+MEDDLING: Final = frozenset({Fault.COUNTER_WRONG, Fault.DOCUMENT_GONE, Fault.DUE_TIME_GONE})
+"""What somebody does to documents behind the coordinator's back."""
 
 _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.KILLED_BEFORE_CALL: (0, 0, 0.003, 0.01, 0.03),
@@ -101,6 +107,9 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.COUNTER_WRONG: (0, 0, 0, 0.003, 0.01),
     Fault.DOCUMENT_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
     Fault.DUE_TIME_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
+    Fault.SUBMIT_LOST: (0, 0, 0.05, 0.2),
+    Fault.JOB_FALTERS: (0, 0, 0, 0.1),
+    Fault.TICKS_PAUSED: (0, 0, 0, 0.2),
 }
 """From which a seed draws how likely each kind is; most seeds have a few kinds only, some have nearly all."""
 

@@ -19,7 +19,7 @@ class Rule(StrEnum):
     ONE_OUTCOME = "an attempt has one outcome"
     DEPENDENCIES = "nothing is submitted or skipped before its dependencies allow it"
     HELD = "a submission is for the attempt that the step is at"
-    ONCE = "an attempt is submitted again only if nobody can tell whether it was"
+    ONCE = "a job is asked for again if none was accepted; if nobody can tell, with onLost: retry alone"
     WINDOW = "nothing is submitted with too little of a lease left"
     LEASE = "nobody takes what another holds, nor before it is due"
     BACK_OFF = "a failed attempt is followed by the next one after its back-off"
@@ -29,7 +29,9 @@ class Rule(StrEnum):
     COMMAND = "what a command did has happened when it returns"
     NO_ERROR = "a handler raises nothing but outages and lost races"
     NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
+    LOOKED = "whatever is due is looked at soon, once nothing goes wrong, however much else there is"
     APART = "what one run does changes nothing of another"
+    RETAINED = "nothing of a run expires before the run does, nor while it is open, and all of it does in the end"
     KEPT = "an event is given up only if it is kept as a dead letter, as it came"
     BUDGET = "a simulation ends"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import steps_path
@@ -42,6 +43,13 @@ class Flow:
         """Whether its users will retry it."""
         run = self.watch.run
         return bool(self.retries) and run is not None and run.state in _RETRIED
+
+    def may_retry(self, now: datetime) -> bool:
+        """Whether its users have thought over that they want to retry it."""
+        run = self.watch.run
+        if not self.wants_retry or run is None:
+            return False
+        return now >= (run.finished_at or run.created_at) + timedelta(seconds=self.scenario.retry_after_s)
 
     @property
     def is_over(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from atom_workflows.coordinator import due_steps, in_flight, loading, saving, seed, stop
@@ -14,7 +14,11 @@ from atom_workflows.settings import MAX_DELIVERIES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes of batches, pages, commits and fans, calls that an instance makes at a time, deliveries of an event."""
+    """Sizes of batches, pages, commits and fans, calls that an instance makes at a time, deliveries of an event.
+
+    `burst_s` is how long the checker looks after a tick, `query_s` how long a page of due steps is read, `status_s` how
+    long the Task Runner of the first run takes to say how a job is doing.
+    """
 
     batch: int = seed.BATCH_DOCUMENTS
     page: int = stop.PAGE
@@ -24,6 +28,9 @@ class Limits:
     writes: int = saving.MAX_WRITES
     workers: int = 32
     deliveries: int = MAX_DELIVERIES
+    burst_s: float = 50.0
+    query_s: float = 0.0
+    status_s: float = 0.0
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -60,4 +67,16 @@ def drawn_limits(chance: Random) -> Limits:
         writes=chance.choice([3, 6, 250]),
         workers=chance.choice([1, 2, 4, 32]),
         deliveries=chance.choice([5, 5, MAX_DELIVERIES]),
+    )
+
+
+def crowded(limits: Limits, chance: Random) -> Limits:
+    """Return limits with which many jobs in flight are more than one burst of one instance can look at."""
+    return replace(
+        limits,
+        sweep_page=1,
+        workers=4,
+        burst_s=20.0,
+        query_s=chance.choice([1.0, 3.0]),
+        status_s=chance.choice([0.0, 2.0, 4.0]),
     )

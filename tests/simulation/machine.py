@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,18 +41,24 @@ class InterleavedWorkers:
     scheduler: Scheduler
     at_a_time: int
 
-    def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> InterleavedCalls[Item, Answer]:  # noqa: ARG002 (there is one Task Runner)
+    def calls(
+        self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
+    ) -> InterleavedCalls[Item, Answer]:
         """See `ports.Workers.calls`."""
-        return InterleavedCalls(self.scheduler, self.at_a_time, call)
+        return InterleavedCalls(self.scheduler, self.at_a_time, call, lane or (lambda _: ""))
 
 
 @dataclass(slots=True)
 class InterleavedCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. Those that wait for their turn begin when one that ended is heard of."""
+    """Implements `ports.Calls`: so many of each lane at a time.
+
+    Those that wait for their turn begin when one that ended is heard of.
+    """
 
     scheduler: Scheduler
     at_a_time: int
     call: Callable[[Item], Answer]
+    lane: Callable[[Item], str]
     _waiting: list[Item] = field(default_factory=list)
     _running: dict[Invocation, Item] = field(default_factory=dict)
     _failure: BaseException | None = None
@@ -82,7 +89,13 @@ class InterleavedCalls(Generic[Item, Answer]):
 
     def _start(self) -> None:
         parent = self.scheduler.current
-        while self._waiting and len(self._running) < self.at_a_time:
-            item = self._waiting.pop(0)
+        busy = Counter(map(self.lane, self._running.values()))
+        waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            lane = self.lane(item)
+            if busy[lane] == self.at_a_time:
+                self._waiting.append(item)
+                continue
+            busy[lane] += 1
             work = partial(self.call, item)
             self._running[self.scheduler.start(f"{parent.name}.", work, parent.instance, parent=parent)] = item

@@ -14,10 +14,9 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Delete, Update
 from simulation.calls import Calls
-from simulation.faults import Fault
+from simulation.faults import MEDDLING, Fault
 from simulation.flow import Flow
 
-_KINDS: Final = {Fault.COUNTER_WRONG, Fault.DOCUMENT_GONE, Fault.DUE_TIME_GONE}
 _TOO_MANY: Final = (1, 2)
 _UNSUCCESSFUL: Final = (-1, 0, 0, 1)
 
@@ -29,7 +28,7 @@ class Meddler:
         self._flows = flows
         self._memory = memory
         self._calls = calls
-        self._meddles = bool(_KINDS & calls.faults.weather.odds.keys())
+        self._meddles = bool(MEDDLING & calls.faults.weather.odds.keys())
 
     def act(self) -> None:
         """Do it now and then."""

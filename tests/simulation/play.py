@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
@@ -22,11 +23,13 @@ from atom_workflows.ports import Message, Write
 from atom_workflows.settings import Settings
 from simulation import run_rules
 from simulation.apart import Apart
+from simulation.attention import Attention
 from simulation.bus import Delivery, FaultyBus
 from simulation.calls import Calls
 from simulation.dice import dice
-from simulation.drawn import Drawn
+from simulation.drawn import TICK_S, Drawn
 from simulation.evidence import Evidence, Submission
+from simulation.expiry import Expiry
 from simulation.faults import Fault, Faults
 from simulation.findings import Finding, Findings, Rule
 from simulation.flow import Flow
@@ -35,7 +38,7 @@ from simulation.instances import Instances, Observed, unobserved
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
 from simulation.repairs import Repairs
-from simulation.scenario import Scenario
+from simulation.scenario import OTHER_URL, Scenario
 from simulation.scheduler import Died, Invocation, Scheduler
 from simulation.source import FaultySource
 from simulation.store import FaultyStore
@@ -45,7 +48,7 @@ from simulation.users import Users
 from simulation.watch import Watch
 from support.world import TASK_RUNNER_URL
 
-_TICK_S: Final = 60.0
+_PAUSES_S: Final = (120.0, 300.0, 700.0)
 _CALM_PAUSE_S: Final = 1.0
 _LEFT_OVER_S: Final = 1800.0
 """Time to repair, once the faults stop: events on their way (600 s), a lease (180 s), the audit (300 s), a burst."""
@@ -82,6 +85,8 @@ class Play:
         self._findings = Findings(self.trace)
         self._memory = MemoryStore(lambda: true_time(self.scheduler))
         self.flows = [Flow(scenario=one, watch=self._watch(one)) for one in drawn.scenarios]
+        self._attention = Attention(self.flows, self.scheduler, pace=drawn.pace, more_s=drawn.crowd_s)
+        self._expiry = Expiry(flows=self.flows, memory=self._memory, calls=self.calls, keep_s=drawn.keep_s)
         self._by_run_id = {flow.run_id: flow for flow in self.flows}
         self._by_path = {flow.scenario.path: flow for flow in self.flows}
         self._apart = Apart(
@@ -92,7 +97,14 @@ class Play:
             self.calls, deliveries=limits.deliveries, on_accepted=self._accepted, on_given_up=self._given_up
         )
         self._instances = self._with_ports(
-            Settings(task_runner_url=TASK_RUNNER_URL, poll_workers=limits.workers, max_deliveries=limits.deliveries),
+            Settings(
+                task_runner_url=TASK_RUNNER_URL,
+                allowed_task_runner_urls=(OTHER_URL,),
+                burst=timedelta(seconds=limits.burst_s),
+                keep_runs=timedelta(seconds=drawn.keep_s),
+                poll_workers=limits.workers,
+                max_deliveries=limits.deliveries,
+            ),
             observed,
         )
         self._meddler = Meddler(flows=self.flows, memory=self._memory, calls=self.calls)
@@ -104,9 +116,9 @@ class Play:
             instances=self._instances,
             on_begin=self._apart.works_for.__setitem__,
             on_failure=self._failed,
-            on_done=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
+            on_command=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
         )
-        self._next_tick = _TICK_S / 2
+        self._next_tick = TICK_S / 2
 
     def _watch(self, scenario: Scenario) -> Watch:
         return Watch(
@@ -116,6 +128,7 @@ class Play:
             findings=self._findings,
             skew_s=self.drawn.weather.skew_s,
             pause_s=self.drawn.weather.pause_s,
+            pace=self.drawn.pace,
         )
 
     def _with_ports(self, settings: Settings, observed: Observed) -> Instances:
@@ -126,6 +139,7 @@ class Play:
                 on_commit=self._committed,
                 on_false_conflict=self._false_conflict,
                 on_due=self.repairs.on_due,
+                query_s=self.drawn.limits.query_s,
             ),
             "bus": self.bus,
             "task_runner": FaultyTaskRunner(
@@ -133,6 +147,8 @@ class Play:
                 calls=self.calls,
                 evidence=self.evidence,
                 on_submit=self._submitted,
+                on_look=lambda of: self._attention.on_look(of.run_id, [of.step]),
+                status_s=self.drawn.limits.status_s,
             ),
             "source": FaultySource(calls=self.calls, evidence=self.evidence, scenarios=self.drawn.scenarios),
             "clock": SkewedClock(self.scheduler),
@@ -162,6 +178,7 @@ class Play:
         if not self.findings and self.scheduler.now <= until:
             for flow in self.flows:
                 run_rules.check_end(flow.watch)
+                self._expiry.check_end(flow)
 
     def _is_over(self) -> bool:
         quiet = not self.scheduler.invocations and not self.bus.under_way
@@ -211,7 +228,7 @@ class Play:
         if not self.faults.is_calm and now > self.drawn.weather.calm_at:
             self._calm_down()
         if now >= self._next_tick:
-            self._next_tick += _TICK_S
+            self._next_tick += TICK_S * self.drawn.pace
             self._tick()
 
     def _calm_down(self) -> None:
@@ -225,12 +242,21 @@ class Play:
                 self._users.start(flow)
 
     def _set_end(self, flow: Flow) -> None:
-        flow.set_end(self.scheduler.now, left_over_s=_LEFT_OVER_S, slack_s=_SLACK_S)
+        pace = self.drawn.pace
+        flow.set_end(self.scheduler.now, left_over_s=_LEFT_OVER_S * pace, slack_s=_SLACK_S * pace)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._expiry.act()
+        if self.evidence.calm_at is not None:
+            self._attention.check(self.evidence.calm_at)
         if self.calls.strikes(Fault.TICK_MISSING):
+            return
+        if self.calls.strikes(Fault.TICKS_PAUSED):
+            # Not for longer than anything goes wrong.
+            resumed = self.scheduler.now + self._chance.choice(_PAUSES_S)
+            self._next_tick = min(resumed, max(self._next_tick, self.drawn.weather.calm_at))
             return
         self.bus.send(tick_message("schedule"))
         if self.calls.strikes(Fault.TICK_DOUBLED):
@@ -288,6 +314,7 @@ class Play:
         for run_id in sorted(self._apart.on_commit(writes)):
             if run_id in self._by_run_id:
                 self._by_run_id[run_id].watch.on_commit(writes)
+                self._attention.on_look(run_id, [write.path.rpartition("/")[2] for write in writes])
             else:
                 self._findings.found(Rule.APART, f"there is a run that nobody asked for: {run_id}")
 
@@ -303,6 +330,7 @@ class Play:
         self.repairs.on_accepted(message, "" if running is None else running.name)
         if (flow := self._flow_of(message)) is not None:
             flow.watch.on_accepted(message)
+            self._attention.on_accepted(message)
 
     def _given_up(self, message: Message) -> None:
         if (flow := self._flow_of(message)) is not None:

@@ -12,8 +12,12 @@ from typing import Any, Final
 
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.workflow import OnLost
+from support.world import TASK_RUNNER_URL
 
 FIRST: Final = "flow"
+OTHER_URL: Final = "http://other-task-runner.test"
+"""The Task Runner of all runs but the first."""
+
 """The run that most simulations have alone."""
 
 _KEY: Final = "k"
@@ -67,7 +71,7 @@ class Scenario:
     """A workflow, its script, and how a run of it is started.
 
     `name` tells the runs of a simulation apart. `cancels`, `retries` and `doctors` are how often users ask for these at
-    the most, while anything goes wrong.
+    the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run.
     The definition is part of the message that starts it, or of a file: then somebody may put `newer` in its place.
     """
 
@@ -80,6 +84,7 @@ class Scenario:
     honours_keys: bool = True
     cancels: int = 0
     retries: int = 0
+    retry_after_s: float = 0.0
     doctors: int = 0
 
     @cached_property
@@ -101,7 +106,13 @@ class Scenario:
     def start(self) -> Mapping[str, Any]:
         """The body of the message that starts it."""
         definition = {} if self.is_file else {"definition": self.definition}
-        return {"workflow_path": self.path, "run_key": _KEY, **definition}
+        elsewhere = {} if self.name == FIRST else {"tr_url": self.task_runner_url}
+        return {"workflow_path": self.path, "run_key": _KEY, **elsewhere, **definition}
+
+    @property
+    def task_runner_url(self) -> str:
+        """Where its jobs run."""
+        return TASK_RUNNER_URL if self.name == FIRST else OTHER_URL
 
     @property
     def mark(self) -> str:

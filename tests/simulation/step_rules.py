@@ -10,9 +10,10 @@ from atom_workflows.core.decide import OutcomeKind
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from simulation.evidence import Try
+from simulation.evidence import Reply, Try
 from simulation.findings import Rule
 from simulation.oracle import SCRIPTED, Tally, after
+from support.world import START
 
 if TYPE_CHECKING:
     from simulation.watch import Watch
@@ -27,6 +28,9 @@ _WORDS: Final = {
     "REFUSED": OutcomeKind.REFUSED,
 }
 _GRACE_S: Final = 60.0
+_UNHEARD_S: Final = 60.0
+"""For so long nothing is heard of a job before it counts as timed out all the same."""
+
 _ROUNDING_S: Final = 0.01
 _LEAST_SHARE: Final = 0.9
 """What jitter leaves of a back-off."""
@@ -96,7 +100,7 @@ class StepRules:
             watch.found(Rule.LEASE, f"{step.id} was claimed while {before.state}, {left} before it was due")
         if before.state is StepState.RETRYING:
             self._after_back_off(before)
-        watch.evidence.claims(step.idempotency_key, step.due_at)
+        watch.evidence.claims(step, step.due_at)
 
     def _after_back_off(self, before: StepRecord) -> None:
         watch = self._watch
@@ -145,11 +149,12 @@ class StepRules:
             if {kind for kind, _ in led_here} != {SCRIPTED[plan.ending(of.attempt)]}:
                 self.excused.add(step.id)
         elif not self._fits_stop(before, step):
-            told = f"{sorted(allowed)}, tally {self._tallies[step.id]}"
-            self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {step.state}; allowed: {told}")
+            told = f"{step.state} ({step.message}); allowed: {sorted(allowed)}, tally {self._tallies[step.id]}"
+            self._watch.found(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {told}")
         if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
             self.overtaken.add(of)
-        is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, _NOTICED_S)
+        noticed_s = _NOTICED_S * self._watch.pace
+        is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, noticed_s)
         if is_late and not self._fits_stop(before, step) and step.id not in self._watch.forgotten:
             self._watch.found(Rule.NOTICED, f"{step.id} is {step.state} long after its {before.job_id} had ended")
 
@@ -159,25 +164,34 @@ class StepRules:
         """The outcomes for which there is a reason."""
         watch = self._watch
         allowed = {_WORDS[word] for word in watch.evidence.said[of] if word in _WORDS}
-        deadline = step.attempt_deadline
-        if deadline is not None and deadline <= watch.latest_now:
+        if self._may_have_timed_out(step):
             allowed.add(OutcomeKind.TIMED_OUT)
-        if self._may_be_lost(step, of):
+        if self._may_be_lost(step):
             allowed.add(OutcomeKind.LOST)
         return allowed
+
+    def _may_have_timed_out(self, step: StepRecord) -> bool:
+        """Its time is over; if it has a job, that was asked for since, and goes on, or nothing is heard of it."""
+        watch, deadline = self._watch, step.attempt_deadline
+        if deadline is None or deadline > watch.latest_now:
+            return False
+        since = (deadline - watch.skew - START).total_seconds() - _ROUNDING_S
+        return step.state is not StepState.RUNNING or watch.evidence.goes_on_since(step.job_id, since, _UNHEARD_S)
 
     def _needs(self, step: StepRecord) -> list[StepState]:
         """The states of what it depends on; what a stop left unwritten never ran."""
         steps = self._watch.steps
         return [steps[need].state if need in steps else StepState.PENDING for need in step.depends_on]
 
-    def _may_be_lost(self, step: StepRecord, of: Try) -> bool:
+    def _may_be_lost(self, step: StepRecord) -> bool:
         watch = self._watch
         if step.state is StepState.RUNNING:
-            return watch.evidence.was_missed_for(of) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
-        lease_is_over = step.due_at is not None and step.due_at <= watch.latest_now
-        is_unsure = any(one.is_unsure for one in watch.evidence.submissions[step.idempotency_key])
-        return step.policies.on_lost is OnLost.FAIL and not step.answered and (lease_is_over or is_unsure)
+            return watch.evidence.was_missed_for(step.job_id) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
+        if watch.scenario.by_id[step.id].on_lost is OnLost.RETRY:
+            return False
+        if any(one.reply is Reply.LOST for one in watch.evidence.submissions.get(step.idempotency_key, ())):
+            return True
+        return not step.answered and step.due_at is not None and step.due_at <= watch.latest_now
 
     def _fits_stop(self, before: StepRecord, step: StepRecord) -> bool:
         run = self._watch.run

@@ -22,7 +22,7 @@ class FaultyStore:
     """Implements `ports.Store`. `on_commit` is told of every commit that took effect, whatever its caller is told.
 
     `on_false_conflict` is told of commits of which the caller is told a conflict that there was not, `on_due` of the
-    pages that are read across all runs.
+    pages that are read across all runs, each of which takes `query_s`.
     """
 
     memory: MemoryStore
@@ -30,6 +30,7 @@ class FaultyStore:
     on_commit: Callable[[Sequence[Write]], None]
     on_false_conflict: Callable[[Sequence[Write]], None]
     on_due: Callable[[Sequence[str]], None]
+    query_s: float
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """See `ports.Store.get`."""
@@ -40,6 +41,8 @@ class FaultyStore:
         found = self._read("query", lambda: self.memory.query(query))
         if query.group:
             self.on_due([document.path for document in found])
+            if self.query_s:
+                self.calls.scheduler.sleep(self.query_s)
         return found
 
     def count(self, query: Query) -> int:

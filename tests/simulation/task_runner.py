@@ -9,7 +9,7 @@ from typing import Any, Final
 from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 from simulation.calls import Calls
-from simulation.evidence import Evidence, Submission, Try
+from simulation.evidence import UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
 from simulation.faults import Fault
 from simulation.scenario import Ending, Scenario
 from support.world import TASK_RUNNER_URL
@@ -18,6 +18,17 @@ SUBMIT_LIMIT_S: Final = 70.0
 """The client gives up on a submission before that."""
 
 _STATUS_LIMIT_S: Final = 20.0
+_RETRY_AFTER_S: Final = (None, 1, 30, 100)
+_LOST_ANSWERS: Final = (
+    "the connection was closed without an answer",
+    "no answer in time",
+    "HTTP 500",
+    "HTTP 502",
+    "HTTP 504",
+    "HTTP 200 without a job",
+)
+_UNANSWERED: Final = ("HTTP 500", "HTTP 503", "HTTP 404 without the contract's body", "no answer in time")
+_SILENT_S: Final = (70, 100, 150)
 _ENDED: Final = {Ending.SUCCEEDS: "SUCCEEDED", Ending.FAILS: "FAILED", Ending.IS_CANCELLED: "CANCELLED"}
 
 
@@ -28,51 +39,70 @@ class _Job:
     ending: Ending
     ends_at: float
     forgotten: tuple[float, float] | None = None
+    silent: tuple[float, float] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class FaultyTaskRunner:
     """Implements `ports.TaskRunner`. `on_submit` is told of every submission before it is answered.
 
-    `scenario_of` is the script by run id.
+    `on_look` is told of every attempt whose job is asked for. `scenario_of` is the script by run id. A status call of
+    the first run takes `status_s`.
     """
 
     scenario_of: Callable[[str], Scenario]
     calls: Calls
     evidence: Evidence
     on_submit: Callable[[Submission, Mapping[str, Any]], None]
+    on_look: Callable[[Try], None]
+    status_s: float
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _by_key: dict[str, _Job] = field(default_factory=dict)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        assert base_url == TASK_RUNNER_URL
+        assert base_url == self.scenario_of(Try.of(idempotency_key).run_id).task_runner_url
         return self.calls.make("submit", lambda: self._submit(body, idempotency_key))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        assert base_url == TASK_RUNNER_URL
+        assert base_url == self.scenario_of(self._jobs[job_id].of.run_id).task_runner_url
         return self.calls.make("status", lambda: self._status(job_id))
 
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
+        of = Try.of(key)
         submission = Submission(key=key, at=self.calls.scheduler.now, by=self.calls.scheduler.current.root)
         self.on_submit(submission, body)
         self.evidence.add(submission)
         self.calls.trace.note("submit", key)
         if self.calls.strikes(Fault.SUBMIT_FAILED):
-            submission.is_unsure = True
-            raise TaskRunnerUnavailable("HTTP 503")
-        answer = self._accept(Try.of(key), key)
+            submission.reply = Reply.NOT_ACCEPTED
+            raise self._not_accepted()
+        if self.calls.strikes(Fault.SUBMIT_LOST):
+            submission.reply = Reply.LOST
+            raise self._lost()
+        answer = self._accept(of, key)
         if self.calls.strikes(Fault.SUBMIT_SLOW):
             self.calls.scheduler.sleep(self.calls.faults.chance.choice([1, 10, 40, SUBMIT_LIMIT_S]))
         if self.calls.strikes(Fault.SUBMIT_FAILED_AFTER):
-            submission.is_unsure = True
-            raise TaskRunnerUnavailable("the connection was closed without an answer")
+            submission.reply = Reply.LOST
+            raise self._lost()
         if self.calls.strikes(Fault.SUBMIT_GARBAGE):
-            submission.is_unsure = True
+            submission.reply = Reply.LOST
             return JobAnswer(job_id="", state="\x1b[31m?")
-        self.evidence.hears(Try.of(key), answer.state)
+        submission.reply = Reply.GIVEN
+        self.evidence.hears(of, answer.state)
         return answer
+
+    def _not_accepted(self) -> TaskRunnerUnavailable:
+        """What the client raises if nothing can have been started."""
+        chance = self.calls.faults.chance
+        reason = chance.choice(["the connection was refused", "HTTP 429", "HTTP 503"])
+        return TaskRunnerUnavailable(reason, retry_after_s=chance.choice(_RETRY_AFTER_S))
+
+    def _lost(self) -> TaskRunnerUnavailable:
+        """What the client raises if nobody can tell whether the job was started."""
+        return TaskRunnerUnavailable(self.calls.faults.chance.choice(_LOST_ANSWERS))
 
     def _accept(self, of: Try, key: str) -> JobAnswer:
         scenario = self.scenario_of(of.run_id)
@@ -92,28 +122,57 @@ class FaultyTaskRunner:
 
     def _status(self, job_id: str) -> JobAnswer:
         job = self._jobs[job_id]
+        self.on_look(job.of)
+        if self.status_s and self.scenario_of(job.of.run_id).task_runner_url == TASK_RUNNER_URL:
+            self.calls.scheduler.sleep(self.status_s)
         if self.calls.strikes(Fault.STATUS_SLOW):
             self.calls.scheduler.sleep(self.calls.faults.chance.uniform(1, _STATUS_LIMIT_S))
+        try:
+            answer = self._status_of(job)
+        except TaskRunnerUnavailable:
+            self.evidence.looks_at(job.id, UNHEARD)
+            raise
+        except JobUnknown:
+            self.evidence.looks_at(job.id, UNKNOWN)
+            self.calls.trace.note("unknown", job_id)
+            raise
+        self.evidence.looks_at(job.id, answer.state)
+        return answer
+
+    def _status_of(self, job: _Job) -> JobAnswer:
         if self.calls.strikes(Fault.STATUS_FAILED):
-            raise TaskRunnerUnavailable("HTTP 500")
+            chance = self.calls.faults.chance
+            raise TaskRunnerUnavailable(chance.choice(_UNANSWERED), retry_after_s=chance.choice(_RETRY_AFTER_S))
         if self.calls.strikes(Fault.STATUS_GARBAGE):
             return JobAnswer(job_id="", state="OUT TO LUNCH", message="<html>")
+        if self.calls.strikes(Fault.JOB_FALTERS):
+            self._falter(job)
+        if job.silent is not None and job.silent[0] <= self.calls.scheduler.now < job.silent[1]:
+            raise TaskRunnerUnavailable("HTTP 503")
         if job.ending is Ending.VANISHES or self._is_forgotten(job):
-            self.evidence.misses(job.of)
-            self.calls.trace.note("unknown", job_id)
-            raise JobUnknown(job_id)
+            raise JobUnknown(job.id)
         answer = self._look(job)
         self.evidence.hears(job.of, answer.state)
         return answer
 
+    def _falter(self, job: _Job) -> None:
+        """Let a job be unknown, then nobody answer, then it be unknown once more; after that it is known again."""
+        chance, now = self.calls.faults.chance, self.calls.scheduler.now
+        silent_from = now + chance.choice([0.001, 5, 30])
+        silent_until = silent_from + chance.choice(_SILENT_S)
+        job.silent = (silent_from, silent_until)
+        self._forget(job, silent_until + chance.choice([5, 15]))
+
     def _is_forgotten(self, job: _Job) -> bool:
         now = self.calls.scheduler.now
         if job.forgotten is None and self.calls.strikes(Fault.JOB_FORGOTTEN):
-            known_again = now + self.calls.faults.chance.choice([5, 20, 40, 100, 200])
-            job.forgotten = (now, known_again)
-            if job.id in self.evidence.told_from:
-                self.evidence.told_from[job.id] = max(job.ends_at, known_again)
+            self._forget(job, now + self.calls.faults.chance.choice([5, 20, 40, 100, 200]))
         return job.forgotten is not None and job.forgotten[0] <= now < job.forgotten[1]
+
+    def _forget(self, job: _Job, known_again: float) -> None:
+        job.forgotten = (self.calls.scheduler.now, known_again)
+        if job.id in self.evidence.told_from:
+            self.evidence.told_from[job.id] = max(job.ends_at, known_again)
 
     def _look(self, job: _Job) -> JobAnswer:
         is_over = self.calls.scheduler.now >= job.ends_at and job.ending in _ENDED

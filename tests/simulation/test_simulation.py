@@ -14,6 +14,7 @@ from simulation.campaign import ENOUGH, Tally, play_seed
 from simulation.drawing import draw
 from simulation.drawn import Cut
 from simulation.faults import Fault, Strike
+from simulation.oracle import longest_path_s
 from simulation.play import play
 
 SEVERAL = 839
@@ -139,3 +140,16 @@ def test_runs_at_the_same_time_meet_at_the_checker() -> None:
     several = [seed for seed in range(100) if len(draw(seed).scenarios) > 1]
     assert 15 <= len(several) <= 35
     assert any(play(draw(seed)).repairs.mixed_pages for seed in several)
+
+
+def test_some_seeds_are_crowds_and_some_last_for_months() -> None:
+    """A crowd takes longer to look at than a burst lasts, beside a small run; a long run may outlast its retention."""
+    drawn = [draw(seed) for seed in range(600)]
+    crowds = [one for one in drawn if one.crowd_s]
+    long_ones = [one for one in drawn if one.pace > 1]
+    assert 2 <= len(crowds) <= 15
+    assert 2 <= len(long_ones) <= 15
+    assert all(len(crowd.steps) > 5 * len(single.steps) for crowd, single in (one.scenarios for one in crowds))
+    assert all(one.crowd_s > one.limits.burst_s for one in crowds)
+    assert all(one.limits == replace(one.limits, burst_s=50.0, query_s=0.0) for one in drawn if one not in crowds)
+    assert any(longest_path_s(one.scenarios[0], 0) > one.keep_s for one in long_ones)

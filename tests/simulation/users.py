@@ -35,7 +35,10 @@ OnFailure: TypeAlias = Callable[[BaseException], None]
 
 
 class Users:
-    """Those of all runs. `on_begin` is told of each command that begins for a run, `on_failure` how one failed."""
+    """Those of all runs. `on_begin` is told of each command that begins for a run, `on_failure` how one failed.
+
+    `on_command` is told of the run when one begins and when it ends, as this may give the run more time.
+    """
 
     def __init__(  # noqa: PLR0913 - each is one thing that they touch
         self,
@@ -47,7 +50,7 @@ class Users:
         instances: Instances,
         on_begin: Callable[[Invocation, str], None],
         on_failure: OnFailure,
-        on_done: Callable[[Flow], None],
+        on_command: Callable[[Flow], None],
     ) -> None:
         self._flows = flows
         self._bus = bus
@@ -56,7 +59,7 @@ class Users:
         self._instances = instances
         self._on_begin = on_begin
         self._on_failure = on_failure
-        self._on_done = on_done
+        self._on_command = on_command
 
     def act(self) -> None:
         """Do what comes to their minds."""
@@ -80,7 +83,7 @@ class Users:
         if not flow.is_started and self._calls.scheduler.now >= flow.scenario.starts_at:
             self.start(flow)
         elif flow.wants_retry:
-            if self._chance.random() < _RETRIED:
+            if flow.may_retry(flow.watch.now) and self._chance.random() < _RETRIED:
                 flow.retries -= 1
                 self._bus.echo(flow.run_id)
                 self._commands(flow, "retry", retry_run)
@@ -119,12 +122,13 @@ class Users:
             lambda one: self._ended(one, flow, name, run.retries),
         )
         self._on_begin(one, flow.run_id)
+        self._on_command(flow)
         self._calls.trace.note("command", one.name, flow.run_id)
 
     def _ended(self, invocation: Invocation, flow: Flow, name: str, round_before: int) -> None:
         error, run = invocation.error, flow.watch.run
         self._calls.trace.note("done" if error is None else "failed", invocation.name, repr(error))
-        self._on_done(flow)
+        self._on_command(flow)
         if error is None:
             is_done = run is not None and (run.retries > round_before or (name == "cancel" and run.state.is_terminal))
             if not is_done and name != "doctor":

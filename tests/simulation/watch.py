@@ -15,7 +15,7 @@ from atom_workflows.core.workflow import OnLost
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
-from simulation.evidence import Evidence, Submission
+from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule
 from simulation.machine import true_time
 from simulation.scenario import Scenario
@@ -29,7 +29,8 @@ _AUDIT_S: Final = 450.0
 class Watch:
     """A run and its steps as they stand in the store, and what was found wrong with how they came there.
 
-    `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls.
+    `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls, `pace` how
+    many minutes lie between two ticks.
     `scenario` is the version of its file that the run was started from. `gone` are steps whose documents somebody
     deleted; what is known of them is how they stood then. `forgotten` are those whose due times somebody deleted.
     """
@@ -43,6 +44,7 @@ class Watch:
         findings: Findings,
         skew_s: float,
         pause_s: float,
+        pace: float,
     ) -> None:
         self.scenario = scenario
         self.run: RunRecord | None = None
@@ -51,6 +53,7 @@ class Watch:
         self.gone: set[str] = set()
         self.forgotten: set[str] = set()
         self.cancel_was_asked = False
+        self.pace = pace
         self.evidence = evidence
         self.skew = timedelta(seconds=skew_s)
         self._findings = findings
@@ -93,6 +96,7 @@ class Watch:
                 step = step_record(self._read(write.path))
                 before[step.id] = self.steps.get(step.id)
                 self.steps[step.id] = step
+                self.evidence.records(step)
                 self._is_there_again(step.id)
         if self.run is None:
             return
@@ -226,7 +230,9 @@ class Watch:
     def _may_wait_for_audit(self, name: str) -> bool:
         calm_at = self.evidence.calm_at
         since = self._left_to_audit.get(name)
-        return since is not None and (calm_at is None or self.evidence.scheduler.now <= max(since, calm_at) + _AUDIT_S)
+        if since is None or calm_at is None:
+            return since is not None
+        return self.evidence.scheduler.now <= max(since, calm_at) + _AUDIT_S * self.pace
 
     def _released(self, before: Mapping[str, StepRecord | None]) -> None:
         """Steps that were released just now wait to be published; of others nobody need be told (again)."""
@@ -256,14 +262,21 @@ class Watch:
             self.found(Rule.LEASE, f"{key} was submitted by one that did not claim it")
         elif self.now > lease - SUBMIT_BUDGET + self.skew + self._pause + _ROUNDING:
             self.found(Rule.WINDOW, f"{key} was submitted with {lease - self.now} of its lease left")
-        for earlier in self.evidence.submissions[key]:
-            if not self._may_repeat(earlier, may_die=plan.on_lost is OnLost.RETRY):
-                self.found(Rule.ONCE, f"{key} was submitted before, by {earlier.by.name}")
+        for earlier in self.evidence.submissions_of(of):
+            if not self._may_repeat(earlier, of, plan.on_lost):
+                told = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
+                self.found(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {told}")
 
-    def _may_repeat(self, earlier: Submission, *, may_die: bool) -> bool:
+    def _may_repeat(self, earlier: Submission, of: Try, on_lost: OnLost) -> bool:
+        """Whether another job may be asked for, for the same attempt or a later one."""
+        if earlier.reply is Reply.NOT_ACCEPTED:
+            return True
+        if earlier.of != of:
+            # It may have a job that nobody knows, unless somebody wrote down what came of it.
+            return on_lost is OnLost.RETRY or (earlier.reply is Reply.GIVEN and earlier.is_recorded)
         lease = self.evidence.leases.get((earlier.key, earlier.by))
         was_slow = lease is not None and lease <= self.latest_now
-        return earlier.is_unsure or (may_die and (earlier.by.gave_up or was_slow))
+        return on_lost is OnLost.RETRY and (earlier.reply is Reply.LOST or earlier.by.gave_up or was_slow)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
