@@ -50,6 +50,7 @@ class Fault(StrEnum):
     SUBMIT_LOST = "submission or its answer lost, no job created"
     SUBMIT_FAILED_AFTER = "answer to a submission lost after the job was created"
     SUBMIT_GARBAGE = "submission answered with garbage"
+    SUBMIT_CONFLICT = "repeated submission answered with a conflict"
     SUBMIT_SLOW = "submission took up to its time limit"
     STATUS_FAILED = "status call failed"
     STATUS_GARBAGE = "status call answered with garbage"
@@ -108,6 +109,7 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.DOCUMENT_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
     Fault.DUE_TIME_GONE: (0, 0, 0, 0, 0, 0.0005, 0.002),
     Fault.SUBMIT_LOST: (0, 0, 0.05, 0.2),
+    Fault.SUBMIT_CONFLICT: (0, 0.3),
     Fault.JOB_FALTERS: (0, 0, 0, 0.1),
     Fault.TICKS_PAUSED: (0, 0, 0, 0.2),
 }

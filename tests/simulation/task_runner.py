@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
+from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 from simulation.calls import Calls
 from simulation.evidence import UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
@@ -81,6 +81,9 @@ class FaultyTaskRunner:
         if self.calls.strikes(Fault.SUBMIT_LOST):
             submission.reply = Reply.LOST
             raise self._lost()
+        if key in self._by_key and self.calls.strikes(Fault.SUBMIT_CONFLICT):
+            submission.reply = Reply.LOST
+            raise JobConflict(409, "a request with this key is being worked on")
         answer = self._accept(of, key)
         if self.calls.strikes(Fault.SUBMIT_SLOW):
             self.calls.scheduler.sleep(self.calls.faults.chance.choice([1, 10, 40, SUBMIT_LIMIT_S]))
@@ -94,11 +97,12 @@ class FaultyTaskRunner:
         self.evidence.hears(of, answer.state)
         return answer
 
-    def _not_accepted(self) -> TaskRunnerUnavailable:
+    def _not_accepted(self) -> RequestNotAccepted:
         """What the client raises if nothing can have been started."""
         chance = self.calls.faults.chance
         reason = chance.choice(["the connection was refused", "HTTP 429", "HTTP 503"])
-        return TaskRunnerUnavailable(reason, retry_after_s=chance.choice(_RETRY_AFTER_S))
+        is_busy, retry_after_s = reason == "HTTP 429", chance.choice(_RETRY_AFTER_S)
+        return RequestNotAccepted(reason, retry_after_s=retry_after_s, is_busy=is_busy)
 
     def _lost(self) -> TaskRunnerUnavailable:
         """What the client raises if nobody can tell whether the job was started."""
