@@ -147,7 +147,8 @@ class Watch:
         return False
 
     def _see_run(self, run: RunRecord) -> None:
-        if self.run is None and run.state is not RunState.INVALID:
+        is_new = self.run is None or self.run.state is RunState.INVALID
+        if is_new and run.state is not RunState.INVALID:
             started_from = self.scenario.versions.get(run.digest)
             if started_from is None:
                 self.found(Rule.RUN_STATE, f"the run is of a definition that nobody gave: {run.digest}")
