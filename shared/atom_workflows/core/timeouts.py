@@ -60,10 +60,10 @@ def judge_overdue(
         return found
     fields = {} if found is None else dict(found.fields)
     late = f"timed out after {format_duration(step.policies.timeout)}"
-    if heard:
-        lost = " and is unknown to the Task Runner" if fields.get("missing_since", step.missing_since) else ""
+    # A job that is unknown for a moment may have ended in time, too; `missing` says when it is lost.
+    if heard and fields.get("missing_since", step.missing_since) is None:
         job_state = fields.get("job_state", step.job_state)
-        return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; its job {step.job_id} was last seen {job_state}{lost}")
+        return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; its job {step.job_id} was last seen {job_state}")
     since = step.unheard_since or now
     if now - since >= UNHEARD_FOR:
         unheard = f"its Task Runner has not answered about job {step.job_id} for {format_duration(UNHEARD_FOR)} since"

@@ -70,14 +70,23 @@ def test_how_a_job_ended_counts_however_late_it_is_heard() -> None:
     assert judge_overdue(step(), ended, heard=True, now=LATE + timedelta(days=1)) is ended
 
 
-@pytest.mark.parametrize("found", [None, missing(step(), now=LATE)])
-def test_a_job_that_goes_on_behind_its_deadline_is_timed_out(found: StepChange | None) -> None:
-    """So is one that the Task Runner does not know: both are its word that the job has not ended in time."""
-    outcome = judge_overdue(step(), found, heard=True, now=LATE)
+def test_a_job_that_goes_on_behind_its_deadline_is_timed_out() -> None:
+    """The Task Runner's word is that the job has not ended in time."""
+    outcome = judge_overdue(step(), None, heard=True, now=LATE)
     assert isinstance(outcome, Outcome)
     assert outcome.kind is OutcomeKind.TIMED_OUT
     assert "after 5m" in outcome.message
-    assert ("unknown" in outcome.message) is (found is not None)
+
+
+@pytest.mark.parametrize("known", [step(), step(missing_since=LATE)])
+def test_a_job_that_is_unknown_behind_its_deadline_is_asked_for_again(known: StepRecord) -> None:
+    """A job that is unknown for a moment may have ended in time."""
+    change = judge_overdue(known, missing(known, now=LATE), heard=True, now=LATE)
+    assert isinstance(change, StepChange)
+    assert change.fields["due_at"] == LATE + ASK_AGAIN
+    assert judge_overdue(step(), missing(step(missing_since=NOW), now=LATE), heard=True, now=LATE) == missing(
+        step(missing_since=NOW), now=LATE
+    )
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
