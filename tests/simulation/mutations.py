@@ -32,6 +32,7 @@ from atom_workflows.core import decide, polling
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
 from simulation import handling, planted, planted_checker
+from simulation.task_runner import FaultyTaskRunner
 
 Patch: TypeAlias = tuple[Any, str, Any]
 """Whose attribute, its name, what to put there."""
@@ -71,33 +72,30 @@ MUTATIONS: Final = (
         (Advance, "_go_on", planted.go_on_in_silence),
         seed=130,
     ),
-    _mutation("no guard on the claim", (saving, "_guarded_write", planted.unguarded_claim), seed=24),
-    _mutation("no guard on the outcome", (saving, "_guarded_write", planted.unguarded_outcome), seed=13),
-    _mutation("count down again on redelivery", (dispatch, "_forward_ended", planted.count_again), seed=3),
+    _mutation("no guard on the claim", (saving, "_guarded_write", planted.unguarded_claim), seed=44),
+    _mutation("no guard on the outcome", (saving, "_guarded_write", planted.unguarded_outcome)),
+    _mutation("count down again on redelivery", (dispatch, "_forward_ended", planted.count_again)),
     _mutation("count in a second commit", (saving, "_commit", planted.commit_twice)),
     _mutation("count skipped dependencies as succeeded", (saving, "_counts", planted.count_failed_only), seed=6),
     _mutation(
         "hand over without counting", (Advance, "_claims_of_sole_dependents", planted.claims_without_counting), seed=1
     ),
-    _mutation("skip the republish on redelivery", (dispatch, "forward", planted.nothing), seed=65),
-    _mutation("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=63),
+    _mutation("skip the republish on redelivery", (dispatch, "forward", planted.nothing), seed=10),
+    _mutation("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=38),
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
-    _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=110),
+    _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=382),
     _mutation("a failed status call fails the job", (poll, "poll", planted.poll_strictly), seed=23),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
-    _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=75),
+    _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=212),
     _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
-    _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=75),
+    _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=37),
     _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=25),
-    _mutation(
-        "no timeout", (care, "end_dispatch", planted.nothing), (poll, "judge_overdue", planted.found_as_it_is), seed=7
-    ),
+    _mutation("no timeout", (care, "end_dispatch", planted.nothing), (poll, "judge_overdue", planted.found_as_it_is)),
     _mutation(
         "onLost: fail submits again",
         (care, "end_dispatch", planted.nothing),
         (dispatch, "may_claim", planted.claim_what_may_be_lost),
-        seed=4,
     ),
     _mutation(
         # Without the second, the start function would publish it once nothing is under way.
@@ -106,7 +104,7 @@ MUTATIONS: Final = (
         (audit, "revive", planted.no_events),
         seed=110,
     ),
-    _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=86),
+    _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=20),
     _mutation("a burst's lease is never over", (check._BurstLease, "take", planted.take_for_ages), seed=6),
     _mutation(
         "finish without checking the end",
@@ -118,26 +116,26 @@ MUTATIONS: Final = (
         "reset roots first, unmended",
         (reset, "_dependents_first", planted.roots_first),
         (audit, "revive", planted.no_events),
-        seed=5,
+        seed=7,
     ),
     _mutation("reset without counters", (reset, "reset", planted.reset_without_counters)),
     _mutation("a stop that is not recorded", (stop, "_set_stop", planted.forget_the_stop), seed=8),
     _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=327),
-    _mutation("a barrier passed twice", (saving, "_guarded_write", planted.unguarded_barrier), seed=153),
-    _mutation("a late outcome undoes a stop", (dispatch, "settled", planted.settle_what_was_stopped), seed=58),
+    _mutation("a barrier passed twice", (saving, "_guarded_write", planted.unguarded_barrier), seed=26),
+    _mutation("a late outcome undoes a stop", (dispatch, "settled", planted.settle_what_was_stopped), seed=97),
     _mutation("nobody looks at a job", (submit, "submitted", planted.submitted_unwatched), seed=6),
     _mutation(
         "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=7
     ),
     _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
-    _mutation("the audit never looks", (run_graph, "first_audit", planted_checker.never_due), seed=5),
+    _mutation("the audit never looks", (run_graph, "first_audit", planted.nothing), seed=7),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
     _mutation("one audit a page", (care, "_audit", planted_checker.audit_some), seed=7),
     _mutation("the next page of a sweep is lost", (sweep, "page_message", planted_checker.no_page), seed=110),
     _mutation(
-        "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=200
+        "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=171
     ),
-    _mutation("a burst's lease for two", (check._BurstLease, "_write", planted_checker.write_unguarded), seed=11),
+    _mutation("a burst's lease for two", (check._BurstLease, "_write", planted_checker.write_unguarded), seed=75),
     _mutation(
         "no look after a status call that failed", (poll, "unanswered", planted_checker.put_off_for_ever), seed=230
     ),
@@ -147,11 +145,19 @@ MUTATIONS: Final = (
     _mutation("a large run that nobody watches", (seed, "_opening", planted_checker.open_without_end), seed=7),
     _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
     _mutation("a file that cannot be read is invalid", (start, "SourceTooLarge", SourceError), seed=6),
-    _mutation("the consistency check never runs", (audit, "revive", planted.no_events), seed=5),
+    _mutation("the consistency check never runs", (audit, "revive", planted.no_events), seed=7),
     _mutation("half a consistency check", (consistency, "miscount", planted_checker.miscount_what_remains), seed=50),
     _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing), seed=23),
-    _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=29),
+    _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=23),
     _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept), seed=5),
+    _mutation("a job times out unheard", (poll, "poll", planted_checker.poll_in_time_only), seed=6),
+    _mutation(
+        "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
+    ),
+    _mutation("interrupted 404s lose a job", (poll, "unanswered", planted_checker.unanswered_in_between), seed=63),
+    _mutation("a round ends with its burst", (check, "load_round", planted_checker.load_round_of_burst), seed=15),
+    _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
+    _mutation("what a retry keeps expires", (reset, "keep_all", planted_checker.kept), seed=40),
     _mutation("a dead letter of nobody's event", (giving_up, "buried", planted_checker.buried_nameless), seed=5),
 )
 

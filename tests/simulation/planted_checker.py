@@ -9,18 +9,20 @@ from typing import Any
 from zlib import crc32
 
 from atom_workflows import dead_letters
-from atom_workflows.coordinator import audit, care, check, reset, seed, start
+from atom_workflows.coordinator import audit, care, check, poll, reset, seed, start, sweep
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.saving import Decision
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.sweep import Round
 from atom_workflows.core import consistency, polling
 from atom_workflows.core.consistency import Finding
-from atom_workflows.core.decide import Outcome, StepChange
+from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.dead_letters import GivenUp
+from atom_workflows.errors import RequestNotAccepted
 from atom_workflows.events import SweepPage, tick_message
 from atom_workflows.ports import Create, Message, Update
 from atom_workflows.start_events import StartRequested
@@ -31,6 +33,8 @@ _look_again = audit._look_again
 _publish = care.Care._publish
 _audit = care._audit
 _unanswered = polling.unanswered
+_poll = poll.poll
+_load_round = sweep.load_round
 _opening = seed._opening
 _new_run = start._new_run
 _miscount = consistency.miscount
@@ -39,10 +43,6 @@ _buried = dead_letters.buried
 
 
 # -- the checker -----------------------------------------------------------------------------------------------------
-
-
-def never_due(*_arguments: object) -> None:
-    """Name no time at which the run is to be looked at."""
 
 
 def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:
@@ -78,6 +78,32 @@ def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
     """Never look at a job again after a status call that failed."""
     change = _unanswered(step, **named)
     return replace(change, fields={**change.fields, "due_at": None})
+
+
+def unanswered_in_between(step: StepRecord, **named: Any) -> StepChange:
+    """Take a job for unknown all along, though nobody answered in between."""
+    change = _unanswered(step, **named)
+    return replace(change, fields={name: value for name, value in change.fields.items() if name != "missing_since"})
+
+
+def poll_in_time_only(services: Services, step: StepRecord) -> StepChange | Outcome | None:
+    """Time a job out when its time is over, without asking for it."""
+    deadline = step.attempt_deadline
+    if deadline is None or services.clock.now() < deadline:
+        return _poll(services, step)
+    return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.TIMED_OUT, job_id=step.job_id)
+
+
+def load_round_of_burst(services: Services) -> Round:
+    """Begin a round anew with each burst, wherever the one before came to."""
+    current = _load_round(services)
+    is_old = current.page is not None and services.clock.now() - current.page.until >= services.settings.burst
+    return replace(current, page=None) if is_old else current
+
+
+def not_accepted(_self: object) -> RequestNotAccepted:
+    """Say of a submission whose answer was lost that it was not accepted."""
+    return RequestNotAccepted("the answer was lost")
 
 
 # -- repairs ---------------------------------------------------------------------------------------------------------
