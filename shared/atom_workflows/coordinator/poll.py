@@ -45,7 +45,8 @@ class Polls:
             self._restraint.answered(url)
         else:
             self._restraint.failed(url, "", began=began, now=now)
-        return judge_overdue(step, found, heard=heard, now=now)
+        # What was said before the deadline tells nothing of how the job stood then.
+        return judge_overdue(step, found, heard=heard, now=began)
 
     def _asked(self, step: StepRecord) -> StepChange | Outcome | None:
         try:
