@@ -231,12 +231,15 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
 
 
 def _is_taken_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
-    """Whether a dispatcher that was said to be lost was not, or the step is another's since.
+    """Whether a dispatcher or a job that was said to be lost was not, or the step is another's since.
 
     The checker may say so long after it has read the step.
     """
-    if outcome.kind is not OutcomeKind.LOST or outcome.job_id:
+    if outcome.kind is not OutcomeKind.LOST:
         return False
+    if outcome.job_id:
+        # Another instance has heard otherwise since, so that the Task Runner's word was interrupted.
+        return step.missing_since is None
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
 

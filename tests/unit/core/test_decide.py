@@ -86,7 +86,7 @@ def test_an_outcome_counts_once(state: StepState) -> None:
 
 def test_lost_jobs_use_up_no_attempts_but_have_a_limit() -> None:
     """A step with one attempt survives two losses; the third fails it."""
-    one = step()
+    one = step(missing_since=NOW)
     for losses in range(decide.MAX_LOSSES - 1):
         change = decide.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
         assert change is not None
@@ -102,9 +102,15 @@ def test_lost_jobs_use_up_no_attempts_but_have_a_limit() -> None:
 def test_on_lost_fail_fails_at_the_first_loss() -> None:
     """OnLost: fail means that a lost job is never started again."""
     policies = replace(step().policies, on_lost=OnLost.FAIL)
-    change = decide.settled(step(attempts=5, policies=policies), outcome(OutcomeKind.LOST), now=NOW)
+    one = step(attempts=5, policies=policies, missing_since=NOW)
+    change = decide.settled(one, outcome(OutcomeKind.LOST), now=NOW)
     assert change is not None
     assert change.state is StepState.FAILED
+
+
+def test_a_job_that_was_heard_of_since_is_not_lost() -> None:
+    """A checker that remembers the step from long ago may be wrong: what another heard since counts."""
+    assert decide.settled(step(missing_since=None), outcome(OutcomeKind.LOST), now=NOW) is None
 
 
 @pytest.mark.parametrize(
