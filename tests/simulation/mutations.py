@@ -25,7 +25,6 @@ from atom_workflows.coordinator import (
     start,
     stop,
     submit,
-    sweep,
 )
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.core import decide, polling
@@ -131,7 +130,6 @@ MUTATIONS: Final = (
     _mutation("the audit never looks", (run_graph, "first_audit", planted.nothing), seed=7),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
     _mutation("one audit a page", (care, "_audit", planted_checker.audit_some), seed=7),
-    _mutation("the next page of a sweep is lost", (sweep, "page_message", planted_checker.no_page), seed=110),
     _mutation(
         "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=171
     ),

@@ -23,7 +23,6 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.dead_letters import GivenUp
 from atom_workflows.errors import RequestNotAccepted
-from atom_workflows.events import SweepPage, tick_message
 from atom_workflows.ports import Create, Message, Update
 from atom_workflows.start_events import StartRequested
 
@@ -48,11 +47,6 @@ _buried = dead_letters.buried
 def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:
     """Look at the run, and never again."""
     _look_again(outbox, end, None)
-
-
-def no_page(_page: SweepPage) -> Message:
-    """A plain tick in the place of a page."""
-    return tick_message("nobody")
 
 
 def write_unguarded(self: Any, write: Create | Update) -> bool:
