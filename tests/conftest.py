@@ -11,6 +11,7 @@ import signal
 from typing import Final
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -18,6 +19,10 @@ from atom_emulator.platform.network import unproxied
 
 SHARED: Final = frozenset({"contract", "deploy"})
 """Folders whose tests share servers."""
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _BACKEND: Final = re.compile(r"\[(?:.*-)?(embedded|google)(?:-.*)?\]$")
 
