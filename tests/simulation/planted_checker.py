@@ -65,7 +65,7 @@ def audit_some(services: Services, end: Held) -> Any:
     if crc32(end.step.run_id.encode()) % 2:
         return _audit(services, end)
     _look_again(Outbox(services), end, None)
-    return care._Audited()
+    return 0
 
 
 def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:

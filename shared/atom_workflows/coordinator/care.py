@@ -7,7 +7,6 @@ one delay nothing but its own jobs. Audits of whole runs are calls like any othe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from atom_workflows import decision_log
@@ -26,14 +25,6 @@ from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
 from atom_workflows.events import ReadyStep, completed_messages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Audited:
-    """How many events an audit published, or the outage that it met."""
-
-    published: int = 0
-    outage: AtomWorkflowsError | None = None
 
 
 class Care:
@@ -83,9 +74,9 @@ class Care:
         """
         now = self._services.clock.now()
         wave = self._calls.wave(None if until is None else max(0.0, (until - now).total_seconds()))
-        for audited in (found for _, found in wave if isinstance(found, _Audited)):
-            self._outage = self._outage or audited.outage
-            self.published += audited.published
+        self.published += sum(found for _, found in wave if isinstance(found, int))
+        outages = (found for _, found in wave if isinstance(found, AtomWorkflowsError))
+        self._outage = self._outage or next(outages, None)
         self._publish([(held.step.run_id, found) for held, found in wave if isinstance(found, Outcome)])
         self._keep([(held, found) for held, found in wave if found is None or isinstance(found, StepChange)])
         self._outbox.flush()
@@ -99,10 +90,10 @@ class Care:
         while self.is_waiting:
             self.hear()
 
-    def _look_at(self, held: Held) -> StepChange | Outcome | _Audited | None:
+    def _look_at(self, held: Held) -> StepChange | Outcome | AtomWorkflowsError | int | None:
         if held.step.id != END_ID:
             return self._polls(held.step)
-        return _Audited() if self._polls.are_over else _audit(self._services, held)
+        return 0 if self._polls.are_over else _audit(self._services, held)
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         by_run: dict[str, list[Outcome]] = {}
@@ -149,16 +140,17 @@ def _again(step: StepRecord) -> ReadyStep:
     return ReadyStep(step_id=step.id, attempt=step.attempt)
 
 
-def _audit(services: Services, end: Held) -> _Audited:
+def _audit(services: Services, end: Held) -> int | AtomWorkflowsError:
+    """Audit a run; return how many events that published, or the outage that it met."""
     outbox = Outbox(services)
     try:
         published = audit_run(outbox, end)
         outbox.flush()
     except (StoreUnavailable, BusUnavailable) as error:
-        return _Audited(outage=error)
+        return error
     except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
         # The last three come of documents that someone else has written to.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
         decision_log.warned("run.audit.failed", f"run {run_id} could not be looked after: {reason}", run_id=run_id)
-        return _Audited()
-    return _Audited(published=published)
+        return 0
+    return published

@@ -19,7 +19,7 @@ PAGE: Final = 1_000
 Cursor: TypeAlias = tuple[datetime, str]
 """A place in the order of the due query: a step's due time and its document's path."""
 
-_NEVER_READ: Final = {
+_NEVER_READ: Final = [
     "run_id",
     "id",
     "request",
@@ -30,7 +30,7 @@ _NEVER_READ: Final = {
     "heirs",
     "message",
     "cause",
-}
+]
 
 DUE_FIELDS: Final = (*(field.name for field in fields(StepRecord) if field.name not in _NEVER_READ), "schema")
 """All that a look at a step needs: not its task, its edges and its message, which may take 100 KB each."""
