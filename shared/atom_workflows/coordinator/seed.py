@@ -170,15 +170,14 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
             if close_run(outbox, run_id, budget):
                 return
             break
-        if held.run.state is RunState.SEEDING:
-            if not _seed_again(outbox, held, budget) or not _set_running(outbox, held):
-                if budget.is_spent:
-                    break
-                continue
-        elif held.run.state is not RunState.RUNNING:
+        if held.run.state not in {RunState.SEEDING, RunState.RUNNING}:
             return
-        publish_released(outbox, run_id, budget=budget)
-        return
+        is_running = held.run.state is RunState.RUNNING
+        if is_running or (_seed_again(outbox, held, budget) and _set_running(outbox, held)):
+            publish_released(outbox, run_id, budget=budget)
+            return
+        if budget.is_spent:
+            break
     outbox.add([seed_message(run_id)])
 
 
