@@ -206,8 +206,9 @@ def _reason(error: Exception, connection: HTTPConnection) -> str:
     where = f"{connection.host}:{connection.port}"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
-        known = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
-        return f"no connection: DNS {'gave no answer for' if known else 'does not know'} the name {connection.host}"
+        is_temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+        did = "gave no answer for" if is_temporary else "does not know"
+        return f"no connection: DNS {did} the name {connection.host}"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
