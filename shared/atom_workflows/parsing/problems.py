@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.parsing.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
 from atom_workflows.parsing.nearest import Names, Suggestions
 
-_Key = tuple[int, int, str]
+_Key: TypeAlias = tuple[int, int, str]
 
 
 class Located(Protocol):
