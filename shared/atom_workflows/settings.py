@@ -79,7 +79,7 @@ class Settings:
 
         Compared as URLs: letter case of scheme and host, a default port and a slash at the end make no difference,
         nor do the names of this machine (localhost, 127.0.0.1, [::1]). What is called is always what the settings
-        say, so whoever spells an address otherwise can only choose among the allowed ones.
+        say, so a caller who spells an address otherwise can only choose among the allowed ones.
         """
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:

@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: taking them, seeing whether somebody answers, and keeping proxies out of the way."""
+"""Ports of the loopback interface: taking them, seeing whether anything answers, and keeping proxies out of the way."""
 
 from __future__ import annotations
 

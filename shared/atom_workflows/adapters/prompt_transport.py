@@ -179,7 +179,7 @@ class _Response(HTTPResponse):
 
 
 class _Reports:
-    """Tells a failure to connect from any later one."""
+    """Distinguishes a failure to connect from any later one."""
 
     idle_since: float = 0.0
 

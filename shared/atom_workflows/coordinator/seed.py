@@ -2,7 +2,7 @@
 
 A large run is first written as SEEDING together with its definition and its end, which the checker watches; then come
 its steps, in batches; then it becomes RUNNING. Who goes on with it reads what is there, writes what is missing, and
-writes anew what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
+rewrites what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
 Retry-from-failed goes the same way, with steps that are reset instead of written.
 """
 
@@ -126,7 +126,10 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
 
 
 def _at_most_a_commit(creates: Iterable[Create]) -> list[Create]:
-    """Return them all if one commit holds them beside the run, else none; the rest of a larger run is not made."""
+    """Return them all if one commit holds them beside the run, else none.
+
+    The rest of a larger run is not made.
+    """
     first: list[Create] = []
     size = 0
     for create in creates:
@@ -225,7 +228,7 @@ def _seed_again(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
 def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
     """Write the steps that are missing. Return True if all are there.
 
-    A run that cannot be seeded is ended; it is to be looked at again, and so is one that was written anew in part.
+    A run that cannot be seeded is ended; it is to be looked at again, and so is one that was rewritten in part.
     """
     run = held.run
     try:
@@ -250,7 +253,7 @@ def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
 
     Raises `DefinitionUnusable`.
     """
-    # Only the start function is made to read files; others come here when they mend a run.
+    # Only the start function is made to read files; others come here when they repair a run.
     from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
     from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
 

@@ -152,7 +152,7 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
 
     The request that it was started for is answered as it was first; another one is refused.
     """
-    # Whoever started it may have died before it published.
+    # The instance that started it may have died before it published.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
     if what := difference(run, event):
         problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}

@@ -68,7 +68,10 @@ class BodyTooLarge(MalformedEvent):
 
 
 def read_body(body: Body, most: int) -> bytes:
-    """Return the body. Raises `BodyTooLarge`, with at most `most` bytes of it in memory."""
+    """Return the body.
+
+    Raises `BodyTooLarge`, with at most `most` bytes of it in memory.
+    """
     declared = body.content_length
     if declared is not None and declared > most:
         raise BodyTooLarge(f"{declared:,}", most, _forgotten(body.stream))
@@ -83,7 +86,10 @@ def read_body(body: Body, most: int) -> bytes:
 
 
 def _forgotten(stream: Stream, tail: bytes = b"") -> str:
-    """Read the rest of a body, behind `tail`, without keeping more than the id of its message."""
+    """Read the rest of a body, behind `tail`, and return its message's id.
+
+    Nothing else of it is kept.
+    """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):
         tail = (tail + piece)[-_TAIL:]
