@@ -289,7 +289,7 @@ def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> Non
     Each commit changes the run, too: once another has set that RUNNING, its graph is left alone.
     """
     run_id, version = held.run.id, held.version
-    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are written anew"
+    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are rewritten"
     decision_log.warned("run.seed.anew", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
