@@ -70,7 +70,7 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
     ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
-        decision_log.dropped("sweep.held", "another instance is sweeping")
+        decision_log.dropped("sweep.held", "another instance has the lease of the burst")
         return None
     polls = Polls(services=services, until=ends_at)
     looks = _Looks(services=services, ends_at=ends_at, waits_until=began + burst, polls=polls)

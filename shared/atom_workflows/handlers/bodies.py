@@ -22,7 +22,7 @@ MAX_STEPS_BODY: Final = 512 * 1024
 """Our own messages have up to 256 KB, which are 342 KB in base64; attributes and the envelope take the rest."""
 
 MAX_TICK_BODY: Final = 64 * 1024
-"""A tick has a hundred bytes, a page of a sweep a few hundred; a schedule may add attributes."""
+"""A tick has a hundred bytes, a page of a round a few hundred; a schedule may add attributes."""
 
 MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
     {"start": MAX_START_BODY, "steps": MAX_STEPS_BODY, "tick": MAX_TICK_BODY}
