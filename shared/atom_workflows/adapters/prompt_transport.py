@@ -81,7 +81,10 @@ class PromptAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def close_idle(self) -> int:
-        """Close connections that nobody has used for a while; return how many are left that nobody uses."""
+        """Close connections that nobody has used for a while.
+
+        Return how many are left that nobody uses.
+        """
         pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
         return sum(pool.close_idle() for pool in pools if isinstance(pool, _KeepsBriefly))
 
@@ -122,7 +125,10 @@ class IdleCloser:
 
 
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
-    """Give the body of an answer as it arrives, unpacked; raises as `requests` and urllib3 do."""
+    """Give the body of an answer as it arrives, unpacked.
+
+    Raises as `requests` and urllib3 do.
+    """
     while chunk := response.raw.read1(_PIECE, decode_content=True):
         yield chunk
 
@@ -262,7 +268,10 @@ class _SecurePool(_KeepsBriefly, HTTPSConnectionPool):
 
 
 def _close_if_stale(connection: Any) -> None:
-    """Close a connection that was idle for long; it opens again when it is used."""
+    """Close a connection that was idle for long.
+
+    It opens again when it is used.
+    """
     if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
         connection.close()
 

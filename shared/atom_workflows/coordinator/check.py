@@ -161,7 +161,10 @@ class _Looks:
         return min(now, self._seen_until) - self._interval * OVERLAP
 
     def _see_to_the_round(self, now: datetime) -> None:
-        """Begin a round when the last one is over: once a burst over everything, else over jobs that began lately."""
+        """Begin a round when the last one is over.
+
+        The first of a burst is over everything, the others over jobs that began lately.
+        """
         current = load_round(self.services)
         if current.page is not None:
             take_untaken_page(self.services, current)

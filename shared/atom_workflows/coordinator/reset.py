@@ -29,7 +29,7 @@ NEXT_AUDIT: Final = timedelta(seconds=60)
 
 
 def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
-    """Return when a run is first looked at: at its deadline at the latest."""
+    """Return when a run is first audited, at its deadline at the latest."""
     audit = opened_at + NEXT_AUDIT
     return audit if deadline is None else min(audit, deadline)
 

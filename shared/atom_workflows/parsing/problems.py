@@ -152,7 +152,10 @@ class _Collected:
 
 
 def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
-    """Yield the first problems that are not too large together; a file's name of 1,000 bytes stands in each."""
+    """Yield the first problems that are not too large together.
+
+    A file's name of 1,000 bytes stands in each.
+    """
     size = 0
     for problem in problems:
         size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))
