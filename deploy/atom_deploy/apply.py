@@ -104,7 +104,10 @@ class Application:
 
 
 def check_accepted(resource: Resource, found: Any, known: Known, project: str) -> None:
-    """Raise `Refused` if what was found cannot be deployed over, with the commands that would change that."""
+    """Raise `Refused` if what was found cannot be deployed over.
+
+    The error has the commands that would change that.
+    """
     refusal = resource.refuse(found, known)
     if refusal is None:
         return

@@ -199,7 +199,7 @@ class Deployment:
 
     @property
     def token_digest(self) -> str:
-        """Tells one fixed token from another without telling any; empty if none is used.
+        """Distinguishes one fixed token from another without showing any; empty if none is used.
 
         It stands in labels, which many may read. Of a short token, which could be guessed from any digest, it says
         nothing: another one in each process, so the token is deployed again each time.
@@ -208,7 +208,7 @@ class Deployment:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What may be meant so, but would be a pity otherwise; mostly empty."""
+        """Remarks about options that may not be meant as they are; mostly empty."""
         shares = self.prefix != DEFAULT_PREFIX and self.database == DEFAULT_DATABASE
         is_mute = self.alerts and not self.alert_email and not self.alert_channels
         notes = {

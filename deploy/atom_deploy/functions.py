@@ -148,7 +148,7 @@ def _flags(deployment: Deployment, function: str) -> Command:
 
 
 def _joined(environment: Mapping[str, str]) -> str:
-    """Return the variables as one value of a flag, split by a sign that occurs in none of them.
+    """Return the variables as one flag's value, joined by an unused sign.
 
     gcloud takes what stands between two carets for that sign. Any fixed one could be part of a value, whose rest would
     then be a variable of its own.

@@ -123,7 +123,10 @@ def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
 
 
 def role_name(deployment: Deployment, role: str) -> str:
-    """Return the role's whole name; one of the project's own has the deployment's prefix in it."""
+    """Return the role's whole name.
+
+    One of the project's own has the deployment's prefix in it.
+    """
     if "/" in role:
         return role
     return f"projects/{deployment.project}/roles/{deployment.name(role).replace('-', '_')}"

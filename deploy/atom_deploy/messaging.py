@@ -32,8 +32,9 @@ TICK_BODY: Final = '{"type":"tick","origin":"scheduler"}'
 
 
 def tried_for_s(topic: str, deliveries: int) -> int:
-    """Return how long an event is tried if each pause is twice the one before, as far as the longest.
+    """Return for how long an event is tried, in seconds.
 
+    Each pause is taken to be twice the one before, up to the longest.
     Pub/Sub lets pauses grow exponentially and promises no exact ones; what a delivery itself takes comes on top.
     """
     pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))

@@ -1,4 +1,4 @@
-"""Refuses what everybody may use: no part of a deployment is public, whoever made it so."""
+"""Refuses what is public: no part of a deployment may be, even if a person made it so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ EVERYBODY: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 
 
 def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
-    """Return the check of one policy; `remove` begins the command that takes a binding away."""
+    """Return the check of one policy.
+
+    `remove` begins the command that takes a binding away.
+    """
     # With a condition or without; Pub/Sub's commands know of none.
     every = () if remove[0] == "pubsub" else ("--all",)
 
@@ -33,7 +36,10 @@ def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
 
 
 def refuse_public_bucket(bucket: Any, _known: Known) -> Refusal | None:
-    """Refuse a bucket that everybody may use by its access control lists, which its policy does not show."""
+    """Refuse a bucket that its access control lists make public.
+
+    A bucket's policy does not show these lists.
+    """
     lists = ((bucket or {}).get(name) or () for name in ("acl", "defaultObjectAcl"))
     public = sorted({str(entry.get("entity")) for one in lists for entry in one} & EVERYBODY)
     if not public:

@@ -60,7 +60,10 @@ def database(deployment: Deployment) -> Resource:
 
 
 def _unfit(found: Mapping[str, Any]) -> Refusal | None:
-    """What is wrong with an existing database; old answers name no edition, as there was one alone."""
+    """Return what is wrong with an existing database, if anything.
+
+    Old answers name no edition, as there was only one.
+    """
     mode, edition = found.get("type", _MODE), found.get("databaseEdition", _EDITION)
     if mode == _MODE and edition == _EDITION:
         return None

@@ -11,7 +11,10 @@ OWN_FOLDER: Final = ".atom-workflows"
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, each its owner's alone. One that is there is left as it is."""
+    """Make a folder and its missing parents, each for its owner alone.
+
+    One that is there is left as it is.
+    """
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
         if missing.name == OWN_FOLDER:
@@ -21,7 +24,10 @@ def make_folder(folder: Path) -> None:
 
 
 def append_to(file: Path) -> BinaryIO:
-    """Open a log for its owner alone, unbuffered; raises `OSError` if it is a link, wherever that leads."""
+    """Open a log for its owner alone, unbuffered.
+
+    Raises `OSError` if it is a link, wherever that leads.
+    """
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "ab", buffering=0)

@@ -40,7 +40,10 @@ class JsonTooLarge(ValueError):
 
 
 def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
-    """Return the value; raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if it is no JSON."""
+    """Return the value.
+
+    Raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if it is no JSON.
+    """
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
     require_bounded(text, most_values=most_values)
     return json.loads(text)

@@ -189,7 +189,10 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
 
 
 def _params_of(stored: Fields) -> Mapping[str, Any]:
-    """Return a run's parameters; those of an earlier version may be too deep to be read everywhere."""
+    """Return a run's parameters.
+
+    Those of an earlier version may be too deep to be read everywhere.
+    """
     try:
         params: Mapping[str, Any] = read_json(stored.get("params", "{}"), most_values=MAX_START_VALUES)
     except (JsonTooDeep, JsonTooLarge) as error:

@@ -171,7 +171,10 @@ def labels(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def optional_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return a text that may be missing; a whole number, such as a date of eight digits, is the same as its digits."""
+    """Return a text that may be missing.
+
+    A whole number, such as a date of eight digits, is the same as its digits.
+    """
     value = body.get(name)
     return optional_text({name: str(value)} if _is_text_or_number(value) else body, name)
 

@@ -75,11 +75,13 @@ class Settings:
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
 
     def allowed_task_runner(self, url: str) -> str | None:
-        """Return the allowed Task Runner that `url` names, spelt as the settings have it; None if it names none.
+        """Return the allowed Task Runner that `url` names, as the settings spell it.
+
+        None if it names none.
 
         Compared as URLs: letter case of scheme and host, a default port and a slash at the end make no difference,
         nor do the names of this machine (localhost, 127.0.0.1, [::1]). What is called is always what the settings
-        say, so whoever spells an address otherwise can only choose among the allowed ones.
+        say, so a caller who spells an address otherwise can only choose among the allowed ones.
         """
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:
@@ -97,7 +99,10 @@ class Settings:
 
 
 def _place(url: str) -> tuple[str, str, int, str] | str:
-    """Return what two spellings of one URL have in common; a text that is no such URL is only like itself."""
+    """Return what two spellings of one URL have in common.
+
+    A text that is no such URL is only like itself.
+    """
     found = _URL.fullmatch(url)
     if found is None:
         return url

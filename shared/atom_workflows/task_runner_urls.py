@@ -18,7 +18,9 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what a Task Runner's URL must be, in words that follow "it must be"; None if this is one.
+    """Return what a Task Runner's URL must be, None if this is one.
+
+    The words follow "it must be".
 
     The calls' own paths are put behind it, so it can have no query and no fragment. It is stored with each run and
     shown to everyone who may see runs, so it must hold no password.
@@ -37,7 +39,10 @@ def expected_instead(url: str) -> str | None:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL as it may be printed: what may be a secret in one that is refused is hidden."""
+    """Return the URL as it may be printed.
+
+    What may be a secret in one that is refused is hidden.
+    """
     if expected_instead(url) is None:
         return url
     without_login = _UP_TO_LOGIN.sub(rf"\g<1>{_HIDDEN}@", url) if "@" in url else url

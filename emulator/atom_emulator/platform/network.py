@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: taking them, seeing whether somebody answers, and keeping proxies out of the way."""
+"""Ports of the loopback interface: taking them, seeing whether anything answers, and keeping proxies out of the way."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def answers(address: str) -> bool:
 
 
 def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with which no client asks a proxy for this machine itself; none if there is no proxy.
+    """Return the variables that keep clients from asking a proxy for this machine.
+
+    None if there is no proxy.
 
     `requests`, urllib and curl read `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not
     at all if there is a `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.

@@ -75,7 +75,10 @@ class _Handler(socketserver.StreamRequestHandler):
             yield line.rstrip(b"\r\n")
 
     def _hand_through(self, lines: list[bytes], headers: dict[str, str]) -> None:
-        """Send the whole request and then return the whole answer: TLS cannot do both at once in two threads."""
+        """Send the whole request, then return the whole answer.
+
+        TLS cannot do both at once in two threads.
+        """
         kept = [line for line in lines if not line.lower().startswith(_FOR_THE_DOOR)]
         with (
             socket.create_connection((HOST, self.server.https_port), timeout=_CALL_S) as plain,

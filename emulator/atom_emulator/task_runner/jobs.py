@@ -109,7 +109,7 @@ class Jobs:
 
     @property
     def made(self) -> int:
-        """How many jobs were started, whoever learnt of them."""
+        """The number of jobs that were started, whether or not an answer told of them."""
         return self._made
 
     def reset(self) -> None:

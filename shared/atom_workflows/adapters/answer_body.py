@@ -41,7 +41,10 @@ class Body:
 
 
 def read_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> Body:
-    """Read a body that comes in pieces, up to that size. Raises what reading a piece raises."""
+    """Read a body that comes in pieces, up to that size.
+
+    Raises what reading a piece raises.
+    """
     content = bytearray()
     for piece in pieces:
         content += piece
@@ -71,7 +74,7 @@ def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> Body:
 
 
 def _encoding(start: bytes, content_type: str) -> str:
-    """Return the encoding that the bytes themselves show, else the one that is declared, else UTF-8."""
+    """Return the encoding that the bytes show, else the declared one, else UTF-8."""
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
     if shown != "utf-8" or declared is None:
@@ -85,7 +88,10 @@ def _encoding(start: bytes, content_type: str) -> str:
 
 
 def _number(digits: str) -> int | float:
-    """Return a whole number; Python refuses to read one of thousands of digits."""
+    """Return a whole number.
+
+    Python refuses to read one of thousands of digits.
+    """
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
@@ -103,7 +109,9 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of the `job` of an object whose text may end anywhere; None if its state is not among them.
+    """Find the fields of the `job` in a text that may end anywhere.
+
+    None if its state is not among them.
 
     What is passed over is not checked, and nothing recurses. A message that is no text is answered as JSON.
     """
@@ -150,7 +158,10 @@ class _Scan:
         self._at = 0
 
     def members(self) -> Iterator[str]:
-        """Give the keys of the object that stands here; whoever asks passes over each one's value."""
+        """Yield the keys of the object that stands here.
+
+        The caller passes over the value of each.
+        """
         self._take("{")
         while self.sign() != "}":
             key, _ = self.string()
@@ -169,7 +180,10 @@ class _Scan:
         return self._text[self._at]
 
     def string(self) -> tuple[str, bool]:
-        """Pass over the text that stands here; return it, and whether it is whole."""
+        """Pass over the text that stands here.
+
+        Return it, and whether it is whole.
+        """
         match = _STRING.match(self._text, self._at)
         if match is None:
             raise _End
@@ -181,7 +195,10 @@ class _Scan:
             raise _End from None
 
     def skip(self) -> str:
-        """Pass over the value that stands here, of any depth; return its text."""
+        """Pass over the value that stands here, of any depth.
+
+        Return its text.
+        """
         began, depth = self._at, 0
         if self.sign() == '"':
             self.string()

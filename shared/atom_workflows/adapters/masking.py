@@ -1,6 +1,6 @@
 """Keeps tokens out of what a Task Runner said, in whatever spelling it quotes them.
 
-An answer is searched after decoding, as it would be stored or printed, and as somebody who reads it might decode it:
+An answer is searched after decoding, as it would be stored or printed, and as a reader might decode it:
 JSON's and C's escapes, HTML's entities and tags, percent encoding, one within another, and letters set apart.
 """
 
@@ -36,7 +36,10 @@ _LARGEST_CODE_POINT: Final = 0x10FFFF
 
 
 def masked(text: str, tokens: Sequence[str]) -> str:
-    """Return the text without these tokens and without any JWT; of a text that spells one oddly, nothing is left."""
+    """Return the text without these tokens and without any JWT.
+
+    Of a text that spells one oddly, nothing is left.
+    """
     for token in tokens:
         text = _without(text, token)
     text = _JWT.sub(_PLACE, text)
@@ -51,7 +54,7 @@ def _without(text: str, token: str) -> str:
 
 
 def _is_quoting(text: str, tokens: Sequence[str]) -> bool:
-    """Whether a reader who decodes the text, as often as it takes, finds part of a token in it."""
+    """Return True if part of a token is in the text, decoded as often as it takes."""
     for _ in range(_ROUNDS):
         bare = _TAG.sub("", text)
         if _SPLIT_JWT.search("".join(bare.split())):
@@ -75,7 +78,7 @@ def _is_part_in(letters: str, token: str) -> bool:
 
 @lru_cache(maxsize=16)
 def _parts(token: str) -> tuple[frozenset[str], int]:
-    """Return every part of the token that gives it away, and how long each is."""
+    """Return the parts of the token that give it away, and their length."""
     letters = _letters(token)
     length = min(MASKED_START, len(letters))
     if length < _LEAST_TOKEN:

@@ -81,7 +81,10 @@ class PromptAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def close_idle(self) -> int:
-        """Close connections that nobody has used for a while; return how many are left that nobody uses."""
+        """Close connections that nobody has used for a while.
+
+        Return how many are left that nobody uses.
+        """
         pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
         return sum(pool.close_idle() for pool in pools if isinstance(pool, _KeepsBriefly))
 
@@ -122,7 +125,10 @@ class IdleCloser:
 
 
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
-    """Give the body of an answer as it arrives, unpacked; raises as `requests` and urllib3 do."""
+    """Give the body of an answer as it arrives, unpacked.
+
+    Raises as `requests` and urllib3 do.
+    """
     while chunk := response.raw.read1(_PIECE, decode_content=True):
         yield chunk
 
@@ -179,7 +185,7 @@ class _Response(HTTPResponse):
 
 
 class _Reports:
-    """Tells a failure to connect from any later one."""
+    """Distinguishes a failure to connect from any later one."""
 
     idle_since: float = 0.0
 
@@ -206,8 +212,9 @@ def _reason(error: Exception, connection: HTTPConnection) -> str:
     where = f"{connection.host}:{connection.port}"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
-        known = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
-        return f"no connection: DNS {'gave no answer for' if known else 'does not know'} the name {connection.host}"
+        is_temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+        did = "gave no answer for" if is_temporary else "does not know"
+        return f"no connection: DNS {did} the name {connection.host}"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
@@ -261,7 +268,10 @@ class _SecurePool(_KeepsBriefly, HTTPSConnectionPool):
 
 
 def _close_if_stale(connection: Any) -> None:
-    """Close a connection that was idle for long; it opens again when it is used."""
+    """Close a connection that was idle for long.
+
+    It opens again when it is used.
+    """
     if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
         connection.close()
 

@@ -65,7 +65,10 @@ _LEAST_NAME: Final = 4
 
 
 def meaning_of(status: int, *, is_to_come_later: bool = False) -> Meaning:
-    """Return what a submission's answer of that status means; `is_to_come_later` says that it has a Retry-After."""
+    """Return what a submission's answer of that status means.
+
+    `is_to_come_later` says that it has a Retry-After.
+    """
     if 200 <= status < 300:  # noqa: PLR2004 (HTTP's classes)
         return Meaning.ANSWERED
     if status == _UNAVAILABLE and is_to_come_later:
@@ -96,7 +99,10 @@ def receive(
     tokens: Sequence[str] = (),
     job_id: str = "",
 ) -> Answer:
-    """Read an answer. None of the tokens is left in what may be shown of it. Raises what reading a piece raises."""
+    """Read an answer.
+
+    None of the tokens is left in what may be shown of it. Raises what reading a piece raises.
+    """
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
     body = read_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
@@ -120,7 +126,10 @@ def _said(status: int, headers: Mapping[str, str], body: Body, tokens: Sequence[
 
 
 def submission(answer: Answer) -> JobAnswer:
-    """Return what a Task Runner answered to a submission, or raise one of the other three results: see `ports`."""
+    """Return what a Task Runner answered to a submission.
+
+    Raises the errors that are the other three results: see `ports`.
+    """
     meaning = meaning_of(answer.status, is_to_come_later=answer.retry_after_s is not None)
     if meaning is Meaning.REFUSED:
         raise JobRefused(answer.status, answer.said)
@@ -133,7 +142,10 @@ def submission(answer: Answer) -> JobAnswer:
 
 
 def status_of(answer: Answer, job_id: str) -> JobAnswer:
-    """Return what a Task Runner answered to a status call; raises `JobUnknown` or `TaskRunnerUnavailable`."""
+    """Return what a Task Runner answered to a status call.
+
+    Raises `JobUnknown` or `TaskRunnerUnavailable`.
+    """
     if answer.names_no_job:
         raise JobUnknown(job_id)
     return _contracts(answer)
@@ -154,12 +166,17 @@ def _told(answer: Answer) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Return the words of an answer that may be a web page, as Cloud Run's refusals are."""
+    """Return the words of an answer that may be a web page.
+
+    Cloud Run's refusals are.
+    """
     return " ".join(_TAG.sub(" ", text).split())
 
 
 def _names_no_job(body: Body, job_id: str) -> bool:
-    """Whether this is a Task Runner's own "unknown job": a JSON object without a job, or a text that names the job.
+    """Return True if this is a Task Runner's own "unknown job".
+
+    That is a JSON object without a job, or a text that names the job.
 
     What a proxy, a gateway or a web framework answers for a path that it does not know is a page, a text without the
     job's id or nothing, and some of them quote the path.
@@ -184,9 +201,10 @@ def _job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
 
 
 def _usable_id(value: Any, tokens: Sequence[str]) -> str:
-    """Return a job's id as text; none if it is no text or number, or if it cannot be used as it is.
+    """Return a job's id as text.
 
-    Cut short, masked or mended it would name another job, or none.
+    Empty if it is no text or number, or cannot be used as it is. Cut short, masked or corrected it would name
+    another job, or none.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
@@ -208,19 +226,28 @@ def _as_text(value: Any) -> str:
 
 
 def _shown(text: str, tokens: Sequence[str], most: int) -> str:
-    """Return at most so much of a text, without the tokens. It may be cut within one."""
+    """Return at most so much of a text, without the tokens.
+
+    It may be cut within one.
+    """
     if not text:
         return text
     return masked(masked(_storable(text[: 3 * most]), tokens)[:most], tokens)[:most]
 
 
 def _storable(text: str) -> str:
-    """Return the text without half a surrogate pair, which JSON can express, but nothing can store or log."""
+    """Return the text without halves of surrogate pairs.
+
+    JSON can express them, but nothing can store or log them.
+    """
     return text.encode("utf-8", "replace").decode()
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the wish of a Retry-After header in seconds, which may be given as a date; None if it is no such wish."""
+    """Return the seconds that a Retry-After header asks for.
+
+    It may be given as a date. None if it is neither.
+    """
     text = headers["Retry-After"].strip()
     try:
         seconds = float(text)

@@ -16,7 +16,10 @@ BROKEN_PIPE: Final = 128 + 13
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
-    """Run a program and exit with its code, without a traceback if no one reads on."""
+    """Run a program and exit with its code.
+
+    There is no traceback if no one reads its output to the end.
+    """
     try:
         try:
             code = main()

@@ -62,7 +62,10 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def ask_no_proxy() -> None:
-    """Have Google's clients, which read the process's own environment, reach this machine's servers directly."""
+    """Have Google's clients reach this machine's servers without a proxy.
+
+    They read the process's own environment.
+    """
     from atom_emulator.platform.network import unproxied  # noqa: PLC0415 (of local platforms alone)
 
     os.environ.update(unproxied(os.environ))

@@ -88,11 +88,11 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     for oddity in examination.odd[:MOST_STEPS]:
         yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
     if len(examination.odd) > MOST_STEPS:
-        yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} of which such things are to be said"
+        yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in such a state"
     if examination.odd:
-        yield "Only the Task Runner can change that; nothing fails by it, and each step's timeout holds."
+        yield "Only the Task Runner can change that; each step's timeout still applies."
     if _left(examination) and not dry_run and examination.run.state is RunState.RUNNING and examination.found:
-        yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow anew."
+        yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow again."
 
 
 def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:

@@ -70,7 +70,7 @@ def body_text(letter: DeadLetter) -> str:
 
 
 def _without_passwords(body: Any) -> Any:
-    """Return the body as it may be shown: a start message may name a Task Runner with its password."""
+    """Return the body without the passwords of Task Runners' URLs."""
     if not isinstance(body, Mapping):
         return body
     named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}

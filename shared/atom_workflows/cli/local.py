@@ -167,7 +167,10 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def incomplete(log_dir: Path) -> str:
-    """Return what to add to where the logs are, if their disk has become full: nothing else fails for that."""
+    """Return what to add to the logs' place if their disk has become full.
+
+    Nothing else fails because of that.
+    """
     try:
         is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
     except OSError:

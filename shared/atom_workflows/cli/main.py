@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 from types import FrameType
 from typing import Final, NoReturn
 
+from atom_workflows.cli.closed_pipe import BROKEN_PIPE, discard_output
 from atom_workflows.cli.streams import prepare_streams
 from atom_workflows.cli.text import clean
 
 _INTERRUPTED: Final = 130
 _SIGNALLED: Final = 128
-_BROKEN_PIPE: Final = 128 + 13
 _ENDS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
 
 
@@ -39,10 +38,10 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
-        _write_no_more()
-        sys.exit(_BROKEN_PIPE)
+        discard_output()  # The reader has gone (`| head`).
+        sys.exit(BROKEN_PIPE)
     except OSError as error:
-        _write_no_more()
+        discard_output()
         sys.exit(f"Error: the output could not be written: {error.strerror or error}")
     sys.exit(code)
 
@@ -60,8 +59,3 @@ def _ended(signum: int, _frame: FrameType | None) -> NoReturn:
     for one in _ENDS:
         signal.signal(one, signal.SIG_IGN)
     sys.exit(_SIGNALLED + signum)
-
-
-def _write_no_more() -> None:
-    """Have what Python still writes when it exits go nowhere: the reader has gone (`| head`), or a disk is full."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -97,7 +97,10 @@ def _remark(step: StepView) -> str:
 
 
 def _gist(message: str) -> str:
-    """Return the message on one line; of a Python traceback its last, which names the error."""
+    """Return the message on one line.
+
+    Of a Python traceback its last, which names the error.
+    """
     lines = message.rstrip().splitlines()
     is_traceback = bool(lines) and lines[0].startswith(_TRACEBACK)
     return one_line(lines[-1] if is_traceback else message)

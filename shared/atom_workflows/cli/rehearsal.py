@@ -20,7 +20,6 @@ from atom_workflows.coordinator.seed import BATCH_DOCUMENTS, PAGE
 from atom_workflows.core.graph import END_ID, Node, compile_graph, is_internal
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.events import CHANGES_PER_MESSAGE, OUTCOMES_PER_COMPLETED, STEPS_PER_READY
-from atom_workflows.settings import MIN_KEEP_RUNS_S
 
 READY_BYTES: Final = 35
 OUTCOME_BYTES: Final = 160
@@ -30,9 +29,8 @@ CHANGE_BYTES: Final = 170
 RUN_LINES: Final = 3
 """Lines that the log has of a run: started, running, ended."""
 
-
-LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S)
-"""What is rehearsed second by second ends somewhere; few runs take longer."""
+LONGEST: Final = timedelta(days=30)
+"""Runs are rehearsed second by second, so there has to be an end; few take longer."""
 
 
 def rehearse(workflow: Workflow, given: Assumptions) -> Tally:

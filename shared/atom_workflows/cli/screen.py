@@ -30,7 +30,10 @@ class Screen:
         return set_cell_size(text, room - len(mark)).rstrip() + mark if room > len(mark) else set_cell_size(text, room)
 
     def ends(self, text: str, room: int) -> str:
-        """Return the beginning and the end of a text that is longer than the room: names often differ in their ends."""
+        """Return both ends of a text that is longer than the room.
+
+        Names often differ in their last characters.
+        """
         text, mark = self.sign(text), self.sign("…")
         if cell_len(text) <= room or room <= len(mark) + 1:
             return self.head(text, room)

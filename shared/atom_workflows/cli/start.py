@@ -28,7 +28,7 @@ from atom_workflows.ports import Message
 from atom_workflows.start_events import read_start_event
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
-"""What is pushed is in base64, beside what Pub/Sub tells of the message."""
+"""What is pushed is in base64, beside what Pub/Sub adds to the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,10 @@ _STANDARD: Final = (0, 1, 2)
 
 
 def prepare_streams() -> None:
-    """Have stdout and stderr take every text, and be there at all. To be called before anything is opened."""
+    """Have stdout and stderr take every text, and be there at all.
+
+    To be called before anything is opened.
+    """
     for fd in _STANDARD:
         _open_if_closed(fd)
     if sys.stdin is None:
@@ -26,12 +29,18 @@ def prepare_streams() -> None:
 
 
 def encoding_of(stream: object) -> str:
-    """Return what a stream writes; a stream that does not tell takes everything."""
+    """Return the encoding that a stream writes.
+
+    A stream that does not say takes everything.
+    """
     return "ascii" if isinstance(stream, _Ascii) else getattr(stream, "encoding", None) or "utf-8"
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return the text as it arrives on a stream of that encoding, so that its length can be measured."""
+    """Return the text as it arrives on a stream of that encoding.
+
+    Its length can be measured then.
+    """
     return text.encode(encoding, READABLE).decode(encoding)
 
 
@@ -66,7 +75,10 @@ def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
 
 
 def _open_if_closed(fd: int) -> None:
-    """Open devnull in the place of a stream that the shell has closed, lest a file or a socket takes its number."""
+    """Open devnull in the place of a stream that the shell has closed.
+
+    Otherwise a file or a socket would take its number.
+    """
     try:
         os.fstat(fd)
     except OSError:

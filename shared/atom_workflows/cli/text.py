@@ -42,7 +42,10 @@ def one_line(text: object) -> str:
 
 
 def name_of(text: object) -> str:
-    """Return a name that someone else gave, of a file or an object, say: on one line, clean and not too long."""
+    """Return a name that someone else gave on one line, clean and clipped.
+
+    That of a file or an object, for example.
+    """
     return clip(one_line(text), _LONGEST_NAME)
 
 

@@ -68,12 +68,12 @@ def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
 
 
 def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
-    """A sentence for each step that may never end by itself."""
+    """Yield a sentence for each step that may never end by itself."""
     odd = oddities(steps, now=now)
     for oddity in odd[:MOST_FAILURES]:
         yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
     if len(odd) > MOST_FAILURES:
-        yield f"{counted(len(odd) - MOST_FAILURES, 'more step')} of which such things are to be said."
+        yield f"{counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:

@@ -105,7 +105,10 @@ class Care:
         self._outbox.flush()
 
     def _keep(self, going_on: Sequence[tuple[Held, StepChange | None]]) -> None:
-        """Save what changed of jobs that go on, and look at them again; not at those that others changed."""
+        """Save what changed of jobs that go on, and look at them again.
+
+        Jobs that another instance changed meanwhile are left to it.
+        """
         now, interval = self._services.clock.now(), self._services.settings.check_interval
         changes: dict[str, list[Decision]] = {}
         kept: list[tuple[Held, Held]] = []

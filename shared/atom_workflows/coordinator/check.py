@@ -70,7 +70,7 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
     ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
     lease = _BurstLease(services=services, until=ends_at)
     if not lease.take():
-        decision_log.dropped("sweep.held", "another instance is sweeping")
+        decision_log.dropped("sweep.held", "another instance has the lease of the burst")
         return None
     polls = Polls(services=services, until=ends_at)
     looks = _Looks(services=services, ends_at=ends_at, waits_until=began + burst, polls=polls)
@@ -161,7 +161,10 @@ class _Looks:
         return min(now, self._seen_until) - self._interval * OVERLAP
 
     def _see_to_the_round(self, now: datetime) -> None:
-        """Begin a round when the last one is over: once a burst over everything, else over jobs that began lately."""
+        """Begin a round when the last one is over.
+
+        The first of a burst is over everything, the others over jobs that began lately.
+        """
         current = load_round(self.services)
         if current.page is not None:
             take_untaken_page(self.services, current)

@@ -20,7 +20,7 @@ _TOGETHER: Final = 20
 """Miscounted steps that are confirmed at a time; each may have 32 dependencies."""
 
 _CALLS_TOGETHER: Final = 26
-"""What confirming and mending these takes at the most."""
+"""Calls that confirming and correcting these takes at the most."""
 
 
 def is_anything_under_way(services: Services, run_id: str) -> bool:

@@ -22,7 +22,7 @@ from atom_workflows.events import StepsCompleted, StepsEvent, StepsReady
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
     """Handle an event of the topic `steps`. It may come twice, at the same time, in any order."""
-    # Outcomes come from a checker that is sweeping and will sweep again; released steps may find it asleep.
+    # Outcomes come from a checker that is awake and will look again; released steps may find it asleep.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     if isinstance(event, StepsReady):
         _dispatch(outbox, event)

@@ -50,8 +50,9 @@ def is_anything_due(services: Services, by: datetime) -> bool:
 
 
 def read_due(services: Services, *, until: datetime, since: datetime | None = None, after: Cursor | None = None) -> Due:
-    """Return a page of the steps that are due by `until`: those behind `since`, and behind `after`.
+    """Return a page of the steps that are due by `until`.
 
+    With `since`, only those due later than that; with `after`, only those behind that place.
     The steps hold `DUE_FIELDS` alone.
     """
     documents = services.store.query(due_query(until, since=since, after=after, limit=PAGE))
@@ -90,7 +91,10 @@ def due_query(
 
 
 def _held(document: Document) -> Held | None:
-    """Return the step, None if someone wrote what no step holds: it must not keep the others waiting."""
+    """Return the step, None if someone wrote what no step holds.
+
+    Such a document must not keep the others waiting.
+    """
     try:
         held = Held.of(document)
         # Looks calculate with these; everything else matters to the step's own run alone.

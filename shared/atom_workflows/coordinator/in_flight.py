@@ -75,7 +75,10 @@ class InFlight:
         self._looks[_name(held)] = look_at
 
     def _forget_what_ended(self, since: datetime | None) -> None:
-        """Forget steps that wait for no look and became due before `since`, so that no query finds them again."""
+        """Forget steps that wait for no look and that no query finds again.
+
+        Those are steps that became due before `since`.
+        """
         for name, held in list(self._steps.items()):
             if name not in self._looks and (since is None or held.step.due_at is None or held.step.due_at <= since):
                 del self._steps[name]

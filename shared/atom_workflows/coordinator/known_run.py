@@ -58,7 +58,7 @@ def changed_file(run: RunRecord, digest: str) -> str:
 def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
     """Warn that a key was used again for something else.
 
-    The run and the log say so. Return the sentence for whoever did it.
+    The run and the log say so. Return the sentence for the caller.
     """
     decision_log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
     warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")

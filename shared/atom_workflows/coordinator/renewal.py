@@ -48,10 +48,10 @@ def renew_run(outbox: Outbox, held: HeldRun, budget: Budget) -> None:
 
 
 def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: datetime, budget: Budget) -> bool:
-    """Keep these steps and the run's definition until then. Return True if done.
+    """Keep these steps and the run's definition until then.
 
-    False if the budget is spent, or some cannot be renewed just now. Each is guarded, and a step that is being
-    submitted is left alone: what its dispatcher records would be refused.
+    Return True if done. False if the budget is spent, or some cannot be renewed just now. Each is guarded, and a
+    step that is being submitted is left alone: what its dispatcher records would be refused.
     """
     if until != run.expire_at:
         _keep_definition(services, run.id, until)

@@ -29,7 +29,7 @@ NEXT_AUDIT: Final = timedelta(seconds=60)
 
 
 def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
-    """Return when a run is first looked at: at its deadline at the latest."""
+    """Return when a run is first audited, at its deadline at the latest."""
     audit = opened_at + NEXT_AUDIT
     return audit if deadline is None else min(audit, deadline)
 
@@ -48,7 +48,7 @@ def open_again(outbox: Outbox, run_id: str) -> None:
         message = f"run {run_id} is {held.run.state}; only a FAILED or CANCELLED run can be retried"
         raise RunStateError(message) from None
     if is_nearly_gone(held.run.expire_at, now=outbox.services.clock.now()):
-        message = f"run {run_id} is kept until {held.run.expire_at:%Y-%m-%d %H:%M} UTC; start its workflow anew"
+        message = f"run {run_id} is kept until {held.run.expire_at:%Y-%m-%d %H:%M} UTC; start its workflow again"
         raise RunStateError(message)
     reopened = _reopened(outbox, held.run, state)
     writes = [

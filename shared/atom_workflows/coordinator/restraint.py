@@ -53,7 +53,10 @@ class Restraint:
             self._outages.pop(url, None)
 
     def failed(self, url: str, reason: str, *, began: datetime, now: datetime) -> None:
-        """Note a call that failed. Those on their way when a pause began do not prolong it."""
+        """Note a call that failed.
+
+        Those on their way when a pause began do not prolong it.
+        """
         with self._lock:
             outage = self._outages.setdefault(url, _Outage())
             if outage.paused_at is not None and began <= outage.paused_at:

@@ -28,7 +28,10 @@ class RunGraph:
         return list(self._nodes)
 
     def create(self, path: str) -> Create:
-        """Make the document of one node. The end is where the checker finds the run, for as long as it is open."""
+        """Make the document of one node.
+
+        The end is where the checker finds the run, for as long as it is open.
+        """
         node = self._nodes[path]
         step = self._steps.get(node.id)
         request = None if step is None or step.task is None else job_request(step, step.task, self._path)

@@ -45,7 +45,7 @@ class Saved:
     """What a commit did: versions of the changed steps, and dependents with nothing left to wait for.
 
     `doomed` are those released dependents of which a dependency did not succeed. `refused` are decisions that came
-    too late: somebody else had changed the step. `commits` were tried, and `written` documents took effect.
+    too late: another instance had changed the step. `commits` were tried, and `written` documents took effect.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)

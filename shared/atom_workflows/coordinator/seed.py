@@ -2,7 +2,7 @@
 
 A large run is first written as SEEDING together with its definition and its end, which the checker watches; then come
 its steps, in batches; then it becomes RUNNING. Who goes on with it reads what is there, writes what is missing, and
-writes anew what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
+rewrites what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
 Retry-from-failed goes the same way, with steps that are reset instead of written.
 """
 
@@ -126,7 +126,10 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
 
 
 def _at_most_a_commit(creates: Iterable[Create]) -> list[Create]:
-    """Return them all if one commit holds them beside the run, else none; the rest of a larger run is not made."""
+    """Return them all if one commit holds them beside the run, else none.
+
+    The rest of a larger run is not made.
+    """
     first: list[Create] = []
     size = 0
     for create in creates:
@@ -170,15 +173,14 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
             if close_run(outbox, run_id, budget):
                 return
             break
-        if held.run.state is RunState.SEEDING:
-            if not _seed_again(outbox, held, budget) or not _set_running(outbox, held):
-                if budget.is_spent:
-                    break
-                continue
-        elif held.run.state is not RunState.RUNNING:
+        if held.run.state not in {RunState.SEEDING, RunState.RUNNING}:
             return
-        publish_released(outbox, run_id, budget=budget)
-        return
+        is_running = held.run.state is RunState.RUNNING
+        if is_running or (_seed_again(outbox, held, budget) and _set_running(outbox, held)):
+            publish_released(outbox, run_id, budget=budget)
+            return
+        if budget.is_spent:
+            break
     outbox.add([seed_message(run_id)])
 
 
@@ -226,7 +228,7 @@ def _seed_again(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
 def _complete(outbox: Outbox, held: HeldRun, budget: Budget) -> bool:
     """Write the steps that are missing. Return True if all are there.
 
-    A run that cannot be seeded is ended; it is to be looked at again, and so is one that was written anew in part.
+    A run that cannot be seeded is ended; it is to be looked at again, and so is one that was rewritten in part.
     """
     run = held.run
     try:
@@ -251,7 +253,7 @@ def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
 
     Raises `DefinitionUnusable`.
     """
-    # Only the start function is made to read files; others come here when they mend a run.
+    # Only the start function is made to read files; others come here when they repair a run.
     from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
     from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
 
@@ -287,7 +289,7 @@ def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> Non
     Each commit changes the run, too: once another has set that RUNNING, its graph is left alone.
     """
     run_id, version = held.run.id, held.version
-    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are written anew"
+    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are rewritten"
     decision_log.warned("run.seed.anew", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)

@@ -152,7 +152,7 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
 
     The request that it was started for is answered as it was first; another one is refused.
     """
-    # Whoever started it may have died before it published.
+    # The instance that started it may have died before it published.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
     if what := difference(run, event):
         problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}
@@ -166,7 +166,10 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
 
 
 def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequested) -> str:
-    """Return why jobs may not be sent to the run's Task Runner; empty if they may."""
+    """Return why jobs may not be sent to the run's Task Runner.
+
+    Empty if they may.
+    """
     if event.task_runner_url and (expected := expected_instead(event.task_runner_url)):
         return f"the start message's tr_url is {run.task_runner_url!r}; it must be {expected}"
     if settings.may_use_task_runner(run.task_runner_url):

@@ -1,7 +1,7 @@
 """A half-seeded run against its compiled graph: what of it is missing, and what another version wrote otherwise.
 
 A run that one version began to seed may be gone on with by another, whose limits make another graph of the same
-workflow. Barriers of both would count each other's steps; so what does not fit is written anew before the run goes on.
+workflow. Barriers of both would count each other's steps; so what does not fit is rewritten before the run goes on.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _SET_ASIDE: Final[Fields] = {
 
 
 def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:
-    """Return the paths of the missing documents, and writes that make the others fit.
+    """Return the missing documents' paths, and writes that make the others fit.
 
-    Of these at most `MOST_BYTES`: whoever has written them is to compare again.
+    At most `MOST_BYTES` of writes: the caller compares again after writing them.
     """
     missing = dict.fromkeys(graph.paths)
     misfits: list[Update] = []

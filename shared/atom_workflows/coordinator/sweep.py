@@ -54,19 +54,25 @@ def load_round(services: Services) -> Round:
 
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
-    """Begin a round over the steps that became due behind that time, unless another instance has just begun one."""
+    """Begin a round over the steps that became due after that time.
+
+    Another instance may have begun one just before; then nothing happens.
+    """
     page = SweepPage(after=(due_after, "runs/0/steps/0"), until=services.clock.now())
     _hand_on(services, last, page)
 
 
 def take_untaken_page(services: Services, current: Round) -> None:
-    """Take the next page of a round whose event is lost, or finds no instance."""
+    """Take the next page of a round if no instance took it."""
     if current.page is not None and services.clock.now() - current.since >= UNTAKEN:
         _take(services, current, current.page)
 
 
 def take_page(services: Services, page: SweepPage) -> None:
-    """Look after one page of due steps, and hand the rest of the round on. A page that comes again is dropped."""
+    """Look after one page of due steps, and hand on the rest.
+
+    A page that comes again is dropped.
+    """
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
         decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
@@ -85,7 +91,10 @@ def _take(services: Services, current: Round, page: SweepPage) -> None:
 
 
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
-    """Make this the next page, and publish it. Return False if another instance was faster."""
+    """Make this the next page, and publish it.
+
+    Return False if another instance was faster.
+    """
     due_at, path = (None, None) if page is None else page.after
     fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:

@@ -18,7 +18,10 @@ _reading: Final = threading.Lock()
 
 @contextmanager
 def turn_to_read(size: int) -> Iterator[None]:
-    """Have the block to itself if `size` bytes are to be read in it; no port may be called there."""
+    """Let one block at a time read as many as `size` bytes.
+
+    No port may be called in the block.
+    """
     if size <= SMALL_BYTES:
         yield
         return

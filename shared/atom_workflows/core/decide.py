@@ -99,12 +99,15 @@ def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -
 
 
 def is_known_state(job_state: str) -> bool:
-    """Whether the contract has that word for a job's state."""
+    """Return True if the contract has that word for a job's state."""
     return _plain_word(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
 
 
 def message_in_progress(job_state: str, message: str) -> str:
-    """What to keep of a Task Runner's message about a job that goes on; a word that it should not use is reported."""
+    """Return what to keep of a message about a job that goes on.
+
+    A state that the Task Runner should not use is reported in it.
+    """
     if is_known_state(job_state):
         return clip(message)
     odd = (
@@ -131,7 +134,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
         "missing_since": None,
         **({"unheard_since": None} if step.unheard_since else {}),
     }
-    # Whoever had it before may have submitted it and died.
+    # The dispatcher that had it before may have submitted it and died.
     unsure = {"unsure_attempt": step.attempt} if again and not step.answered else {}
     return changed(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **(unsure if again else fresh))
 

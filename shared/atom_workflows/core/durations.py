@@ -68,7 +68,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def respell_duration(text: str) -> str | None:
-    """Return the duration that was probably meant, spelt so that `parse_duration` takes it, or None."""
+    """Return the duration that was probably meant, or None.
+
+    It is spelt so that `parse_duration` takes it.
+    """
     if len(text) > _LONGEST_RESPELLED:
         return None
     text = text.strip()
@@ -97,7 +100,10 @@ def _length(part: re.Match[str]) -> timedelta:
 
 
 def _parts_in_words(text: str) -> dict[str, str | None]:
-    """Return the numbers of each unit in a text such as `2 hours, 5 min`; empty if anything else is in it."""
+    """Return each unit's number in a text such as `2 hours, 5 min`.
+
+    Empty if anything else is in it.
+    """
     parts = list(_ANY_PART.finditer(text))
     units = [_UNIT_WORDS.get(part[2].lower(), "") for part in parts]
     if sum(len(part[0]) for part in parts) != len(text) or "" in units or len(set(units)) != len(units):

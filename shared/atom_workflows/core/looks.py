@@ -15,7 +15,10 @@ _GOLDEN_SECTION: Final = 0.6180339887498949
 
 
 def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> datetime:
-    """Return when to look at a job that goes on: later if it was asked about in vain, sooner if its time is up."""
+    """Return when to look next at a job that goes on.
+
+    Later if it was asked about in vain, sooner if its time is up.
+    """
     look_at = now + poll_interval(now - (step.claimed_at or now), check_interval)
     if (step.unanswered or step.unheard_since) and step.due_at is not None and step.due_at > now:
         look_at = step.due_at
@@ -26,7 +29,7 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
 def put_off(
     step: StepRecord, found: StepChange | None, *, now: datetime, check_interval: timedelta
 ) -> StepChange | None:
-    """Add to what a poll found when the next look is due, if that is more than a minute away.
+    """Add the next look to what a poll found, if it is over a minute away.
 
     Each burst, once a minute, looks at every step that is due. So a longer wait has to stand in the document.
     """
@@ -38,7 +41,7 @@ def put_off(
 
 
 def turn(step: StepRecord, *, now: datetime) -> float:
-    """Return the step's place in this minute's order, in which it is asked about.
+    """Return the step's place in the order of this minute's polls.
 
     Each minute's order begins a golden section further on than the last one's. If a slow Task Runner leaves time to ask
     about a share of its jobs only, all of them have their turn within three times as many minutes as that takes.

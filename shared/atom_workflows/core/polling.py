@@ -55,13 +55,6 @@ def young_age(check_interval: timedelta) -> timedelta:
     return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
 
-def is_poll_due(age: timedelta, *, gap: timedelta, check_interval: timedelta) -> bool:
-    """Whether a round that knows only when the one before began, `gap` ago, should poll a job of that age."""
-    # In whole intervals, as a wait that grew with each round would always be just over.
-    wait = check_interval * (poll_interval(age, check_interval) // check_interval or 1)
-    return wait == check_interval or age // wait != (age - gap) // wait
-
-
 def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """A job that goes on; None if that told nothing new, so that nothing is written."""
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:

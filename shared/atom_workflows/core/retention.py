@@ -14,7 +14,7 @@ _NOT_WORTH_WRITING: Final = 0.1
 """The share of the time to be kept for which a retry writes no document that it would not write anyway."""
 
 _SAFETY: Final = timedelta(hours=1)
-"""How long before its date a run counts as gone: whoever renews it needs time for it."""
+"""How long before its date a run counts as gone: renewing it takes time."""
 
 
 def kept_after_retry(expire_at: datetime | None, *, reopened_at: datetime, keep: timedelta) -> datetime | None:
@@ -33,14 +33,16 @@ def is_nearly_gone(expire_at: datetime | None, *, now: datetime) -> bool:
 
 
 def is_renewal_due(expire_at: datetime | None, *, now: datetime, keep: timedelta) -> bool:
-    """Return True once less than half the time of an open run is left."""
+    """Return True once less than half of an open run's time is left."""
     return expire_at is not None and expire_at - now < keep / 2
 
 
 def kept_while_open(expire_at: datetime, *, now: datetime, keep: timedelta) -> datetime:
-    """Return until when an open run is kept: for half the time at least.
+    """Return until when an open run is kept.
 
-    It follows from the date before, so that whoever goes on with a renewal comes to the same.
+    That is for half the time at least.
+
+    It follows from the date before, so that an invocation that goes on with a renewal comes to the same.
     """
     half = keep / 2
     return expire_at + ceil((now + half - expire_at) / half) * half

@@ -36,7 +36,10 @@ def workflow_label(workflow_path: str) -> str:
 
 
 def plain_word(text: str) -> str:
-    """Return the text as lower-case ASCII letters, digits, `_` and single `-`; empty if nothing of it remains."""
+    """Return the text as lower-case ASCII letters, digits, `_` and single `-`.
+
+    Empty if nothing of it remains.
+    """
     letters = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return re.sub(r"[^a-z0-9_]+", "-", "".join(letters)).strip("-")
 

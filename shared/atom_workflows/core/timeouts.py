@@ -24,7 +24,10 @@ ASK_AGAIN: Final = timedelta(seconds=20)
 
 
 def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
-    """Time out or lose an attempt that no Task Runner has accepted; return None while it may go on."""
+    """Time out or lose an attempt that no Task Runner has accepted.
+
+    Return None while it may go on.
+    """
     deadline = step.attempt_deadline
     if deadline is None or step.state is not StepState.DISPATCHING:
         return None
@@ -40,7 +43,7 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
 def _grace(step: StepRecord, deadline: datetime) -> timedelta:
     """Return how long an unknown submission may be repeated behind the deadline.
 
-    Repeated with the same key, it tells of a job that was accepted after all. One more answer is enough.
+    Repeated with the same key, it reports a job that was accepted after all. One more answer is enough.
     """
     is_unknown = not step.answered or step.is_unsure
     is_asked_again = step.answered and step.due_at is not None and step.due_at > deadline
@@ -50,7 +53,7 @@ def _grace(step: StepRecord, deadline: datetime) -> timedelta:
 def judge_overdue(
     step: StepRecord, found: StepChange | Outcome | None, *, heard: bool, now: datetime
 ) -> StepChange | Outcome | None:
-    """Time out a job whose time is over and which has not ended; return `found` for any other.
+    """Time out a job whose time is over; return `found` for any other.
 
     `found` is what a poll made of the step. `heard` is False if the Task Runner did not answer, or was not asked as it
     does not answer at present.

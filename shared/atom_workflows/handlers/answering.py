@@ -85,9 +85,9 @@ def lowered(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_event(headers: Mapping[str, str]) -> bool:
-    """Return whether a request came from a service that would send it again if it were refused.
+    """Return True if a service sent the request, not a caller.
 
-    `headers` are named in lower case.
+    A service would send it again if it were refused. `headers` are named in lower case.
     """
     sender = headers.get("user-agent", "")
     return "ce-type" in headers or "cloudevents" in headers.get("content-type", "") or "APIs-Google" in sender

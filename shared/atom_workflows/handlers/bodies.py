@@ -22,7 +22,7 @@ MAX_STEPS_BODY: Final = 512 * 1024
 """Our own messages have up to 256 KB, which are 342 KB in base64; attributes and the envelope take the rest."""
 
 MAX_TICK_BODY: Final = 64 * 1024
-"""A tick has a hundred bytes, a page of a sweep a few hundred; a schedule may add attributes."""
+"""A tick has a hundred bytes, a page of a round a few hundred; a schedule may add attributes."""
 
 MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
     {"start": MAX_START_BODY, "steps": MAX_STEPS_BODY, "tick": MAX_TICK_BODY}
@@ -68,7 +68,10 @@ class BodyTooLarge(MalformedEvent):
 
 
 def read_body(body: Body, most: int) -> bytes:
-    """Return the body. Raises `BodyTooLarge`, with at most `most` bytes of it in memory."""
+    """Return the body.
+
+    Raises `BodyTooLarge`, with at most `most` bytes of it in memory.
+    """
     declared = body.content_length
     if declared is not None and declared > most:
         raise BodyTooLarge(f"{declared:,}", most, _forgotten(body.stream))
@@ -83,7 +86,10 @@ def read_body(body: Body, most: int) -> bytes:
 
 
 def _forgotten(stream: Stream, tail: bytes = b"") -> str:
-    """Read the rest of a body, behind `tail`, without keeping more than the id of its message."""
+    """Read the rest of a body, behind `tail`, and return its message's id.
+
+    Nothing else of it is kept.
+    """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):
         tail = (tail + piece)[-_TAIL:]

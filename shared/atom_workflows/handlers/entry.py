@@ -23,7 +23,7 @@ Handle: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 
 
 def answer_request(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], body: Body) -> Answer:
-    """Answer a request to the function that is sent the events of this topic."""
+    """Answer a request to the function that takes this topic's events."""
     with decision_log.tracing(headers, services.settings.project):
         return _answer(topic, handle, services, headers, body)
 
@@ -55,7 +55,10 @@ def _name_of(host: str) -> str:
 
 
 def _too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:
-    """Keep a dead letter that tells of the event, without its data, or answer 413 to a caller of the start function."""
+    """Keep a dead letter of the event, without its data.
+
+    A caller of the start function is answered 413 instead.
+    """
     if topic == "start" and not is_event(headers):
         return json_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": str(error)})
     event = ReceivedEvent(

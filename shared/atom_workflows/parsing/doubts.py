@@ -23,7 +23,10 @@ _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?
 
 
 def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
-    """Warn of what only some readers take for a number in the steps' tasks, and of digits that get lost."""
+    """Warn of values in tasks that readers disagree about, and of lost digits.
+
+    Some readers take them for numbers, others for text.
+    """
     for step in steps:
         task = step.node.get("task")
         for scalar in _scalars(task) if task else ():
@@ -72,9 +75,10 @@ def _clearly(text: str) -> str:
 
 
 def _loses_digits(text: str, value: float) -> bool:
-    """Return True if a sign, a last zero or digits beyond 64 bits are lost when the number is sent.
+    """Return True if the number loses something when it is sent.
 
-    `3.10` is the case that is meant: a version, which arrives as 3.1.
+    That is a sign, a last zero, or digits beyond 64 bits. `3.10` is the case that is meant: a version, which arrives
+    as 3.1.
     """
     if isinstance(value, int):
         return str(value) != text

@@ -2,7 +2,7 @@
 
 JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
 pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has a reader of its own. It keeps no
-stack but the list of what is open, and whoever takes its events limits how deep that becomes.
+stack but the list of what is open, and the consumer of its events limits how deep that becomes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """Yield the events of the file up to its end or its first syntax error, which is noted."""
+        """Yield the events of the file up to its end or first syntax error.
+
+        An error is noted.
+        """
         try:
             yield from self._document()
         except _SyntaxProblem as problem:
@@ -196,7 +199,10 @@ class JsonReader:
         self._fail(f"a field's name cannot begin with {code(sign)}", 'write `"field": value`')
 
     def _refuse_text(self, start: int) -> NoReturn:
-        """Say why the text that begins at `start` cannot be read; `_index` is where."""
+        """Say why the text that begins at `start` cannot be read.
+
+        `_index` is where.
+        """
         sign = self._next()
         if (sign == '"' and self._index == start) or not sign:
             self._index = start
@@ -230,7 +236,10 @@ class JsonReader:
         return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
 
     def _skip_space(self) -> None:
-        """Go on to the next sign. Lines end nowhere else, as no text holds a line break."""
+        """Go on to the next sign.
+
+        Lines end nowhere else, as no text holds a line break.
+        """
         start = self._index
         if self._text[start : start + 1] not in _SPACES:
             return

@@ -52,7 +52,7 @@ class Names:
 
 @cache
 def names_of(names: tuple[str, ...]) -> Names:
-    """File the names of a record's fields or of a choice, once for all files."""
+    """File the names of a record or of a choice, once for all files."""
     return Names(names)
 
 
@@ -64,7 +64,10 @@ class Suggestions:
         self._budget = budget
 
     def nearest(self, word: str, names: Names) -> str | None:
-        """Return the name that was probably meant, or None if none is near or the budget is used up."""
+        """Return the name that was probably meant.
+
+        None if none is near or the budget is used up.
+        """
         if not 0 < len(word) <= _LONGEST_COMPARED:
             return None
         if same := names.find_spelling(word):
@@ -79,5 +82,8 @@ class Suggestions:
 
 
 def fold_spelling(name: str) -> str:
-    """Return the name without case and separators; a very long one stays as it is."""
+    """Return the name without case and separators.
+
+    A very long one stays as it is.
+    """
     return name.lower().translate(_SEPARATORS) if len(name) <= _LONGEST_COMPARED else name

@@ -79,7 +79,10 @@ def _tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _
 
 
 def _tree_of_json(text: str, report: Report) -> _Tree | None:
-    """Read the text as JSON if it is any, else leave nothing of it behind, as YAML is read with the same memory."""
+    """Read the text as JSON, None if it is no JSON.
+
+    Then nothing of it is left behind: YAML is read in the same memory.
+    """
     if not _MAY_BE_JSON.match(text):
         return None
     tried = Report(report.file)

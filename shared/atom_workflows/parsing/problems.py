@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.parsing.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
 from atom_workflows.parsing.nearest import Names, Suggestions
 
-_Key = tuple[int, int, str]
+_Key: TypeAlias = tuple[int, int, str]
 
 
 class Located(Protocol):
@@ -152,7 +152,10 @@ class _Collected:
 
 
 def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
-    """Yield the first problems that are not too large together; a file's name of 1,000 bytes stands in each."""
+    """Yield the first problems that are not too large together.
+
+    A file's name of 1,000 bytes stands in each.
+    """
     size = 0
     for problem in problems:
         size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))

@@ -79,7 +79,10 @@ def _not_a_record(record: Record, node: Node, path: str, owner: str, report: Rep
 
 
 def _as_main_field(record: Record, node: Node, path: str) -> str:
-    """Say how to write a value that stands in place of a map of which it is the main field; else nothing."""
+    """Say how to write a value that stands in place of its map.
+
+    Nothing if it cannot be the map's main field.
+    """
     main = next((field.kind for field in record.fields if field.name == record.main), None)
     if main is None or not isinstance(node, Scalar) or _read(main, node, "", Report("")) is INVALID:
         return ""
@@ -104,7 +107,10 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
 
 
 def _advice(record: Record, name: str) -> str:
-    """Say what to do about a name of another system, or a field that exists one level further in; else nothing."""
+    """Say what to do about another system's name, or a field of an inner map.
+
+    Nothing if it is neither.
+    """
     return record.advice.get(fold_spelling(name)) or _field_with(record, name)
 
 

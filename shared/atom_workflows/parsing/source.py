@@ -37,7 +37,10 @@ def decode(content: bytes | str, report: Report) -> str | None:
 
 
 def prepare_for_yaml(text: str, report: Report) -> str | None:
-    """Return the text without what no YAML reader takes, which is noted; None if there is too much of it."""
+    """Return the text without what no YAML reader takes, which is noted.
+
+    None if there is too much of it.
+    """
     # No more than it takes to know: a file of nothing else would cost a hundred times its size.
     found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
     for match in found[:_MOST_CONTROLS]:

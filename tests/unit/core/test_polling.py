@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
 from atom_workflows.core import polling
 from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
 from unit.core.test_decide import NOW, step
@@ -119,14 +117,3 @@ def test_an_interval_longer_than_a_minute_is_kept() -> None:
     """Who asks for a look every five minutes gets no more."""
     interval = timedelta(minutes=5)
     assert polling.poll_interval(timedelta(hours=10), interval) == interval
-
-
-@pytest.mark.parametrize("gap_s", [10, 13, 40])
-@pytest.mark.parametrize("age_s", [1, 15, 190, 250, 700, 5_000])
-def test_rounds_that_remember_nothing_poll_about_as_often(age_s: int, gap_s: int) -> None:
-    """Of thirty rounds, however far apart, as many poll a job as its waits ask for, and not twice as many."""
-    interval, gap = timedelta(seconds=10), timedelta(seconds=gap_s)
-    rounds = [timedelta(seconds=age_s) + gap * number for number in range(30)]
-    polls = sum(polling.is_poll_due(age, gap=gap, check_interval=interval) for age in rounds)
-    needed = sum(min(1, gap / polling.poll_interval(age, interval)) for age in rounds)
-    assert needed - 3 <= polls <= 2 * needed
