@@ -38,18 +38,8 @@ class Polls:
             return None
         if self._restraint.held_back(url, began):
             return judge_overdue(step, None, heard=False, now=began)
-        found = self._asked(step)
-        now = self.services.clock.now()
-        heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
-        if heard:
-            self._restraint.answered(url)
-        else:
-            self._restraint.failed(url, "", began=began, now=now)
-        return judge_overdue(step, found, heard=heard, now=now)
-
-    def _asked(self, step: StepRecord) -> StepChange | Outcome | None:
         try:
-            return poll(self.services, step)
+            found = poll(self.services, step)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             decision_log.failed(
                 "poll.failed",
@@ -59,7 +49,15 @@ class Polls:
                 step_id=step.id,
                 attempt=step.attempt,
             )
-            return None
+            # It tells nothing of the Task Runner, and nothing of the job.
+            return judge_overdue(step, None, heard=False, now=self.services.clock.now())
+        now = self.services.clock.now()
+        heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
+        if heard:
+            self._restraint.answered(url)
+        else:
+            self._restraint.failed(url, "", began=began, now=now)
+        return judge_overdue(step, found, heard=heard, now=now)
 
     def end(self) -> None:
         """Make no further call: whoever wanted the answers is gone."""

@@ -96,6 +96,17 @@ def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog:
     assert job_id in record.getMessage()
 
 
+def test_a_defect_is_no_word_that_an_overdue_job_goes_on() -> None:
+    """Nobody has heard of the job, so it is asked about again, and its end counts."""
+    world = World("default: {duration: 300}", burst=BURST)
+    run_id = world.start(definition({"a": []}, a={"timeout": "10m", "retry": {"maxAttempts": 2}}))
+    world.settle_down("steps")
+    world.clock.move(timedelta(minutes=11))
+    burst(world, task_runner=Stumbling(world, world.steps(run_id)["a"].job_id))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1"]
+
+
 @dataclass(slots=True)
 class FailingBus:
     """A bus that accepts nothing at first."""
