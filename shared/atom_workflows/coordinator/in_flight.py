@@ -85,7 +85,10 @@ class InFlight:
         self._looks[_name(held)] = look_at
 
     def _forget_what_ended(self, since: datetime | None) -> None:
-        """Forget steps that wait for neither look nor answer, and became due before `since`: no query finds these again."""
+        """Forget steps that wait for no look and no answer.
+
+        Only those that became due before `since`, so that no query finds them again.
+        """
         for name, held in list(self._steps.items()):
             if name in self._looks or name in self._asked:
                 continue
