@@ -20,6 +20,15 @@ from support.workflows import chain, definition
 from support.world import START, HelpfulClock, World
 
 BURST = timedelta(seconds=50)
+POLICIES = {
+    "timeout_s": 3600.0,
+    "max_attempts": 1,
+    "backoff_initial_s": 10.0,
+    "backoff_factor": 2.0,
+    "backoff_max_s": 600.0,
+    "backoff_jitter": 0.0,
+    "on_lost": "retry",
+}
 LONG = "{rules: [{step: long, duration: 100000}], default: {duration: 20}}"
 
 
@@ -53,7 +62,18 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     assert f"run {broken} could not be looked after" in caplog.text
 
 
-@pytest.mark.parametrize("fields", [{"claimed_at": "noon"}, {"attempt": None}, {"policies": {"timeout_s": "1h"}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"claimed_at": "noon"},
+        {"unheard_since": "noon"},
+        {"attempt": None},
+        {"task_runner_url": []},
+        {"job_state": 5},
+        {"policies": {"timeout_s": "1h"}},
+        {"policies": {**POLICIES, "timeout_s": 1e15}},
+    ],
+)
 def test_a_step_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
