@@ -86,7 +86,7 @@ class Settings:
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:
             return url.rstrip("/")
-        return next((one for one in allowed if _place(one) == _place(url)), None)
+        return next((one for one in allowed if is_same_place(one, url)), None)
 
     def may_use_task_runner(self, url: str) -> bool:
         """Whether jobs, and with them an identity token, may be sent there."""
@@ -96,6 +96,11 @@ class Settings:
         """Whether an uploaded object of that name starts a run."""
         suffixes = tuple(suffix.lower() for suffix in self.object_suffixes)
         return name.startswith(self.object_prefix) and name.lower().endswith(suffixes)
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Return whether these are two spellings of one URL."""
+    return _place(one.rstrip("/")) == _place(other.rstrip("/"))
 
 
 def _place(url: str) -> tuple[str, str, int, str] | str:

@@ -89,6 +89,16 @@ def test_a_run_whose_message_names_such_a_url_is_invalid(url: str, reason: str) 
     assert "s3" not in str(world.store.get([run_path(started.run_id)])[0])
 
 
+@pytest.mark.parametrize("url", ["HTTP://Task-Runner.test/", "http://task-runner.test:80"])
+def test_a_message_that_spells_the_url_otherwise_may_come_again(url: str) -> None:
+    """The run keeps the settings' spelling, and the same message is the same request all the same."""
+    world = World()
+    event = read_start_event({"definition": chain(1), "run_key": "k", "tr_url": url}, event_id="1")
+    first = handle_start(world.services, event)
+    assert handle_start(world.services, event) == first
+    assert world.run(first.run_id).warnings == ()
+
+
 def test_a_password_that_an_earlier_version_stored_is_not_shown() -> None:
     """A run started when such URLs were taken is shown without what may be a secret."""
     world = World()

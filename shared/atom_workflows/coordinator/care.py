@@ -65,6 +65,7 @@ class Care:
         if len(calls) > self._services.settings.poll_workers:
             # Not all can be asked about at once, so those asked about first are others each minute.
             calls.sort(key=lambda one: turn(one.step, now=now))
+        self._in_flight.ask(calls)
         self._calls.begin(calls)
 
     def hear(self, until: datetime | None = None) -> None:
@@ -74,6 +75,7 @@ class Care:
         """
         now = self._services.clock.now()
         wave = self._calls.wave(None if until is None else max(0.0, (until - now).total_seconds()))
+        self._in_flight.heard(held for held, _ in wave)
         self.published += sum(found for _, found in wave if isinstance(found, int))
         outages = (found for _, found in wave if isinstance(found, AtomWorkflowsError))
         self._outage = self._outage or next(outages, None)

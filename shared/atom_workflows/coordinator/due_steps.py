@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.loading import Held
@@ -34,6 +35,18 @@ _NEVER_READ: Final = [
 
 DUE_FIELDS: Final = (*(field.name for field in fields(StepRecord) if field.name not in _NEVER_READ), "schema")
 """All that a look at a step needs: not its task, its edges and its message, which may take 100 KB each."""
+
+_LOOKED_AT: Final[Mapping[str, Any]] = {
+    "task_runner_url": str,
+    "attempt": int,
+    "unanswered": int,
+    "job_id": str,
+    "job_state": str,
+    "claimed_at": datetime | None,
+    "unanswered_since": datetime | None,
+    "missing_since": datetime | None,
+    "unheard_since": datetime | None,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +110,10 @@ def _held(document: Document) -> Held | None:
     """
     try:
         held = Held.of(document)
-        # Looks calculate with these; everything else matters to the step's own run alone.
-        reason = "" if isinstance(held.step.claimed_at, datetime | None) else "claimed_at is no time"
-        reason = reason if isinstance(held.step.attempt, int) else "attempt is no number"
-    except (LookupError, TypeError, ValueError) as error:
+        # Looks use these; everything else matters to the step's own run alone.
+        odd = (name for name, kind in _LOOKED_AT.items() if not isinstance(getattr(held.step, name), kind))
+        reason = next((f"{name} is a {type(getattr(held.step, name)).__name__}" for name in odd), "")
+    except (LookupError, OverflowError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     if reason:
         decision_log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)

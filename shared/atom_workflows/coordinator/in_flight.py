@@ -21,11 +21,13 @@ class InFlight:
     """Steps that are under way, and when to look at each next; one that is being looked at has no such time.
 
     A step may change unseen: then its version no longer holds, and whatever is decided about it is refused.
+    A step whose job is being asked about takes up room until there is an answer, as the call keeps it anyway.
     """
 
     is_full: bool = False
     _steps: dict[_Name, Held] = field(default_factory=dict)
     _looks: dict[_Name, datetime] = field(default_factory=dict)
+    _asked: set[_Name] = field(default_factory=set)
 
     @property
     def next_look(self) -> datetime | None:
@@ -65,6 +67,14 @@ class InFlight:
             del self._looks[name]
         return [self._steps[name] for _, name in due]
 
+    def ask(self, held: Iterable[Held]) -> None:
+        """Note that calls about these steps begin."""
+        self._asked.update(map(_name, held))
+
+    def heard(self, held: Iterable[Held]) -> None:
+        """Note that calls about these steps are answered."""
+        self._asked.difference_update(map(_name, held))
+
     def look_again(self, taken: Held, held: Held, at: datetime) -> None:
         """Look at a step that was taken again then, as it stands now; not if it was found changed meanwhile."""
         if self._steps.get(_name(taken), taken) is taken:
@@ -75,12 +85,14 @@ class InFlight:
         self._looks[_name(held)] = look_at
 
     def _forget_what_ended(self, since: datetime | None) -> None:
-        """Forget steps that wait for no look and that no query finds again.
+        """Forget steps that wait for no look and no answer.
 
-        Those are steps that became due before `since`.
+        Only those that became due before `since`, so that no query finds them again.
         """
         for name, held in list(self._steps.items()):
-            if name not in self._looks and (since is None or held.step.due_at is None or held.step.due_at <= since):
+            if name in self._looks or name in self._asked:
+                continue
+            if since is None or held.step.due_at is None or held.step.due_at <= since:
                 del self._steps[name]
 
 

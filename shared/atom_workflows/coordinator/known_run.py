@@ -18,6 +18,7 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.documents import run_path
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Update
+from atom_workflows.settings import is_same_place
 from atom_workflows.start_events import StartRequested
 
 MAX_WARNINGS: Final = 20
@@ -27,7 +28,8 @@ _TRIES: Final = 5
 def difference(run: RunRecord, event: StartRequested) -> str:
     """Return what the request asks for otherwise than the run's, or "".
 
-    A file whose generation was not asked for may have changed: the request is the same.
+    A file whose generation was not asked for may have changed: the request is the same. So it is if its `tr_url` is
+    spelt otherwise than the settings spell it, whose spelling the run has.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -35,7 +37,7 @@ def difference(run: RunRecord, event: StartRequested) -> str:
         return "definition"
     if event.generation and event.generation != run.source.get("generation"):
         return "generation"
-    if event.task_runner_url and event.task_runner_url.rstrip("/") != run.task_runner_url:
+    if event.task_runner_url and not is_same_place(event.task_runner_url, run.task_runner_url):
         return "tr_url"
     asked: Mapping[str, Any] = {"params": event.params, "labels": event.labels}
     started_with: Mapping[str, Any] = {"params": run.params, "labels": run.labels}

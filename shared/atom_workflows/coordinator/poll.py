@@ -38,19 +38,8 @@ class Polls:
             return None
         if self._restraint.held_back(url, began):
             return judge_overdue(step, None, heard=False, now=began)
-        found = self._asked(step)
-        now = self.services.clock.now()
-        heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
-        if heard:
-            self._restraint.answered(url)
-        else:
-            self._restraint.failed(url, "", began=began, now=now)
-        # What was said before the deadline tells nothing of how the job stood then.
-        return judge_overdue(step, found, heard=heard, now=began)
-
-    def _asked(self, step: StepRecord) -> StepChange | Outcome | None:
         try:
-            return poll(self.services, step)
+            found = poll(self.services, step)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             decision_log.failed(
                 "poll.failed",
@@ -60,7 +49,16 @@ class Polls:
                 step_id=step.id,
                 attempt=step.attempt,
             )
-            return None
+            # It says nothing about the Task Runner, and nothing about the job.
+            return judge_overdue(step, None, heard=False, now=began)
+        now = self.services.clock.now()
+        heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
+        if heard:
+            self._restraint.answered(url)
+        else:
+            self._restraint.failed(url, "", began=began, now=now)
+        # What was said before the deadline tells nothing of how the job stood then.
+        return judge_overdue(step, found, heard=heard, now=began)
 
     def end(self) -> None:
         """Make no further call: whoever wanted the answers is gone."""

@@ -13,7 +13,7 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import AT_ONCE, Held, HeldRun, all_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import RunRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.retention import is_renewal_due, kept_while_open
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import definition_path, run_path, step_path
@@ -59,7 +59,7 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: d
     for number, batch in enumerate(_batches(held for held in steps if _is_kept_for_less(held, until))):
         if number and budget.is_spent:
             return False
-        free = [held for held in batch if held.step.state is not StepState.DISPATCHING]
+        free = [held for held in batch if not _is_being_submitted(held.step)]
         is_complete = _keep(services, free, until) and is_complete and len(free) == len(batch)
         budget.spend(written=len(free))
     return is_complete
@@ -67,6 +67,10 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: d
 
 def _is_kept_for_less(held: Held, until: datetime) -> bool:
     return held.step.expire_at is not None and held.step.expire_at < until
+
+
+def _is_being_submitted(step: StepRecord) -> bool:
+    return step.state is StepState.DISPATCHING and not step.answered
 
 
 def _keep(services: Services, batch: Sequence[Held], until: datetime) -> bool:

@@ -71,6 +71,8 @@ def judge_overdue(
     if now - since >= UNHEARD_FOR:
         unheard = f"its Task Runner has not answered about job {step.job_id} for {format_duration(UNHEARD_FOR)} since"
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {unheard}; last seen {step.job_state}")
+    if found is None and step.unheard_since is not None:
+        return None  # It was not asked about, and since when there is no answer is known.
     return changed(step, StepEvent.OBSERVE, **fields | {"unheard_since": since, "due_at": now + ASK_AGAIN})
 
 

@@ -20,6 +20,15 @@ from support.workflows import chain, definition
 from support.world import START, HelpfulClock, World
 
 BURST = timedelta(seconds=50)
+POLICIES = {
+    "timeout_s": 3600.0,
+    "max_attempts": 1,
+    "backoff_initial_s": 10.0,
+    "backoff_factor": 2.0,
+    "backoff_max_s": 600.0,
+    "backoff_jitter": 0.0,
+    "on_lost": "retry",
+}
 LONG = "{rules: [{step: long, duration: 100000}], default: {duration: 20}}"
 
 
@@ -53,7 +62,18 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     assert f"run {broken} could not be looked after" in caplog.text
 
 
-@pytest.mark.parametrize("fields", [{"claimed_at": "noon"}, {"attempt": None}, {"policies": {"timeout_s": "1h"}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"claimed_at": "noon"},
+        {"unheard_since": "noon"},
+        {"attempt": None},
+        {"task_runner_url": []},
+        {"job_state": 5},
+        {"policies": {"timeout_s": "1h"}},
+        {"policies": {**POLICIES, "timeout_s": 1e15}},
+    ],
+)
 def test_a_step_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,6 +114,17 @@ def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog:
     (record, *_) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert job_id in record.getMessage()
+
+
+def test_a_defect_is_no_word_that_an_overdue_job_goes_on() -> None:
+    """Nobody has heard of the job, so it is asked about again, and its end counts."""
+    world = World("default: {duration: 300}", burst=BURST)
+    run_id = world.start(definition({"a": []}, a={"timeout": "10m", "retry": {"maxAttempts": 2}}))
+    world.settle_down("steps")
+    world.clock.move(timedelta(minutes=11))
+    burst(world, task_runner=Stumbling(world, world.steps(run_id)["a"].job_id))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1"]
 
 
 @dataclass(slots=True)

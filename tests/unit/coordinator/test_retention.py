@@ -217,6 +217,19 @@ def test_a_renewal_takes_no_step_from_whoever_is_at_it() -> None:
     assert days(world, run_id) > 29
 
 
+def test_a_run_is_renewed_though_no_task_runner_accepts_its_jobs() -> None:
+    """A step that waits to be submitted again is nobody's for most of the time, and may wait for weeks."""
+    world = World(f"default: {{submit_errors: {[429] * 9}}}", keep_runs=KEEP)
+    run_id = world.start(chain(2))
+    world.settle_down("steps")
+    assert world.states(run_id)["s0"] == "DISPATCHING"
+    world.clock.move(timedelta(days=15.1))
+    world.bus.publish([seed_message(run_id)])
+    world.settle_down("start")
+    assert outlived(world, run_id) == []
+    assert days(world, run_id) > 29
+
+
 @pytest.mark.parametrize("fatal", range(1, 11))
 @pytest.mark.parametrize("after", [False, True])
 def test_a_renewal_that_dies_is_made_by_the_next_audit(fatal: int, *, after: bool) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from atom_workflows.coordinator import due_steps, in_flight, sweep
+from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.poll import Polls
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.events import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Create, JobAnswer
@@ -211,3 +213,22 @@ def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
         due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
     assert known.is_full is not end
     assert taken == (300 if end else 0)
+
+
+def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
+    """Calls that a slow Task Runner has not answered hold steps in memory, too, however many jobs begin meanwhile."""
+    world, _ = crowded()
+    known = in_flight.InFlight()
+    care = Care(world.services, Polls(services=world.services, until=START + MINUTE), known)
+    due = due_steps.read_due(world.services, until=START + MINUTE)
+    begun = 0
+    while due.last is not None:
+        known.learn(due.steps, since=START + MINUTE, now=START)
+        taken = known.take_due(START + MINUTE)
+        care.begin(taken)
+        begun += len(taken)
+        due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
+    assert begun == PAGE
+    assert known.is_full
+    care.hear_all()
+    assert len(list(known.looks())) == PAGE

@@ -100,7 +100,8 @@ def test_a_job_is_timed_out_unheard_after_minutes_only(*, is_asked: bool) -> Non
     assert change.fields["due_at"] == now + ASK_AGAIN
     assert ("unanswered" in change.fields) is is_asked
     waiting = step(unheard_since=now)
-    assert isinstance(judge_overdue(waiting, found, heard=False, now=now + UNHEARD_FOR - SECOND), StepChange)
+    change = judge_overdue(waiting, found, heard=False, now=now + UNHEARD_FOR - SECOND)
+    assert isinstance(change, StepChange) if is_asked else change is None
     outcome = judge_overdue(waiting, found, heard=False, now=now + UNHEARD_FOR)
     assert isinstance(outcome, Outcome)
     assert outcome.kind is OutcomeKind.TIMED_OUT
