@@ -135,13 +135,7 @@ def _again(step: StepRecord) -> ReadyStep:
     """Ask for the same attempt if its dispatcher left it, for the next one if its back-off is over."""
     if step.state is StepState.RETRYING:
         return ReadyStep(step_id=step.id, attempt=step.attempt + 1)
-    decision_log.warned(
-        "step.ready.again",
-        f"step {step.id} is handed to another dispatcher",
-        run_id=step.run_id,
-        step_id=step.id,
-        attempt=step.attempt,
-    )
+    decision_log.warned("step.ready.again", f"step {step.id} is handed to another dispatcher", **step.names)
     return ReadyStep(step_id=step.id, attempt=step.attempt)
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
-from atom_workflows.coordinator.due_steps import is_anything_due, read_due
+from atom_workflows.coordinator.due_steps import Cursor, is_anything_due, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import Polls
@@ -137,28 +137,27 @@ class _Looks:
     def is_anything_new(self) -> bool:
         """Return whether steps became due after the last look."""
         now = self.services.clock.now()
-        found = read_due(self.services, until=now + self.services.settings.burst, since=self._since(now))
+        found = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
         return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in found.steps)
 
     def _read(self, now: datetime) -> None:
         """Read what has become due since the last look, the first time everything, and what will be in this burst."""
-        until, since = now + self.services.settings.burst, self._since(now)
-        found = read_due(self.services, until=until, since=since)
-        if self._seen_until is None and found.last is not None and found.last[0] <= now:
+        until, since = now + self.services.settings.burst, self._known_until(now)
+        found = read_due(self.services, until=until, after=since)
+        if since is None and found.last is not None and found.last[0] <= now:
             self._in_flight.is_full = True
-            since = now - BETWEEN_BURSTS
-            found = read_due(self.services, until=until, since=since)
-        self._in_flight.learn(found.steps, since=since, now=now)
+            since = place_of(now - BETWEEN_BURSTS)
+            found = read_due(self.services, until=until, after=since)
+        self._in_flight.learn(found.steps, since=since and since[0], now=now)
         while found.last is not None and found.last[0] <= now:
-            found = read_due(self.services, until=until, since=since, after=found.last)
-            self._in_flight.learn(found.steps, since=since, now=now)
+            found = read_due(self.services, until=until, after=found.last)
+            self._in_flight.learn(found.steps, since=since and since[0], now=now)
         self._seen_until = now
 
-    def _since(self, now: datetime) -> datetime | None:
-        """Return since when steps became due that are not known yet, None if none is known."""
-        if self._seen_until is None:
-            return None
-        return min(now, self._seen_until) - self._interval * OVERLAP
+    def _known_until(self, now: datetime) -> Cursor | None:
+        """Return the place up to which steps are known, a little before the last look; None if none is."""
+        seen_until = self._seen_until
+        return None if seen_until is None else place_of(min(now, seen_until) - self._interval * OVERLAP)
 
     def _see_to_the_round(self, now: datetime) -> None:
         """Begin a round when the last one is over.

@@ -64,11 +64,7 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
     if may_claim(step, now=now, attempt=attempt):
         return True
     decision_log.dropped(
-        "step.ready.stale",
-        f"step {step.id} is {step.state} and not to be dispatched now",
-        run_id=step.run_id,
-        step_id=step.id,
-        attempt=step.attempt,
+        "step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names
     )
     return False
 

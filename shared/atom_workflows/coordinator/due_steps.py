@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
 from atom_workflows.documents import SCHEMA, STEPS
-from atom_workflows.ports import Condition, Document, Query
+from atom_workflows.ports import Document, Query
 
 PAGE: Final = 1_000
 """Due steps that are read, and looked after, at a time."""
@@ -20,33 +19,14 @@ PAGE: Final = 1_000
 Cursor: TypeAlias = tuple[datetime, str]
 """A place in the order of the due query: a step's due time and its document's path."""
 
-_NEVER_READ: Final = [
-    "run_id",
-    "id",
-    "request",
-    "depends_on",
-    "dependents",
-    "barriers",
-    "hands_over_to",
-    "heirs",
-    "message",
-    "cause",
-]
+_NEVER_READ: Final = {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message", "cause"}
 
 DUE_FIELDS: Final = (*(field.name for field in fields(StepRecord) if field.name not in _NEVER_READ), "schema")
 """All that a look at a step needs: not its task, its edges and its message, which may take 100 KB each."""
 
-_LOOKED_AT: Final[Mapping[str, Any]] = {
-    "task_runner_url": str,
-    "attempt": int,
-    "unanswered": int,
-    "job_id": str,
-    "job_state": str,
-    "claimed_at": datetime | None,
-    "unanswered_since": datetime | None,
-    "missing_since": datetime | None,
-    "unheard_since": datetime | None,
-}
+_TEXTS: Final = ("task_runner_url", "job_id", "job_state")
+_NUMBERS: Final = ("attempt", "unanswered")
+_TIMES: Final = ("claimed_at", "unanswered_since", "missing_since", "unheard_since")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +42,14 @@ def is_anything_due(services: Services, by: datetime) -> bool:
     return bool(services.store.query(due_query(by, limit=1, fields=("due_at",))))
 
 
-def read_due(services: Services, *, until: datetime, since: datetime | None = None, after: Cursor | None = None) -> Due:
-    """Return a page of the steps that are due by `until`.
+def place_of(due_at: datetime) -> Cursor:
+    """Return the place before the steps that are due at that time."""
+    return due_at, "runs/0/steps/0"
 
-    With `since`, only those due later than that; with `after`, only those behind that place.
-    The steps hold `DUE_FIELDS` alone.
-    """
-    documents = services.store.query(due_query(until, since=since, after=after, limit=PAGE))
+
+def read_due(services: Services, *, until: datetime, after: Cursor | None = None) -> Due:
+    """Return a page of the steps behind that place that are due by `until`. They hold `DUE_FIELDS` alone."""
+    documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None
     return Due(
         steps=[held for document in documents if (held := _held(document)) is not None],
@@ -77,25 +58,17 @@ def read_due(services: Services, *, until: datetime, since: datetime | None = No
 
 
 def due_query(
-    until: datetime,
-    *,
-    since: datetime | None = None,
-    after: Cursor | None = None,
-    limit: int,
-    fields: tuple[str, ...] = DUE_FIELDS,
+    until: datetime, *, limit: int, after: Cursor | None = None, fields: tuple[str, ...] = DUE_FIELDS
 ) -> Query:
     """Build the query for due steps.
 
     The condition on `schema` leaves documents of newer versions to these, and makes this a query for a composite index:
     gcloud cannot create the single-field one that a collection group would need otherwise.
     """
-    where: list[Condition] = [("schema", "==", SCHEMA), ("due_at", "<=", until)]
-    if since is not None:
-        where.append(("due_at", ">", since))
     return Query(
         collection=STEPS,
         group=True,
-        where=where,
+        where=[("schema", "==", SCHEMA), ("due_at", "<=", until)],
         order_by=[("due_at", "ascending")],
         after=after,
         limit=limit,
@@ -110,9 +83,10 @@ def _held(document: Document) -> Held | None:
     """
     try:
         held = Held.of(document)
-        # Looks use these; everything else matters to the step's own run alone.
-        odd = (name for name, kind in _LOOKED_AT.items() if not isinstance(getattr(held.step, name), kind))
-        reason = next((f"{name} is a {type(getattr(held.step, name)).__name__}" for name in odd), "")
+        # Looks calculate with these; everything else matters to the step's own run alone.
+        kinds = ((str, _TEXTS), (int, _NUMBERS), (datetime | None, _TIMES))
+        odd = (name for kind, names in kinds for name in names if not isinstance(getattr(held.step, name), kind))
+        reason = " and ".join(f"{name} is a {type(getattr(held.step, name)).__name__}" for name in odd)
     except (LookupError, OverflowError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     if reason:

@@ -85,10 +85,7 @@ class InFlight:
         self._looks[_name(held)] = look_at
 
     def _forget_what_ended(self, since: datetime | None) -> None:
-        """Forget steps that wait for no look and no answer.
-
-        Only those that became due before `since`, so that no query finds them again.
-        """
+        """Forget steps that wait for no look and no answer, and that no query finds again as they were due before."""
         for name, held in list(self._steps.items()):
             if name in self._looks or name in self._asked:
                 continue

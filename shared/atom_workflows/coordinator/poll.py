@@ -41,14 +41,8 @@ class Polls:
         try:
             found = poll(self.services, step)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
-            decision_log.failed(
-                "poll.failed",
-                f"job {step.job_id} of step {step.id} could not be looked at: a defect",
-                trace_of=error,
-                run_id=step.run_id,
-                step_id=step.id,
-                attempt=step.attempt,
-            )
+            message = f"job {step.job_id} of step {step.id} could not be looked at: a defect"
+            decision_log.failed("poll.failed", message, trace_of=error, **step.names)
             # It says nothing about the Task Runner, and nothing about the job.
             return judge_overdue(step, None, heard=False, now=began)
         now = self.services.clock.now()
@@ -72,13 +66,8 @@ def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:
     except JobUnknown:
         return missing(step, now=services.clock.now())
     except TaskRunnerUnavailable as error:
-        decision_log.warned(
-            "task_runner.unavailable",
-            f"job {step.job_id} of step {step.id} could not be looked at: {error.reason}",
-            run_id=step.run_id,
-            step_id=step.id,
-            attempt=step.attempt,
-        )
+        message = f"job {step.job_id} of step {step.id} could not be looked at: {error.reason}"
+        decision_log.warned("task_runner.unavailable", message, **step.names)
         now = services.clock.now()
         return unanswered(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
     outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)

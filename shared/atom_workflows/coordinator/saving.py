@@ -263,7 +263,5 @@ def _log_refused(decision: Decision) -> None:
     decision_log.dropped(
         f"step.{decision.change.event}.refused",
         f"step {step.id} was changed by another, so nothing was written",
-        run_id=step.run_id,
-        step_id=step.id,
-        attempt=step.attempt,
+        **step.names,
     )

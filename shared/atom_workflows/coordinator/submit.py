@@ -107,4 +107,4 @@ def _deferred(services: Services, step: StepRecord, error: RequestNotAccepted) -
 
 
 def _warn(step: StepRecord, message: str) -> None:
-    decision_log.warned("task_runner.unavailable", message, run_id=step.run_id, step_id=step.id, attempt=step.attempt)
+    decision_log.warned("task_runner.unavailable", message, **step.names)

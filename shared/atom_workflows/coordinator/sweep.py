@@ -14,7 +14,7 @@ from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
-from atom_workflows.coordinator.due_steps import read_due
+from atom_workflows.coordinator.due_steps import place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import Polls
@@ -58,7 +58,7 @@ def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINN
 
     Another instance may have begun one just before; then nothing happens.
     """
-    page = SweepPage(after=(due_after, "runs/0/steps/0"), until=services.clock.now())
+    page = SweepPage(after=place_of(due_after), until=services.clock.now())
     _hand_on(services, last, page)
 
 

@@ -89,6 +89,11 @@ class StepRecord:
         return f"{self.run_id}/{self.id}/{self.attempt}"
 
     @property
+    def names(self) -> dict[str, Any]:
+        """What a line of the log calls the step and its attempt."""
+        return {"run_id": self.run_id, "step_id": self.id, "attempt": self.attempt}
+
+    @property
     def is_unsure(self) -> bool:
         """Whether an earlier submission of this attempt may have started a job that nobody knows the id of."""
         return self.attempt > 0 and self.unsure_attempt == self.attempt
