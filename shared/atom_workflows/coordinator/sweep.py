@@ -47,12 +47,17 @@ def load_round(services: Services) -> Round:
     """Return the round that is going on, or the last one."""
     document = services.store.get([ROUND_PATH])[0]
     fields = {} if document is None else document.fields
-    due_at, path, until, since = map(fields.get, ("next_due_at", "next_path", "until", "at"))
-    times = due_at, until, since
+    due_at, path = fields.get("next_due_at"), fields.get("next_path")
+    until, since = fields.get("until"), fields.get("at")
+    if (
+        isinstance(due_at, datetime)
+        and isinstance(path, str)
+        and isinstance(until, datetime)
+        and isinstance(since, datetime)
+    ):
+        return Round(page=SweepPage(after=(due_at, path), until=until), since=since, document=document)
     # A document that someone else has written to is no reason to stand still.
-    if not isinstance(path, str) or not all(isinstance(one, datetime) for one in times):
-        return Round(page=None, since=BEGINNING, document=document)
-    return Round(page=SweepPage(after=(due_at, path), until=until), since=since, document=document)
+    return Round(page=None, since=BEGINNING, document=document)
 
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
