@@ -31,6 +31,7 @@ from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError
 from atom_workflows.events import SweepPage, Tick, TickEvent, TickOrigin, tick_message
 from atom_workflows.ports import Create, Update, Version
+from atom_workflows.settings import MAX_BURST_S
 
 SHORTEST_GAP: Final = 0.2
 """Between two looks, as a share of the checker's interval."""
@@ -41,6 +42,9 @@ What is missed all the same is read by the next burst, or in a round."""
 
 BETWEEN_BURSTS: Final = timedelta(minutes=2)
 """How far back the first look of a burst goes that cannot remember everything: to the last burst, and a lost tick."""
+
+LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
+"""What a lease may last by our clock, if that of its holder is somewhat ahead."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
@@ -212,7 +216,9 @@ class _BurstLease:
         fields = {"schema": SCHEMA, "holder": uuid.uuid4().hex, "until": self.until}
         if document is None:
             return self._write(Create(path=BURST_LEASE_PATH, fields=fields))
-        if document.fields["until"] > self.services.clock.now():
+        held_until, now = document.fields.get("until"), self.services.clock.now()
+        # A lease that is longer than any comes of a clock that was wrong.
+        if isinstance(held_until, datetime) and now < held_until <= now + LONGEST_LEASE:
             return False
         return self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version))
 

@@ -46,11 +46,18 @@ class Round:
 def load_round(services: Services) -> Round:
     """Return the round that is going on, or the last one."""
     document = services.store.get([ROUND_PATH])[0]
-    if document is None or document.fields.get("next_path") is None:
-        return Round(page=None, since=BEGINNING, document=document)
-    fields = document.fields
-    page = SweepPage(after=(fields["next_due_at"], fields["next_path"]), until=fields["until"])
-    return Round(page=page, since=fields["at"], document=document)
+    fields = {} if document is None else document.fields
+    due_at, path = fields.get("next_due_at"), fields.get("next_path")
+    until, since = fields.get("until"), fields.get("at")
+    if (
+        isinstance(due_at, datetime)
+        and isinstance(path, str)
+        and isinstance(until, datetime)
+        and isinstance(since, datetime)
+    ):
+        return Round(page=SweepPage(after=(due_at, path), until=until), since=since, document=document)
+    # A document that someone else has written to is no reason to stand still.
+    return Round(page=None, since=BEGINNING, document=document)
 
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
@@ -64,7 +71,8 @@ def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINN
 
 def take_untaken_page(services: Services, current: Round) -> None:
     """Take the next page of a round if no instance took it."""
-    if current.page is not None and services.clock.now() - current.since >= UNTAKEN:
+    # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
+    if current.page is not None and abs(services.clock.now() - current.since) >= UNTAKEN:
         _take(services, current, current.page)
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, step_path
+from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.events import Tick
-from atom_workflows.ports import JobAnswer, Message, Update
+from atom_workflows.ports import Create, JobAnswer, Message, Update
 from support.workflows import chain, definition
 from support.world import START, HelpfulClock, World
 
@@ -154,6 +154,15 @@ def test_a_burst_that_fails_gives_its_lease_back() -> None:
     world.clock.move(timedelta(seconds=10))
     burst(world, bus=bus)
     assert world.run(short).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("fields", [{}, {"until": START + timedelta(hours=1)}])
+def test_an_odd_lease_keeps_no_burst_waiting(fields: Mapping[str, Any]) -> None:
+    """Neither one that someone else has written to nor one of an instance whose clock was ahead."""
+    world, _, other = long_and_short()
+    world.store.inner.commit([Create(path=BURST_LEASE_PATH, fields={"schema": 1, "holder": "x", **fields})])
+    burst(world)
+    assert world.run(other).state is RunState.SUCCEEDED
 
 
 @dataclass(slots=True)

@@ -196,6 +196,17 @@ def test_a_round_that_an_older_version_noted_is_over() -> None:
     assert len(asked.at) == JOBS
 
 
+@pytest.mark.parametrize("fields", [{"until": None}, {"at": START + timedelta(hours=1)}])
+def test_a_round_goes_on_whatever_was_written_of_it(fields: Mapping[str, Any]) -> None:
+    """Neither a document that lacks something nor a clock that is ahead holds it up."""
+    world, asked = crowded()
+    page = {"next_due_at": START - timedelta(hours=1), "next_path": "runs/0/steps/0", "until": START, "at": START}
+    written = {name: value for name, value in {"schema": 1, **page, **fields}.items() if value is not None}
+    world.store.inner.commit([Create(path=ROUND_PATH, fields=written)])
+    tick_each_minute(world, 3, None)
+    assert len(asked.at) == JOBS
+
+
 @pytest.mark.parametrize("end", [True, False])
 def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
     """Memory is bounded by design: neither steps that are under way nor steps that ended make it grow."""
