@@ -77,10 +77,7 @@ def due_query(
 
 
 def _held(document: Document) -> Held | None:
-    """Return the step, None if someone wrote what no step holds.
-
-    Such a document must not keep the others waiting.
-    """
+    """Return the step, None if it cannot be read: it must not keep the others waiting."""
     try:
         held = Held.of(document)
         # Looks calculate with these; everything else matters to the step's own run alone.

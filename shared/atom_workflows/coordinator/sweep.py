@@ -46,25 +46,20 @@ class Round:
 def load_round(services: Services) -> Round:
     """Return the round that is going on, or the last one."""
     document = services.store.get([ROUND_PATH])[0]
-    fields = {} if document is None else document.fields
-    due_at, path = fields.get("next_due_at"), fields.get("next_path")
-    until, since = fields.get("until"), fields.get("at")
-    if (
-        isinstance(due_at, datetime)
-        and isinstance(path, str)
-        and isinstance(until, datetime)
-        and isinstance(since, datetime)
-    ):
-        return Round(page=SweepPage(after=(due_at, path), until=until), since=since, document=document)
+    match {} if document is None else document.fields:
+        case {
+            "next_due_at": datetime() as due_at,
+            "next_path": str(path),
+            "until": datetime() as until,
+            "at": datetime() as at,
+        }:
+            return Round(page=SweepPage(after=(due_at, path), until=until), since=at, document=document)
     # A document that someone else has written to is no reason to stand still.
     return Round(page=None, since=BEGINNING, document=document)
 
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
-    """Begin a round over the steps that became due after that time.
-
-    Another instance may have begun one just before; then nothing happens.
-    """
+    """Begin a round over the steps due after that time."""
     page = SweepPage(after=place_of(due_after), until=services.clock.now())
     _hand_on(services, last, page)
 
@@ -77,10 +72,7 @@ def take_untaken_page(services: Services, current: Round) -> None:
 
 
 def take_page(services: Services, page: SweepPage) -> None:
-    """Look after one page of due steps, and hand on the rest.
-
-    A page that comes again is dropped.
-    """
+    """Look after one page; one that comes again is dropped."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
         decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
@@ -99,10 +91,7 @@ def _take(services: Services, current: Round, page: SweepPage) -> None:
 
 
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
-    """Make this the next page, and publish it.
-
-    Return False if another instance was faster.
-    """
+    """Publish the next page; return False if another instance was faster."""
     due_at, path = (None, None) if page is None else page.after
     fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:

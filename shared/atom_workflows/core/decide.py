@@ -103,20 +103,6 @@ def is_known_state(job_state: str) -> bool:
     return _plain_word(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
 
 
-def message_in_progress(job_state: str, message: str) -> str:
-    """Return what to keep of a message about a job that goes on.
-
-    A state that the Task Runner should not use is reported in it.
-    """
-    if is_known_state(job_state):
-        return clip(message)
-    odd = (
-        f"the Task Runner calls the job's state {job_state!r}, which is none of the contract's; the job counts as in "
-        "progress until it says SUCCEEDED, FAILED or CANCELLED"
-    )
-    return clip(f"{odd}. It said: {message}" if message else odd)
-
-
 def _plain_word(job_state: str) -> str:
     return job_state.strip().upper().removeprefix(_VERTEX_PREFIX)
 
@@ -159,7 +145,7 @@ def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, fi
         StepEvent.SUBMIT,
         job_id=job_id,
         job_state=job_state,
-        message=message_in_progress(job_state, message),
+        message=clip(message),
         due_at=first_poll if deadline is None else min(first_poll, deadline),
         answered=True,
     )
@@ -205,19 +191,33 @@ def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange 
             # The job was accepted after all; the poll of it says whether it ended in time.
             return None
         outcome = _explain_timeout(step, outcome)
-    learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
-    if step.unanswered:
-        learnt["unanswered"] = 0
-    if outcome.job_id:
-        learnt["job_id"] = outcome.job_id
-    if outcome.job_state:
-        learnt["job_state"] = outcome.job_state
+    learnt = _learnt(step, outcome)
     if outcome.kind is OutcomeKind.SUCCEEDED:
         return _ended(step, StepEvent.SUCCEED, now, **learnt)
     if outcome.kind is OutcomeKind.CANCELLED:
         learnt["message"] = clip(outcome.message) or "its job was cancelled at the Task Runner"
         return _ended(step, StepEvent.CANCEL, now, **learnt)
     return _tried_again(step, outcome, now, learnt) or _ended(step, StepEvent.FAIL, now, **learnt)
+
+
+def _learnt(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
+    """Return the fields that an attempt's end leaves."""
+    why = _why_lost_for_good(step) if outcome.kind is OutcomeKind.LOST and outcome.job_id else ""
+    learnt: dict[str, Any] = {"message": clip(f"{outcome.message}{why}"), "missing_since": None}
+    if step.unanswered:
+        learnt["unanswered"] = 0
+    if outcome.job_id:
+        learnt["job_id"] = outcome.job_id
+    if outcome.job_state:
+        learnt["job_state"] = outcome.job_state
+    return learnt
+
+
+def _why_lost_for_good(step: StepRecord) -> str:
+    """Return why a job that is lost now is not submitted again; nothing if it is."""
+    if step.policies.on_lost is OnLost.FAIL:
+        return ", and onLost is fail"
+    return f", as {step.losses} before it" if step.losses + 1 >= MAX_LOSSES else ""
 
 
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:

@@ -1,7 +1,7 @@
 """Oddities of steps under way: why their jobs may never end, though nothing has failed.
 
-A Task Runner that gives no answer, does not know a job, or names its state in words of its own fails no step by that:
-only its word in the contract's form, or a timeout, does. So people are told, and nothing is decided here.
+A Task Runner that gives no answer, or names a job's state in words of its own, fails no step by that; one that does not
+know a job for a minute loses it. People should hear of it before. Nothing is decided here.
 """
 
 from __future__ import annotations

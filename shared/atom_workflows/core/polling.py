@@ -15,7 +15,6 @@ from atom_workflows.core.decide import (
     changed,
     clip,
     delayed,
-    message_in_progress,
     not_after_deadline,
 )
 from atom_workflows.core.records import StepRecord
@@ -61,7 +60,7 @@ def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -
         return None
     learnt: dict[str, Any] = {
         "job_state": job_state,
-        "message": message_in_progress(job_state, message),
+        "message": clip(message),
         "missing_since": None,
     }
     if step.unanswered:
@@ -91,8 +90,7 @@ def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
         if step.missing_since is not None and not step.unanswered:
             return None
         heard = {"unanswered": 0, "due_at": now} if step.unanswered else {}
-        message = f"the Task Runner does not know job {step.job_id}; it is lost if that stays so for a minute"
-        return changed(step, StepEvent.OBSERVE, missing_since=since, message=message, **heard)
+        return changed(step, StepEvent.OBSERVE, missing_since=since, **heard)
     return Outcome(
         step_id=step.id,
         attempt=step.attempt,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.states import RunState, StepState
 from support.workflows import definition
 from support.world import World
@@ -127,13 +128,15 @@ def test_a_proxys_404_loses_no_job() -> None:
 
 
 def test_a_word_that_nobody_knows_is_reported_where_the_step_is_shown() -> None:
-    """The step's message and the event both say it, as early as the submission."""
+    """Its oddity and the event say it, as early as the submission."""
     world = World("default: {duration: 1000, states: [COMPLETED]}")
     run_id = world.start(definition({"pay": []}))
     world.settle_down()
     step = world.steps(run_id)["pay"]
     assert step.state is StepState.RUNNING
-    assert "'COMPLETED', which is none of the contract's" in step.message
+    odd = oddity_of(step, now=world.clock.now())
+    assert odd is not None
+    assert "'COMPLETED', a word that is not the contract's" in odd.what
     told = [change for message in world.changes() for change in message.body["changes"] if "COMPLETED" in str(change)]
     assert told
 

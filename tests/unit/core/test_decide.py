@@ -260,15 +260,29 @@ def test_the_american_spelling_is_read() -> None:
 
 
 @pytest.mark.parametrize("word", ["COMPLETED", "DONE", "SUCCESS", "OK", "FAILURE", "ERROR", "SUCCEEDED_WITH_WARNINGS"])
-def test_a_word_that_only_looks_like_an_end_is_none_but_is_reported(word: str) -> None:
-    """Nobody knows whether COMPLETED means success: the job goes on, and the step says why."""
+def test_a_word_that_only_looks_like_an_end_is_none(word: str) -> None:
+    """Whether COMPLETED means success is not known: the job goes on, and the word is reported as odd."""
     assert decide.outcome_of(step(), job_id="j", job_state=word, message="") is None
     assert not decide.is_known_state(word)
-    message = decide.message_in_progress(word, "all well")
-    assert message.startswith(f"the Task Runner calls the job's state '{word}', which is none of the contract's")
-    assert message.endswith("It said: all well")
 
 
 def test_messages_are_clipped() -> None:
     """A Task Runner's novel does not fill the document."""
     assert len(decide.clip("x" * 10_000)) == decide.MAX_MESSAGE_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("policies", "losses", "says"),
+    [
+        (replace(step().policies, on_lost=OnLost.FAIL), 0, "gone, and onLost is fail"),
+        (step().policies, decide.MAX_LOSSES - 1, "gone, as 2 before it"),
+        (step().policies, 0, "gone"),
+    ],
+    ids=["onLost", "too often", "goes on"],
+)
+def test_a_step_says_why_its_lost_job_is_not_submitted_again(policies: Policies, losses: int, says: str) -> None:
+    """The reason stands in the step's message, so that no one has to guess it from the file."""
+    lost = replace(outcome(OutcomeKind.LOST), message="gone", job_id="j")
+    change = decide.settled(replace(step(), policies=policies, losses=losses), lost, now=NOW)
+    assert change is not None
+    assert change.fields["message"] == says

@@ -36,21 +36,6 @@ def _change(found: StepChange | Outcome | None) -> StepChange:
     return found
 
 
-def test_a_step_says_that_its_job_is_unknown() -> None:
-    """Whoever looks at the step meanwhile sees why it does not go on."""
-    change = polling.missing(step(), now=NOW)
-    assert isinstance(change, StepChange)
-    assert "does not know job j" in change.fields["message"]
-
-
-def test_an_odd_word_is_reported_once() -> None:
-    """The first look at a job whose state is none of the contract's says so; the next ones write nothing."""
-    change = polling.observed(step(), job_state="COMPLETED", message="", now=NOW)
-    assert change is not None
-    assert "'COMPLETED'" in change.fields["message"]
-    assert polling.observed(after(step(), change), job_state="COMPLETED", message="", now=NOW) is None
-
-
 def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
     """The same job state writes nothing; another one does, and so does a job that was found again."""
     assert polling.observed(step(), job_state="RUNNING", message="still", now=NOW) is None
