@@ -182,6 +182,7 @@ def _outcome_body(outcome: Outcome) -> dict[str, Any]:
         "message": outcome.message,
         "job_id": outcome.job_id,
         "job_state": outcome.job_state,
+        **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
     }
 
 
@@ -224,6 +225,7 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
         step_id=identifier(body, "step"),
         attempt=number,
         kind=kind,
+        missing_since=None if body.get("missing_since") is None else time(body, "missing_since"),
         **{name: optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
     )
 

@@ -20,7 +20,11 @@ DEFAULTED = sorted(set(DOCUMENTS["step"][1]) - set(DOCUMENTS["step-plain"][1]))
 
 def as_event(body: Any) -> Any:
     """An event's body; its times are texts."""
-    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in body.items()}
+    if isinstance(body, dict):
+        return {name: as_event(value) for name, value in body.items()}
+    if isinstance(body, list):
+        return [as_event(value) for value in body]
+    return body.isoformat() if hasattr(body, "isoformat") else body
 
 
 @pytest.mark.parametrize("name", MESSAGES)

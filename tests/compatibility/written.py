@@ -37,7 +37,13 @@ LATER: Final = NOW + timedelta(hours=1)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 
 OUTCOME: Final = Outcome(
-    step_id="extract", attempt=2, kind=OutcomeKind.FAILED, message="disk full", job_id="j-1", job_state="FAILED"
+    step_id="extract",
+    attempt=2,
+    kind=OutcomeKind.FAILED,
+    message="disk full",
+    job_id="j-1",
+    job_state="FAILED",
+    missing_since=NOW,
 )
 PAGE: Final = SweepPage(after=(NOW, "runs/flow-1/steps/extract"), until=NOW)
 POLICIES: Final = Policies(

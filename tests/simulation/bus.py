@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ class FaultyBus:
     ) -> None:
         self.under_way: list[Delivery] = []
         self.dead_letters: dict[str, Message] = {}
+        self._echoes = itertools.count(1)
         self._deliveries = deliveries
         self._on_given_up = on_given_up
         self._calls = calls
@@ -99,9 +101,9 @@ class FaultyBus:
         of_run = [message for message in self._asked_for_steps if message.body["run_id"] == run_id]
         if of_run and self._calls.strikes(Fault.MESSAGES_FROM_BEFORE):
             for message in self._chance.choices(of_run, k=_ECHOES):
-                self._put(
-                    message, "echo", self._chance.choice([0, self._chance.uniform(0, 3), self._chance.uniform(0, 12)])
-                )
+                after = self._chance.choice([0, self._chance.uniform(0, 3), self._chance.uniform(0, 12)])
+                # An id of its own, by which its dead letter is found.
+                self._put(message, f"echo-{next(self._echoes)}", after)
 
     def take(self, now: float) -> Delivery | None:
         """A message that has arrived: the oldest, if no later one overtakes it."""

@@ -54,7 +54,7 @@ _LEFT_OVER_S: Final = 1800.0
 """Time to repair, once the faults stop: events on their way (600 s), a lease (180 s), the audit (300 s), a burst."""
 _SLACK_S: Final = 240.0
 """What a step may take beyond its job: ticks, polls, a deferral that began before the faults stopped."""
-_MAX_TURNS: Final = 80_000
+_MAX_TURNS: Final = 250_000
 
 _ALLOWED: Final = (
     StoreUnavailable,

@@ -47,7 +47,10 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one attempt of a step ended, and the Task Runner's last word on its job."""
+    """How one attempt of a step ended, and the Task Runner's last word on its job.
+
+    A lost job has been unknown to the Task Runner since `missing_since`.
+    """
 
     step_id: str
     attempt: int
@@ -55,6 +58,7 @@ class Outcome:
     message: str = ""
     job_id: str = ""
     job_state: str = ""
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +246,7 @@ def _is_taken_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
         return False
     if outcome.job_id:
         # Another instance has heard otherwise since, so that the Task Runner's word was interrupted.
-        return step.missing_since is None
+        return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
 

@@ -98,4 +98,5 @@ def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
         message=f"the Task Runner no longer knows job {step.job_id}",
         job_id=step.job_id,
         job_state=step.job_state,
+        missing_since=since,
     )

@@ -283,6 +283,16 @@ def test_messages_are_clipped() -> None:
 def test_a_step_says_why_its_lost_job_is_not_submitted_again(policies: Policies, losses: int, says: str) -> None:
     """The reason stands in the step's message, so that no one has to guess it from the file."""
     lost = replace(outcome(OutcomeKind.LOST), message="gone", job_id="j")
-    change = decide.settled(replace(step(), policies=policies, losses=losses), lost, now=NOW)
+    change = decide.settled(replace(step(), policies=policies, losses=losses, missing_since=NOW), lost, now=NOW)
     assert change is not None
     assert change.fields["message"] == says
+
+
+def test_a_job_is_not_lost_by_a_word_that_was_interrupted_since() -> None:
+    """Of two instances that look, one may remember an older silence of the Task Runner than the step's document."""
+    again = step(missing_since=NOW + timedelta(seconds=30))
+    stale = replace(outcome(OutcomeKind.LOST), job_id="j", missing_since=NOW)
+    assert decide.settled(again, stale, now=NOW + timedelta(minutes=1)) is None
+    change = decide.settled(replace(again, missing_since=NOW), stale, now=NOW + timedelta(minutes=1))
+    assert change is not None
+    assert change.state is StepState.RETRYING
