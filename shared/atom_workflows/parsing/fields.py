@@ -97,8 +97,8 @@ POLICIES: Final = (
         name="timeout",
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
         description=(
-            "How long one attempt may take before it counts as failed. While a submission hangs it may be overrun by "
-            "up to a minute."
+            "How long one attempt may take before it counts as failed. Once it is over, the job is asked about once "
+            "more, and that answer counts."
         ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
