@@ -87,7 +87,7 @@ def _head(thousand: Estimate) -> str:
 At list prices of {AS_OF}, without free tiers: **{run} for 1,000 chained steps** whose jobs are answered at once, and
 **{idle} a month** for a platform on which nothing runs. While jobs that take time are in flight, the checker is
 awake, and that is most of what such a run costs ([below](#what-waiting-costs)). This page is written by `python
-docs/generate.py`; `atom-workflows cost FILE` tells the same of your own workflow:
+docs/generate.py`; `atom-workflows cost FILE` computes the same for your own workflow:
 
 ```sh
 atom-workflows cost nightly.yaml --duration 45m --runs-per-month 30

@@ -108,7 +108,7 @@ POLICIES: Final = (
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
         description=(
-            "What to do when nobody can tell whether a job runs: submit it again, though at the third loss the step "
+            "What to do when it is unknown whether a job runs: submit it again, though at the third loss the step "
             "fails all the same, or fail the step at once."
         ),
         default=OnLost.RETRY.value,
