@@ -92,7 +92,7 @@ doctor: says-region $(VENV)/.local
 		$(if $(TASK_RUNNER_URL),--tr-url="$$TASK_RUNNER_URL") $$OPTIONS
 
 says-region:
-	@$(if $(REGION),,$(error REGION is not said: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
+	@$(if $(REGION),,$(error REGION is not set: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
 
 # Everything but bucket, database and dead letters; those, too, with OPTIONS=--delete-data.
 destroy:

@@ -87,7 +87,7 @@ def _head(thousand: Estimate) -> str:
 At list prices of {AS_OF}, without free tiers: **{run} for 1,000 chained steps** whose jobs are answered at once, and
 **{idle} a month** for a platform on which nothing runs. While jobs that take time are in flight, the checker is
 awake, and that is most of what such a run costs ([below](#what-waiting-costs)). This page is written by `python
-docs/generate.py`; `atom-workflows cost FILE` tells the same of your own workflow:
+docs/generate.py`; `atom-workflows cost FILE` computes the same for your own workflow:
 
 ```sh
 atom-workflows cost nightly.yaml --duration 45m --runs-per-month 30
@@ -215,7 +215,7 @@ _NUMBERS: Final = frozenset({"written", "read", "messages", "polls", "awake, s",
 _COUNT_NOTES: Final = """\
 Documents written and read, messages and polls are for each step, with the start and the end of the run; *awake* is
 how long the checker's requests take. A step of a chain takes 3 writes (its document, its claim, its end), 1 read and
-no message of its own: what changed is told in groups. `tests/e2e/test_cost.py` holds these figures to what the
+no message of its own: changes are published in groups. `tests/e2e/test_cost.py` holds these figures to what the
 servers of the local platform count of real runs of seven shapes: to the document for chains, within 3 % for the
 others. `tests/unit/cli/test_cost_watch.py` holds what waiting takes to the checker's own code in simulated time: the
 seconds within a tenth, the reads within a fifth."""

@@ -175,7 +175,7 @@ python -m bench.peers --only dbos --repeat 10  # one of them beside ours
 ```
 
 The first time, it installs each engine from the package index under `.bench/`, some 1.1 GB with Airflow; `make clean`
-removes that. An engine that cannot be installed or that fails is told in a line, and the others go on."""
+removes that. An engine that cannot be installed or that fails is reported in a line, and the others go on."""
 
 _EARLIER_HEAD: Final = """\
 ## Measured earlier on another machine

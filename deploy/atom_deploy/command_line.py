@@ -49,7 +49,7 @@ def deployment(asked: argparse.Namespace) -> Deployment:
     """What the options describe; raises `DeployProblem`."""
     if not asked.region and asked.verb not in _MAKES:
         raise DeployProblem(
-            "REGION is not said, but functions and tick are looked for there alone: "
+            "REGION is not set, and the functions and the tick are looked for in that region alone: "
             f"`gcloud functions list --project={asked.project or 'PROJECT'}` shows where they are"
         )
     return Deployment(

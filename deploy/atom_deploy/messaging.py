@@ -130,7 +130,7 @@ def notification(deployment: Deployment) -> Resource:
     return Resource(
         kind="notification",
         name=f"{deployment.bucket_name}/{deployment.object_prefix}",
-        why="tells topic start of every upload under that prefix",
+        why="notifies topic start of every upload under that prefix",
         look=("storage", "buckets", "notifications", "list", url),
         pick=pick,
         create=(
@@ -210,7 +210,7 @@ def _dead_letters(deployment: Deployment, kept_s: int) -> Resource:
         f"--message-retention-duration={kept_s}s",
     )
     wanted = {"ackDeadlineSeconds": 60, "messageRetentionDuration": f"{kept_s}s"}
-    return _subscription(name, "keeps dead letters until somebody deals with them", flags, wanted, data=True)
+    return _subscription(name, "keeps dead letters until someone handles them", flags, wanted, data=True)
 
 
 def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, object], *, data: bool = False) -> Resource:

@@ -109,7 +109,7 @@ GRANTS: Final = (
         )
         for name in ("start", "steps", "tick")
     ),
-    Grant(to=STORAGE_AGENT, role=PUBLISH, on="topic start", call="tells of an upload"),
+    Grant(to=STORAGE_AGENT, role=PUBLISH, on="topic start", call="reports an upload"),
 )
 
 ACT_AS: Final = "roles/iam.serviceAccountUser"

@@ -122,7 +122,7 @@ def _exemption(flag: str, one: Mapping[str, Any]) -> Resource:
     return Resource(
         kind="exemption",
         name=_label(one),
-        why="no query asks for it, so writing it need not cost an index",
+        why="no query asks for it alone, so writing it need not cost an index of its own",
         look=("firestore", "indexes", "fields", "list", flag),
         pick=lambda answer, _: next((found for found in answer or () if _is(found, one) and _exempt(found)), None),
         create=((*update, "--disable-indexes", "--async"),),

@@ -181,7 +181,7 @@ def test_a_removal_is_told_where(capsys: pytest.CaptureFixture[str], region: lis
     """Functions elsewhere would stay while all else goes, so nothing is removed until the region is said."""
     assert main(["destroy", "--project", "my-project", *region]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("REGION is not said")
+    assert told.startswith("REGION is not set")
     assert "`gcloud functions list --project=my-project`" in told
 
 

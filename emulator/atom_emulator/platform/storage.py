@@ -87,7 +87,7 @@ class Storage:
         finally:
             connection.close()
         if answer.status != http.client.OK:
-            raise PlatformError(f"there can be no bucket {self.bucket}: {said}")
+            raise PlatformError(f"bucket {self.bucket} could not be created: {said}")
 
 
 def find_program() -> Path:

@@ -71,7 +71,7 @@ def explanation(error: Exception) -> str | None:
     if _is_of("google.auth.exceptions", "GoogleAuthError", error):
         said = clip(one_line(error), _LONGEST).rstrip(".")
         return (
-            f"Google Cloud let nobody in: {said}. Run `gcloud auth application-default login`, or export what "
+            f"The login to Google Cloud failed: {said}. Run `gcloud auth application-default login`, or export what "
             "`atom-workflows local up` prints to use a local platform."
         )
     if isinstance(error, ModuleNotFoundError):

@@ -97,8 +97,8 @@ POLICIES: Final = (
         name="timeout",
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
         description=(
-            "How long one attempt may take before it counts as failed. While a submission hangs it may be overrun by "
-            "up to a minute."
+            "How long one attempt may take before it counts as failed. Once it is over, the job is asked about once "
+            "more, and that answer counts."
         ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
@@ -108,7 +108,7 @@ POLICIES: Final = (
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
         description=(
-            "What to do when nobody can tell whether a job runs: submit it again, though at the third loss the step "
+            "What to do when it is unknown whether a job runs: submit it again, though at the third loss the step "
             "fails all the same, or fail the step at once."
         ),
         default=OnLost.RETRY.value,
