@@ -39,6 +39,11 @@ _KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in nam
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 """The first version's flag for what no message may carry."""
 
+_BOTH: Final = (
+    "the start message has a definition and a workflow_path: the definition was used, the object was not read, and its "
+    "path only names the run"
+)
+
 _MOST_NAMED: Final = 10
 _LONGEST_COMPARED: Final = 40
 _LIKENESS: Final = 0.7
@@ -126,7 +131,9 @@ def _named(body: Mapping[str, Any], name: str) -> str | None:
 def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
     """What of a start message was ignored, in sentences; no value is quoted, as it may be a secret."""
     unknown = sorted(name for name in body if name not in _KNOWN)
-    return tuple(_warning(name) for name in unknown[:_MOST_NAMED]) + _and_more(len(unknown) - _MOST_NAMED)
+    path = _named(body, "workflow_path") or ""
+    both = (_BOTH,) if body.get("definition") is not None and path.startswith("gs://") else ()
+    return both + tuple(_warning(name) for name in unknown[:_MOST_NAMED]) + _and_more(len(unknown) - _MOST_NAMED)
 
 
 def _warning(name: str) -> str:

@@ -24,7 +24,9 @@ def test_a_run_is_started_and_followed(site: Site, tmp_path: Path) -> None:
     first, again = (console(site, "start", file, "--key", key, "--wait", "--json") for _ in range(2))
     told = json.loads(first.succeeded())
     assert (told["run"]["state"], [step["id"] for step in told["steps"]]) == ("SUCCEEDED", ["first", "second"])
-    assert json.loads(again.succeeded())["run"]["id"] == told["run"]["id"]
+    told_again = json.loads(again.succeeded())
+    assert told_again["run"]["id"] == told["run"]["id"]
+    assert (told["started_before"], told_again["started_before"]) == (False, True)
     assert len(site.calls(told["run"]["id"])) == 2
 
 

@@ -44,8 +44,20 @@ def test_a_field_that_is_not_known(name: str, meant: str) -> None:
 
 def test_every_known_field_is_silent() -> None:
     """Neither our names nor the first version's flags are warned of."""
-    known = {"workflow-path": "gs://b/o", "tr-url": "https://t.test", "run_key": "k", "params": {}, "labels": {}}
+    known = {"workflow-path": "flow.yaml", "tr-url": "https://t.test", "run_key": "k", "params": {}, "labels": {}}
     assert warnings({**known, "schema": 1, "type": "start"}) == ()
+
+
+def test_a_definition_beside_an_object(world: World) -> None:
+    """The definition is used; its caller and the run are told so, even if it is invalid, as problems have the path."""
+    asked = {"workflow_path": "gs://flows/workflows/daily.yaml"}
+    for definition, expected in ((chain(1), HTTPStatus.ACCEPTED), ("steps: []", HTTPStatus.BAD_REQUEST)):
+        body = json.dumps({**asked, "definition": definition}).encode()
+        text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, body)
+        answer = json.loads(text)
+        assert (status, len(answer["warnings"])) == (expected, 1)
+        assert "the definition was used, the object was not read" in answer["warnings"][0]
+        assert list(world.run(answer["run_id"]).warnings) == answer["warnings"]
 
 
 def test_a_message_of_many_fields() -> None:

@@ -30,6 +30,7 @@ class Sent:
 
     stream: io.BytesIO
     content_length: int | None = None
+    method: str = "POST"
 
 
 @dataclass
@@ -90,6 +91,15 @@ def test_a_caller_is_told_that_a_body_is_too_large(world: World) -> None:
     assert status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     assert json.loads(text)["error"].startswith("the request has 9,000,000 bytes; the function takes up to 8,388,608")
     assert world.bus.take_all("dead-letters") == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_a_start_is_a_post(world: World, method: str) -> None:
+    """Any other method is answered 405 with what to do instead, and nothing is read or started."""
+    body = Endless()
+    text, status, headers = answer_request("start", on_start, world.services, JSON, Sent(body, method=method))
+    assert (status, headers["Allow"], body.given) == (HTTPStatus.METHOD_NOT_ALLOWED, "POST", 0)
+    assert f"'{method}' starts nothing; POST a start" in json.loads(text)["error"]
 
 
 def test_a_body_without_end_is_not_read_for_ever(world: World) -> None:

@@ -173,7 +173,7 @@ def _states(value: Any) -> tuple[str, ...]:
 
 
 def _garbage(value: Any) -> FaultKind:
-    if value not in GARBAGE:
+    if not isinstance(value, str) or value not in GARBAGE:
         raise ValueError(f"expected one of {', '.join(sorted(GARBAGE))}")
     return FaultKind(value)
 
@@ -200,11 +200,12 @@ def _times(value: Any) -> int:
 def _fault(value: Any) -> Fault:
     if isinstance(value, dict):
         return _detailed_fault(value)
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return Fault(status=_http_status(value), accepted=value < 300)  # noqa: PLR2004 - 2xx: carried out
-    if value == FaultKind.DROP:
-        return Fault(kind=FaultKind.DROP)
-    return Fault(kind=_garbage(value))
+    if not isinstance(value, str) or value not in {FaultKind.DROP, *GARBAGE}:
+        named = ", ".join([FaultKind.DROP, *sorted(GARBAGE)])
+        raise ValueError(f"expected HTTP statuses from 200 to 599, {named}, or maps such as {{status: 429, times: 2}}")
+    return Fault(kind=FaultKind(value))
 
 
 def _detailed_fault(value: dict[str, Any]) -> Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -16,7 +17,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import Finding, is_under_way
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import StepRecord
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 
 MOST_STEPS: Final = 10
 _LONGEST_MESSAGE: Final = 200
@@ -28,16 +29,16 @@ def doctor(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
     if as_json:
         click.echo(dumped(_as_object(examination)))
     else:
-        for line in _lines(examination, dry_run=dry_run):
+        for line in _lines(examination, now=services.clock.now(), dry_run=dry_run):
             click.echo(line)
     return not _left(examination)
 
 
-def _lines(examination: Examination, *, dry_run: bool) -> Iterator[str]:
+def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterator[str]:
     run, steps = examination.run, _of_user(examination)
     ended = sum(step.state.is_terminal for step in steps)
     yield f"Run {run.id} is {run.state}: {ended:,} of {counted(len(steps), 'step')} ended."
-    yield from _what_it_waits_for(steps)
+    yield from _what_it_waits_for(steps, now)
     yield from _what_is_wrong(examination, dry_run=dry_run)
     if examination.published:
         yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
@@ -55,9 +56,9 @@ def _all_clear(examination: Examination) -> str:
     return "Nothing is wrong with it."
 
 
-def _what_it_waits_for(steps: Sequence[StepRecord]) -> Iterator[str]:
+def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     under_way = [step for step in steps if is_under_way(step)]
-    yield from map(_step_line, under_way[:MOST_STEPS])
+    yield from (_step_line(step, now) for step in under_way[:MOST_STEPS])
     if len(under_way) > MOST_STEPS:
         yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
     released = [step.id for step in steps if step.is_released]
@@ -65,9 +66,11 @@ def _what_it_waits_for(steps: Sequence[StepRecord]) -> Iterator[str]:
         yield f"Released, and not taken by a dispatcher yet: {listing(released)}."
 
 
-def _step_line(step: StepRecord) -> str:
+def _step_line(step: StepRecord, now: datetime) -> str:
     job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
-    look = f"; next look {local_time(step.due_at)}" if step.due_at else ""
+    # A job that answers keeps the time of its first poll, and is polled in every round from then on.
+    is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
+    look = f"; next look {local_time(step.due_at)}" if step.due_at and not is_polled else ""
     message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
     return f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,13 +33,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the user asked for; `timeout_s` bounds only the waiting."""
+    """What the user asked for; `timeout_s` bounds only the waiting.
+
+    `more_json` is what the JSON object says beside the run and its steps.
+    """
 
     source: str
     choice: PlatformChoice
     as_json: bool = False
     keep: bool = False
     timeout_s: float | None = None
+    more_json: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         as_json=options.as_json,
         timeout_s=options.timeout_s,
         outlives=is_shared,
+        more_json=options.more_json,
     )
 
     def begin() -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 
@@ -20,15 +19,24 @@ from atom_workflows.cli.run import Running, RunOptions, refused, run_to_end
 from atom_workflows.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_workflows.cli.text import counted, name_of
 from atom_workflows.cli.validate import tell_warnings
+from atom_workflows.coordinator.known_run import difference
+from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
 from atom_workflows.handlers.bodies import MAX_START_BODY
 from atom_workflows.parsing.problems import InvalidWorkflow
 from atom_workflows.ports import Message
-from atom_workflows.start_events import read_start_event
+from atom_workflows.start_events import StartRequested, read_start_event
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
 """What is pushed is in base64, beside what Pub/Sub adds to the message."""
+
+_DIFFERENCES: Final = {
+    "params": "with other params (--param)",
+    "labels": "with other labels (--label)",
+    "tr_url": "with another Task Runner (--tr-url)",
+}
+"""What a run was started with otherwise than is asked for now; for anything else it is the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +62,13 @@ def start_run(options: StartOptions) -> int:
     except InvalidWorkflow as error:
         return refused(error, as_json=options.as_json)
     tell_warnings(request.warnings)
-    body = _checked(request.message_body(options.task_runner_url))
-    if options.key is not None:
-        _require_the_same(request, options)
+    body = request.message_body(options.task_runner_url)
+    event = _checked(body)
+    is_known = False if options.key is None else _find_the_same(request, event, options)
     if options.wait:
-        return _followed(request, options)
+        return _followed(request, options, is_known=is_known)
     connected(environment()).bus.publish([Message(topic="start", body=body)])
-    _tell(request, options)
+    _tell(request, options, is_known=is_known)
     return 0
 
 
@@ -97,10 +105,10 @@ def _pairs(option: str, written: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _checked(body: dict[str, Any]) -> Mapping[str, Any]:
-    """The message, if the start function can take it: it is read here as it will be there."""
+def _checked(body: Mapping[str, Any]) -> StartRequested:
+    """Return what the message asks for, read here as the start function will read it."""
     try:
-        read_start_event(body, event_id="0")
+        event = read_start_event(body, event_id="0")
     except MalformedEvent as error:
         raise Misuse(f"the start function would not take that: {error}") from error
     size = len(json.dumps(body, ensure_ascii=False).encode())
@@ -109,37 +117,47 @@ def _checked(body: dict[str, Any]) -> Mapping[str, Any]:
             f"the message would have {size:,} bytes, and the start function takes {_LARGEST_MESSAGE:,}; "
             "upload the file to a bucket and start it by its path"
         )
-    return body
+    return cast("StartRequested", event)  # It has no `type`, and so is no RunSeedRequested.
 
 
-def _require_the_same(request: RunRequest, options: StartOptions) -> None:
-    """Refuse a key that has started another workflow; say so if it has started this one."""
+def _find_the_same(request: RunRequest, event: StartRequested, options: StartOptions) -> bool | None:
+    """Return True if the key has started this run before, None if that cannot be read.
+
+    Refuse a key that has started another one. An INVALID run does not count: the next start takes its place.
+    """
     try:
         document = connected(environment()).store.get([run_path(request.run_id)])[0]
     except StoreError:
-        return  # Who may start runs need not be allowed to read them.
-    if document is None:
-        return
-    run = run_record(document)
-    if request.definition is not None and run.digest not in {"", sha256(request.definition.encode()).hexdigest()}:
+        return None  # Who may start runs need not be allowed to read them.
+    if document is None or (run := run_record(document)).state is RunState.INVALID:
+        return False
+    if what := difference(run, event):
+        file = f"of another {name_of(request.workflow_path)}, or of this one before it was changed"
         raise Misuse(
-            f"--key {name_of(options.key)} has started run {run.id} of another {name_of(request.workflow_path)}, "
-            "or of this one before "
-            "it was changed; give each run a key of its own"
+            f"--key {name_of(options.key)} has started run {run.id} {_DIFFERENCES.get(what, file)}; "
+            "give each run a key of its own"
         )
     click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
+    return True
 
 
-def _followed(request: RunRequest, options: StartOptions) -> int:
+def _followed(request: RunRequest, options: StartOptions, *, is_known: bool | None) -> int:
     choice = PlatformChoice(task_runner_url=options.task_runner_url)
-    followed = RunOptions(source=options.source, choice=choice, as_json=options.as_json, timeout_s=options.timeout_s)
+    followed = RunOptions(
+        source=options.source,
+        choice=choice,
+        as_json=options.as_json,
+        timeout_s=options.timeout_s,
+        more_json={"started_before": is_known},
+    )
     running = Running(environment=platform_of(environment()))
     return run_to_end(running, request, followed, Output(aside=options.as_json))
 
 
-def _tell(request: RunRequest, options: StartOptions) -> None:
+def _tell(request: RunRequest, options: StartOptions, *, is_known: bool | None) -> None:
     if options.as_json:
-        click.echo(dumped({"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}))
+        told = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
+        click.echo(dumped({**told, "started_before": is_known}))
         return
     size = f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
     click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{size}.")

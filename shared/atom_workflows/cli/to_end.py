@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import click
 
@@ -43,6 +43,7 @@ class Waiting:
     as_json: bool = False
     timeout_s: float | None = None
     outlives: bool = True
+    more_json: Mapping[str, Any] = field(default_factory=dict)
 
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
         """Have the run begin, and show it until it has ended or time is up; `begin` answers a line that says so."""
@@ -74,7 +75,7 @@ class Waiting:
         """The table and the sentences; the JSON object instead of the table."""
         rows = worth_showing(steps)
         if self.as_json:
-            click.echo(dumped(run_with_steps(run, steps)))
+            click.echo(dumped({**run_with_steps(run, steps), **self.more_json}))
         elif rows:
             self.output.say()
             self.output.show(steps_sheet(rows))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.services import Services
@@ -22,19 +22,31 @@ from atom_workflows.received import LONGEST_ID, MESSAGE_PUBLISHED, ReceivedEvent
 Handle: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 
 
-def answer_request(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], body: Body) -> Answer:
+class Request(Body, Protocol):
+    """A request, as flask has it."""
+
+    @property
+    def method(self) -> str:
+        """The method in upper case."""
+
+
+def answer_request(
+    topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request
+) -> Answer:
     """Answer a request to the function that takes this topic's events."""
     with decision_log.tracing(headers, services.settings.project):
-        return _answer(topic, handle, services, headers, body)
+        return _answer(topic, handle, services, headers, request)
 
 
-def _answer(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], body: Body) -> Answer:
+def _answer(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request) -> Answer:
     if reason := _reason_to_refuse(lowered(headers), services.settings.hosts):
         decision_log.warned("request.refused", f"a request was refused: {reason}")
         return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
+    if topic == "start" and request.method != "POST":
+        return _wrong_method(request.method)
     try:
         # Not kept here: the handler lets go of it as soon as it can.
-        return handle(services, headers, read_body(body, MAX_BODIES[topic]))
+        return handle(services, headers, read_body(request, MAX_BODIES[topic]))
     except BodyTooLarge as error:
         return _too_large(services, topic, lowered(headers), error)
 
@@ -52,6 +64,16 @@ def _name_of(host: str) -> str:
     """Return the name in a Host header, without the port."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdecimal() else host).lower()
+
+
+def _wrong_method(method: str) -> Answer:
+    """Answer a caller of the start function who did not POST, as someone who opens its URL does not."""
+    error = (
+        f"{method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the header "
+        "Content-Type: application/json"
+    )
+    text, status, headers = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
+    return text, status, {**headers, "Allow": "POST"}
 
 
 def _too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:

@@ -6,14 +6,45 @@ Keys are written without case and separators: `runson` is also `runs-on` and `ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
+
+from atom_workflows.core.durations import parse_duration, respell_duration
+from atom_workflows.parsing.kinds import Advice
+from atom_workflows.parsing.limits import MAX_ATTEMPTS, MAX_BACKOFF
+from atom_workflows.parsing.nodes import Node, Scalar
+
+_Meaning = TypeVar("_Meaning", bound=Advice)
+
+_LONGEST_COUNT: Final = 9
 
 
-def _each(names: str, meaning: str) -> dict[str, str]:
+def _each(names: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(names.split(), meaning)
 
 
-_TRIES: Final = "write `retry: {maxAttempts: 3}`, which counts the first try too"
+def _retry_for(retries: Node) -> str:
+    return f"write `retry: {{maxAttempts: {_tries(retries)}}}`, which counts the first try too"
+
+
+def _max_attempts_for(retries: Node) -> str:
+    return f"write `maxAttempts: {_tries(retries)}`, which counts the first try too"
+
+
+def _tries(retries: Node) -> int:
+    """Return how many tries so many retries after the first are in all, 3 for what is no such number."""
+    text = retries.text if isinstance(retries, Scalar) else ""
+    is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT
+    return min(int(text) + 1, MAX_ATTEMPTS) if is_count else 3
+
+
+def _backoff_for(delay: Node) -> str:
+    """Advise on a delay; a bare number is of seconds, as most mean it."""
+    text = delay.text if isinstance(delay, Scalar) else ""
+    spelt = respell_duration(text) or respell_duration(f"{text}s")
+    initial = spelt if spelt and parse_duration(spelt) <= MAX_BACKOFF else "30s"
+    return f"write `backoff: {{initial: {initial}}}`"
+
+
 _NO_CONDITIONS: Final = (
     "leave it out: a step runs once all steps in its `dependsOn` have succeeded, and there are no other conditions"
 )
@@ -21,7 +52,7 @@ _WHERE: Final = "say where a job runs with `engine` or `scaleTier` inside `task`
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: what starts a workflow is outside its file"
 
-TRIES: Final[Mapping[str, str]] = _each("retries retrylimit maxretries maxretry retrycount", _TRIES)
+TRIES: Final[Mapping[str, Advice]] = _each("retries retrylimit maxretries maxretry retrycount", _retry_for)
 
 WORKFLOW_FIELDS: Final[Mapping[str, str]] = _each("jobs tasks stages nodes states activities", "steps") | _each(
     "title displayname workflow workflowname", "name"
@@ -35,7 +66,7 @@ WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
 STEP_FIELDS: Final[Mapping[str, str]] = _each(
     "needs dependencies depends dependency after requires upstream runafter waitfor previous parents", "dependsOn"
 ) | _each("timeoutminutes timeoutseconds timeoutinminutes timeoutins executiontimeout", "timeout")
-STEP_ADVICE: Final[Mapping[str, str]] = {
+STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
         "name title displayname label", "write the step's name as its `id`, and a text for people into `description`"
@@ -57,9 +88,9 @@ TASK_ADVICE: Final[Mapping[str, str]] = {
     **_each("runson pool agent agents queue resources", "say where the job runs with `engine` or `scaleTier`"),
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
-RETRY_ADVICE: Final[Mapping[str, str]] = {
-    **_each("retries retrylimit maxretries limit", "write `maxAttempts: 3`, which counts the first try too"),
-    **_each("delay interval wait", "write `backoff: {initial: 30s}`"),
+RETRY_ADVICE: Final[Mapping[str, Advice]] = {
+    **_each("retries retrylimit maxretries limit", _max_attempts_for),
+    **_each("delay interval wait", _backoff_for),
 }
 BACKOFF_FIELDS: Final[Mapping[str, str]] = {
     **_each("base delay duration interval initialinterval mininterval minbackoff", "initial"),

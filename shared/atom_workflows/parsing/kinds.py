@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
+from atom_workflows.parsing.nodes import Node
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
@@ -71,13 +73,16 @@ class Arguments:
     """A list or a map of anything that JSON can say, kept as written."""
 
 
+Advice: TypeAlias = str | Callable[[Node], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A map of known fields. At least one of `any_of` must be there; `when_empty` says what to do about nothing.
 
     `main` is the field that a single value in the map's place probably is, and `main_note` what to know of it.
     `foreign` has names that other systems give a field of this record, and `advice` what to do about other names of
-    theirs; both without case and separators.
+    theirs, or a function that says it for the value; both without case and separators.
     """
 
     title: str
@@ -87,7 +92,7 @@ class Record:
     main: str = ""
     main_note: str = ""
     foreign: Mapping[str, str] = field(default_factory=dict)
-    advice: Mapping[str, str] = field(default_factory=dict)
+    advice: Mapping[str, Advice] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

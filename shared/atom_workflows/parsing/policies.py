@@ -43,19 +43,33 @@ def other_policies(step: Reading, defaults: Reading | None) -> dict[str, Any]:
 def check_backoffs(steps: Sequence[Reading], defaults: Reading | None, report: Report) -> None:
     """Note each place where the longest delay is shorter than the first, counting what was inherited."""
     if defaults:
-        _check_backoff(defaults, backoff(None, defaults), report)
+        _check_backoff(defaults, None, report)
     for step in steps:
-        _check_backoff(step, backoff(step, defaults), report)
+        _check_backoff(step, defaults, report)
 
 
-def _check_backoff(reading: Reading, merged: Backoff, report: Report) -> None:
-    own = _inside(reading, "retry", "backoff")
-    if merged.maximum >= merged.initial or not own.keys() & {"initial", "max"}:
+def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) -> None:
+    own, merged = _inside(reading, "retry", "backoff"), backoff(reading, inherited)
+    given = own.keys() & {"initial", "max"}
+    if merged.maximum >= merged.initial or not given:
+        return
+    # The other may be among what was complained about, and is not known then.
+    if len(given) == 1 and (_is_flawed(reading) or _is_flawed(inherited)):
         return
     blamed = "max" if "max" in own else "initial"
     first, longest = format_duration(merged.initial), format_duration(merged.maximum)
     said = f"the first delay `initial` of {first} is longer than the longest, `max` of {longest}"
     report.add(reading.at("retry", "backoff", blamed), said, f"write a `max` of at least {first} here")
+
+
+def _is_flawed(policies: Reading | None) -> bool:
+    """Return True if anything in the retry policy was complained about."""
+    for name in ("retry", "backoff"):
+        node = policies.node.get(name) if policies else None
+        policies = policies.values.get(name) if policies else None
+        if node is not None and (policies is None or policies.values.keys() != policies.node.entries.keys()):
+            return True
+    return False
 
 
 def _inside(reading: Reading | None, *path: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
     meant = set()
     for name, entry in node.entries.items():
         if name not in names:
-            advice = _advice(record, name)
+            advice = _advice(record, name, entry.value)
             near = None if advice else _meant(record, name, report)
             meant.add(near)
             remedy = f"did you mean {code(near)}?" if near else f"the fields here are {_listing(names)}"
@@ -106,12 +106,13 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
     return meant
 
 
-def _advice(record: Record, name: str) -> str:
+def _advice(record: Record, name: str, value: Node) -> str:
     """Say what to do about another system's name, or a field of an inner map.
 
     Nothing if it is neither.
     """
-    return record.advice.get(fold_spelling(name)) or _field_with(record, name)
+    advice = record.advice.get(fold_spelling(name)) or _field_with(record, name)
+    return advice if isinstance(advice, str) else advice(value)
 
 
 def _meant(record: Record, name: str, report: Report) -> str | None:

@@ -39,6 +39,15 @@ def test_a_run_that_is_well_is_told_what_it_waits_for() -> None:
     assert "Nothing is wrong with it" in result.stdout
 
 
+def test_a_next_look_is_not_in_the_past() -> None:
+    """A job's first poll is told as long as it is to come; later the job is polled in every round."""
+    world, run_id = begun()
+    assert "; next look " in call(world, "doctor", run_id).stdout
+    world.clock.move(timedelta(minutes=10))
+    told = call(world, "doctor", run_id).stdout
+    assert ("s0 is RUNNING" in told, "next look" in told) == (True, False)
+
+
 def test_a_run_that_has_ended_is_well() -> None:
     """There is nothing to wait for and nothing wrong."""
     world, run_id = ended()

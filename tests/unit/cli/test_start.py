@@ -71,6 +71,48 @@ def test_a_key_is_of_one_workflow(file: Path) -> None:
     assert (refused.exit_code, f"has started run {run_id} of another nightly.yaml" in refused.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("wait", [[], ["--wait"]])
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (("--param", "day=2026-01-02"), "with other params (--param)"),
+        (("--param", "day=2026-01-01", "--label", "team=ml"), "with other labels (--label)"),
+        (("--param", "day=2026-01-01", "--tr-url", "https://other.test"), "with another Task Runner (--tr-url)"),
+    ],
+)
+def test_a_key_is_of_one_request(file: Path, other: tuple[str, ...], named: str, wait: list[str]) -> None:
+    """The key of a run that was asked for otherwise is refused with what differs, before anything is published."""
+    world = World()
+    run_id = started(world, call(world, file, "--json", "--key", "day", "--param", "day=2026-01-01"))
+    refused = call(world, file, "--key", "day", *other, *wait)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"--key day has started run {run_id} {named}; give each run a key of its own" in refused.stderr
+    assert world.bus.take_all("start") == []
+
+
+def test_json_says_whether_the_run_is_new(file: Path) -> None:
+    """The same request again is no mistake, and a script can see that nothing new was started."""
+    world = World()
+    again = []
+    for _ in range(2):
+        result = call(world, file, "--json", "--key", "day", "--param", "day=1", "--tr-url", f"{TASK_RUNNER_URL}/")
+        started(world, result)
+        again.append(json.loads(result.stdout)["started_before"])
+    assert again == [False, True]
+
+
+def test_a_key_whose_run_was_invalid_starts_anew() -> None:
+    """A run that could not start gives its key to the next request, which is not refused for being another."""
+    world = World()
+    arguments = ("gs://flows/workflows/late.yaml", "--key", "day", "--json")
+    call(world, *arguments, "--param", "day=1")
+    world.settle_down("start")
+    world.files.content["gs://flows/workflows/late.yaml", None] = chain(1).encode()
+    result = call(world, *arguments, "--param", "day=2")
+    assert ("before" in result.stderr, json.loads(result.stdout)["started_before"]) == (False, False)
+    started(world, result)
+
+
 def test_stdin_is_started() -> None:
     """`-` is stdin."""
     world = World()

@@ -24,6 +24,11 @@ rules:
   - garbage: empty
 """
 
+FAULTS = (
+    "expected HTTP statuses from 200 to 599, drop, empty, html, not-json, wrong-shape, "
+    "or maps such as {status: 429, times: 2}"
+)
+
 
 def test_every_field_is_read() -> None:
     """Each field of the file ends up in the value it stands for."""
@@ -73,7 +78,10 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         ("rules: [{labels: {a: 1}}]", 'rules[0].labels: expected a mapping of texts, not {"a": 1}'),
         ("rules: [{lose_job: twice}]", 'rules[0].lose_job: expected one of never, once, always, not "twice"'),
         ("rules: [{submit_errors: [199]}]", "expected an HTTP status from 200 to 599"),
-        ("rules: [{submit_errors: [fire]}]", "expected one of empty, html, not-json, wrong-shape"),
+        ("rules: [{submit_errors: [fire]}]", f'rules[0].submit_errors: {FAULTS}, not ["fire"]'),
+        ("rules: [{submit_errors: [[503]]}]", FAULTS),
+        ("rules: [{status_errors: [true]}]", FAULTS),
+        ("rules: [{garbage: [html]}]", "rules[0].garbage: expected one of empty, html, not-json, wrong-shape"),
         ("rules: [{submit_errors: [{times: 2}]}]", "expected one of status, garbage, drop"),
         ("rules: [{submit_errors: [{status: 1, x: 1}]}]", "fault.x: unknown"),
         ("rules: [{states: [FAILED, RUNNING]}]", "of which only the last may be terminal"),
