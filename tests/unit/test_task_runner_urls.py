@@ -20,6 +20,7 @@ from atom_workflows.ports import HeldMessage, Update
 from atom_workflows.settings import from_environment
 from atom_workflows.start_events import read_start_event
 from atom_workflows.task_runner_urls import expected_instead, shown_url
+from support.no_cloud import NO_CLOUD
 from support.workflows import chain
 from support.world import START, TASK_RUNNER_URL, World
 from unit.cli.test_runs import call
@@ -71,7 +72,7 @@ def test_every_way_in_refuses_other_urls_with_the_reason(url: str, reason: str) 
         from_environment({"WORKFLOW_TASK_RUNNER_ALLOW": f"https://fine.test, {url}"})
     told.append(str(refused.value))
     for command in (["run", FILE], ["local", "up"], ["start", FILE], ["doctor"]):
-        result = CliRunner().invoke(cli, [*command, f"--tr-url={url}"])
+        result = CliRunner(env=NO_CLOUD).invoke(cli, [*command, f"--tr-url={url}"])
         told.append(result.stderr)
         assert (result.exit_code, reason in result.stderr) == (2, True)
     assert not any("s3" in one for one in told)

@@ -148,7 +148,7 @@ def test_what_cannot_be_published_is_refused(
 def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path) -> None:
     """A name that no bucket may have ends the start with the name."""
     need("storage")
-    with pytest.raises(PlatformError, match="no bucket UPPER!"):
+    with pytest.raises(PlatformError, match="bucket UPPER! could not be created"):
         LocalPlatform(options(tmp_path, bucket="UPPER!")).__enter__()
 
 
