@@ -117,9 +117,13 @@ class JsonLines(logging.Formatter):
         message = _clipped(record.getMessage(), MAX_MESSAGE)
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
-        fields = {name: _clipped(value, MAX_DETAIL) for name, value in getattr(record, "fields", {}).items()}
+        fields = getattr(record, "fields", {})
         line = {**fields, "severity": record.levelname, "message": message}
-        return _UNSEEN.sub(_escaped, json.dumps(line, default=str, ensure_ascii=False))
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        if len(text) > MAX_DETAIL:
+            clipped = {name: _clipped(value, MAX_DETAIL) for name, value in fields.items()}
+            text = json.dumps({**line, **clipped}, default=str, ensure_ascii=False)
+        return text if text.isascii() and "\x7f" not in text else _UNSEEN.sub(_escaped, text)
 
 
 def _clipped(value: Any, most: int) -> Any:

@@ -64,7 +64,7 @@ def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> Body:
     if is_cut:
         return Body(start, scan_job(text))
     try:
-        found = json.loads(text, strict=False, parse_int=_number)
+        found = _DECODER.decode(text)
     except RecursionError:
         return Body(start, scan_job(text))
     except ValueError:
@@ -93,6 +93,9 @@ def _number(digits: str) -> int | float:
     Python refuses to read one of thousands of digits.
     """
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+
+
+_DECODER: Final = json.JSONDecoder(strict=False, parse_int=_number)
 
 
 # -- what no JSON reader takes: a text that was cut, or is too deep ---------------------------------------------------

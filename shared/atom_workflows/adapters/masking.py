@@ -21,6 +21,9 @@ WITHHELD: Final = "(it quotes a token in a spelling of its own, so it is not sho
 _LEAST_TOKEN: Final = 6
 """A shorter token is masked only as a word of its own: it may be part of any number or name."""
 
+_SHORTEST_JWT: Final = 13
+"""What is shorter matches neither pattern of a JWT, and decoding only shortens."""
+
 _ROUNDS: Final = 4
 _PLACE: Final = "(token)"
 _WORD: Final = r"[\w.~+/=-]*"
@@ -40,6 +43,8 @@ def masked(text: str, tokens: Sequence[str]) -> str:
 
     Of a text that spells one oddly, nothing is left.
     """
+    if len(text) < min([_SHORTEST_JWT, *(_parts(token)[1] or len(token) for token in tokens)]):
+        return text
     for token in tokens:
         text = _without(text, token)
     text = _JWT.sub(_PLACE, text)

@@ -71,7 +71,7 @@ class PromptAdapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """See `HTTPAdapter.send`. Raises `CertificatesMissing`, too."""
-        if kwargs.get("verify", True) is True:
+        if kwargs.get("verify", True) is True and str(request.url).startswith("https"):
             kwargs["verify"] = _certificates() or True
         return super().send(request, *args, **kwargs)
 

@@ -232,7 +232,8 @@ def _shown(text: str, tokens: Sequence[str], most: int) -> str:
     """
     if not text:
         return text
-    return masked(masked(_storable(text[: 3 * most]), tokens)[:most], tokens)[:most]
+    whole = masked(_storable(text[: 3 * most]), tokens)
+    return whole if len(whole) <= most else masked(whole[:most], tokens)[:most]
 
 
 def _storable(text: str) -> str:

@@ -92,8 +92,7 @@ class JsonReader:
         yield event
         while self._open:
             opened = self._open[-1]
-            self._skip_space()
-            if self._next() == _CLOSERS[opened.bracket]:
+            if self._skip_space() == _CLOSERS[opened.bracket]:
                 yield self._close()
                 continue
             if opened.has_entries:
@@ -104,8 +103,7 @@ class JsonReader:
             yield self._value()
 
     def _value(self) -> Any:
-        self._skip_space()
-        sign = self._next()
+        sign = self._skip_space()
         if sign == '"':
             return self._quoted()
         if sign in _CLOSERS:
@@ -121,8 +119,7 @@ class JsonReader:
         if self._next() != '"':
             self._refuse_key(self._next())
         key = self._quoted()
-        self._skip_space()
-        if self._next() != ":":
+        if self._skip_space() != ":":
             self._fail("a `:` is missing after the field's name", 'write `"field": value`')
         self._index += 1
         return key
@@ -162,11 +159,11 @@ class JsonReader:
                 f"the {noun} that {opened.bracket} opens on line {opened.line} has no `,` or `{closer}` here",
                 f"separate its {entries} with `,` and close it with `{closer}`",
             )
-        mark = self._mark()
+        line, column = self._line + 1, self._index - self._line_start + 1
         self._index += 1
-        self._skip_space()
-        if self._next() in ("]", "}", ","):
-            raise _SyntaxProblem(_place(mark), "nothing follows this `,`, which JSON does not allow", "remove it")
+        if self._skip_space() in ("]", "}", ","):
+            place = Place(line=line, column=column)
+            raise _SyntaxProblem(place, "nothing follows this `,`, which JSON does not allow", "remove it")
 
     def _refuse_value(self, sign: str) -> NoReturn:
         self._refuse_comment_or_end()
@@ -235,19 +232,21 @@ class JsonReader:
     def _mark(self) -> Mark:
         return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
 
-    def _skip_space(self) -> None:
-        """Go on to the next sign.
+    def _skip_space(self) -> str:
+        """Go on to the next sign and return it, nothing at the end.
 
         Lines end nowhere else, as no text holds a line break.
         """
         start = self._index
-        if self._text[start : start + 1] not in _SPACES:
-            return
+        sign = self._text[start : start + 1]
+        if sign not in _SPACES:
+            return sign
         self._index = end = _SPACE.match(self._text, start).end()  # type: ignore[union-attr]  # it matches nothing, too
         breaks = self._text.count("\n", start, end) + self._text.count("\r", start, end)
         if breaks:
             self._line += breaks - self._text.count("\r\n", start, end)
             self._line_start = 1 + max(self._text.rfind("\n", start, end), self._text.rfind("\r", start, end))
+        return self._text[end : end + 1]
 
 
 class _Opened:

@@ -10,6 +10,8 @@ _LONGEST_SHOWN: Final = 60
 
 def shorten(text: str) -> str:
     """The text on one line, cut in the middle of its excess."""
+    if len(text) <= _LONGEST_SHOWN and text.isprintable():
+        return text
     start = text[: _LONGEST_SHOWN + 1]
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
     return visible if len(visible) <= _LONGEST_SHOWN else visible[: _LONGEST_SHOWN - 1] + "…"
