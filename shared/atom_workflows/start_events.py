@@ -21,7 +21,7 @@ from atom_workflows.event_fields import (
 )
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
-"""Beyond the largest workflow file, so that the parser's own limit gives the error that users see."""
+"""Beyond what the body of a request can bring (6 MB of text), so that the limits of body and file give the error."""
 
 MAX_PATH_BYTES: Final = 1_252
 """gs://, a bucket's name of 222 bytes, / and an object's of 1,024. It stands in each of a file's problems."""

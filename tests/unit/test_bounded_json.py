@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import nullcontext
 
 import pytest
 
@@ -50,5 +50,7 @@ def test_what_is_no_json_is_a_value_error(raw: bytes) -> None:
 def test_measuring_looks_at_each_letter_once(start: str, filling: str) -> None:
     """Four megabytes are measured at once, whatever quotes they hold: looking back from each would take hours."""
     text = "[]" * 65 + start + filling * (4 * 1024 * 1024 // len(filling))
-    with suppress(JsonTooLarge):
+    # Only here does the filling stand outside of texts.
+    is_large = (start, filling) in {("[", "[]"), ('["', '","')}
+    with pytest.raises(JsonTooLarge) if is_large else nullcontext():
         require_bounded(text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from contextvars import ContextVar
 
 import pytest
 
-from atom_workflows.adapters.system import AHEAD, ThreadCalls, ThreadWorkers
+from atom_workflows.adapters.system import ThreadCalls, ThreadWorkers
 from atom_workflows.coordinator.waves import waves
 
 _event: ContextVar[str] = ContextVar("event", default="")
@@ -94,11 +95,20 @@ def test_calls_that_are_begun_later_join_those_that_wait() -> None:
 
 
 def test_many_items_wait_without_threads_to_take_them() -> None:
-    """Ten thousand items are called for one after the other, and few of them are with the threads at a time."""
-    calls: ThreadCalls[int, int] = ThreadWorkers(2).calls(lambda item: item)
-    calls.begin(range(10_000))
-    answered: set[int] = set()
+    """Many items are called for one after the other, and few of them are with the threads at a time."""
+    under_way: list[Future[int]] = []
+
+    def submit(_item: int, _lane: str) -> Future[int]:
+        under_way.append(Future())
+        return under_way[-1]
+
+    calls = ThreadCalls(submit, lane=lambda _: "", most=3)
+    calls.begin(range(1_000))
+    answered: list[int] = []
     while calls.pending:
-        assert len(calls._submitted) <= 2 * AHEAD
-        answered |= {item for item, _ in calls.wave()}
-    assert answered == set(range(10_000))
+        assert len(under_way) <= 3
+        for future in under_way:
+            future.set_result(0)
+        under_way.clear()
+        answered += [item for item, _ in calls.wave()]
+    assert sorted(answered) == list(range(1_000))
