@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final, TypeAlias
 
 from atom_workflows import decision_log
-from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.loading import AT_ONCE, Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
-from atom_workflows.documents import SCHEMA, STEPS
+from atom_workflows.documents import SCHEMA, STEPS, step_path
 from atom_workflows.ports import Document, Query
 
 PAGE: Final = 1_000
@@ -36,10 +37,19 @@ class Due:
     steps: list[Held]
     last: Cursor | None
 
+    def is_more_due(self, by: datetime) -> bool:
+        """Return whether more steps may be due by then."""
+        return self.last is not None and self.last[0] <= by
+
 
 def is_anything_due(services: Services, by: datetime) -> bool:
     """Return whether any step is due by then: one document read."""
     return bool(services.store.query(due_query(by, limit=1, fields=("due_at",))))
+
+
+def is_little_due(services: Services, by: datetime) -> bool:
+    """Return whether no more than half a page is due by then: one read."""
+    return services.store.count(due_query(by, limit=PAGE)) <= PAGE // 2
 
 
 def place_of(due_at: datetime) -> Cursor:
@@ -55,6 +65,13 @@ def read_due(services: Services, *, until: datetime, after: Cursor | None = None
         steps=[held for document in documents if (held := _held(document)) is not None],
         last=None if last is None else (last.fields["due_at"], last.path),
     )
+
+
+def read_again(services: Services, held: Sequence[Held]) -> list[Held | None]:
+    """Return these steps as they stand now; None for what is gone or cannot be read."""
+    paths = [step_path(one.step.run_id, one.step.id) for one in held]
+    parts = (services.store.get(paths[start : start + AT_ONCE]) for start in range(0, len(paths), AT_ONCE))
+    return [None if document is None else _held(document) for part in parts for document in part]
 
 
 def due_query(
@@ -79,7 +96,7 @@ def due_query(
 def _held(document: Document) -> Held | None:
     """Return the step, None if it cannot be read: it must not keep the others waiting."""
     try:
-        held = Held.of(document)
+        held = Held.without_task(document)
         # Looks calculate with these; everything else matters to the step's own run alone.
         kinds = ((str, _TEXTS), (int, _NUMBERS), (datetime | None, _TIMES))
         odd = (name for kind, names in kinds for name in names if not isinstance(getattr(held.step, name), kind))

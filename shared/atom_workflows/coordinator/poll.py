@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.restraint import Restraint
@@ -17,7 +17,7 @@ from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
 @dataclass(slots=True)
 class Polls:
-    """The status calls of one burst: they end in time, and do not insist where nobody answers.
+    """The status calls of a burst, or of a page: they end in time, and do not insist where nobody answers.
 
     A Task Runner that does not answer is left alone, for longer each time.
     """
@@ -45,22 +45,17 @@ class Polls:
             decision_log.failed("poll.failed", message, trace_of=error, **step.names)
             # It says nothing about the Task Runner, and nothing about the job.
             return judge_overdue(step, None, heard=False, now=began)
-        now = self.services.clock.now()
         heard = not (isinstance(found, StepChange) and found.fields.get("unanswered"))
         if heard:
             self._restraint.answered(url)
         else:
-            self._restraint.failed(url, "", began=began, now=now)
+            self._restraint.failed(url, "", began=began, now=self.services.clock.now())
         # What was said before the deadline tells nothing of how the job stood then.
         return judge_overdue(step, found, heard=heard, now=began)
 
-    def end(self) -> None:
-        """Make no further call: whoever wanted the answers is gone."""
-        self.until = datetime.min.replace(tzinfo=UTC)
-
 
 def poll(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """How the job ended, what changed of it, or None: it goes on as before."""
+    """Return how the job ended, what changed of it, or None: it goes on as before."""
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:

@@ -16,7 +16,7 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.due_steps import place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
-from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH, SCHEMA
@@ -42,6 +42,11 @@ class Round:
     since: datetime
     document: Document | None
 
+    def is_untaken(self, now: datetime) -> bool:
+        """Return whether the page's event is lost, or finds no instance."""
+        # Whoever wrote it may have a clock that is ahead of ours.
+        return self.page is not None and abs(now - self.since) >= UNTAKEN
+
 
 def load_round(services: Services) -> Round:
     """Return the round that is going on, or the last one."""
@@ -60,51 +65,43 @@ def load_round(services: Services) -> Round:
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
     """Begin a round over the steps due after that time."""
-    page = SweepPage(after=place_of(due_after), until=services.clock.now())
-    _hand_on(services, last, page)
+    _hand_on(services, last, SweepPage(after=place_of(due_after), until=services.clock.now()))
 
 
-def take_untaken_page(services: Services, current: Round) -> None:
-    """Take the next page of a round if no instance took it."""
-    # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
-    if current.page is not None and abs(services.clock.now() - current.since) >= UNTAKEN:
-        _take(services, current, current.page)
+def take_page(services: Services, current: Round) -> list[Held]:
+    """Return the steps of a round's next page; none if another instance took it."""
+    if current.page is None:
+        return []
+    found = read_due(services, until=current.page.until, after=current.page.after)
+    following = None if found.last is None else SweepPage(after=found.last, until=current.page.until)
+    return found.steps if _hand_on(services, current, following) else []
 
 
-def take_page(services: Services, page: SweepPage) -> None:
+def handle_page(services: Services, page: SweepPage) -> None:
     """Look after one page; one that comes again is dropped."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
         decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
         return
-    _take(services, current, current.page)
-
-
-def _take(services: Services, current: Round, page: SweepPage) -> None:
-    found = read_due(services, until=page.until, after=page.after)
-    following = None if found.last is None else SweepPage(after=found.last, until=page.until)
-    if not _hand_on(services, current, following):
-        return
-    care = Care(services, Polls(services=services, until=services.clock.now() + PAGE_TIME), InFlight())
-    care.begin(found.steps)
+    due = take_page(services, current)
+    care = Care(services, InFlight())
+    care.begin(due, Polls(services=services, until=services.clock.now() + PAGE_TIME))
     care.hear_all()
 
 
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
     """Publish the next page; return False if another instance was faster."""
     due_at, path = (None, None) if page is None else page.after
-    fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
+    fields = {"schema": SCHEMA, "next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:
         fields["until"] = page.until
     try:
         if current.document is None:
-            services.store.commit([Create(path=ROUND_PATH, fields={"schema": SCHEMA, **fields})])
+            services.store.commit([Create(path=ROUND_PATH, fields=fields)])
         else:
             services.store.commit([Update(path=ROUND_PATH, fields=fields, guard=current.document.version)])
     except (AlreadyExists, Conflict):
         return False
     if page is not None:
-        outbox = Outbox(services)
-        outbox.add([page_message(page)])
-        outbox.flush()
+        services.bus.publish([page_message(page)])
     return True
