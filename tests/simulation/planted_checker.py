@@ -27,12 +27,12 @@ from atom_workflows.ports import Create, Message, Update
 from atom_workflows.start_events import StartRequested
 
 # What is replaced here, as it was.
-_write = check._BurstLease._write
+_write = check._Burst._write
 _look_again = audit._look_again
 _publish = care.Care._publish
 _audit = care._audit
 _unanswered = polling.unanswered
-_poll = poll.poll
+_ask = poll.ask
 _load_round = sweep.load_round
 _opening = seed._opening
 _new_run = start._new_run
@@ -84,7 +84,7 @@ def poll_in_time_only(services: Services, step: StepRecord) -> StepChange | Outc
     """Time a job out when its time is over, without asking for it."""
     deadline = step.attempt_deadline
     if deadline is None or services.clock.now() < deadline:
-        return _poll(services, step)
+        return _ask(services, step)
     return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.TIMED_OUT, job_id=step.job_id)
 
 

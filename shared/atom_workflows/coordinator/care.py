@@ -16,25 +16,29 @@ from atom_workflows.coordinator.due_steps import read_again
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.poll import Polls
+from atom_workflows.coordinator.poll import poll
+from atom_workflows.coordinator.restraint import Restraint
 from atom_workflows.coordinator.saving import Decision, save_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import Outcome, StepChange, after
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.looks import next_look, put_off, turn
+from atom_workflows.core.polling import POLL_BACKOFF
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
 from atom_workflows.events import ReadyStep, completed_messages
 
-_Look: TypeAlias = tuple[Held, Polls]
+_Look: TypeAlias = tuple[Held, datetime]
+"""A step, and until when the call about it may begin."""
 
 
 class Care:
     """What one instance does about steps that are due, and the calls that it waits for.
 
-    What goes wrong with one run or step keeps nothing from the others. `published` counts events for the dispatcher.
+    What goes wrong with one run or step keeps nothing from the others. A Task Runner that does not answer is left
+    alone, for longer each time. `published` counts events for the dispatcher.
     """
 
     def __init__(self, services: Services, in_flight: InFlight) -> None:
@@ -42,6 +46,8 @@ class Care:
         self._services = services
         self._in_flight = in_flight
         self._outbox = Outbox(services)
+        self._restraint = Restraint(POLL_BACKOFF)
+        self._is_over = False
         self._calls = services.workers.calls(self._look_at, lane=lambda look: look[0].step.task_runner_url)
 
     @property
@@ -49,15 +55,18 @@ class Care:
         """The steps about which calls are still to be answered."""
         return [held for held, _ in self._calls.pending]
 
-    def begin(self, due: Sequence[Held], polls: Polls) -> None:
-        """Publish what can be done about these steps at once, and begin calls about the others."""
+    def begin(self, due: Sequence[Held], until: datetime) -> None:
+        """Publish what can be done at once, and begin calls about the others.
+
+        Those that have not begun by `until` are not made.
+        """
         now = self._services.clock.now()
         outcomes: list[tuple[str, Outcome]] = []
         calls: list[_Look] = []
         for one in due:
             step = one.step
             if step.id == END_ID or step.state is StepState.RUNNING:
-                calls.append((one, polls))
+                calls.append((one, until))
             elif outcome := end_dispatch(step, now=now):
                 outcomes.append((step.run_id, outcome))
             elif step.state in {StepState.DISPATCHING, StepState.RETRYING}:
@@ -88,11 +97,17 @@ class Care:
         while self._calls.pending:
             self.hear()
 
+    def abandon(self) -> None:
+        """Begin no further call."""
+        self._is_over = True
+
     def _look_at(self, look: _Look) -> StepChange | Outcome | int | None:
-        held, polls = look
-        if held.step.id != END_ID:
-            return polls(held.step)
-        return 0 if polls.are_over else _audit(self._services, held)
+        held, until = look
+        if self._is_over or self._services.clock.now() >= until:
+            return None
+        return (
+            _audit(self._services, held) if held.step.id == END_ID else poll(self._services, self._restraint, held.step)
+        )
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         by_run: dict[str, list[Outcome]] = {}

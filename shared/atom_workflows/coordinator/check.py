@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
-from atom_workflows.coordinator.due_steps import Cursor, is_anything_due, is_little_due, place_of, read_due
+from atom_workflows.coordinator.due_steps import BEGINNING, Cursor, is_anything_due, is_little_due, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
-from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import BEGINNING, PAGE_TIME, begin_round, handle_page, load_round, take_page
+from atom_workflows.coordinator.sweep import PAGE_TIME, UNTAKEN, begin_round, handle_page, load_round, take_page
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import LONGEST_POLL, WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
@@ -69,24 +68,11 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
     """Look at everything that becomes due; return the origin of the tick to follow at once, if one should."""
     began, burst = services.clock.now(), services.settings.burst
     ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
-    lease = _BurstLease(services=services, until=ends_at)
-    if not lease.take():
+    looks = _Burst(services, ends_at=ends_at, waits_until=began + burst)
+    if not looks.take_lease():
         decision_log.dropped("sweep.held", "another instance has the lease of the burst")
         return None
-    polls = Polls(services=services, until=ends_at)
-    looks = _Looks(services=services, waits_until=began + burst, polls=polls, seen_until=lease.seen_until)
-    try:
-        wake_at = looks.go_on()
-    except Exception:
-        # Its tick comes again, and should not find the lease taken.
-        with suppress(StoreError):
-            lease.give_back()
-        raise
-    finally:
-        # Whoever wanted the answers is gone.
-        polls.until = BEGINNING
-    lease.seen_until = looks.seen_until
-    lease.give_back()
+    wake_at = looks.go_on()
     if wake_at is None:
         # A job put in flight behind our last look; its wake-up found the lease still held and went away.
         return TickOrigin.CHECKER if looks.is_anything_new() else None
@@ -98,34 +84,72 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
 
 
 @dataclass(slots=True)
-class _Looks:
-    """The looks of one burst, which last as long as its polls.
+class _Burst:
+    """The looks of one burst, for which its instance holds the lease.
 
-    `waits_until` is when the burst would end were it not cut short: what is due by then is waited for, if by another.
-    `seen_until` is when the last look began, of this burst or of the one before.
+    `waits_until` is when it would end were it not cut short: what is due by then is waited for, if by another.
     """
 
     services: Services
+    ends_at: datetime
     waits_until: datetime
-    polls: Polls
-    seen_until: datetime
-    _in_flight: InFlight = field(default_factory=InFlight)
-    _care: Care = field(init=False)
+    _lease: Version | None = None
+    # When the last look began, of this burst or of the last one that did not fail.
+    _seen_until: datetime = BEGINNING
     _reads_everything: bool = True
     _full_round_at: datetime = BEGINNING
+    _in_flight: InFlight = field(default_factory=InFlight)
+    _care: Care = field(init=False)
 
     def __post_init__(self) -> None:
         self._care = Care(self.services, self._in_flight)
 
+    def take_lease(self) -> bool:
+        """Take the lease for as long as the burst may take; return False if another instance holds it.
+
+        If its holder dies, the next tick finds it over.
+        """
+        document = self.services.store.get([BURST_LEASE_PATH])[0]
+        # The id makes two racers' writes differ.
+        fields = {"schema": SCHEMA, "holder": uuid.uuid4().hex, "until": self.ends_at}
+        if document is None:
+            return self._write(Create(path=BURST_LEASE_PATH, fields=fields))
+        held_until, now = document.fields.get("until"), self.services.clock.now()
+        # A lease that is longer than any comes of a clock that was wrong.
+        if isinstance(held_until, datetime) and now < held_until <= now + LONGEST_LEASE:
+            return False
+        if isinstance(seen_until := document.fields.get("seen_until"), datetime):
+            self._seen_until = seen_until
+        return self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version))
+
+    def _give_back(self, **fields: datetime) -> None:
+        given_back = {"until": self.services.clock.now(), **fields}
+        self._write(Update(path=BURST_LEASE_PATH, fields=given_back, guard=self._lease))
+
+    def _write(self, write: Create | Update) -> bool:
+        try:
+            self._lease = self.services.store.commit([write])[0].version
+        except (AlreadyExists, Conflict):
+            return False
+        return True
+
     def go_on(self) -> datetime | None:
         """Look until the time is over, or nothing is due soon. Return when the next look is, None if not soon."""
         clock = self.services.clock
-        while (wake_at := self.look()) is not None and wake_at < self.polls.until:
-            clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
-        self._care.hear_all()
+        try:
+            while (wake_at := self._look()) is not None and wake_at < self.ends_at:
+                clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
+            self._care.hear_all()
+        except Exception:
+            self._care.abandon()
+            # Its tick comes again, and should not find the lease taken.
+            with suppress(StoreError):
+                self._give_back()
+            raise
+        self._give_back(seen_until=self._seen_until)
         return wake_at
 
-    def look(self) -> datetime | None:
+    def _look(self) -> datetime | None:
         """Look at what is due, and take answers until the next look. Return when that is, None if not soon."""
         now = self.services.clock.now()
         published = self._care.published
@@ -140,30 +164,27 @@ class _Looks:
     def is_anything_new(self) -> bool:
         """Return whether steps became due after the last look."""
         now = self.services.clock.now()
-        found = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
-        return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in found.steps)
+        due, _ = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
+        return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in due)
 
     def _begin(self, now: datetime) -> None:
         """Begin to look at what has become due since the last look, the first time at everything."""
-        until, after = now + self.services.settings.burst, None if self._reads_everything else self._known_until(now)
-        found = read_due(self.services, until=until, after=after)
-        if after is None and found.is_more_due(now):
-            self._in_flight.is_full = True
-            after = self._known_until(now)
-            found = read_due(self.services, until=until, after=after)
-        self._reads_everything = False
-        while True:
-            self._in_flight.learn(found.steps, since=after and after[0], now=now, asked=self._care.asked)
-            # Before another page is read: what can be published about these steps is late already.
-            self._care.begin(self._in_flight.take_due(now), self.polls)
-            if not found.is_more_due(now):
-                break
-            found = read_due(self.services, until=until, after=found.last)
-        self.seen_until = now
+        until = now + self.services.settings.burst
+        after: Cursor | None = place_of(BEGINNING) if self._reads_everything else self._known_until(now)
+        while after is not None and after[0] <= now:
+            due, following = read_due(self.services, until=until, after=after)
+            if self._reads_everything and following is not None and following[0] <= now:
+                self._in_flight.is_full, following = True, self._known_until(now)
+            else:
+                self._in_flight.learn(due, since=after[0], now=now, asked=self._care.asked)
+                # Before another page is read: what can be published about these steps is late already.
+                self._care.begin(self._in_flight.take_due(now), self.ends_at)
+            self._reads_everything, after = False, following
+        self._seen_until = now
 
     def _known_until(self, now: datetime) -> Cursor:
         """Return the place up to which steps are known, a little before the last look."""
-        return place_of(min(now, max(self.seen_until, now - FARTHEST_BACK)) - self._interval * OVERLAP)
+        return place_of(min(now, max(self._seen_until, now - FARTHEST_BACK)) - self._interval * OVERLAP)
 
     def _see_to_the_round(self, now: datetime) -> None:
         """Take the page of a round that no one takes; begin a round when the last one is over.
@@ -171,11 +192,10 @@ class _Looks:
         Once a minute that is one over everything, otherwise over jobs that began lately.
         """
         current = load_round(self.services)
-        if current.is_untaken(now):
-            page_polls = replace(self.polls, until=now + PAGE_TIME)
-            self._care.begin(take_page(self.services, current), page_polls)
-        elif current.page is not None:
-            return
+        if current.page is not None:
+            # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
+            if abs(now - current.since) >= UNTAKEN:
+                self._care.begin(take_page(self.services, current), now + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
             # So much has ended that there is room for all that goes on.
             self._in_flight.is_full, self._reads_everything = False, True
@@ -207,43 +227,3 @@ class _Looks:
     @property
     def _interval(self) -> timedelta:
         return self.services.settings.check_interval
-
-
-@dataclass(slots=True)
-class _BurstLease:
-    """The right to a burst, for as long as that may take: if its holder dies, the next tick finds it over.
-
-    `seen_until` is when the last look of the last burst that did not fail began.
-    """
-
-    services: Services
-    until: datetime
-    seen_until: datetime = BEGINNING
-    _version: Version | None = None
-
-    def take(self) -> bool:
-        """Take the lease; return False if another instance holds it."""
-        document = self.services.store.get([BURST_LEASE_PATH])[0]
-        # The id makes two racers' writes differ.
-        fields = {"schema": SCHEMA, "holder": uuid.uuid4().hex, "until": self.until}
-        if document is None:
-            return self._write(Create(path=BURST_LEASE_PATH, fields=fields))
-        held_until, now = document.fields.get("until"), self.services.clock.now()
-        # A lease that is longer than any comes of a clock that was wrong.
-        if isinstance(held_until, datetime) and now < held_until <= now + LONGEST_LEASE:
-            return False
-        if isinstance(seen_until := document.fields.get("seen_until"), datetime):
-            self.seen_until = seen_until
-        return self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version))
-
-    def give_back(self) -> None:
-        """Let the next tick take it at once."""
-        fields = {"until": self.services.clock.now(), "seen_until": self.seen_until}
-        self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=self._version))
-
-    def _write(self, write: Create | Update) -> bool:
-        try:
-            self._version = self.services.store.commit([write])[0].version
-        except (AlreadyExists, Conflict):
-            return False
-        return True

@@ -36,17 +36,18 @@ class InFlight:
         """Yield each step with when to look at it next."""
         return ((at, self._steps[name]) for name, at in self._looks.items())
 
-    def learn(
-        self, found: Iterable[Held], *, since: datetime | None, now: datetime, asked: Iterable[Held] = ()
-    ) -> None:
+    def learn(self, found: Iterable[Held], *, since: datetime, now: datetime, asked: Iterable[Held] = ()) -> None:
         """Take in what was read of the steps that became due after `since`.
 
         A step that is known, and did not change, keeps its time. Without room, jobs to poll are left to a round;
-        everything else that is due now is remembered all the same, as it is gone with the next look. Calls about the
-        steps `asked` are not answered yet: these take up room, as the calls keep them anyway.
+        everything else that is due now is remembered all the same, as it is gone with the next look. The steps `asked`
+        take up room until their calls are answered, as the calls keep them anyway.
         """
-        if len(self._steps) >= CAPACITY:
-            self._forget_what_ended(since, kept={*self._looks, *map(_name, asked)})
+        kept = {*self._looks, *map(_name, asked)}
+        # What waits for nothing is forgotten when no query finds it again.
+        self._steps = {
+            name: held for name, held in self._steps.items() if name in kept or (held.step.due_at or since) > since
+        }
         for held in found:
             due_at = held.step.due_at
             if due_at is None or self.knows(held):
@@ -76,12 +77,6 @@ class InFlight:
     def _remember(self, held: Held, look_at: datetime) -> None:
         self._steps[_name(held)] = held
         self._looks[_name(held)] = look_at
-
-    def _forget_what_ended(self, since: datetime | None, kept: set[_Name]) -> None:
-        """Forget steps that wait for nothing, and that no query finds again as they were due before."""
-        for name, held in list(self._steps.items()):
-            if name not in kept and (since is None or held.step.due_at is None or held.step.due_at <= since):
-                del self._steps[name]
 
 
 def _name(held: Held) -> _Name:

@@ -9,23 +9,19 @@ the burst itself: with one instance, or with lost events, a round gets on all th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
-from atom_workflows.coordinator.due_steps import place_of, read_due
+from atom_workflows.coordinator.due_steps import BEGINNING, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
-from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.events import SweepPage, page_message
 from atom_workflows.ports import Create, Document, Update
-
-BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before any due time."""
 
 PAGE_TIME: Final = timedelta(seconds=10)
 """How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round."""
@@ -41,11 +37,6 @@ class Round:
     page: SweepPage | None
     since: datetime
     document: Document | None
-
-    def is_untaken(self, now: datetime) -> bool:
-        """Return whether the page's event is lost, or finds no instance."""
-        # Whoever wrote it may have a clock that is ahead of ours.
-        return self.page is not None and abs(now - self.since) >= UNTAKEN
 
 
 def load_round(services: Services) -> Round:
@@ -72,9 +63,9 @@ def take_page(services: Services, current: Round) -> list[Held]:
     """Return the steps of a round's next page; none if another instance took it."""
     if current.page is None:
         return []
-    found = read_due(services, until=current.page.until, after=current.page.after)
-    following = None if found.last is None else SweepPage(after=found.last, until=current.page.until)
-    return found.steps if _hand_on(services, current, following) else []
+    due, last = read_due(services, until=current.page.until, after=current.page.after)
+    following = None if last is None else SweepPage(after=last, until=current.page.until)
+    return due if _hand_on(services, current, following) else []
 
 
 def handle_page(services: Services, page: SweepPage) -> None:
@@ -85,7 +76,7 @@ def handle_page(services: Services, page: SweepPage) -> None:
         return
     due = take_page(services, current)
     care = Care(services, InFlight())
-    care.begin(due, Polls(services=services, until=services.clock.now() + PAGE_TIME))
+    care.begin(due, services.clock.now() + PAGE_TIME)
     care.hear_all()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -14,7 +14,7 @@ import pytest
 from atom_workflows.coordinator import due_steps, in_flight, sweep
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.poll import Polls
+from atom_workflows.coordinator.loading import Held
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.events import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Bus, Create, Delete, Document, JobAnswer, Message, Query, Store
@@ -278,15 +278,11 @@ def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
     known = in_flight.InFlight()
     world = World()
     put_in_flight(world, 300, age=timedelta(minutes=1))
-    due = due_steps.read_due(world.services, until=START + MINUTE)
     taken = 0
-    while True:
-        known.learn(due.steps, since=START, now=START)
+    for page in pages(world):
+        known.learn(page, since=START, now=START)
         taken += len(known.take_due(START + MINUTE)) if end else 0
         assert len(list(known.looks())) <= PAGE
-        if due.last is None:
-            break
-        due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
     assert known.is_full is not end
     assert taken == (300 if end else 0)
 
@@ -295,16 +291,22 @@ def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
     """Calls that a slow Task Runner has not answered hold steps in memory, too, however many jobs begin meanwhile."""
     world, _ = crowded()
     known = in_flight.InFlight()
-    care, polls = Care(world.services, known), Polls(services=world.services, until=START + MINUTE)
-    due = due_steps.read_due(world.services, until=START + MINUTE)
+    care = Care(world.services, known)
     begun = 0
-    while due.last is not None:
-        known.learn(due.steps, since=START + MINUTE, now=START, asked=care.asked)
+    for page in pages(world):
+        known.learn(page, since=START + MINUTE, now=START, asked=care.asked)
         taken = known.take_due(START + MINUTE)
-        care.begin(taken, polls)
+        care.begin(taken, START + MINUTE)
         begun += len(taken)
-        due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
     assert begun == PAGE
     assert known.is_full
     care.hear_all()
     assert len(list(known.looks())) == PAGE
+
+
+def pages(world: World) -> Iterator[list[Held]]:
+    """Yield all that is due within a minute, as a burst reads it."""
+    after: due_steps.Cursor | None = due_steps.place_of(due_steps.BEGINNING)
+    while after is not None:
+        page, after = due_steps.read_due(world.services, until=START + MINUTE, after=after)
+        yield page
