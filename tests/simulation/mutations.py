@@ -133,7 +133,7 @@ MUTATIONS: Final = (
     _mutation(
         "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=171
     ),
-    _mutation("a burst's lease for two", (check._Burst, "_write", planted_checker.write_unguarded), seed=75),
+    _mutation("a burst's lease for two", (check, "save_document", planted_checker.save_unguarded), seed=75),
     _mutation(
         "no look after a status call that failed", (poll, "unanswered", planted_checker.put_off_for_ever), seed=230
     ),

@@ -47,7 +47,6 @@ class Care:
         self._in_flight = in_flight
         self._outbox = Outbox(services)
         self._restraint = Restraint(POLL_BACKOFF)
-        self._is_over = False
         self._calls = services.workers.calls(self._look_at, lane=lambda look: look[0].step.task_runner_url)
 
     @property
@@ -97,17 +96,13 @@ class Care:
         while self._calls.pending:
             self.hear()
 
-    def abandon(self) -> None:
-        """Begin no further call."""
-        self._is_over = True
-
     def _look_at(self, look: _Look) -> StepChange | Outcome | int | None:
         held, until = look
-        if self._is_over or self._services.clock.now() >= until:
+        if self._services.clock.now() >= until:
             return None
-        return (
-            _audit(self._services, held) if held.step.id == END_ID else poll(self._services, self._restraint, held.step)
-        )
+        if held.step.id == END_ID:
+            return _audit(self._services, held)
+        return poll(self._services, self._restraint, held.step)
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         by_run: dict[str, list[Outcome]] = {}
@@ -131,15 +126,16 @@ class Care:
             else:
                 changes.setdefault(held.step.run_id, []).append(Decision(held=held, change=change))
         for decisions in changes.values():
-            versions = save_alone(self._outbox, decisions).versions
-            for held, change in ((one.held, one.change) for one in decisions):
-                if version := versions.get(held.step.id):
-                    kept.append((held, Held(step=after(held.step, change), version=version)))
-                elif self._in_flight.knows(held):
-                    refused.append(held)
+            saved = save_alone(self._outbox, decisions)
+            refused += [one.held for one in saved.refused if self._in_flight.knows(one.held)]
+            kept += [
+                (one.held, Held(step=after(one.step, one.change), version=saved.versions[one.step.id]))
+                for one in decisions
+                if one.step.id in saved.versions
+            ]
         for held, changed in kept:
             self._in_flight.look_again(held, changed, next_look(changed.step, now=now, check_interval=interval))
-        # Changed by another instance meanwhile. No query would find it, as it was due before the last look.
+        # Another instance changed these. No query finds them again, as they were due before the last look.
         for held, fresh in zip(refused, read_again(self._services, refused), strict=True):
             if fresh is not None and fresh.step.due_at is not None:
                 self._in_flight.look_again(held, fresh, fresh.step.due_at)

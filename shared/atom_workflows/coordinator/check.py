@@ -20,15 +20,16 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.due_steps import BEGINNING, Cursor, is_anything_due, is_little_due, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
+from atom_workflows.coordinator.saving import save_document
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import PAGE_TIME, UNTAKEN, begin_round, handle_page, load_round, take_page
+from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, handle_page, load_round, take_page
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import LONGEST_POLL, WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
-from atom_workflows.errors import AlreadyExists, Conflict, StoreError
+from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.errors import StoreError
 from atom_workflows.events import SweepPage, Tick, TickEvent, TickOrigin, tick_message
-from atom_workflows.ports import Create, Update, Version
+from atom_workflows.ports import Document
 from atom_workflows.settings import MAX_BURST_S
 
 SHORTEST_GAP: Final = 0.2
@@ -93,7 +94,7 @@ class _Burst:
     services: Services
     ends_at: datetime
     waits_until: datetime
-    _lease: Version | None = None
+    _lease: Document | None = None
     # When the last look began, of this burst or of the last one that did not fail.
     _seen_until: datetime = BEGINNING
     _reads_everything: bool = True
@@ -110,28 +111,21 @@ class _Burst:
         If its holder dies, the next tick finds it over.
         """
         document = self.services.store.get([BURST_LEASE_PATH])[0]
-        # The id makes two racers' writes differ.
-        fields = {"schema": SCHEMA, "holder": uuid.uuid4().hex, "until": self.ends_at}
-        if document is None:
-            return self._write(Create(path=BURST_LEASE_PATH, fields=fields))
-        held_until, now = document.fields.get("until"), self.services.clock.now()
+        stored = {} if document is None else document.fields
+        held_until, seen_until, now = stored.get("until"), stored.get("seen_until"), self.services.clock.now()
         # A lease that is longer than any comes of a clock that was wrong.
         if isinstance(held_until, datetime) and now < held_until <= now + LONGEST_LEASE:
             return False
-        if isinstance(seen_until := document.fields.get("seen_until"), datetime):
+        if isinstance(seen_until, datetime):
             self._seen_until = seen_until
-        return self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version))
+        # The id makes two racers' writes differ.
+        fields = {"holder": uuid.uuid4().hex, "until": self.ends_at}
+        self._lease = save_document(self.services, BURST_LEASE_PATH, document, fields)
+        return self._lease is not None
 
-    def _give_back(self, **fields: datetime) -> None:
-        given_back = {"until": self.services.clock.now(), **fields}
-        self._write(Update(path=BURST_LEASE_PATH, fields=given_back, guard=self._lease))
-
-    def _write(self, write: Create | Update) -> bool:
-        try:
-            self._lease = self.services.store.commit([write])[0].version
-        except (AlreadyExists, Conflict):
-            return False
-        return True
+    def _give_back(self) -> None:
+        fields = {"until": self.services.clock.now(), "seen_until": self._seen_until}
+        save_document(self.services, BURST_LEASE_PATH, self._lease, fields)
 
     def go_on(self) -> datetime | None:
         """Look until the time is over, or nothing is due soon. Return when the next look is, None if not soon."""
@@ -141,12 +135,11 @@ class _Burst:
                 clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
             self._care.hear_all()
         except Exception:
-            self._care.abandon()
             # Its tick comes again, and should not find the lease taken.
             with suppress(StoreError):
                 self._give_back()
             raise
-        self._give_back(seen_until=self._seen_until)
+        self._give_back()
         return wake_at
 
     def _look(self) -> datetime | None:
@@ -194,7 +187,7 @@ class _Burst:
         current = load_round(self.services)
         if current.page is not None:
             # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
-            if abs(now - current.since) >= UNTAKEN:
+            if abs(now - current.since) >= PAGE_TIME:
                 self._care.begin(take_page(self.services, current), now + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
             # So much has ended that there is room for all that goes on.

@@ -17,17 +17,17 @@ from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.due_steps import BEGINNING, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.saving import save_document
 from atom_workflows.coordinator.services import Services
-from atom_workflows.documents import ROUND_PATH, SCHEMA
-from atom_workflows.errors import AlreadyExists, Conflict
+from atom_workflows.documents import ROUND_PATH
 from atom_workflows.events import SweepPage, page_message
-from atom_workflows.ports import Create, Document, Update
+from atom_workflows.ports import Document
 
 PAGE_TIME: Final = timedelta(seconds=10)
-"""How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round."""
+"""How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round.
 
-UNTAKEN: Final = timedelta(seconds=10)
-"""How long the event of a page may take to reach an instance before the burst takes the page itself."""
+So long its event may take to reach an instance, too, before the burst takes the page itself.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +83,10 @@ def handle_page(services: Services, page: SweepPage) -> None:
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
     """Publish the next page; return False if another instance was faster."""
     due_at, path = (None, None) if page is None else page.after
-    fields = {"schema": SCHEMA, "next_due_at": due_at, "next_path": path, "at": services.clock.now()}
+    fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:
         fields["until"] = page.until
-    try:
-        if current.document is None:
-            services.store.commit([Create(path=ROUND_PATH, fields=fields)])
-        else:
-            services.store.commit([Update(path=ROUND_PATH, fields=fields, guard=current.document.version)])
-    except (AlreadyExists, Conflict):
+    if save_document(services, ROUND_PATH, current.document, fields) is None:
         return False
     if page is not None:
         services.bus.publish([page_message(page)])

@@ -13,7 +13,7 @@ import pytest
 
 from atom_workflows.coordinator import due_steps, in_flight
 from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.sweep import UNTAKEN, begin_round, load_round
+from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, load_round
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.events import Tick, read_tick_event
@@ -200,7 +200,7 @@ def test_a_page_that_the_burst_takes_delays_no_back_off(seconds: int, monkeypatc
     world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=8))
     world.clock.move(timedelta(minutes=3))
     begin_round(world.services, load_round(world.services))
-    world.clock.move(UNTAKEN)
+    world.clock.move(PAGE_TIME)
     due_at = world.clock.now() + timedelta(seconds=seconds)
     run_id = world.start(chain(1), run_key="late")
     world.store.commit(
