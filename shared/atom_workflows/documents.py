@@ -1,8 +1,8 @@
 """The documents: where they stand, and how runs and steps become stored fields and come back.
 
 `runs/{run_id}` holds a run and `runs/{run_id}/steps/{step_id}` each node of its compiled graph; `control/checker` is
-the lease of the checker's burst, `control/round` names the last round over many pages that reached its end. Fields that
-hold their default are not stored.
+the lease of the checker's burst, `control/round` says where the next page of a round begins. Fields that hold their
+default are not stored.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ MUTATIONS: Final = (
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
     _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=382),
-    _mutation("a failed status call fails the job", (poll, "poll", planted.poll_strictly), seed=23),
+    _mutation("a failed status call fails the job", (poll, "ask", planted.poll_strictly), seed=23),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
     _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=212),
     _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
@@ -104,7 +104,7 @@ MUTATIONS: Final = (
         seed=110,
     ),
     _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=20),
-    _mutation("a burst's lease is never over", (check._BurstLease, "take", planted.take_for_ages), seed=6),
+    _mutation("a burst's lease is never over", (check._Burst, "take_lease", planted.take_for_ages), seed=6),
     _mutation(
         "finish without checking the end",
         (saving, "_saved", planted.end_with_any_leaf),
@@ -133,7 +133,7 @@ MUTATIONS: Final = (
     _mutation(
         "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=171
     ),
-    _mutation("a burst's lease for two", (check._BurstLease, "_write", planted_checker.write_unguarded), seed=75),
+    _mutation("a burst's lease for two", (check, "save_document", planted_checker.save_unguarded), seed=75),
     _mutation(
         "no look after a status call that failed", (poll, "unanswered", planted_checker.put_off_for_ever), seed=230
     ),
@@ -148,7 +148,7 @@ MUTATIONS: Final = (
     _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing), seed=23),
     _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=23),
     _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept), seed=5),
-    _mutation("a job times out unheard", (poll, "poll", planted_checker.poll_in_time_only), seed=6),
+    _mutation("a job times out unheard", (poll, "ask", planted_checker.poll_in_time_only), seed=6),
     _mutation(
         "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
     ),

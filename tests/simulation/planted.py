@@ -19,10 +19,10 @@ from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord, Stop
 from atom_workflows.core.states import RunState, StepEvent, StepState
-from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA, run_path, step_path
+from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import AtomWorkflowsError, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.events import ReadyStep, StepsEvent, tick_message
-from atom_workflows.ports import Create, Message, Update
+from atom_workflows.ports import Message, Update
 
 _AGES: Final = timedelta(days=3650)
 
@@ -283,11 +283,9 @@ def take_for_ages(self: Any) -> bool:
     now = self.services.clock.now()
     if document is not None and document.fields["until"] > now:
         return False
-    fields = {"schema": SCHEMA, "holder": f"{self.services.clock.now()}", "until": now + _AGES}
-    write = Create(path=BURST_LEASE_PATH, fields=fields)
-    if document is None:
-        return bool(self._write(write))
-    return bool(self._write(Update(path=BURST_LEASE_PATH, fields=fields, guard=document.version)))
+    fields = {"holder": f"{now}", "until": now + _AGES}
+    self._lease = saving.save_document(self.services, BURST_LEASE_PATH, document, fields)
+    return self._lease is not None
 
 
 def found_as_it_is(_step: StepRecord, found: object, **_named: object) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from atom_workflows import dead_letters
-from atom_workflows.coordinator import audit, care, check, poll, reset, seed, start, sweep
+from atom_workflows.coordinator import audit, care, poll, reset, saving, seed, start, sweep
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.saving import Decision
@@ -22,17 +22,18 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.dead_letters import GivenUp
+from atom_workflows.documents import BURST_LEASE_PATH
 from atom_workflows.errors import RequestNotAccepted
-from atom_workflows.ports import Create, Message, Update
+from atom_workflows.ports import Create, Document, Fields, Message, Update
 from atom_workflows.start_events import StartRequested
 
 # What is replaced here, as it was.
-_write = check._BurstLease._write
+_save_document = saving.save_document
 _look_again = audit._look_again
 _publish = care.Care._publish
 _audit = care._audit
 _unanswered = polling.unanswered
-_poll = poll.poll
+_ask = poll.ask
 _load_round = sweep.load_round
 _opening = seed._opening
 _new_run = start._new_run
@@ -49,9 +50,12 @@ def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:
     _look_again(outbox, end, None)
 
 
-def write_unguarded(self: Any, write: Create | Update) -> bool:
+def save_unguarded(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
     """Take the burst's lease, whoever took it meanwhile."""
-    return _write(self, replace(write, guard=None) if isinstance(write, Update) else write)
+    if read is None or path != BURST_LEASE_PATH:
+        return _save_document(services, path, read, fields)
+    services.store.commit([Update(path=path, fields=fields)])
+    return services.store.get([path])[0]
 
 
 def publish_for_one_run(self: Any, outcomes: Sequence[tuple[str, Outcome]]) -> None:
@@ -84,7 +88,7 @@ def poll_in_time_only(services: Services, step: StepRecord) -> StepChange | Outc
     """Time a job out when its time is over, without asking for it."""
     deadline = step.attempt_deadline
     if deadline is None or services.clock.now() < deadline:
-        return _poll(services, step)
+        return _ask(services, step)
     return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.TIMED_OUT, job_id=step.job_id)
 
 

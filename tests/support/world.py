@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
@@ -67,6 +67,7 @@ class CallsInTurn(Generic[Item, Answer]):
     call: Callable[[Item], Answer]
     at_a_time: int | None = None
     pending: list[Item] = field(default_factory=list)
+    failure: Exception | None = None
 
     def begin(self, items: Sequence[Item]) -> None:
         """See `ports.Calls.begin`."""
@@ -74,9 +75,18 @@ class CallsInTurn(Generic[Item, Answer]):
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:  # noqa: ARG002 (nobody waits)
         """See `ports.Calls.wave`."""
+        if not self.pending and self.failure is not None:
+            raise self.failure
         count = self.at_a_time or len(self.pending)
         wave, self.pending = self.pending[:count], self.pending[count:]
-        return [(item, self.call(item)) for item in wave]
+        return list(self._answered(wave))
+
+    def _answered(self, wave: Sequence[Item]) -> Iterator[tuple[Item, Answer]]:
+        for item in wave:
+            try:
+                yield item, self.call(item)
+            except Exception as error:  # noqa: BLE001 (whatever a call raises is raised once no other is pending)
+                self.failure = self.failure or error
 
 
 @dataclass(slots=True)

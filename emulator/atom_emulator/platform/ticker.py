@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class Ticker:
-    """Publishes a tick after each interval until it is stopped.
+    """Publishes a tick at each whole interval of the clock until it is stopped, as Cloud Scheduler does each minute.
 
-    `wait` lets an interval pass and returns True if the ticker was stopped meanwhile, like `Event.wait`.
+    The checker counts on that: a burst that a dispatcher woke makes way for the tick at the whole minute. `wait` lets
+    time pass and returns True if the ticker was stopped meanwhile, like `Event.wait`.
     """
 
     def __init__(
@@ -21,16 +23,18 @@ class Ticker:
         *,
         every_s: float,
         wait: Callable[[float], bool] | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._publish = publish
         self._every_s = every_s
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
+        self._now = now
         self._thread = threading.Thread(target=self.run, name="ticker", daemon=True)
 
     def run(self) -> None:
         """Tick until stopped."""
-        while not self._wait(self._every_s):
+        while not self._wait(self._every_s - self._now() % self._every_s):
             self._publish()
 
     def start(self) -> None:

@@ -1,12 +1,12 @@
 """Documents and writes as Firestore's own protocol messages.
 
 The client package wraps each message in a Python object of its own, one for every value inside it. That costs more than
-the call itself, so what is sent and read most, steps, is put straight into the messages underneath.
+the call itself, so all that is sent and read is put straight into the messages underneath.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -15,16 +15,50 @@ from google.cloud.firestore_v1 import types
 from google.cloud.firestore_v1.field_path import FieldPath
 
 from atom_workflows.adapters.service_calls import message_class
-from atom_workflows.ports import Create, Delete, Document, Fields, Update, Write, WriteResult
+from atom_workflows.ports import (
+    Create,
+    Delete,
+    Direction,
+    Document,
+    Fields,
+    Operator,
+    Query,
+    Update,
+    Write,
+    WriteResult,
+)
 
 _Commit: Final = message_class(types.CommitRequest)
 _BatchGet: Final = message_class(types.BatchGetDocumentsRequest)
 _Get: Final = message_class(types.GetDocumentRequest)
+_RunQuery: Final = message_class(types.RunQueryRequest)
+_RunAggregation: Final = message_class(types.RunAggregationQueryRequest)
 
 DOCUMENT: Final = message_class(types.Document)
 BATCH_GET_ANSWER: Final = message_class(types.BatchGetDocumentsResponse)
 COMMIT_ANSWER: Final = message_class(types.CommitResponse)
+QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
+COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
+COUNTED: Final = "counted"
+"""The name of the one number that a count's answer holds."""
+
+_Filters: Final = types.StructuredQuery
+_OPERATORS: Final[Mapping[Operator, int]] = {
+    "==": _Filters.FieldFilter.Operator.EQUAL,
+    "!=": _Filters.FieldFilter.Operator.NOT_EQUAL,
+    "<": _Filters.FieldFilter.Operator.LESS_THAN,
+    "<=": _Filters.FieldFilter.Operator.LESS_THAN_OR_EQUAL,
+    ">": _Filters.FieldFilter.Operator.GREATER_THAN,
+    ">=": _Filters.FieldFilter.Operator.GREATER_THAN_OR_EQUAL,
+    "in": _Filters.FieldFilter.Operator.IN,
+}
+_EQUALITIES: Final = frozenset({"==", "in"})
+_DIRECTIONS: Final[Mapping[Direction, int]] = {
+    "ascending": _Filters.Direction.ASCENDING,
+    "descending": _Filters.Direction.DESCENDING,
+}
+_NAME: Final = "__name__"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,6 +84,19 @@ class FirestoreMessages:
             self._add(write, request.writes.add())
         return request
 
+    def query(self, query: Query) -> Any:
+        """A request for the documents of a query."""
+        request = _RunQuery(parent=self._parent(query))
+        self._set_query(query, request.structured_query)
+        return request
+
+    def count(self, query: Query) -> Any:
+        """A request for the number of a query's documents."""
+        request = _RunAggregation(parent=self._parent(query))
+        self._set_query(query, request.structured_aggregation_query.structured_query)
+        request.structured_aggregation_query.aggregations.add(alias=COUNTED).count.SetInParent()
+        return request
+
     def document(self, message: Any) -> Document:
         """The document that a message holds."""
         return Document(
@@ -57,6 +104,30 @@ class FirestoreMessages:
             fields=_decoded_fields(message.fields),
             version=message.update_time,
         )
+
+    def _parent(self, query: Query) -> str:
+        """Return the name of the document that the collection is in, or of the database's root."""
+        return (self._documents + query.collection.rpartition("/")[0]).rstrip("/")
+
+    def _set_query(self, query: Query, message: Any) -> None:
+        message.from_.add(collection_id=query.collection.rpartition("/")[2], all_descendants=query.group)
+        filters = message.where.composite_filter
+        for name, operator, value in query.where:
+            _add_condition(name, operator, value, filters.filters.add())
+        if query.where:
+            filters.op = _Filters.CompositeFilter.Operator.AND
+        for name, direction in _whole_order(query):
+            message.order_by.add(direction=_DIRECTIONS[direction]).field.field_path = name
+        if query.fields is not None:
+            for name in query.fields:
+                message.select.fields.add(field_path=name)
+        if query.after is not None:
+            *values, path = query.after
+            for value in values:
+                _encode(value, message.start_at.values.add())
+            message.start_at.values.add(reference_value=self._documents + path)
+        if query.limit is not None:
+            message.limit.value = query.limit
 
     def _add(self, write: Write, message: Any) -> None:
         name = self._documents + write.path
@@ -83,6 +154,31 @@ def results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
         )
         for write, result in zip(writes, answer.write_results, strict=True)
     ]
+
+
+def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> None:
+    if operator == "==" and value is None:
+        # Firestore compares nothing with null: being null is a condition of its own.
+        message.unary_filter.field.field_path = name
+        message.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
+        return
+    message.field_filter.field.field_path = name
+    message.field_filter.op = _OPERATORS[operator]
+    _encode(value, message.field_filter.value)
+
+
+def _whole_order(query: Query) -> Iterator[tuple[str, Direction]]:
+    """Yield the order that Firestore gives a query's result, with what it adds if nothing is said.
+
+    That is the fields that are compared unequally, then the name, both in the last direction. Said or not, it takes the
+    same indexes.
+    """
+    yield from query.order_by
+    last_direction = query.order_by[-1][1] if query.order_by else "ascending"
+    ordered = {name for name, _ in query.order_by}
+    unequal = {name for name, operator, _ in query.where if operator not in _EQUALITIES}
+    yield from ((name, last_direction) for name in sorted(unequal - ordered))
+    yield _NAME, last_direction
 
 
 def _limit_to_named_fields(write: Update, message: Any) -> None:

@@ -1,49 +1,34 @@
-"""The Store port on google-cloud-firestore.
-
-Reads by path and commits, of which every step needs some, are made of the protocol's messages on the client's channel;
-queries, which the checker makes now and then, are left to the client itself.
-"""
+"""The Store port on google-cloud-firestore: calls of the protocol's own messages on the client's channel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from google.api_core import exceptions as google_errors
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
-from google.cloud.firestore_v1.base_query import FieldFilter
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from atom_workflows.adapters.firestore_messages import (
     BATCH_GET_ANSWER,
     COMMIT_ANSWER,
+    COUNT_ANSWER,
+    COUNTED,
     DOCUMENT,
+    QUERY_ANSWER,
     FirestoreMessages,
     results,
 )
 from atom_workflows.adapters.service_calls import ServiceCalls
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
-from atom_workflows.ports import Direction, Document, Query, Write, WriteResult
+from atom_workflows.ports import Document, Query, Write, WriteResult
 
 CALL_TIMEOUT_S: Final = 10.0
 """One attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
 """All attempts together: a `timeout=` alone does not bound the client's own retries."""
-
-_ONCE: Final = Retry(predicate=lambda _: False)
-"""Has the client raise what ends a stream. Left to itself it goes on behind the last document, with the whole limit
-again and without an end, and it cannot go on if there was none: then it raises ValueError."""
-
-_NAME: Final = "__name__"
-_EQUALITIES: Final = frozenset({"==", "in"})
-
-_DIRECTIONS: Final = {
-    "ascending": firestore.Query.ASCENDING,
-    "descending": firestore.Query.DESCENDING,
-}
 
 
 class FirestoreStore:
@@ -65,10 +50,6 @@ class FirestoreStore:
         self._messages = FirestoreMessages(self._database)
         passing = (google_errors.ServiceUnavailable, google_errors.ResourceExhausted)
         retry = _retry(total_timeout_s, *passing)
-        self._bounds: Mapping[str, Any] = {"retry": _ONCE, "timeout": call_timeout_s}
-        # An answer that breaks off is asked for again from its beginning: nothing of it is missing or there twice.
-        self._call_query = retry(self._documents)
-        self._call_count = retry(self._count)
         calls = ServiceCalls(
             "google.firestore.v1.Firestore",
             # Its connection, its headers and its way to an emulator; neither has a public name.
@@ -77,7 +58,10 @@ class FirestoreStore:
             metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
         )
         self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
+        # An answer that breaks off is asked for again from its beginning: nothing of it is missing or there twice.
         self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
+        self._call_query = calls.stream("RunQuery", QUERY_ANSWER, retry)
+        self._call_count = calls.stream("RunAggregationQuery", COUNT_ANSWER, retry)
         # An aborted commit did nothing, and its guards are checked again: it lost a race for a lock, not for a step.
         commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
         self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
@@ -119,55 +103,17 @@ class FirestoreStore:
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""
+        request = self._messages.query(query)
         with _translated_read():
-            return self._call_query(query)
+            answers = self._call_query(request, parent=request.parent)
+        return [self._messages.document(answer.document) for answer in answers if answer.HasField("document")]
 
     def count(self, query: Query) -> int:
         """See `ports.Store.count`."""
+        request = self._messages.count(query)
         with _translated_read():
-            return self._call_count(query)
-
-    def _documents(self, query: Query) -> list[Document]:
-        return [self._document(snapshot) for snapshot in self._query(query).stream(**self._bounds)]
-
-    def _count(self, query: Query) -> int:
-        counted: Any = self._query(query).count().get(**self._bounds)
-        return int(counted[0][0].value)
-
-    def _query(self, query: Query) -> Any:
-        source: Any = self._client.collection_group if query.group else self._client.collection
-        built = source(query.collection)
-        for name, operator, value in query.where:
-            built = built.where(filter=FieldFilter(name, operator, value))
-        for name, direction in _whole_order(query):
-            built = built.order_by(name, direction=_DIRECTIONS[direction])
-        if query.fields is not None:
-            built = built.select(query.fields)
-        if query.after is not None:
-            *values, path = query.after
-            cursor = dict(zip((name for name, _ in query.order_by), values, strict=True))
-            built = built.start_after({**cursor, _NAME: self._client.document(path)})
-        return built if query.limit is None else built.limit(query.limit)
-
-    def _document(self, snapshot: Any) -> Document:
-        time = snapshot.update_time
-        # A query of a collection group gives the message itself, any other query a datetime.
-        version = time if isinstance(time, Timestamp) else time.timestamp_pb()
-        return Document(path=snapshot.reference.path, fields=snapshot.to_dict() or {}, version=version)
-
-
-def _whole_order(query: Query) -> Iterator[tuple[str, Direction]]:
-    """Yield the order that Firestore gives a query's result, with what it adds if nothing is said.
-
-    That is the fields that are compared unequally, then the name, both in the last direction. Said or not, it takes the
-    same indexes.
-    """
-    yield from query.order_by
-    last_direction = query.order_by[-1][1] if query.order_by else "ascending"
-    ordered = {name for name, _ in query.order_by}
-    unequal = {name for name, operator, _ in query.where if operator not in _EQUALITIES}
-    yield from ((name, last_direction) for name in sorted(unequal - ordered))
-    yield _NAME, last_direction
+            answers = self._call_count(request, parent=request.parent)
+        return sum(answer.result.aggregate_fields[COUNTED].integer_value for answer in answers)
 
 
 def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:

@@ -35,40 +35,40 @@ _SHARE_OF_AGE: Final = 10
 
 
 def audit_run(outbox: Outbox, end: Held) -> int:
-    """Look after the run whose end is due, and say when to look next; how many events that took."""
+    """Look after the run whose end is due. Return the number of events.
+
+    Its end's new `due_at` says when to look next.
+    """
     run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
     held, now = load_run(outbox.services, run_id), outbox.services.clock.now()
-    if held is None or held.run.state.is_terminal:
-        # Of a run that was stopped, steps may have been left behind: only when they have ended is there nothing to do.
-        if close_run(outbox, run_id, budget):
-            _look_again(outbox, end, None)
-            return 0
-        return _have_closed(outbox, end, now)
-    run = held.run
-    if run.stop is not None:
-        return 0 if close_run(outbox, run_id, budget) else _have_closed(outbox, end, now)
-    if run.deadline is not None and run.deadline <= now:
-        return 0 if _time_out(outbox, run, now, budget) else _have_closed(outbox, end, now)
-    _look_again(outbox, end, _next_audit(run, now))
+    run = None if held is None or held.run.state.is_terminal else held.run
+    if run is None or run.stop is not None:
+        # Of a run that was stopped, steps may have been left behind.
+        is_closed = close_run(outbox, run_id, budget)
+    elif run.deadline is not None and run.deadline <= now:
+        is_closed = _time_out(outbox, run, now, budget)
+    else:
+        _look_again(outbox, end, _next_audit(run, now))
+        return _set_going(outbox, run, budget)
+    if not is_closed:
+        outbox.add([seed_message(run_id)])
+        # In case that event is lost.
+        _look_again(outbox, end, now + SHORTEST)
+    elif run is None:
+        _look_again(outbox, end, None)
+    return int(not is_closed)
+
+
+def _set_going(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
     if run.state is RunState.SEEDING:
-        decision_log.warned("run.seed.repair", f"run {run_id} was left half seeded", run_id=run_id)
-        outbox.add([seed_message(run_id)])
+        decision_log.warned("run.seed.repair", f"run {run.id} was left half seeded", run_id=run.id)
+        outbox.add([seed_message(run.id)])
         return 1
-    published = publish_released(outbox, run_id, page=PAGE, budget=budget) or revive(outbox, run_id)
+    published = publish_released(outbox, run.id, page=PAGE, budget=budget) or revive(outbox, run.id)
     if needs_renewal(outbox.services, run):
-        outbox.add([seed_message(run_id)])
+        outbox.add([seed_message(run.id)])
         published += 1
     return published
-
-
-def _have_closed(outbox: Outbox, end: Held, now: datetime) -> int:
-    """Hand on the closing of a run. Return the number of events.
-
-    The run is looked at again a minute later, in case its event is lost.
-    """
-    _look_again(outbox, end, now + SHORTEST)
-    outbox.add([seed_message(end.step.run_id)])
-    return 1
 
 
 def _time_out(outbox: Outbox, run: RunRecord, now: datetime, budget: Budget) -> bool:

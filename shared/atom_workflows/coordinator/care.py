@@ -8,54 +8,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.audit import audit_run
+from atom_workflows.coordinator.due_steps import read_again
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.poll import Polls
+from atom_workflows.coordinator.poll import poll
+from atom_workflows.coordinator.restraint import Restraint
 from atom_workflows.coordinator.saving import Decision, save_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import Outcome, StepChange, after
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.looks import next_look, put_off, turn
+from atom_workflows.core.polling import POLL_BACKOFF
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
 from atom_workflows.events import ReadyStep, completed_messages
 
+_Look: TypeAlias = tuple[Held, datetime]
+"""A step, and until when the call about it may begin."""
+
 
 class Care:
     """What one instance does about steps that are due, and the calls that it waits for.
 
-    What goes wrong with one run or step keeps nothing from the others. `published` counts events for the dispatcher.
+    What goes wrong with one run or step keeps nothing from the others. A Task Runner that does not answer is left
+    alone, for longer each time. `published` counts events for the dispatcher.
     """
 
-    def __init__(self, services: Services, polls: Polls, in_flight: InFlight) -> None:
+    def __init__(self, services: Services, in_flight: InFlight) -> None:
         self.published = 0
         self._services = services
-        self._polls = polls
         self._in_flight = in_flight
         self._outbox = Outbox(services)
-        self._calls = services.workers.calls(self._look_at, lane=lambda held: held.step.task_runner_url)
-        self._outage: AtomWorkflowsError | None = None
+        self._restraint = Restraint(POLL_BACKOFF)
+        self._calls = services.workers.calls(self._look_at, lane=lambda look: look[0].step.task_runner_url)
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether calls are still to be answered."""
-        return bool(self._calls.pending)
+    def asked(self) -> list[Held]:
+        """The steps about which calls are still to be answered."""
+        return [held for held, _ in self._calls.pending]
 
-    def begin(self, due: Sequence[Held]) -> None:
-        """Publish what can be done about these steps at once, and begin calls about the others."""
+    def begin(self, due: Sequence[Held], until: datetime) -> None:
+        """Publish what can be done at once, and begin calls about the others.
+
+        Those that have not begun by `until` are not made.
+        """
         now = self._services.clock.now()
         outcomes: list[tuple[str, Outcome]] = []
-        calls: list[Held] = []
+        calls: list[_Look] = []
         for one in due:
             step = one.step
             if step.id == END_ID or step.state is StepState.RUNNING:
-                calls.append(one)
+                calls.append((one, until))
             elif outcome := end_dispatch(step, now=now):
                 outcomes.append((step.run_id, outcome))
             elif step.state in {StepState.DISPATCHING, StepState.RETRYING}:
@@ -64,38 +74,35 @@ class Care:
         self._publish(outcomes)
         if len(calls) > self._services.settings.poll_workers:
             # Not all can be asked about at once, so those asked about first are others each minute.
-            calls.sort(key=lambda one: turn(one.step, now=now))
-        self._in_flight.ask(calls)
+            calls.sort(key=lambda look: turn(look[0].step, now=now))
         self._calls.begin(calls)
 
     def hear(self, until: datetime | None = None) -> None:
         """Take what is answered by then, as soon as something is.
 
-        When the last call is answered, raises the outage that an audit met, or what a call raised.
+        When the last call is answered, raises what a call raised: an audit, say, that met an outage.
         """
         now = self._services.clock.now()
         wave = self._calls.wave(None if until is None else max(0.0, (until - now).total_seconds()))
-        self._in_flight.heard(held for held, _ in wave)
         self.published += sum(found for _, found in wave if isinstance(found, int))
-        outages = (found for _, found in wave if isinstance(found, AtomWorkflowsError))
-        self._outage = self._outage or next(outages, None)
-        self._publish([(held.step.run_id, found) for held, found in wave if isinstance(found, Outcome)])
-        self._keep([(held, found) for held, found in wave if found is None or isinstance(found, StepChange)])
+        self._publish([(held.step.run_id, found) for (held, _), found in wave if isinstance(found, Outcome)])
+        self._keep([(held, found) for (held, _), found in wave if found is None or isinstance(found, StepChange)])
         self._outbox.flush()
-        if not self.is_waiting:
-            self._calls.wave()  # Raises what a call raised.
-            if self._outage is not None:
-                raise self._outage
+        if not self._calls.pending:
+            self._calls.wave()
 
     def hear_all(self) -> None:
         """Take every answer."""
-        while self.is_waiting:
+        while self._calls.pending:
             self.hear()
 
-    def _look_at(self, held: Held) -> StepChange | Outcome | AtomWorkflowsError | int | None:
-        if held.step.id != END_ID:
-            return self._polls(held.step)
-        return 0 if self._polls.are_over else _audit(self._services, held)
+    def _look_at(self, look: _Look) -> StepChange | Outcome | int | None:
+        held, until = look
+        if self._services.clock.now() >= until:
+            return None
+        if held.step.id == END_ID:
+            return _audit(self._services, held)
+        return poll(self._services, self._restraint, held.step)
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         by_run: dict[str, list[Outcome]] = {}
@@ -107,13 +114,11 @@ class Care:
         self._outbox.flush()
 
     def _keep(self, going_on: Sequence[tuple[Held, StepChange | None]]) -> None:
-        """Save what changed of jobs that go on, and look at them again.
-
-        Jobs that another instance changed meanwhile are left to it.
-        """
+        """Save what changed of jobs that go on, and look at them again."""
         now, interval = self._services.clock.now(), self._services.settings.check_interval
         changes: dict[str, list[Decision]] = {}
         kept: list[tuple[Held, Held]] = []
+        refused: list[Held] = []
         for held, found in going_on:
             change = put_off(held.step, found, now=now, check_interval=interval)
             if change is None:
@@ -121,14 +126,19 @@ class Care:
             else:
                 changes.setdefault(held.step.run_id, []).append(Decision(held=held, change=change))
         for decisions in changes.values():
-            versions = save_alone(self._outbox, decisions).versions
+            saved = save_alone(self._outbox, decisions)
+            refused += [one.held for one in saved.refused if self._in_flight.knows(one.held)]
             kept += [
-                (one.held, Held(step=after(one.step, one.change), version=versions[one.step.id]))
+                (one.held, Held(step=after(one.step, one.change), version=saved.versions[one.step.id]))
                 for one in decisions
-                if one.step.id in versions
+                if one.step.id in saved.versions
             ]
         for held, changed in kept:
             self._in_flight.look_again(held, changed, next_look(changed.step, now=now, check_interval=interval))
+        # Another instance changed these. No query finds them again, as they were due before the last look.
+        for held, fresh in zip(refused, read_again(self._services, refused), strict=True):
+            if fresh is not None and fresh.step.due_at is not None:
+                self._in_flight.look_again(held, fresh, fresh.step.due_at)
 
 
 def _again(step: StepRecord) -> ReadyStep:
@@ -139,14 +149,14 @@ def _again(step: StepRecord) -> ReadyStep:
     return ReadyStep(step_id=step.id, attempt=step.attempt)
 
 
-def _audit(services: Services, end: Held) -> int | AtomWorkflowsError:
-    """Audit a run; return how many events that published, or the outage that it met."""
+def _audit(services: Services, end: Held) -> int:
+    """Audit a run; return how many events that published. Raises an outage that it met."""
     outbox = Outbox(services)
     try:
         published = audit_run(outbox, end)
         outbox.flush()
-    except (StoreUnavailable, BusUnavailable) as error:
-        return error
+    except (StoreUnavailable, BusUnavailable):
+        raise
     except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
         # The last three come of documents that someone else has written to.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"

@@ -21,13 +21,11 @@ class InFlight:
     """Steps that are under way, and when to look at each next; one that is being looked at has no such time.
 
     A step may change unseen: then its version no longer holds, and whatever is decided about it is refused.
-    A step whose job is being asked about takes up room until there is an answer, as the call keeps it anyway.
     """
 
     is_full: bool = False
     _steps: dict[_Name, Held] = field(default_factory=dict)
     _looks: dict[_Name, datetime] = field(default_factory=dict)
-    _asked: set[_Name] = field(default_factory=set)
 
     @property
     def next_look(self) -> datetime | None:
@@ -38,14 +36,18 @@ class InFlight:
         """Yield each step with when to look at it next."""
         return ((at, self._steps[name]) for name, at in self._looks.items())
 
-    def learn(self, found: Iterable[Held], *, since: datetime | None, now: datetime) -> None:
+    def learn(self, found: Iterable[Held], *, since: datetime, now: datetime, asked: Iterable[Held] = ()) -> None:
         """Take in what was read of the steps that became due after `since`.
 
         A step that is known, and did not change, keeps its time. Without room, jobs to poll are left to a round;
-        everything else that is due now is remembered all the same, as it is gone with the next look.
+        everything else that is due now is remembered all the same, as it is gone with the next look. The steps `asked`
+        take up room until their calls are answered, as the calls keep them anyway.
         """
-        if len(self._steps) >= CAPACITY:
-            self._forget_what_ended(since)
+        kept = {*self._looks, *map(_name, asked)}
+        # What waits for nothing is forgotten when no query finds it again.
+        self._steps = {
+            name: held for name, held in self._steps.items() if name in kept or (held.step.due_at or since) > since
+        }
         for held in found:
             due_at = held.step.due_at
             if due_at is None or self.knows(held):
@@ -67,30 +69,14 @@ class InFlight:
             del self._looks[name]
         return [self._steps[name] for _, name in due]
 
-    def ask(self, held: Iterable[Held]) -> None:
-        """Note that calls about these steps begin."""
-        self._asked.update(map(_name, held))
-
-    def heard(self, held: Iterable[Held]) -> None:
-        """Note that calls about these steps are answered."""
-        self._asked.difference_update(map(_name, held))
-
     def look_again(self, taken: Held, held: Held, at: datetime) -> None:
         """Look at a step that was taken again then, as it stands now; not if it was found changed meanwhile."""
-        if self._steps.get(_name(taken), taken) is taken:
+        if self._steps.get(_name(taken)) is taken:
             self._remember(held, at)
 
     def _remember(self, held: Held, look_at: datetime) -> None:
         self._steps[_name(held)] = held
         self._looks[_name(held)] = look_at
-
-    def _forget_what_ended(self, since: datetime | None) -> None:
-        """Forget steps that wait for no look and no answer, and that no query finds again as they were due before."""
-        for name, held in list(self._steps.items()):
-            if name in self._looks or name in self._asked:
-                continue
-            if since is None or held.step.due_at is None or held.step.due_at <= since:
-                del self._steps[name]
 
 
 def _name(held: Held) -> _Name:

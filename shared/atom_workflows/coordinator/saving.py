@@ -10,12 +10,13 @@ from atom_workflows import decision_log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import StepChange, after
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import change_fields, step_path
-from atom_workflows.errors import Conflict
-from atom_workflows.ports import Update, Version, WriteResult
+from atom_workflows.documents import SCHEMA, change_fields, step_path
+from atom_workflows.errors import AlreadyExists, Conflict
+from atom_workflows.ports import Create, Document, Fields, Update, Version, WriteResult
 
 MAX_WRITES: Final = 250
 """Documents in one commit: a step with its (at most 200) dependents and as many more as go with it."""
@@ -131,6 +132,17 @@ def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision], bu
             outbox.step_changed(decision.step, decision.change)
             _log_change(decision)
     return True
+
+
+def save_document(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
+    """Change a document as it was read, or create it. Return None if someone else was faster."""
+    fields = {"schema": SCHEMA, **fields}
+    write = Create(path=path, fields=fields) if read is None else Update(path=path, fields=fields, guard=read.version)
+    try:
+        (result,) = services.store.commit([write])
+    except (AlreadyExists, Conflict):
+        return None
+    return Document(path=path, fields=fields, version=result.version)
 
 
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:

@@ -9,29 +9,25 @@ the burst itself: with one instance, or with lost events, a round gets on all th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import decision_log
 from atom_workflows.coordinator.care import Care
-from atom_workflows.coordinator.due_steps import place_of, read_due
+from atom_workflows.coordinator.due_steps import BEGINNING, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
-from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.poll import Polls
+from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.saving import save_document
 from atom_workflows.coordinator.services import Services
-from atom_workflows.documents import ROUND_PATH, SCHEMA
-from atom_workflows.errors import AlreadyExists, Conflict
+from atom_workflows.documents import ROUND_PATH
 from atom_workflows.events import SweepPage, page_message
-from atom_workflows.ports import Create, Document, Update
-
-BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before any due time."""
+from atom_workflows.ports import Document
 
 PAGE_TIME: Final = timedelta(seconds=10)
-"""How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round."""
+"""How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round.
 
-UNTAKEN: Final = timedelta(seconds=10)
-"""How long the event of a page may take to reach an instance before the burst takes the page itself."""
+So long its event may take to reach an instance, too, before the burst takes the page itself.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,33 +56,27 @@ def load_round(services: Services) -> Round:
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
     """Begin a round over the steps due after that time."""
-    page = SweepPage(after=place_of(due_after), until=services.clock.now())
-    _hand_on(services, last, page)
+    _hand_on(services, last, SweepPage(after=place_of(due_after), until=services.clock.now()))
 
 
-def take_untaken_page(services: Services, current: Round) -> None:
-    """Take the next page of a round if no instance took it."""
-    # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
-    if current.page is not None and abs(services.clock.now() - current.since) >= UNTAKEN:
-        _take(services, current, current.page)
+def take_page(services: Services, current: Round) -> list[Held]:
+    """Return the steps of a round's next page; none if another instance took it."""
+    if current.page is None:
+        return []
+    due, last = read_due(services, until=current.page.until, after=current.page.after)
+    following = None if last is None else SweepPage(after=last, until=current.page.until)
+    return due if _hand_on(services, current, following) else []
 
 
-def take_page(services: Services, page: SweepPage) -> None:
+def handle_page(services: Services, page: SweepPage) -> None:
     """Look after one page; one that comes again is dropped."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
         decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
         return
-    _take(services, current, current.page)
-
-
-def _take(services: Services, current: Round, page: SweepPage) -> None:
-    found = read_due(services, until=page.until, after=page.after)
-    following = None if found.last is None else SweepPage(after=found.last, until=page.until)
-    if not _hand_on(services, current, following):
-        return
-    care = Care(services, Polls(services=services, until=services.clock.now() + PAGE_TIME), InFlight())
-    care.begin(found.steps)
+    due = take_page(services, current)
+    care = Care(services, InFlight())
+    care.begin(due, services.clock.now() + PAGE_TIME)
     care.hear_all()
 
 
@@ -96,15 +86,8 @@ def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool
     fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:
         fields["until"] = page.until
-    try:
-        if current.document is None:
-            services.store.commit([Create(path=ROUND_PATH, fields={"schema": SCHEMA, **fields})])
-        else:
-            services.store.commit([Update(path=ROUND_PATH, fields=fields, guard=current.document.version)])
-    except (AlreadyExists, Conflict):
+    if save_document(services, ROUND_PATH, current.document, fields) is None:
         return False
     if page is not None:
-        outbox = Outbox(services)
-        outbox.add([page_message(page)])
-        outbox.flush()
+        services.bus.publish([page_message(page)])
     return True

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, timedelta
 
 
 class WakeLimit:
     """Lets one wake-up through in each interval: a burst that was just woken sees what follows by itself.
 
-    Only saves messages. Each process has its own, and a wake-up too many or too few is harmless.
+    Only saves messages. Each process has its own, and a wake-up too many or too few, as of two threads at once, is
+    harmless.
     """
 
     def __init__(self, interval: timedelta) -> None:
         self._interval = interval
-        self._lock = threading.Lock()
         self._last: datetime | None = None
 
     def lets_through(self, now: datetime) -> bool:
-        """Whether to wake the checker now."""
-        with self._lock:
-            if self._last is not None and self._last <= now < self._last + self._interval:
-                return False
-            self._last = now
-            return True
+        """Return whether to wake the checker now."""
+        if self._last is not None and self._last <= now < self._last + self._interval:
+            return False
+        self._last = now
+        return True

@@ -144,6 +144,25 @@ class FailingBus:
         self.world.bus.publish(messages)
 
 
+def test_a_job_that_another_instance_changed_is_looked_at_again() -> None:
+    """What is found of it is not saved over the other's word, and the burst asks about it as often as ever."""
+    world, long, _ = long_and_short()
+    world.clock.move(timedelta(minutes=1))
+
+    class Meddling(Stumbling):
+        """A Task Runner that notes its first answer about a job while another instance writes to the step."""
+
+        def status(self, base_url: str, asked: str) -> JobAnswer:
+            """See `ports.TaskRunner.status`."""
+            if asked not in world.task_runner.polled:
+                world.store.commit([Update(path=step_path(long, "long"), fields={"message": "another's"})])
+                return replace(super().status(base_url, asked), state="PREPARING")
+            return super().status(base_url, asked)
+
+    burst(world, task_runner=Meddling(world))
+    assert world.task_runner.polled.count(world.steps(long)["long"].job_id) >= 5
+
+
 def test_a_burst_that_fails_gives_its_lease_back() -> None:
     """Its tick comes again seconds later, and goes on instead of leaving all to the tick after the next."""
     world, _, short = long_and_short()

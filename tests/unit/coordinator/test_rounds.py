@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from atom_workflows.coordinator import due_steps, in_flight, sweep
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.poll import Polls
+from atom_workflows.coordinator.loading import Held
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.events import SweepPage, Tick, read_tick_event
-from atom_workflows.ports import Create, JobAnswer
+from atom_workflows.ports import Bus, Create, Delete, Document, JobAnswer, Message, Query, Store
 from support.world import START, HelpfulClock, World
 
 pytestmark = pytest.mark.usefixtures("small_sizes")
@@ -166,6 +166,71 @@ def test_a_crowd_delays_no_back_off_of_another_run(seconds: int) -> None:
     assert published[0] - due_at <= timedelta(seconds=10)
 
 
+class ReadingUntilPublished:
+    """A store and a bus: the queries for due steps before a step is handed to a dispatcher."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.queries = 0
+        self.before: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else of a store."""
+        return getattr(self._world.store, name)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        self.queries += query.group
+        return self._world.store.query(query)
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `ports.Bus.publish`."""
+        self.before += [self.queries for message in messages if message.body["type"] == "step.ready"]
+        self._world.bus.publish(messages)
+
+
+@pytest.mark.parametrize(("seconds", "fresh"), [(55, 0), (41, 10 * PAGE)])
+def test_a_back_off_that_ends_between_bursts_waits_for_no_reading_of_a_crowd(seconds: int, fresh: int) -> None:
+    """It is published by the next look, before any page is read but the one that it is on."""
+    world, _ = crowded(20 * PAGE, age=2 * MINUTE)
+    tick_each_minute(world, 1, None)
+    put_in_flight(
+        world, 1, age=timedelta(0), run_id="small", state="RETRYING", due_at=START + timedelta(seconds=seconds)
+    )
+    put_in_flight(world, fresh, age=timedelta(0), run_id="fresh", due_at=START + timedelta(seconds=seconds + 1))
+    reading = ReadingUntilPublished(world)
+    handle_tick(replace(world.services, store=cast(Store, reading), bus=cast(Bus, reading)), Tick())
+    # Is anything due, does it fit, what has become due.
+    assert reading.before[0] == 3
+
+
+def test_a_crowd_that_ends_lets_the_burst_end() -> None:
+    """With few jobs left the burst knows all of them again, and leaves what is not due soon to the next tick."""
+    world, asked = crowded()
+
+    class Ending(HelpfulClock):
+        """A clock in whose sleep most of the jobs end."""
+
+        def sleep(self, seconds: float) -> None:
+            """See `ports.Clock.sleep`."""
+            world.store.inner.commit([Delete(path=step_path("crowd", f"s{n:05}")) for n in range(JOBS - 10)])
+            super().sleep(seconds)
+
+    handle_tick(replace(world.services, clock=Ending(world, "tick")), Tick())
+    assert world.clock.now() - START <= BURST / 2
+    assert {f"j{number}" for number in range(JOBS - 10, JOBS)} <= asked.at.keys()
+
+
+def test_a_long_burst_goes_through_everything_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that began long ago are asked about once a minute, not once a burst."""
+    world, asked = crowded()
+    monkeypatch.setattr(
+        world, "services", replace(world.services, settings=replace(world.services.settings, burst=5 * MINUTE))
+    )
+    handle_tick(replace(world.services, clock=HelpfulClock(world, "tick")), Tick())
+    assert {len(times) for times in asked.at.values()} == {5}
+
+
 def test_young_jobs_are_asked_about_several_times_a_minute() -> None:
     """Rounds over jobs of the last minutes follow each other, as these may end soon."""
     _, asked = young = crowded(age=timedelta(seconds=20))
@@ -213,15 +278,11 @@ def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
     known = in_flight.InFlight()
     world = World()
     put_in_flight(world, 300, age=timedelta(minutes=1))
-    due = due_steps.read_due(world.services, until=START + MINUTE)
     taken = 0
-    while True:
-        known.learn(due.steps, since=START, now=START)
+    for page in pages(world):
+        known.learn(page, since=START, now=START)
         taken += len(known.take_due(START + MINUTE)) if end else 0
         assert len(list(known.looks())) <= PAGE
-        if due.last is None:
-            break
-        due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
     assert known.is_full is not end
     assert taken == (300 if end else 0)
 
@@ -230,16 +291,22 @@ def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
     """Calls that a slow Task Runner has not answered hold steps in memory, too, however many jobs begin meanwhile."""
     world, _ = crowded()
     known = in_flight.InFlight()
-    care = Care(world.services, Polls(services=world.services, until=START + MINUTE), known)
-    due = due_steps.read_due(world.services, until=START + MINUTE)
+    care = Care(world.services, known)
     begun = 0
-    while due.last is not None:
-        known.learn(due.steps, since=START + MINUTE, now=START)
+    for page in pages(world):
+        known.learn(page, since=START + MINUTE, now=START, asked=care.asked)
         taken = known.take_due(START + MINUTE)
-        care.begin(taken)
+        care.begin(taken, START + MINUTE)
         begun += len(taken)
-        due = due_steps.read_due(world.services, until=START + MINUTE, after=due.last)
     assert begun == PAGE
     assert known.is_full
     care.hear_all()
     assert len(list(known.looks())) == PAGE
+
+
+def pages(world: World) -> Iterator[list[Held]]:
+    """Yield all that is due within a minute, as a burst reads it."""
+    after: due_steps.Cursor | None = due_steps.place_of(due_steps.BEGINNING)
+    while after is not None:
+        page, after = due_steps.read_due(world.services, until=START + MINUTE, after=after)
+        yield page

@@ -11,12 +11,13 @@ from typing import Any, Generic
 
 import pytest
 
+from atom_workflows.coordinator import due_steps, in_flight
 from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.sweep import begin_round, load_round
+from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, load_round
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.events import Tick, read_tick_event
-from atom_workflows.ports import Answer, Item, JobAnswer, Update
+from atom_workflows.ports import Answer, Item, JobAnswer, Message, Update
 from support.workflows import chain, definition
 from support.world import START, TASK_RUNNER_URL, MovedClock, World
 
@@ -189,6 +190,34 @@ def test_pages_ask_a_slow_one_about_other_jobs_each_time() -> None:
         take_all(world)
         world.clock.move(began + timedelta(minutes=1) - world.clock.now())
     assert len({job for job, _ in noted.asked[SLOW]}) == 40
+
+
+@pytest.mark.parametrize("seconds", [1, 3, 7])
+def test_a_page_that_the_burst_takes_delays_no_back_off(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a slow Task Runner is asked about a page that no one took, the looks go on as ever."""
+    monkeypatch.setattr(due_steps, "PAGE", 30)
+    monkeypatch.setattr(in_flight, "CAPACITY", 30)
+    world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=8))
+    world.clock.move(timedelta(minutes=3))
+    begin_round(world.services, load_round(world.services))
+    world.clock.move(PAGE_TIME)
+    due_at = world.clock.now() + timedelta(seconds=seconds)
+    run_id = world.start(chain(1), run_key="late")
+    world.store.commit(
+        [Update(path=step_path(run_id, "s0"), fields={"state": "RETRYING", "attempt": 1, "due_at": due_at})]
+    )
+    world.bus.take_all("steps")
+    published: list[datetime] = []
+    publish = world.bus.publish
+
+    def noting(messages: Sequence[Message]) -> None:
+        published.extend(world.clock.now() for message in messages if message.body["type"] == "step.ready")
+        publish(messages)
+
+    monkeypatch.setattr(world.bus, "publish", noting)
+    handle_tick(world.services, Tick())
+    assert noted.asked[SLOW]
+    assert published[0] - due_at <= timedelta(seconds=2)
 
 
 def take_all(world: World) -> None:
