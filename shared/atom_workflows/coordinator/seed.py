@@ -94,7 +94,7 @@ def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: D
     one that it should take the place of.
     """
     graph = RunGraph(run, definition.workflow, definition.path)
-    creates = _at_most_a_commit(graph.creates(graph.paths))
+    creates = _at_most_a_commit(graph)
     end = [graph.create(step_path(run.id, END_ID))]
     opening = _whole_run(run, creates) if creates else _opening(run, end, definition.text, definition.path)
     first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
@@ -125,19 +125,18 @@ def _whole_run(run: RunRecord, creates: Sequence[Create]) -> list[Create]:
     return [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
 
 
-def _at_most_a_commit(creates: Iterable[Create]) -> list[Create]:
-    """Return them all if one commit holds them beside the run, else none.
-
-    The rest of a larger run is not made.
-    """
-    first: list[Create] = []
+def _at_most_a_commit(graph: RunGraph) -> list[Create]:
+    """Return all documents if one commit holds them beside the run, else none."""
+    if len(graph.paths) >= BATCH_DOCUMENTS:
+        return []
+    creates: list[Create] = []
     size = 0
-    for create in creates:
-        first.append(create)
+    for create in graph.creates(graph.paths):
+        creates.append(create)
         size += _size(create)
-        if len(first) >= BATCH_DOCUMENTS or size >= BATCH_BYTES:
+        if size >= BATCH_BYTES:
             return []
-    return first
+    return creates
 
 
 def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
