@@ -25,8 +25,8 @@ override THERE := --region="$$REGION" $(NAMED)
 # Words with spaces between them are several; none of them is a pattern of files.
 override WORDS := set -f;
 
-.PHONY: run test e2e simulate simulate-mutations chaos lint types check bench bench-peers clean stage pins plan deploy \
-	destroy deployer doctor says-region
+.PHONY: run test e2e simulate simulate-mutations chaos lint types check bench bench-peers dist clean stage pins plan \
+	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
 	@$(BIN)/atom-workflows run -- "$$WORKFLOW"
@@ -68,6 +68,10 @@ bench: $(VENV)/.dev
 bench-peers: $(VENV)/.dev
 	@$(WORDS) for one in $$ONLY; do set -- "$$@" --only="$$one"; done; \
 		exec $(BIN)/python -m bench.peers $(if $(SLOW),--with-slow) $(if $(ONLY),,--write) "$$@"
+
+# The source archive and the wheel, under dist/.
+dist: $(VENV)/.dev
+	@$(BIN)/python -m hatchling build --clean
 
 # What is deployed, laid out under build/staged.
 stage:

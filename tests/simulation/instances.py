@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias, TypedDict
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.wake_limit import WakeLimit
+from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
 from simulation.calls import Calls
 from simulation.faults import Fault
@@ -24,12 +25,21 @@ def unobserved(_topic: str, services: Services) -> Services:
     return services
 
 
+class Ports(TypedDict):
+    """The ports as keyword arguments of `Services`."""
+
+    store: Store
+    bus: Bus
+    task_runner: TaskRunner
+    source: Source
+    clock: Clock
+    workers: Workers
+
+
 class Instances:
     """All processes. They share the ports."""
 
-    def __init__(
-        self, *, calls: Calls, chance: Random, settings: Settings, ports: dict[str, Any], observed: Observed
-    ) -> None:
+    def __init__(self, *, calls: Calls, chance: Random, settings: Settings, ports: Ports, observed: Observed) -> None:
         self._calls = calls
         self._chance = chance
         self._settings = settings

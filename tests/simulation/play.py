@@ -34,7 +34,7 @@ from simulation.faults import Fault, Faults
 from simulation.findings import Finding, Findings, Rule
 from simulation.flow import Flow
 from simulation.handling import NOT_KEPT, GaveUp, handle, is_kept
-from simulation.instances import Instances, Observed, unobserved
+from simulation.instances import Instances, Observed, Ports, unobserved
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
 from simulation.repairs import Repairs
@@ -132,7 +132,7 @@ class Play:
         )
 
     def _with_ports(self, settings: Settings, observed: Observed) -> Instances:
-        ports = {
+        ports: Ports = {
             "store": FaultyStore(
                 memory=self._memory,
                 calls=self.calls,

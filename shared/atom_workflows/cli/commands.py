@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atom_workflows import __version__
 from atom_workflows.cli.failures import RUN_FAILED, Misuse, explained
 from atom_workflows.cli.options import json_option, run_argument, timeout_of
 from atom_workflows.cli.place import environment, place_options
@@ -34,7 +35,7 @@ class Explained(click.Group):
 
 
 @click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="atom-workflows", prog_name="atom-workflows")
+@click.version_option(__version__, prog_name="atom-workflows")
 def cli() -> None:
     """Run YAML workflows, here or on Google Cloud, and look after their runs."""
 

@@ -25,6 +25,8 @@ from atom_workflows.parsing.kinds import (
 )
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_ID: Final = "urn:atom-workflows:schema:workflow:1"
+"""A name and no address: nothing is fetched. Its number goes up when a file that was valid no longer is."""
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
 """The records that stand under a name of their own, where editors show them."""
 
@@ -34,7 +36,7 @@ def json_schema() -> dict[str, Any]:
     schema = _record(WORKFLOW)
     definitions = {name: _record(record) for record, name in ((STEP, "step"), (TASK, "task"))}
     said = "A workflow: steps that run container tasks, each after those it depends on."
-    return {"$schema": _DIALECT, **schema, "description": said, "$defs": definitions}
+    return {"$schema": _DIALECT, "$id": _ID, **schema, "description": said, "$defs": definitions}
 
 
 def _record(record: Record) -> dict[str, Any]:

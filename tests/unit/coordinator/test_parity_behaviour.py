@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core.states import RunState
+from atom_workflows.parsing.fields import TASK
 from support.workflows import chain, definition
 from support.world import World
 
@@ -62,6 +63,7 @@ def test_a_step_without_a_timeout_has_ten_hours() -> None:
 def test_every_field_of_a_task_reaches_the_task_runner(args: object) -> None:
     """The fields keep their names on the wire; `args` may be a list, which the first version refused, or a map."""
     task = {"imageUri": "i", "engine": "edge", "url": "u", "scaleTier": "CUSTOM", "masterType": "m", "args": args}
+    assert {"name", *task, "labels"} == set(TASK.names)
     world = World()
     world.run_to_end(world.start(definition({"load": []}, load={"description": "d", "task": task})))
     labels = {"workflow": "flow", "type": "step"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step, Task, Workflow
+from atom_workflows.parsing.fields import BACKOFF, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.parsing.syntax import FASTEST_LOADER, PURE_LOADER
 
@@ -40,6 +42,12 @@ steps:
 
 def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
     return parse_workflow(text, filename=filename)
+
+
+def test_the_full_file_sets_every_field() -> None:
+    """A new field is set here too, so that one that is accepted and then dropped is seen by the next test."""
+    names = {name for record in (WORKFLOW, STEP, TASK, RETRY, BACKOFF) for name in record.names} - {"defaults"}
+    assert {name for name in names if not re.search(rf"\b{name}:", _FULL)} == set()
 
 
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])

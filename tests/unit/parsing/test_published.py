@@ -60,6 +60,11 @@ def test_the_schema_is_a_schema() -> None:
     Draft202012Validator.check_schema(json_schema())
 
 
+def test_the_schema_has_a_name_and_no_address() -> None:
+    """Its `$id` is a URN that stays the same while files stay valid, so tools may compare it and fetch nothing."""
+    assert json_schema()["$id"] == "urn:atom-workflows:schema:workflow:1"
+
+
 @pytest.mark.parametrize("text", _EXAMPLES)
 def test_examples_of_the_reference_are_valid(text: str) -> None:
     """Parser and schema both take every example that users see."""
