@@ -17,9 +17,9 @@ from urllib.parse import unquote
 import pytest
 from click.testing import CliRunner
 
+from atom_client.cli.commands import cli
 from atom_workflows.adapters.task_runner_client import TaskRunnerClient
 from atom_workflows.adapters.tokens import FixedToken
-from atom_workflows.cli.commands import cli
 from atom_workflows.core.decide import is_known_state, outcome_of
 from atom_workflows.dead_letters import GivenUp, buried
 from atom_workflows.decision_log import JsonLines

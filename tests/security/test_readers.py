@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from atom_client.cli.commands import cli
+from atom_client.cli.live import step_line
+from atom_client.cli.picture import picture
+from atom_client.cli.screen import Screen
+from atom_client.views.progress import RunView
 from atom_workflows import decision_log
 from atom_workflows.adapters.change_feed import changes_in
-from atom_workflows.cli.commands import cli
-from atom_workflows.cli.picture import picture
-from atom_workflows.cli.screen import Screen
-from atom_workflows.cli.shows import step_line
-from atom_workflows.cli.view import RunView
 from atom_workflows.coordinator.services import Services
 from atom_workflows.decision_log import JsonLines
 from atom_workflows.handlers.start import on_start

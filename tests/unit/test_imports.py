@@ -80,8 +80,8 @@ LADDER: Final[dict[str, Rung]] = {
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
     "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "decision_log", "ports", "settings"})),
+    "closed_pipe": Rung(),
 }
-"""Every rung but the command line's, which stands on all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def test_each_part_imports_only_what_stands_below_it(part: str) -> None:
 def test_every_part_of_the_library_has_a_rung() -> None:
     """A new module is put on the ladder before it is used."""
     parts = {path.stem for path in LIBRARY.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert parts - {"__init__", "cli"} == set(LADDER)
+    assert parts - {"__init__"} == set(LADDER)
 
 
 @pytest.mark.parametrize("part", ["core", "events", "start_events", "event_fields", "documents", "ports", "errors"])
@@ -166,12 +166,29 @@ def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
         assert not calls(path) & IMPURE_CALLS, path
 
 
-def test_the_command_line_reaches_the_local_platform_only_when_it_is_used() -> None:
-    """The library never imports the emulator; the command line does within functions, since deployments lack it."""
-    for path in sources(LIBRARY):
-        found = [one for one in imports(ast.parse(path.read_text())) if one.top == "atom_emulator"]
-        assert not found or path.parent.name == "cli", path
-        assert all(one.lazily for one in found), path
+FOLDERS: Final = {
+    "shared": frozenset({"atom_workflows"}),
+    "functions": frozenset({"atom_workflows"}),
+    "emulator": frozenset({"atom_workflows", "atom_emulator"}),
+    "deploy": frozenset({"atom_workflows", "atom_deploy"}),
+    "client": frozenset({"atom_workflows", "atom_client", "atom_emulator", "atom_deploy"}),
+}
+"""What each top-level folder may import of the project's packages; bench and tests may import all of them."""
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_top_level_folders_import_one_way(folder: str) -> None:
+    """The client stands on emulator and deployment, these on the library, and so do the functions."""
+    ours = frozenset().union(*FOLDERS.values())
+    for found in imports_of(ROOT / folder):
+        assert found.top not in ours - FOLDERS[folder], found
+        assert found.top not in {"bench", "docs", "support", "tests"}, found
+
+
+def test_the_client_reaches_emulator_and_deployment_only_when_they_are_used() -> None:
+    """It imports both within functions, as they are not installed everywhere."""
+    for found in imports_of(ROOT / "client"):
+        assert found.top not in {"atom_emulator", "atom_deploy"} or found.lazily, found
 
 
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
@@ -192,7 +209,7 @@ def test_no_code_asks_whether_it_runs_locally() -> None:
         LIBRARY / "adapters" / f"storage_{name}.py" for name in ("api", "source", "upload")
     }
     for path in [*sources(LIBRARY), *sources(ROOT / "functions")]:
-        if path in follow_the_clients_convention or path.parent.name == "cli":
+        if path in follow_the_clients_convention:
             continue
         text = path.read_text()
         assert EMULATOR_VARIABLE not in text, path
