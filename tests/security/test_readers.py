@@ -14,7 +14,7 @@ from rich.console import Console
 
 from atom_client.cli.commands import cli
 from atom_client.cli.live import step_line
-from atom_client.cli.picture import picture
+from atom_client.cli.live_view import picture
 from atom_client.cli.screen import Screen
 from atom_client.views.progress import RunView
 from atom_workflows import decision_log

@@ -10,15 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atom_client.cli.options import json_option, run_argument, timeout_of
-from atom_client.cli.remote_commands import doctor_of_platform, retry, start, upload
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, Misuse, explained
 
 if TYPE_CHECKING:
     from atom_client.cli.local import PlatformChoice
-    from atom_client.views.letters import Desk
+    from atom_client.views.dead_letters import Desk
     from atom_workflows.coordinator.services import Services
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+run_argument = click.argument("run_id", metavar="RUN")
+
+
+def timeout_of(text: str | None) -> float | None:
+    """The seconds of `--timeout`, None for no limit."""
+    if text is None:
+        return None
+    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (of commands that wait alone)
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise Misuse(f"--timeout is {text!r}: {error}") from error
+
 
 _RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
 _FILE = click.Path(path_type=Path)
@@ -162,7 +176,7 @@ def local() -> None:
 @_platform_options
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C and print what to export in order to use it."""
-    from atom_client.cli.local_up import local_up  # noqa: PLC0415 (see above)
+    from atom_client.cli.local import local_up  # noqa: PLC0415 (see above)
 
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
 
@@ -201,9 +215,9 @@ def show(run_id: str, *, as_json: bool) -> None:
 @place_options
 def cancel(run_id: str) -> None:
     """End a run; no further job is submitted for it. When this returns the run has ended, so there is no --wait."""
-    from atom_client.cli import runs as runs_  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
 
-    runs_.cancel(_services(), run_id)
+    cancel_named(_services(), run_id)
 
 
 @runs.command()
@@ -218,15 +232,10 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
     Exit code: 0 if nothing is wrong (any more), else 1.
     """
-    from atom_client.cli import runs_doctor as doctor_  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import repair  # noqa: PLC0415 (see above)
 
-    if not doctor_.doctor(_services(), run_id, dry_run=dry_run, as_json=as_json):
+    if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
         raise click.exceptions.Exit(RUN_FAILED)
-
-
-for command in (start, upload, doctor_of_platform):
-    cli.add_command(command)
-runs.add_command(retry)
 
 
 @cli.group("dead-letters")
@@ -280,6 +289,82 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
     from atom_client.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
 
     drop_letters(_desk(), ids, hopeless=hopeless)
+
+
+@cli.command()
+@click.argument("source", metavar="FILE")
+@click.option("--key", metavar="TEXT", help="Names the run: the same key for the same file starts no second run.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the run; may be repeated.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the run; likewise.")
+@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner, one that the deployment allows.")
+@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@json_option
+@place_options
+def start(timeout: str | None, **chosen: Any) -> None:
+    """Start a run of the workflow in FILE (- for stdin, or gs://BUCKET/OBJECT) on a platform that is up.
+
+    The file is checked and sent with the start message; an object is read by the start function.
+
+    Exit code: 0 if the message was accepted; with --wait that of `run`; 2 if the file or the options are wrong.
+    """
+    from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (see above)
+
+    raise click.exceptions.Exit(start_run(StartOptions(timeout_s=timeout_of(timeout), **chosen)))
+
+
+@cli.command()
+@click.argument("file")
+@click.argument("target", metavar="gs://BUCKET/OBJECT")
+@json_option
+@place_options
+def upload(file: str, target: str, *, as_json: bool) -> None:
+    """Check the workflow in FILE (- for stdin), upload it, and tell which run that starts.
+
+    If the target ends in /, the object has the file's name.
+
+    Exit code: 0 if it was uploaded, 1 if that failed, 2 if the file or the options are wrong.
+    """
+    from atom_client.cli.upload import upload_file  # noqa: PLC0415 (see above)
+
+    raise click.exceptions.Exit(upload_file(file, target, as_json=as_json))
+
+
+@runs.command()
+@run_argument
+@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@json_option
+@place_options
+def retry(timeout: str | None, **chosen: Any) -> None:
+    """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept.
+
+    Exit code: 0 if the run goes on; with --wait that of `run`.
+    """
+    from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (see above)
+
+    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
+    raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
+
+
+@cli.command("doctor")
+@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner [default: the newest run's].")
+@click.option("--region", metavar="REGION", help="Where it is deployed: to compare it with its plan.")
+@click.option("--bucket", metavar="NAME", help="Where workflows are uploaded [default: PROJECT-atom-workflows].")
+@json_option
+@place_options
+def doctor_of_platform(**chosen: Any) -> None:
+    """Look whether a platform is well: a line for each thing looked at, with the command that mends what is wrong.
+
+    Works on the local platform and on a deployment, with your own credentials, and changes nothing. Where one deploys
+    from, it also compares the project with the plan of the deployment, by gcloud.
+
+    Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
+    """
+    from atom_client.cli.doctor import DoctorOptions, is_well  # noqa: PLC0415 (see above)
+
+    if not is_well(environment(), DoctorOptions(**chosen)):
+        raise click.exceptions.Exit(RUN_FAILED)
 
 
 def _desk() -> Desk:

@@ -13,8 +13,17 @@ from atom_client.cli.tables import Sheet
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clip, counted, listing, local_time, one_line
 from atom_client.views.as_json import dumped
-from atom_client.views.dead_letters import advice, body_text, facts, letter_object, reason, whole_object
-from atom_client.views.letters import Desk, Taken, taken
+from atom_client.views.dead_letters import (
+    Desk,
+    Taken,
+    advice,
+    body_text,
+    facts,
+    letter_object,
+    reason,
+    taken,
+    whole_object,
+)
 from atom_workflows.dead_letters import DeadLetter, replayed
 from atom_workflows.errors import BusUnavailable
 

@@ -1,20 +1,36 @@
-"""Watching a run until it has ended: events make the picture live, its document says when it is over."""
+"""A run followed to its end, and how that is told: events make the picture live, its document says when it is over.
+
+`run`, `start --wait` and `runs retry --wait` do this.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
-from atom_client.cli.live import Show
-from atom_client.errors import Failure
-from atom_client.text import lasted
+import click
+
+from atom_client.cli.live import Show, show_on
+from atom_client.cli.output import Output
+from atom_client.cli.platform import FIRESTORE_HOST
+from atom_client.cli.tables import steps_sheet, worth_showing
+from atom_client.deployment import with_place
+from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
+from atom_client.text import counted, lasted
+from atom_client.views.as_json import dumped, run_with_steps
 from atom_client.views.progress import RunView
+from atom_client.views.queries import read_run, read_steps
+from atom_client.views.summary import verdict
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.durations import parse_duration
-from atom_workflows.core.records import RunRecord
-from atom_workflows.errors import StoreUnavailable
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 WAIT_FOR_EVENTS_S: Final = 0.25
@@ -121,3 +137,108 @@ def _require_appearance(run: RunRecord | None, view: RunView, waited_s: float, t
             f"run {view.run_id} has not appeared within {lasted(timedelta(seconds=waited_s))}: the start "
             "message was published, but the start function has not handled it. Look at the start function's log."
         )
+
+
+USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
+"""Ctrl-C, and a signal to end."""
+
+_EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A command that waits for a run, of which it knows `view`; with `outlives` the run goes on without the command."""
+
+    services: Services
+    view: RunView
+    output: Output
+    as_json: bool = False
+    timeout_s: float | None = None
+    outlives: bool = True
+    more_json: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
+        """Have the run begin, and show it until it has ended or time is up; `begin` answers a line that says so."""
+        # Google's clients take a second to import.
+        from atom_workflows.adapters.change_feed import ChangeFeed  # noqa: PLC0415 - see above
+
+        run_id = self.view.run_id
+        with ChangeFeed(self.services.settings, run_id) as feed:
+            if feed.problem:
+                self.output.say(f"Steps are shown at the end only: {feed.problem}")
+            with self._told_if_cut_short(f"If the run was started, it goes on: `{with_place('runs list')}`"):
+                self.output.say(begin())
+            with (
+                self._told_if_cut_short(_how_to_go_on(run_id)),
+                self._told_if_cut_short(_how_it_stands(run_id), by=(AtomWorkflowsError,)),
+                show_on(self.output, self.view) as show,
+            ):
+                run = follow(
+                    self.view,
+                    feed=feed,
+                    read_run=lambda: read_run(self.services.store, run_id),
+                    show=show,
+                    timeout_s=self.timeout_s,
+                    patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
+                )
+        return run, _in_order(read_steps(self.services.store, run_id), self.view.order)
+
+    def tell(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
+        """The table and the sentences; the JSON object instead of the table."""
+        rows = worth_showing(steps)
+        if self.as_json:
+            click.echo(dumped({**run_with_steps(run, steps), **self.more_json}))
+        elif rows:
+            self.output.say()
+            self.output.show(steps_sheet(rows))
+        if not self.as_json and 0 < len(rows) < len(steps):
+            more = counted(len(steps) - len(rows), "more step")
+            self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")
+        self.output.say()
+        for sentence in verdict(run, steps, now=self.services.clock.now()):
+            self.output.say(sentence)
+
+    def tell_what_next(self, run: RunRecord, *, may_retry: bool = True) -> None:
+        """What can be done about a run that has not ended, or has not ended well."""
+        if not run.state.is_terminal:
+            look = f"the run goes on: `{with_place(f'runs show {run.id}')}`"
+            goes_on = look if self.outlives else "the run ends with its platform"
+            self.output.say(f"Waiting ended after {self.timeout_s:g} s; {goes_on}.")
+        elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
+            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs again what did not succeed.")
+
+    def _told_if_cut_short(
+        self, sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH
+    ) -> AbstractContextManager[None]:
+        """What becomes of a run that does not outlive this command is told as its platform stops."""
+        return told_if_cut_short(sentence, by) if self.outlives else nullcontext()
+
+
+@contextmanager
+def told_if_cut_short(sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH) -> Iterator[None]:
+    """Say what becomes of the run if the user, or whatever is named, ends the block early."""
+    try:
+        yield
+    except by:
+        click.echo(sentence, err=True)
+        raise
+
+
+def exit_code(run: RunRecord) -> int:
+    """0 only for a run that SUCCEEDED."""
+    return _EXIT_CODES.get(run.state, RUN_FAILED)
+
+
+def _how_to_go_on(run_id: str) -> str:
+    return f"Run {run_id} goes on: `{with_place(f'runs show {run_id}')}`, `{with_place(f'runs cancel {run_id}')}`"
+
+
+def _how_it_stands(run_id: str) -> str:
+    return f"Run {run_id} was not followed to its end; `{with_place(f'runs show {run_id}')}` tells how it stands."
+
+
+def _in_order(steps: Sequence[StepRecord], order: Sequence[str]) -> list[StepRecord]:
+    """The steps in that order, then those that it does not name."""
+    by_id = {step.id: step for step in steps}
+    first = [by_id.pop(name) for name in order if name in by_id]
+    return [*first, *by_id.values()]

@@ -142,7 +142,7 @@ class Picture:
         self._draw(view)
 
     def _draw(self, view: RunView) -> None:
-        from atom_client.cli.picture import picture  # noqa: PLC0415 (needed on terminals only)
+        from atom_client.cli.live_view import picture  # noqa: PLC0415 (needed on terminals only)
 
         self._drawn, self._drawn_at = view, self._monotonic()
         elapsed_s = self._drawn_at - self._started

@@ -1,28 +1,34 @@
-"""The local platform as the command line starts it: the one file that knows its options."""
+"""The local platform as the command line starts it: its options, `local up`, and commands to paste."""
 
 from __future__ import annotations
 
 import _thread
+import json
+import os
 import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+import click
 
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.errors import Misuse
-from atom_client.text import name_of, one_line
-from atom_workflows.errors import SettingsError
+from atom_client.text import clean, name_of, one_line
+from atom_client.views.as_json import dumped
+from atom_workflows.errors import SettingsError, TaskRunnerError
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
     from atom_emulator.platform.options import Emulators
+    from atom_emulator.platform.storage import Storage
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
@@ -221,3 +227,120 @@ def _check_script(path: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
+
+
+_HOW_TO_START = """\
+# In another terminal, paste the lines above; then
+#   atom-workflows run FILE
+#   atom-workflows runs list"""
+
+
+def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
+    """Run the platform until Ctrl-C; raises `PlatformError` if it cannot start or a part crashes."""
+    platform = local_platform(choice, os.environ, watched=False)
+    if problem := credential_problem(choice, os.environ):
+        click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
+    with suppress(KeyboardInterrupt), up(platform):
+        click.echo(dumped(_as_json(platform)) if as_json else "\n".join(map(clean, _lines(platform))))
+        platform.wait()
+
+
+def _as_json(platform: LocalPlatform) -> dict[str, Any]:
+    return {
+        "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
+        "addresses": {str(name): address for name, address in platform.addresses.items()},
+        "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
+        "log_dir": str(platform.log_dir),
+    }
+
+
+def _lines(platform: LocalPlatform) -> Iterator[str]:
+    """What to paste, and comments, which do no harm when they are pasted too."""
+    yield exports(platform.environment)
+    yield _HOW_TO_START
+    for recipe in recipes(platform):
+        yield f"# {recipe.purpose}:\n#   {recipe.command}"
+    if platform.storage_missing:
+        yield f"# There is no Cloud Storage to upload to: {platform.storage_missing}."
+    if used := emulators_used(platform):
+        yield f"# {used}"
+    for name, address in platform.addresses.items():
+        yield f"# {name:12} {address}"
+    yield f"# {'logs':12} {name_of(platform.log_dir)}"
+    yield "# Ctrl-C stops the platform."
+
+
+def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
+    """Why no ID token can be had here now, and what to do; empty if one can, or none is needed.
+
+    A step would wait for one until its timeout, as in a deployment whose metadata server is away for a moment.
+    """
+    url = choice.task_runner_url
+    if url is None or token_for(choice, environment):
+        return ""
+    from atom_workflows.adapters.tokens import tokens_for  # noqa: PLC0415 (Google's clients take a second to import)
+
+    settings = from_environment({**environment, TOKEN: "", "WORKFLOW_TASK_RUNNER_URL": url})
+    try:
+        tokens_for(settings).token_for(url)
+    except TaskRunnerError as error:
+        return f"{error}; a Task Runner that asks for no token is called with --tr-auth-jwt=none"
+    return ""
+
+
+_FILE = "FILE.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A command line for a shell; `FILE.yaml` in it stands for the user's file."""
+
+    name: str
+    purpose: str
+    command: str
+
+
+def recipes(platform: LocalPlatform) -> list[Recipe]:
+    """Every way that this platform offers."""
+    storage = platform.storage
+    bucket = "BUCKET" if storage is None else storage.bucket
+    publish = Recipe(
+        name="publish",
+        purpose="Start a run of an object in a bucket",
+        command=_publish(platform.pubsub_url, platform.options.project, f"gs://{bucket}/workflows/{_FILE}"),
+    )
+    return [publish] if storage is None else [*_uploads(storage), publish]
+
+
+def _uploads(storage: Storage) -> list[Recipe]:
+    target = f"gs://{storage.bucket}/workflows/"
+    return [
+        Recipe(name="gsutil", purpose="Start a run by an upload", command=_gsutil(storage, target)),
+        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=_gcloud_storage(storage, target)),
+    ]
+
+
+def _gsutil(storage: Storage, target: str) -> str:
+    """It speaks HTTPS alone, and the platform's certificate is nobody's; its own credentials stay at home."""
+    address, port = storage.address.rsplit(":", 1)[0], storage.https_port
+    options = (
+        f"Credentials:gs_json_host={address}",
+        f"Credentials:gs_json_port={port}",
+        "Boto:https_validate_certificates=False",
+    )
+    flags = " ".join(f"-o {option}" for option in options)
+    quiet = "BOTO_CONFIG=/dev/null CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL=false"
+    return f"{quiet} gsutil {flags} cp {_FILE} {target}"
+
+
+def _gcloud_storage(storage: Storage, target: str) -> str:
+    return f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
+
+
+def _publish(url: str, project: str, path: str) -> str:
+    message = shlex.quote(json.dumps({"workflow_path": path}))
+    return f"{_gcloud_at('PUBSUB', f'{url}/')} pubsub topics publish start --project={project} --message={message}"
+
+
+def _gcloud_at(api: str, url: str) -> str:
+    return f"CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}={url} gcloud"

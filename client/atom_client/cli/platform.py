@@ -14,7 +14,7 @@ from atom_client.errors import Failure, Misuse, explanation
 from atom_workflows.coordinator.services import Services
 
 if TYPE_CHECKING:
-    from atom_client.views.letters import Desk
+    from atom_client.views.dead_letters import Desk
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
@@ -108,7 +108,7 @@ def desk(environment: Mapping[str, str]) -> Desk:
 
 def desk_of(services: Services, *, is_local: bool) -> Desk:
     """The dead letters of a platform."""
-    from atom_client.views.letters import Desk  # noqa: PLC0415 (of these commands alone)
+    from atom_client.views.dead_letters import Desk  # noqa: PLC0415 (of these commands alone)
     from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
 
     settings = services.settings

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atom_client.cli.credentials import credential_problem
-from atom_client.cli.local import PlatformChoice, emulators_used, exports, incomplete, local_platform, up
+from atom_client.cli.follow import USERS_WISH, Waiting, exit_code, told_if_cut_short
+from atom_client.cli.local import (
+    PlatformChoice,
+    credential_problem,
+    emulators_used,
+    exports,
+    incomplete,
+    local_platform,
+    up,
+)
 from atom_client.cli.output import Output
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
 from atom_client.cli.sources import RunRequest, request_for
-from atom_client.cli.to_end import USERS_WISH, Waiting, exit_code, told_if_cut_short
 from atom_client.cli.validate import problem_lines, tell_warnings
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, name_of

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_client.errors import explanation
-from atom_client.refusals import Refusal, refusal_of
+from atom_client.errors import Refusal, explanation, refusal_of
 from atom_client.text import clip, counted, one_line
 
 _LONGEST: Final = 600

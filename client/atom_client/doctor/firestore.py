@@ -9,8 +9,7 @@ from typing import Final
 from atom_client.deployment import with_place
 from atom_client.doctor.findings import Finding, ok, wrong
 from atom_client.text import clip, listing, local_time, one_line
-from atom_client.views.dead_letters import reason
-from atom_client.views.letters import Desk
+from atom_client.views.dead_letters import Desk, reason
 from atom_client.views.queries import newest_runs
 from atom_workflows.coordinator.doctor import LATE
 from atom_workflows.coordinator.due_steps import due_query

@@ -15,7 +15,7 @@ from atom_client.cli.commands import cli
 from atom_client.cli.dead_letters import drop_letters, list_letters, replay_letters, show_letter
 from atom_client.errors import Failure, Misuse
 from atom_client.text import escaped
-from atom_client.views.letters import Desk
+from atom_client.views.dead_letters import Desk
 from atom_workflows.dead_letters import REPLAY_OF, GivenUp, buried
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from atom_client.cli.follow import LAST_EVENTS_WITHIN_S, follow, seconds_of
 from atom_client.cli.live import Lines
+from atom_client.cli.live_view import picture
 from atom_client.cli.output import Output
-from atom_client.cli.picture import picture
 from atom_client.cli.screen import Screen
 from atom_client.errors import Failure
 from atom_client.views.progress import RunView
