@@ -17,7 +17,7 @@ from atom_client.cost.estimate import Estimate, chain, estimate
 from atom_client.cost.prices import AS_OF, PRICES, Item
 from atom_client.cost.usage import Assumptions
 from atom_workflows.core.workflow import Step, Task, Workflow
-from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.language.parser import parse_workflow
 from atom_workflows.settings import Settings
 
 PAGE: Final = Path(__file__).with_name("cost.md")

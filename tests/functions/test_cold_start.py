@@ -12,8 +12,8 @@ import pytest
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 OTHERS = {
     "start": ("atom_workflows.coordinator.check", "atom_workflows.coordinator.dispatch"),
-    "dispatcher": ("atom_workflows.parsing", "yaml", "atom_workflows.coordinator.check"),
-    "checker": ("atom_workflows.parsing", "yaml", "atom_workflows.coordinator.dispatch"),
+    "dispatcher": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.check"),
+    "checker": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.dispatch"),
 }
 """What only another function needs."""
 

@@ -44,7 +44,7 @@ LADDER: Final[dict[str, Rung]] = {
     "errors": Rung(not_of_python=CLOCKS_AND_IO),
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
     "core": Rung(of_library=frozenset({"core", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "parsing": Rung(of_library=frozenset({"parsing", "core", "errors"}), of_others=frozenset({"yaml"})),
+    "language": Rung(of_library=frozenset({"language", "core", "errors"}), of_others=frozenset({"yaml"})),
     "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
     "decision_log": Rung(),
@@ -55,7 +55,7 @@ LADDER: Final[dict[str, Rung]] = {
     "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
     "coordinator": Rung(
         of_library=EVENTS
-        | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"}
+        | {"coordinator", "core", "decision_log", "documents", "errors", "language", "ports", "settings"}
         | {"task_runner_urls"},
         not_of_python=OUTSIDE,
     ),

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from atom_client.cli.commands import cli
-from atom_workflows.parsing.fields import STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import STEP, TASK, WORKFLOW
 
 ROOT: Final = Path(__file__).parents[2]
 PARITY: Final = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")

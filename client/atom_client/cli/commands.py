@@ -127,7 +127,7 @@ def validate(files: tuple[str, ...]) -> None:
 def schema() -> None:
     """Print the JSON Schema of workflow files, for editors."""
     from atom_client.views.as_json import dumped  # noqa: PLC0415 (see above)
-    from atom_workflows.parsing.schema import json_schema  # noqa: PLC0415 (see above)
+    from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (see above)
 
     click.echo(dumped(json_schema()))
 

@@ -22,8 +22,8 @@ from atom_client.text import counted, one_line
 from atom_client.views.as_json import dumped
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
 
 USUAL_JOB: Final = timedelta(minutes=10)

@@ -29,7 +29,7 @@ from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, name_of
 from atom_client.views.as_json import dumped
 from atom_client.views.progress import RunView
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.settings import from_environment
 

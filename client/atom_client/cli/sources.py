@@ -12,7 +12,7 @@ from typing import Any, Final
 from atom_client.errors import Misuse
 from atom_client.text import name_of
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.parsing.limits import MAX_FILE_BYTES
+from atom_workflows.language.limits import MAX_FILE_BYTES
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "stdin.yaml"
@@ -59,7 +59,7 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
     run_key = run_key or uuid.uuid4().hex
     if source.startswith(BUCKET_PREFIX):
         return RunRequest(workflow_path=source, run_key=run_key)
-    from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
 
     content = content_of(source)
     workflow = parse_workflow(content, filename=shown_name(source))

@@ -9,7 +9,7 @@ import click
 from atom_client.cli.sources import content_of, shown_name
 from atom_client.errors import Failure
 from atom_client.text import counted, name_of, one_line
-from atom_workflows.parsing.parse import InvalidWorkflow, parse_workflow
+from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 
 
 def validate_files(sources: Sequence[str]) -> bool:

@@ -254,8 +254,8 @@ def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
     Raises `DefinitionUnusable`.
     """
     # Only the start function is made to read files; others come here when they repair a run.
-    from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
-    from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 - see above
+    from atom_workflows.language.problems import InvalidWorkflow  # noqa: PLC0415 - see above
 
     stored = outbox.services.store.get([definition_path(run.id)])[0]
     if stored is None:

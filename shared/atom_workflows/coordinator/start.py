@@ -33,8 +33,8 @@ from atom_workflows.errors import (
     SourceNotFound,
     SourceTooLarge,
 )
-from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Create, Document
 from atom_workflows.settings import Settings
 from atom_workflows.start_events import RunSeedRequested, StartRequested

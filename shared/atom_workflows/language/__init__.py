@@ -1,0 +1,1 @@
+"""From a YAML or JSON file to a workflow, or to every problem of the file: `parser.parse_workflow`."""
