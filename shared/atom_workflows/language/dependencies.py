@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from atom_workflows.language.nodes import Fields, Items, Node, Scalar
-from atom_workflows.language.problems import Report
-from atom_workflows.language.readings import Reading
+from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar
+from atom_workflows.language.problems import Report, code, shorten
 from atom_workflows.language.suggestions import Names
-from atom_workflows.language.wording import code, shorten
 
 _Graph: TypeAlias = Mapping[str, Sequence[Scalar]]
 

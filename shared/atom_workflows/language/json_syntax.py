@@ -15,8 +15,7 @@ from typing import Any, Final, NoReturn
 import yaml
 from yaml.error import Mark
 
-from atom_workflows.language.problems import Place, Report
-from atom_workflows.language.wording import code, shorten
+from atom_workflows.language.problems import Place, Report, code, shorten
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SPACES: Final = frozenset(" \t\n\r")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.language.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
@@ -162,3 +162,38 @@ def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
         if size > MAX_PROBLEM_BYTES:
             return
         yield problem
+
+
+# -- values and names in messages: short, on one line, never mistaken for the sentence around them -------------------
+
+_LONGEST_SHOWN: Final = 60
+
+
+def shorten(text: str) -> str:
+    """The text on one line, cut in the middle of its excess."""
+    if len(text) <= _LONGEST_SHOWN and text.isprintable():
+        return text
+    start = text[: _LONGEST_SHOWN + 1]
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
+    return visible if len(visible) <= _LONGEST_SHOWN else visible[: _LONGEST_SHOWN - 1] + "…"
+
+
+def code(text: str) -> str:
+    """The text as code, in backticks."""
+    return f"`{shorten(text)}`"
+
+
+def in_quotes(text: str) -> str:
+    """The text in the quotes that make it a text in YAML."""
+    return f"'{shorten(text)}'" if '"' in text else f'"{shorten(text)}"'
+
+
+def listing(names: Iterable[str]) -> str:
+    """The names as code: `a`, `b` and `c`."""
+    *first, last = (code(name) for name in names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: 1 step, 2 steps, 10,000 steps."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Final, TypeGuard
 
-from atom_workflows.language.arguments import read_arguments
+from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
 from atom_workflows.language.kinds import (
     Arguments,
     Choice,
@@ -19,13 +22,23 @@ from atom_workflows.language.kinds import (
     TextList,
     TextMap,
 )
-from atom_workflows.language.measures import read_duration, read_number
-from atom_workflows.language.nodes import Broken, Fields, Items, Node, Scalar
-from atom_workflows.language.problems import Report
-from atom_workflows.language.readings import INVALID, Invalid, Reading, is_empty, wrong_type
+from atom_workflows.language.nodes import (
+    INVALID,
+    Broken,
+    Fields,
+    Invalid,
+    Items,
+    Node,
+    Reading,
+    Scalar,
+    Unclear,
+    is_empty,
+    quotes_missing,
+    resolve,
+    wrong_type,
+)
+from atom_workflows.language.problems import Report, code, in_quotes, listing, shorten
 from atom_workflows.language.suggestions import fold_spelling, names_of
-from atom_workflows.language.texts import read_choice, read_text, read_text_list, read_text_map
-from atom_workflows.language.wording import code, listing
 
 
 def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
@@ -156,3 +169,180 @@ def _read_records(kind: RecordList, node: Node, path: str, report: Report) -> An
         report.add(node.items[kind.maximum], said, "divide the workflow into several files")
     read = [read_record(kind.record, item, "", report) for item in node.items[: kind.maximum]]
     return tuple(reading for reading in read if isinstance(reading, Reading))
+
+
+def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
+    """Read a text; `subject` is how messages call it."""
+    if isinstance(node, Broken):
+        return INVALID
+    if not isinstance(node, Scalar) or is_empty(node):
+        return wrong_type(node, subject, "text", kind.when_empty, report)
+    text = resolve(node)
+    if not isinstance(text, str):
+        return quotes_missing(node, subject, report)
+    wrong = _wrong(kind, text)
+    if wrong is None:
+        return text
+    report.add(node, f"{subject} {wrong[0]}", wrong[1])
+    return INVALID
+
+
+def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | Invalid:
+    """Read one of a few words."""
+    allowed = " or ".join(code(word) for word in kind.words)
+    if not isinstance(node, Scalar) or is_empty(node):
+        return wrong_type(node, code(path), "a word", f"write {allowed}", report)
+    if node.text in kind.words:
+        return node.text
+    near = report.nearest(node.text, names_of(kind.words))
+    suggestion = f"did you mean {code(near)}?" if near else f"write {allowed}"
+    report.add(node, f"{code(path)} cannot be {code(node.text)}", suggestion)
+    return INVALID
+
+
+def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
+    """Read a list of texts, or a text alone, into the nodes of the good ones, for their places matter later."""
+    if is_empty(node):
+        return wrong_type(node, code(path), "a list", "leave it out if there is none", report)
+    if not isinstance(node, Items | Scalar):
+        return wrong_type(node, code(path), "a list", "write a list, such as `[a, b]`", report)
+    subject = f"an entry of {code(path)}" if isinstance(node, Items) else code(path)
+    return tuple(
+        item
+        for item in (node.items if isinstance(node, Items) else [node])
+        if read_text(kind.item, item, subject, report) is not INVALID and isinstance(item, Scalar)
+    )
+
+
+def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
+    """Read a map from text to text."""
+    if not isinstance(node, Fields):
+        remedy = "leave it out if there is none" if is_empty(node) else "write a map, such as `{team: sales}`"
+        return wrong_type(node, code(path), "a map from text to text", remedy, report)
+    for entry in node.entries.values():
+        wrong = _wrong(kind.key, entry.name)
+        if wrong:
+            report.add(entry.key, f"a name in {code(path)} {wrong[0]}", wrong[1])
+    return {
+        entry.name: read_text(kind.value, entry.value, code(f"{path}.{entry.name}"), report)
+        for entry in node.entries.values()
+    }
+
+
+def _wrong(kind: Text, text: str) -> tuple[str, str] | None:
+    """What is wrong with the text, and what would be right."""
+    if len(text) > kind.max_length:
+        return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
+    if len(text) < kind.min_length:
+        return "is empty", kind.when_empty
+    if not kind.multiline and not text.isprintable() and _unprintable(text):
+        return f"holds a line break or control character: {code(text)}", "remove it"
+    if not _matches(kind, text):
+        return f"cannot be {code(text)}", _allowed(kind, text)
+    return None
+
+
+def _allowed(kind: Text, text: str) -> str:
+    """Say what to write instead of a text that cannot be."""
+    instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
+    if not instead or not _matches(kind, instead):
+        return f"use {kind.rule}"
+    display = kind.display if " " in text or not text.isascii() else ""
+    return f"write {code(instead)}{display}; allowed are {kind.rule}"
+
+
+def _unprintable(text: str) -> bool:
+    """Whether there is a control character; str.isprintable is stricter, it refuses rare spaces too."""
+    return any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text)  # noqa: PLR2004  # C0, DEL and C1
+
+
+def _matches(kind: Text, text: str) -> bool:
+    allowed = kind.pattern is None or re.fullmatch(kind.pattern, text)
+    return bool(allowed) and not (kind.forbidden and re.fullmatch(kind.forbidden, text))
+
+
+_UNITS: Final = "write a number with a unit, such as `30s`, `10m`, `2h`, `1d` or `1h30m`"
+
+
+def read_duration(kind: Duration, node: Node, path: str, report: Report) -> timedelta | Invalid:
+    """Read a duration."""
+    text = resolve(node) if isinstance(node, Scalar) else None
+    if _is_number(text):
+        said = f"{code(path)} is the bare number {code(str(text))}, but a duration has a unit"
+        report.add(node, said, _with_unit(str(text)))
+        return INVALID
+    if not isinstance(text, str):
+        return wrong_type(node, code(path), "a duration", _UNITS, report)
+    try:
+        duration = parse_duration(text)
+    except ValueError:
+        right = respell_duration(text)
+        report.add(node, f"{code(path)} cannot be {code(text)}", f"write `{right}`" if right else _with_unit(text))
+        return INVALID
+    if duration > kind.maximum or (kind.positive and not duration):
+        report.add(node, f"{code(path)} cannot be {code(text)}", _bounds(kind))
+        return INVALID
+    return duration
+
+
+def read_number(kind: Number, node: Node, path: str, report: Report) -> float | Invalid:
+    """Read a number."""
+    noun = "a whole number" if kind.whole else "a number"
+    bounds = f"write {noun} from {kind.minimum} to {kind.maximum}"
+    value = resolve(node) if isinstance(node, Scalar) else None
+    if isinstance(node, Scalar) and isinstance(value, str) and _is_number(resolve(replace(node, plain=True))):
+        report.add(node, f"{code(path)} must be {noun}, but {code(value)} is text in quotes", "remove the quotes")
+        return INVALID
+    if not _is_number(value):
+        return wrong_type(node, code(path), noun, bounds, report)
+    if kind.minimum <= value <= kind.maximum and (isinstance(value, int) or not kind.whole):
+        return value
+    report.add(node, f"{code(path)} cannot be {code(str(value))}", bounds)
+    return INVALID
+
+
+def _with_unit(number: str) -> str:
+    """The advice for a number without a unit; seconds are what most mean."""
+    bare = number.isdecimal() and number.isascii()
+    return f"add the unit: `{shorten(number)}s` is seconds, `{shorten(number)}m` minutes" if bare else _UNITS
+
+
+def _bounds(kind: Duration) -> str:
+    least = "a duration of more than 0s and" if kind.positive else "a duration of"
+    return f"write {least} at most {format_duration(kind.maximum)}"
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def read_arguments(node: Node, path: str, report: Report) -> Any:
+    """Read a list or a map of JSON values."""
+    if isinstance(node, Items | Fields | Broken):
+        return _json(node, path, report)
+    example = f"[{shorten(node.text)}]"
+    remedy = "leave it out if there are none" if is_empty(node) else f"write a list, such as `{example}`"
+    return wrong_type(node, code(path), "a list or a map", remedy, report)
+
+
+def _json(node: Node, path: str, report: Report) -> Any:
+    """The value of the node. The tree's depth is limited, so this recursion is too."""
+    match node:
+        case Items():
+            return [_json(item, path, report) for item in node.items]
+        case Fields():
+            return {entry.name: _json(entry.value, path, report) for entry in node.entries.values()}
+        case Scalar():
+            return _scalar(node, path, report)
+        case Broken():
+            return INVALID
+
+
+def _scalar(node: Scalar, path: str, report: Report) -> Any:
+    value = resolve(node)
+    if not isinstance(value, Unclear):
+        return value
+    remedy = f"for the text, put it in quotes: {in_quotes(node.text)}"
+    also = f"; otherwise write {value.remedy}" if value.remedy else ""
+    report.add(node, f"in {code(path)}, {code(node.text)} is {value.meaning}", remedy + also)
+    return INVALID

@@ -8,11 +8,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
-from atom_workflows.language.nodes import Fields, Items, Node, Scalar
-from atom_workflows.language.problems import Report
-from atom_workflows.language.readings import Reading
-from atom_workflows.language.scalars import resolve
-from atom_workflows.language.wording import code, in_quotes
+from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar, resolve
+from atom_workflows.language.problems import Report, code, in_quotes
 
 _NUMERIC_START: Final = frozenset("0123456789+-.")
 

@@ -17,7 +17,7 @@ from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import Field
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
-from atom_workflows.language.published import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
+from atom_workflows.language.reference import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
 
 _DOCS = Path(__file__).parents[3] / "docs"
 _BROKEN = Path(__file__).parent / "broken"
@@ -32,7 +32,7 @@ _EXPRESSIBLE = ("01", "02", "03", "06", "07", "13", "15", "16", "18", "37", "38"
 
 
 def test_the_schema_file_is_current() -> None:
-    """`python -m atom_workflows.language.published docs` has been run since the fields changed."""
+    """`python -m atom_workflows.language.reference docs` has been run since the fields changed."""
     assert (_DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_text()
 
 
