@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.adapters.firestore_store import FirestoreStore
 from atom_workflows.adapters.pubsub_bus import PubsubBus
 from atom_workflows.adapters.storage_source import StorageSource
@@ -47,5 +47,5 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
 def services() -> Services:
     """This process's services."""
     if problem := misspelt_credentials(os.environ):
-        decision_log.warned("settings.misspelt", problem)
+        log.warned("settings.misspelt", problem)
     return connect(from_environment(os.environ))

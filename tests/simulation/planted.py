@@ -21,7 +21,7 @@ from atom_workflows.core.records import StepRecord, Stop
 from atom_workflows.core.states import RunState, StepEvent, StepState
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA, run_path, step_path
 from atom_workflows.errors import AtomWorkflowsError, JobUnknown, TaskRunnerUnavailable
-from atom_workflows.events import ReadyStep, StepsEvent, tick_message
+from atom_workflows.messages.internal import ReadyStep, StepsEvent, tick_message
 from atom_workflows.ports import Create, Message, Update
 
 _AGES: Final = timedelta(days=3650)

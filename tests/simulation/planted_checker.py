@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
-from atom_workflows import dead_letters
 from atom_workflows.coordinator import audit, care, check, poll, reset, seed, start, sweep
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
@@ -21,10 +20,11 @@ from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.dead_letters import GivenUp
 from atom_workflows.errors import RequestNotAccepted
+from atom_workflows.messages import dead_letters
+from atom_workflows.messages.dead_letters import GivenUp
+from atom_workflows.messages.start import StartRequested
 from atom_workflows.ports import Create, Message, Update
-from atom_workflows.start_events import StartRequested
 
 # What is replaced here, as it was.
 _write = check._BurstLease._write

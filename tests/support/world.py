@@ -24,10 +24,10 @@ from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
-from atom_workflows.events import Tick, read_steps_event, read_tick_event, tick_message
+from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event, tick_message
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
-from atom_workflows.start_events import read_start_event
 
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,7 +15,6 @@ ROOT: Final = Path(__file__).parents[2]
 LIBRARY: Final = ROOT / "shared" / "atom_workflows"
 STANDARD: Final = frozenset(sys.stdlib_module_names)
 
-EVENTS: Final = frozenset({"events", "event_fields", "start_events"})
 OUTSIDE: Final = frozenset(
     {"asyncio", "http", "io", "os", "random", "select", "shutil", "signal", "socket", "ssl", "subprocess"}
     | {"time", "urllib"}
@@ -47,39 +46,29 @@ LADDER: Final[dict[str, Rung]] = {
     "language": Rung(of_library=frozenset({"language", "core", "errors"}), of_others=frozenset({"yaml"})),
     "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
-    "decision_log": Rung(),
+    "log": Rung(),
     "bounded_json": Rung(not_of_python=CLOCKS_AND_IO),
-    "event_fields": Rung(of_library=frozenset({"bounded_json", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "events": Rung(of_library=EVENTS | {"core", "errors", "ports"}, not_of_python=CLOCKS_AND_IO),
-    "start_events": Rung(of_library=EVENTS | {"errors"}, not_of_python=CLOCKS_AND_IO),
-    "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
-    "coordinator": Rung(
-        of_library=EVENTS
-        | {"coordinator", "core", "decision_log", "documents", "errors", "language", "ports", "settings"}
-        | {"task_runner_urls"},
-        not_of_python=OUTSIDE,
-    ),
-    "dead_letters": Rung(of_library=frozenset({"bounded_json", "ports"}), not_of_python=CLOCKS_AND_IO),
-    "received": Rung(
-        of_library=frozenset({"bounded_json", "dead_letters", "errors", "event_fields"}),
+    "messages": Rung(
+        of_library=frozenset({"messages", "bounded_json", "core", "errors", "ports"}),
         of_others=frozenset({"cloudevents"}),
         not_of_python=CLOCKS_AND_IO,
     ),
-    "giving_up": Rung(
-        of_library=frozenset({"coordinator", "dead_letters", "decision_log", "errors", "ports", "received"}),
+    "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "coordinator": Rung(
+        of_library=frozenset({"coordinator", "core", "documents", "errors", "language", "log", "messages", "ports"})
+        | {"settings", "task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(
-        of_library=EVENTS
-        | {"bounded_json", "coordinator", "decision_log", "errors", "giving_up", "handlers", "received", "settings"},
+        of_library=frozenset({"bounded_json", "coordinator", "errors", "handlers", "log", "messages", "settings"}),
         not_of_python=OUTSIDE - {"http", "io"},
     ),
     "adapters": Rung(
-        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "event_fields", "ports", "settings"}),
+        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "messages", "ports", "settings"}),
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
-    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "decision_log", "ports", "settings"})),
+    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "log", "ports", "settings"})),
     "closed_pipe": Rung(),
 }
 
@@ -159,7 +148,7 @@ def test_every_part_of_the_library_has_a_rung() -> None:
     assert parts - {"__init__"} == set(LADDER)
 
 
-@pytest.mark.parametrize("part", ["core", "events", "start_events", "event_fields", "documents", "ports", "errors"])
+@pytest.mark.parametrize("part", ["core", "messages", "documents", "ports", "errors"])
 def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
     """Decisions are functions of their arguments: the time is one of them."""
     for path in sources(LIBRARY / part):
@@ -193,8 +182,8 @@ def test_the_client_reaches_emulator_and_deployment_only_when_they_are_used() ->
 
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
     """They hold no rule and know no adapter."""
-    allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.decision_log"}
-    allowed |= {f"atom_workflows.handlers.{name}" for name in ("answering", "entry", "start", "steps", "tick")}
+    allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.log"}
+    allowed |= {f"atom_workflows.handlers.{name}" for name in ("delivery", "entry", "start", "dispatcher", "checker")}
     for path in sources(ROOT / "functions"):
         for found in imports_of(path):
             assert found.module in allowed | {"__future__", "flask", "functions_framework"}, (path, found)

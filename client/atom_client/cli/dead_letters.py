@@ -24,8 +24,8 @@ from atom_client.views.dead_letters import (
     taken,
     whole_object,
 )
-from atom_workflows.dead_letters import DeadLetter, replayed
 from atom_workflows.errors import BusUnavailable
+from atom_workflows.messages.dead_letters import DeadLetter, replayed
 
 _TOGETHER: Final = 50
 """Letters that are published before they are taken away, in one request each."""

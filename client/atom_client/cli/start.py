@@ -25,8 +25,8 @@ from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
 from atom_workflows.handlers.bodies import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.messages.start import StartRequested, read_start_event
 from atom_workflows.ports import Message
-from atom_workflows.start_events import StartRequested, read_start_event
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
 """What is pushed is in base64, beside what Pub/Sub adds to the message."""

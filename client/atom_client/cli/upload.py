@@ -19,8 +19,8 @@ from atom_client.views.as_json import dumped
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.messages.start import start_of_object
 from atom_workflows.settings import Settings, from_environment
-from atom_workflows.start_events import start_of_object
 
 
 def upload_file(source: str, target: str, *, as_json: bool) -> int:

@@ -19,7 +19,7 @@ from atom_workflows.coordinator.saving import MAX_WRITES
 from atom_workflows.coordinator.seed import BATCH_DOCUMENTS, PAGE
 from atom_workflows.core.graph import END_ID, Node, compile_graph, is_internal
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.events import CHANGES_PER_MESSAGE, OUTCOMES_PER_COMPLETED, STEPS_PER_READY
+from atom_workflows.messages.internal import CHANGES_PER_MESSAGE, OUTCOMES_PER_COMPLETED, STEPS_PER_READY
 
 READY_BYTES: Final = 35
 OUTCOME_BYTES: Final = 160

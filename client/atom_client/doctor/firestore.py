@@ -16,8 +16,8 @@ from atom_workflows.coordinator.due_steps import due_query
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import Document
 
 _MOST_DUE: Final = 1_000

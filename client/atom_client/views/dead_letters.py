@@ -17,8 +17,8 @@ from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clip, escaped, listing, local_time, one_line
 from atom_client.views.as_json import moment_text
-from atom_workflows.dead_letters import DeadLetter, read_dead_letter
 from atom_workflows.errors import BusUnavailable
+from atom_workflows.messages.dead_letters import DeadLetter, read_dead_letter
 from atom_workflows.ports import Bus, DeadLetterBox, HeldMessage
 from atom_workflows.task_runner_urls import shown_url
 

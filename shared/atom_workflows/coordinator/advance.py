@@ -22,7 +22,7 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.errors import BusUnavailable, StoreError
-from atom_workflows.events import STEPS_PER_READY, ReadyStep
+from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.audit import audit_run
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
@@ -24,7 +24,7 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
-from atom_workflows.events import ReadyStep, completed_messages
+from atom_workflows.messages.internal import ReadyStep, completed_messages
 
 
 class Care:

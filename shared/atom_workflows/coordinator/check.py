@@ -16,7 +16,7 @@ from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.due_steps import Cursor, is_anything_due, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
@@ -29,7 +29,7 @@ from atom_workflows.core.polling import WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError
-from atom_workflows.events import SweepPage, Tick, TickEvent, TickOrigin, tick_message
+from atom_workflows.messages.internal import SweepPage, Tick, TickEvent, TickOrigin, tick_message
 from atom_workflows.ports import Create, Update, Version
 from atom_workflows.settings import MAX_BURST_S
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.consistency import contradictions, is_anything_under_way, mend, steps_of
@@ -22,7 +22,7 @@ from atom_workflows.core.oddities import Oddity, oddities
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import RunNotFound, RunStateError
-from atom_workflows.events import seed_message
+from atom_workflows.messages.internal import seed_message
 
 LATE: Final = timedelta(minutes=3)
 """A step that has been due for so long was not looked at: the checker is not woken, or fails."""
@@ -144,10 +144,10 @@ def _open_work(run: RunRecord, steps: Mapping[str, StepRecord], now: datetime) -
 
 def _give_up(outbox: Outbox, run_id: str, missing: Sequence[Finding], budget: Budget) -> None:
     what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
-    decision_log.failed("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
+    log.failed("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
     reason = f"its documents are incomplete: {what}"
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:
         request_stop(outbox, run_id, stop, budget)
     except RunStateError as error:
-        decision_log.dropped("run.broken.late", str(error), run_id=run_id)
+        log.dropped("run.broken.late", str(error), run_id=run_id)

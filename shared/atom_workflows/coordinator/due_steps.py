@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord

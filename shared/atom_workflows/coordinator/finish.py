@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.loading import Held, HeldRun, load_run_and_end
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
@@ -35,7 +35,7 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
         if close(outbox, held, end):
             return
     # Left to the checker's audit, which finds the released end.
-    decision_log.warned("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)
+    log.warned("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)
 
 
 def close(outbox: Outbox, held_run: HeldRun, end: Held | None) -> bool:
@@ -59,8 +59,8 @@ def close(outbox: Outbox, held_run: HeldRun, end: Held | None) -> bool:
         return False
     outbox.run_changed(closed)
     # A run that failed is for a person to look at, and so for alerts on severity.
-    log = decision_log.failed if closed.state is RunState.FAILED else decision_log.decided
-    log(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
+    write = log.failed if closed.state is RunState.FAILED else log.decided
+    write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.restraint import Restraint
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import Outcome, StepChange, outcome_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import AT_ONCE, Held, HeldRun, all_steps
 from atom_workflows.coordinator.outbox import Outbox
@@ -18,7 +18,7 @@ from atom_workflows.core.retention import is_renewal_due, kept_while_open
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import definition_path, run_path, step_path
 from atom_workflows.errors import Conflict
-from atom_workflows.events import seed_message
+from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Update
 
 
@@ -44,7 +44,7 @@ def renew_run(outbox: Outbox, held: HeldRun, budget: Budget) -> None:
         services.store.commit([Update(path=run_path(run.id), fields={"expire_at": until}, guard=held.version)])
     except Conflict:
         return
-    decision_log.decided("run.renewed", f"run {run.id} is open, and kept until {until:%Y-%m-%d}", run_id=run.id)
+    log.decided("run.renewed", f"run {run.id} is open, and kept until {until:%Y-%m-%d}", run_id=run.id)
 
 
 def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: datetime, budget: Budget) -> bool:

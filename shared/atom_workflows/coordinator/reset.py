@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, all_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -62,7 +62,7 @@ def open_again(outbox: Outbox, run_id: str) -> None:
         outbox.services.store.commit(writes)
     except Conflict:
         raise RunStateError(f"run {run_id} is being changed by somebody else; look at it again") from None
-    decision_log.decided("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
+    log.decided("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
     outbox.run_changed(replace(held.run, state=state))
 
 

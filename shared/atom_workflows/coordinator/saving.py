@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
@@ -247,7 +247,7 @@ def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterato
 
 def _log_change(decision: Decision) -> None:
     step, change = decision.step, decision.change
-    decision_log.decided(
+    log.decided(
         f"step.{change.event}",
         f"step {step.id} is {change.state}",
         run_id=step.run_id,
@@ -260,7 +260,7 @@ def _log_change(decision: Decision) -> None:
 
 def _log_refused(decision: Decision) -> None:
     step = decision.step
-    decision_log.dropped(
+    log.dropped(
         f"step.{decision.change.event}.refused",
         f"step {step.id} was changed by another, so nothing was written",
         **step.names,

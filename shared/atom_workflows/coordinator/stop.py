@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.finish import close
 from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
@@ -90,5 +90,5 @@ def _set_stop(outbox: Outbox, held: HeldRun, stop: Stop) -> bool:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    decision_log.decided(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
+    log.decided(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
     return True

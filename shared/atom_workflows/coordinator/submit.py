@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.decide import (
     Outcome,
@@ -107,4 +107,4 @@ def _deferred(services: Services, step: StepRecord, error: RequestNotAccepted) -
 
 
 def _warn(step: StepRecord, message: str) -> None:
-    decision_log.warned("task_runner.unavailable", message, **step.names)
+    log.warned("task_runner.unavailable", message, **step.names)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.due_steps import place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
@@ -21,7 +21,7 @@ from atom_workflows.coordinator.poll import Polls
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH, SCHEMA
 from atom_workflows.errors import AlreadyExists, Conflict
-from atom_workflows.events import SweepPage, page_message
+from atom_workflows.messages.internal import SweepPage, page_message
 from atom_workflows.ports import Create, Document, Update
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)

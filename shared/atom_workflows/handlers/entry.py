@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol, TypeAlias
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.handlers.answering import Answer, handled, is_event, json_answer, lowered
 from atom_workflows.handlers.bodies import MAX_BODIES, Body, BodyTooLarge, read_body
-from atom_workflows.received import LONGEST_ID, MESSAGE_PUBLISHED, ReceivedEvent
+from atom_workflows.handlers.delivery import Answer, handled, is_event, json_answer, lowered
+from atom_workflows.messages.envelope import LONGEST_ID, MESSAGE_PUBLISHED, ReceivedEvent
 
 Handle: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 
@@ -34,13 +34,13 @@ def answer_request(
     topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request
 ) -> Answer:
     """Answer a request to the function that takes this topic's events."""
-    with decision_log.tracing(headers, services.settings.project):
+    with log.tracing(headers, services.settings.project):
         return _answer(topic, handle, services, headers, request)
 
 
 def _answer(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request) -> Answer:
     if reason := _reason_to_refuse(lowered(headers), services.settings.hosts):
-        decision_log.warned("request.refused", f"a request was refused: {reason}")
+        log.warned("request.refused", f"a request was refused: {reason}")
         return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
     if topic == "start" and request.method != "POST":
         return _wrong_method(request.method)

@@ -18,8 +18,8 @@ from atom_client.doctor.firestore import letters_findings, state_findings
 from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.pubsub import Expected
 from atom_client.views.dead_letters import Desk
-from atom_workflows.dead_letters import GivenUp, buried
 from atom_workflows.errors import BusUnavailable, StoreError, StoreUnavailable
+from atom_workflows.messages.dead_letters import GivenUp, buried
 from atom_workflows.settings import Settings
 from contract.canned import Asked, answer, canned
 from support.letters import MemoryDeadLetters

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from atom_client.__main__ import main
 from atom_client.cli.commands import cli
-from atom_workflows import decision_log
-from atom_workflows.decision_log import MAX_DETAIL, MAX_MESSAGE, JsonLines
+from atom_workflows import log
+from atom_workflows.log import MAX_DETAIL, MAX_MESSAGE, JsonLines
 from contract.canned import answer, canned
 from support.no_cloud import NO_CLOUD
 from support.world import World
@@ -139,7 +139,7 @@ def test_what_is_told_of_a_hostile_name_is_harmless(files: dict[str, str], name:
 
 def test_a_line_of_the_log_has_an_end(lines: io.StringIO) -> None:
     """However long a name is, the line that tells of it is not."""
-    decision_log.warned("object.ignored", f"{LONG * 4} is no workflow", object=LONG * 4, count=3)
+    log.warned("object.ignored", f"{LONG * 4} is no workflow", object=LONG * 4, count=3)
     [line] = lines.getvalue().splitlines()
     assert len(line) < MAX_MESSAGE + MAX_DETAIL + 200
     assert json.loads(line)["count"] == 3

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from atom_client.cli.commands import cli
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
-from atom_workflows.start_events import read_start_event
+from atom_workflows.messages.start import read_start_event
 from support.workflows import chain, definition, fan
 from support.world import START, World
 

@@ -19,7 +19,7 @@ from atom_workflows.coordinator.reset import open_again
 from atom_workflows.coordinator.saving import MAX_WRITES
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.documents import stop_fields
-from atom_workflows.events import Tick, seed_message
+from atom_workflows.messages.internal import Tick, seed_message
 from atom_workflows.ports import Document, Query, Update, Write, WriteResult
 from support.gauge import Gauge, gauge_events, gauged, lose
 from support.workflows import chain, definition, fan

@@ -16,7 +16,7 @@ from atom_workflows.adapters.firestore_messages import FirestoreMessages
 from atom_workflows.adapters.system import ThreadWorkers
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.errors import Conflict
-from atom_workflows.events import Tick
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult
 from support.workflows import chain, definition, fan, layers
 from support.world import World

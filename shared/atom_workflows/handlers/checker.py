@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.services import Services
-from atom_workflows.events import read_tick_event
-from atom_workflows.handlers.answering import Answer, on_event
+from atom_workflows.handlers.delivery import Answer, on_event
+from atom_workflows.messages.internal import read_tick_event
 
 
 def on_tick(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
-from atom_workflows.events import read_steps_event
-from atom_workflows.handlers.answering import Answer, on_event
+from atom_workflows.handlers.delivery import Answer, on_event
+from atom_workflows.messages.internal import read_steps_event
 
 
 def on_steps(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.bounded_json import MAX_VALUES
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import AtomWorkflowsError, MalformedEvent
-from atom_workflows.event_fields import body_of
-from atom_workflows.giving_up import is_given_up, log_dropped
-from atom_workflows.received import ReceivedEvent, read_event
+from atom_workflows.handlers.giving_up import is_given_up, log_dropped
+from atom_workflows.messages.envelope import ReceivedEvent, read_event
+from atom_workflows.messages.fields import body_of
 
 Answer: TypeAlias = tuple[str, int, dict[str, str]]
 """Body, status and headers, as functions-framework takes them."""
@@ -44,7 +44,7 @@ def on_event(
 
 def handled(services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
     """Handle an event, and acknowledge it unless it is to come again. A defect is raised: its trace is to be logged."""
-    with decision_log.handling(event.id):
+    with log.handling(event.id):
         try:
             handle(event)
         except AtomWorkflowsError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import (
+from atom_workflows.messages.fields import (
     identifier,
     labels,
     object_of,

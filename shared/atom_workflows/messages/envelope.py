@@ -17,9 +17,9 @@ from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
 
 from atom_workflows.bounded_json import MAX_VALUES, require_bounded
-from atom_workflows.dead_letters import REPLAY_OF
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import body_of, object_of
+from atom_workflows.messages.dead_letters import REPLAY_OF
+from atom_workflows.messages.fields import body_of, object_of
 
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 

@@ -10,11 +10,11 @@ import traceback
 from pathlib import PurePath
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.dead_letters import GivenUp, buried
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, MalformedEvent, RunNotFound
-from atom_workflows.received import ReceivedEvent
+from atom_workflows.messages.dead_letters import GivenUp, buried
+from atom_workflows.messages.envelope import ReceivedEvent
 
 _WORTHLESS_LATER: Final = frozenset({"tick"})
 """Topics whose events are followed by others that do the same."""
@@ -28,14 +28,14 @@ def is_given_up(services: Services, topic: str, event: ReceivedEvent, error: Exc
     if isinstance(error, MalformedEvent | RunNotFound):
         return _given_up_as_malformed(services, topic, event, error)
     if event.delivery_attempt is None or event.delivery_attempt < services.settings.max_deliveries:
-        decision_log.warned("event.failed", f"the event will come again: {reason_of(error)}", reason=_name(error))
+        log.warned("event.failed", f"the event will come again: {reason_of(error)}", reason=_name(error))
         return False
     return _given_up_as_failing(services, topic, event, error)
 
 
 def log_dropped(error: Exception) -> None:
     """Log what cannot be handled and cannot be kept; the count of these lines is the count of such requests."""
-    decision_log.warned("event.malformed", f"the event was dropped: {error}", reason=_name(error))
+    log.warned("event.malformed", f"the event was dropped: {error}", reason=_name(error))
 
 
 def reason_of(error: Exception) -> str:
@@ -54,7 +54,7 @@ def _given_up_as_malformed(services: Services, topic: str, event: ReceivedEvent,
     kept = _keep(services, topic, event, error)
     if kept:
         message = f"the event went to the dead letters: {reason_of(error)}"
-        decision_log.warned("event.malformed", message, reason=_name(error))
+        log.warned("event.malformed", message, reason=_name(error))
     return kept
 
 
@@ -62,7 +62,7 @@ def _given_up_as_failing(services: Services, topic: str, event: ReceivedEvent, e
     if topic not in _WORTHLESS_LATER and not _keep(services, topic, event, error):
         return False
     where = "dropped, as the next one does its work" if topic in _WORTHLESS_LATER else "kept as a dead letter"
-    decision_log.failed(
+    log.failed(
         "event.given_up",
         f"the event was {where} after {event.delivery_attempt} deliveries: {reason_of(error)}",
         trace_of=None if isinstance(error, AtomWorkflowsError) else error,
@@ -89,7 +89,7 @@ def _keep(services: Services, topic: str, event: ReceivedEvent, error: Exception
         services.bus.publish([buried(given_up)])
     except BusUnavailable as unavailable:
         text = f"the event will come again, since no dead letter could be kept ({unavailable}): {reason_of(error)}"
-        decision_log.failed("event.failed", text, reason=_name(error))
+        log.failed("event.failed", text, reason=_name(error))
         return False
     return True
 

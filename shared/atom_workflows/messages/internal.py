@@ -2,7 +2,7 @@
 
 Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. What cannot be read raises
 `MalformedEvent`, which no redelivery can mend; what a newer version wrote, `NewerVersion`. What asks for a run is read
-in `start_events.py`.
+in `start.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from atom_workflows.core.decide import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.event_fields import (
+from atom_workflows.messages.fields import (
     SCHEMA,
     attempt,
     identifier,
