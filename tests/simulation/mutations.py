@@ -29,7 +29,7 @@ from atom_workflows.coordinator.advance import Advance
 from atom_workflows.core import decide, polling
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
-from atom_workflows.handlers import giving_up
+from atom_workflows.handlers import delivery as giving_up
 from simulation import handling, planted, planted_checker
 from simulation.task_runner import FaultyTaskRunner
 

@@ -23,7 +23,7 @@ from atom_workflows.coordinator.known_run import difference
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
-from atom_workflows.handlers.bodies import MAX_START_BODY
+from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import StartRequested, read_start_event
 from atom_workflows.ports import Message
