@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.core.decide import is_known_state, outcome_of
 from atom_workflows.errors import (
     JobConflict,

@@ -17,7 +17,7 @@ OTHERS = {
 }
 """What only another function needs."""
 
-NOBODY_S = ("atom_client", "atom_emulator", "rich", "atom_workflows.adapters.pubsub_dead_letters")
+NOBODY_S = ("atom_client", "atom_emulator", "rich", "atom_workflows.adapters.pubsub.dead_letters")
 LIST_MODULES = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules, sep='\\n')"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.adapters.tokens import tokens_for
+from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.bounded_json import MAX_DEPTH
 from atom_workflows.documents import RUNS, run_path
 from atom_workflows.errors import CredentialUnusable

@@ -18,7 +18,7 @@ from atom_client.cli.live_view import picture
 from atom_client.cli.screen import Screen
 from atom_client.views.progress import RunView
 from atom_workflows import log
-from atom_workflows.adapters.change_feed import changes_in
+from atom_workflows.adapters.pubsub.change_feed import changes_in
 from atom_workflows.coordinator.services import Services
 from atom_workflows.handlers.start import on_start
 from atom_workflows.log import JsonLines

@@ -195,7 +195,7 @@ def test_no_code_asks_whether_it_runs_locally() -> None:
     Cloud Storage is used without its client library, so the library itself follows that client's convention there.
     """
     follow_the_clients_convention = {
-        LIBRARY / "adapters" / f"storage_{name}.py" for name in ("api", "source", "upload")
+        LIBRARY / "adapters" / "storage" / f"{name}.py" for name in ("api", "source", "upload")
     }
     for path in [*sources(LIBRARY), *sources(ROOT / "functions")]:
         if path in follow_the_clients_convention:

@@ -78,7 +78,7 @@ def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Fi
 
 
 def _of_platform(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:
-    from atom_workflows.adapters.pubsub_settings import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
+    from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
 
     if flaws := [] if expected.is_local else list(region_findings(expected)):
         # Whatever is looked for there is missing, and is not to be made there.

@@ -160,7 +160,7 @@ class Waiting:
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
         """Have the run begin, and show it until it has ended or time is up; `begin` answers a line that says so."""
         # Google's clients take a second to import.
-        from atom_workflows.adapters.change_feed import ChangeFeed  # noqa: PLC0415 - see above
+        from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
 
         run_id = self.view.run_id
         with ChangeFeed(self.services.settings, run_id) as feed:

@@ -278,7 +278,7 @@ def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -
     url = choice.task_runner_url
     if url is None or token_for(choice, environment):
         return ""
-    from atom_workflows.adapters.tokens import tokens_for  # noqa: PLC0415 (Google's clients take a second to import)
+    from atom_workflows.adapters.task_runner.tokens import tokens_for  # noqa: PLC0415 (Google's clients take a second to import)
 
     settings = from_environment({**environment, TOKEN: "", "WORKFLOW_TASK_RUNNER_URL": url})
     try:

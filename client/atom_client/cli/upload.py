@@ -34,7 +34,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     except InvalidWorkflow as error:
         return refused(error, as_json=as_json)
     tell_warnings(workflow.warnings)
-    from atom_workflows.adapters.storage_upload import StorageUpload  # noqa: PLC0415 (only for what is uploaded)
+    from atom_workflows.adapters.storage.upload import StorageUpload  # noqa: PLC0415 (only for what is uploaded)
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         ask_no_proxy()

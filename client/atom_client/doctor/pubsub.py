@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from atom_client.doctor.findings import Finding, ok, wrong
-from atom_workflows.adapters.pubsub_settings import SubscriptionSettings
+from atom_workflows.adapters.pubsub.subscriptions import SubscriptionSettings
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S, Settings
 

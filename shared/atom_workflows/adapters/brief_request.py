@@ -15,7 +15,7 @@ import requests
 from urllib3.exceptions import HTTPError as UrllibError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
-from atom_workflows.adapters.prompt_transport import CertificatesMissing, NotConnected, PromptAdapter, read_answer
+from atom_workflows.adapters.http import CertificatesMissing, NotConnected, PromptAdapter, read_answer
 
 CONNECT_TIMEOUT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 5.0

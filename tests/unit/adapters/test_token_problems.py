@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.adapters.id_token_sources import CREDENTIALS, fetch_id_token
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters.task_runner.id_tokens import CREDENTIALS, fetch_id_token
+from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import CredentialUnusable, JobRefused, TaskRunnerUnavailable
 from unit.adapters.servers import AUDIENCE, Identity
 

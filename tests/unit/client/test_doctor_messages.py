@@ -10,7 +10,7 @@ import pytest
 
 from atom_client.doctor.findings import Finding, Verdict
 from atom_client.doctor.pubsub import PUSHED, TOPICS, Expected, message_findings
-from atom_workflows.adapters.pubsub_settings import SubscriptionSettings
+from atom_workflows.adapters.pubsub.subscriptions import SubscriptionSettings
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES, Settings
 

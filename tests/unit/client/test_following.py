@@ -19,7 +19,7 @@ from atom_client.cli.output import Output
 from atom_client.cli.screen import Screen
 from atom_client.errors import Failure
 from atom_client.views.progress import RunView
-from atom_workflows.adapters.change_feed import changes_in
+from atom_workflows.adapters.pubsub.change_feed import changes_in
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreUnavailable

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from atom_workflows.adapters.firestore_messages import FirestoreMessages
+from atom_workflows.adapters.firestore.messages import FirestoreMessages
 from atom_workflows.adapters.system import ThreadWorkers
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.errors import Conflict

@@ -16,14 +16,14 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from atom_workflows.adapters.firestore_messages import (
+from atom_workflows.adapters.firestore.messages import (
     BATCH_GET_ANSWER,
     COMMIT_ANSWER,
     DOCUMENT,
     FirestoreMessages,
     results,
 )
-from atom_workflows.adapters.service_calls import ServiceCalls
+from atom_workflows.adapters.grpc_calls import ServiceCalls
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Direction, Document, Query, Write, WriteResult
 

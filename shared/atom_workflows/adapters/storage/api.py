@@ -12,7 +12,7 @@ import google.auth
 import google.auth.credentials
 import google.auth.transport.requests
 
-from atom_workflows.adapters.prompt_transport import PromptAdapter
+from atom_workflows.adapters.http import PromptAdapter
 
 _PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
 """No object is named `.` or `..`, which no quoting keeps a URL's readers from taking for a way up."""

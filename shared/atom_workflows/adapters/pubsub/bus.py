@@ -10,8 +10,8 @@ from google.api_core import exceptions as google_errors
 from google.cloud.pubsub_v1 import PublisherClient
 from google.pubsub_v1 import types
 
-from atom_workflows.adapters.pubsub_limits import Limits
-from atom_workflows.adapters.service_calls import ServiceCalls, message_class
+from atom_workflows.adapters.grpc_calls import ServiceCalls, message_class
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
 

@@ -21,14 +21,14 @@ import requests
 import urllib3.exceptions
 from urllib3.exceptions import HTTPError as TransportError
 
-from atom_workflows.adapters.prompt_transport import (
+from atom_workflows.adapters.http import (
     CertificatesMissing,
     IdleCloser,
     NotConnected,
     PromptAdapter,
     pieces_of,
 )
-from atom_workflows.adapters.task_runner_answers import Answer, receive, status_of, submission
+from atom_workflows.adapters.task_runner.answers import Answer, receive, status_of, submission
 from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from atom_workflows.adapters.cached_token import CachedToken
-from atom_workflows.adapters.id_token_sources import IdToken, fetch_id_token
-from atom_workflows.adapters.task_runner_client import Tokens
+from atom_workflows.adapters.task_runner.client import Tokens
+from atom_workflows.adapters.task_runner.id_tokens import IdToken, fetch_id_token
+from atom_workflows.adapters.task_runner.token_cache import CachedToken
 from atom_workflows.errors import CredentialUnusable
 from atom_workflows.settings import NO_TOKEN, Settings
 

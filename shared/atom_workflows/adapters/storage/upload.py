@@ -8,8 +8,8 @@ import google.auth.exceptions
 import requests
 from urllib3.exceptions import HTTPError as TransportError
 
-from atom_workflows.adapters.prompt_transport import AnswerTooLarge, read_answer
-from atom_workflows.adapters.storage_api import StorageApi, no_object, parts_of, quoted
+from atom_workflows.adapters.http import AnswerTooLarge, read_answer
+from atom_workflows.adapters.storage.api import StorageApi, no_object, parts_of, quoted
 from atom_workflows.bounded_json import read_json
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
 

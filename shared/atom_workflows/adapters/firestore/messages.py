@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.cloud.firestore_v1 import types
 from google.cloud.firestore_v1.field_path import FieldPath
 
-from atom_workflows.adapters.service_calls import message_class
+from atom_workflows.adapters.grpc_calls import message_class
 from atom_workflows.ports import Create, Delete, Document, Fields, Update, Write, WriteResult
 
 _Commit: Final = message_class(types.CommitRequest)

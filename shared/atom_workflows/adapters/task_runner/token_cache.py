@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows.adapters.id_token_sources import IdToken
+from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
 RENEW_BEFORE: Final = timedelta(minutes=5)

@@ -9,7 +9,7 @@ import pytest
 from google.cloud import pubsub_v1
 
 from atom_emulator.platform.options import PartName
-from atom_workflows.adapters.pubsub_settings import PubsubSettings, SubscriptionSettings
+from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings, SubscriptionSettings
 from atom_workflows.errors import BusUnavailable
 
 PREFIX = "flow-"

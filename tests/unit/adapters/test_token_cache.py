@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from atom_workflows.adapters.cached_token import CachedToken
-from atom_workflows.adapters.id_token_sources import IdToken
-from atom_workflows.adapters.tokens import IdTokens
+from atom_workflows.adapters.task_runner.id_tokens import IdToken
+from atom_workflows.adapters.task_runner.token_cache import CachedToken
+from atom_workflows.adapters.task_runner.tokens import IdTokens
 from atom_workflows.errors import TaskRunnerUnavailable
 from support.world import START, MovedClock
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from google.api_core import exceptions as google_errors
 from google.cloud.pubsub_v1 import SubscriberClient
 
-from atom_workflows.adapters.pubsub_limits import Limits
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage
 
