@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from atom_client.doctor.findings import Finding, ok, unknown, wrong
 from atom_client.doctor.pubsub import PUSHED, Expected, SetUp
-from atom_workflows.adapters.knocking import knock
+from atom_workflows.adapters.http import knock
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.id_tokens import audience_in
 from atom_workflows.adapters.task_runner.tokens import audience_of, tokens_for

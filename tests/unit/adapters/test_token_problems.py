@@ -92,7 +92,7 @@ def test_a_metadata_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatc
 def test_a_metadata_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds up a call for less than the time that a submission has to spare."""
     monkeypatch.setenv("K_SERVICE", "dispatcher")
-    monkeypatch.setattr("atom_workflows.adapters.brief_request.READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("atom_workflows.adapters.http.READ_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)

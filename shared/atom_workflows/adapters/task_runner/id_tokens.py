@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import google.auth.exceptions
 import google.oauth2.service_account
 
-from atom_workflows.adapters.brief_request import BriefRequest, GaveUp
+from atom_workflows.adapters.http import BriefRequest, GaveUp
 from atom_workflows.errors import CredentialUnusable, RequestNotAccepted
 from atom_workflows.settings import misspelt_credentials
 
