@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from atom_workflows.core.decide import Outcome, OutcomeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
 from atom_workflows.documents import run_fields, run_path, run_record, step_fields, step_path, step_record
 from atom_workflows.messages.internal import (

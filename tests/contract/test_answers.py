@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from atom_client.cli.commands import cli
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
-from atom_workflows.core.decide import is_known_state, outcome_of
+from atom_workflows.core.transitions import is_known_state, outcome_of
 from atom_workflows.errors import (
     JobConflict,
     JobRefused,
@@ -36,7 +36,7 @@ from contract.answers import ANSWERED, CASES, JOB, QUOTING, TOKEN, WITHOUT_ID, C
 from contract.canned import Asked, Canned, Respond, answer, canned
 from support.workflows import definition
 from support.world import World
-from unit.core.test_decide import step
+from unit.core.test_transitions import step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "task-runner.md").read_text(encoding="utf-8")
 

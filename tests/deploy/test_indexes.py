@@ -16,7 +16,7 @@ import pytest
 from atom_client.views.queries import full_run_id, newest_runs, read_steps
 from atom_deploy.storing import declared
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.coordinator.doctor import examine
+from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.graph import END_ID
 from atom_workflows.documents import definition_path, step_path
 from atom_workflows.ports import Query, Update

@@ -15,18 +15,19 @@ from atom_workflows.coordinator import (
     check,
     consistency,
     dispatch,
-    doctor,
     poll,
-    reset,
     run_graph,
-    saving,
     seed,
     start,
     stop,
     submit,
 )
+from atom_workflows.coordinator import commits as saving
+from atom_workflows.coordinator import repair as doctor
+from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.advance import Advance
-from atom_workflows.core import decide, polling
+from atom_workflows.core import polling
+from atom_workflows.core import transitions as decide
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
 from atom_workflows.handlers import delivery as giving_up

@@ -20,7 +20,7 @@ from atom_client.views.progress import RunView, view_of
 from atom_client.views.queries import MOST_RUNS_LOOKED_AT, full_run_id, newest_runs, read_run, read_steps
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.coordinator.doctor import Examination, examine
+from atom_workflows.coordinator.repair import Examination, examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import Finding, is_under_way
 from atom_workflows.core.graph import is_internal

@@ -9,7 +9,7 @@ from typing import Final
 
 from atom_client.cost.usage import ENVELOPE_BYTES, Assumptions, Tally, billed
 from atom_workflows.coordinator import audit, check
-from atom_workflows.coordinator.reset import NEXT_AUDIT
+from atom_workflows.coordinator.retry import NEXT_AUDIT
 from atom_workflows.core.polling import LONGEST_POLL, SOONEST_POLL, WORTH_WAITING, poll_interval
 
 BURST_READS: Final = 2

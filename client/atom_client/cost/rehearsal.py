@@ -14,8 +14,8 @@ from typing import Final
 
 from atom_client.cost.polling import Watch
 from atom_client.cost.usage import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
+from atom_workflows.coordinator.commits import MAX_WRITES
 from atom_workflows.coordinator.outbox import TELL_AFTER_S
-from atom_workflows.coordinator.saving import MAX_WRITES
 from atom_workflows.coordinator.seed import BATCH_DOCUMENTS, PAGE
 from atom_workflows.core.graph import END_ID, Node, compile_graph, is_internal
 from atom_workflows.core.workflow import Workflow

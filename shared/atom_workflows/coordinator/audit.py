@@ -11,10 +11,10 @@ from typing import Final
 
 from atom_workflows import log as decision_log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.doctor import revive
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.renewal import needs_renewal
+from atom_workflows.coordinator.repair import revive
+from atom_workflows.coordinator.retention import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.durations import format_duration

@@ -7,16 +7,16 @@ from datetime import datetime
 
 from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.doctor import give_up_if_broken
-from atom_workflows.coordinator.finish import finish_run
+from atom_workflows.coordinator.close import finish_run
+from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.forward import forward
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision
+from atom_workflows.coordinator.repair import give_up_if_broken
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import may_claim, passed, settled
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
+from atom_workflows.core.transitions import may_claim, passed, settled
 from atom_workflows.messages.internal import StepsCompleted, StepsEvent, StepsReady
 
 

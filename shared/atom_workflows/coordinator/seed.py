@@ -17,7 +17,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import kept_until, reset_unsuccessful
+from atom_workflows.coordinator.retry import kept_until, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.coordinator.stored_graph import compare

@@ -15,9 +15,9 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.doctor import continue_run
 from atom_workflows.coordinator.known_run import changed_file, difference, warn, warn_of_reuse
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.repair import continue_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord

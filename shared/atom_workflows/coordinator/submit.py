@@ -8,7 +8,9 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import (
+from atom_workflows.core.polling import poll_interval
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.transitions import (
     Outcome,
     OutcomeKind,
     StepChange,
@@ -18,8 +20,6 @@ from atom_workflows.core.decide import (
     settled,
     submitted,
 )
-from atom_workflows.core.polling import poll_interval
-from atom_workflows.core.records import StepRecord
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.errors import JobConflict, JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 

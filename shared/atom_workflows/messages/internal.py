@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from atom_workflows.core.decide import Outcome, OutcomeKind
+from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     SCHEMA,

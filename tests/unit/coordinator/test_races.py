@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator import saving
+from atom_workflows.coordinator import commits as saving
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.states import RunState

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from atom_workflows.adapters.task_runner.answer_body import MAX_ANSWER_BYTES, MAX_READ_BYTES, Body, read_body
 from atom_workflows.adapters.task_runner.masking import masked
-from atom_workflows.core.decide import MAX_MESSAGE_LENGTH
+from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 

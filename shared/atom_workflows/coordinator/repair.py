@@ -13,8 +13,8 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.consistency import contradictions, is_anything_under_way, mend, steps_of
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.renewal import needs_renewal, renew_run
-from atom_workflows.coordinator.reset import NEXT_AUDIT
+from atom_workflows.coordinator.retention import needs_renewal, renew_run
+from atom_workflows.coordinator.retry import NEXT_AUDIT
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.consistency import Finding, Flaw

@@ -10,16 +10,16 @@ from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.commits import Decision, save_with
 from atom_workflows.coordinator.loading import Held, all_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.renewal import keep_all
-from atom_workflows.coordinator.saving import Decision, save_with
+from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import is_to_reset, reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import is_nearly_gone, kept_after_retry
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
+from atom_workflows.core.transitions import is_to_reset, reset
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update

@@ -9,10 +9,10 @@ from atom_workflows import log
 from atom_workflows.coordinator.loading import Held, HeldRun, load_run_and_end
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import StepChange, clip, passed, stopped
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
+from atom_workflows.core.transitions import StepChange, clip, passed, stopped
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Query, Update

@@ -10,9 +10,9 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.core.decide import StepChange, after
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import StepChange, after
 from atom_workflows.documents import change_fields, step_path
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Update, Version, WriteResult
