@@ -16,7 +16,7 @@ from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.platform.topology import PubSub
 from atom_workflows.bootstrap import connect
-from atom_workflows.cli.closed_pipe import exit_with
+from atom_workflows.closed_pipe import exit_with
 from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import from_environment
 from bench import cold_start, processes, report, sweep, where

@@ -19,11 +19,11 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState
-from atom_workflows.decision_log import JsonLines
 from atom_workflows.documents import run_path
-from atom_workflows.events import ReadyStep, StepsReady
+from atom_workflows.log import JsonLines
+from atom_workflows.messages.internal import ReadyStep, StepsReady
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Write, WriteResult
-from atom_workflows.start_events import read_start_event
 from bench.measure import FILE, Inconsistent
 from bench.workloads import Workload, chain
 

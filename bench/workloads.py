@@ -64,7 +64,7 @@ WORKLOADS: Final = (
 JOBS: Final = Workload(name="jobs", title="1 → 200 → 1, jobs of 2 s", definition=fan(200), job_s=2.0, ideal_s=6.0)
 
 _SIZES: Final = (1_000, 10_000)
-"""The larger is the most steps that one workflow may have (parsing/limits.py)."""
+"""The larger is the most steps that one workflow may have (language/limits.py)."""
 
 
 def _both(

@@ -12,12 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from atom_workflows.cli.bill import dollars, plain, unit
-from atom_workflows.cli.estimate import Estimate, chain, estimate
-from atom_workflows.cli.prices import AS_OF, PRICES, Item
-from atom_workflows.cli.tallies import Assumptions
+from atom_client.cost.bill import dollars, plain, unit
+from atom_client.cost.estimate import Estimate, chain, estimate
+from atom_client.cost.prices import AS_OF, PRICES, Item
+from atom_client.cost.usage import Assumptions
 from atom_workflows.core.workflow import Step, Task, Workflow
-from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.language.parser import parse_workflow
 from atom_workflows.settings import Settings
 
 PAGE: Final = Path(__file__).with_name("cost.md")
@@ -217,8 +217,8 @@ Documents written and read, messages and polls are for each step, with the start
 how long the checker's requests take. A step of a chain takes 3 writes (its document, its claim, its end), 1 read and
 no message of its own: changes are published in groups. `tests/e2e/test_cost.py` holds these figures to what the
 servers of the local platform count of real runs of seven shapes: to the document for chains, within 3 % for the
-others. `tests/unit/cli/test_cost_watch.py` holds what waiting takes to the checker's own code in simulated time: the
-seconds within a tenth, the reads within a fifth."""
+others. `tests/unit/client/test_cost_polling.py` holds what waiting takes to the checker's own code in simulated time:
+the seconds within a tenth, the reads within a fifth."""
 
 _HOUR: Final = dollars(
     PRICES[Item.CPU].of(3600 * AWAKE * AT_ONCE.checker_vcpu)
@@ -254,7 +254,7 @@ graph with the limits of the code itself (steps in a message, documents in a com
 - **logged** = a line for each change of a step, and one that Cloud Run writes of each request."""
 
 _PRICE_NOTES: Final = """\
-Prices change, and they are not the same everywhere: these stand in `shared/atom_workflows/cli/prices.py` and nowhere
+Prices change, and they are not the same everywhere: these stand in `client/atom_client/cost/prices.py` and nowhere
 else. They were compared with
 stored copies of these pages and, where a copy leaves the figures out (Firestore, Cloud Workflows, Amazon MWAA, Compute
 Engine), with what others quote from them; some are older than the date above, and none was compared with a bill. A

@@ -15,7 +15,7 @@ from typing import Final
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_workflows.bootstrap import connect
-from atom_workflows.cli.closed_pipe import exit_with
+from atom_workflows.closed_pipe import exit_with
 from atom_workflows.settings import from_environment
 from bench.counts import Servers
 from bench.floor import Floor

@@ -21,7 +21,7 @@ from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.regions import check_place, check_regions
 from atom_deploy.stage import digests, stage
 from atom_deploy.storing import database
-from atom_workflows.cli.closed_pipe import exit_with
+from atom_workflows.closed_pipe import exit_with
 
 _INTERRUPTED: Final = 130
 _NOT_STAGED: Final[Mapping[str, str]] = dict.fromkeys(FUNCTIONS, "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +17,6 @@ from atom_deploy.problems import DeployProblem
 ROOT: Final = Path(__file__).resolve().parents[2]
 LIBRARY: Final = "atom_workflows"
 REQUIREMENTS: Final = "requirements.txt"
-NOT_DEPLOYED: Final = frozenset({"cli"})
-"""Packages of the library that no function imports."""
 
 _MARK: Final = ".staged-by-atom-workflows"
 _IGNORED: Final = "# Everything here is deployed but this file.\n.gcloudignore\n"
@@ -63,16 +61,10 @@ def _lay_out(folder: Path, function: str, root: Path) -> None:
     shutil.copyfile(root / "deploy" / REQUIREMENTS, folder / REQUIREMENTS)
     (folder / ".gcloudignore").write_text(_IGNORED, encoding="utf-8")
     library = root / "shared" / LIBRARY
-    for source in _deployed(library):
+    for source in sorted(library.rglob("*.py")):
         target = folder / LIBRARY / source.relative_to(library)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-
-
-def _deployed(library: Path) -> Iterator[Path]:
-    for path in sorted(library.rglob("*.py")):
-        if path.relative_to(library).parts[0] not in NOT_DEPLOYED:
-            yield path
 
 
 def _digest(folder: Path) -> str:

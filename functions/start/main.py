@@ -6,10 +6,10 @@ import flask
 import functions_framework
 
 from atom_workflows.bootstrap import services
-from atom_workflows.decision_log import log_to_stdout
-from atom_workflows.handlers.answering import Answer
+from atom_workflows.handlers.delivery import Answer
 from atom_workflows.handlers.entry import answer_request
 from atom_workflows.handlers.start import on_start
+from atom_workflows.log import log_to_stdout
 
 log_to_stdout()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from atom_workflows import decision_log
-from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.adapters.pubsub_bus import PubsubBus
-from atom_workflows.adapters.storage_source import StorageSource
+from atom_workflows import log
+from atom_workflows.adapters.firestore.store import FirestoreStore
+from atom_workflows.adapters.pubsub.bus import PubsubBus
+from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import tokens_for
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.ports import DeadLetterBox
@@ -38,7 +38,7 @@ def connect(settings: Settings) -> Services:
 def dead_letters(settings: Settings) -> DeadLetterBox:
     """The events that were given up, for the command line."""
     # No function needs it.
-    from atom_workflows.adapters.pubsub_dead_letters import PubsubDeadLetters  # noqa: PLC0415 - see above
+    from atom_workflows.adapters.pubsub.dead_letters import PubsubDeadLetters  # noqa: PLC0415 - see above
 
     return PubsubDeadLetters(project=settings.project, topic_prefix=settings.topic_prefix)
 
@@ -47,5 +47,5 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
 def services() -> Services:
     """This process's services."""
     if problem := misspelt_credentials(os.environ):
-        decision_log.warned("settings.misspelt", problem)
+        log.warned("settings.misspelt", problem)
     return connect(from_environment(os.environ))

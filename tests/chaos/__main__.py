@@ -13,7 +13,7 @@ from typing import Final
 
 from atom_emulator.platform.errors import EmulatorsMissing, PlatformError
 from atom_emulator.platform.options import Emulators
-from atom_workflows.cli.closed_pipe import exit_with
+from atom_workflows.closed_pipe import exit_with
 from chaos.page import PAGE, with_report
 from chaos.report import report
 from chaos.storm import Plan, play

@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from atom_emulator.pubsub.memory import TakenMessage
-from atom_workflows import event_fields, events
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import NewerVersion
+from atom_workflows.messages import fields, internal
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Write, WriteResult
 from support.world import World
 
@@ -100,7 +100,7 @@ class Rollout(World):
         self.seen.handled[name] += 1
         before: Services = self.services
         with self._patch.context() as patch:
-            for module in (events, event_fields):
+            for module in (internal, fields):
                 patch.setattr(module, "SCHEMA", self._newer_schema if name == "newer" else 1)
             self.services = self._newer if name == "newer" else self._older
             yield

@@ -10,7 +10,7 @@ import pytest
 
 from atom_workflows.documents import step_record
 from atom_workflows.errors import MalformedEvent, NewerVersion
-from atom_workflows.events import Tick
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document
 from compatibility.written import DOCUMENTS, GOLDEN, MESSAGES, PLAIN_STEP, STEP, as_golden, golden
 

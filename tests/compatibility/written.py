@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from atom_workflows.core.decide import Outcome, OutcomeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
 from atom_workflows.documents import run_fields, run_path, run_record, step_fields, step_path, step_record
-from atom_workflows.events import (
+from atom_workflows.messages.internal import (
     ReadyStep,
     StepsCompleted,
     StepsReady,
@@ -28,8 +28,8 @@ from atom_workflows.events import (
     seed_message,
     tick_message,
 )
+from atom_workflows.messages.start import RunSeedRequested, read_start_event
 from atom_workflows.ports import Document, Fields, Message
-from atom_workflows.start_events import RunSeedRequested, read_start_event
 
 GOLDEN: Final = Path(__file__).parent / "schema_1"
 NOW: Final = datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)

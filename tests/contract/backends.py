@@ -13,9 +13,9 @@ from google.cloud import pubsub_v1
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.platform.options import PartName
 from atom_emulator.pubsub.memory import TOPICS, MemoryBus
-from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.adapters.pubsub_bus import LIMITS, PubsubBus
-from atom_workflows.adapters.pubsub_limits import Limits
+from atom_workflows.adapters.firestore.store import FirestoreStore
+from atom_workflows.adapters.pubsub.bus import LIMITS, PubsubBus
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.system import SystemClock
 from atom_workflows.ports import Bus, Store
 from contract.subscriptions import Subscriptions

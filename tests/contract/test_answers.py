@@ -17,12 +17,10 @@ from urllib.parse import unquote
 import pytest
 from click.testing import CliRunner
 
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken
-from atom_workflows.cli.commands import cli
-from atom_workflows.core.decide import is_known_state, outcome_of
-from atom_workflows.dead_letters import GivenUp, buried
-from atom_workflows.decision_log import JsonLines
+from atom_client.cli.commands import cli
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import FixedToken
+from atom_workflows.core.transitions import is_known_state, outcome_of
 from atom_workflows.errors import (
     JobConflict,
     JobRefused,
@@ -31,12 +29,14 @@ from atom_workflows.errors import (
     TaskRunnerError,
     TaskRunnerUnavailable,
 )
+from atom_workflows.log import JsonLines
+from atom_workflows.messages.dead_letters import GivenUp, buried
 from atom_workflows.ports import Bus, Message, Query
 from contract.answers import ANSWERED, CASES, JOB, QUOTING, TOKEN, WITHOUT_ID, Case, body, spellings, with_status
 from contract.canned import Asked, Canned, Respond, answer, canned
 from support.workflows import definition
 from support.world import World
-from unit.core.test_decide import step
+from unit.core.test_transitions import step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "task-runner.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from atom_workflows.adapters.pubsub_limits import Limits
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
 from contract.backends import BusUnderTest, pubsub_at

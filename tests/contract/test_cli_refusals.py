@@ -12,11 +12,11 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 
+from atom_client.cli.commands import cli
 from atom_emulator.identity.keys import Key
-from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.adapters.pubsub_bus import PubsubBus
-from atom_workflows.adapters.pubsub_limits import Limits
-from atom_workflows.cli.commands import cli
+from atom_workflows.adapters.firestore.store import FirestoreStore
+from atom_workflows.adapters.pubsub.bus import PubsubBus
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.coordinator.services import Services
 from contract.canned import answer, canned
 from support.no_cloud import NO_CLOUD

@@ -15,9 +15,9 @@ from google.cloud import pubsub_v1
 from atom_emulator.platform.options import PartName
 from atom_emulator.platform.topology import SUBSCRIBED, PubSub
 from atom_emulator.pubsub.memory import MemoryBus
-from atom_workflows.adapters.pubsub_bus import PubsubBus
-from atom_workflows.adapters.pubsub_dead_letters import PubsubDeadLetters
-from atom_workflows.adapters.pubsub_limits import Limits
+from atom_workflows.adapters.pubsub.bus import PubsubBus
+from atom_workflows.adapters.pubsub.dead_letters import PubsubDeadLetters
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.system import SystemClock
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import DEAD_LETTERS, Bus, DeadLetterBox, HeldMessage, Message

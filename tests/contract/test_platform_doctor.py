@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from google.cloud import pubsub_v1
 
+from atom_client.cli import doctor
+from atom_client.cli.commands import cli
+from atom_client.cli.doctor import DoctorOptions
+from atom_client.doctor.findings import Finding, Verdict
+from atom_client.doctor.pubsub import PUSHED, TOPICS
 from atom_workflows.bootstrap import connect
-from atom_workflows.cli import platform_doctor
-from atom_workflows.cli.commands import cli
-from atom_workflows.cli.doctor_messages import PUSHED, TOPICS
-from atom_workflows.cli.findings import Finding, Verdict
-from atom_workflows.cli.platform_doctor import DoctorOptions
 from atom_workflows.coordinator.services import Services
 from atom_workflows.ports import DEAD_LETTERS, Message
 from atom_workflows.settings import MAX_DELIVERIES, Settings
@@ -36,10 +36,8 @@ class Deployed:
     def found(self, region: str | None = None) -> Sequence[Finding]:
         """What the doctor finds, without the plan, which gcloud reads."""
         options = DoctorOptions(task_runner_url=self.server.url, region=region)
-        expected = platform_doctor._expected(self.services.settings, options, is_local=False)
-        return [
-            one for one in platform_doctor._of_platform(self.services, expected, options) if one.about != "settings"
-        ]
+        expected = doctor._expected(self.services.settings, options, is_local=False)
+        return [one for one in doctor._of_platform(self.services, expected, options) if one.about != "settings"]
 
 
 @pytest.fixture

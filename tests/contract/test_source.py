@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from atom_workflows.adapters import storage_source
-from atom_workflows.adapters.storage_source import MAX_BYTES, StorageSource
+from atom_workflows.adapters.storage import source
+from atom_workflows.adapters.storage.source import MAX_BYTES, StorageSource
 from atom_workflows.errors import SourceError, SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
 from contract.canned import Asked, Canned, answer, canned
 
@@ -95,7 +95,7 @@ def test_an_unreachable_storage_is_unavailable(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     """Whether nobody listens or nobody answers, SourceUnavailable is raised in bounded time."""
-    monkeypatch.setattr(storage_source, "TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr(source, "TIMEOUT_S", (0.3, 0.3))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue(server))
     with pytest.raises(SourceUnavailable, match=r"gs://bucket/a\.yaml"):
         StorageSource().read("gs://bucket/a.yaml", None)

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from atom_workflows.adapters import storage_upload
-from atom_workflows.adapters.storage_upload import StorageUpload
+from atom_workflows.adapters.storage import upload
+from atom_workflows.adapters.storage.upload import StorageUpload
 from atom_workflows.errors import SourceError, SourceForbidden, SourceNotFound, SourceUnavailable
 from contract.canned import answer, canned
 
@@ -58,7 +58,7 @@ def test_an_answer_that_is_none_is_not_taken_for_one(monkeypatch: pytest.MonkeyP
 
 def test_no_answer(monkeypatch: pytest.MonkeyPatch, refusing_address: str, silent_address: str) -> None:
     """Neither a closed port nor a server that says nothing holds the caller for long."""
-    monkeypatch.setattr(storage_upload, "TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr(upload, "TIMEOUT_S", (0.3, 0.3))
     for address in (refusing_address, silent_address):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         with pytest.raises(SourceUnavailable, match="may not have been written"):

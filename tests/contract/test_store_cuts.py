@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from atom_emulator.firestore import messages
-from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.ports import Create, Query
 from contract.backends import firestore_at

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.ports import Create, Query
 from contract.backends import firestore_at

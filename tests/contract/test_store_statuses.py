@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from atom_workflows.adapters.firestore_store import FirestoreStore
+from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Create, Query
 from contract.backends import firestore_at

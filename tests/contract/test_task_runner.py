@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from atom_emulator.identity.keys import Key
-from atom_workflows.adapters.prompt_transport import CERTIFICATES
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters.http import CERTIFICATES
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import RequestNotAccepted
 from contract.canned import answer
 

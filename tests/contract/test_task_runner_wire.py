@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.adapters import prompt_transport, task_runner_client
-from atom_workflows.adapters.answer_body import MAX_ANSWER_BYTES
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters import http
+from atom_workflows.adapters.task_runner import client as task_runner_client
+from atom_workflows.adapters.task_runner.answer_body import MAX_ANSWER_BYTES
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import JobRefused, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 from contract.canned import Asked, Respond, answer, canned
@@ -99,7 +100,7 @@ def test_a_connection_that_the_server_closed_is_replaced() -> None:
 
 def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server may close it just as a submission is under way, of which nobody would know what became."""
-    monkeypatch.setattr(prompt_transport, "KEEP_ALIVE_S", 0.0)
+    monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.0)
     one = client()
     with canned(always(FINE)) as server:
         assert [one.status(server.url, "7").state for _ in range(3)] == ["RUNNING"] * 3
@@ -108,7 +109,7 @@ def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.Monkey
 
 def test_a_task_runner_of_one_thread_serves_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that looks after a connection until that is closed answers the checker, too, after it had the dispatcher."""
-    monkeypatch.setattr(prompt_transport, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.05)
 
     def serve_one_after_the_other() -> None:
         for _ in range(2):

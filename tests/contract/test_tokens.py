@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atom_workflows.adapters.tokens import FixedToken, IdTokens
+from atom_workflows.adapters.task_runner.tokens import FixedToken, IdTokens
 from atom_workflows.errors import JobRefused
 
 

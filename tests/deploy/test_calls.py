@@ -20,10 +20,10 @@ from atom_deploy.messaging import PUSHED
 from atom_deploy.roles import GRANTS, INVOKE, READ_SECRET, STORE
 from atom_workflows.coordinator.seed import PAGE
 from atom_workflows.coordinator.services import Services
-from atom_workflows.handlers.answering import Answer
+from atom_workflows.handlers.checker import on_tick
+from atom_workflows.handlers.delivery import Answer
+from atom_workflows.handlers.dispatcher import on_steps
 from atom_workflows.handlers.start import on_start
-from atom_workflows.handlers.steps import on_steps
-from atom_workflows.handlers.tick import on_tick
 from atom_workflows.ports import Message
 from deploy.observed import STATUS, SUBMIT, Observation
 from functions.posting import EVENTS, Golden, golden

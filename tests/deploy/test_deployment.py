@@ -14,13 +14,13 @@ from typing import Final
 
 import pytest
 
+from atom_client.cost.usage import Assumptions
 from atom_deploy import messaging, roles
 from atom_deploy.__main__ import main
 from atom_deploy.functions import FUNCTIONS, functions
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
 from atom_emulator.platform import topology
-from atom_workflows.cli.tallies import Assumptions
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES
 from deploy.conftest import deployment
@@ -147,7 +147,7 @@ def test_no_role_is_a_broad_one() -> None:
 
 def test_deploying_takes_the_standard_library_alone() -> None:
     """It imports nothing that would have to be installed: of the library, what has no packages either."""
-    names_of_library = ("errors", "settings", "ports", "task_runner_urls", "cli.closed_pipe")
+    names_of_library = ("errors", "settings", "ports", "task_runner_urls", "closed_pipe")
     pure = {f"atom_workflows.{name}" for name in names_of_library}
     for path in (ROOT / "deploy" / "atom_deploy").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from atom_client.doctor.plan import plan_findings
+from atom_client.doctor.pubsub import Expected
 from atom_deploy.apply import check_accepted
 from atom_deploy.deployment import Deployment
 from atom_deploy.functions import FUNCTIONS
@@ -20,8 +22,6 @@ from atom_deploy.plan import plan_of
 from atom_deploy.problems import Refused
 from atom_deploy.resource import Command, Resource
 from atom_deploy.storing import database
-from atom_workflows.cli.doctor_messages import Expected
-from atom_workflows.cli.doctor_plan import plan_findings
 from atom_workflows.settings import Settings
 from deploy.conftest import Pass, Site, deployment
 from deploy.fake_cloud import PROJECT

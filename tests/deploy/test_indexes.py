@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import pytest
 
-import atom_workflows
+from atom_client.views.queries import full_run_id, newest_runs, read_steps
 from atom_deploy.storing import declared
-from atom_workflows.cli.reading import full_run_id, newest_runs, read_steps
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.coordinator.doctor import examine
+from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.graph import END_ID
 from atom_workflows.documents import definition_path, step_path
 from atom_workflows.ports import Query, Update
 from support.workflows import chain, fan
 from support.world import World
 
-LIBRARY: Final = Path(atom_workflows.__file__).parent
+ROOT: Final = Path(__file__).parents[2]
+SOURCES: Final = [ROOT / "shared" / "atom_workflows", ROOT / "client" / "atom_client"]
 EQUALITIES: Final = frozenset({"==", "in"})
 
 
@@ -48,10 +48,10 @@ class Seen:
 
 
 def makers() -> set[tuple[str, str]]:
-    """The functions of the library in which a query is made, read from the sources."""
+    """The functions of library and client in which a query is made, read from the sources."""
     found = set()
-    for path in LIBRARY.rglob("*.py"):
-        module = ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
+    for place, path in ((package.parent, path) for package in SOURCES for path in package.rglob("*.py")):
+        module = ".".join(path.relative_to(place).with_suffix("").parts)
         functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
         found |= {(module, function.name) for function in functions if _makes_query(function)}
     return found
@@ -97,7 +97,7 @@ def live(world: World) -> str:
 def test_every_query_has_its_index(seen: Seen) -> None:
     """Each has one of the file or an automatic one, and no place of the code that makes queries is left out."""
     live(World(burst=timedelta(seconds=30)))
-    assert makers() - seen.makers - {("atom_workflows.cli.reading", "_pages")} == set()
+    assert makers() - seen.makers - {("atom_client.views.queries", "_pages")} == set()
     assert [query for query in seen.queries if not has_index(query)] == []
 
 

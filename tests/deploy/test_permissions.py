@@ -19,9 +19,9 @@ import grpc
 import pytest
 
 from atom_deploy.roles import INVOKE, PUBLISH, READ_OBJECTS, STORE
-from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.adapters.pubsub_bus import PubsubBus
-from atom_workflows.adapters.storage_source import StorageSource
+from atom_workflows.adapters.firestore.store import FirestoreStore
+from atom_workflows.adapters.pubsub.bus import PubsubBus
+from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.ports import Create, Message, Query, Update
 from contract.canned import answer, canned
@@ -73,7 +73,7 @@ LOWER: Final = (
 )
 """What these are made of, and what makes tokens of the function's own identity, which takes no role."""
 
-FOR_PEOPLE: Final = {"atom_workflows.adapters.pubsub_dead_letters"}
+FOR_PEOPLE: Final = {"atom_workflows.adapters.pubsub.dead_letters"}
 """What is only imported once somebody calls for it, and no function does: see the test."""
 
 
@@ -207,7 +207,7 @@ def test_what_is_for_people_no_function_asks_for() -> None:
     ("adapter", "called"),
     [
         (
-            "firestore_store",
+            "firestore/store",
             {
                 "BatchGetDocuments",
                 "GetDocument",
@@ -217,7 +217,7 @@ def test_what_is_for_people_no_function_asks_for() -> None:
                 "_firestore_api.transport",
             },
         ),
-        ("pubsub_bus", {"Publish", "api.transport"}),
+        ("pubsub/bus", {"Publish", "api.transport"}),
     ],
 )
 def test_a_client_is_asked_for_nothing_else(adapter: str, called: set[str]) -> None:

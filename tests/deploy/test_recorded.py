@@ -78,13 +78,13 @@ def test_a_function_is_told_its_settings(site: Site, first: Pass, function: str)
 
 
 def test_what_is_uploaded_is_the_staged_folder(first: Pass) -> None:
-    """Each archive has main.py at its root, the library without its command line, and the pinned requirements."""
+    """Each archive has main.py at its root, the library, and the pinned requirements."""
     archives = [one.body for one in first.requests if one.path.startswith("put/")]
     assert len(archives) == len(FUNCTIONS)
     for archive in archives:
         names = set(zipfile.ZipFile(io.BytesIO(archive.encode("latin-1"))).namelist())
         assert {"main.py", "requirements.txt", "atom_workflows/bootstrap.py"} <= names
-        assert not [name for name in names if "/cli/" in name or "__pycache__" in name or name.startswith(".")]
+        assert not [name for name in names if "atom_client" in name or "__pycache__" in name or name.startswith(".")]
 
 
 @pytest.mark.parametrize("topic", PUSHED)

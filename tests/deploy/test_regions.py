@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from atom_client.doctor.findings import Finding, Verdict
+from atom_client.doctor.plan import region_findings
+from atom_client.doctor.pubsub import Expected
 from atom_deploy.__main__ import main
 from atom_deploy.problems import CommandFailed, WrongRegion
 from atom_deploy.regions import KNOWN, check_place, check_regions
-from atom_workflows.cli.doctor_messages import Expected
-from atom_workflows.cli.doctor_plan import region_findings
-from atom_workflows.cli.findings import Finding, Verdict
 from atom_workflows.settings import Settings
 from deploy.conftest import RUNNER_URL, Pass, Site, deployment
 from deploy.fake_cloud import FUNCTIONS_API, PROJECT

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import requests
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from atom_workflows.cli.recipes import recipes
+from atom_client.cli.local import recipes
 from e2e.site import Site
 from support.deadline import eventually
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from e2e.site import Site
 
-ENTRY: Final = "import sys; from atom_workflows.cli.main import main; sys.argv[0] = 'atom-workflows'; main()"
+ENTRY: Final = "import sys; from atom_client.__main__ import main; sys.argv[0] = 'atom-workflows'; main()"
 INTERRUPTIBLE: Final = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )

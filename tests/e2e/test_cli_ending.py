@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ENTRY = "from atom_workflows.cli.main import main; main()"
+ENTRY = "from atom_client.__main__ import main; main()"
 IGNORING = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {ENTRY}"
 
 

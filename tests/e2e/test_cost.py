@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.cli.bill import price_of, times
-from atom_workflows.cli.prices import PRICES, Item
-from atom_workflows.cli.rehearsal import rehearse
-from atom_workflows.cli.tallies import LEAST_BILLED_BYTES, Assumptions, Tally
-from atom_workflows.parsing.parse import parse_workflow
+from atom_client.cost.bill import price_of, times
+from atom_client.cost.prices import PRICES, Item
+from atom_client.cost.rehearsal import rehearse
+from atom_client.cost.usage import LEAST_BILLED_BYTES, Assumptions, Tally
+from atom_workflows.language.parser import parse_workflow
 from atom_workflows.settings import Settings
 from e2e.backends import site_on
 from e2e.test_wire_budget import AT_ONCE, NEVER_S, Wire

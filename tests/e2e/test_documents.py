@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from atom_workflows.cli.commands import cli
+from atom_client.cli.commands import cli
 from e2e.backends import EMBEDDED_ONLY
 from e2e.site import Site
 

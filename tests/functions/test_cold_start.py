@@ -12,12 +12,12 @@ import pytest
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 OTHERS = {
     "start": ("atom_workflows.coordinator.check", "atom_workflows.coordinator.dispatch"),
-    "dispatcher": ("atom_workflows.parsing", "yaml", "atom_workflows.coordinator.check"),
-    "checker": ("atom_workflows.parsing", "yaml", "atom_workflows.coordinator.dispatch"),
+    "dispatcher": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.check"),
+    "checker": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.dispatch"),
 }
 """What only another function needs."""
 
-NOBODY_S = ("atom_workflows.cli", "atom_emulator", "rich", "atom_workflows.adapters.pubsub_dead_letters")
+NOBODY_S = ("atom_client", "atom_emulator", "rich", "atom_workflows.adapters.pubsub.dead_letters")
 LIST_MODULES = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules, sep='\\n')"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from atom_emulator.pubsub.memory import TakenMessage
-from atom_workflows.dead_letters import LONGEST_REASON, read_dead_letter, replayed
 from atom_workflows.documents import RUNS
 from atom_workflows.errors import BusUnavailable, StoreUnavailable
+from atom_workflows.messages.dead_letters import LONGEST_REASON, read_dead_letter, replayed
 from atom_workflows.ports import Document, HeldMessage, Message, Query, Write, WriteResult
 from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import EVENTS, Deployed, Golden, golden

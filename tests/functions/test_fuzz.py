@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from atom_workflows.event_fields import MAX_SCHEMA
+from atom_workflows.messages.fields import MAX_SCHEMA
 from functions.posting import EVENTS, Deployed, Golden, golden
 
 GOLDEN: Final = [golden(str(path.relative_to(EVENTS).with_suffix(""))) for path in sorted(EVENTS.rglob("*.json"))]

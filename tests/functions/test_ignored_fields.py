@@ -11,7 +11,7 @@ import pytest
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.handlers.start import on_start
-from atom_workflows.start_events import StartRequested, read_start_event
+from atom_workflows.messages.start import StartRequested, read_start_event
 from support.workflows import chain
 from support.world import World
 

@@ -17,8 +17,8 @@ from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord
 from atom_workflows.handlers.start import on_start
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Update
-from atom_workflows.start_events import read_start_event
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain

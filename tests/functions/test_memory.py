@@ -20,8 +20,8 @@ from atom_deploy.deployment import Deployment, Shape
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.event_fields import MAX_ITEMS
-from atom_workflows.handlers.bodies import MAX_START_BODY, MAX_STEPS_BODY, MAX_TICK_BODY
+from atom_workflows.handlers.entry import MAX_START_BODY, MAX_STEPS_BODY, MAX_TICK_BODY
+from atom_workflows.messages.fields import MAX_ITEMS
 
 SHAPES: Final[Mapping[str, Shape]] = Deployment(
     project="some-project", region="us-central1", task_runner_url="https://runner.test"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atom_workflows.adapters.id_token_sources import MetadataServer
+from atom_workflows.adapters.task_runner.id_tokens import MetadataServer
 from functions.posting import Deployed
 
 

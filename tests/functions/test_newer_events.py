@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import step_path
+from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import HeldMessage, Update
 from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import Deployed, Golden, golden

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from atom_workflows.adapters.pubsub_limits import Limits
-from atom_workflows.adapters.storage_source import StorageSource
+from atom_workflows.adapters.pubsub.retries import Limits
+from atom_workflows.adapters.storage.source import StorageSource
 from contract.backends import firestore_at, pubsub_at
 from functions.posting import EVENTS, Deployed
 from support.world import World

@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.handlers.answering import Answer
-from atom_workflows.handlers.bodies import MAX_BODIES, MAX_FORGOTTEN
-from atom_workflows.handlers.entry import Handle, answer_request
+from atom_workflows.handlers.checker import on_tick
+from atom_workflows.handlers.delivery import Answer
+from atom_workflows.handlers.dispatcher import on_steps
+from atom_workflows.handlers.entry import MAX_BODIES, MAX_FORGOTTEN, Handle, answer_request
 from atom_workflows.handlers.start import on_start
-from atom_workflows.handlers.steps import on_steps
-from atom_workflows.handlers.tick import on_tick
 from support.world import World
 
 JSON: Final = {"Content-Type": "application/json"}

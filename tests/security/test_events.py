@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.adapters.tokens import tokens_for
+from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.bounded_json import MAX_DEPTH
 from atom_workflows.documents import RUNS, run_path
 from atom_workflows.errors import CredentialUnusable
-from atom_workflows.event_fields import MAX_ITEMS
+from atom_workflows.handlers.checker import on_tick
+from atom_workflows.handlers.dispatcher import on_steps
 from atom_workflows.handlers.start import on_start
-from atom_workflows.handlers.steps import on_steps
-from atom_workflows.handlers.tick import on_tick
+from atom_workflows.messages.fields import MAX_ITEMS
+from atom_workflows.messages.start import MAX_PATH_BYTES
 from atom_workflows.ports import Query, Update
 from atom_workflows.settings import Settings
-from atom_workflows.start_events import MAX_PATH_BYTES
 from support.world import World
 
 JSON: Final = {"Content-Type": "application/json"}

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from atom_client.cli.local import require_log_dir
+from atom_client.errors import Misuse
 from atom_emulator.log_files import OWN_FOLDER, append_to, make_folder
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
-from atom_workflows.cli.failures import Misuse
-from atom_workflows.cli.local import require_log_dir
 from unit.emulator.platform.processes import Descendants
 
 FLOW: Final = json.dumps({"definition": "steps: [{id: a, task: {url: u}}]"})

@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from atom_workflows import decision_log
-from atom_workflows.adapters.change_feed import changes_in
-from atom_workflows.cli.commands import cli
-from atom_workflows.cli.picture import picture
-from atom_workflows.cli.screen import Screen
-from atom_workflows.cli.shows import step_line
-from atom_workflows.cli.view import RunView
+from atom_client.cli.commands import cli
+from atom_client.cli.live import step_line
+from atom_client.cli.live_view import picture
+from atom_client.cli.screen import Screen
+from atom_client.views.progress import RunView
+from atom_workflows import log
+from atom_workflows.adapters.pubsub.change_feed import changes_in
 from atom_workflows.coordinator.services import Services
-from atom_workflows.decision_log import JsonLines
 from atom_workflows.handlers.start import on_start
+from atom_workflows.log import JsonLines
 from support.world import World
 
 EVIL: Final = '\x1b[2J\x1b]0;owned\x07\r\n{"severity": "EMERGENCY"}\x9b31m\u202e\u2028\x85\x7f\x00"'
@@ -50,7 +50,7 @@ def lines() -> Iterator[io.StringIO]:
 
 def test_a_decision_is_one_line(lines: io.StringIO) -> None:
     """Whatever a message or a detail holds, one line of printable JSON is written, which says the same."""
-    decision_log.warned("run.invalid", EVIL, object=EVIL + "\ud800", reason=[EVIL])
+    log.warned("run.invalid", EVIL, object=EVIL + "\ud800", reason=[EVIL])
     [line] = lines.getvalue().splitlines()
     assert line.isprintable()
     said = json.loads(line)
@@ -59,7 +59,7 @@ def test_a_decision_is_one_line(lines: io.StringIO) -> None:
 
 def test_no_detail_takes_the_place_of_severity_or_message(lines: io.StringIO) -> None:
     """How grave a line is, and what it says, is the code's own word."""
-    decision_log.warned("x", "said", severity="DEBUG")
+    log.warned("x", "said", severity="DEBUG")
     said = json.loads(lines.getvalue())
     assert (said["severity"], said["message"]) == ("WARNING", "said")
 

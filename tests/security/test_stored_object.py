@@ -11,9 +11,9 @@ from typing import Final
 import google.auth.exceptions
 import pytest
 
-from atom_workflows.adapters import storage_source
-from atom_workflows.adapters.brief_request import MAX_ANSWER_BYTES, BriefRequest
-from atom_workflows.adapters.storage_source import StorageSource
+from atom_workflows.adapters.http import MAX_ANSWER_BYTES, BriefRequest
+from atom_workflows.adapters.storage import source
+from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.errors import SourceNotFound, SourceTooLarge, SourceUnavailable
 from contract.canned import Asked, answer, canned
 
@@ -54,7 +54,7 @@ def test_a_slow_storage_holds_nobody(monkeypatch: pytest.MonkeyPatch, head: byte
             connection.sendall(b"x")
         return b""
 
-    monkeypatch.setattr(storage_source, "TIMEOUT_S", (0.3, 0.4))
+    monkeypatch.setattr(source, "TIMEOUT_S", (0.3, 0.4))
     started = time.monotonic()
     with canned(respond) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
@@ -87,7 +87,7 @@ def test_a_slow_token_server_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> No
             connection.sendall(b"x")
         return b""
 
-    monkeypatch.setattr("atom_workflows.adapters.brief_request.READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("atom_workflows.adapters.http.READ_TIMEOUT_S", 0.3)
     started = time.monotonic()
     with canned(respond) as server, pytest.raises(google.auth.exceptions.TransportError):
         BriefRequest()(server.url)

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.adapters import task_runner_client
-from atom_workflows.adapters.id_token_sources import IdToken
-from atom_workflows.adapters.task_runner_answers import MAX_JOB_ID, MAX_JOB_STATE, MAX_RETRY_AFTER_S
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import FixedToken, IdTokens
+from atom_workflows.adapters.task_runner import client as task_runner_client
+from atom_workflows.adapters.task_runner.answers import MAX_JOB_ID, MAX_JOB_STATE, MAX_RETRY_AFTER_S
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.id_tokens import IdToken
+from atom_workflows.adapters.task_runner.tokens import FixedToken, IdTokens
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 from contract.canned import Asked, answer, canned

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
 
 MOST_S = 10.0
 """Each of these took minutes, or grew with the square of the file, before it was bounded."""

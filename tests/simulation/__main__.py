@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-from atom_workflows.cli.closed_pipe import exit_with
+from atom_workflows.closed_pipe import exit_with
 from simulation import report
 from simulation.arguments import INTERRUPTED, read_arguments
 from simulation.campaign import Tally, play_all, quiet

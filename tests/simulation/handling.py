@@ -11,13 +11,13 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
-from atom_workflows.dead_letters import REPLAY_OF, read_dead_letter, replayed
 from atom_workflows.errors import StoreUnavailable
-from atom_workflows.events import read_steps_event, read_tick_event
-from atom_workflows.giving_up import is_given_up
+from atom_workflows.handlers.delivery import is_given_up
+from atom_workflows.messages.dead_letters import REPLAY_OF, read_dead_letter, replayed
+from atom_workflows.messages.envelope import MESSAGE_PUBLISHED, ReceivedEvent
+from atom_workflows.messages.internal import read_steps_event, read_tick_event
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import HeldMessage, Message
-from atom_workflows.received import MESSAGE_PUBLISHED, ReceivedEvent
-from atom_workflows.start_events import read_start_event
 from support.world import START
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 
-from atom_workflows.coordinator import due_steps, in_flight, loading, saving, seed, stop
+from atom_workflows.coordinator import commits, due_steps, in_flight, loading, seed, stop
 from atom_workflows.core import graph
 from atom_workflows.settings import MAX_DELIVERIES
 
@@ -25,7 +25,7 @@ class Limits:
     sweep_page: int = due_steps.PAGE
     fan_in: int = graph.FAN_IN_LIMIT
     fan_out: int = graph.FAN_OUT_LIMIT
-    writes: int = saving.MAX_WRITES
+    writes: int = commits.MAX_WRITES
     workers: int = 32
     deliveries: int = MAX_DELIVERIES
     burst_s: float = 50.0
@@ -44,7 +44,7 @@ class Limits:
             (in_flight, "CAPACITY", self.sweep_page),
             (graph, "FAN_IN_LIMIT", self.fan_in),
             (graph, "FAN_OUT_LIMIT", self.fan_out),
-            (saving, "MAX_WRITES", self.writes),
+            (commits, "MAX_WRITES", self.writes),
         )
         before = [(module, name, getattr(module, name)) for module, name, _ in sizes]
         for module, name, value in sizes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from atom_workflows.cli.closed_pipe import exit_with
+from atom_workflows.closed_pipe import exit_with
 from simulation.arguments import INTERRUPTED, at_least_one
 from simulation.campaign import begin_worker
 from simulation.drawing import draw

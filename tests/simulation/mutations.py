@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from atom_workflows import giving_up
 from atom_workflows.coordinator import (
     advance,
     audit,
@@ -16,20 +15,22 @@ from atom_workflows.coordinator import (
     check,
     consistency,
     dispatch,
-    doctor,
     poll,
-    reset,
     run_graph,
-    saving,
     seed,
     start,
     stop,
     submit,
 )
+from atom_workflows.coordinator import commits as saving
+from atom_workflows.coordinator import repair as doctor
+from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.advance import Advance
-from atom_workflows.core import decide, polling
+from atom_workflows.core import polling
+from atom_workflows.core import transitions as decide
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
+from atom_workflows.handlers import delivery as giving_up
 from simulation import handling, planted, planted_checker
 from simulation.task_runner import FaultyTaskRunner
 

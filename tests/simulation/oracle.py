@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from atom_workflows.core.decide import OutcomeKind
 from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import OutcomeKind
 from atom_workflows.core.workflow import OnLost
 from simulation.scenario import Ending, Scenario, StepPlan
 

@@ -8,37 +8,38 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.coordinator import advance, dispatch, finish, reset, saving
+from atom_workflows.coordinator import advance, close, commits, dispatch
+from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.advance import Advance
+from atom_workflows.coordinator.commits import Decision, Saved
 from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, Saved
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import decide, polling
-from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
+from atom_workflows.core import polling, transitions
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord, Stop
 from atom_workflows.core.states import RunState, StepEvent, StepState
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange
 from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import AtomWorkflowsError, JobUnknown, TaskRunnerUnavailable
-from atom_workflows.events import ReadyStep, StepsEvent, tick_message
+from atom_workflows.messages.internal import ReadyStep, StepsEvent, tick_message
 from atom_workflows.ports import Message, Update
 
 _AGES: Final = timedelta(days=3650)
 
 # What is replaced here, as it was.
 _save_and_go_on = Advance._save_and_go_on
-_guarded_write = saving._guarded_write
+_guarded_write = commits._guarded_write
 _forward_ended = dispatch._forward_ended
-_claim = decide.claim
-_tried_again = decide._tried_again
-_settled = decide.settled
-_submitted = decide.submitted
-_reset = decide.reset
+_claim = transitions.claim
+_tried_again = transitions._tried_again
+_settled = transitions.settled
+_submitted = transitions.submitted
+_reset = transitions.reset
 _dependents_first = reset._dependents_first
-_saved = saving._saved
+_saved = commits._saved
 _handle_steps = dispatch.handle_steps
-_counts = saving._counts
+_counts = commits._counts
 
 
 # -- publishing ------------------------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) 
 
 def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
     """Claim a step again after its lease, whatever `onLost` says of a dispatcher that died."""
-    return decide.may_claim(replace(step, answered=True), now=now, attempt=attempt)
+    return transitions.may_claim(replace(step, answered=True), now=now, attempt=attempt)
 
 
 def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
@@ -216,7 +217,7 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
         return polling.missing(step, now=services.clock.now())
     except TaskRunnerUnavailable as error:
         return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.FAILED, message=error.reason)
-    outcome = decide.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
+    outcome = transitions.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
     now = services.clock.now()
     return outcome or polling.observed(step, job_state=answer.state, message=answer.message, now=now)
 
@@ -229,7 +230,7 @@ def finish_early(outbox: Outbox, run_id: str) -> None:
     held = load_run(outbox.services, run_id)
     ends = load_steps(outbox.services, run_id, [END_ID])
     if held is not None and held.run.state is RunState.RUNNING and ends:
-        finish.close(outbox, held, ends[0])
+        close.close(outbox, held, ends[0])
 
 
 def end_with_any_leaf(guarded: Any, counts: dict[str, Any], results: Any) -> Saved:
@@ -284,7 +285,7 @@ def take_for_ages(self: Any) -> bool:
     if document is not None and document.fields["until"] > now:
         return False
     fields = {"holder": f"{now}", "until": now + _AGES}
-    self._lease = saving.save_document(self.services, BURST_LEASE_PATH, document, fields)
+    self._lease = commits.save_document(self.services, BURST_LEASE_PATH, document, fields)
     return self._lease is not None
 
 

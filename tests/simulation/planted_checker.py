@@ -8,27 +8,28 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
-from atom_workflows import dead_letters
-from atom_workflows.coordinator import audit, care, poll, reset, saving, seed, start, sweep
+from atom_workflows.coordinator import audit, care, commits, poll, seed, start, sweep
+from atom_workflows.coordinator import retry as reset
+from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.sweep import Round
 from atom_workflows.core import consistency, polling
 from atom_workflows.core.consistency import Finding
-from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.dead_letters import GivenUp
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange
 from atom_workflows.documents import BURST_LEASE_PATH
 from atom_workflows.errors import RequestNotAccepted
+from atom_workflows.messages import dead_letters
+from atom_workflows.messages.dead_letters import GivenUp
+from atom_workflows.messages.start import StartRequested
 from atom_workflows.ports import Create, Document, Fields, Message, Update
-from atom_workflows.start_events import StartRequested
 
 # What is replaced here, as it was.
-_save_document = saving.save_document
+_save_document = commits.save_document
 _look_again = audit._look_again
 _publish = care.Care._publish
 _audit = care._audit

@@ -18,7 +18,7 @@ from atom_workflows.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
-from atom_workflows.events import tick_message
+from atom_workflows.messages.internal import tick_message
 from atom_workflows.ports import Message, Write
 from atom_workflows.settings import Settings
 from simulation import run_rules

@@ -10,9 +10,9 @@ from enum import StrEnum
 from logging import WARNING
 from typing import Any, Final
 
-from atom_workflows import decision_log
-from atom_workflows.core.decide import OutcomeKind
+from atom_workflows import log
 from atom_workflows.core.states import RunState
+from atom_workflows.core.transitions import OutcomeKind
 from atom_workflows.ports import Message, Update, Write
 from simulation.trace import Trace
 
@@ -66,12 +66,12 @@ class Repairs:
     @contextmanager
     def heard(self) -> Iterator[None]:
         """Hear what is decided, instead of whoever reads the log."""
-        before = decision_log._write
-        decision_log._write = self._hear
+        before = log._write
+        log._write = self._hear
         try:
             yield
         finally:
-            decision_log._write = before
+            log._write = before
 
     def _hear(
         self,

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from atom_workflows.core.decide import OutcomeKind
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.transitions import OutcomeKind
 from atom_workflows.core.workflow import OnLost
 from simulation.evidence import Reply, Try
 from simulation.findings import Rule

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.coordinator.doctor import examine
+from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError

@@ -14,8 +14,8 @@ from atom_emulator.task_runner.jobs import Answer as ScriptedAnswer
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.task_runner.service import response_to
-from atom_workflows.adapters.task_runner_answers import Answer as ReceivedAnswer
-from atom_workflows.adapters.task_runner_answers import receive, status_of, submission
+from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
+from atom_workflows.adapters.task_runner.answers import receive, status_of, submission
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
@@ -24,10 +24,10 @@ from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
-from atom_workflows.events import Tick, read_steps_event, read_tick_event, tick_message
+from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event, tick_message
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
-from atom_workflows.start_events import read_start_event
 
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)

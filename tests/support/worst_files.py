@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Final, TypeAlias
 
-from atom_workflows.parsing.limits import MAX_FILE_BYTES
-from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.limits import MAX_FILE_BYTES
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
 
 Maker: TypeAlias = Callable[[int], str]
 

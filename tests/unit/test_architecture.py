@@ -30,7 +30,7 @@ def test_every_package_and_file_it_names_exists() -> None:
     """The map of the code names no file that is gone."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
     package = ROOT / "shared" / "atom_workflows"
-    for name in ("ports.py", "events.py", "documents.py", "bootstrap.py"):
+    for name in ("ports.py", "bounded_json.py", "documents.py", "bootstrap.py"):
         assert name in text
         assert (package / name).is_file()
     modules = {path.stem for path in (package / "coordinator").glob("*.py")} - {"__init__", "services", "outbox"}

@@ -15,10 +15,10 @@ PROGRAMS: Final = {
     "atom_deploy": ("-m", "atom_deploy", "plan", "--project=my-project", "--task-runner-url=https://runner"),
     "atom_deploy --help": ("-m", "atom_deploy", "--help"),
     "atom-workflows": (
-        *("-c", "from atom_workflows.cli.main import main; main()"),
+        *("-c", "from atom_client.__main__ import main; main()"),
         *("validate", "examples/fork_join.yaml"),
     ),
-    "atom-workflows --help": ("-c", "from atom_workflows.cli.main import main; main()", "--help"),
+    "atom-workflows --help": ("-c", "from atom_client.__main__ import main; main()", "--help"),
     "simulation": ("-m", "simulation", "--seed=5"),
     "simulation.mutants": ("-m", "simulation.mutants", "--help"),
     "chaos": ("-m", "chaos", "--help"),
@@ -48,7 +48,7 @@ def test_no_program_complains_that_no_one_reads(program: str, unbuffered: str) -
 
 def test_another_broken_pipe_is_a_failure() -> None:
     """A connection that breaks while stdout is read is raised like any other error."""
-    code = "from atom_workflows.cli.closed_pipe import exit_with\ndef main():\n    raise BrokenPipeError('a server')\n"
+    code = "from atom_workflows.closed_pipe import exit_with\ndef main():\n    raise BrokenPipeError('a server')\n"
     ended = subprocess.run(
         [sys.executable, "-c", f"{code}exit_with(main)"],
         capture_output=True,

@@ -15,7 +15,6 @@ ROOT: Final = Path(__file__).parents[2]
 LIBRARY: Final = ROOT / "shared" / "atom_workflows"
 STANDARD: Final = frozenset(sys.stdlib_module_names)
 
-EVENTS: Final = frozenset({"events", "event_fields", "start_events"})
 OUTSIDE: Final = frozenset(
     {"asyncio", "http", "io", "os", "random", "select", "shutil", "signal", "socket", "ssl", "subprocess"}
     | {"time", "urllib"}
@@ -44,44 +43,34 @@ LADDER: Final[dict[str, Rung]] = {
     "errors": Rung(not_of_python=CLOCKS_AND_IO),
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
     "core": Rung(of_library=frozenset({"core", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "parsing": Rung(of_library=frozenset({"parsing", "core", "errors"}), of_others=frozenset({"yaml"})),
+    "language": Rung(of_library=frozenset({"language", "core", "errors"}), of_others=frozenset({"yaml"})),
     "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
-    "decision_log": Rung(),
+    "log": Rung(),
     "bounded_json": Rung(not_of_python=CLOCKS_AND_IO),
-    "event_fields": Rung(of_library=frozenset({"bounded_json", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "events": Rung(of_library=EVENTS | {"core", "errors", "ports"}, not_of_python=CLOCKS_AND_IO),
-    "start_events": Rung(of_library=EVENTS | {"errors"}, not_of_python=CLOCKS_AND_IO),
-    "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
-    "coordinator": Rung(
-        of_library=EVENTS
-        | {"coordinator", "core", "decision_log", "documents", "errors", "parsing", "ports", "settings"}
-        | {"task_runner_urls"},
-        not_of_python=OUTSIDE,
-    ),
-    "dead_letters": Rung(of_library=frozenset({"bounded_json", "ports"}), not_of_python=CLOCKS_AND_IO),
-    "received": Rung(
-        of_library=frozenset({"bounded_json", "dead_letters", "errors", "event_fields"}),
+    "messages": Rung(
+        of_library=frozenset({"messages", "bounded_json", "core", "errors", "ports"}),
         of_others=frozenset({"cloudevents"}),
         not_of_python=CLOCKS_AND_IO,
     ),
-    "giving_up": Rung(
-        of_library=frozenset({"coordinator", "dead_letters", "decision_log", "errors", "ports", "received"}),
+    "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "coordinator": Rung(
+        of_library=frozenset({"coordinator", "core", "documents", "errors", "language", "log", "messages", "ports"})
+        | {"settings", "task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(
-        of_library=EVENTS
-        | {"bounded_json", "coordinator", "decision_log", "errors", "giving_up", "handlers", "received", "settings"},
+        of_library=frozenset({"bounded_json", "coordinator", "errors", "handlers", "log", "messages", "settings"}),
         not_of_python=OUTSIDE - {"http", "io"},
     ),
     "adapters": Rung(
-        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "event_fields", "ports", "settings"}),
+        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "messages", "ports", "settings"}),
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
-    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "decision_log", "ports", "settings"})),
+    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "log", "ports", "settings"})),
+    "closed_pipe": Rung(),
 }
-"""Every rung but the command line's, which stands on all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,28 +145,45 @@ def test_each_part_imports_only_what_stands_below_it(part: str) -> None:
 def test_every_part_of_the_library_has_a_rung() -> None:
     """A new module is put on the ladder before it is used."""
     parts = {path.stem for path in LIBRARY.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert parts - {"__init__", "cli"} == set(LADDER)
+    assert parts - {"__init__"} == set(LADDER)
 
 
-@pytest.mark.parametrize("part", ["core", "events", "start_events", "event_fields", "documents", "ports", "errors"])
+@pytest.mark.parametrize("part", ["core", "messages", "documents", "ports", "errors"])
 def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
     """Decisions are functions of their arguments: the time is one of them."""
     for path in sources(LIBRARY / part):
         assert not calls(path) & IMPURE_CALLS, path
 
 
-def test_the_command_line_reaches_the_local_platform_only_when_it_is_used() -> None:
-    """The library never imports the emulator; the command line does within functions, since deployments lack it."""
-    for path in sources(LIBRARY):
-        found = [one for one in imports(ast.parse(path.read_text())) if one.top == "atom_emulator"]
-        assert not found or path.parent.name == "cli", path
-        assert all(one.lazily for one in found), path
+FOLDERS: Final = {
+    "shared": frozenset({"atom_workflows"}),
+    "functions": frozenset({"atom_workflows"}),
+    "emulator": frozenset({"atom_workflows", "atom_emulator"}),
+    "deploy": frozenset({"atom_workflows", "atom_deploy"}),
+    "client": frozenset({"atom_workflows", "atom_client", "atom_emulator", "atom_deploy"}),
+}
+"""What each top-level folder may import of the project's packages; bench and tests may import all of them."""
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_top_level_folders_import_one_way(folder: str) -> None:
+    """The client stands on emulator and deployment, these on the library, and so do the functions."""
+    ours = frozenset().union(*FOLDERS.values())
+    for found in imports_of(ROOT / folder):
+        assert found.top not in ours - FOLDERS[folder], found
+        assert found.top not in {"bench", "docs", "support", "tests"}, found
+
+
+def test_the_client_reaches_emulator_and_deployment_only_when_they_are_used() -> None:
+    """It imports both within functions, as they are not installed everywhere."""
+    for found in imports_of(ROOT / "client"):
+        assert found.top not in {"atom_emulator", "atom_deploy"} or found.lazily, found
 
 
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
     """They hold no rule and know no adapter."""
-    allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.decision_log"}
-    allowed |= {f"atom_workflows.handlers.{name}" for name in ("answering", "entry", "start", "steps", "tick")}
+    allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.log"}
+    allowed |= {f"atom_workflows.handlers.{name}" for name in ("delivery", "entry", "start", "dispatcher", "checker")}
     for path in sources(ROOT / "functions"):
         for found in imports_of(path):
             assert found.module in allowed | {"__future__", "flask", "functions_framework"}, (path, found)
@@ -189,10 +195,10 @@ def test_no_code_asks_whether_it_runs_locally() -> None:
     Cloud Storage is used without its client library, so the library itself follows that client's convention there.
     """
     follow_the_clients_convention = {
-        LIBRARY / "adapters" / f"storage_{name}.py" for name in ("api", "source", "upload")
+        LIBRARY / "adapters" / "storage" / f"{name}.py" for name in ("api", "source", "upload")
     }
     for path in [*sources(LIBRARY), *sources(ROOT / "functions")]:
-        if path in follow_the_clients_convention or path.parent.name == "cli":
+        if path in follow_the_clients_convention:
             continue
         text = path.read_text()
         assert EMULATOR_VARIABLE not in text, path

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from typing import Final
 import click
 import pytest
 
-from atom_workflows.cli.commands import cli
-from atom_workflows.parsing.fields import STEP, TASK, WORKFLOW
+from atom_client.cli.commands import cli
+from atom_workflows.language.fields import STEP, TASK, WORKFLOW
 
 ROOT: Final = Path(__file__).parents[2]
 PARITY: Final = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
@@ -75,8 +75,9 @@ def test_every_flag_it_names_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", [PARITY, MIGRATION], ids=["parity", "migration"])
 def test_every_variable_it_names_is_read(page: str) -> None:
-    """Each word in capitals, variables and states of jobs alike, stands in the library's code."""
-    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "shared").rglob("*.py"))
+    """Each word in capitals, variables and states of jobs alike, stands in the library or the client."""
+    files = [path for folder in ("shared", "client") for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     known = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", code))
     named = {word for text in inline(page) for word in re.findall(r"^[A-Z]+(?:_[A-Z]+)+\b", text)}
     assert {"WORKFLOW_TASK_RUNNER_URL", "TASK_RUNNER_URL", "WORKFLOW_TR_AUTH_JWT"} <= named

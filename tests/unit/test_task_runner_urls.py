@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from atom_client.cli.commands import cli
+from atom_client.views.dead_letters import body_text
 from atom_deploy.deployment import Deployment
 from atom_deploy.problems import DeployProblem
-from atom_workflows.cli.commands import cli
-from atom_workflows.cli.letter_view import body_text
 from atom_workflows.coordinator.start import Refusal, handle_start
-from atom_workflows.dead_letters import read_dead_letter
 from atom_workflows.documents import run_path
 from atom_workflows.errors import SettingsError
+from atom_workflows.messages.dead_letters import read_dead_letter
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import HeldMessage, Update
 from atom_workflows.settings import from_environment
-from atom_workflows.start_events import read_start_event
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
 from support.world import START, TASK_RUNNER_URL, World
-from unit.cli.test_runs import call
+from unit.client.test_runs import call
 
 FILE = str(Path(__file__).parents[2] / "examples" / "fork_join.yaml")
 REFUSED = [

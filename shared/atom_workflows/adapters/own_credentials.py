@@ -9,7 +9,7 @@ from typing import Any, Final
 import google.auth
 import google.auth.exceptions
 
-from atom_workflows.adapters.brief_request import BriefRequest, GaveUp
+from atom_workflows.adapters.http import BriefRequest, GaveUp
 
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 

@@ -11,18 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.finish import finish_run
+from atom_workflows.coordinator.close import finish_run
+from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
 from atom_workflows.coordinator.loading import AT_ONCE, Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, Saved, in_parts, save, save_claims
 from atom_workflows.coordinator.submit import submit
 from atom_workflows.coordinator.waves import waves
-from atom_workflows.core.decide import StepChange, after, claim, passed
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import StepChange, after, claim, passed
 from atom_workflows.errors import BusUnavailable, StoreError
-from atom_workflows.events import STEPS_PER_READY, ReadyStep
+from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
 
 
 @dataclass(slots=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.doctor import revive
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.renewal import needs_renewal
+from atom_workflows.coordinator.repair import revive
+from atom_workflows.coordinator.retention import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.durations import format_duration
@@ -23,7 +23,7 @@ from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.errors import Conflict, RunStateError
-from atom_workflows.events import seed_message
+from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Update
 
 SHORTEST: Final = timedelta(seconds=60)

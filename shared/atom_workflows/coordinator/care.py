@@ -10,25 +10,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.audit import audit_run
+from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.due_steps import read_again
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.poll import poll
 from atom_workflows.coordinator.restraint import Restraint
-from atom_workflows.coordinator.saving import Decision, save_alone
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import Outcome, StepChange, after
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.looks import next_look, put_off, turn
 from atom_workflows.core.polling import POLL_BACKOFF
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
+from atom_workflows.core.transitions import Outcome, StepChange, after
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
-from atom_workflows.events import ReadyStep, completed_messages
+from atom_workflows.messages.internal import ReadyStep, completed_messages
 
 _Look: TypeAlias = tuple[Held, datetime]
 """A step, and until when the call about it may begin."""

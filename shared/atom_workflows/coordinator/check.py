@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.care import Care
+from atom_workflows.coordinator.commits import save_document
 from atom_workflows.coordinator.due_steps import BEGINNING, Cursor, is_anything_due, is_little_due, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
-from atom_workflows.coordinator.saving import save_document
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, handle_page, load_round, take_page
 from atom_workflows.core.graph import END_ID
@@ -28,7 +28,7 @@ from atom_workflows.core.polling import LONGEST_POLL, WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH
 from atom_workflows.errors import StoreError
-from atom_workflows.events import SweepPage, Tick, TickEvent, TickOrigin, tick_message
+from atom_workflows.messages.internal import SweepPage, Tick, TickEvent, TickOrigin, tick_message
 from atom_workflows.ports import Document
 from atom_workflows.settings import MAX_BURST_S
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, all_steps, load_run, load_steps
 from atom_workflows.coordinator.services import Services
@@ -100,6 +100,6 @@ def _mend(services: Services, run_id: str, wrong: Sequence[tuple[Held, Finding]]
             services.store.commit([update])
         except Conflict:
             continue
-        decision_log.warned(f"step.{finding.flaw}.mended", finding.what, run_id=run_id, step_id=finding.step_id)
+        log.warned(f"step.{finding.flaw}.mended", finding.what, run_id=run_id, step_id=finding.step_id)
         mended.append(finding)
     return mended

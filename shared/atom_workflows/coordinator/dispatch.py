@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.doctor import give_up_if_broken
-from atom_workflows.coordinator.finish import finish_run
+from atom_workflows.coordinator.close import finish_run
+from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.forward import forward
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision
+from atom_workflows.coordinator.repair import give_up_if_broken
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import may_claim, passed, settled
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
-from atom_workflows.events import StepsCompleted, StepsEvent, StepsReady
+from atom_workflows.core.transitions import may_claim, passed, settled
+from atom_workflows.messages.internal import StepsCompleted, StepsEvent, StepsReady
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
@@ -63,9 +63,7 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
         return False
     if may_claim(step, now=now, attempt=attempt):
         return True
-    decision_log.dropped(
-        "step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names
-    )
+    log.dropped("step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names)
     return False
 
 
@@ -88,5 +86,5 @@ def _forward_refused(outbox: Outbox, advance: Advance) -> None:
 def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[Held]:
     held = load_steps(services, run_id, step_ids)
     for step_id in set(step_ids) - {one.step.id for one in held}:
-        decision_log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
+        log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
     return held

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.loading import AT_ONCE, Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.loading import load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.records import StepRecord
-from atom_workflows.events import ReadyStep
+from atom_workflows.messages.internal import ReadyStep
 
 MAX_LOOK: Final = 200
 """Steps that are looked at on the way down; what lies deeper is found by the checker's audit of the run."""
@@ -34,5 +34,5 @@ def forward(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
 
 def _publish(outbox: Outbox, run_id: str, released: Sequence[StepRecord]) -> None:
     for step in released:
-        decision_log.decided("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
+        log.decided("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
     outbox.ready(run_id, [ReadyStep(step_id=step.id) for step in released])

@@ -11,15 +11,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.records import RunRecord
 from atom_workflows.documents import run_path
 from atom_workflows.errors import Conflict
+from atom_workflows.messages.start import StartRequested
 from atom_workflows.ports import Update
 from atom_workflows.settings import is_same_place
-from atom_workflows.start_events import StartRequested
 
 MAX_WARNINGS: Final = 20
 _TRIES: Final = 5
@@ -62,7 +62,7 @@ def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
 
     The run and the log say so. Return the sentence for the caller.
     """
-    decision_log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
+    log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
     warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
     started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
     return (

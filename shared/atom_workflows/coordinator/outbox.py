@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import StepChange, after
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.events import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
+from atom_workflows.core.transitions import StepChange, after
+from atom_workflows.messages.internal import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
 from atom_workflows.ports import Message
 
 MAX_TOLD_TEXT = 500

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.restraint import Restraint
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import Outcome, StepChange, outcome_of
 from atom_workflows.core.polling import missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.timeouts import judge_overdue
+from atom_workflows.core.transitions import Outcome, StepChange, outcome_of
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
 

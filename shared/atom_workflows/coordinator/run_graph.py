@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from atom_workflows.coordinator.reset import first_audit
+from atom_workflows.coordinator.retry import first_audit
 from atom_workflows.core.graph import END_ID, compile_graph
 from atom_workflows.core.job_request import job_request
 from atom_workflows.core.records import RunRecord

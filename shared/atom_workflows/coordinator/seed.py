@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import kept_until, reset_unsuccessful
+from atom_workflows.coordinator.retry import kept_until, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph
 from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.coordinator.stored_graph import compare
@@ -41,7 +41,7 @@ from atom_workflows.errors import (
     RunNotFound,
     RunStateError,
 )
-from atom_workflows.events import ReadyStep, seed_message
+from atom_workflows.messages.internal import ReadyStep, seed_message
 from atom_workflows.ports import Create, Document, Fields, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
@@ -99,7 +99,7 @@ def new(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: D
     opening = _whole_run(run, creates) if creates else _opening(run, end, definition.text, definition.path)
     first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
     version = outbox.services.store.commit(first)[0].version
-    decision_log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
+    log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
     if creates:
         outbox.run_changed(replace(run, state=RunState.RUNNING))
         roots = [step.id for step in definition.workflow.steps if not step.depends_on]
@@ -253,8 +253,8 @@ def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
     Raises `DefinitionUnusable`.
     """
     # Only the start function is made to read files; others come here when they repair a run.
-    from atom_workflows.parsing.parse import parse_workflow  # noqa: PLC0415 - see above
-    from atom_workflows.parsing.problems import InvalidWorkflow  # noqa: PLC0415 - see above
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 - see above
+    from atom_workflows.language.problems import InvalidWorkflow  # noqa: PLC0415 - see above
 
     stored = outbox.services.store.get([definition_path(run.id)])[0]
     if stored is None:
@@ -274,12 +274,12 @@ def _stored_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
 
 def _end(outbox: Outbox, run: RunRecord, reason: str, budget: Budget) -> None:
     """End a run that can never be seeded."""
-    decision_log.warned("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
+    log.warned("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:
         request_stop(outbox, run.id, stop, budget)
     except RunStateError as error:
-        decision_log.dropped("run.seed.given_up.late", str(error), run_id=run.id)
+        log.dropped("run.seed.given_up.late", str(error), run_id=run.id)
 
 
 def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> None:
@@ -289,13 +289,13 @@ def _write_anew(outbox: Outbox, held: HeldRun, misfits: Sequence[Update]) -> Non
     """
     run_id, version = held.run.id, held.version
     message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are rewritten"
-    decision_log.warned("run.seed.anew", message, run_id=run_id)
+    log.warned("run.seed.anew", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
         try:
             version = outbox.services.store.commit([touch, *batch])[0].version
         except Conflict:
-            decision_log.dropped("run.seed.anew.late", f"run {run_id} changed meanwhile", run_id=run_id)
+            log.dropped("run.seed.anew.late", f"run {run_id} changed meanwhile", run_id=run_id)
             return
 
 
@@ -315,7 +315,7 @@ def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
                 missing = [create for create, there in zip(missing, found, strict=True) if there is None]
             else:
                 return
-        decision_log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
+        log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
 
     calls = outbox.services.workers.calls(write)
     for batch in _batches(creates):
@@ -339,7 +339,7 @@ def _set_running(outbox: Outbox, held: HeldRun) -> bool:
     except Conflict:
         return False
     outbox.run_changed(running)
-    decision_log.decided("run.seeded", f"run {run.id} is {running.state}", run_id=run.id)
+    log.decided("run.seeded", f"run {run.id} is {running.state}", run_id=run.id)
     return True
 
 

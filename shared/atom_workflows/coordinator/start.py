@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.doctor import continue_run
 from atom_workflows.coordinator.known_run import changed_file, difference, warn, warn_of_reuse
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.repair import continue_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
@@ -33,11 +33,11 @@ from atom_workflows.errors import (
     SourceNotFound,
     SourceTooLarge,
 )
-from atom_workflows.parsing.parse import parse_workflow
-from atom_workflows.parsing.problems import InvalidWorkflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.messages.start import RunSeedRequested, StartRequested
 from atom_workflows.ports import Create, Document
 from atom_workflows.settings import Settings
-from atom_workflows.start_events import RunSeedRequested, StartRequested
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 _TRIES: Final = 5
@@ -92,7 +92,7 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
     else:
         run = _new_run(services, event)
         for warning in event.warnings:
-            decision_log.warned("start.field.ignored", f"run {run.id}: {warning}", run_id=run.id)
+            log.warned("start.field.ignored", f"run {run.id}: {warning}", run_id=run.id)
         started = _start(outbox, run, event)
     outbox.flush()
     return started
@@ -157,9 +157,9 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
     if what := difference(run, event):
         problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}
         return Started(run_id=run.id, refusal=Refusal.KEY_IN_USE, problems=(problem,))
-    decision_log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
+    log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
     if warning := changed_file(run, digest):
-        decision_log.warned("start.file.changed", f"run {run.id}: {warning}", run_id=run.id)
+        log.warned("start.file.changed", f"run {run.id}: {warning}", run_id=run.id)
         warn(outbox, run.id, warning)
         return Started(run_id=run.id, warnings=(warning,))
     return Started(run_id=run.id)
@@ -220,12 +220,12 @@ def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Star
     run, problems = prepared.run, prepared.problems
     refused = Started(run_id=run.id, refusal=prepared.refusal, problems=tuple(problems))
     if known is not None and known.fields.get("errors") == problems:
-        decision_log.dropped("run.invalid.again", f"run {run.id} is known to be INVALID", run_id=run.id)
+        log.dropped("run.invalid.again", f"run {run.id} is known to be INVALID", run_id=run.id)
         return refused
     invalid = replace(run, state=RunState.INVALID, errors=tuple(problems), finished_at=run.created_at)
     create = Create(path=run_path(run.id), fields=run_fields(invalid))
     outbox.services.store.commit([create if known is None else seed.replacement(known, create)])
-    decision_log.failed(
+    log.failed(
         "run.invalid",
         f"run {run.id} is INVALID: {problems[0]['message']}",
         run_id=run.id,

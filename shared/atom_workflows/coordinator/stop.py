@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.finish import close
+from atom_workflows.coordinator.close import close
+from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.saving import Decision, save_alone
-from atom_workflows.core.decide import stopped
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES
+from atom_workflows.core.transitions import stopped
 from atom_workflows.documents import run_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
@@ -90,5 +90,5 @@ def _set_stop(outbox: Outbox, held: HeldRun, stop: Stop) -> bool:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    decision_log.decided(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
+    log.decided(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
     return True

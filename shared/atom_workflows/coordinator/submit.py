@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.decide import (
+from atom_workflows.core.polling import poll_interval
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.transitions import (
     Outcome,
     OutcomeKind,
     StepChange,
@@ -18,8 +20,6 @@ from atom_workflows.core.decide import (
     settled,
     submitted,
 )
-from atom_workflows.core.polling import poll_interval
-from atom_workflows.core.records import StepRecord
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.errors import JobConflict, JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 
@@ -107,4 +107,4 @@ def _deferred(services: Services, step: StepRecord, error: RequestNotAccepted) -
 
 
 def _warn(step: StepRecord, message: str) -> None:
-    decision_log.warned("task_runner.unavailable", message, **step.names)
+    log.warned("task_runner.unavailable", message, **step.names)

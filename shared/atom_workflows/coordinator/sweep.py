@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import decision_log
+from atom_workflows import log as decision_log
 from atom_workflows.coordinator.care import Care
+from atom_workflows.coordinator.commits import save_document
 from atom_workflows.coordinator.due_steps import BEGINNING, place_of, read_due
 from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
-from atom_workflows.coordinator.saving import save_document
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH
-from atom_workflows.events import SweepPage, page_message
+from atom_workflows.messages.internal import SweepPage, page_message
 from atom_workflows.ports import Document
 
 PAGE_TIME: Final = timedelta(seconds=10)

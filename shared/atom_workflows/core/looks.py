@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from zlib import crc32
 
-from atom_workflows.core.decide import StepChange, after, changed
 from atom_workflows.core.polling import LONGEST_POLL, poll_interval
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
+from atom_workflows.core.transitions import StepChange, after, changed
 
 _GOLDEN_SECTION: Final = 0.6180339887498949
 

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from atom_workflows.core.decide import is_known_state
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import is_known_state
 
 LONG_SILENCE: Final = timedelta(minutes=5)
 """Shorter outages are common, and over before anyone has looked."""

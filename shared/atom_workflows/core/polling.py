@@ -1,6 +1,6 @@
 """What a look at a job tells of its step: it goes on, it is unknown, or nobody answered.
 
-How it ended is an `Outcome`, as in decide.py.
+How it ended is an `Outcome`, as in transitions.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.core.decide import (
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepEvent
+from atom_workflows.core.transitions import (
     Outcome,
     OutcomeKind,
     StepChange,
@@ -17,8 +19,6 @@ from atom_workflows.core.decide import (
     delayed,
     not_after_deadline,
 )
-from atom_workflows.core.records import StepRecord
-from atom_workflows.core.states import StepEvent
 from atom_workflows.core.workflow import Backoff
 
 MISSING_GRACE: Final = timedelta(seconds=60)

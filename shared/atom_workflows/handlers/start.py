@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from atom_workflows import decision_log
+from atom_workflows import log
 from atom_workflows.bounded_json import MAX_START_VALUES
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import Refusal, Started, handle_start
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.errors import MalformedEvent, NewerVersion, RunNotFound
-from atom_workflows.handlers.answering import (
+from atom_workflows.handlers.delivery import (
     Answer,
     dropped,
     handled,
@@ -23,9 +23,9 @@ from atom_workflows.handlers.answering import (
     message_body,
     message_of,
 )
-from atom_workflows.received import ReceivedEvent, read_event
+from atom_workflows.messages.envelope import ReceivedEvent, read_event
+from atom_workflows.messages.start import RunSeedRequested, StartRequested, read_start_event, start_of_object
 from atom_workflows.settings import Settings
-from atom_workflows.start_events import RunSeedRequested, StartRequested, read_start_event, start_of_object
 
 OBJECT_FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
 
@@ -95,7 +95,7 @@ def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested |
     if isinstance(attributes, Mapping) and "eventType" in attributes:
         if attributes["eventType"] != "OBJECT_FINALIZE":
             told = f"a bucket's {attributes['eventType']!r:.80} starts nothing; let it notify of OBJECT_FINALIZE alone"
-            decision_log.warned("object.ignored", told)
+            log.warned("object.ignored", told)
             return None
         return _object_start(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
     return read_start_event(message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
@@ -114,13 +114,13 @@ def _object_start(
         f"gs://{bucket}/{name:.300} starts nothing: the names of workflows begin with {settings.object_prefix!r} "
         f"and end in {' or '.join(settings.object_suffixes)}"
     )
-    decision_log.decided("object.ignored", told, object=name)
+    log.decided("object.ignored", told, object=name)
     return None
 
 
 def _on_plain_start(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
     """Start a run for a caller; with an `Idempotency-Key` the same call again is answered with the same run."""
-    with decision_log.handling(event_id):
+    with log.handling(event_id):
         try:
             started = handle_start(services, request)
         except RunNotFound as error:

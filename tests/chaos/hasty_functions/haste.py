@@ -9,13 +9,13 @@ import os
 from datetime import timedelta
 
 from atom_workflows import settings
-from atom_workflows.adapters import task_runner_client
-from atom_workflows.adapters.firestore_store import FirestoreStore
-from atom_workflows.adapters.pubsub_bus import PubsubBus
-from atom_workflows.adapters.pubsub_limits import Limits
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.coordinator import audit, reset, restraint, seed, submit
-from atom_workflows.core import decide, polling
+from atom_workflows.adapters.firestore.store import FirestoreStore
+from atom_workflows.adapters.pubsub.bus import PubsubBus
+from atom_workflows.adapters.pubsub.retries import Limits
+from atom_workflows.adapters.task_runner import client
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.coordinator import audit, restraint, retry, seed, submit
+from atom_workflows.core import polling, transitions
 from atom_workflows.core.workflow import Backoff
 
 SHORT = Backoff(initial=timedelta(seconds=0.4), factor=2.0, maximum=timedelta(seconds=3), jitter=0.2)
@@ -23,13 +23,13 @@ SHORT = Backoff(initial=timedelta(seconds=0.4), factor=2.0, maximum=timedelta(se
 vars(settings)["MIN_LEASE_S"] = 1
 os.environ["WORKFLOW_LEASE_SEC"] = "10"
 vars(submit)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
-vars(task_runner_client)["CONNECT_TIMEOUT_S"] = 1.0
+vars(client)["CONNECT_TIMEOUT_S"] = 1.0
 for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
-    vars(decide)[name] = SHORT
+    vars(transitions)[name] = SHORT
 vars(restraint)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
-for module in (reset, seed):
+for module in (retry, seed):
     vars(module)["NEXT_AUDIT"] = timedelta(seconds=5)
 vars(audit)["SHORTEST"] = timedelta(seconds=5)
 vars(audit)["LONGEST"] = timedelta(seconds=10)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.adapters.id_token_sources import CREDENTIALS, fetch_id_token
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import tokens_for
-from atom_workflows.decision_log import JsonLines
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.id_tokens import CREDENTIALS, fetch_id_token
+from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.errors import CredentialUnusable, TaskRunnerError, TaskRunnerUnavailable
+from atom_workflows.log import JsonLines
 from atom_workflows.ports import Bus, JobAnswer, Message, Query, TaskRunner
 from contract.canned import Asked, answer, canned
 from support.world import World

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.adapters.id_token_sources import CREDENTIALS, fetch_id_token
-from atom_workflows.adapters.tokens import FixedToken
+from atom_workflows.adapters.task_runner.id_tokens import CREDENTIALS, fetch_id_token
+from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import CredentialUnusable, JobRefused, TaskRunnerUnavailable
 from unit.adapters.servers import AUDIENCE, Identity
 
@@ -92,7 +92,7 @@ def test_a_metadata_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatc
 def test_a_metadata_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds up a call for less than the time that a submission has to spare."""
     monkeypatch.setenv("K_SERVICE", "dispatcher")
-    monkeypatch.setattr("atom_workflows.adapters.brief_request.READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("atom_workflows.adapters.http.READ_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)

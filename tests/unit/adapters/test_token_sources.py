@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from atom_workflows.adapters.id_token_sources import fetch_id_token
-from atom_workflows.adapters.task_runner_client import TaskRunnerClient
-from atom_workflows.adapters.tokens import audience_of, tokens_for
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.id_tokens import fetch_id_token
+from atom_workflows.adapters.task_runner.tokens import audience_of, tokens_for
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.settings import NO_TOKEN, Settings
 from unit.adapters.servers import AUDIENCE, Identity, Server, running

@@ -13,13 +13,13 @@ from atom_workflows.coordinator.audit import audit_run
 from atom_workflows.coordinator.budget import MAX_CALLS, MAX_WRITTEN
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.commits import MAX_WRITES
 from atom_workflows.coordinator.loading import PAGE, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import open_again
-from atom_workflows.coordinator.saving import MAX_WRITES
+from atom_workflows.coordinator.retry import open_again
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.documents import stop_fields
-from atom_workflows.events import Tick, seed_message
+from atom_workflows.messages.internal import Tick, seed_message
 from atom_workflows.ports import Document, Query, Update, Write, WriteResult
 from support.gauge import Gauge, gauge_events, gauged, lose
 from support.workflows import chain, definition, fan

@@ -14,7 +14,7 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.events import Tick
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Create, JobAnswer, Message, Update
 from support.workflows import chain, definition
 from support.world import START, HelpfulClock, World

@@ -14,7 +14,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
-from atom_workflows.events import Tick, read_tick_event
+from atom_workflows.messages.internal import Tick, read_tick_event
 from atom_workflows.ports import Create, JobAnswer, Update
 from support.meanwhile import Before, meanwhile
 from support.workflows import chain, definition

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.coordinator.doctor import examine
+from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.consistency import Flaw
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path

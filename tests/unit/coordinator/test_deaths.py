@@ -12,7 +12,7 @@ from atom_workflows.coordinator import budget
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
-from atom_workflows.events import Tick
+from atom_workflows.messages.internal import Tick
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition

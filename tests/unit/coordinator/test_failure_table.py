@@ -23,7 +23,7 @@ from atom_workflows.coordinator.sweep import begin_round, load_round
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
-from atom_workflows.events import Tick, read_steps_event, seed_message
+from atom_workflows.messages.internal import Tick, read_steps_event, seed_message
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expiries

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core.states import RunState
-from atom_workflows.parsing.fields import TASK
+from atom_workflows.language.fields import TASK
 from support.workflows import chain, definition
 from support.world import World
 

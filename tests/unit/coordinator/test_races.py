@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator import saving
+from atom_workflows.coordinator import commits as saving
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreUnavailable
-from atom_workflows.events import ReadyStep, StepsReady, ready_messages
+from atom_workflows.messages.internal import ReadyStep, StepsReady, ready_messages
 from atom_workflows.ports import Create, JobAnswer, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal

@@ -19,8 +19,8 @@ from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import definition_path
 from atom_workflows.errors import NotStorable
-from atom_workflows.events import seed_message
-from atom_workflows.parsing.parse import parse_workflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Create, Delete, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal

@@ -16,7 +16,7 @@ from atom_workflows.coordinator.care import Care
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.documents import ROUND_PATH, step_path
-from atom_workflows.events import SweepPage, Tick, read_tick_event
+from atom_workflows.messages.internal import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Bus, Create, Delete, Document, JobAnswer, Message, Query, Store
 from support.world import START, HelpfulClock, World
 

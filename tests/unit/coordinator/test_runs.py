@@ -8,8 +8,8 @@ import pytest
 
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState
-from atom_workflows.events import ReadyStep, ready_messages
-from atom_workflows.start_events import read_start_event
+from atom_workflows.messages.internal import ReadyStep, ready_messages
+from atom_workflows.messages.start import read_start_event
 from support.workflows import chain, definition, fan
 from support.world import World
 

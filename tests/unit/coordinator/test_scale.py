@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from atom_workflows.adapters.firestore_messages import FirestoreMessages
+from atom_workflows.adapters.firestore.messages import FirestoreMessages
 from atom_workflows.adapters.system import ThreadWorkers
 from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.errors import Conflict
-from atom_workflows.events import Tick
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult
 from support.workflows import chain, definition, fan, layers
 from support.world import World

@@ -16,7 +16,7 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, load_round
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
-from atom_workflows.events import Tick, read_tick_event
+from atom_workflows.messages.internal import Tick, read_tick_event
 from atom_workflows.ports import Answer, Item, JobAnswer, Message, Update
 from support.workflows import chain, definition
 from support.world import START, TASK_RUNNER_URL, MovedClock, World

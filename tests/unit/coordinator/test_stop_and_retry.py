@@ -8,7 +8,7 @@ import pytest
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reset import open_again
+from atom_workflows.coordinator.retry import open_again
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
 from support.workflows import chain, definition, fan

@@ -13,7 +13,7 @@ from atom_workflows.coordinator.check import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.core.timeouts import UNHEARD_FOR
 from atom_workflows.documents import step_path
-from atom_workflows.events import Tick
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document, Query, Store, Update
 from support.world import START, HelpfulClock, World
 

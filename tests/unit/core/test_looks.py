@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.core.decide import StepChange
 from atom_workflows.core.looks import next_look, put_off, turn
 from atom_workflows.core.polling import observed
-from unit.core.test_decide import NOW, step
+from atom_workflows.core.transitions import StepChange
+from unit.core.test_transitions import NOW, step
 
 TEN = timedelta(seconds=10)
 HOUR = timedelta(hours=1)

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core import polling
-from atom_workflows.core.decide import JOB_PROGRESS, after
 from atom_workflows.core.oddities import LONG_SILENCE, OddityKind, oddity_of
 from atom_workflows.core.states import StepState
-from unit.core.test_decide import NOW, step
+from atom_workflows.core.transitions import JOB_PROGRESS, after
+from unit.core.test_transitions import NOW, step
 
 MINUTE = timedelta(minutes=1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from atom_workflows.core import polling
-from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
-from unit.core.test_decide import NOW, step
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
+from unit.core.test_transitions import NOW, step
 
 
 def test_a_job_is_lost_only_after_the_grace_period() -> None:

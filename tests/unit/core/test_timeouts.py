@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.core.decide import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.polling import missing, unanswered
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import ASK_AGAIN, UNHEARD_FOR, end_dispatch, judge_overdue
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.workflow import OnLost
-from unit.core.test_decide import NOW, step
+from unit.core.test_transitions import NOW, step
 
 LATE = NOW + timedelta(minutes=5)
 SECOND = timedelta(seconds=1)

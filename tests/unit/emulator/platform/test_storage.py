@@ -16,12 +16,12 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from atom_client.cli.local import recipes
 from atom_emulator.platform.errors import PlatformError, StorageMissing
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.platform.storage import find_program
-from atom_workflows.adapters.storage_source import StorageSource
-from atom_workflows.cli.recipes import recipes
+from atom_workflows.adapters.storage.source import StorageSource
 from support.services import Service, need
 from unit.emulator.platform.processes import until
 

@@ -1,0 +1,405 @@
+"""The commands and their options. Each imports what it needs when it is called, so that all start at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atom_client.deployment import environment, place_options
+from atom_client.errors import RUN_FAILED, Misuse, explained
+from atom_workflows import __version__
+
+if TYPE_CHECKING:
+    from atom_client.cli.local import PlatformChoice
+    from atom_client.views.dead_letters import Desk
+    from atom_workflows.coordinator.services import Services
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+run_argument = click.argument("run_id", metavar="RUN")
+
+
+def timeout_of(text: str | None) -> float | None:
+    """The seconds of `--timeout`, None for no limit."""
+    if text is None:
+        return None
+    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (of commands that wait alone)
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise Misuse(f"--timeout is {text!r}: {error}") from error
+
+
+_RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
+_FILE = click.Path(path_type=Path)
+
+
+class Explained(click.Group):
+    """A group of commands whose errors are sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Group.invoke`."""
+        with explained():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="atom-workflows")
+def cli() -> None:
+    """Run YAML workflows, here or on Google Cloud, and look after their runs."""
+
+
+def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that starts a local platform."""
+    options = [
+        click.option("--tr-url", "task_runner_url", metavar="URL", help="Use this Task Runner instead of the mock."),
+        click.option(
+            "--tr-auth-jwt", "token", metavar="JWT", help="Token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
+        ),
+        click.option("--mock-script", type=_FILE, metavar="FILE", help="What the mock Task Runner's jobs do."),
+        click.option(
+            "--mock-duration",
+            "mock_duration_s",
+            type=click.FloatRange(min=0),
+            metavar="S",
+            help="Seconds a mock job takes.",
+        ),
+        click.option(
+            "--log-dir",
+            type=_FILE,
+            metavar="DIR",
+            help="Where logs go [default, in the working folder: .atom-workflows/logs/<time>].",
+        ),
+        click.option(
+            "--emulators",
+            type=click.Choice(["embedded", "google"]),
+            help="Whose Firestore and Pub/Sub: embedded (default), or Google's own emulators, which need Java; those "
+            "that FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name are used if they are set.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--workflow-path", metavar="PATH", help="The workflow file, here or gs://bucket/object; same as FILE.")
+@click.option("--timeout", metavar="TIME", help="Wait no longer than this for the end, such as 90s or 10m.")
+@click.option("--keep", is_flag=True, help="Leave the platform up when the run has ended, until Ctrl-C.")
+@json_option
+@_platform_options
+def run(
+    file: str | None, workflow_path: str | None, timeout: str | None, *, keep: bool, as_json: bool, **platform: Any
+) -> None:
+    """Run the workflow in FILE (- for stdin) on a local platform and show how it goes.
+
+    The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name one that is up.
+
+    Exit code: 0 if the run SUCCEEDED, 1 if it ended otherwise, 2 if the file or the options are wrong, 130 on Ctrl-C.
+    """
+    from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (see above)
+
+    source = _one_source(file, workflow_path)
+    choice = _choice(**platform)
+    options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=timeout_of(timeout))
+    raise click.exceptions.Exit(run_workflow(options))
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def validate(files: tuple[str, ...]) -> None:
+    """Check workflow files (- for stdin) and print every problem as file:line:column: what is wrong.
+
+    Exit code: 0 if all are valid, else 1.
+    """
+    from atom_client.cli.validate import validate_files  # noqa: PLC0415 (see above)
+
+    if not validate_files(files):
+        raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of workflow files, for editors."""
+    from atom_client.views.as_json import dumped  # noqa: PLC0415 (see above)
+    from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (see above)
+
+    click.echo(dumped(json_schema()))
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [1000].")
+@click.option("--duration", metavar="TIME", help="How long each job takes, such as 90s or 2h [10m; of a chain, 0].")
+@click.option(
+    "--runs-per-month", type=click.IntRange(1, 10_000_000), default=30, show_default=True, metavar="N", help="Runs."
+)
+@click.option(
+    "--checker-cpu",
+    "checker_vcpu",
+    type=click.FloatRange(0.08, 8),
+    default=0.167,
+    show_default=True,
+    metavar="VCPU",
+    help="What the checker is deployed with: it is awake while jobs are in flight.",
+)
+@json_option
+def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
+    """Tell what a run of the workflow in FILE (- for stdin) costs at list prices, beside what others cost.
+
+    The run is rehearsed, step by step, and nothing is asked of any service. WORKFLOW_BURST_SEC and the other settings
+    of the functions count if they are set.
+
+    Exit code: 0, or 2 if the file or the options are wrong.
+    """
+    from atom_client.cli.cost import CostOptions, tell_cost  # noqa: PLC0415 (see above)
+    from atom_workflows.settings import from_environment  # noqa: PLC0415 (see above)
+
+    options = CostOptions(source=file, job=_duration(duration), settings=from_environment(os.environ), **chosen)
+    raise click.exceptions.Exit(tell_cost(options))
+
+
+@cli.group()
+def local() -> None:
+    """The local platform."""
+
+
+@local.command()
+@click.option("--bucket", default="atom-local", show_default=True, metavar="NAME", help="Uploads to it start runs.")
+@click.option("--no-bucket", is_flag=True, help="No Cloud Storage; gs:// paths are then Google Cloud's own.")
+@json_option
+@_platform_options
+def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
+    """Run the local platform until Ctrl-C and print what to export in order to use it."""
+    from atom_client.cli.local import local_up  # noqa: PLC0415 (see above)
+
+    local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
+
+
+@cli.group()
+def runs() -> None:
+    """Runs of a project, or of the local platform that is exported; the beginning of a run's id is enough."""
+
+
+@runs.command("list")
+@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
+@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="Only runs in this state.")
+@json_option
+@place_options
+def list_(limit: int, state: str | None, *, as_json: bool) -> None:
+    """List the newest runs."""
+    from atom_client.cli.runs import list_runs  # noqa: PLC0415 (see above)
+    from atom_workflows.core.states import RunState  # noqa: PLC0415 (see above)
+
+    list_runs(_services(), limit=limit, state=RunState(state.upper()) if state else None, as_json=as_json)
+
+
+@runs.command()
+@run_argument
+@json_option
+@place_options
+def show(run_id: str, *, as_json: bool) -> None:
+    """Show a run and its steps."""
+    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
+
+    show_run(_services(), run_id, as_json=as_json)
+
+
+@runs.command()
+@run_argument
+@place_options
+def cancel(run_id: str) -> None:
+    """End a run; no further job is submitted for it. When this returns the run has ended, so there is no --wait."""
+    from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
+
+    cancel_named(_services(), run_id)
+
+
+@runs.command()
+@run_argument
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@json_option
+@place_options
+def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
+    """Tell why a run does not go on, and mend what can be mended.
+
+    Recomputes from the steps' states what every counter should say, and publishes again what nobody has taken.
+
+    Exit code: 0 if nothing is wrong (any more), else 1.
+    """
+    from atom_client.cli.runs import repair  # noqa: PLC0415 (see above)
+
+    if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
+        raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.group("dead-letters")
+def dead_letters() -> None:
+    """Events that were given up, with the reason. While one command looks at them, another one waits a moment."""
+
+
+_letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
+
+
+@dead_letters.command("list")
+@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
+@json_option
+@place_options
+def list_dead_letters(limit: int, *, as_json: bool) -> None:
+    """List the newest dead letters and why they are there."""
+    from atom_client.cli.dead_letters import list_letters  # noqa: PLC0415 (see above)
+
+    list_letters(_desk(), limit=limit, as_json=as_json)
+
+
+@dead_letters.command("show")
+@click.argument("letter_id", metavar="ID")
+@json_option
+@place_options
+def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
+    """Show a dead letter, what the event carries, and what to do about it."""
+    from atom_client.cli.dead_letters import show_letter  # noqa: PLC0415 (see above)
+
+    show_letter(_desk(), letter_id, as_json=as_json)
+
+
+@dead_letters.command("replay")
+@_letter_ids
+@click.option("--all", "every", is_flag=True, help="All but those that can never be handled.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be replayed.")
+@place_options
+def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
+    """Publish dead letters again to the topics that they came from. A start message still starts one run."""
+    from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
+
+    replay_letters(_desk(), ids, every=every, dry_run=dry_run)
+
+
+@dead_letters.command("drop")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option("--hopeless", is_flag=True, help="All that cannot be handled as they are, however often they come.")
+@place_options
+def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
+    """Take dead letters away for good."""
+    from atom_client.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
+
+    drop_letters(_desk(), ids, hopeless=hopeless)
+
+
+@cli.command()
+@click.argument("source", metavar="FILE")
+@click.option("--key", metavar="TEXT", help="Names the run: the same key for the same file starts no second run.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the run; may be repeated.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the run; likewise.")
+@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner, one that the deployment allows.")
+@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@json_option
+@place_options
+def start(timeout: str | None, **chosen: Any) -> None:
+    """Start a run of the workflow in FILE (- for stdin, or gs://BUCKET/OBJECT) on a platform that is up.
+
+    The file is checked and sent with the start message; an object is read by the start function.
+
+    Exit code: 0 if the message was accepted; with --wait that of `run`; 2 if the file or the options are wrong.
+    """
+    from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (see above)
+
+    raise click.exceptions.Exit(start_run(StartOptions(timeout_s=timeout_of(timeout), **chosen)))
+
+
+@cli.command()
+@click.argument("file")
+@click.argument("target", metavar="gs://BUCKET/OBJECT")
+@json_option
+@place_options
+def upload(file: str, target: str, *, as_json: bool) -> None:
+    """Check the workflow in FILE (- for stdin), upload it, and tell which run that starts.
+
+    If the target ends in /, the object has the file's name.
+
+    Exit code: 0 if it was uploaded, 1 if that failed, 2 if the file or the options are wrong.
+    """
+    from atom_client.cli.upload import upload_file  # noqa: PLC0415 (see above)
+
+    raise click.exceptions.Exit(upload_file(file, target, as_json=as_json))
+
+
+@runs.command()
+@run_argument
+@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@json_option
+@place_options
+def retry(timeout: str | None, **chosen: Any) -> None:
+    """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept.
+
+    Exit code: 0 if the run goes on; with --wait that of `run`.
+    """
+    from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (see above)
+
+    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
+    raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
+
+
+@cli.command("doctor")
+@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner [default: the newest run's].")
+@click.option("--region", metavar="REGION", help="Where it is deployed: to compare it with its plan.")
+@click.option("--bucket", metavar="NAME", help="Where workflows are uploaded [default: PROJECT-atom-workflows].")
+@json_option
+@place_options
+def doctor_of_platform(**chosen: Any) -> None:
+    """Look whether a platform is well: a line for each thing looked at, with the command that mends what is wrong.
+
+    Works on the local platform and on a deployment, with your own credentials, and changes nothing. Where one deploys
+    from, it also compares the project with the plan of the deployment, by gcloud.
+
+    Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
+    """
+    from atom_client.cli.doctor import DoctorOptions, is_well  # noqa: PLC0415 (see above)
+
+    if not is_well(environment(), DoctorOptions(**chosen)):
+        raise click.exceptions.Exit(RUN_FAILED)
+
+
+def _desk() -> Desk:
+    from atom_client.cli.platform import desk  # noqa: PLC0415 (see above)
+
+    return desk(environment())
+
+
+def _services() -> Services:
+    from atom_client.cli.platform import connected  # noqa: PLC0415 (see above)
+
+    return connected(environment())
+
+
+def _choice(**chosen: Any) -> PlatformChoice:
+    """What the platform options say; each names the field that it is for."""
+    from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
+
+    return PlatformChoice(**chosen)
+
+
+def _one_source(file: str | None, workflow_path: str | None) -> str:
+    if (file is None) == (workflow_path is None):
+        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
+    return file or workflow_path or ""
+
+
+def _duration(text: str | None) -> timedelta | None:
+    """How long jobs take: as in a workflow file, or seconds."""
+    if text is None:
+        return None
+    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
+
+    try:
+        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--duration is {text!r}: {error}") from error

@@ -1,0 +1,178 @@
+"""`atom-workflows cost`: what runs of a workflow cost at list prices, with every formula, beside others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+import click
+
+from atom_client.cli.output import Output
+from atom_client.cli.sources import content_of, shown_name
+from atom_client.cli.tables import Sheet
+from atom_client.cli.validate import problem_lines
+from atom_client.cost.bill import Bill, dollars, quantity
+from atom_client.cost.estimate import Estimate, chain, estimate
+from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
+from atom_client.cost.usage import Assumptions, TooLong
+from atom_client.errors import INVALID_USE, Misuse
+from atom_client.text import counted, one_line
+from atom_client.views.as_json import dumped
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.workflow import Workflow
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.settings import Settings
+
+USUAL_JOB: Final = timedelta(minutes=10)
+"""How long a job of a file takes, unless the user says otherwise."""
+
+USUAL_STEPS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOptions:
+    """What the user asked for. Without a `source` the workflow is a chain of `steps`."""
+
+    source: str | None = None
+    steps: int | None = None
+    job: timedelta | None = None
+    runs_per_month: int = 30
+    checker_vcpu: float = 0.167
+    settings: Settings = field(default_factory=Settings)
+    as_json: bool = False
+
+
+def tell_cost(options: CostOptions) -> int:
+    """Print the estimate; answer the exit code."""
+    try:
+        found = _estimate(options)
+    except InvalidWorkflow as error:
+        if options.as_json:
+            click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
+        click.echo(problem_lines(error), err=True)
+        return INVALID_USE
+    if options.as_json:
+        click.echo(dumped(as_object(found)))
+    else:
+        _show(found, Output())
+    return 0
+
+
+def _estimate(options: CostOptions) -> Estimate:
+    workflow = _workflow(options)
+    usual = timedelta(0) if options.source is None else USUAL_JOB
+    job = usual if options.job is None else options.job
+    given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
+    try:
+        return estimate(workflow, given, runs_per_month=options.runs_per_month)
+    except TooLong as error:
+        jobs = format_duration(job)
+        raise Misuse(f"with jobs of {jobs} {error}; give a shorter --duration or fewer steps") from error
+
+
+def _workflow(options: CostOptions) -> Workflow:
+    if options.source is not None and options.steps is not None:
+        raise click.UsageError("name a workflow file or give --steps, not both")
+    if options.source is None:
+        return chain(options.steps or USUAL_STEPS)
+    return parse_workflow(content_of(options.source), filename=shown_name(options.source))
+
+
+def _show(found: Estimate, output: Output) -> None:
+    steps = counted(len(found.workflow.steps), "step")
+    output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
+    output.show(bill_sheet(found.run))
+    output.say()
+    for sentence in sentences(found):
+        output.say(sentence)
+    output.say()
+    output.show(peers_sheet(found))
+    output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers. docs/cost.md has the assumptions and sources.")
+
+
+def how_long(given: Assumptions) -> str:
+    """How long jobs take, in words."""
+    if given.is_at_once:
+        return "each job answered at once"
+    return f"each job takes {format_duration(given.job)} (but those with engine: edge, which are answered at once)"
+
+
+def bill_sheet(bill: Bill) -> Sheet:
+    """The lines of a bill, each with its formula."""
+    rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
+    return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
+
+
+def sentences(found: Estimate) -> Iterator[str]:
+    """The three figures that matter, and what makes most of them."""
+    run, idle = found.run.usd, found.idle.usd
+    yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
+    yield f"With no run in flight the platform costs {dollars(idle)} a month."
+    yield f"{counted(found.runs_per_month, 'run')} and the ticks of a month cost {dollars(found.month)}."
+    if found.tally.watched_s > found.tally.dispatched_s:
+        watched = f"{quantity(round(found.tally.watched_s))} s"
+        yield f"The checker is awake for {watched} while jobs are in flight; runs at the same time would share that."
+    if not found.given.is_at_once:
+        yield _how_often(found.given.settings)
+
+
+def _how_often(settings: Settings) -> str:
+    """By which settings jobs are looked at: a terminal in which a local platform was exported has its own."""
+    usual, chosen = Settings(), (settings.check_interval, settings.burst)
+    origin = (
+        "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
+    )
+    return (
+        f"That is with WORKFLOW_CHECK_STATE_DURATION_SEC={chosen[0].total_seconds():g} and "
+        f"WORKFLOW_BURST_SEC={chosen[1].total_seconds():g}, {origin}."
+    )
+
+
+def peers_sheet(found: Estimate) -> Sheet:
+    """Ours beside the others."""
+    rows = [
+        (
+            quote.name,
+            *(_amount(usd) for usd in (quote.run, _per_1000(found, quote.run), quote.month)),
+            quote.formula,
+        )
+        for quote in found.all
+    ]
+    month = f"{counted(found.runs_per_month, 'RUN')}".upper()
+    return Sheet(heading=("", "A RUN", "1,000 STEPS", f"{month} A MONTH", "FORMULA"), rows=tuple(rows), state_column=0)
+
+
+def _per_1000(found: Estimate, usd: float | None) -> float | None:
+    return None if usd is None else found.per_1000_steps(usd)
+
+
+def _amount(usd: float | None) -> str:
+    return "cannot" if usd is None else dollars(usd)
+
+
+def as_object(found: Estimate) -> dict[str, Any]:
+    """The estimate for programs; dollars are not rounded."""
+    return {
+        "prices_as_of": AS_OF.isoformat(),
+        "workflow": found.workflow.name,
+        "steps": len(found.workflow.steps),
+        "job_s": found.given.job.total_seconds(),
+        "counts": asdict(found.tally),
+        "run": _bill_object(found.run),
+        "per_1000_steps_usd": found.per_1000_steps(found.run.usd),
+        "idle_month": _bill_object(found.idle),
+        "month": {"runs": found.runs_per_month, "usd": found.month},
+        "peers": [{"name": q.name, "formula": q.formula, "run_usd": q.run, "month_usd": q.month} for q in found.peers],
+        "sources": {item.value: price.source for item, price in PRICES.items()},
+    }
+
+
+def _bill_object(bill: Bill) -> dict[str, Any]:
+    lines = [
+        {"service": line.price.service, "item": line.item.value, "amount": line.amount, "usd": line.usd}
+        for line in bill.lines
+    ]
+    return {"usd": bill.usd, "lines": lines}

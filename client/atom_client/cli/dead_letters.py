@@ -1,0 +1,141 @@
+"""The `dead-letters` commands: which events were given up and why, publishing them again, taking them away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from atom_client.cli.output import Output
+from atom_client.cli.tables import Sheet
+from atom_client.errors import Failure, Misuse
+from atom_client.text import clip, counted, listing, local_time, one_line
+from atom_client.views.as_json import dumped
+from atom_client.views.dead_letters import (
+    Desk,
+    Taken,
+    advice,
+    body_text,
+    facts,
+    letter_object,
+    reason,
+    taken,
+    whole_object,
+)
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.messages.dead_letters import DeadLetter, replayed
+
+_TOGETHER: Final = 50
+"""Letters that are published before they are taken away, in one request each."""
+
+_LONGEST_CELL: Final = 300
+
+
+def list_letters(desk: Desk, *, limit: int, as_json: bool) -> None:
+    """Print the newest letters."""
+    with taken(desk) as found:
+        letters, is_all = found.letters, found.is_all
+    shown = letters[:limit]
+    if as_json:
+        click.echo(dumped([letter_object(letter) for letter in shown]))
+    elif not letters:
+        click.echo("There are no dead letters: every event was handled, or is still being delivered.")
+    else:
+        Output().show(_sheet(shown))
+        if len(shown) < len(letters) or not is_all:
+            more = "" if is_all else " or more"
+            click.echo(f"\nThe newest {len(shown):,} of {len(letters):,}{more}; `--limit` shows more.")
+
+
+def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
+    """Print all that is known of a letter."""
+    with taken(desk, [letter_id]) as found:
+        [letter] = found.named([letter_id])
+    if as_json:
+        click.echo(dumped(whole_object(letter)))
+        return
+    for name, value in facts(letter):
+        click.echo(f"{name:12} {value}")
+    click.echo(f"\n{body_text(letter)}\n")
+    for sentence in advice(letter, desk):
+        click.echo(sentence)
+
+
+def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool) -> None:
+    """Publish letters to the topics that they came from, and take them away."""
+    if every == bool(ids):
+        raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
+    with taken(desk, ids) as found:
+        chosen = _worth_replaying(found) if every else found.named(ids)
+        _require_topics(chosen)
+        if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
+            warning = "cannot be handled as it is, however often it comes, and will be back; `drop` ends that"
+            click.echo(f"{listing(hopeless)} {warning}", err=True)
+        if not dry_run:
+            _replay(found, chosen)
+    topics = Counter(letter.topic for letter in chosen)
+    where = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(topics.items()))
+    verb = "Would replay" if dry_run else "Replayed"
+    click.echo(f"{verb} {counted(len(chosen), 'dead letter')}{f': {where}' if where else ''}.")
+
+
+def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> None:
+    """Take letters away for good: those of these ids, or all that no replay can mend."""
+    if hopeless == bool(ids):
+        raise Misuse("name the dead letters to drop, or give --hopeless; `atom-workflows dead-letters list` shows them")
+    with taken(desk, ids) as found:
+        chosen = [letter for letter in found.letters if letter.is_hopeless] if hopeless else found.named(ids)
+        found.remove(chosen)
+        is_all = not hopeless or found.is_all
+    click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
+    if not is_all:
+        click.echo("There are more than one command takes; call it again for the rest.")
+
+
+def _worth_replaying(found: Taken) -> list[DeadLetter]:
+    letters = found.letters
+    worth = [letter for letter in letters if letter.topic and not letter.is_hopeless]
+    left = len(letters) - len(worth)
+    if left:
+        click.echo(f"Left out {counted(left, 'dead letter')} that no replay can mend; `dead-letters list` says why.")
+    if not found.is_all:
+        click.echo("There are more than one command takes; call it again for the rest.")
+    return worth
+
+
+def _require_topics(letters: Sequence[DeadLetter]) -> None:
+    homeless = [letter.id for letter in letters if not letter.topic]
+    if homeless:
+        raise Failure(
+            f"it is not known where {listing(homeless)} came from; nothing was replayed. "
+            "`atom-workflows dead-letters show ID` prints it, `drop ID` takes it away"
+        )
+
+
+def _replay(found: Taken, letters: Sequence[DeadLetter]) -> None:
+    """Published first and taken away second: whoever dies in between leaves letters that are replayed twice."""
+    for start in range(0, len(letters), _TOGETHER):
+        part = letters[start : start + _TOGETHER]
+        try:
+            found.desk.bus.publish([replayed(letter) for letter in part])
+            found.remove(part)
+        except BusUnavailable as error:
+            raise Failure(
+                f"{error}. {start:,} of {len(letters):,} were replayed before; the others are still there. Replaying "
+                "an event again does no harm: call the command again"
+            ) from error
+
+
+def _sheet(letters: Sequence[DeadLetter]) -> Sheet:
+    return Sheet(
+        heading=("ID", "TOPIC", "DEAD SINCE", "DELIVERIES", "RUN", "REASON"),
+        rows=tuple(_row(letter) for letter in letters),
+        state_column=0,
+    )
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    told = (letter.id, letter.topic, local_time(letter.dead_since), str(letter.deliveries or ""))
+    return (*told, clip(one_line(letter.run_id), _LONGEST_CELL), clip(reason(letter), _LONGEST_CELL))

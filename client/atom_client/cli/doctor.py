@@ -1,0 +1,120 @@
+"""`doctor`: looks at a whole platform, part by part, and tells what is wrong and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import click
+
+from atom_client.cli.local import check_url
+from atom_client.cli.platform import desk_of, names_local_platform, platform_of, services_on
+from atom_client.deployment import DEPLOYED_PREFIX
+from atom_client.doctor.findings import Finding, Verdict, looked, ok, summary, wrong
+from atom_client.doctor.firestore import letters_findings, newest_run, state_findings
+from atom_client.doctor.http import function_findings, task_runner_findings
+from atom_client.doctor.plan import plan_findings, region_findings
+from atom_client.doctor.pubsub import UNKNOWN_REGION, Expected, message_findings
+from atom_client.errors import explanation
+from atom_client.views.as_json import dumped
+from atom_workflows.coordinator.services import Services
+from atom_workflows.settings import Settings
+from atom_workflows.task_runner_urls import shown_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorOptions:
+    """What the user asked for: a Task Runner that no run names yet, and what else cannot be seen of a deployment."""
+
+    task_runner_url: str | None = None
+    region: str | None = None
+    bucket: str | None = None
+    as_json: bool = False
+
+
+def is_well(environment: Mapping[str, str], options: DoctorOptions) -> bool:
+    """Look at all of it and tell; whether nothing is wrong. Lines appear as they are found, as a look may take time."""
+    if options.task_runner_url is not None:
+        check_url(options.task_runner_url)
+    findings = []
+    for finding in _findings(environment, options):
+        findings.append(finding)
+        if not options.as_json:
+            click.echo(finding.line())
+    wrongs = sum(one.verdict is Verdict.WRONG for one in findings)
+    if options.as_json:
+        click.echo(dumped({"wrong": wrongs, "findings": [one.as_fields() for one in findings]}))
+    else:
+        click.echo(summary(findings))
+    return not wrongs
+
+
+def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterator[Finding]:
+    if names_local_platform(environment):
+        services = services_on(platform_of(environment))
+        yield ok("platform", f"local, project {services.settings.project}")
+        yield from _of_platform(services, _expected(services.settings, options, is_local=True), options)
+        return
+    place, finding = _login(environment)
+    yield finding
+    if place is not None:
+        services = services_on(place)
+        yield from _of_platform(services, _expected(services.settings, options, is_local=False), options)
+
+
+def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Finding]:
+    """The platform that the user's credentials lead to, None if they lead nowhere."""
+    from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (of deployments alone)
+
+    try:
+        place = platform_of(environment)
+        whose = account()
+    except Exception as error:
+        told = explanation(error)
+        if told is None:
+            raise
+        return None, wrong("credentials", told.rstrip("."), "gcloud auth application-default login")
+    return place, ok("credentials", f"those of {whose}" if whose else "your own login")
+
+
+def _of_platform(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:
+    from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
+
+    if flaws := [] if expected.is_local else list(region_findings(expected)):
+        # Whatever is looked for there is missing, and is not to be made there.
+        yield from flaws
+        return
+    settings = services.settings
+    there = PubsubSettings(project=settings.project, topic_prefix=settings.topic_prefix)
+    yield from looked("Firestore", lambda: state_findings(services, tick_mend=expected.tick_mend))
+    yield from looked("Pub/Sub", lambda: message_findings(there, expected))
+    yield from looked("functions", lambda: function_findings(there, expected))
+    yield from looked("Task Runner", lambda: task_runner_findings(_task_runner(services, options), expected))
+    yield from looked("dead letters", lambda: letters_findings(desk_of(services, is_local=expected.is_local)))
+    if not expected.is_local:
+        yield from plan_findings(expected, bucket=options.bucket or "")
+
+
+def _expected(settings: Settings, options: DoctorOptions, *, is_local: bool) -> Expected:
+    region = options.region or UNKNOWN_REGION
+    if is_local:
+        return Expected(
+            settings=settings,
+            is_local=True,
+            region=region,
+            mend_all="stop the platform, and start it again with `atom-workflows local up`",
+        )
+    prefix = settings.topic_prefix.removesuffix("-")
+    others = "" if settings.topic_prefix == DEPLOYED_PREFIX else f" PREFIX={prefix}"
+    mend_all = f"make deploy PROJECT={settings.project} REGION={region}{others} TASK_RUNNER_URL=URL"
+    return Expected(settings=settings, is_local=False, region=region, mend_all=mend_all)
+
+
+def _task_runner(services: Services, options: DoctorOptions) -> str:
+    """Where jobs go: as the user says, as the environment does, or as the newest run has it."""
+    named = options.task_runner_url or services.settings.task_runner_url
+    if named:
+        return named
+    run = newest_run(services)
+    # An earlier version may have stored one that is refused now; its password is not for a terminal.
+    return shown_url(run.task_runner_url) if run else ""

@@ -1,0 +1,244 @@
+"""A run followed to its end, and how that is told: events make the picture live, its document says when it is over.
+
+`run`, `start --wait` and `runs retry --wait` do this.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import click
+
+from atom_client.cli.live import Show, show_on
+from atom_client.cli.output import Output
+from atom_client.cli.platform import FIRESTORE_HOST
+from atom_client.cli.tables import steps_sheet, worth_showing
+from atom_client.deployment import with_place
+from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
+from atom_client.text import counted, lasted
+from atom_client.views.as_json import dumped, run_with_steps
+from atom_client.views.progress import RunView
+from atom_client.views.queries import read_run, read_steps
+from atom_client.views.summary import verdict
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.durations import parse_duration
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
+
+LOOK_EVERY_S: Final = 1.0
+WAIT_FOR_EVENTS_S: Final = 0.25
+LAST_EVENTS_WITHIN_S: Final = 1.0
+APPEARS_WITHIN_S: Final = 60.0
+PATIENCE_S: Final = 300.0
+"""How long a store may be away while a run is followed: the run goes on, and a network, or a laptop, may come back."""
+
+
+class Feed(Protocol):
+    """Where changes come from."""
+
+    def take(self, timeout_s: float) -> Sequence[Mapping[str, Any]]:
+        """All changes that have come; waits that long for a first one."""
+        ...
+
+
+def follow(  # noqa: PLR0913 (all but the first by name)
+    view: RunView,
+    *,
+    feed: Feed,
+    read_run: Callable[[], RunRecord | None],
+    show: Show,
+    timeout_s: float | None = None,
+    patience_s: float = PATIENCE_S,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> RunRecord:
+    """Show the run until it has ended or time is up, and answer it as it then stands.
+
+    Raises `Failure` if the run does not appear: nobody took the start message. Raises `StoreUnavailable` if the store
+    is away at first, or later for longer than `patience_s`.
+    """
+    reader = _PatientReader(read_run, patience_s, monotonic)
+    started = monotonic()
+    looked_at = started - LOOK_EVERY_S
+    while True:
+        if changes := feed.take(WAIT_FOR_EVENTS_S):
+            view = view.updated(changes)
+        now = monotonic()
+        if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
+            looked_at = now
+            run = reader.run()
+            if run is not None and run.state.is_terminal:
+                view = _heard_out(view, feed, monotonic)
+            view = _with_document(view, run)
+            if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
+                show.finish(view)
+                return run
+            _require_appearance(run, view, now - started, timeout_s)
+        show.update(view)
+
+
+def _heard_out(view: RunView, feed: Feed, monotonic: Callable[[], float]) -> RunView:
+    """The view with the run's last events, which are published right after its document is written."""
+    ends_at = monotonic() + LAST_EVENTS_WITHIN_S
+    while not view.state.is_terminal and monotonic() < ends_at:
+        view = view.updated(feed.take(WAIT_FOR_EVENTS_S))
+    return view
+
+
+class _PatientReader:
+    """Answers the run as it was read last while the store is away."""
+
+    def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
+        self._read = read
+        self._patience_s = patience_s
+        self._monotonic = monotonic
+        self._last: RunRecord | None = None
+        self._read_at = 0.0
+
+    def run(self) -> RunRecord | None:
+        try:
+            self._last = self._read()
+        except StoreUnavailable:
+            if self._last is None or self._monotonic() - self._read_at >= self._patience_s:
+                raise
+        else:
+            self._read_at = self._monotonic()
+        return self._last
+
+
+def seconds_of(text: str) -> float:
+    """A time limit: `90`, `90s`, `10m`. Raises ValueError."""
+    seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text).total_seconds()
+    if seconds <= 0:
+        raise ValueError("it must be more than 0")
+    return seconds
+
+
+def _is_over(timeout_s: float | None, waited_s: float) -> bool:
+    return timeout_s is not None and waited_s >= timeout_s
+
+
+def _with_document(view: RunView, run: RunRecord | None) -> RunView:
+    """The view, told by the document what its events may have failed to tell."""
+    if run is None or (view.state is run.state and view.total):
+        return view
+    return replace(view, state=run.state, total=view.total or run.step_count)
+
+
+def _require_appearance(run: RunRecord | None, view: RunView, waited_s: float, timeout_s: float | None) -> None:
+    if run is None and waited_s >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
+        raise Failure(
+            f"run {view.run_id} has not appeared within {lasted(timedelta(seconds=waited_s))}: the start "
+            "message was published, but the start function has not handled it. Look at the start function's log."
+        )
+
+
+USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
+"""Ctrl-C, and a signal to end."""
+
+_EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A command that waits for a run, of which it knows `view`; with `outlives` the run goes on without the command."""
+
+    services: Services
+    view: RunView
+    output: Output
+    as_json: bool = False
+    timeout_s: float | None = None
+    outlives: bool = True
+    more_json: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
+        """Have the run begin, and show it until it has ended or time is up; `begin` answers a line that says so."""
+        # Google's clients take a second to import.
+        from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
+
+        run_id = self.view.run_id
+        with ChangeFeed(self.services.settings, run_id) as feed:
+            if feed.problem:
+                self.output.say(f"Steps are shown at the end only: {feed.problem}")
+            with self._told_if_cut_short(f"If the run was started, it goes on: `{with_place('runs list')}`"):
+                self.output.say(begin())
+            with (
+                self._told_if_cut_short(_how_to_go_on(run_id)),
+                self._told_if_cut_short(_how_it_stands(run_id), by=(AtomWorkflowsError,)),
+                show_on(self.output, self.view) as show,
+            ):
+                run = follow(
+                    self.view,
+                    feed=feed,
+                    read_run=lambda: read_run(self.services.store, run_id),
+                    show=show,
+                    timeout_s=self.timeout_s,
+                    patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
+                )
+        return run, _in_order(read_steps(self.services.store, run_id), self.view.order)
+
+    def tell(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
+        """The table and the sentences; the JSON object instead of the table."""
+        rows = worth_showing(steps)
+        if self.as_json:
+            click.echo(dumped({**run_with_steps(run, steps), **self.more_json}))
+        elif rows:
+            self.output.say()
+            self.output.show(steps_sheet(rows))
+        if not self.as_json and 0 < len(rows) < len(steps):
+            more = counted(len(steps) - len(rows), "more step")
+            self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")
+        self.output.say()
+        for sentence in verdict(run, steps, now=self.services.clock.now()):
+            self.output.say(sentence)
+
+    def tell_what_next(self, run: RunRecord, *, may_retry: bool = True) -> None:
+        """What can be done about a run that has not ended, or has not ended well."""
+        if not run.state.is_terminal:
+            look = f"the run goes on: `{with_place(f'runs show {run.id}')}`"
+            goes_on = look if self.outlives else "the run ends with its platform"
+            self.output.say(f"Waiting ended after {self.timeout_s:g} s; {goes_on}.")
+        elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
+            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs again what did not succeed.")
+
+    def _told_if_cut_short(
+        self, sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH
+    ) -> AbstractContextManager[None]:
+        """What becomes of a run that does not outlive this command is told as its platform stops."""
+        return told_if_cut_short(sentence, by) if self.outlives else nullcontext()
+
+
+@contextmanager
+def told_if_cut_short(sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH) -> Iterator[None]:
+    """Say what becomes of the run if the user, or whatever is named, ends the block early."""
+    try:
+        yield
+    except by:
+        click.echo(sentence, err=True)
+        raise
+
+
+def exit_code(run: RunRecord) -> int:
+    """0 only for a run that SUCCEEDED."""
+    return _EXIT_CODES.get(run.state, RUN_FAILED)
+
+
+def _how_to_go_on(run_id: str) -> str:
+    return f"Run {run_id} goes on: `{with_place(f'runs show {run_id}')}`, `{with_place(f'runs cancel {run_id}')}`"
+
+
+def _how_it_stands(run_id: str) -> str:
+    return f"Run {run_id} was not followed to its end; `{with_place(f'runs show {run_id}')}` tells how it stands."
+
+
+def _in_order(steps: Sequence[StepRecord], order: Sequence[str]) -> list[StepRecord]:
+    """The steps in that order, then those that it does not name."""
+    by_id = {step.id: step for step in steps}
+    first = [by_id.pop(name) for name in order if name in by_id]
+    return [*first, *by_id.values()]

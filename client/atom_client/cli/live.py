@@ -1,0 +1,163 @@
+"""The two ways to show a run that goes on: a live picture on a terminal, lines of text everywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+from atom_client.cli.output import Output, screen_of
+from atom_client.text import clip, one_line
+from atom_client.views.progress import RunView, StepView
+from atom_workflows.core.states import StepState
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+REDRAW_EVERY_S: Final = 0.25
+CLOCK_EVERY_S: Final = 1.0
+SMALL_RUN: Final = 50
+"""Steps up to which every change has a line of its own."""
+
+PROGRESS_EVERY_S: Final = 5.0
+MOST_FAILURE_LINES: Final = 20
+_LONGEST_MESSAGE: Final = 400
+
+Monotonic = Callable[[], float]
+
+
+class Show(Protocol):
+    """Something that shows a run; `update` may be called often and with a view that is the same."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def update(self, view: RunView) -> None:
+        """Show what is new."""
+        ...
+
+    def finish(self, view: RunView) -> None:
+        """Show what was held back; no update follows."""
+        ...
+
+
+def show_on(output: Output, view: RunView) -> Show:
+    """What suits the output."""
+    return Picture(output, view) if output.is_terminal else Lines(output, view)
+
+
+class Lines:
+    """A line for each change of a small run; of a large one a line every few seconds, and one for each failure."""
+
+    def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
+        self._output = output
+        self._shown = view
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._progress_at = self._started
+        self._progressed = view
+        self._failures = 0
+        self._last: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(self, view: RunView) -> None:
+        """Print lines for what is new."""
+        if view is not self._shown:
+            small = view.total <= SMALL_RUN
+            for step in view.news(self._shown):
+                if small or self._is_telling_failure(step):
+                    self._say_step(step)
+            self._shown = view
+        if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
+            self._progress_at = self._monotonic()
+            self._say_progress(view)
+
+    def finish(self, view: RunView) -> None:
+        """See `Show.finish`."""
+        self.update(view)
+        if view.total > SMALL_RUN:
+            self._say_progress(view)
+
+    def _say_progress(self, view: RunView) -> None:
+        if view is not self._progressed:
+            self._progressed = view
+            self._say(counts_line(view))
+
+    def _say_step(self, step: StepView) -> None:
+        """Print its line, unless that tells nothing new, as when the Task Runner's own word for the state changes."""
+        line = step_line(step)
+        if line != self._last.get(step.id):
+            self._last[step.id] = line
+            self._say(line)
+
+    def _say(self, text: str) -> None:
+        self._output.say(f"[{self._monotonic() - self._started:7.1f} s] {text}")
+
+    def _is_telling_failure(self, step: StepView) -> bool:
+        self._failures += step.state is StepState.FAILED
+        return step.state is StepState.FAILED and self._failures <= MOST_FAILURE_LINES
+
+
+class Picture:
+    """A picture that is drawn again at most four times a second, never larger than the screen."""
+
+    def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
+        from rich.live import Live  # noqa: PLC0415 (needed on terminals only)
+
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._drawn_at = self._started - CLOCK_EVERY_S
+        self._drawn = view
+        self._console = output.console()
+        self._live: Live = Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def update(self, view: RunView) -> None:
+        """Draw the picture if that is due."""
+        since = self._monotonic() - self._drawn_at
+        if since >= (CLOCK_EVERY_S if view is self._drawn else REDRAW_EVERY_S):
+            self._draw(view)
+
+    def finish(self, view: RunView) -> None:
+        """See `Show.finish`."""
+        self._draw(view)
+
+    def _draw(self, view: RunView) -> None:
+        from atom_client.cli.live_view import picture  # noqa: PLC0415 (needed on terminals only)
+
+        self._drawn, self._drawn_at = view, self._monotonic()
+        elapsed_s = self._drawn_at - self._started
+        drawn = picture(view, elapsed_s=elapsed_s, screen=screen_of(self._console))
+        self._live.update(drawn, refresh=True)
+
+
+def step_line(step: StepView) -> str:
+    """A step's change: `load RUNNING (attempt 2): message`."""
+    attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
+    message = clip(one_line(step.message), _LONGEST_MESSAGE)
+    return f"{step.id} {step.state}{attempt}{': ' if message else ''}{message}"
+
+
+def counts_line(view: RunView) -> str:
+    """How far a run is: `120 of 2,122 steps ended: 8 RUNNING, 120 SUCCEEDED`."""
+    counts = ", ".join(f"{count:,} {state}" for state, count in view.counts.items())
+    return f"{view.ended:,} of {view.total:,} steps ended: {counts}"

@@ -1,0 +1,106 @@
+"""The live picture of a run for a terminal.
+
+A step has one line: its id and its state first, and what is left of the line is for what is known besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from atom_client.cli.screen import Screen
+from atom_client.cli.tables import COLOURS
+from atom_client.text import one_line
+from atom_client.views.progress import RunView, StepView
+
+_LINES_AROUND: Final = 6
+"""Lines of the screen that the steps must leave: the heading, the bar, the counts and the prompt."""
+
+_MOST_STEPS: Final = 40
+_LONGEST_BAR: Final = 60
+_GAP: Final = 2
+_ROOM_FOR_REMARKS: Final = 24
+"""So much of a line an id longer than `_LEAST_ID` leaves, if there is anything to remark."""
+
+_LEAST_ID: Final = 12
+_TRACEBACK: Final = "Traceback (most recent call last)"
+
+
+def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableType:
+    """Return the run at that moment, at most as large as the screen."""
+    rows = view.rows(max(1, min(screen.height - _LINES_AROUND, _MOST_STEPS)))
+    parts: list[RenderableType] = [_heading(view, elapsed_s, screen), _bar(view, screen), _counts(view)]
+    if rows:
+        parts += [Text(), *_steps(rows, screen)]
+    return Group(*parts)
+
+
+def _heading(view: RunView, elapsed_s: float, screen: Screen) -> Text:
+    minutes, seconds = divmod(int(elapsed_s), 60)
+    clock = f"  {minutes}:{seconds:02}"
+    state = Text(view.state.value, style=COLOURS.get(view.state, ""))
+    room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
+    heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)
+    return _cut(heading, screen)
+
+
+def _bar(view: RunView, screen: Screen) -> Text:
+    length = min(screen.width, _LONGEST_BAR)
+    done = length * view.ended // max(1, view.total)
+    return Text.assemble((screen.sign("━") * done, "green"), (screen.sign("─") * (length - done), "dim"))
+
+
+def _counts(view: RunView) -> Text:
+    parts = [Text(f"{count:,} {state}", style=COLOURS.get(state, "")) for state, count in view.counts.items()]
+    return Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(parts))
+
+
+def _steps(rows: Sequence[StepView], screen: Screen) -> list[Text]:
+    remarks = [_remark(step) for step in rows]
+    states = max(len(step.state.value) for step in rows)
+    room = _room_for_ids(screen.width - states - _GAP, has_remarks=any(remarks))
+    ids = min(max(cell_len(screen.sign(step.id)) for step in rows), room)
+    left = screen.width - ids - states - 2 * _GAP
+    return [
+        _cut(_step(step, screen.ends(step.id, ids), remark, (ids, states, left), screen), screen)
+        for step, remark in zip(rows, remarks, strict=True)
+    ]
+
+
+def _room_for_ids(room: int, *, has_remarks: bool) -> int:
+    """Return what ids may take of the room that the states leave."""
+    wanted = max(room - _GAP - _ROOM_FOR_REMARKS, _LEAST_ID) if has_remarks else room
+    return max(1, min(wanted, room))
+
+
+def _step(step: StepView, name: str, remark: str, widths: tuple[int, int, int], screen: Screen) -> Text:
+    ids, states, left = widths
+    state = (step.state.value.ljust(states), COLOURS.get(step.state, ""))
+    return Text.assemble(set_cell_size(name, ids), " " * _GAP, state, " " * _GAP, screen.head(remark, max(left, 0)))
+
+
+def _cut(line: Text, screen: Screen) -> Text:
+    """Return the line without what is beyond the screen's edge, which only the narrowest have."""
+    line.rstrip()
+    line.truncate(screen.width, overflow="crop")
+    return line
+
+
+def _remark(step: StepView) -> str:
+    attempt = f"attempt {step.attempt}" if step.attempt > 1 else ""
+    job = step.job_state if not step.state.is_terminal and step.job_state not in {"", step.state.value} else ""
+    return "  ".join(filter(None, (attempt, job, _gist(step.message))))
+
+
+def _gist(message: str) -> str:
+    """Return the message on one line.
+
+    Of a Python traceback its last, which names the error.
+    """
+    lines = message.rstrip().splitlines()
+    is_traceback = bool(lines) and lines[0].startswith(_TRACEBACK)
+    return one_line(lines[-1] if is_traceback else message)

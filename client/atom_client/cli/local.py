@@ -1,0 +1,346 @@
+"""The local platform as the command line starts it: its options, `local up`, and commands to paste."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from atom_client.cli.platform import ask_no_proxy
+from atom_client.errors import Misuse
+from atom_client.text import clean, name_of, one_line
+from atom_client.views.as_json import dumped
+from atom_workflows.errors import SettingsError, TaskRunnerError
+from atom_workflows.settings import from_environment
+from atom_workflows.task_runner_urls import expected_instead, shown_url
+
+if TYPE_CHECKING:
+    from atom_emulator.platform.local import LocalPlatform
+    from atom_emulator.platform.options import Emulators
+    from atom_emulator.platform.storage import Storage
+
+TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
+GRACE_S: Final = 1.0
+"""How long the parts may take to end by themselves: what they hold in memory is to be forgotten anyway."""
+
+NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
+CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
+
+_OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
+"""Settings of a deployment, which a shell may hold, that would lead the functions away from the platform."""
+
+_TRIAL_BYTES: Final = 65_536
+"""Enough that a full disk shows."""
+
+_LOGS: Final = frozenset({".log", ".jsonl"})
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformChoice:
+    """What a user may choose of a local platform.
+
+    Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own.
+    """
+
+    task_runner_url: str | None = None
+    token: str | None = None
+    mock_script: Path | None = None
+    mock_duration_s: float | None = None
+    log_dir: Path | None = None
+    emulators: Emulators | None = None
+    bucket: str | None = None
+
+    @property
+    def chosen(self) -> list[str]:
+        """The options that are set, by their names on the command line."""
+        options = {
+            "--tr-auth-jwt": self.token,
+            "--mock-script": self.mock_script,
+            "--mock-duration": self.mock_duration_s,
+            "--log-dir": self.log_dir,
+            "--emulators": self.emulators,
+        }
+        return [name for name, value in options.items() if value is not None]
+
+
+def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
+    """The platform, not yet started. If it is `watched`, a crash interrupts whatever the main thread does."""
+    from atom_emulator.platform.google import with_running_emulators  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (likewise)
+    from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
+
+    check(choice)
+    _check_settings(environment)
+    ask_no_proxy()
+    default = PlatformOptions()
+    duration_s = choice.mock_duration_s
+    where = with_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
+    options = replace(
+        where,
+        bucket=choice.bucket,
+        task_runner_url=choice.task_runner_url,
+        task_runner_script=choice.mock_script,
+        task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
+        environment=function_environment(choice, environment, project=where.project),
+        log_dir=choice.log_dir,
+        grace_s=GRACE_S,
+        on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
+    )
+    try:
+        platform = LocalPlatform(options)
+    except FileNotFoundError as error:
+        raise Misuse("this working folder does not exist any more; go to another, or give --log-dir") from error
+    require_log_dir(platform.log_dir)
+    return platform
+
+
+def emulators_used(platform: LocalPlatform) -> str | None:
+    """A sentence about the emulators that were running before, None if the platform starts all of them."""
+    options = platform.options
+    given = {"Firestore": options.firestore_address, "Pub/Sub": options.pubsub_address}
+    used = [f"the {name} emulator at {name_of(address)}" for name, address in given.items() if address]
+    if not used:
+        return None
+    return f"Using {' and '.join(used)}, as the environment says, in project {name_of(options.project)}."
+
+
+@contextmanager
+def up(platform: LocalPlatform) -> Iterator[None]:
+    """Keep the platform up while the block lasts; raises the crash of a part rather than what follows from it."""
+    try:
+        with platform:
+            yield
+    except BaseException as error:
+        crash = platform.crash
+        if crash is None or crash is error:
+            raise
+        raise crash from None
+
+
+def check(choice: PlatformChoice) -> None:
+    """Refuse, before anything is started, what cannot work."""
+    if choice.task_runner_url is not None:
+        check_url(choice.task_runner_url)
+        if choice.mock_script is not None or choice.mock_duration_s is not None:
+            raise Misuse(
+                "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces; "
+                "leave one of them out",
+            )
+    if choice.mock_script is not None:
+        _check_script(choice.mock_script)
+
+
+def _check_settings(environment: Mapping[str, str]) -> None:
+    """Refuse settings of this shell that the functions would refuse at each event."""
+    try:
+        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
+    except SettingsError as error:
+        raise Misuse(f"{error}, or `unset {error.name}`") from error
+
+
+def require_log_dir(log_dir: Path) -> None:
+    """Make the folder for logs, its owner's alone; refuses one that takes no file, holds links, or has no room."""
+    from atom_emulator.log_files import make_folder  # noqa: PLC0415 (not installed everywhere)
+
+    try:
+        make_folder(log_dir)
+        links = [one.name for one in log_dir.iterdir() if one.suffix in _LOGS and one.is_symlink()]
+        with tempfile.TemporaryFile(dir=log_dir) as trial:
+            trial.write(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        raise Misuse(
+            f"logs cannot be written to {name_of(log_dir)}: {reason}; choose another folder with --log-dir"
+        ) from error
+    if links:
+        raise Misuse(
+            f"logs cannot be written to {name_of(log_dir)}: {name_of(links[0])} is a link; "
+            "remove it, or choose another folder with --log-dir"
+        )
+
+
+def incomplete(log_dir: Path) -> str:
+    """Return what to add to the logs' place if their disk has become full.
+
+    Nothing else fails because of that.
+    """
+    try:
+        is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
+    except OSError:
+        return ""
+    return " (their disk is full, so they may be incomplete)" if is_full else ""
+
+
+def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
+    """What the functions are told beyond what every local platform tells them."""
+    told = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
+    own = {name: told[name] for name in _OWN if name in environment}
+    kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
+    return {**own, **kept, TOKEN: token_for(choice, environment)}
+
+
+def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
+    """The token for the Task Runner; empty means an identity token of the user's own service account.
+
+    The mock, and a Task Runner on this machine, ask for none.
+    """
+    if choice.token is not None:
+        return choice.token
+    if choice.task_runner_url is None:
+        return NO_TOKEN
+    here = urlsplit(choice.task_runner_url).hostname in _LOOPBACK
+    return environment.get(TOKEN) or (NO_TOKEN if here else "")
+
+
+def exports(environment: Mapping[str, str]) -> str:
+    """What to paste into another terminal; a token is a secret and stays out."""
+    shown = {name: value for name, value in environment.items() if name != TOKEN or value == NO_TOKEN}
+    return "\n".join(f"export {name}={shlex.quote(one_line(value))}" for name, value in shown.items())
+
+
+def check_url(url: str) -> None:
+    """Refuse what cannot be a Task Runner's URL."""
+    if expected := expected_instead(url):
+        raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
+
+
+def _check_script(path: Path) -> None:
+    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
+
+    try:
+        load_script(path)
+    except InvalidScript as error:
+        raise Misuse(f"{name_of(path)}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
+
+
+_HOW_TO_START = """\
+# In another terminal, paste the lines above; then
+#   atom-workflows run FILE
+#   atom-workflows runs list"""
+
+
+def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
+    """Run the platform until Ctrl-C; raises `PlatformError` if it cannot start or a part crashes."""
+    platform = local_platform(choice, os.environ, watched=False)
+    if problem := credential_problem(choice, os.environ):
+        click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
+    with suppress(KeyboardInterrupt), up(platform):
+        click.echo(dumped(_as_json(platform)) if as_json else "\n".join(map(clean, _lines(platform))))
+        platform.wait()
+
+
+def _as_json(platform: LocalPlatform) -> dict[str, Any]:
+    return {
+        "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
+        "addresses": {str(name): address for name, address in platform.addresses.items()},
+        "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
+        "log_dir": str(platform.log_dir),
+    }
+
+
+def _lines(platform: LocalPlatform) -> Iterator[str]:
+    """What to paste, and comments, which do no harm when they are pasted too."""
+    yield exports(platform.environment)
+    yield _HOW_TO_START
+    for recipe in recipes(platform):
+        yield f"# {recipe.purpose}:\n#   {recipe.command}"
+    if platform.storage_missing:
+        yield f"# There is no Cloud Storage to upload to: {platform.storage_missing}."
+    if used := emulators_used(platform):
+        yield f"# {used}"
+    for name, address in platform.addresses.items():
+        yield f"# {name:12} {address}"
+    yield f"# {'logs':12} {name_of(platform.log_dir)}"
+    yield "# Ctrl-C stops the platform."
+
+
+def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
+    """Why no ID token can be had here now, and what to do; empty if one can, or none is needed.
+
+    A step would wait for one until its timeout, as in a deployment whose metadata server is away for a moment.
+    """
+    url = choice.task_runner_url
+    if url is None or token_for(choice, environment):
+        return ""
+    from atom_workflows.adapters.task_runner.tokens import tokens_for  # noqa: PLC0415 (Google's clients take a second to import)
+
+    settings = from_environment({**environment, TOKEN: "", "WORKFLOW_TASK_RUNNER_URL": url})
+    try:
+        tokens_for(settings).token_for(url)
+    except TaskRunnerError as error:
+        return f"{error}; a Task Runner that asks for no token is called with --tr-auth-jwt=none"
+    return ""
+
+
+_FILE = "FILE.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A command line for a shell; `FILE.yaml` in it stands for the user's file."""
+
+    name: str
+    purpose: str
+    command: str
+
+
+def recipes(platform: LocalPlatform) -> list[Recipe]:
+    """Every way that this platform offers."""
+    storage = platform.storage
+    bucket = "BUCKET" if storage is None else storage.bucket
+    publish = Recipe(
+        name="publish",
+        purpose="Start a run of an object in a bucket",
+        command=_publish(platform.pubsub_url, platform.options.project, f"gs://{bucket}/workflows/{_FILE}"),
+    )
+    return [publish] if storage is None else [*_uploads(storage), publish]
+
+
+def _uploads(storage: Storage) -> list[Recipe]:
+    target = f"gs://{storage.bucket}/workflows/"
+    return [
+        Recipe(name="gsutil", purpose="Start a run by an upload", command=_gsutil(storage, target)),
+        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=_gcloud_storage(storage, target)),
+    ]
+
+
+def _gsutil(storage: Storage, target: str) -> str:
+    """It speaks HTTPS alone, and the platform's certificate is nobody's; its own credentials stay at home."""
+    address, port = storage.address.rsplit(":", 1)[0], storage.https_port
+    options = (
+        f"Credentials:gs_json_host={address}",
+        f"Credentials:gs_json_port={port}",
+        "Boto:https_validate_certificates=False",
+    )
+    flags = " ".join(f"-o {option}" for option in options)
+    quiet = "BOTO_CONFIG=/dev/null CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL=false"
+    return f"{quiet} gsutil {flags} cp {_FILE} {target}"
+
+
+def _gcloud_storage(storage: Storage, target: str) -> str:
+    return f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
+
+
+def _publish(url: str, project: str, path: str) -> str:
+    message = shlex.quote(json.dumps({"workflow_path": path}))
+    return f"{_gcloud_at('PUBSUB', f'{url}/')} pubsub topics publish start --project={project} --message={message}"
+
+
+def _gcloud_at(api: str, url: str) -> str:
+    return f"CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}={url} gcloud"

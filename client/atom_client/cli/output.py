@@ -1,0 +1,66 @@
+"""Where text goes: stdout, or stderr when stdout is kept for JSON; colour only for a terminal that wants it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from atom_client.cli.streams import encoding_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atom_client.cli.screen import Screen
+    from atom_client.cli.tables import Sheet
+
+_USUAL_WIDTH: Final = 80
+_USUAL_HEIGHT: Final = 25
+
+_UNMOVABLE: Final = frozenset({"dumb", "unknown"})
+"""Values of TERM of terminals that can only write on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What is said to a person. With `aside` it goes to stderr."""
+
+    aside: bool = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it who can be shown colours and movement."""
+        stream = sys.stderr if self.aside else sys.stdout
+        return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
+
+    def say(self, text: str = "") -> None:
+        """Print a line."""
+        click.echo(text, err=self.aside)
+
+    def show(self, sheet: Sheet) -> None:
+        """Print a table."""
+        if self.is_terminal:
+            console = self.console()
+            console.print(sheet.rich(screen_of(console)))
+        else:
+            self.say(sheet.plain())
+
+    def console(self) -> Console:
+        """The terminal."""
+        from rich.console import Console  # noqa: PLC0415 (needed on terminals only)
+
+        console = Console(stderr=self.aside, highlight=False)
+        if console.size.width and console.size.height:
+            return console
+        # A terminal that does not know its size, or a COLUMNS of 0.
+        return Console(stderr=self.aside, highlight=False, width=_USUAL_WIDTH, height=_USUAL_HEIGHT)
+
+
+def screen_of(console: Console) -> Screen:
+    """Return the terminal's size and encoding as they are now."""
+    from atom_client.cli.screen import Screen  # noqa: PLC0415 (needed on terminals only)
+
+    return Screen(width=console.size.width, height=console.size.height, encoding=encoding_of(console.file))

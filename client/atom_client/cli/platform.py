@@ -1,0 +1,143 @@
+"""Which platform the commands talk to: the one that the environment names."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import click
+
+from atom_client.deployment import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
+from atom_client.errors import Failure, Misuse, explanation
+from atom_workflows.coordinator.services import Services
+
+if TYPE_CHECKING:
+    from atom_client.views.dead_letters import Desk
+
+FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
+PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
+PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
+_CONNECT_TIMEOUT_S: Final = 2.0
+
+Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
+"""How services are made of an environment; tests hand their own to the command line as its `obj`."""
+
+
+def names_local_platform(environment: Mapping[str, str]) -> bool:
+    """Whether the environment names a local platform; refuses one that names half of it."""
+    named = [name for name in (FIRESTORE_HOST, PUBSUB_HOST) if environment.get(name)]
+    if len(named) == 1:
+        other = PUBSUB_HOST if named == [FIRESTORE_HOST] else FIRESTORE_HOST
+        raise Misuse(
+            f"{named[0]} is set but {other} is not. Export all that `atom-workflows local up` prints, "
+            f"or `unset {named[0]}`.",
+        )
+    return bool(named)
+
+
+def connected(environment: Mapping[str, str]) -> Services:
+    """The services of the platform that the environment names, which answers at least to a connection."""
+    given: Connect | None = click.get_current_context().obj
+    return services_on(environment if given is not None else platform_of(environment))
+
+
+def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, which then names a platform: a local one that answers at least to a connection, or a project."""
+    if names_local_platform(environment):
+        _refuse_project_beside_local(environment)
+        for name in (FIRESTORE_HOST, PUBSUB_HOST):
+            _require_answer(name, environment[name])
+        ask_no_proxy()
+        return environment
+    from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (of deployments alone)
+
+    own_credentials.expect_users_login()
+    deployed = {PREFIX: DEPLOYED_PREFIX, **environment}
+    if not any(environment.get(name) for name in PROJECTS):
+        deployed[PROJECTS[0]] = _own_project()
+    own_credentials.require_login()
+    return deployed
+
+
+def ask_no_proxy() -> None:
+    """Have Google's clients reach this machine's servers without a proxy.
+
+    They read the process's own environment.
+    """
+    from atom_emulator.platform.network import unproxied  # noqa: PLC0415 (of local platforms alone)
+
+    os.environ.update(unproxied(os.environ))
+
+
+def _refuse_project_beside_local(environment: Mapping[str, str]) -> None:
+    project = chosen_project()
+    if project and project != environment.get("GOOGLE_CLOUD_PROJECT"):
+        raise Misuse(
+            f"--project is {project}, but {FIRESTORE_HOST} and {PUBSUB_HOST} name a local platform. To work on the "
+            f"project, `unset {FIRESTORE_HOST} {PUBSUB_HOST} STORAGE_EMULATOR_HOST`; to work on the local platform, "
+            "leave --project out."
+        )
+
+
+def _own_project() -> str:
+    """The project that the user's own credentials, or gcloud, name."""
+    try:
+        from atom_workflows.adapters.own_credentials import default_project  # noqa: PLC0415 (needed here alone)
+
+        found, problem = default_project(), ""
+    except Exception as error:
+        if explanation(error) is None:
+            raise
+        found, problem = None, " (no Google credentials are here that would name one)"
+    if found is None:
+        raise Misuse(
+            f"it is not known where the runs are{problem}. For a deployment, give --project or set "
+            "GOOGLE_CLOUD_PROJECT, after `gcloud auth application-default login`; for a local platform, export what "
+            "`atom-workflows local up` prints."
+        )
+    remember_project(found)
+    return found
+
+
+def desk(environment: Mapping[str, str]) -> Desk:
+    """The dead letters of the same platform."""
+    return desk_of(connected(environment), is_local=names_local_platform(environment))
+
+
+def desk_of(services: Services, *, is_local: bool) -> Desk:
+    """The dead letters of a platform."""
+    from atom_client.views.dead_letters import Desk  # noqa: PLC0415 (of these commands alone)
+    from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
+
+    settings = services.settings
+    return Desk(
+        bus=services.bus,
+        box=dead_letters(settings),
+        project=settings.project,
+        is_local=is_local,
+        topic_prefix=settings.topic_prefix,
+    )
+
+
+def services_on(place: Mapping[str, str]) -> Services:
+    """The services of the platform that an environment names; see `platform_of`."""
+    given: Connect | None = click.get_current_context().obj
+    if given is not None:
+        return given(place)
+    from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
+    from atom_workflows.settings import from_environment  # noqa: PLC0415 (likewise)
+
+    return connect(from_environment(place))
+
+
+def _require_answer(name: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise Failure(
+            f"nothing answers at {address}, which {name} names. Start a platform with `atom-workflows local up` "
+            f"and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
+        ) from error

@@ -1,0 +1,288 @@
+"""The `runs` commands: list, show, cancel, retry, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import click
+
+from atom_client.cli.follow import Waiting, exit_code
+from atom_client.cli.output import Output
+from atom_client.cli.tables import runs_sheet, steps_sheet
+from atom_client.deployment import with_place
+from atom_client.errors import Misuse
+from atom_client.text import clean, clip, counted, listing, local_time, one_line
+from atom_client.views.as_json import dumped, moment_text, run_object, run_with_steps
+from atom_client.views.progress import RunView, view_of
+from atom_client.views.queries import MOST_RUNS_LOOKED_AT, full_run_id, newest_runs, read_run, read_steps
+from atom_client.views.summary import verdict
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.repair import Examination, examine
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.consistency import Finding, is_under_way
+from atom_workflows.core.graph import is_internal
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.errors import RunNotFound
+from atom_workflows.task_runner_urls import shown_url
+
+
+def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
+    """Print the newest runs."""
+    runs = newest_runs(services.store, limit=limit, state=state)
+    if as_json:
+        click.echo(dumped([run_object(run) for run in runs]))
+    elif runs:
+        Output().show(runs_sheet(runs))
+    elif state is None:
+        click.echo(f"There are no runs yet. `{with_place('start FILE')}` starts one.")
+    else:
+        click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
+
+
+def show_run(services: Services, text: str, *, as_json: bool) -> None:
+    """Print all that is known of a run."""
+    run = _run(services, text)
+    steps = read_steps(services.store, run.id)
+    if as_json:
+        click.echo(dumped(run_with_steps(run, steps)))
+        return
+    for name, value in _facts(run):
+        click.echo(f"{name:12} {value}")
+    for warning in run.warnings:
+        click.echo(f"Warning: {one_line(warning)}")
+    if steps:
+        click.echo()
+        Output().show(steps_sheet(steps))
+    click.echo()
+    for sentence in verdict(run, steps, now=services.clock.now()):
+        click.echo(sentence)
+
+
+def cancel_named(services: Services, text: str) -> None:
+    """End a run."""
+    run_id = full_run_id(services.store, text)
+    cancel_run(services, run_id)
+    click.echo(
+        f"Run {run_id} is cancelled: no further job is submitted. Jobs that run already go on at the Task Runner."
+    )
+
+
+def _run(services: Services, text: str) -> RunRecord:
+    run_id = full_run_id(services.store, text)
+    run = read_run(services.store, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    return run
+
+
+def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """What is known of a run, each with its name; what is not known is left out."""
+    facts = {
+        "run": run.id,
+        "workflow": run.workflow,
+        "description": run.description,
+        "state": f"{run.state}, to be closed: {run.stop.reason}"
+        if run.stop and not run.state.is_terminal
+        else run.state,
+        "source": _source(run),
+        "trigger": ", ".join(f"{name} {value}" for name, value in sorted(run.trigger.items(), key=_kind_first)),
+        "task runner": shown_url(run.task_runner_url),
+        "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
+        "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
+        "created": local_time(run.created_at),
+        "started": local_time(run.started_at),
+        "finished": local_time(run.finished_at),
+        "deadline": local_time(run.deadline),
+        "retried": counted(run.retries, "time") if run.retries else "",
+    }
+    for name, value in facts.items():
+        if value:
+            yield name, one_line(clean(value))
+
+
+def _kind_first(item: tuple[str, Any]) -> tuple[bool, str]:
+    return item[0] != "kind", item[0]
+
+
+def _source(run: RunRecord) -> str:
+    path = run.source.get("path", "")
+    if run.source.get("inline"):
+        return f"{path} (given in the start message)"
+    generation = run.source.get("generation")
+    return f"{path} (generation {generation})" if generation else str(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryOptions:
+    """What the user asked for; `run_id` may be the beginning of one."""
+
+    run_id: str
+    wait: bool = False
+    timeout_s: float | None = None
+    as_json: bool = False
+
+
+def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
+    """Run again what did not succeed; the exit code."""
+    if options.timeout_s is not None and not options.wait:
+        raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
+    run_id = full_run_id(services.store, options.run_id)
+    steps = read_steps(services.store, run_id)
+    if options.wait:
+        return _followed(services, run_id, steps, options)
+    retry_run(services, run_id)
+    if options.as_json:
+        click.echo(dumped({"run": run_id, "steps": len(_to_run(steps))}))
+    else:
+        click.echo(f"{_said(run_id, steps)} `{with_place(f'runs show {run_id}')}`")
+    return 0
+
+
+def _followed(services: Services, run_id: str, steps: Sequence[StepRecord], options: RetryOptions) -> int:
+    def begin() -> str:
+        retry_run(services, run_id)
+        return _said(run_id, steps)
+
+    waiting = Waiting(
+        services=services,
+        view=_kept(run_id, steps),
+        output=Output(aside=options.as_json),
+        as_json=options.as_json,
+        timeout_s=options.timeout_s,
+    )
+    run, ended = waiting.to_end(begin)
+    waiting.tell(run, ended)
+    waiting.tell_what_next(run)
+    return exit_code(run)
+
+
+def _kept(run_id: str, steps: Sequence[StepRecord]) -> RunView:
+    """What is known before the run goes on: what succeeded stays so."""
+    kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
+    return RunView(run_id=run_id, total=len(steps), order=tuple(step.id for step in steps), steps=kept)
+
+
+def _to_run(steps: Sequence[StepRecord]) -> list[StepRecord]:
+    return [step for step in steps if step.state is not StepState.SUCCEEDED]
+
+
+def _said(run_id: str, steps: Sequence[StepRecord]) -> str:
+    return f"Run {run_id} goes on: {counted(len(_to_run(steps)), 'step')} to run again."
+
+
+MOST_STEPS: Final = 10
+_LONGEST_MESSAGE: Final = 200
+
+
+def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
+    """Examine a run, mend what can be mended, and tell; whether nothing is left that is wrong."""
+    examination = examine(services, full_run_id(services.store, text), mending=not dry_run)
+    if as_json:
+        click.echo(dumped(_as_object(examination)))
+    else:
+        for line in _lines(examination, now=services.clock.now(), dry_run=dry_run):
+            click.echo(line)
+    return not _left(examination)
+
+
+def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterator[str]:
+    run, steps = examination.run, _of_user(examination)
+    ended = sum(step.state.is_terminal for step in steps)
+    yield f"Run {run.id} is {run.state}: {ended:,} of {counted(len(steps), 'step')} ended."
+    yield from _what_it_waits_for(steps, now)
+    yield from _what_is_wrong(examination, dry_run=dry_run)
+    if examination.published:
+        yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
+    if not any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
+        yield _all_clear(examination)
+
+
+def _all_clear(examination: Examination) -> str:
+    """What to say when there is nothing to mend: of a run that ended badly, where its reasons stand."""
+    run = examination.run
+    if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
+        return f"There is nothing to mend; `{with_place(f'runs show {run.id}')}` tells why it ended so."
+    if any(is_under_way(step) for step in _of_user(examination)):
+        return "Nothing is wrong with it: it waits for the steps above."
+    return "Nothing is wrong with it."
+
+
+def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
+    under_way = [step for step in steps if is_under_way(step)]
+    yield from (_step_line(step, now) for step in under_way[:MOST_STEPS])
+    if len(under_way) > MOST_STEPS:
+        yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
+    released = [step.id for step in steps if step.is_released]
+    if released:
+        yield f"Released, and not taken by a dispatcher yet: {listing(released)}."
+
+
+def _step_line(step: StepRecord, now: datetime) -> str:
+    job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
+    # A job that answers keeps the time of its first poll, and is polled in every round from then on.
+    is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
+    look = f"; next look {local_time(step.due_at)}" if step.due_at and not is_polled else ""
+    message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
+    return f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
+
+
+def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
+    if examination.open_work:
+        done = "would be mended" if dry_run else "mended"
+        yield f"Wrong: {one_line(examination.open_work)} ({done})."
+    mended = {finding.step_id for finding in examination.mended}
+    for finding in examination.found:
+        yield f"Wrong: {finding.what} ({_fate(finding, mended, dry_run=dry_run)})."
+    if examination.overdue_since is not None:
+        since = local_time(examination.overdue_since)
+        yield (
+            f"Wrong: a step was to be looked at by {since}, and no checker came. Is the scheduler's job there and "
+            "enabled, and what does the checker's log say?"
+        )
+    for oddity in examination.odd[:MOST_STEPS]:
+        yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
+    if len(examination.odd) > MOST_STEPS:
+        yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in such a state"
+    if examination.odd:
+        yield "Only the Task Runner can change that; each step's timeout still applies."
+    if _left(examination) and not dry_run and examination.run.state is RunState.RUNNING and examination.found:
+        yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow again."
+
+
+def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:
+    if finding.step_id in mended:
+        return "mended"
+    if not finding.fields:
+        return "cannot be mended"
+    return "would be mended" if dry_run else "it changed just now; look again"
+
+
+def _left(examination: Examination) -> bool:
+    """Whether something is wrong still."""
+    is_late = examination.overdue_since is not None
+    return len(examination.mended) < len(examination.found) or is_late or bool(examination.odd)
+
+
+def _of_user(examination: Examination) -> list[StepRecord]:
+    return [step for step in examination.steps.values() if not is_internal(step.id)]
+
+
+def _as_object(examination: Examination) -> dict[str, Any]:
+    mended = {finding.step_id for finding in examination.mended}
+    return {
+        "run": examination.run.id,
+        "state": examination.run.state.value,
+        "under_way": [step.id for step in _of_user(examination) if is_under_way(step)],
+        "found": [
+            {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in mended}
+            for one in examination.found
+        ],
+        "open_work": examination.open_work,
+        "published": examination.published,
+        "overdue_since": moment_text(examination.overdue_since),
+        "odd": [{"step": one.step_id, "kind": one.kind.value, "what": one.what} for one in examination.odd],
+    }

@@ -1,0 +1,41 @@
+"""A terminal as text has to fit on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+
+from atom_client.cli.streams import encodable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """What the picture is drawn on. Text is measured as it arrives there, in its encoding."""
+
+    width: int
+    height: int
+    encoding: str = "utf-8"
+
+    def sign(self, sign: str) -> str:
+        """Return the sign, or what stands for it where the encoding lacks it."""
+        return encodable(sign, self.encoding)
+
+    def head(self, text: str, room: int) -> str:
+        """Return the beginning of a text that is longer than the room."""
+        text = self.sign(text)
+        if cell_len(text) <= room:
+            return text
+        mark = self.sign("…")
+        return set_cell_size(text, room - len(mark)).rstrip() + mark if room > len(mark) else set_cell_size(text, room)
+
+    def ends(self, text: str, room: int) -> str:
+        """Return both ends of a text that is longer than the room.
+
+        Names often differ in their last characters.
+        """
+        text, mark = self.sign(text), self.sign("…")
+        if cell_len(text) <= room or room <= len(mark) + 1:
+            return self.head(text, room)
+        kept = room - len(mark)
+        return set_cell_size(text, kept - kept // 2) + mark + text[-(kept // 2) :]

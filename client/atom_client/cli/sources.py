@@ -1,0 +1,92 @@
+"""The workflow that a user names: a file, stdin, or an object in a bucket; checked before anything is started."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from atom_client.errors import Misuse
+from atom_client.text import name_of
+from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.language.limits import MAX_FILE_BYTES
+
+STDIN: Final = "-"
+STDIN_NAME: Final = "stdin.yaml"
+BUCKET_PREFIX: Final = "gs://"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run to ask for. A file in a bucket has no `definition`; `step_ids` and `warnings` are then not known."""
+
+    workflow_path: str
+    run_key: str
+    definition: str | None = None
+    step_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """The id that the start function will give the run."""
+        return run_id_for(self.workflow_path, "key", self.run_key)
+
+    def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
+        """The start message."""
+        optional = {
+            "definition": self.definition,
+            "tr_url": task_runner_url,
+            "labels": dict(self.labels),
+            "params": dict(self.params),
+        }
+        return {
+            "workflow_path": self.workflow_path,
+            "run_key": self.run_key,
+            **{name: value for name, value in optional.items() if value},
+        }
+
+
+def request_for(source: str, run_key: str | None = None) -> RunRequest:
+    """The request for a run of that file, a new one without a key. Raises `InvalidWorkflow` with every problem.
+
+    Raises `Failure` for what is no file.
+    """
+    run_key = run_key or uuid.uuid4().hex
+    if source.startswith(BUCKET_PREFIX):
+        return RunRequest(workflow_path=source, run_key=run_key)
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
+
+    content = content_of(source)
+    workflow = parse_workflow(content, filename=shown_name(source))
+    return RunRequest(
+        warnings=workflow.warnings,
+        workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
+        run_key=run_key,
+        definition=content.decode("utf-8-sig"),
+        step_ids=tuple(step.id for step in workflow.steps),
+    )
+
+
+def shown_name(source: str) -> str:
+    """How a file is named in messages."""
+    return "<stdin>" if source == STDIN else source
+
+
+def content_of(source: str) -> bytes:
+    """The content of a file, or as much of it as shows that it is too large. Raises `Failure` if it cannot be read."""
+    most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
+    if source == STDIN:
+        return sys.stdin.buffer.read(most)
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Misuse(f"{name_of(source)} cannot be read: {reason}. Name a workflow file.") from error
+    except ValueError as error:  # a name with a null character
+        raise Misuse(f"{name_of(source)!r} is not a file name: {error}") from error

@@ -1,0 +1,135 @@
+"""Tables: their rows as values, written in plain text for pipes and in colour for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from atom_client.text import between, clip, lasted, local_time, one_line
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import StepState
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from atom_client.cli.screen import Screen
+
+COLOURS: Final = {
+    "SUCCEEDED": "green",
+    "FAILED": "bold red",
+    "INVALID": "bold red",
+    "RUNNING": "cyan",
+    "DISPATCHING": "cyan",
+    "SEEDING": "cyan",
+    "RETRYING": "yellow",
+    "SKIPPED": "yellow",
+    "CANCELLED": "magenta",
+    "PENDING": "dim",
+}
+MOST_ROWS: Final = 60
+_LONGEST_CELL: Final = 300
+_GAP: Final = 2
+_LEAST_TOLD: Final = 20
+"""A column of sentences that is narrower cannot be read."""
+
+_LEAST_ID: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A heading and rows of cells, each one line; `state_column` is the one that holds states.
+
+    What is in the last columns `is_told_besides`, if a narrow terminal may go without them.
+    """
+
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    state_column: int
+    is_told_besides: bool = False
+
+    def plain(self) -> str:
+        """Columns of spaces, nothing cut off."""
+        lines = [self.heading, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.heading))]
+        padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(line.rstrip() for line in padded)
+
+    def rich(self, screen: Screen) -> Table:
+        """The same for a terminal, in its width."""
+        from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
+        from rich.text import Text  # noqa: PLC0415 (likewise)
+
+        shown = self._narrowed(screen) if self.is_told_besides else self
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column, name in enumerate(shown.heading):
+            stays = column == self.state_column or (self.is_told_besides and column == 0)
+            table.add_column(name, no_wrap=stays, overflow="fold")
+        for row in shown.rows:
+            cells = (Text(screen.sign(cell), style=self._style(row, column)) for column, cell in enumerate(row))
+            table.add_row(*cells)
+        return table
+
+    def _narrowed(self, screen: Screen) -> Sheet:
+        """Return the sheet without those of its last columns that have no room beside whole ids.
+
+        If ids are too long for any screen, all but the last stay, and ids show their ends.
+        """
+        widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
+        wanted = [*widths[:-1], min(widths[-1], _LEAST_TOLD)]
+        ends = list(accumulate(width + _GAP for width in wanted))
+        fitting = sum(end - _GAP <= screen.width for end in ends)
+        if fitting > self.state_column:
+            return self._first(fitting)
+        room = max(screen.width - (ends[-2] - ends[0]), _LEAST_ID)
+        narrow = self._first(len(widths) - 1)
+        return replace(narrow, rows=tuple((screen.ends(row[0], room), *row[1:]) for row in narrow.rows))
+
+    def _first(self, count: int) -> Sheet:
+        return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
+
+    def _style(self, row: tuple[str, ...], column: int) -> str:
+        return COLOURS.get(row[column], "") if column == self.state_column else ""
+
+
+def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
+    """The steps of a run."""
+    return Sheet(
+        heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
+        rows=tuple(_step_row(step) for step in steps),
+        state_column=1,
+        is_told_besides=True,
+    )
+
+
+def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
+    """Runs."""
+    return Sheet(
+        heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
+        rows=tuple(_run_row(run) for run in runs),
+        state_column=1,
+        is_told_besides=True,
+    )
+
+
+def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
+    """All steps of a small run; of a large one those that did not simply succeed, at most a screen or two."""
+    if len(steps) <= MOST_ROWS:
+        return list(steps)
+    remarkable = [step for step in steps if step.state is not StepState.SUCCEEDED or step.attempt > 1]
+    # What failed before what was only skipped for it.
+    remarkable.sort(key=lambda step: step.state is StepState.SKIPPED)
+    return remarkable[:MOST_ROWS]
+
+
+def _step_row(step: StepRecord) -> tuple[str, ...]:
+    duration = lasted(between(step.started_at, step.finished_at))
+    message = clip(one_line(step.message), _LONGEST_CELL)
+    return step.id, step.state.value, str(step.attempt or ""), duration, message
+
+
+def _run_row(run: RunRecord) -> tuple[str, ...]:
+    duration = lasted(between(run.started_at, run.finished_at))
+    name = clip(one_line(run.workflow), _LONGEST_CELL)
+    return run.id, run.state.value, local_time(run.created_at), duration, str(run.step_count or ""), name

@@ -1,0 +1,43 @@
+"""Checking workflow files: every problem of each on a line of its own, as compilers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from atom_client.cli.sources import content_of, shown_name
+from atom_client.errors import Failure
+from atom_client.text import counted, name_of, one_line
+from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
+
+
+def validate_files(sources: Sequence[str]) -> bool:
+    """Print a line for each problem, or that the file is good; whether all are. Files that cannot be read count."""
+    valid = [_is_valid(source) for source in sources]
+    return all(valid)
+
+
+def _is_valid(source: str) -> bool:
+    try:
+        workflow = parse_workflow(content_of(source), filename=shown_name(source))
+    except InvalidWorkflow as error:
+        click.echo(problem_lines(error))
+        return False
+    except Failure as error:
+        error.show()
+        return False
+    tell_warnings(workflow.warnings, err=False)
+    click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
+    return True
+
+
+def tell_warnings(warnings: Sequence[str], *, err: bool = True) -> None:
+    """Print each warning on a line."""
+    for warning in warnings:
+        click.echo(f"Warning: {one_line(warning)}", err=err)
+
+
+def problem_lines(error: InvalidWorkflow) -> str:
+    """Every problem on a line."""
+    return "\n".join(one_line(problem) for problem in error.problems)

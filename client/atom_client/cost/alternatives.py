@@ -1,0 +1,127 @@
+"""What the same workflow costs elsewhere: each peer's usage by a formula from the same counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from atom_client.cost.bill import Usage, price_of
+from atom_client.cost.prices import HOURS_PER_MONTH, Item, Price
+from atom_client.cost.usage import Tally
+
+EXPRESS_LIMIT_S: Final = 300
+EXPRESS_GB: Final = 0.0625
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another way to run workflows. `usage` is that of a run, or of a month if it is `always_on`.
+
+    It answers None for a run that the peer cannot do.
+    """
+
+    name: str
+    formula: str
+    usage: Callable[[Tally], Usage | None]
+    always_on: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What a way to run workflows costs, in dollars; None if it cannot run this one."""
+
+    name: str
+    formula: str
+    run: float | None
+    month: float | None
+
+
+def _workflows(tally: Tally) -> Usage:
+    return {Item.INTERNAL_STEPS: 2 * tally.submissions + 3 * tally.polls}
+
+
+def _workflows_outside(tally: Tally) -> Usage:
+    return {
+        Item.EXTERNAL_STEPS: tally.submissions + tally.polls,
+        Item.INTERNAL_STEPS: tally.submissions + 2 * tally.polls,
+    }
+
+
+def _polling_transitions(tally: Tally) -> Usage:
+    return {Item.TRANSITIONS: 1 + 2 * tally.submissions + 3 * tally.polls}
+
+
+def _callback_transitions(tally: Tally) -> Usage:
+    return {Item.TRANSITIONS: 1 + tally.submissions}
+
+
+def _express(tally: Tally) -> Usage | None:
+    if tally.took_s > EXPRESS_LIMIT_S:
+        return None
+    return {Item.EXECUTIONS: 1, Item.EXPRESS_MEMORY: tally.took_s * EXPRESS_GB}
+
+
+def _all_month(item: Item) -> Callable[[Tally], Usage]:
+    return lambda _: {item: HOURS_PER_MONTH}
+
+
+PEERS: Final[Sequence[Peer]] = (
+    Peer(
+        name="Cloud Workflows, Task Runner on *.run.app",
+        formula="internal steps: 2 a job (call, switch) + 3 a look (sleep, call, switch)",
+        usage=_workflows,
+    ),
+    Peer(
+        name="Cloud Workflows, Task Runner elsewhere",
+        formula="the same, with the calls as external steps",
+        usage=_workflows_outside,
+    ),
+    Peer(
+        name="Step Functions Standard, polling",
+        formula="transitions: 1 + 2 a job (task, choice) + 3 a look (wait, task, choice)",
+        usage=_polling_transitions,
+    ),
+    Peer(
+        name="Step Functions Standard, jobs call back",
+        formula="transitions: 1 + 1 a job",
+        usage=_callback_transitions,
+    ),
+    Peer(
+        name="Step Functions Express",
+        formula=f"1 execution + {EXPRESS_GB} GB * its seconds; at most {EXPRESS_LIMIT_S} s",
+        usage=_express,
+    ),
+    Peer(
+        name="Airflow on one e2-standard-2, kept by you",
+        formula=f"{HOURS_PER_MONTH} hours a month",
+        usage=_all_month(Item.VM_HOURS),
+        always_on=True,
+    ),
+    Peer(
+        name="Amazon MWAA, mw1.small",
+        formula=f"{HOURS_PER_MONTH} hours a month",
+        usage=_all_month(Item.MWAA_HOURS),
+        always_on=True,
+    ),
+    Peer(
+        name="Cloud Composer 3, for each DCU that it keeps",
+        formula=f"{HOURS_PER_MONTH} hours a month",
+        usage=_all_month(Item.COMPOSER_HOURS),
+        always_on=True,
+    ),
+)
+
+
+def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
+    """What each peer takes for such a run, and for so many in a month."""
+    return [_quote(peer, tally, runs_per_month, prices) for peer in PEERS]
+
+
+def _quote(peer: Peer, tally: Tally, runs: int, prices: Mapping[Item, Price]) -> Quote:
+    usage = peer.usage(tally)
+    if usage is None:
+        return Quote(name=peer.name, formula=peer.formula, run=None, month=None)
+    usd = price_of(usage, prices).usd
+    run, month = (usd / runs, usd) if peer.always_on else (usd, usd * runs)
+    return Quote(name=peer.name, formula=peer.formula, run=run, month=month)

@@ -1,0 +1,102 @@
+"""The arithmetic: what was used times what it costs, with the formula of every line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import log2
+from typing import TypeAlias
+
+from atom_client.cost.prices import Item, Price
+
+Usage: TypeAlias = Mapping[Item, float]
+"""How much of what was used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """An item of a bill."""
+
+    item: Item
+    amount: float
+    price: Price
+
+    @property
+    def usd(self) -> float:
+        """What it comes to."""
+        return self.price.of(self.amount)
+
+    @property
+    def formula(self) -> str:
+        """How it comes to that: `305 documents written * $0.09 / 100,000`."""
+        per = "" if self.price.per == 1 else f" / {unit(self.price.per)}"
+        return f"{quantity(self.amount)} {self.item} * ${plain(self.price.usd)}{per}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What something costs, line by line."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def usd(self) -> float:
+        """What it comes to in all."""
+        return sum(line.usd for line in self.lines)
+
+    def by_service(self) -> dict[str, float]:
+        """Dollars by service, in the order of the lines."""
+        sums: dict[str, float] = {}
+        for line in self.lines:
+            sums[line.price.service] = sums.get(line.price.service, 0.0) + line.usd
+        return sums
+
+
+def price_of(usage: Usage, prices: Mapping[Item, Price]) -> Bill:
+    """The bill for that usage, in the order of the price table; what was not used is left out."""
+    return Bill(
+        lines=tuple(
+            Line(item=item, amount=usage[item], price=price) for item, price in prices.items() if usage.get(item)
+        )
+    )
+
+
+def added(usages: Iterable[Usage]) -> Usage:
+    """All of it together."""
+    total: Counter[Item] = Counter()
+    for usage in usages:
+        total.update(usage)
+    return dict(total)
+
+
+def times(usage: Usage, factor: float) -> Usage:
+    """So many times as much."""
+    return {item: amount * factor for item, amount in usage.items()}
+
+
+def quantity(amount: float) -> str:
+    """A number of things at a glance: `305`, `12,400`, `0.43`."""
+    if amount == int(amount) or amount >= 1000:  # noqa: PLR2004 (no more than four digits tell anything)
+        return f"{amount:,.0f}"
+    return f"{amount:,.3g}" if amount < 100 else f"{amount:,.1f}"  # noqa: PLR2004 (likewise)
+
+
+def unit(per: float) -> str:
+    """How many a price is for: `100,000`, `2^40`."""
+    is_binary = per > 1 and log2(per).is_integer()
+    return f"2^{log2(per):.0f}" if is_binary else f"{per:,.0f}"
+
+
+def plain(usd: float) -> str:
+    """A price without an exponent: `0.000024`."""
+    return f"{usd:.10f}".rstrip("0").rstrip(".")
+
+
+def dollars(usd: float) -> str:
+    """An amount of money with at least two digits that tell something: `$357.70`, `$0.0073`, `$0.0000031`."""
+    if usd == 0:
+        return "$0"
+    if usd >= 0.1:  # noqa: PLR2004 (cents tell enough)
+        return f"${usd:,.2f}"
+    return f"${plain(float(f'{usd:.2g}'))}"

@@ -1,0 +1,71 @@
+"""An estimate: what a run of a workflow costs, what an idle month does, and what others take for the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from atom_client.cost.alternatives import Quote, quotes
+from atom_client.cost.bill import Bill, price_of
+from atom_client.cost.prices import PRICES, Item, Price
+from atom_client.cost.rehearsal import rehearse
+from atom_client.cost.usage import Assumptions, Tally, idle_month
+from atom_workflows.core.workflow import Step, Task, Workflow
+
+OURS: Final = "Atom Workflows"
+SHARED: Final = 1000
+"""Steps by which prices are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The figures of a workflow. `run` is the bill of one run that has the platform for itself, `idle` of a month."""
+
+    workflow: Workflow
+    given: Assumptions
+    runs_per_month: int
+    tally: Tally
+    run: Bill
+    idle: Bill
+    peers: tuple[Quote, ...]
+
+    @property
+    def month(self) -> float:
+        """Dollars for all runs of a month, with the ticks of the idle platform."""
+        return self.run.usd * self.runs_per_month + self.idle.usd
+
+    @property
+    def all(self) -> tuple[Quote, ...]:
+        """Ours, then the peers'."""
+        ours = Quote(name=OURS, formula="see above", run=self.run.usd, month=self.month)
+        return (ours, *self.peers)
+
+    def per_1000_steps(self, usd: float) -> float:
+        """Dollars for a thousand steps, if a run costs that much."""
+        return usd / len(self.workflow.steps) * SHARED
+
+
+def estimate(
+    workflow: Workflow, given: Assumptions, *, runs_per_month: int = 30, prices: Mapping[Item, Price] = PRICES
+) -> Estimate:
+    """The estimate for a workflow. Raises `TooLong`."""
+    tally = rehearse(workflow, given)
+    return Estimate(
+        workflow=workflow,
+        given=given,
+        runs_per_month=runs_per_month,
+        tally=tally,
+        run=price_of(tally.usage(given), prices),
+        idle=price_of(idle_month(given), prices),
+        peers=tuple(quotes(tally, runs_per_month, prices)),
+    )
+
+
+def chain(length: int) -> Workflow:
+    """A workflow of that many steps, each depending on the one before."""
+    steps = [
+        Step(id=f"s{at}", depends_on=(f"s{at - 1}",) if at else (), task=Task(image_uri="image"))
+        for at in range(length)
+    ]
+    return Workflow(name=f"a chain of {length:,}", steps=tuple(steps))

@@ -1,0 +1,117 @@
+"""What a run makes the services do, counted, and what is assumed about how long each of them takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import ceil
+from typing import Final
+
+from atom_client.cost.bill import Usage
+from atom_client.cost.prices import Item
+from atom_workflows.settings import Settings
+
+LEAST_BILLED_BYTES: Final = 1000
+"""Pub/Sub bills each publish and each push request as at least so many bytes."""
+
+ENVELOPE_BYTES: Final = 150
+"""A message without what it tells of steps."""
+
+BILLED_STEP_S: Final = 0.1
+"""Cloud Run rounds the time of a request up to a multiple of this."""
+
+DAYS_PER_MONTH: Final = 30
+
+
+class TooLong(ValueError):
+    """A run that no forecast is made for, with the reason in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """All that a forecast takes for granted. Times are seconds of a warm function in the same region.
+
+    `job` is how long each job takes, 0 if the Task Runner answers at once that it has ended. A job changes its state
+    `new_states` times before it ends. Every invocation is billed as if an instance of `vcpu` and `gib` was its alone;
+    the checker's, which mostly sleeps, is smaller. A document takes `document_bytes` with its index entries, a line of
+    our log `line_bytes` with what Cloud Logging adds, and so does the line that Cloud Run writes for each request.
+    """
+
+    job: timedelta = timedelta(0)
+    new_states: int = 1
+    read_s: float = 0.010
+    commit_s: float = 0.020
+    publish_s: float = 0.020
+    task_runner_s: float = 0.050
+    cpu_s: float = 0.003
+    tick: timedelta = timedelta(seconds=60)
+    vcpu: float = 1.0
+    gib: float = 0.5
+    checker_vcpu: float = 0.167
+    checker_gib: float = 0.25
+    document_bytes: int = 2_500
+    line_bytes: int = 800
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether jobs end with the answer to their submission, so that nobody has to look at them."""
+        return not self.job
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done so far. A delivery is one push to a function; `billed_s` is how long requests took, rounded up."""
+
+    writes: int = 0
+    reads: int = 0
+    documents: int = 0
+    messages: int = 0
+    publishes: int = 0
+    deliveries: int = 0
+    message_bytes: int = 0
+    submissions: int = 0
+    polls: int = 0
+    lines: int = 0
+    objects_read: int = 0
+    dispatched_s: float = 0.0
+    watched_s: float = 0.0
+    took_s: float = 0.0
+
+    def publish(self, sizes: list[int], *, delivered: bool) -> None:
+        """Count one publish request with messages of these sizes; `delivered` if each wakes a function."""
+        self.publishes += 1
+        self.messages += len(sizes)
+        self.message_bytes += max(LEAST_BILLED_BYTES, sum(sizes))
+        if delivered:
+            self.deliveries += len(sizes)
+            self.message_bytes += sum(max(LEAST_BILLED_BYTES, size) for size in sizes)
+
+    def usage(self, given: Assumptions) -> Usage:
+        """What of it is billed."""
+        kept = given.settings.keep_runs.days / DAYS_PER_MONTH
+        return {
+            Item.WRITES: self.writes,
+            Item.READS: self.reads,
+            Item.DELETES: self.documents,
+            Item.STORED: self.documents * given.document_bytes / 2**30 * kept,
+            Item.MESSAGES: self.message_bytes,
+            Item.REQUESTS: self.deliveries,
+            Item.CPU: self.dispatched_s * given.vcpu + self.watched_s * given.checker_vcpu,
+            Item.MEMORY: self.dispatched_s * given.gib + self.watched_s * given.checker_gib,
+            Item.LOGS: (self.lines + self.deliveries) * given.line_bytes,
+            Item.OBJECT_READS: self.objects_read,
+        }
+
+
+def idle_month(given: Assumptions) -> Usage:
+    """What the scheduler's ticks take in a month without runs: each is a message, a query and a short invocation."""
+    tick = Tally(reads=1, watched_s=billed(given.read_s + given.cpu_s))
+    tick.publish([ENVELOPE_BYTES], delivered=True)
+    ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
+    return {item: amount * ticks for item, amount in tick.usage(given).items()} | {Item.SCHEDULES: 1}
+
+
+def billed(seconds: float) -> float:
+    """How long a request is billed that took so long."""
+    return max(1, ceil(round(seconds / BILLED_STEP_S, 6))) * BILLED_STEP_S

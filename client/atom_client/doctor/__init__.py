@@ -1,0 +1,1 @@
+"""Looks at a platform's parts; each look makes findings."""

@@ -1,0 +1,80 @@
+"""What Firestore and the dead letters tell of a platform: does it answer, can it be asked, does a checker come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from atom_client.deployment import with_place
+from atom_client.doctor.findings import Finding, ok, wrong
+from atom_client.text import clip, listing, local_time, one_line
+from atom_client.views.dead_letters import Desk, reason
+from atom_client.views.queries import newest_runs
+from atom_workflows.coordinator.due_steps import due_query
+from atom_workflows.coordinator.repair import LATE
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.messages.dead_letters import read_dead_letter
+from atom_workflows.ports import Document
+
+_MOST_DUE: Final = 1_000
+_MOST_LATE: Final = 50
+_MOST_NAMED: Final = 3
+_MOST_LETTERS: Final = 50
+_LONGEST_REASON: Final = 200
+
+
+def state_findings(services: Services, *, tick_mend: str) -> Iterator[Finding]:
+    """Firestore, its index, and whether a checker comes; `tick_mend` is what to do if none does."""
+    database = services.settings.database
+    lease = services.store.get([BURST_LEASE_PATH])[0]
+    run = newest_run(services)
+    newest = f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
+    yield ok("Firestore", f"database {database} answers; {newest}")
+    due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
+    # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
+    late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
+    yield ok("index", "the checker's query can be asked")
+    yield from _of_checker(late, lease, tick_mend)
+
+
+def newest_run(services: Services) -> RunRecord | None:
+    """The run that was created last."""
+    return next(iter(newest_runs(services.store, limit=1, state=None)), None)
+
+
+def letters_findings(desk: Desk) -> Iterator[Finding]:
+    """Whether events were given up. They are looked at for a moment, and are free again at once."""
+    held = desk.box.take(_MOST_LETTERS)
+    desk.box.release(held)
+    if not held:
+        yield ok("dead letters", "there are none")
+        return
+    newest = max(
+        (read_dead_letter(one, topic_prefix=desk.topic_prefix) for one in held), key=lambda one: one.dead_since
+    )
+    more = " or more" if len(held) == _MOST_LETTERS else ""
+    told = f"{len(held)}{more} given up, the newest since {local_time(newest.dead_since)}"
+    why = clip(one_line(reason(newest)), _LONGEST_REASON)
+    yield wrong("dead letters", f"{told}: {why}", with_place("dead-letters list"))
+
+
+def _of_checker(late: Sequence[Document], lease: Document | None, mend: str) -> Iterator[Finding]:
+    if not late:
+        yield ok("checker", f"no step waits for it{_last_burst(lease)}")
+        return
+    runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
+    since: datetime = late[0].fields["due_at"]
+    count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
+    told = f"{count} steps were to be looked at, the first by {local_time(since)}, and none came"
+    yield wrong("checker", f"{told}{_last_burst(lease)}", mend)
+    doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
+    yield wrong("runs", f"{listing(runs, most=_MOST_NAMED)} do not go on", doctors)
+
+
+def _last_burst(lease: Document | None) -> str:
+    until = lease.fields.get("until") if lease else None
+    return f"; its last burst was to end {local_time(until)}" if isinstance(until, datetime) else ""

@@ -1,0 +1,111 @@
+"""Who answers over HTTP: the functions, which nobody but the platform may call, and the Task Runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urljoin
+
+from atom_client.doctor.findings import Finding, ok, unknown, wrong
+from atom_client.doctor.pubsub import PUSHED, Expected, SetUp
+from atom_workflows.adapters.http import knock
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.id_tokens import audience_in
+from atom_workflows.adapters.task_runner.tokens import audience_of, tokens_for
+from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
+from atom_workflows.settings import Settings
+
+_JOB: Final = "atom-workflows-doctor"
+"""A job that no Task Runner knows: to ask for it changes nothing."""
+
+_CLOSED: Final[Mapping[int, str]] = {
+    401: "lets nobody in without a token",
+    403: "lets nobody in without a token",
+    404: "cannot be called from outside",
+}
+_REFUSED: Final = frozenset({401, 403})
+
+_NO_EVENT: Final = "/robots.txt"
+"""What functions-framework answers by itself: a function that is asked for anything else would log a broken event."""
+_SERVER_ERROR: Final = 500
+_NOT_FOUND: Final = 404
+_FORM: Final = 'give the Task Runner\'s own address; docs/reference/task-runner.md has the form of "unknown job"'
+
+
+def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
+    """Each function that is pushed to: on a local platform it answers, in a deployment it answers nobody."""
+    for topic, function in PUSHED.items():
+        found = there.subscription(topic)
+        if found is not None and found.endpoint:
+            yield _of_function(function, found.endpoint, expected)
+
+
+def _of_function(function: str, endpoint: str, expected: Expected) -> Finding:
+    about = f"function {function}"
+    try:
+        # Not so in a deployment, where it is the function itself that nobody may reach.
+        status = knock(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
+    except TaskRunnerUnavailable as error:
+        return wrong(about, f"{endpoint} gives no answer ({error.reason})", expected.mend_all)
+    if expected.is_local:
+        return ok(about, f"{endpoint} answers")
+    if status in _CLOSED:
+        return ok(about, f"it is there, and {_CLOSED[status]}")
+    settings = expected.settings
+    close = (
+        f"gcloud run services remove-iam-policy-binding {settings.topic_prefix}{function} --project={settings.project} "
+        f"--region={expected.region} --member=allUsers --role=roles/run.invoker"
+    )
+    return wrong(about, f"anybody may call {endpoint}: it answered HTTP {status} without a token", close)
+
+
+def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
+    """Whether the Task Runner can be reached, and takes the token that this machine's credentials make."""
+    about = "Task Runner"
+    if not url:
+        yield unknown(about, "it is not known where it is: no run was started yet", "give --tr-url")
+        return
+    try:
+        status = knock(f"{url.rstrip('/')}/jobstatus?job_id={_JOB}")
+    except TaskRunnerUnavailable as error:
+        told, mend = f"{url} gives no answer ({error.reason})", "start it, or give the functions its right address"
+        # A Task Runner may be closed to all but its own network.
+        yield wrong(about, told, mend) if expected.is_local else unknown(about, f"{told} to this machine", mend)
+        return
+    if status >= _SERVER_ERROR:
+        yield wrong(about, f"{url} answers HTTP {status}", "look at the Task Runner's log")
+        return
+    yield ok(about, f"{url} {'lets nobody in without a token' if status in _REFUSED else 'answers'}")
+    yield _of_token(url, expected.settings)
+
+
+def _of_token(url: str, settings: Settings) -> Finding:
+    about = "token"
+    tokens = tokens_for(replace(settings, task_runner_url=url))
+    try:
+        token = tokens.token_for(url)
+    except (JobRefused, TaskRunnerUnavailable) as error:
+        # The functions have an identity of their own, which this machine cannot show.
+        return unknown(about, f"none can be made here ({error})")
+    if token is None:
+        told = "none is sent, as WORKFLOW_TR_AUTH_JWT is none"
+    else:
+        audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
+        if audience not in {"", meant}:
+            return wrong(about, f"it is made out for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
+        told = f"it is made out for {audience or 'an audience that it does not tell'}"
+    return _tried(about, url, TaskRunnerClient(tokens), told)
+
+
+def _tried(about: str, url: str, client: TaskRunnerClient, told: str) -> Finding:
+    try:
+        client.status(url, _JOB)
+    except JobUnknown:
+        return ok(about, f"{told}, and the Task Runner takes that")
+    except TaskRunnerUnavailable as error:
+        if error.status == _NOT_FOUND:
+            # Its jobs would be looked at until their timeouts, were it to lose them.
+            return wrong(about, f"{told}, but nobody can tell whose answer this is: {error}", _FORM)
+        return wrong(about, f"{told}, but: {error}", "docs/tokens.md tells what each refusal means")
+    return ok(about, f"{told}, and the Task Runner takes that")

@@ -1,0 +1,118 @@
+"""How a project differs from the plan of its deployment: APIs, roles, indexes, the schedule; read by gcloud.
+
+The plan is not in the installed package: it is there where one deploys from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from shutil import which
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from atom_client.doctor.findings import Finding, ok, unknown, wrong
+from atom_client.doctor.pubsub import Expected
+
+if TYPE_CHECKING:
+    from atom_deploy.deployment import Deployment
+    from atom_deploy.inspection import Inspected
+
+_ABOUT: Final = "settings"
+_WHAT: Final = "APIs, roles, indexes and the schedule"
+_NO_RUNNER: Final = "https://none.invalid"
+_OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
+"""Settings of the functions that other resources follow from."""
+
+
+def region_findings(expected: Expected) -> Iterator[Finding]:
+    """What is wrong with the region: it is none, or not that of the deployment, which would not be found."""
+    try:
+        from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
+        from atom_deploy.problems import DeployProblem, WrongRegion  # noqa: PLC0415 (likewise)
+        from atom_deploy.regions import check_place, check_regions  # noqa: PLC0415 (likewise)
+    except ModuleNotFoundError:
+        return
+    if not _is_named(expected):
+        return
+    try:
+        deployment = _deployment(expected)
+        gcloud = InstalledGcloud(expected.settings.project) if which("gcloud") else None
+        check_regions(deployment, gcloud)
+        if gcloud is not None:
+            check_place(deployment, gcloud)
+    except WrongRegion as problem:
+        yield wrong("region", str(problem), _give_region(expected))
+    except DeployProblem:
+        return  # Whatever else it is, the comparison with the plan tells.
+
+
+def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """A line for all that is as planned, and one for each thing that is not."""
+    try:
+        from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
+        from atom_deploy.inspection import State, inspected  # noqa: PLC0415 (likewise)
+        from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (likewise)
+    except ModuleNotFoundError:
+        yield unknown(_ABOUT, f"{_WHAT} are compared where one deploys from", _make_doctor(expected))
+        return
+    if not _is_named(expected):
+        yield unknown(_ABOUT, f"{_WHAT} are compared with the plan of a deployment", _give_region(expected))
+        return
+    try:
+        given = {name: environment[name] for name in _OF_FUNCTIONS if environment.get(name)}
+        deployment = _deployment(expected, bucket=bucket, environment=given)
+        gcloud = InstalledGcloud(expected.settings.project)
+    except DeployProblem as problem:
+        yield unknown(_ABOUT, str(problem))
+        return
+    counts: Counter[State] = Counter()
+    for one in inspected(deployment, gcloud):
+        counts[one.state] += 1
+        if one.state is not State.AS_PLANNED:
+            yield _finding(one, expected)
+    if counts[State.AS_PLANNED]:
+        yield ok(_ABOUT, f"{counts[State.AS_PLANNED]} of {counts.total()} resources are as they were planned")
+
+
+def _is_named(expected: Expected) -> bool:
+    """Whether it is told which deployment it is: where it is, and what its names begin with."""
+    return expected.has_region and expected.settings.topic_prefix.endswith("-")
+
+
+def _deployment(
+    expected: Expected, *, bucket: str = "", environment: Mapping[str, str] = MappingProxyType({})
+) -> Deployment:
+    from atom_deploy.deployment import Deployment  # noqa: PLC0415 (not installed everywhere)
+
+    settings = expected.settings
+    return Deployment(
+        project=settings.project,
+        region=expected.region,
+        task_runner_url=_NO_RUNNER,
+        prefix=settings.topic_prefix.removesuffix("-"),
+        database=settings.database,
+        bucket=bucket,
+        object_prefix=settings.object_prefix,
+        environment=environment,
+    )
+
+
+def _finding(one: Inspected, expected: Expected) -> Finding:
+    about = f"{one.kind} {one.name}"
+    if one.state.value == "unseen":
+        return unknown(about, one.told)
+    if one.state.value == "refused":
+        return wrong(about, one.told, one.mend or "docs/deploy.md says what to do")
+    told = f"it is missing, which {one.told}" if one.state.value == "missing" else f"it should be: {one.told}"
+    return wrong(about, told, one.mend or expected.mend_all)
+
+
+def _give_region(expected: Expected) -> str:
+    return f"give its prefix and --region, which `gcloud functions list --project={expected.settings.project}` shows"
+
+
+def _make_doctor(expected: Expected) -> str:
+    prefix = expected.settings.topic_prefix.removesuffix("-")
+    return f"make doctor PROJECT={expected.settings.project} REGION={expected.region} PREFIX={prefix}"

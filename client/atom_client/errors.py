@@ -1,0 +1,206 @@
+"""Errors as one sentence that says what to do next; every error of a command passes here.
+
+Google Cloud's refusals of the user's own credentials stand at the end, with what to do about each.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Final
+
+import click
+
+from atom_client.deployment import project_meant
+from atom_client.text import clean, clip, name_of, one_line
+from atom_workflows.errors import (
+    AtomWorkflowsError,
+    BusUnavailable,
+    NewerVersion,
+    SourceError,
+    SourceUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
+
+RUN_FAILED: Final = 1
+INVALID_USE: Final = 2
+INTERRUPTED: Final = 130
+_LONGEST: Final = 400
+_LONGEST_SENTENCE: Final = 4_000
+
+
+class Failure(click.ClickException):
+    """A sentence for the user."""
+
+    exit_code = RUN_FAILED
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(clip(clean(sentence), _LONGEST_SENTENCE))
+
+
+class Misuse(Failure):
+    """A sentence about options, files or an environment that cannot be used as they are."""
+
+    exit_code = INVALID_USE
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn every error that has a cause outside the program into a `Failure`."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        sentence = explanation(error)
+        if sentence is None:
+            raise
+        raise Failure(sentence) from error
+
+
+def explanation(error: Exception) -> str | None:
+    """The sentence for an error, None if it is a defect of the program."""
+    if isinstance(error, StoreError | BusUnavailable | SourceError):
+        return _of_service(error)
+    if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
+        what_to_do = ". Install the version of atom-workflows that the deployment has."
+        # What the platform says may end with lines of a log.
+        told = one_line(error) if isinstance(error, AtomWorkflowsError) else str(error)
+        return f"{told}{what_to_do if isinstance(error, NewerVersion) else ''}"
+    if _is_of("google.auth.exceptions", "GoogleAuthError", error):
+        said = clip(one_line(error), _LONGEST).rstrip(".")
+        return (
+            f"The login to Google Cloud failed: {said}. Run `gcloud auth application-default login`, or export what "
+            "`atom-workflows local up` prints to use a local platform."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}; install what is missing with `pip install 'atom-workflows[local]'`"
+    if isinstance(error, OSError):
+        where = f": {name_of(error.filename)}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return None
+
+
+def _of_service(error: Exception) -> str:
+    """What a service did not do. A local platform refuses nobody, so there nothing is said of rights."""
+    is_local = bool(os.environ.get("FIRESTORE_EMULATOR_HOST"))
+    if not is_local and (told := told_as_refusal(error, project_meant())):
+        return told
+    if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
+        return f"{one_line(error)}. {_where_to_look()}"
+    return one_line(error)
+
+
+def _is_of(module: str, name: str, error: Exception) -> bool:
+    """Whether it is such an error, without importing a module that nothing has needed so far."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(error, getattr(loaded, name))
+
+
+def _where_to_look() -> str:
+    host = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if host:
+        return f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
+    return "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try again."
+
+
+_LONGEST_REFUSAL: Final = 300
+_MOST_CAUSES: Final = 10
+_LOG_IN: Final = "gcloud auth application-default login"
+
+
+class Refusal(StrEnum):
+    """Why a service did not do what was asked."""
+
+    NO_LOGIN = "no login"
+    API_DISABLED = "API disabled"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    NO_INDEX = "no index"
+
+
+_SIGNS: Final = (
+    (
+        Refusal.NO_LOGIN,
+        re.compile(r"Getting metadata from plugin failed|Reauthentication|invalid_grant|^401 |^HTTP 401"),
+    ),
+    (Refusal.API_DISABLED, re.compile(r"SERVICE_DISABLED|has not been used in project|API .* is disabled")),
+    (Refusal.NO_INDEX, re.compile(r"requires an? .*index", re.IGNORECASE)),
+    (Refusal.FORBIDDEN, re.compile(r"^403 |PERMISSION_DENIED|does not have permission")),
+    (Refusal.MISSING, re.compile(r"^404 |The database .* does not exist|Requested project not found")),
+)
+"""What each refusal is told by, in this order: Google's own texts, and the status that its library puts before them."""
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """Which refusal is behind the error, None if it is none of them."""
+    told = [str(one) for one in _causes(error)]
+    return next((refusal for refusal, sign in _SIGNS if any(sign.search(text) for text in told)), None)
+
+
+def told_as_refusal(error: Exception, project: str) -> str | None:
+    """The sentences for a refusal: what was said, and what to do about it; None for other errors."""
+    refusal = refusal_of(error)
+    if refusal is None:
+        return None
+    said = clip(one_line(error), _LONGEST_REFUSAL).rstrip(".")
+    return f"{said}. {advice(refusal, _service_of(error), project)}"
+
+
+def advice(refusal: Refusal, service: str, project: str) -> str:
+    """What to do about a refusal of that service (`firestore`, `pubsub` or `storage`)."""
+    match refusal:
+        case Refusal.NO_LOGIN:
+            return f"Your Google credentials are not there, or have expired: run `{_LOG_IN}`."
+        case Refusal.API_DISABLED:
+            return (
+                f"Enable the API: `gcloud services enable {service}.googleapis.com --project={project}`. If it is "
+                f"enabled, your credentials are counted to another project: "
+                f"`gcloud auth application-default set-quota-project {project}`."
+            )
+        case Refusal.FORBIDDEN:
+            return (
+                f"Your account needs {_ROLES[service]} in project {project}: `gcloud projects add-iam-policy-binding "
+                f"{project} --member=user:YOU --role={_ROLES[service]}`. If the project's id is wrong, "
+                "`gcloud projects list` shows those that you can see."
+            )
+        case Refusal.NO_INDEX:
+            return "The database lacks an index of the deployment: deploy again."
+        case Refusal.MISSING:
+            return f"Is it deployed to project {project} under these names? {_LISTS[service].format(project=project)}"
+
+
+_ROLES: Final = {
+    "firestore": "roles/datastore.user",
+    "pubsub": "roles/pubsub.editor",
+    "storage": "roles/storage.objectUser",
+}
+"""Enough for all commands of each service; docs/cloud-cli.md tells which suffices for which."""
+
+_LISTS: Final = {
+    "firestore": "`gcloud firestore databases list --project={project}` shows its databases; choose one with "
+    "--database.",
+    "pubsub": "`gcloud pubsub topics list --project={project}` shows its topics; what stands before `start` in their "
+    "names is the --topic-prefix.",
+    "storage": "`gcloud storage buckets list --project={project}` shows its buckets.",
+}
+
+
+def _service_of(error: Exception) -> str:
+    kinds = {StoreError: "firestore", BusUnavailable: "pubsub", SourceError: "storage"}
+    return next((service for kind, service in kinds.items() if isinstance(error, kind)), "firestore")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it came from; the library's own "gave up" holds the last refusal as its `cause`."""
+    found: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if found is None:
+            return
+        yield found
+        found = getattr(found, "cause", None) or found.__cause__

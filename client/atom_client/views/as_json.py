@@ -1,0 +1,74 @@
+"""Runs and steps as JSON for programs: names as in the documents, times by `moment_text`, durations in seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from atom_client.text import between
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.task_runner_urls import shown_url
+
+
+def dumped(value: Any) -> str:
+    """The value as JSON; whatever a terminal would obey is escaped."""
+    return json.dumps(value, indent=2, ensure_ascii=True, default=str)
+
+
+def run_object(run: RunRecord) -> dict[str, Any]:
+    """A run."""
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "description": run.description,
+        "state": run.state.value,
+        "source": dict(run.source),
+        "trigger": dict(run.trigger),
+        "params": dict(run.params),
+        "labels": dict(run.labels),
+        "task_runner_url": shown_url(run.task_runner_url),
+        "step_count": run.step_count,
+        "retries": run.retries,
+        "stop_reason": run.stop.reason if run.stop else None,
+        "errors": [dict(error) for error in run.errors],
+        "warnings": list(run.warnings),
+        **_times(run.started_at, run.finished_at),
+        "created_at": moment_text(run.created_at),
+    }
+
+
+def step_object(step: StepRecord) -> dict[str, Any]:
+    """A step."""
+    return {
+        "id": step.id,
+        "state": step.state.value,
+        "attempts": step.attempt,
+        "job_id": step.job_id,
+        "job_state": step.job_state,
+        "message": step.message,
+        "skipped_because_of": step.cause,
+        **_times(step.started_at, step.finished_at),
+    }
+
+
+def run_with_steps(run: RunRecord, steps: Sequence[StepRecord]) -> dict[str, Any]:
+    """A run and its steps."""
+    return {"run": run_object(run), "steps": [step_object(step) for step in steps]}
+
+
+def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[str, Any]:
+    duration = between(started_at, finished_at)
+    return {
+        "started_at": moment_text(started_at),
+        "finished_at": moment_text(finished_at),
+        "duration_s": None if duration is None else round(duration.total_seconds(), 3),
+    }
+
+
+def moment_text(moment: datetime | None) -> str | None:
+    """A time as all JSON output has it: ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`."""
+    if moment is None:
+        return None
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

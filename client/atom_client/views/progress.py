@@ -1,0 +1,142 @@
+"""A run as it is seen from outside while it goes on: a value that changes are folded into.
+
+Changes come at least once and in any order, so each step keeps the newest it was told of: by attempt, and within an
+attempt the end counts more than anything that came before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from atom_client.text import one_line
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import RunState, StepState
+
+Rank: TypeAlias = tuple[int, bool, datetime]
+"""What makes one change newer than another: its attempt, whether it ends that attempt, and its time."""
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """The newest that is known of a step."""
+
+    id: str
+    state: StepState
+    attempt: int
+    at: datetime
+    job_state: str = ""
+    message: str = ""
+
+    @property
+    def rank(self) -> Rank:
+        """See `Rank`."""
+        return self.attempt, self.state.is_terminal, self.at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """The newest that is known of a run; `steps` holds those that something is known of.
+
+    `order` are the step ids in the order of the file, empty if the file was not read here; `total` how many they are.
+    """
+
+    run_id: str
+    total: int = 0
+    order: tuple[str, ...] = ()
+    state: RunState = RunState.SEEDING
+    steps: Mapping[str, StepView] = field(default_factory=dict)
+
+    def updated(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
+        """The view with these changes; stale, repeated and unreadable ones leave it as it is."""
+        steps = dict(self.steps)
+        state = self.state
+        for change in changes:
+            if "run" in change:
+                state = _newer_run_state(state, change)
+            elif (step := _step_view(change)) is not None and _is_newer(step, steps.get(step.id)):
+                steps[step.id] = step
+        return replace(self, state=state, steps=steps)
+
+    def news(self, before: RunView) -> list[StepView]:
+        """The steps that are other than they were, oldest change first."""
+        changed = [step for name, step in self.steps.items() if before.steps.get(name) != step]
+        return sorted(changed, key=lambda step: step.at)
+
+    @property
+    def counts(self) -> dict[StepState, int]:
+        """How many steps are in each state; those that nothing is known of are PENDING."""
+        counted = Counter(step.state for step in self.steps.values())
+        counted[StepState.PENDING] += max(0, self.total - len(self.steps))
+        return {state: counted[state] for state in StepState if counted[state]}
+
+    @property
+    def ended(self) -> int:
+        """How many steps have ended."""
+        return sum(step.state.is_terminal for step in self.steps.values())
+
+    def rows(self, limit: int) -> list[StepView]:
+        """All steps in the order of the file if that is at most `limit`, else the most telling ones."""
+        if not self.order or len(self.order) > limit:
+            return self.most_telling(limit)
+        return [self.steps.get(name) or _untouched(name) for name in self.order]
+
+    def most_telling(self, limit: int) -> list[StepView]:
+        """At most `limit` steps: what is under way first, those that wait the longest on top, then the newest ends."""
+        if limit <= 0:
+            return []
+        under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
+        ended = sorted((s for s in self.steps.values() if s.state.is_terminal), key=_unsuccessful_then_newest)
+        return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
+
+
+def view_of(step: StepRecord) -> StepView:
+    """A step as its document tells of it."""
+    at = step.finished_at or step.started_at or _LONG_AGO
+    return StepView(
+        id=step.id,
+        state=step.state,
+        attempt=step.attempt,
+        at=at,
+        job_state=one_line(step.job_state),
+        message=step.message,
+    )
+
+
+def _untouched(step_id: str) -> StepView:
+    return StepView(id=step_id, state=StepState.PENDING, attempt=0, at=_LONG_AGO)
+
+
+def _unsuccessful_then_newest(step: StepView) -> tuple[bool, float]:
+    return step.state is not StepState.FAILED, -step.at.timestamp()
+
+
+def _is_newer(step: StepView, known: StepView | None) -> bool:
+    return known is None or step.rank > known.rank
+
+
+def _newer_run_state(known: RunState, change: Mapping[str, Any]) -> RunState:
+    try:
+        told = RunState(change["state"])
+    except (KeyError, ValueError):
+        return known
+    return known if known.is_terminal or told is RunState.SEEDING else told
+
+
+def _step_view(change: Mapping[str, Any]) -> StepView | None:
+    try:
+        return StepView(
+            id=one_line(change["step"]),
+            state=StepState(change["state"]),
+            attempt=int(change["attempt"]),
+            at=datetime.fromisoformat(change["at"]),
+            job_state=one_line(change.get("job_state") or ""),
+            message=str(change.get("message") or ""),
+        )
+    except (LookupError, TypeError, ValueError):
+        return None  # Another version's event; the documents are read at the end anyway.

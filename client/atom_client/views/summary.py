@@ -1,0 +1,106 @@
+"""How a run ended, in sentences: which step failed and why, and what was skipped for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_workflows.core.oddities import oddities
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
+from atom_workflows.core.states import RunState, StepState
+
+MOST_FAILURES: Final = 5
+MOST_PROBLEMS: Final = 100
+_LONGEST_MESSAGE: Final = 500
+
+
+def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> list[str]:
+    """Return the sentences, most important first."""
+    if run.state is RunState.INVALID:
+        return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
+    if not run.state.is_terminal:
+        return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
+    took = lasted(between(run.started_at or run.created_at, run.finished_at))
+    if run.state is RunState.SUCCEEDED:
+        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{_repeated(steps)}."]
+    return [f"Run {run.id} {run.state} after {took}{_stopped(run)}.", *_failures(steps), *_skipped(steps)]
+
+
+def problem_lines(run: RunRecord) -> list[str]:
+    """A run's own errors: those of its file, or why it was stopped; not those of its steps."""
+    return [_problem(error) for error in run.errors if not error.get("step")][:MOST_PROBLEMS]
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    place = "".join(f"{error[name]}:" for name in ("file", "line", "column") if error.get(name))
+    suggestion = f"; {error['suggestion']}" if error.get("suggestion") else ""
+    return one_line(f"{place} {error.get('message', '')}{suggestion}")
+
+
+def _stopped(run: RunRecord) -> str:
+    if run.stop is None:
+        return ""
+    return f": {one_line(run.stop.reason)}" if run.stop.kind is StopKind.CANCEL else f", stopped: {_reason(run)}"
+
+
+def _reason(run: RunRecord) -> str:
+    return one_line(run.stop.reason if run.stop else "").rstrip(".")
+
+
+def _repeated(steps: Sequence[StepRecord]) -> str:
+    again = [step.id for step in steps if step.attempt > 1]
+    return f", of which {listing(again)} needed more than one attempt" if again else ""
+
+
+def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A sentence for each step that failed, or that was cancelled at the Task Runner."""
+    failed = [step for step in steps if step.state is StepState.FAILED]
+    for step in failed[:MOST_FAILURES]:
+        message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
+        yield f"Step `{step.id}` failed after {counted(step.attempt, 'attempt')}: {message}."
+    if len(failed) > MOST_FAILURES:
+        yield f"{counted(len(failed) - MOST_FAILURES, 'more step')} failed."
+    cancelled = [step.id for step in steps if step.state is StepState.CANCELLED]
+    if cancelled:
+        yield f"Cancelled: {listing(cancelled)}."
+
+
+def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
+    """Yield a sentence for each step that may never end by itself."""
+    odd = oddities(steps, now=now)
+    for oddity in odd[:MOST_FAILURES]:
+        yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
+    if len(odd) > MOST_FAILURES:
+        yield f"{counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
+
+
+def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A sentence for each reason why steps cannot be submitted for now, as nothing else tells it in full."""
+    by_reason: dict[str, list[StepRecord]] = {}
+    for step in steps:
+        if step.state is StepState.DISPATCHING and step.deferrals:
+            by_reason.setdefault(clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE), []).append(step)
+    for reason, waiting in list(by_reason.items())[:MOST_FAILURES]:
+        tried = counted(max(step.deferrals for step in waiting), "time")
+        names = listing([step.id for step in waiting])
+        yield f"Not submitted so far: {names} (tried {tried}{_next_try(waiting)}): {reason}."
+
+
+def _next_try(waiting: Sequence[StepRecord]) -> str:
+    again = min((step.due_at for step in waiting if step.due_at), default=None)
+    ends = min((step.attempt_deadline for step in waiting if step.attempt_deadline), default=None)
+    next_try = f", next at {local_time(again)}" if again else ""
+    return f"{next_try}, until the timeout at {local_time(ends)}" if ends else next_try
+
+
+def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """A sentence for each step that others were skipped for, and one for those that were never started."""
+    skipped: dict[str | None, list[str]] = {}
+    for step in steps:
+        if step.state is StepState.SKIPPED:
+            skipped.setdefault(step.cause, []).append(step.id)
+    for cause, names in list(skipped.items())[:MOST_FAILURES]:
+        because = f"because `{cause}` did not succeed" if cause else "because the run was stopped before"
+        yield f"Skipped {because}: {listing(names)}."

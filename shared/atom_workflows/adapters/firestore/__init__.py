@@ -1,0 +1,1 @@
+"""Firestore: the store, in the protocol's own messages."""

@@ -1,0 +1,284 @@
+"""Documents and writes as Firestore's own protocol messages.
+
+The client package wraps each message in a Python object of its own, one for every value inside it. That costs more than
+the call itself, so all that is sent and read is put straight into the messages underneath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from google.cloud.firestore_v1 import types
+from google.cloud.firestore_v1.field_path import FieldPath
+
+from atom_workflows.adapters.grpc_calls import message_class
+from atom_workflows.ports import (
+    Create,
+    Delete,
+    Direction,
+    Document,
+    Fields,
+    Operator,
+    Query,
+    Update,
+    Write,
+    WriteResult,
+)
+
+_Commit: Final = message_class(types.CommitRequest)
+_BatchGet: Final = message_class(types.BatchGetDocumentsRequest)
+_Get: Final = message_class(types.GetDocumentRequest)
+_RunQuery: Final = message_class(types.RunQueryRequest)
+_RunAggregation: Final = message_class(types.RunAggregationQueryRequest)
+
+DOCUMENT: Final = message_class(types.Document)
+BATCH_GET_ANSWER: Final = message_class(types.BatchGetDocumentsResponse)
+COMMIT_ANSWER: Final = message_class(types.CommitResponse)
+QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
+COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
+
+COUNTED: Final = "counted"
+"""The name of the one number that a count's answer holds."""
+
+_Filters: Final = types.StructuredQuery
+_OPERATORS: Final[Mapping[Operator, int]] = {
+    "==": _Filters.FieldFilter.Operator.EQUAL,
+    "!=": _Filters.FieldFilter.Operator.NOT_EQUAL,
+    "<": _Filters.FieldFilter.Operator.LESS_THAN,
+    "<=": _Filters.FieldFilter.Operator.LESS_THAN_OR_EQUAL,
+    ">": _Filters.FieldFilter.Operator.GREATER_THAN,
+    ">=": _Filters.FieldFilter.Operator.GREATER_THAN_OR_EQUAL,
+    "in": _Filters.FieldFilter.Operator.IN,
+}
+_EQUALITIES: Final = frozenset({"==", "in"})
+_DIRECTIONS: Final[Mapping[Direction, int]] = {
+    "ascending": _Filters.Direction.ASCENDING,
+    "descending": _Filters.Direction.DESCENDING,
+}
+_NAME: Final = "__name__"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FirestoreMessages:
+    """The messages of one database, which is named `projects/{project}/databases/{database}`."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self._documents = f"{database}/documents/"
+
+    def get(self, path: str) -> Any:
+        """A request for one document."""
+        return _Get(name=self._documents + path)
+
+    def batch_get(self, paths: Iterable[str]) -> Any:
+        """A request for several documents; none may be named twice."""
+        return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
+
+    def commit(self, writes: Sequence[Write]) -> Any:
+        """A request for writes that happen together; raises ValueError for a value that Firestore cannot hold."""
+        request = _Commit(database=self._database)
+        for write in writes:
+            self._add(write, request.writes.add())
+        return request
+
+    def query(self, query: Query) -> Any:
+        """A request for the documents of a query."""
+        request = _RunQuery(parent=self._parent(query))
+        self._set_query(query, request.structured_query)
+        return request
+
+    def count(self, query: Query) -> Any:
+        """A request for the number of a query's documents."""
+        request = _RunAggregation(parent=self._parent(query))
+        self._set_query(query, request.structured_aggregation_query.structured_query)
+        request.structured_aggregation_query.aggregations.add(alias=COUNTED).count.SetInParent()
+        return request
+
+    def document(self, message: Any) -> Document:
+        """The document that a message holds."""
+        return Document(
+            path=message.name.removeprefix(self._documents),
+            fields=_decoded_fields(message.fields),
+            version=message.update_time,
+        )
+
+    def _parent(self, query: Query) -> str:
+        """Return the name of the document that the collection is in, or of the database's root."""
+        return (self._documents + query.collection.rpartition("/")[0]).rstrip("/")
+
+    def _set_query(self, query: Query, message: Any) -> None:
+        message.from_.add(collection_id=query.collection.rpartition("/")[2], all_descendants=query.group)
+        filters = message.where.composite_filter
+        for name, operator, value in query.where:
+            _add_condition(name, operator, value, filters.filters.add())
+        if query.where:
+            filters.op = _Filters.CompositeFilter.Operator.AND
+        for name, direction in _whole_order(query):
+            message.order_by.add(direction=_DIRECTIONS[direction]).field.field_path = name
+        if query.fields is not None:
+            for name in query.fields:
+                message.select.fields.add(field_path=name)
+        if query.after is not None:
+            *values, path = query.after
+            for value in values:
+                _encode(value, message.start_at.values.add())
+            message.start_at.values.add(reference_value=self._documents + path)
+        if query.limit is not None:
+            message.limit.value = query.limit
+
+    def _add(self, write: Write, message: Any) -> None:
+        name = self._documents + write.path
+        if isinstance(write, Delete):
+            message.delete = name
+            return
+        message.update.name = name
+        _encode_fields(write.fields, message.update.fields)
+        if isinstance(write, Create):
+            message.current_document.exists = False
+        else:
+            _limit_to_named_fields(write, message)
+
+
+def results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
+    """What a commit answered; increments are answered in the order in which they were sent."""
+    return [
+        WriteResult(
+            version=result.update_time,
+            increments={
+                name: transformed.integer_value
+                for name, transformed in zip(_increments(write), result.transform_results, strict=True)
+            },
+        )
+        for write, result in zip(writes, answer.write_results, strict=True)
+    ]
+
+
+def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> None:
+    if operator == "==" and value is None:
+        # Firestore compares nothing with null: being null is a condition of its own.
+        message.unary_filter.field.field_path = name
+        message.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
+        return
+    message.field_filter.field.field_path = name
+    message.field_filter.op = _OPERATORS[operator]
+    _encode(value, message.field_filter.value)
+
+
+def _whole_order(query: Query) -> Iterator[tuple[str, Direction]]:
+    """Yield the order that Firestore gives a query's result, with what it adds if nothing is said.
+
+    That is the fields that are compared unequally, then the name, both in the last direction. Said or not, it takes the
+    same indexes.
+    """
+    yield from query.order_by
+    last_direction = query.order_by[-1][1] if query.order_by else "ascending"
+    ordered = {name for name, _ in query.order_by}
+    unequal = {name for name, operator, _ in query.where if operator not in _EQUALITIES}
+    yield from ((name, last_direction) for name in sorted(unequal - ordered))
+    yield _NAME, last_direction
+
+
+def _limit_to_named_fields(write: Update, message: Any) -> None:
+    message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
+    message.update_mask.field_paths.extend(map(_quoted, write.fields))
+    for name, by in _increments(write).items():
+        message.update_transforms.add(field_path=_quoted(name)).increment.integer_value = by
+    if write.guard is None:
+        message.current_document.exists = True
+    else:
+        message.current_document.update_time.CopyFrom(write.guard)
+
+
+def _increments(write: Write) -> Mapping[str, int]:
+    return write.increments if isinstance(write, Update) else {}
+
+
+@lru_cache(maxsize=256)
+def _quoted(name: str) -> str:
+    """A field's name where a path is expected."""
+    return str(FieldPath(name).to_api_repr())
+
+
+# -- to the protocol -------------------------------------------------------------------------------------------------
+
+
+def _encode_fields(fields: Fields, into: Any) -> None:
+    for name, value in fields.items():
+        _encode(value, into[name])
+
+
+def _encode(value: Any, into: Any) -> None:
+    (_ENCODERS.get(type(value)) or _encoder_of_base(value))(value, into)
+
+
+def _encoder_of_base(value: Any) -> Callable[[Any, Any], None]:
+    """For a type that is made of one of those known, such as a `StrEnum`."""
+    for kind, encoder in _ENCODERS.items():
+        if isinstance(value, kind):
+            return encoder
+    raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+
+
+def _scalar(name: str) -> Callable[[Any, Any], None]:
+    return lambda value, into: setattr(into, name, value)
+
+
+def _encode_time(value: datetime, into: Any) -> None:
+    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+    into.timestamp_value.seconds = since.days * 86_400 + since.seconds
+    into.timestamp_value.nanos = since.microseconds * 1_000
+
+
+def _encode_map(value: Fields, into: Any) -> None:
+    into.map_value.SetInParent()
+    _encode_fields(value, into.map_value.fields)
+
+
+def _encode_list(value: Sequence[Any], into: Any) -> None:
+    into.array_value.SetInParent()
+    for item in value:
+        _encode(item, into.array_value.values.add())
+
+
+_ENCODERS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
+    type(None): lambda _, into: setattr(into, "null_value", 0),
+    str: _scalar("string_value"),
+    bool: _scalar("boolean_value"),  # before int, of which bool is one
+    int: _scalar("integer_value"),
+    float: _scalar("double_value"),
+    bytes: _scalar("bytes_value"),
+    datetime: _encode_time,
+    Mapping: _encode_map,
+    dict: _encode_map,
+    list: _encode_list,
+    tuple: _encode_list,
+}
+
+# -- from the protocol -----------------------------------------------------------------------------------------------
+
+
+def _decoded_fields(fields: Any) -> dict[str, Any]:
+    # Not items(): a protocol map makes those in Python, one by one.
+    return {name: _decoded(fields[name]) for name in fields}
+
+
+def _decoded(value: Any) -> Any:
+    kind = value.WhichOneof("value_type")
+    decoder = _DECODERS.get(kind)
+    return getattr(value, kind) if decoder is None else decoder(value)
+
+
+def _decoded_time(value: Any) -> datetime:
+    moment = value.timestamp_value
+    return _EPOCH + timedelta(seconds=moment.seconds, microseconds=moment.nanos // 1_000)
+
+
+_DECODERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "null_value": lambda _: None,
+    "timestamp_value": _decoded_time,
+    "map_value": lambda value: _decoded_fields(value.map_value.fields),
+    "array_value": lambda value: [_decoded(item) for item in value.array_value.values],
+}

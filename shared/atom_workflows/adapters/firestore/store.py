@@ -1,0 +1,149 @@
+"""The Store port on google-cloud-firestore: calls of the protocol's own messages on the client's channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from google.api_core import exceptions as google_errors
+from google.api_core.retry import Retry, if_exception_type
+from google.cloud import firestore
+
+from atom_workflows.adapters.firestore.messages import (
+    BATCH_GET_ANSWER,
+    COMMIT_ANSWER,
+    COUNT_ANSWER,
+    COUNTED,
+    DOCUMENT,
+    QUERY_ANSWER,
+    FirestoreMessages,
+    results,
+)
+from atom_workflows.adapters.grpc_calls import ServiceCalls
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
+from atom_workflows.ports import Document, Query, Write, WriteResult
+
+CALL_TIMEOUT_S: Final = 10.0
+"""One attempt at a call."""
+
+TOTAL_TIMEOUT_S: Final = 30.0
+"""All attempts together: a `timeout=` alone does not bound the client's own retries."""
+
+
+class FirestoreStore:
+    """Documents in one Firestore database; the client is safe to share between threads.
+
+    What Firestore itself calls an invalid argument raises `StoreError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        database: str,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
+    ) -> None:
+        self._client = firestore.Client(project=project, database=database)
+        self._database = f"projects/{project}/databases/{database}"
+        self._messages = FirestoreMessages(self._database)
+        passing = (google_errors.ServiceUnavailable, google_errors.ResourceExhausted)
+        retry = _retry(total_timeout_s, *passing)
+        calls = ServiceCalls(
+            "google.firestore.v1.Firestore",
+            # Its connection, its headers and its way to an emulator; neither has a public name.
+            self._client._firestore_api.transport,  # noqa: SLF001 - see above
+            call_timeout_s=call_timeout_s,
+            metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
+        )
+        self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
+        # An answer that breaks off is asked for again from its beginning: nothing of it is missing or there twice.
+        self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
+        self._call_query = calls.stream("RunQuery", QUERY_ANSWER, retry)
+        self._call_count = calls.stream("RunAggregationQuery", COUNT_ANSWER, retry)
+        # An aborted commit did nothing, and its guards are checked again: it lost a race for a lock, not for a step.
+        commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
+        self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        if not paths:
+            return []
+        if len(paths) == 1:
+            return [self._get(paths[0])]
+        request = self._messages.batch_get(dict.fromkeys(paths))
+        with _translated_read():
+            answers = self._call_batch_get(request, database=self._database)
+        documents = [self._messages.document(answer.found) for answer in answers if answer.HasField("found")]
+        found = {document.path: document for document in documents}
+        return [found.get(path) for path in paths]
+
+    def _get(self, path: str) -> Document | None:
+        """One document: a plain call costs half of one whose answer is a stream."""
+        request = self._messages.get(path)
+        with _translated_read():
+            try:
+                answer = self._call_get(request, name=request.name)
+            except google_errors.NotFound:
+                return None
+        return self._messages.document(answer)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        if len({write.path for write in writes}) != len(writes):
+            raise NotStorable("a commit names a document twice")
+        try:
+            request = self._messages.commit(writes)
+        except ValueError as error:
+            raise NotStorable(f"a document holds what Firestore cannot: {error}") from error
+        with _translated():
+            answer = self._call_commit(request, database=self._database)
+        return results(writes, answer)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        request = self._messages.query(query)
+        with _translated_read():
+            answers = self._call_query(request, parent=request.parent)
+        return [self._messages.document(answer.document) for answer in answers if answer.HasField("document")]
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        request = self._messages.count(query)
+        with _translated_read():
+            answers = self._call_count(request, parent=request.parent)
+        return sum(answer.result.aggregate_fields[COUNTED].integer_value for answer in answers)
+
+
+def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
+    return Retry(predicate=if_exception_type(*errors), initial=0.1, maximum=2.0, timeout=total_timeout_s)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The client's errors as the port's."""
+    try:
+        yield
+    except google_errors.Conflict as error:
+        # AlreadyExists and Aborted both answer 409; the second says nothing of guards.
+        if isinstance(error, google_errors.Aborted):
+            raise StoreUnavailable(f"Firestore was too busy: {error}") from error
+        raise AlreadyExists(str(error)) from error
+    except (google_errors.FailedPrecondition, google_errors.NotFound) as error:
+        raise Conflict(str(error)) from error
+    except google_errors.InvalidArgument as error:
+        raise NotStorable(str(error)) from error
+    except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
+        raise StoreUnavailable(f"Firestore did not answer: {error}") from error
+
+
+@contextmanager
+def _translated_read() -> Iterator[None]:
+    """The client's errors as the port's for a call that writes nothing: there is no conflict to lose."""
+    try:
+        with _translated():
+            yield
+    except (Conflict, NotStorable) as error:
+        # A query that lacks its index, a database that does not exist: Firestore's own text says what to do.
+        raise StoreError(str(error)) from error

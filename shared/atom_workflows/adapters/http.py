@@ -1,0 +1,395 @@
+"""HTTP requests whose whole answer is bounded in time and size, however it comes.
+
+A timeout of `requests` bounds each wait for bytes, so that a server that sends one now and then holds a caller for as
+long as it likes: in the head, in the body or behind it. Here it bounds the answer, from its request to its last byte.
+
+A connection that failed to come about is an error of its own, as nothing was sent. One that came about is used again
+only within a second: a server that has one thread serves nobody else as long as it is open, and one that closes idle
+connections might do so just as a request is under way.
+
+For google-auth there is `BriefRequest`, which is brief and silent: its own transport waits for minutes, tries often,
+follows redirects, and at debug level logs whole headers.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any, Final, cast
+
+import google.auth.exceptions
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError as UrllibError
+from urllib3.exceptions import TimeoutError as UrllibTimeout
+
+from atom_workflows.errors import TaskRunnerUnavailable
+
+KEEP_ALIVE_S: Final = 1.0
+"""How long a connection that nobody uses is kept."""
+
+CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name a file of trusted certificates, the first that is set: those of `requests`, and OpenSSL's."""
+
+_PIECE: Final = 64 * 1024
+
+
+class _Discreet(logging.Filter):
+    """Lets nothing through: urllib3 logs whole addresses, and headers that it could not read."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (whatever it says)
+        return False
+
+
+for _name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_Discreet())
+
+
+class AnswerTooLarge(requests.RequestException):
+    """The answer is larger than any that is expected."""
+
+
+class NotConnected(HTTPError):
+    """There was no connection, so nothing was sent. The text says why, for people."""
+
+
+class CertificatesMissing(requests.RequestException):
+    """The certificates that the environment names are not there."""
+
+
+class PromptAdapter(HTTPAdapter):
+    """The transport adapter of `requests`, whose read timeout bounds the whole answer.
+
+    It trusts the certificates that the environment names, as other clients do; `requests` leaves that to a session.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """See `HTTPAdapter.send`. Raises `CertificatesMissing`, too."""
+        if kwargs.get("verify", True) is True and str(request.url).startswith("https"):
+            kwargs["verify"] = _certificates() or True
+        return super().send(request, *args, **kwargs)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """See `HTTPAdapter.init_poolmanager`."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def close_idle(self) -> int:
+        """Close connections that nobody has used for a while.
+
+        Return how many are left that nobody uses.
+        """
+        pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
+        return sum(pool.close_idle() for pool in pools if isinstance(pool, _KeepsBriefly))
+
+
+class IdleCloser:
+    """Closes an adapter's connections when they have been idle for a while, on a thread that ends with the last.
+
+    A function has no processor between two events, so there it may take until the next one.
+    """
+
+    def __init__(self, adapter: PromptAdapter) -> None:
+        self._adapter = adapter
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def watch(self) -> None:
+        """Look after connections that were just used."""
+        if self._is_running:
+            return
+        with self._lock:
+            if self._is_running:
+                return
+            self._is_running = True
+        try:
+            threading.Thread(target=self._run, name="idle-connections", daemon=True).start()
+        except RuntimeError:  # the process is ending, or has no room for threads: no call is to fail for that
+            self._is_running = False
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(KEEP_ALIVE_S)
+            with self._lock:
+                # First, so that who uses a connection after this look has another one begun.
+                self._is_running = False
+                if not self._adapter.close_idle():
+                    return
+                self._is_running = True
+
+
+def pieces_of(response: requests.Response) -> Iterator[bytes]:
+    """Give the body of an answer as it arrives, unpacked.
+
+    Raises as `requests` and urllib3 do.
+    """
+    while chunk := response.raw.read1(_PIECE, decode_content=True):
+        yield chunk
+
+
+def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
+    """The body of an answer that is read as it arrives; raises `AnswerTooLarge`, or as `requests` and urllib3 do."""
+    content = bytearray()
+    for chunk in pieces_of(response):
+        content += chunk
+        if len(content) > most_bytes:
+            raise AnswerTooLarge
+    return bytes(content)
+
+
+def _certificates() -> str:
+    """Return the file or folder of certificates that the environment names, nothing if it names none."""
+    for name in CERTIFICATES:
+        if path := os.environ.get(name):
+            if not Path(path).exists():
+                raise CertificatesMissing(f"{name} names {path}, which is not there")
+            return path
+    return ""
+
+
+class _Stream(io.RawIOBase):
+    """What a connection brings until `ends_at`."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
+        self._raw = raw
+        self._connection = connection
+        timeout_s = connection.gettimeout()
+        self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._ends_at is not None:
+            left_s = self._ends_at - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            self._connection.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock))
+
+
+class _Reports:
+    """Distinguishes a failure to connect from any later one."""
+
+    idle_since: float = 0.0
+
+    def connect(self) -> None:
+        try:
+            super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
+        except (OSError, HTTPError) as error:
+            reason = _reason(error, cast("HTTPConnection", self))
+        else:
+            return
+        raise NotConnected(reason)
+
+
+class _Connection(_Reports, HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(_Reports, HTTPSConnection):
+    response_class = _Response
+
+
+def _reason(error: Exception, connection: HTTPConnection) -> str:
+    """Return why there is no connection: each cause has another cure."""
+    where = f"{connection.host}:{connection.port}"
+    cause = error.__cause__ if isinstance(error, HTTPError) else error
+    if isinstance(error, NameResolutionError):
+        is_temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+        did = "gave no answer for" if is_temporary else "does not know"
+        return f"no connection: DNS {did} the name {connection.host}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return f"no connection: {where} does not speak TLS as expected ({cause.reason or 'cut short'}); is it http://?"
+    if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+        return f"no connection to {where} within {connection.timeout or 0:.0f} s"
+    if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
+        return f"no connection: {where} refused it; nothing listens there"
+    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause or error).__name__
+    return f"no connection to {where}: {detail}"
+
+
+class _KeepsBriefly:
+    """Uses no connection again that was idle for long."""
+
+    pool: queue.LifoQueue[Any] | None
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)  # type: ignore[misc]  # of the pool that this is mixed into
+        _close_if_stale(connection)
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]  # likewise
+
+    def close_idle(self) -> int:
+        """See `PromptAdapter.close_idle`."""
+        pool, left = self.pool, 0
+        if pool is None:
+            return 0
+        for connection in reversed(_all_of(pool)):
+            if connection is not None:
+                _close_if_stale(connection)
+                left += connection.sock is not None
+            try:
+                pool.put(connection, block=False)
+            except queue.Full:  # others have put theirs back meanwhile
+                if connection is not None:
+                    connection.close()
+        return left
+
+
+class _Pool(_KeepsBriefly, HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(_KeepsBriefly, HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+def _close_if_stale(connection: Any) -> None:
+    """Close a connection that was idle for long.
+
+    It opens again when it is used.
+    """
+    if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
+        connection.close()
+
+
+def _all_of(pool: queue.LifoQueue[Any]) -> list[Any]:
+    taken = []
+    with suppress(queue.Empty):
+        while True:
+            taken.append(pool.get(block=False))
+    return taken
+
+
+# -- one request, for google-auth or to see who answers --------------------------------------------------------------
+
+CONNECT_TIMEOUT_S: Final = 2.0
+READ_TIMEOUT_S: Final = 5.0
+BUDGET_S: Final = 10.0
+MAX_FAILURES: Final = 2
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""A token is a few thousand bytes."""
+
+# google-auth is partly typed.
+_TransportError: Final[Any] = google.auth.exceptions.TransportError
+
+
+class GaveUp(Exception):
+    """A server failed twice or too much time went by. Not an error that google-auth retries."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response in the form that google-auth reads."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class BriefRequest:
+    """A `google.auth.transport.Request` for the few requests that one token takes."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + BUDGET_S
+        self._failures = 0
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ARG002 (google-auth's own is longer than we can wait)
+    ) -> Answer:
+        """Send one request; raises `GaveUp`, or google-auth's `TransportError`, after which google-auth may retry."""
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise GaveUp("no answer in time")
+        timeouts = (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s))
+        try:
+            answer = _answer(method, url, data=body, headers=headers, timeout=timeouts)
+        except (requests.RequestException, UrllibError) as error:
+            self._failed(_brief_reason(error))
+            raise _TransportError(_brief_reason(error)) from error
+        if answer.status == requests.codes.too_many_requests or answer.status >= requests.codes.server_error:
+            self._failed(f"HTTP {answer.status}")
+        return answer
+
+    def _failed(self, reason: str) -> None:
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            raise GaveUp(reason)
+
+
+def _answer(method: str, url: str, **request: Any) -> Answer:
+    """What the server answers, bounded in time and size."""
+    with requests.Session() as session:
+        session.mount("http://", PromptAdapter())
+        session.mount("https://", PromptAdapter())
+        request |= {"stream": True, "allow_redirects": False, "auth": _as_it_is}
+        with session.request(method, url, **request) as response:
+            content = read_answer(response, most_bytes=MAX_ANSWER_BYTES)
+            return Answer(status=response.status_code, headers=response.headers, data=content)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No password of the machine's own (`.netrc`) takes the place of the request's credential."""
+    return request
+
+
+def _brief_reason(error: Exception) -> str:
+    if isinstance(error, NotConnected | CertificatesMissing):
+        return str(error)
+    if isinstance(error, requests.Timeout | UrllibTimeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError | UrllibError):
+        return "no connection"
+    return type(error).__name__
+
+
+def knock(url: str) -> int:
+    """The status of a GET; raises `TaskRunnerUnavailable` with the reason if there is no answer."""
+    try:
+        return BriefRequest()(url).status
+    except GaveUp as error:
+        reason = error.reason
+    except _TransportError as error:
+        reason = str(error)
+    raise TaskRunnerUnavailable(reason)

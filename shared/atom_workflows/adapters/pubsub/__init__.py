@@ -1,0 +1,1 @@
+"""Pub/Sub: the bus, dead letters, and what the command line asks it for."""

@@ -1,0 +1,100 @@
+"""The DeadLetterBox port on google-cloud-pubsub: a subscription that is pulled from, one request at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from google.api_core import exceptions as google_errors
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from atom_workflows.adapters.pubsub.retries import Limits
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.ports import DEAD_LETTERS, HeldMessage
+
+LIMITS: Final = Limits(total_s=20.0)
+
+WAIT_S: Final = 1.5
+"""How long messages may take to come before there are none: a pull that returns at once misses some."""
+
+LEASE_S: Final = 60
+
+_MOST_A_PULL: Final = 50
+"""Messages may have 10 MB each, and one answer must fit in memory."""
+
+_MOST_IDS: Final = 500
+"""A request takes 512 KiB, and an id has some 200 bytes."""
+
+
+class PubsubDeadLetters:
+    """The subscription named prefix + `dead-letters`."""
+
+    def __init__(self, *, project: str, topic_prefix: str, limits: Limits = LIMITS) -> None:
+        self._client = SubscriberClient()
+        self._subscription = f"projects/{project}/subscriptions/{topic_prefix}{DEAD_LETTERS}"
+        self._options = limits.options
+
+    def take(self, limit: int) -> list[HeldMessage]:
+        """See `ports.DeadLetterBox.take`."""
+        most = min(limit, _MOST_A_PULL)
+        # The first pull answers at once, so that a server that is away is told from one that has nothing.
+        answer = self._call(
+            self._client.pull, request={"max_messages": most, "return_immediately": True}
+        ) or self._wait_for(most)
+        messages = [_held(one) for one in answer]
+        self._move_deadline(messages, LEASE_S)
+        return messages
+
+    def release(self, messages: Sequence[HeldMessage]) -> None:
+        """See `ports.DeadLetterBox.release`."""
+        self._move_deadline(messages, 0)
+
+    def remove(self, messages: Sequence[HeldMessage]) -> None:
+        """See `ports.DeadLetterBox.remove`."""
+        for ids in _parts(messages):
+            self._call(self._client.acknowledge, request={"ack_ids": ids})
+
+    def _wait_for(self, most: int) -> Sequence[Any]:
+        request = {"subscription": self._subscription, "max_messages": most}
+        try:
+            return tuple(self._client.pull(request=request, retry=None, timeout=WAIT_S).received_messages)
+        except google_errors.DeadlineExceeded:
+            return ()
+        except google_errors.GoogleAPICallError as error:
+            raise self._unavailable(error) from error
+
+    def _move_deadline(self, messages: Sequence[HeldMessage], seconds: int) -> None:
+        for ids in _parts(messages):
+            request = {"ack_ids": ids, "ack_deadline_seconds": seconds}
+            self._call(self._client.modify_ack_deadline, request=request)
+
+    def _call(self, method: Callable[..., Any], *, request: dict[str, Any]) -> Sequence[Any]:
+        """Make a call, and answer the messages that came of it."""
+        asked = {"subscription": self._subscription, **request}
+        try:
+            answer = method(request=asked, **self._options)
+        except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
+            raise self._unavailable(error) from error
+        return tuple(getattr(answer, "received_messages", ()))
+
+    def _unavailable(self, error: Exception) -> BusUnavailable:
+        if isinstance(error, google_errors.NotFound):
+            return BusUnavailable(f"there is no subscription {self._subscription}, which would hold the dead letters")
+        return BusUnavailable(f"Pub/Sub did not answer for {self._subscription}: {error}")
+
+
+def _held(received: Any) -> HeldMessage:
+    message = received.message
+    return HeldMessage(
+        id=message.message_id,
+        data=message.data,
+        attributes=dict(message.attributes),
+        published_at=message.publish_time,
+        lease=received.ack_id,
+    )
+
+
+def _parts(messages: Sequence[HeldMessage]) -> Iterator[list[object]]:
+    ids = [message.lease for message in messages]
+    for start in range(0, len(ids), _MOST_IDS):
+        yield ids[start : start + _MOST_IDS]

@@ -1,0 +1,69 @@
+"""Cloud Storage's JSON API without its client library: where it is, how its objects are named, and who asks."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from typing import Any, Final
+from urllib.parse import quote
+
+import google.auth
+import google.auth.credentials
+import google.auth.transport.requests
+
+from atom_workflows.adapters.http import PromptAdapter
+
+_PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
+"""No object is named `.` or `..`, which no quoting keeps a URL's readers from taking for a way up."""
+
+
+class StorageApi:
+    """One session with the API; `STORAGE_EMULATOR_HOST` points it elsewhere, as for Google's clients."""
+
+    def __init__(self, *scopes: str) -> None:
+        self._scopes = scopes
+        self._lock = threading.Lock()
+        self._session: Any = None
+
+    @property
+    def base_url(self) -> str:
+        """Where it is."""
+        base = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
+        return base if "://" in base else f"http://{base}"
+
+    def authorized(self) -> Any:
+        """The session, whose requests carry the caller's credential; raises google-auth's errors."""
+        with self._lock:
+            if self._session is None:
+                anonymous = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+                credentials = (
+                    google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is partly typed
+                    if anonymous
+                    else google.auth.default(scopes=self._scopes)[0]
+                )
+                self._session = google.auth.transport.requests.AuthorizedSession(  # type: ignore[no-untyped-call]  # likewise
+                    credentials
+                )
+                for scheme in ("http://", "https://"):
+                    self._session.mount(scheme, PromptAdapter())
+            return self._session
+
+
+def parts_of(path: str) -> tuple[str, str] | None:
+    """The bucket and the object's name in a path, None if it is no path of an object."""
+    match = _PATH.fullmatch(path)
+    return None if match is None else (match["bucket"], match["name"])
+
+
+def no_object(path: str) -> str:
+    """What is wrong with a path that has no parts."""
+    return (
+        f"{path} names no object; it must be gs://bucket/object, with a bucket's name of 3 to 222 lower case letters, "
+        "digits, dots, hyphens and underscores"
+    )
+
+
+def quoted(name: str) -> str:
+    """An object's name as one part of a URL."""
+    return quote(name, safe="")

@@ -1,0 +1,61 @@
+"""The Source port on Cloud Storage's JSON API, which saves the functions the import of one more client library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import google.auth.exceptions
+import requests
+from urllib3.exceptions import HTTPError as TransportError
+
+from atom_workflows.adapters.http import AnswerTooLarge, read_answer
+from atom_workflows.adapters.storage.api import StorageApi, no_object, parts_of, quoted
+from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+TIMEOUT_S: Final = (3.05, 30.0)
+"""To connect, and for the whole answer."""
+SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_only",)
+
+
+class StorageSource:
+    """Workflow files in Cloud Storage buckets."""
+
+    def __init__(self) -> None:
+        self._api = StorageApi(*SCOPES)
+
+    def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
+        """See `ports.Source.read`."""
+        parts = parts_of(path)
+        if parts is None:
+            raise SourceNotFound(no_object(path))
+        bucket, name = parts
+        url = f"{self._api.base_url}/storage/v1/b/{bucket}/o/{quoted(name)}"
+        query = {"alt": "media", **({"generation": generation} if generation else {})}
+        try:
+            with self._api.authorized().get(url, params=query, timeout=TIMEOUT_S, stream=True) as response:
+                return _content(response, path), response.headers.get("x-goog-generation", generation or "")
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise SourceForbidden(
+                f"{path} may not be read: there are no Google credentials here; give the start function a service "
+                "account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
+            ) from error
+        except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
+            raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
+
+
+def _content(response: requests.Response, path: str) -> bytes:
+    if response.status_code == requests.codes.not_found:
+        raise SourceNotFound(f"{path} does not exist (any more)")
+    if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
+        raise SourceForbidden(
+            f"{path} may not be read; give the start function's service account roles/storage.objectViewer"
+        )
+    if response.status_code == requests.codes.bad_request:
+        raise SourceNotFound(f"{path} is not the name of an object, or its generation is none")
+    if response.status_code != requests.codes.ok:
+        raise SourceUnavailable(f"{path} could not be read: HTTP {response.status_code}")
+    try:
+        return read_answer(response, most_bytes=MAX_BYTES)
+    except AnswerTooLarge as error:
+        raise SourceTooLarge(f"{path} is larger than {MAX_BYTES} bytes, which no workflow file may be") from error

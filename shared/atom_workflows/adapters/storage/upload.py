@@ -1,0 +1,90 @@
+"""Uploads to Cloud Storage with the user's own credentials, for the command line."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import google.auth.exceptions
+import requests
+from urllib3.exceptions import HTTPError as TransportError
+
+from atom_workflows.adapters.http import AnswerTooLarge, read_answer
+from atom_workflows.adapters.storage.api import StorageApi, no_object, parts_of, quoted
+from atom_workflows.bounded_json import read_json
+from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
+
+TIMEOUT_S: Final = (3.05, 60.0)
+"""To connect, and for the whole answer."""
+
+SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_write",)
+_MOST_ANSWERED: Final = 64 * 1024
+_LONGEST_QUOTE: Final = 200
+
+
+class StorageUpload:
+    """Objects written to Cloud Storage buckets."""
+
+    def __init__(self) -> None:
+        self._api = StorageApi(*SCOPES)
+
+    def upload(self, path: str, content: bytes) -> str:
+        """Write the object at a `gs://` path, whatever was there, and answer its generation.
+
+        Raises `SourceNotFound` for a path or bucket that does not exist, `SourceForbidden`, `SourceUnavailable`; an
+        upload without an answer may have happened. Raises google-auth's errors if there are no credentials.
+        """
+        parts = parts_of(path)
+        if parts is None:
+            raise SourceNotFound(no_object(path))
+        bucket, name = parts
+        url = f"{self._api.base_url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quoted(name)}"
+        headers = {"Content-Type": "application/yaml"}
+        session = self._api.authorized()
+        try:
+            with session.post(url, data=content, headers=headers, timeout=TIMEOUT_S, stream=True) as response:
+                return _generation(response, path, bucket)
+        except google.auth.exceptions.TransportError as error:
+            raise SourceUnavailable(f"{path} could not be written: {type(error).__name__}") from error
+        except (requests.RequestException, TransportError) as error:
+            raise SourceUnavailable(
+                f"{path} may not have been written: {type(error).__name__}; upload it again"
+            ) from error
+
+
+def _generation(response: requests.Response, path: str, bucket: str) -> str:
+    try:
+        text = read_answer(response, most_bytes=_MOST_ANSWERED)
+    except AnswerTooLarge:
+        text = b""
+    if response.status_code == requests.codes.ok:
+        return _told(text, path)
+    said = _message(text)
+    if response.status_code == requests.codes.not_found:
+        raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those there are")
+    if response.status_code == requests.codes.bad_request:
+        raise SourceNotFound(f"{path} is not a name that an object can have{said}")
+    if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
+        raise SourceForbidden(
+            f"{path} may not be written{said}; your account needs roles/storage.objectUser on the bucket: "
+            f"`gcloud storage buckets add-iam-policy-binding gs://{bucket} --member=user:YOU "
+            "--role=roles/storage.objectUser`"
+        )
+    raise SourceUnavailable(f"{path} could not be written: HTTP {response.status_code}{said}")
+
+
+def _told(text: bytes, path: str) -> str:
+    try:
+        return str(int(read_json(text)["generation"]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise SourceUnavailable(
+            f"{path} was answered without its generation; is STORAGE_EMULATOR_HOST Cloud Storage's address?"
+        ) from error
+
+
+def _message(text: bytes) -> str:
+    """What the service says, for a sentence."""
+    try:
+        said = str(read_json(text)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return f" ({' '.join(said.split())[:_LONGEST_QUOTE]})"

@@ -1,0 +1,1 @@
+"""The Task Runner over HTTP: client, answers, and the tokens that it is called with."""

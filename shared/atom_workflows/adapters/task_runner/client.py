@@ -1,0 +1,217 @@
+"""The TaskRunner port over HTTP: pooled connections, bounded in time and in what is read.
+
+Requests are handed to the transport adapter of `requests` itself, without a `Session`: that costs a third less time
+a call, and what a session adds must not happen here anyway (following redirects, keeping cookies, proxies and
+passwords from the machine's environment).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import requests
+import urllib3.exceptions
+from urllib3.exceptions import HTTPError as TransportError
+
+from atom_workflows.adapters.http import (
+    CertificatesMissing,
+    IdleCloser,
+    NotConnected,
+    PromptAdapter,
+    pieces_of,
+)
+from atom_workflows.adapters.task_runner.answers import Answer, receive, status_of, submission
+from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
+from atom_workflows.ports import JobAnswer
+
+CONNECT_TIMEOUT_S: Final = 3.05
+SUBMIT_TIMEOUT_S: Final = 60.0
+STATUS_TIMEOUT_S: Final = 10.0
+MIN_TIMEOUT_S: Final = 0.001
+
+MIN_RENEWAL_S: Final = 5.0
+"""With less time left than this, no other token is asked for: a submission must end before its lease does."""
+
+CONNECTIONS: Final = 64
+
+_DENIED: Final = frozenset({401, 403})
+
+
+class Tokens(Protocol):
+    """Where the bearer token for an address comes from."""
+
+    def token_for(self, base_url: str) -> str | None:
+        """The token, None to send none.
+
+        Raises `JobRefused` if there can never be one, `RequestNotAccepted` if waiting may help.
+        """
+        ...
+
+    def renewed(self, base_url: str, refused: str) -> str | None:
+        """Another token, after this one was refused with 401; None if there is none. Raises as `token_for` does."""
+        ...
+
+    def refusal(self, base_url: str, status: int) -> str:
+        """What a 401 or 403 means to the user, and what to do about it."""
+        ...
+
+
+class TaskRunnerClient:
+    """Calls of the Task Runner's contract. Safe to use from several threads.
+
+    The timeouts bound the time from the request to the answer's end.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        submit_timeout_s: float = SUBMIT_TIMEOUT_S,
+        status_timeout_s: float = STATUS_TIMEOUT_S,
+    ) -> None:
+        self._tokens = tokens
+        self._submit_timeout_s = submit_timeout_s
+        self._status_timeout_s = status_timeout_s
+        self._transport = PromptAdapter(pool_connections=8, pool_maxsize=CONNECTIONS)
+        self._idle = IdleCloser(self._transport)
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        content = json.dumps(body).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            "Idempotency-Key": idempotency_key,
+        }
+        request = _Request("POST", base_url, "/job", headers=headers, body=content)
+        return submission(self._call(request, self._submit_timeout_s))
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        target = f"/jobstatus?job_id={quote(job_id, safe='')}"
+        request = _Request("GET", base_url, target, headers={}, job_id=job_id)
+        return status_of(self._asked(request), job_id)
+
+    def _asked(self, request: _Request) -> Answer:
+        """Make a status call, of which nothing may be read as the end of the job."""
+        try:
+            return self._call(request, self._status_timeout_s)
+        except JobRefused as error:
+            problem = str(error)
+        raise RequestNotAccepted(problem)
+
+    def _call(self, request: _Request, timeout_s: float) -> Answer:
+        """Send it with a token, and with another one if that is refused; all of it in the time of one call."""
+        ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
+        base_url = request.base_url
+        token = self._tokens.token_for(base_url)
+        request.tokens = [] if token is None else [token]
+        answer = self._exchange(request, timeout_s, ends_at)
+        refused = answer.status == requests.codes.unauthorized
+        if refused and token and time.monotonic() < ends_at - MIN_RENEWAL_S:
+            other = self._tokens.renewed(base_url, token)
+            if other is not None and time.monotonic() < ends_at:
+                request.tokens.append(other)
+                answer = self._exchange(request, timeout_s, ends_at)
+        if answer.status in _DENIED:
+            answer = replace(answer, said=f"{self._tokens.refusal(base_url, answer.status)}. It said: {answer.said}")
+        return answer
+
+    def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
+        kind: type[TaskRunnerUnavailable] = TaskRunnerUnavailable
+        try:
+            timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
+            with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
+                headers, pieces = response.headers, pieces_of(response)
+                return receive(response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id)
+        except (
+            NotConnected,
+            CertificatesMissing,
+            _NotSendable,
+            requests.exceptions.InvalidURL,
+            UnicodeEncodeError,
+        ) as problem:
+            kind, reason = RequestNotAccepted, _reason(problem)
+        except (requests.RequestException, TransportError, ValueError) as problem:
+            reason = _reason(problem)
+        finally:
+            self._idle.watch()
+        # Outside of the handlers: the text of an error about a header holds the header's value, which may be the token.
+        raise kind(f"{request.base_url} gave no answer: {reason}")
+
+
+class _NotSendable(Exception):
+    """The request cannot be put together, whatever the Task Runner is like."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """A call to be made. `tokens` are those that were sent with it, the last one being the one to send."""
+
+    method: str
+    base_url: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None = None
+    job_id: str = ""
+    tokens: list[str] = field(default_factory=list, repr=False)
+
+    def prepared(self) -> requests.PreparedRequest:
+        """Return the request in the transport's form; raises `_NotSendable`."""
+        headers = self.headers | ({"Authorization": f"Bearer {self.tokens[-1]}"} if self.tokens else {})
+        prepared = requests.PreparedRequest()
+        prepared.method = self.method
+        prepared.body = self.body
+        try:
+            prepared.url = _checked(self.base_url) + self.target
+            prepared.prepare_headers(headers)
+        except (requests.RequestException, TransportError, ValueError) as error:
+            reason = f"the request cannot be sent ({type(error).__name__})"
+        else:
+            return prepared
+        raise _NotSendable(reason)
+
+
+@lru_cache(maxsize=64)
+def _checked(base_url: str) -> str:
+    """The URL in the form in which it is sent; checking it is a tenth of a call's cost."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(base_url, None)
+    return str(prepared.url).rstrip("/")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without any words of the server."""
+    if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
+        return str(error)
+    causes = list(_causes(error))
+    for kinds, reason in _REASONS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return reason
+    return type(error).__name__
+
+
+_REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
+    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "no answer in time"),
+    ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its answer cannot be unpacked"),
+    ((ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError), "the TLS connection broke"),
+    ((ConnectionError, http.client.IncompleteRead), "the connection was cut before the answer was complete"),
+    ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is no HTTP"),
+)
+"""The first row that fits one of an error's causes; some are several at once."""
+
+
+def _causes(error: BaseException, depth: int = 4) -> Iterator[BaseException]:
+    yield error
+    inner = (*error.args, error.__cause__)
+    for one in inner if depth else ():
+        if isinstance(one, BaseException):
+            yield from _causes(one, depth - 1)

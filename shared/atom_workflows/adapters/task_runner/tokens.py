@@ -1,0 +1,142 @@
+"""Bearer tokens for the Task Runner: a fixed one, or ID tokens, one an audience; never for an address not allowed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from atom_workflows.adapters.task_runner.client import Tokens
+from atom_workflows.adapters.task_runner.id_tokens import IdToken, fetch_id_token
+from atom_workflows.adapters.task_runner.token_cache import CachedToken
+from atom_workflows.errors import CredentialUnusable
+from atom_workflows.settings import NO_TOKEN, Settings
+
+_UNAUTHORIZED: Final = 401
+
+
+def tokens_for(settings: Settings) -> Tokens:
+    """The tokens that a deployment's settings ask for."""
+    audience, url = settings.task_runner_audience, settings.task_runner_url
+    tokens: Tokens
+    if settings.task_runner_token is not None:
+        tokens = FixedToken(settings.task_runner_token)
+    else:
+        tokens = IdTokens(audiences={url: audience} if audience else {})
+    return AllowedAddresses(tokens, settings.may_use_task_runner)
+
+
+class FixedToken:
+    """The token of `WORKFLOW_TR_AUTH_JWT`; the word `none` means that none is sent."""
+
+    def __init__(self, token: str) -> None:
+        token = token.strip()
+        self._token = None if token == NO_TOKEN else token
+
+    def token_for(self, base_url: str) -> str | None:  # noqa: ARG002 (the same for every address)
+        """The token; raises `CredentialUnusable` if no header can carry it."""
+        if self._token is not None and not all("!" <= letter <= "~" for letter in self._token):
+            raise CredentialUnusable(
+                "WORKFLOW_TR_AUTH_JWT holds a space, a line break or a letter that no token has; "
+                "set it to the token alone, without `Bearer`"
+            )
+        return self._token
+
+    def renewed(self, base_url: str, refused: str) -> None:  # noqa: ARG002 (there is no other)
+        """None: there is no other token."""
+        return
+
+    def refusal(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
+        """See `Tokens.refusal`."""
+        if self._token is None:
+            return (
+                "no token was sent, as WORKFLOW_TR_AUTH_JWT is none; give one (on the command line with "
+                "--tr-auth-jwt), or unset it, so that ID tokens are sent"
+            )
+        if status == _UNAUTHORIZED:
+            return (
+                "the token of WORKFLOW_TR_AUTH_JWT was not accepted (expired, or made for another audience?); "
+                "set a new one, or unset it, so that ID tokens are sent"
+            )
+        return "the token's account may not call it; give it roles/run.invoker on the Task Runner"
+
+
+class IdTokens:
+    """ID tokens for the address they are sent to, or for the audience that `audiences` names for it."""
+
+    def __init__(
+        self,
+        *,
+        audiences: Mapping[str, str] | None = None,
+        fetch: Callable[[str], IdToken] = fetch_id_token,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._audiences = {url.rstrip("/"): audience for url, audience in (audiences or {}).items()}
+        self._fetch = fetch
+        self._now = now
+        self._lock = threading.Lock()
+        self._tokens: dict[str, CachedToken] = {}
+
+    def token_for(self, base_url: str) -> str:
+        """The token; raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do."""
+        return self._cached(base_url).text()
+
+    def renewed(self, base_url: str, refused: str) -> str | None:
+        """See `Tokens.renewed`."""
+        return self._cached(base_url).renewed(refused)
+
+    def refusal(self, base_url: str, status: int) -> str:
+        """See `Tokens.refusal`."""
+        if status == _UNAUTHORIZED:
+            return (
+                f"it did not accept an ID token for the audience {self._audience(base_url)}; if it expects another, "
+                "set WORKFLOW_TR_AUDIENCE; if not, is a clock wrong?"
+            )
+        whose = self._cached(base_url).identity or "the service account of this deployment"
+        return f"{whose} may not call it; give it roles/run.invoker on the Task Runner"
+
+    def _cached(self, base_url: str) -> CachedToken:
+        audience = self._audience(base_url)
+        with self._lock:
+            if audience not in self._tokens:
+                self._tokens[audience] = CachedToken(audience, self._fetch, self._now)
+            return self._tokens[audience]
+
+    def _audience(self, base_url: str) -> str:
+        return self._audiences.get(base_url.rstrip("/")) or audience_of(base_url)
+
+
+class AllowedAddresses:
+    """Tokens for the addresses that a deployment may use. A second line: a run for any other is INVALID already."""
+
+    def __init__(self, tokens: Tokens, may_use: Callable[[str], bool]) -> None:
+        self._tokens = tokens
+        self._may_use = may_use
+
+    def token_for(self, base_url: str) -> str | None:
+        """See `Tokens.token_for`; raises `CredentialUnusable` for an address that is not allowed."""
+        if not self._may_use(base_url):
+            raise CredentialUnusable(
+                f"no token is sent to {base_url}, which is not a Task Runner that this deployment may use; "
+                "set WORKFLOW_TASK_RUNNER_URL or add it to WORKFLOW_TASK_RUNNER_ALLOW"
+            )
+        return self._tokens.token_for(base_url)
+
+    def renewed(self, base_url: str, refused: str) -> str | None:
+        """See `Tokens.renewed`."""
+        return self._tokens.renewed(base_url, refused) if self._may_use(base_url) else None
+
+    def refusal(self, base_url: str, status: int) -> str:
+        """See `Tokens.refusal`."""
+        return self._tokens.refusal(base_url, status)
+
+
+@lru_cache(maxsize=64)
+def audience_of(base_url: str) -> str:
+    """Scheme and host, which is what Cloud Run expects whatever path is called."""
+    parts = urlsplit(base_url)
+    host = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme}://{host}"

@@ -1,0 +1,123 @@
+"""The rules between steps: ids are unique, dependencies name other steps, and none waits for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Final, TypeAlias
+
+from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar
+from atom_workflows.language.problems import Report, code, shorten
+from atom_workflows.language.suggestions import Names
+
+_Graph: TypeAlias = Mapping[str, Sequence[Scalar]]
+
+_LONGEST_PATH_SHOWN: Final = 12
+_LONGEST_TAKEN_APART: Final = 1_000
+
+
+def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
+    """Check all rules between steps. A file that broke off (`whole` is False) may still have had any step."""
+    _check_unique(steps, report)
+    steps_named = _Steps(steps_node)
+    graph: dict[str, list[Scalar]] = {}
+    for step in steps:
+        own = step.values.get("id")
+        known = list(_known(own, step.values.get("dependsOn", ()), steps_named if whole else None, report))
+        if own is not None:
+            graph.setdefault(own, known)
+    for path, closing in _cycles(graph):
+        said = f"these steps wait for each other: {_show(path)}"
+        report.add(closing, said, "each depends on the next; remove one of these dependencies")
+
+
+def _check_unique(steps: Sequence[Reading], report: Report) -> None:
+    first: dict[str, int] = {}
+    for step in steps:
+        own = step.values.get("id")
+        if own in first:
+            said = f"the step id {code(own)} was used before, on line {first[own]}"
+            report.add(step.at("id"), said, "give this step another id")
+        elif own is not None:
+            first[own] = step.at("id").line
+
+
+class _Steps:
+    """All ids as written, refused ones too, so that a refused id is not reported again where it is used."""
+
+    def __init__(self, steps_node: Node | None) -> None:
+        items = steps_node.items if isinstance(steps_node, Items) else []
+        ids = (item.get("id") for item in items if isinstance(item, Fields))
+        self.ids = {node.text: None for node in ids if isinstance(node, Scalar)}
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.ids)
+
+    def advise(self, unknown: str, report: Report) -> str:
+        """Say what may have been meant by an id that no step has."""
+        several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
+        if len(several) > 1 and all(part in self.ids for part in several):
+            return f"write a list: {code('[' + ', '.join(several) + ']')}"
+        near = report.nearest(unknown, self._names)
+        return f"did you mean {code(near)}?" if near else "add that step, or remove this dependency"
+
+
+def _known(own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None, report: Report) -> Iterator[Scalar]:
+    """The dependencies that name another step, each once; the others are noted."""
+    seen: dict[str, Scalar] = {}
+    for node in dependencies:
+        name = node.text
+        if name == own:
+            report.add(node, f"the step {code(name)} depends on itself", "remove this dependency")
+        elif name in seen:
+            report.add(node, f"the dependency {code(name)} is here twice", "remove one of them")
+        elif steps is not None and name not in steps.ids:
+            report.add(node, f"there is no step {code(name)}", steps.advise(name, report))
+        else:
+            yield node
+        seen.setdefault(name, node)
+
+
+def _cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
+    """The cycles, each as the steps of its path and the dependency that closes it.
+
+    A depth-first walk with a stack of its own. Every dependency on a step that the walk is still inside closes one
+    cycle; without these dependencies there would be none, so this is each independent cycle once.
+    """
+    done: set[str] = set()
+    for root in graph:
+        if root not in done:
+            yield from _cycles_from(root, graph, done)
+
+
+def _cycles_from(root: str, graph: _Graph, done: set[str]) -> Iterator[tuple[list[str], Scalar]]:
+    path, depth = [root], {root: 0}
+    pending = [iter(graph[root])]
+    while pending:
+        node = next(pending[-1], None)
+        if node is None:
+            pending.pop()
+            left = path.pop()
+            depth.pop(left)
+            done.add(left)
+        elif node.text in depth:
+            yield _excerpt(path, depth[node.text]), node
+        elif node.text in graph and node.text not in done:
+            depth[node.text] = len(path)
+            path.append(node.text)
+            pending.append(iter(graph[node.text]))
+
+
+def _excerpt(path: list[str], start: int) -> list[str]:
+    """The path from `start` on, back to its first step; the middle of a long one is only counted."""
+    length = len(path) - start
+    if length <= _LONGEST_PATH_SHOWN:
+        return [*path[start:], path[start]]
+    half = _LONGEST_PATH_SHOWN // 2
+    between = f"({length - 2 * half:,} more)"
+    return [*path[start : start + half], between, *path[-half:], path[start]]
+
+
+def _show(path: list[str]) -> str:
+    return " -> ".join(shorten(name) for name in path)

@@ -1,0 +1,251 @@
+"""The fields of a workflow file: the one place that says what exists, what is allowed and what it means."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.run_ids import plain_word
+from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, DEFAULT_STEP_TIMEOUT, Backoff, OnLost, RetryPolicy
+from atom_workflows.language import limits, other_systems
+from atom_workflows.language.kinds import (
+    Arguments,
+    Choice,
+    Duration,
+    Field,
+    Number,
+    Record,
+    RecordList,
+    Text,
+    TextList,
+    TextMap,
+)
+
+_BACKOFF: Final = Backoff()
+_LINE: Final = Text(max_length=limits.MAX_TEXT)
+_DESCRIPTION: Final = Text(max_length=limits.MAX_DESCRIPTION, min_length=0, multiline=True)
+
+STEP_ID: Final = Text(
+    max_length=limits.MAX_ID,
+    pattern=rf"^[A-Za-z0-9_][A-Za-z0-9._-]{{0,{limits.MAX_ID - 1}}}$",
+    forbidden="^__.*__$",
+    rule="letters, digits, `_`, `.` and `-` (not `.` or `-` first), not `__` at both ends",
+    when_empty="write an id",
+    respell=lambda text: plain_word(text).strip("_-"),
+    display=" and put a name for people into `description`",
+)
+
+BACKOFF: Final = Record(
+    title="Back-off",
+    main="initial",
+    foreign=other_systems.BACKOFF_FIELDS,
+    fields=(
+        Field(
+            name="initial",
+            kind=Duration(maximum=limits.MAX_BACKOFF),
+            description="The delay before the second attempt.",
+            default=format_duration(_BACKOFF.initial),
+            examples=("30s",),
+        ),
+        Field(
+            name="factor",
+            kind=Number(minimum=1, maximum=limits.MAX_FACTOR),
+            description="What the delay is multiplied by after each further attempt.",
+            default=_BACKOFF.factor,
+            examples=(1.5,),
+        ),
+        Field(
+            name="max",
+            kind=Duration(maximum=limits.MAX_BACKOFF),
+            description="The longest delay; not shorter than `initial`.",
+            default=format_duration(_BACKOFF.maximum),
+            examples=("1h",),
+        ),
+        Field(
+            name="jitter",
+            kind=Number(minimum=0, maximum=1),
+            description="The share of the delay that chance may take off, so that many steps do not return at once.",
+            default=_BACKOFF.jitter,
+            examples=(0.2,),
+        ),
+    ),
+)
+
+RETRY: Final = Record(
+    title="Retry policy",
+    main="maxAttempts",
+    main_note=", which counts the first try too",
+    foreign=other_systems.RETRY_FIELDS,
+    advice=other_systems.RETRY_ADVICE,
+    fields=(
+        Field(
+            name="maxAttempts",
+            kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
+            description=(
+                "How often the step is tried in all; 1 means that a failure is final. A job that the Task Runner loses "
+                "does not count."
+            ),
+            default=RetryPolicy().max_attempts,
+            examples=(3,),
+        ),
+        Field(name="backoff", kind=BACKOFF, description="How long to wait before the next attempt."),
+    ),
+)
+
+POLICIES: Final = (
+    Field(
+        name="timeout",
+        kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
+        description=(
+            "How long one attempt may take before it counts as failed. Once it is over, the job is asked about once "
+            "more, and that answer counts."
+        ),
+        default=format_duration(DEFAULT_STEP_TIMEOUT),
+        examples=("45m", "1h30m"),
+    ),
+    Field(name="retry", kind=RETRY, description="How often a failed step is tried, and when."),
+    Field(
+        name="onLost",
+        kind=Choice(words=tuple(OnLost)),
+        description=(
+            "What to do when it is unknown whether a job runs: submit it again, though at the third loss the step "
+            "fails all the same, or fail the step at once."
+        ),
+        default=OnLost.RETRY.value,
+        examples=("fail",),
+    ),
+)
+
+TASK: Final = Record(
+    title="Task",
+    main="imageUri",
+    foreign=other_systems.TASK_FIELDS,
+    advice=other_systems.TASK_ADVICE,
+    any_of=("imageUri", "url"),
+    when_empty="leave `task` out if the step is a barrier that runs nothing",
+    fields=(
+        Field(
+            name="name",
+            kind=Text(max_length=limits.MAX_NAME),
+            description="The job's name at the Task Runner; without it the step's id.",
+            examples=("load-sales",),
+        ),
+        Field(
+            name="imageUri",
+            kind=_LINE,
+            description="The container image to run.",
+            examples=("europe-docker.pkg.dev/my-project/jobs/load:1.4",),
+        ),
+        Field(
+            name="engine",
+            kind=_LINE,
+            description="Where the Task Runner is to run the job, in its own words.",
+            examples=("edge",),
+        ),
+        Field(
+            name="url",
+            kind=_LINE,
+            description="The service to call, for a task that is no container.",
+            examples=("https://train-ab12cd34-ew.a.run.app",),
+        ),
+        Field(
+            name="scaleTier",
+            kind=_LINE,
+            description="The size of the machines, in the Task Runner's words.",
+            default=DEFAULT_SCALE_TIER,
+            examples=("CUSTOM",),
+        ),
+        Field(
+            name="masterType",
+            kind=_LINE,
+            description="The type of the main machine, for scale tiers that ask for one.",
+            examples=("n1-highmem-8",),
+        ),
+        Field(
+            name="args",
+            kind=Arguments(),
+            description="The task's arguments: a list or a map, sent as written.",
+            examples=(["--date", "2024-05-01"], {"table": "sales", "full": True}),
+        ),
+        Field(
+            name="labels",
+            kind=TextMap(key=Text(max_length=limits.MAX_LABEL), value=Text(max_length=limits.MAX_LABEL, min_length=0)),
+            description="Labels of the job; `workflow` and `type` are set for you.",
+            examples=({"team": "sales"},),
+        ),
+    ),
+)
+
+STEP: Final = Record(
+    title="Step",
+    main="id",
+    foreign=other_systems.STEP_FIELDS,
+    advice=other_systems.STEP_ADVICE,
+    fields=(
+        Field(
+            name="id",
+            kind=STEP_ID,
+            description="The step's name in this workflow; each step has another.",
+            required=True,
+            examples=("load-sales",),
+        ),
+        Field(
+            name="description",
+            kind=_DESCRIPTION,
+            description="What the step does, for people.",
+            examples=("Load yesterday's sales.",),
+        ),
+        Field(
+            name="dependsOn",
+            kind=TextList(item=_LINE),
+            description=(
+                "The ids of the steps that must have succeeded before; they may stand further down. One alone needs no "
+                "list."
+            ),
+            examples=(["extract", "clean"], "extract"),
+        ),
+        Field(
+            name="task",
+            kind=TASK,
+            description="What the Task Runner is asked to run. Without it the step is a barrier: it only waits.",
+        ),
+        *POLICIES,
+    ),
+)
+
+WORKFLOW: Final = Record(
+    title="Workflow",
+    foreign=other_systems.WORKFLOW_FIELDS,
+    advice=other_systems.WORKFLOW_ADVICE,
+    fields=(
+        Field(
+            name="name",
+            kind=Text(max_length=limits.MAX_NAME),
+            description="The workflow's name; without it the file's name without folder and extension.",
+            examples=("daily-sales",),
+        ),
+        Field(
+            name="description",
+            kind=_DESCRIPTION,
+            description="What the workflow does, for people.",
+            examples=("Load, clean and report the day's sales.",),
+        ),
+        Field(
+            name="timeout",
+            kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
+            description="How long the whole run may take; without it only the steps' own timeouts count.",
+            examples=("12h",),
+        ),
+        Field(
+            name="defaults",
+            kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.TRIES),
+            description="Policies for every step; what a step says itself counts more, field by field.",
+        ),
+        Field(
+            name="steps",
+            kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
+            description="The steps, in any order.",
+            required=True,
+        ),
+    ),
+)

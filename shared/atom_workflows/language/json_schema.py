@@ -1,0 +1,112 @@
+"""The published JSON Schema of a workflow file, made from the same fields as the reader.
+
+It lets an editor complete and check a file as it is written. What it cannot say (unique ids, unknown dependencies,
+cycles, the bounds of a duration) only the parser says.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from atom_workflows.core.durations import DURATION_PATTERN, format_duration
+from atom_workflows.language.fields import STEP, TASK, WORKFLOW
+from atom_workflows.language.kinds import (
+    Arguments,
+    Choice,
+    Duration,
+    Field,
+    Kind,
+    Number,
+    Record,
+    RecordList,
+    Text,
+    TextList,
+    TextMap,
+)
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_ID: Final = "urn:atom-workflows:schema:workflow:1"
+"""A name and no address: nothing is fetched. Its number goes up when a file that was valid no longer is."""
+_DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
+"""The records that stand under a name of their own, where editors show them."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of a whole file, draft 2020-12."""
+    schema = _record(WORKFLOW)
+    definitions = {name: _record(record) for record, name in ((STEP, "step"), (TASK, "task"))}
+    said = "A workflow: steps that run container tasks, each after those it depends on."
+    return {"$schema": _DIALECT, "$id": _ID, **schema, "description": said, "$defs": definitions}
+
+
+def _record(record: Record) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "title": record.title,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {field.name: _field(field) for field in record.fields},
+    }
+    required = [field.name for field in record.fields if field.required]
+    if required:
+        schema["required"] = required
+    if record.any_of:
+        schema["anyOf"] = [{"required": [name]} for name in record.any_of]
+    return schema
+
+
+def _field(field: Field) -> dict[str, Any]:
+    schema = _kind(field.kind) | {"description": _described(field)}
+    if field.default is not None:
+        schema["default"] = field.default
+    if field.examples:
+        schema["examples"] = list(field.examples)
+    return schema
+
+
+def _described(field: Field) -> str:
+    """The field's description, with the bounds that the type cannot say."""
+    if not isinstance(field.kind, Duration):
+        return field.description
+    most = f"at most {format_duration(field.kind.maximum)}"
+    least = "more than 0s and " * field.kind.positive
+    return f"{field.description} A duration such as 30s, 10m, 1h30m or 1.5h, {least}{most}."
+
+
+def _kind(kind: Kind) -> dict[str, Any]:  # noqa: PLR0911  # one case per kind
+    match kind:
+        case Text():
+            return _text(kind)
+        case Choice():
+            return {"enum": list(kind.words)}
+        case Duration():
+            return {"type": "string", "pattern": DURATION_PATTERN}
+        case Number():
+            number = "integer" if kind.whole else "number"
+            return {"type": number, "minimum": kind.minimum, "maximum": kind.maximum}
+        case TextList():
+            return {"anyOf": [{"type": "array", "items": _text(kind.item), "uniqueItems": True}, _text(kind.item)]}
+        case TextMap():
+            names = _text(kind.key)
+            return {"type": "object", "propertyNames": names, "additionalProperties": _text(kind.value)}
+        case Arguments():
+            return {"type": ["array", "object"]}
+        case Record():
+            return _reference(kind)
+        case RecordList():
+            return {"type": "array", "items": _reference(kind.record), "minItems": 1, "maxItems": kind.maximum}
+
+
+def _text(kind: Text) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "maxLength": kind.max_length}
+    if kind.min_length:
+        schema["minLength"] = kind.min_length
+    if kind.pattern:
+        schema["pattern"] = kind.pattern
+    if kind.forbidden:
+        schema["not"] = {"pattern": kind.forbidden}
+    return schema
+
+
+def _reference(record: Record) -> dict[str, Any]:
+    name = _DEFINED.get(id(record))
+    return {"$ref": f"#/$defs/{name}"} if name else _record(record)

@@ -1,0 +1,274 @@
+"""JSON's events, in the shape of YAML's, and its syntax errors in words of our own.
+
+JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
+pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has a reader of its own. It keeps no
+stack but the list of what is open, and the consumer of its events limits how deep that becomes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]  # the library's reader of a text
+from typing import Any, Final, NoReturn
+
+import yaml
+from yaml.error import Mark
+
+from atom_workflows.language.problems import Place, Report, code, shorten
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_SPACES: Final = frozenset(" \t\n\r")
+_PLAIN: Final = re.compile(r"(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]+)?)(?![\w.+-])")
+_WORD: Final = re.compile(r"[\w.+-]{1,100}")
+_NO_NUMBERS: Final = frozenset({"nan", "infinity", "+infinity", "-infinity", "inf", "+inf", "-inf"})
+_OTHER_SPELLINGS: Final = {"true": "true", "false": "false", "null": "null", "none": "null", "undefined": "null"}
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_CLOSERS: Final = {"{": "}", "[": "]"}
+_NOUNS: Final = {"{": "map", "[": "list"}
+_ENTRIES: Final = {"{": "fields", "[": "entries"}
+_BAD_ESCAPE: Final = ("a backslash does not begin a character's escape here", r"write `\\` for a backslash")
+_NO_COMMENTS: Final = ("JSON has no comments", "remove this, or name the file .yaml")
+
+
+class JsonValue:
+    """A single value, with what is looked at of the event that YAML's reader gives; it is made in half the time."""
+
+    __slots__ = ("column", "line", "style", "value")
+    anchor = None
+    tag = None
+
+    def __init__(self, value: str, style: str | None, line: int, column: int) -> None:
+        self.value = value
+        self.style = style
+        self.line = line
+        self.column = column
+
+    @property
+    def start_mark(self) -> JsonValue:
+        """Where it stands; line and column count from 0."""
+        return self
+
+
+class JsonReader:
+    """Reads a text as JSON.
+
+    `is_json` is False once an error was found; what a JSON writer may have made all the same (a `NaN`) counts as JSON.
+    """
+
+    def __init__(self, text: str, report: Report) -> None:
+        self.is_json = True
+        self._text = text
+        self._report = report
+        self._index = 0
+        self._line = 0
+        self._line_start = 0
+        self._open: list[_Opened] = []
+
+    def events(self) -> Iterator[Any]:
+        """Yield the events of the file up to its end or first syntax error.
+
+        An error is noted.
+        """
+        try:
+            yield from self._document()
+        except _SyntaxProblem as problem:
+            self.is_json = problem.is_json
+            self._report.add(problem.place, problem.message, problem.suggestion)
+
+    def _document(self) -> Iterator[Any]:
+        self._skip_space()
+        if self._index < len(self._text):
+            yield from self._values()
+            self._skip_space()
+            if self._index < len(self._text):
+                self._fail("this stands after the end of the workflow", "remove it")
+        yield yaml.StreamEndEvent()
+
+    def _values(self) -> Iterator[Any]:
+        event = self._value()
+        yield event
+        while self._open:
+            opened = self._open[-1]
+            if self._skip_space() == _CLOSERS[opened.bracket]:
+                yield self._close()
+                continue
+            if opened.has_entries:
+                self._take_comma(opened)
+            opened.has_entries = True
+            if opened.bracket == "{":
+                yield self._key()
+            yield self._value()
+
+    def _value(self) -> Any:
+        sign = self._skip_space()
+        if sign == '"':
+            return self._quoted()
+        if sign in _CLOSERS:
+            return self._start(sign)
+        match = _PLAIN.match(self._text, self._index)
+        if not match:
+            self._refuse_value(sign)
+        value = JsonValue(match[0], None, self._line, self._index - self._line_start)
+        self._index = match.end()
+        return value
+
+    def _key(self) -> Any:
+        if self._next() != '"':
+            self._refuse_key(self._next())
+        key = self._quoted()
+        if self._skip_space() != ":":
+            self._fail("a `:` is missing after the field's name", 'write `"field": value`')
+        self._index += 1
+        return key
+
+    def _quoted(self) -> Any:
+        start = self._index
+        try:
+            text, self._index = scanstring(self._text, start + 1, True)  # noqa: FBT003  # strict, its only way to say it
+        except JSONDecodeError as error:
+            self._index = min(error.pos, len(self._text))
+            self._refuse_text(start)
+        if not text.isascii() and _SURROGATE.search(text):
+            escape = _SURROGATE_ESCAPE.search(self._text, start)
+            self._index = escape.start() if escape else start
+            self._fail("this is half of a character, which no text can hold", "write both halves, or remove it")
+        return JsonValue(text, '"', self._line, start - self._line_start)
+
+    def _start(self, bracket: str) -> Any:
+        mark = self._mark()
+        self._open.append(_Opened(bracket, mark.line + 1))
+        self._index += 1
+        kind = yaml.MappingStartEvent if bracket == "{" else yaml.SequenceStartEvent
+        return kind(None, None, True, mark, mark)  # noqa: FBT003  # as PyYAML does; "implicit" is for tags
+
+    def _close(self) -> Any:
+        mark = self._mark()
+        self._index += 1
+        return (
+            yaml.MappingEndEvent(mark, mark) if self._open.pop().bracket == "{" else yaml.SequenceEndEvent(mark, mark)
+        )
+
+    def _take_comma(self, opened: _Opened) -> None:
+        if self._next() != ",":
+            self._refuse_comment_or_end()
+            noun, entries, closer = _NOUNS[opened.bracket], _ENTRIES[opened.bracket], _CLOSERS[opened.bracket]
+            self._fail(
+                f"the {noun} that {opened.bracket} opens on line {opened.line} has no `,` or `{closer}` here",
+                f"separate its {entries} with `,` and close it with `{closer}`",
+            )
+        line, column = self._line + 1, self._index - self._line_start + 1
+        self._index += 1
+        if self._skip_space() in ("]", "}", ","):
+            place = Place(line=line, column=column)
+            raise _SyntaxProblem(place, "nothing follows this `,`, which JSON does not allow", "remove it")
+
+    def _refuse_value(self, sign: str) -> NoReturn:
+        self._refuse_comment_or_end()
+        word = _WORD.match(self._text, self._index)
+        if not self._open and sign != "'":
+            self._fail("this is not JSON", "begin with `{`, or name the file .yaml if it is YAML")
+        if sign == "'":
+            self._fail("a text stands in double quotes in JSON", "write `\"` for each `'` around it")
+        if not word:
+            self._fail(f"a value cannot begin with {code(sign)}", "write a text in double quotes, a number, [ or {")
+        self._refuse_word(word[0])
+
+    def _refuse_word(self, word: str) -> NoReturn:
+        if word.lower() in _NO_NUMBERS:
+            advice = f'write `null`, or the text in double quotes: "{word}"'
+            raise _SyntaxProblem(_place(self._mark()), f"{code(word)} is no number in JSON", advice, is_json=True)
+        if right := _OTHER_SPELLINGS.get(word.lower()):
+            self._fail(f"{code(word)} is no word of JSON", f"write {code(right)}")
+        if word[0] in "0123456789+-.":
+            advice = f'write it as 10, -0.5 or 1e3, or put it in double quotes: "{shorten(word)}"'
+            self._fail(f"{code(word)} is no number in JSON", advice)
+        self._fail("a text stands in double quotes in JSON", f'write "{shorten(word)}"')
+
+    def _refuse_key(self, sign: str) -> NoReturn:
+        self._refuse_comment_or_end()
+        word = _WORD.match(self._text, self._index)
+        if sign == "'" or word:
+            shown = f': "{shorten(word[0])}"' if word else ""
+            self._fail("a field's name stands in double quotes in JSON", f"put it in double quotes{shown}")
+        self._fail(f"a field's name cannot begin with {code(sign)}", 'write `"field": value`')
+
+    def _refuse_text(self, start: int) -> NoReturn:
+        """Say why the text that begins at `start` cannot be read.
+
+        `_index` is where.
+        """
+        sign = self._next()
+        if (sign == '"' and self._index == start) or not sign:
+            self._index = start
+            self._fail("the quotes that open here are never closed", "close them")
+        if sign < " ":
+            escape = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(sign, f"\\u{ord(sign):04x}")
+            said = "a line break" if sign in "\r\n" else f"the character U+{ord(sign):04X}"
+            self._fail(f"{said} cannot stand in a text in JSON", f"write `{escape}`, or close the quotes before it")
+        self._index = self._text.rfind("\\", start, self._index + 1)
+        self._fail(*_BAD_ESCAPE)
+
+    def _refuse_comment_or_end(self) -> None:
+        sign = self._next()
+        if not sign:
+            opened = self._open[-1]
+            noun, where = _NOUNS[opened.bracket], f"{opened.bracket} opens on line {opened.line}"
+            self._fail(
+                f"the file ends here, but the {noun} that {where} does not",
+                f"close it with `{_CLOSERS[opened.bracket]}`",
+            )
+        if sign == "#" or self._text.startswith(("//", "/*"), self._index):
+            self._fail(*_NO_COMMENTS)
+
+    def _fail(self, message: str, suggestion: str) -> NoReturn:
+        raise _SyntaxProblem(_place(self._mark()), message, suggestion)
+
+    def _next(self) -> str:
+        return self._text[self._index : self._index + 1]
+
+    def _mark(self) -> Mark:
+        return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
+
+    def _skip_space(self) -> str:
+        """Go on to the next sign and return it, nothing at the end.
+
+        Lines end nowhere else, as no text holds a line break.
+        """
+        start = self._index
+        sign = self._text[start : start + 1]
+        if sign not in _SPACES:
+            return sign
+        self._index = end = _SPACE.match(self._text, start).end()  # type: ignore[union-attr]  # it matches nothing, too
+        breaks = self._text.count("\n", start, end) + self._text.count("\r", start, end)
+        if breaks:
+            self._line += breaks - self._text.count("\r\n", start, end)
+            self._line_start = 1 + max(self._text.rfind("\n", start, end), self._text.rfind("\r", start, end))
+        return self._text[end : end + 1]
+
+
+class _Opened:
+    """A bracket that was not closed yet, and the line it stands on."""
+
+    __slots__ = ("bracket", "has_entries", "line")
+
+    def __init__(self, bracket: str, line: int) -> None:
+        self.bracket = bracket
+        self.line = line
+        self.has_entries = False
+
+
+class _SyntaxProblem(Exception):
+    """Where and why the text is not JSON."""
+
+    def __init__(self, place: Place, message: str, suggestion: str, *, is_json: bool = False) -> None:
+        super().__init__(message)
+        self.place = place
+        self.message = message
+        self.suggestion = suggestion
+        self.is_json = is_json
+
+
+def _place(mark: Mark) -> Place:
+    return Place(line=mark.line + 1, column=mark.column + 1)

@@ -1,0 +1,230 @@
+"""The tree of a file: its nodes, each with its place, what a value without quotes means, and what reading a node gives.
+
+Readers of YAML disagree about `no`, `010` or `1_000`. Here a value means what YAML 1.2 and JSON say, and one that
+an older reader would take otherwise is refused where it matters: in quotes it is text for everybody. Numbers that some
+readers take for text (`1e-5`) are numbers, as YAML 1.2 and JSON have it, with a warning (see warnings.py).
+
+Nodes are filled while the file is read and never changed afterwards; they are not frozen because freezing
+costs a third of the time of reading a large file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from atom_workflows.language.limits import MAX_INTEGER, MIN_INTEGER
+from atom_workflows.language.problems import Report, code, in_quotes
+
+
+@dataclass(slots=True, kw_only=True)
+class Scalar:
+    """A single value as written; `plain` means without quotes, so it may be other than text."""
+
+    text: str
+    plain: bool
+    line: int
+    column: int
+    weight: int = 1
+    height: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Items:
+    """A list. `complete` is False if the file broke off inside it."""
+
+    line: int
+    column: int
+    items: list[Node] = field(default_factory=list)
+    complete: bool = True
+    weight: int = 1
+    height: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """A key of a map and its value."""
+
+    key: Scalar
+    name: str
+    value: Node
+
+
+@dataclass(slots=True, kw_only=True)
+class Fields:
+    """A map; each name once. `complete` is False if the file broke off inside it."""
+
+    line: int
+    column: int
+    entries: dict[str, Entry] = field(default_factory=dict)
+    complete: bool = True
+    weight: int = 1
+    height: int = 1
+
+    def get(self, name: str) -> Node | None:
+        """The value of the name, None if the map has no such name."""
+        entry = self.entries.get(name)
+        return entry.value if entry else None
+
+
+@dataclass(slots=True, kw_only=True)
+class Broken:
+    """Stands where something was already complained about, so that nobody complains again."""
+
+    line: int
+    column: int
+    weight: int = 1
+    height: int = 0
+
+
+Node: TypeAlias = Scalar | Items | Fields | Broken
+
+
+# -- values without quotes -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A value that is not text for every reader; `meaning` says what else it is, `remedy` what to write if meant."""
+
+    meaning: str
+    remedy: str = ""
+
+
+Value: TypeAlias = "bool | int | float | str | Unclear | None"
+
+_WORDS: Final[dict[str, Value]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **{
+        spelled: Unclear(f"{word} for some YAML readers", f"{word} without quotes")
+        for word, texts in (("true", ("yes", "on")), ("false", ("no", "off")))
+        for text in texts
+        for spelled in (text, text.capitalize(), text.upper())
+    },
+}
+_NUMERIC_START: Final = frozenset("0123456789+-.")
+_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_FLOAT: Final = re.compile(r"[-+]?(?:[.][0-9]+|[0-9]+(?:[.][0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_UNCLEAR: Final = (
+    (re.compile(r"[-+]?0[0-9_]+"), Unclear("a number that readers take differently for its leading 0")),
+    (
+        re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+|o[0-7]+)"),
+        Unclear("a number that only some readers take"),
+    ),
+    (re.compile(r"[-+]?[0-9]+_[0-9_]*(?:[.][0-9_]*)?"), Unclear("a number for some YAML readers")),
+    (
+        re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:[.][0-9]*)?"),
+        Unclear("a number to the base 60 for some readers"),
+    ),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9].*)?"), Unclear("a date")),
+    (re.compile(r"[-+]?[.](?:inf|Inf|INF)|[.](?:nan|NaN|NAN)"), Unclear("not a number that JSON has")),
+)
+_LONGEST_INTEGER: Final = 20
+
+
+def resolve(scalar: Scalar) -> Value:
+    """What the value means."""
+    text = scalar.text
+    if not scalar.plain:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    return _number(text) if text[0] in _NUMERIC_START else text
+
+
+def _number(text: str) -> Value:
+    if _INTEGER.fullmatch(text):
+        return _integer(text)
+    for pattern, meaning in _UNCLEAR:
+        if pattern.fullmatch(text):
+            return meaning
+    return _float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _integer(text: str) -> Value:
+    too_large = Unclear("a whole number of more than 64 bits")
+    if len(text) > _LONGEST_INTEGER:
+        return too_large
+    number = int(text)
+    return number if MIN_INTEGER <= number <= MAX_INTEGER else too_large
+
+
+def _float(text: str) -> Value:
+    number = float(text)
+    return number if abs(number) != float("inf") else Unclear("a number too large for 64 bits")
+
+
+def describe(node: Node) -> str:
+    """What the node is, as in "must be text, but this is a list"."""
+    match node:
+        case Items():
+            return "a list"
+        case Fields():
+            return "a map"
+        case Broken():
+            return "unreadable"
+        case Scalar():
+            return _describe_value(resolve(node))
+
+
+def _describe_value(value: Value) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case Unclear(meaning=meaning):
+            return meaning
+        case _:
+            return "text"
+
+
+# -- what reading a node gives ---------------------------------------------------------------------------------------
+
+
+class Invalid:
+    """Stands for a value that was complained about."""
+
+
+INVALID: Final = Invalid()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A map that was read: the good values by their names in the file, and the node they came from."""
+
+    node: Fields
+    values: dict[str, Any]
+
+    def at(self, *path: str) -> Node:
+        """The node of a field within a field, or the innermost one that is there."""
+        node: Node = self.node
+        for name in path:
+            node = (node.get(name) if isinstance(node, Fields) else None) or node
+        return node
+
+
+def wrong_type(node: Node, subject: str, wanted: str, remedy: str, report: Report) -> Invalid:
+    """Complain that the node is not what is wanted. `subject` is how the message calls it."""
+    if is_empty(node):
+        report.add(node, f"{subject} is empty", remedy)
+    elif isinstance(node, Scalar):
+        report.add(node, f"{subject} must be {wanted}, but {code(node.text)} is {describe(node)}", remedy)
+    else:
+        report.add(node, f"{subject} must be {wanted}, but this is {describe(node)}", remedy)
+    return INVALID
+
+
+def quotes_missing(node: Scalar, subject: str, report: Report) -> Invalid:
+    """Complain that a text would need quotes to be one."""
+    return wrong_type(node, subject, "text", f"put it in quotes: {in_quotes(node.text)}", report)
+
+
+def is_empty(node: Node) -> bool:
+    """Whether nothing was written, or null."""
+    return isinstance(node, Scalar) and resolve(node) is None

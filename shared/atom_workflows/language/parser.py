@@ -1,0 +1,232 @@
+"""The parser: the text of a workflow file in, a workflow or every problem of the file out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any, Final, NamedTuple
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.workflow import (
+    DEFAULT_SCALE_TIER,
+    DEFAULT_STEP_TIMEOUT,
+    Backoff,
+    OnLost,
+    RetryPolicy,
+    Step,
+    Task,
+    Workflow,
+)
+from atom_workflows.language.dependencies import check_dependencies
+from atom_workflows.language.fields import WORKFLOW
+from atom_workflows.language.json_syntax import JsonReader
+from atom_workflows.language.limits import MAX_NAME, MAX_TASK_BYTES
+from atom_workflows.language.nodes import Node, Reading, is_empty
+from atom_workflows.language.problems import InvalidWorkflow, Place, Report
+from atom_workflows.language.reader import read_record
+from atom_workflows.language.tree import compose
+from atom_workflows.language.warnings import warn_of_doubts
+from atom_workflows.language.yaml_syntax import FASTEST_LOADER, decode, events, prepare_for_yaml
+
+__all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
+
+_MAY_BE_JSON: Final = re.compile(r"[ \t\r\n]*[{]")
+
+
+def parse_workflow(text: bytes | str, *, filename: str, loader: Any = FASTEST_LOADER) -> Workflow:
+    """Read a workflow from the text of its file, YAML or JSON.
+
+    `filename` is named in every problem and gives the workflow its name if the file has none; it may be a path or a
+    `gs://` address. Raises `InvalidWorkflow`, and nothing else, with every problem of the file.
+    """
+    return parse_into(Report(filename), text, filename=filename, loader=loader)
+
+
+def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any = FASTEST_LOADER) -> Workflow:
+    """Read a workflow as `parse_workflow` does, with a report of the caller's that counts the work."""
+    tree = _tree(text, filename, report, loader)
+    if tree.whole and (tree.root is None or is_empty(tree.root)):
+        begin = '{"steps": [' if tree.is_json else "steps:"
+        report.add(Place(), "the file has no workflow in it", f"begin with `{begin}`")
+        report.raise_if_any()
+    reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
+    if isinstance(reading, Reading):
+        _check(reading, report, whole=tree.whole)
+    report.raise_if_any()
+    if not isinstance(reading, Reading):  # pragma: no cover  # whatever was not read was noted
+        raise TypeError("a file that is not a workflow had no problem")
+    if not tree.is_json:
+        warn_of_doubts(reading.values["steps"], report)
+    return replace(_workflow(reading, filename), warnings=report.warnings)
+
+
+class _Tree(NamedTuple):
+    """What was read of the file. `whole` is False if it broke off; of JSON every reader takes each value alike."""
+
+    root: Node | None
+    whole: bool
+    is_json: bool
+
+
+def _tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _Tree:
+    """Read a file named .json as JSON; else what begins with `{` as JSON if it is any, and all the rest as YAML."""
+    text = decode(content, report)
+    if text is None:
+        return _Tree(None, whole=False, is_json=False)
+    if filename.lower().endswith(".json"):
+        return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
+    if tree := _tree_of_json(text, report):
+        return tree
+    source = prepare_for_yaml(text, report)
+    if source is None:
+        return _Tree(None, whole=False, is_json=False)
+    return _Tree(*compose(events(source, report, loader), report), is_json=False)
+
+
+def _tree_of_json(text: str, report: Report) -> _Tree | None:
+    """Read the text as JSON, None if it is no JSON.
+
+    Then nothing of it is left behind: YAML is read in the same memory.
+    """
+    if not _MAY_BE_JSON.match(text):
+        return None
+    tried = Report(report.file)
+    reader = JsonReader(text, tried)
+    tree = _Tree(*compose(reader.events(), tried), is_json=True)
+    if not reader.is_json:
+        return None
+    report.take(tried)
+    return tree
+
+
+def _check(workflow: Reading, report: Report, *, whole: bool) -> None:
+    steps = workflow.values.get("steps", ())
+    check_backoffs(steps, workflow.values.get("defaults"), report)
+    check_dependencies(steps, workflow.node.get("steps"), report, whole=whole)
+    for step in steps:
+        _check_task_size(step, report)
+
+
+def _check_task_size(step: Reading, report: Report) -> None:
+    task = step.values.get("task")
+    if task is None:
+        return
+    # Values that were complained about count as null.
+    size = len(json.dumps(task.values, ensure_ascii=False, default=lambda _: None).encode("utf-8", "replace"))
+    if size > MAX_TASK_BYTES:
+        said = f"`task` is {size:,} bytes as JSON, more than the {MAX_TASK_BYTES:,} allowed"
+        report.add(step.at("task"), said, "put what is large into a file and name that in `args`")
+
+
+def _workflow(reading: Reading, filename: str) -> Workflow:
+    values = reading.values
+    defaults = values.get("defaults")
+    return Workflow(
+        name=values.get("name") or _name_of(filename),
+        description=values.get("description", ""),
+        steps=tuple(_step(step, defaults) for step in values["steps"]),
+        timeout=values.get("timeout"),
+    )
+
+
+def _name_of(filename: str) -> str:
+    return PurePosixPath(filename).stem[:MAX_NAME] or "workflow"
+
+
+def _step(reading: Reading, defaults: Reading | None) -> Step:
+    values = reading.values
+    return Step(
+        id=values["id"],
+        description=values.get("description", ""),
+        depends_on=tuple(node.text for node in values.get("dependsOn", ())),
+        task=_task(values["task"].values) if "task" in values else None,
+        retry=retry_policy(reading, defaults),
+        **other_policies(reading, defaults),
+    )
+
+
+def _task(values: dict[str, Any]) -> Task:
+    return Task(
+        name=values.get("name"),
+        image_uri=values.get("imageUri"),
+        engine=values.get("engine"),
+        url=values.get("url"),
+        scale_tier=values.get("scaleTier", DEFAULT_SCALE_TIER),
+        master_type=values.get("masterType"),
+        args=values.get("args"),
+        labels=values.get("labels", {}),
+    )
+
+
+# -- policies: what a step says itself, else what the file's defaults say, else the built-in values ------------------
+
+_BUILT_IN: Final = Backoff()
+
+
+def retry_policy(step: Reading, defaults: Reading | None) -> RetryPolicy:
+    """How often the step is tried, and when."""
+    own, common = _inside(step, "retry"), _inside(defaults, "retry")
+    tries = own.get("maxAttempts", common.get("maxAttempts", RetryPolicy().max_attempts))
+    return RetryPolicy(max_attempts=tries, backoff=backoff(step, defaults))
+
+
+def backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
+    """The step's back-off, each of its fields from the nearest place that has it."""
+    merged = _inside(defaults, "retry", "backoff") | _inside(step, "retry", "backoff")
+    return Backoff(
+        initial=merged.get("initial", _BUILT_IN.initial),
+        factor=float(merged.get("factor", _BUILT_IN.factor)),
+        maximum=merged.get("max", _BUILT_IN.maximum),
+        jitter=float(merged.get("jitter", _BUILT_IN.jitter)),
+    )
+
+
+def other_policies(step: Reading, defaults: Reading | None) -> dict[str, Any]:
+    """The policies of a single value, as keyword arguments of a `Step`."""
+    merged = _inside(defaults) | _inside(step)
+    return {
+        "timeout": merged.get("timeout", DEFAULT_STEP_TIMEOUT),
+        "on_lost": OnLost(merged.get("onLost", OnLost.RETRY)),
+    }
+
+
+def check_backoffs(steps: Sequence[Reading], defaults: Reading | None, report: Report) -> None:
+    """Note each place where the longest delay is shorter than the first, counting what was inherited."""
+    if defaults:
+        _check_backoff(defaults, None, report)
+    for step in steps:
+        _check_backoff(step, defaults, report)
+
+
+def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) -> None:
+    own, merged = _inside(reading, "retry", "backoff"), backoff(reading, inherited)
+    given = own.keys() & {"initial", "max"}
+    if merged.maximum >= merged.initial or not given:
+        return
+    # The other may be among what was complained about, and is not known then.
+    if len(given) == 1 and (_is_flawed(reading) or _is_flawed(inherited)):
+        return
+    blamed = "max" if "max" in own else "initial"
+    first, longest = format_duration(merged.initial), format_duration(merged.maximum)
+    said = f"the first delay `initial` of {first} is longer than the longest, `max` of {longest}"
+    report.add(reading.at("retry", "backoff", blamed), said, f"write a `max` of at least {first} here")
+
+
+def _is_flawed(policies: Reading | None) -> bool:
+    """Return True if anything in the retry policy was complained about."""
+    for name in ("retry", "backoff"):
+        node = policies.node.get(name) if policies else None
+        policies = policies.values.get(name) if policies else None
+        if node is not None and (policies is None or policies.values.keys() != policies.node.entries.keys()):
+            return True
+    return False
+
+
+def _inside(reading: Reading | None, *path: str) -> dict[str, Any]:
+    """The good values of a map within a map, empty if there is none."""
+    for name in path:
+        reading = reading.values.get(name) if reading else None
+    return reading.values if reading else {}

@@ -1,0 +1,199 @@
+"""What is wrong with a workflow file: one problem a line, each with its place and its remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from atom_workflows.errors import AtomWorkflowsError
+from atom_workflows.language.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
+from atom_workflows.language.suggestions import Names, Suggestions
+
+_Key: TypeAlias = tuple[int, int, str]
+
+
+class Located(Protocol):
+    """Anything that stands somewhere in the file; line and column count from 1."""
+
+    @property
+    def line(self) -> int:
+        """The line, from 1."""
+        ...
+
+    @property
+    def column(self) -> int:
+        """The column in characters, from 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place that no node stands for."""
+
+    line: int = 1
+    column: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, where, and what would be right. `str()` is its line for people."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        return f"{text}; {self.suggestion}" if self.suggestion else text
+
+    def as_fields(self) -> dict[str, str | int]:
+        """The problem as a JSON object."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "suggestion": self.suggestion,
+        }
+
+
+class InvalidWorkflow(AtomWorkflowsError, ValueError):
+    """The file is not a workflow. `problems` are in file order, never empty; the last may count those left off."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Report:
+    """Collects the problems of one file; the same problem at the same place counts once.
+
+    Warnings are kept apart: they refuse nothing. Of both only the first are kept, and the rest counted, so that a run's
+    document holds them whatever the file.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = "".join(c if c.isprintable() else "?" for c in file)
+        self.suggestions = Suggestions()
+        self._problems = _Collected(MAX_PROBLEMS)
+        self._warnings = _Collected(MAX_WARNINGS)
+
+    def add(self, at: Located, message: str, suggestion: str = "") -> None:
+        """Note a problem."""
+        self._problems.add((at.line, at.column, message), suggestion)
+
+    def warn(self, at: Located, message: str, suggestion: str = "") -> None:
+        """Note what is taken, but may not be what was meant."""
+        self._warnings.add((at.line, at.column, message), suggestion)
+
+    def take(self, other: Report) -> None:
+        """Note the problems that the other one noted."""
+        self._problems.take(other._problems)
+
+    def nearest(self, word: str, names: Names) -> str | None:
+        """Return the name that was probably meant, if one is near."""
+        return self.suggestions.nearest(word, names)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings in file order, a line each."""
+        return tuple(map(str, self._listed(self._warnings, "... and {} more warnings from here on", "")))
+
+    def raise_if_any(self) -> None:
+        """Raise `InvalidWorkflow` with all that was noted, in file order."""
+        problems = self._listed(self._problems, "... and {} more from here on", "correct the problems above first")
+        if problems:
+            raise InvalidWorkflow(problems)
+
+    def _listed(self, collected: _Collected, counted: str, remedy: str) -> tuple[Problem, ...]:
+        """Return the first problems, and one that counts the others."""
+        found = [
+            Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
+            for (line, column, message), suggestion in collected.in_file_order()
+        ]
+        kept = list(_fitting(found[: collected.most]))
+        left_off = len(found) - len(kept) + collected.dropped
+        if not left_off:
+            return tuple(kept)
+        first = found[len(kept)]
+        message = counted.format(left_off)
+        return (
+            *kept,
+            Problem(file=self.file, line=first.line, column=first.column, message=message, suggestion=remedy),
+        )
+
+
+class _Collected:
+    """Problems by place and message; of very many the last in the file are only counted."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.dropped = 0
+        self._found: dict[_Key, str] = {}
+
+    def add(self, key: _Key, suggestion: str) -> None:
+        self._found.setdefault(key, suggestion)
+        if len(self._found) > 20 * self.most:
+            kept = self.in_file_order()[: self.most + 1]
+            self.dropped += len(self._found) - len(kept)
+            self._found = dict(kept)
+
+    def take(self, other: _Collected) -> None:
+        for key, suggestion in other.in_file_order():
+            self.add(key, suggestion)
+        self.dropped += other.dropped
+
+    def in_file_order(self) -> Sequence[tuple[_Key, str]]:
+        return sorted(self._found.items(), key=lambda found: found[0][:2])
+
+
+def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """Yield the first problems that are not too large together.
+
+    A file's name of 1,000 bytes stands in each.
+    """
+    size = 0
+    for problem in problems:
+        size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))
+        if size > MAX_PROBLEM_BYTES:
+            return
+        yield problem
+
+
+# -- values and names in messages: short, on one line, never mistaken for the sentence around them -------------------
+
+_LONGEST_SHOWN: Final = 60
+
+
+def shorten(text: str) -> str:
+    """The text on one line, cut in the middle of its excess."""
+    if len(text) <= _LONGEST_SHOWN and text.isprintable():
+        return text
+    start = text[: _LONGEST_SHOWN + 1]
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
+    return visible if len(visible) <= _LONGEST_SHOWN else visible[: _LONGEST_SHOWN - 1] + "…"
+
+
+def code(text: str) -> str:
+    """The text as code, in backticks."""
+    return f"`{shorten(text)}`"
+
+
+def in_quotes(text: str) -> str:
+    """The text in the quotes that make it a text in YAML."""
+    return f"'{shorten(text)}'" if '"' in text else f'"{shorten(text)}"'
+
+
+def listing(names: Iterable[str]) -> str:
+    """The names as code: `a`, `b` and `c`."""
+    *first, last = (code(name) for name in names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: 1 step, 2 steps, 10,000 steps."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

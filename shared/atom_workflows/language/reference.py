@@ -1,0 +1,109 @@
+"""The field tables of the reference for users, made from the same fields as the reader."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.language.fields import BACKOFF, POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.json_schema import json_schema
+from atom_workflows.language.kinds import (
+    Arguments,
+    Choice,
+    Duration,
+    Field,
+    Kind,
+    Number,
+    Record,
+    RecordList,
+    Text,
+    TextList,
+    TextMap,
+)
+
+_TABLES = {
+    "workflow": WORKFLOW.fields,
+    "step": STEP.fields,
+    "task": TASK.fields,
+    "defaults": POLICIES,
+    "retry": RETRY.fields,
+    "backoff": BACKOFF.fields,
+}
+
+
+def field_tables() -> dict[str, str]:
+    """A Markdown table of the fields of each map, by its name."""
+    return {name: _table(fields) for name, fields in _TABLES.items()}
+
+
+def _table(fields: tuple[Field, ...]) -> str:
+    head = "| Field | Value | Default | What it is for |\n| --- | --- | --- | --- |\n"
+    return head + "".join(f"| {' | '.join(_cells(field))} |\n" for field in fields)
+
+
+def _cells(field: Field) -> tuple[str, str, str, str]:
+    default = "required" if field.required else "" if field.default is None else f"`{field.default}`"
+    example = f" For example `{_shown(field.examples[0])}`." if field.examples else ""
+    return f"`{field.name}`", _value(field.kind), default, field.description + example
+
+
+def _shown(example: object) -> str:
+    return example if isinstance(example, str) else json.dumps(example)
+
+
+def _value(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
+    """What may be written, in a few words."""
+    match kind:
+        case Text():
+            return _text(kind)
+        case Choice():
+            return " or ".join(f"`{word}`" for word in kind.words)
+        case Duration():
+            return f"duration, {'more than 0s, ' * kind.positive}at most {format_duration(kind.maximum)}"
+        case Number():
+            return f"{'whole ' * kind.whole}number from {kind.minimum} to {kind.maximum}"
+        case TextList():
+            return "list of step ids, each once, or one id"
+        case TextMap():
+            return "map from text to text"
+        case Arguments():
+            return "list or map"
+        case Record():
+            return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
+        case RecordList():
+            return f"list of 1 to {kind.maximum:,} [{kind.noun}s](#{kind.noun})"
+
+
+def _text(kind: Text) -> str:
+    return f"text of at most {kind.max_length:,} characters" + (f": {kind.rule}" if kind.rule else "")
+
+
+SCHEMA_FILE: Final = "workflow.schema.json"
+REFERENCE_FILE: Final = "workflow-file.md"
+_TABLE: Final = re.compile(r"(<!-- fields of (\w+) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+
+
+def schema_text() -> str:
+    """The schema file's text."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def with_tables(reference: str) -> str:
+    """The reference with its tables as they should be."""
+    tables = field_tables()
+    return _TABLE.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", reference)
+
+
+def publish(folder: Path) -> None:
+    """Write the schema, and the tables into the reference."""
+    (folder / SCHEMA_FILE).write_text(schema_text(), encoding="utf-8")
+    reference = folder / REFERENCE_FILE
+    reference.write_text(with_tables(reference.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    publish(Path(sys.argv[1]))

@@ -1,0 +1,247 @@
+"""From the events of YAML or JSON to the tree, with every limit kept on the way.
+
+Nothing recurses, and nothing is built too large. A map's names are text, each once, and `<<` merges other maps in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import yaml
+
+from atom_workflows.language import limits
+from atom_workflows.language.json_syntax import JsonValue
+from atom_workflows.language.nodes import Broken, Entry, Fields, Items, Node, Scalar, describe, resolve
+from atom_workflows.language.problems import Located, Place, Report, code, in_quotes
+
+_HOPELESS_DEPTH: Final = 10 * limits.MAX_DEPTH
+
+
+def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
+    """The tree of the file's one document (None if it is empty), and whether it was read to its end."""
+    composer = _Composer(report)
+    for event in events:
+        composer.feed(event)
+        if composer.ended:
+            break
+    return composer.finish()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A list or map whose end has not come yet."""
+
+    is_map: bool
+    line: int
+    column: int
+    anchor: str | None
+    nodes: list[Node] = field(default_factory=list)
+
+
+class _Composer:
+    def __init__(self, report: Report) -> None:
+        self.ended = False
+        self._report = report
+        self._whole = False
+        self._root: Node | None = None
+        self._open: list[_Open] = []
+        self._anchors: dict[str, Node] = {}
+        self._weight = 0
+        self._skipping = 0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            JsonValue: self._scalar,
+            yaml.AliasEvent: self._alias,
+            yaml.MappingStartEvent: self._start,
+            yaml.SequenceStartEvent: self._start,
+            yaml.MappingEndEvent: self._end,
+            yaml.SequenceEndEvent: self._end,
+            yaml.DocumentStartEvent: self._document_start,
+            yaml.DocumentEndEvent: self._document_end,
+            yaml.StreamEndEvent: self._document_end,
+        }
+
+    def feed(self, event: Any) -> None:
+        """Take the next event."""
+        handler = self._handlers.get(type(event))
+        if handler:
+            handler(event)
+
+    def finish(self) -> tuple[Node | None, bool]:
+        """Close what is still open, as it is if the file broke off."""
+        while self._open:
+            self._close(complete=False)
+        return self._root, self._whole
+
+    def _document_start(self, event: Any) -> None:
+        if self._whole:
+            said = "a second document begins here, but a file holds one workflow"
+            self._report.add(_place(event), said, "remove the line `---`, or put the rest in a file of its own")
+            self.ended = True
+
+    def _document_end(self, _event: Any) -> None:
+        self._whole = True
+
+    def _scalar(self, event: Any) -> None:
+        if self._skipping:
+            self._weigh(1, _place(event))
+            return
+        text, mark = event.value, event.start_mark
+        self._check_tag(event)
+        weight = 1 + len(text) // limits.TEXT_PER_NODE
+        line, column = mark.line + 1, mark.column + 1
+        plain = not event.style and not event.tag
+        node = Scalar(text=text, plain=plain, line=line, column=column, weight=weight)
+        self._weigh(weight, node)
+        self._attach(node, event.anchor)
+
+    def _alias(self, event: Any) -> None:
+        place = _place(event)
+        if self._skipping:
+            self._weigh(1, place)
+            return
+        node = self._anchors.get(event.anchor) or self._unknown_alias(place, event.anchor)
+        if len(self._open) + node.height > limits.MAX_DEPTH:
+            self._too_deep(place)
+            node = Broken(line=place.line, column=place.column)
+        self._weigh(node.weight, place)
+        self._attach(node, None)
+
+    def _unknown_alias(self, place: Place, name: str) -> Broken:
+        shown = code("*" + name)
+        if any(opened.anchor == name for opened in self._open):
+            self._report.add(place, f"the alias {shown} stands for what it is a part of", "remove it")
+        else:
+            said = f"the alias {shown} has no anchor before it"
+            self._report.add(place, said, f"write {code('&' + name)} before the value it stands for")
+        return Broken(line=place.line, column=place.column)
+
+    def _start(self, event: Any) -> None:
+        if self._skipping or len(self._open) >= limits.MAX_DEPTH:
+            self._skip(event)
+            return
+        self._check_tag(event)
+        place = _place(event)
+        is_map = isinstance(event, yaml.MappingStartEvent)
+        opened = _Open(is_map=is_map, line=place.line, column=place.column, anchor=event.anchor)
+        self._open.append(opened)
+        self._weigh(1, place)
+
+    def _skip(self, event: Any) -> None:
+        if not self._skipping:
+            self._too_deep(_place(event))
+        self._skipping += 1
+        # What is left out costs its time all the same.
+        self._weigh(1, _place(event))
+        if self._skipping > _HOPELESS_DEPTH:
+            self.ended = True
+
+    def _end(self, event: Any) -> None:
+        if not self._skipping:
+            self._close(complete=True)
+            return
+        self._skipping -= 1
+        if not self._skipping:
+            place = _place(event)
+            self._attach(Broken(line=place.line, column=place.column), None)
+
+    def _close(self, *, complete: bool) -> None:
+        done = self._open.pop()
+        node = self._built(done)
+        node.complete = complete
+        node.weight = 1 + sum(child.weight for child in done.nodes)
+        node.height = 1 + max((child.height for child in done.nodes), default=0)
+        self._attach(node, done.anchor)
+
+    def _built(self, done: _Open) -> Items | Fields:
+        if done.is_map:
+            return map_of(done.nodes, Place(line=done.line, column=done.column), self._report)
+        return Items(line=done.line, column=done.column, items=done.nodes)
+
+    def _attach(self, node: Node, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = node
+        if self._open:
+            self._open[-1].nodes.append(node)
+        else:
+            self._root = node
+
+    def _weigh(self, weight: int, place: Located) -> None:
+        self._weight += weight
+        if self._weight > limits.MAX_NODES:
+            said = f"the file holds more than {limits.MAX_NODES:,} values, aliases counted as what they stand for"
+            self._report.add(place, said, "use fewer aliases, or divide the workflow into several files")
+            self.ended = True
+
+    def _too_deep(self, place: Place) -> None:
+        said = f"lists and maps are nested more than {limits.MAX_DEPTH} deep"
+        self._report.add(place, said, "make them flatter")
+
+    def _check_tag(self, event: Any) -> None:
+        if event.tag and event.tag != "!":
+            shown = code(event.tag.replace("tag:yaml.org,2002:", "!!"))
+            said = f"the tag {shown} is not allowed"
+            self._report.add(_place(event), said, "remove it; a value in quotes is text")
+
+
+def _place(event: Any) -> Place:
+    return Place(line=event.start_mark.line + 1, column=event.start_mark.column + 1)
+
+
+_MERGE: Final = "<<"
+
+
+def map_of(nodes: list[Node], at: Located, report: Report) -> Fields:
+    """The map of alternating keys and values; a last key without a value is left out, for the file broke off there."""
+    entries: dict[str, Entry] = {}
+    for key, value in zip(nodes[::2], nodes[1::2], strict=False):
+        name = _name(key, report)
+        if name is None or not isinstance(key, Scalar):
+            continue
+        if name in entries:
+            first = entries[name].key.line
+            said = f"the field {code(name)} was there before, on line {first}"
+            report.add(key, said, "remove one of them")
+        else:
+            entries[name] = Entry(key=key, name=name, value=_placed(value, key))
+    return Fields(line=at.line, column=at.column, entries=_merged(entries, report))
+
+
+def _name(key: Node, report: Report) -> str | None:
+    if isinstance(key, Broken):
+        return None
+    name = resolve(key) if isinstance(key, Scalar) else None
+    if isinstance(name, str):
+        return name
+    said, remedy = f"a field's name must be text, but this is {describe(key)}", "write a text before the `:`"
+    if isinstance(key, Scalar) and key.text:
+        said = f"a field's name must be text, but {code(key.text)} is {describe(key)}"
+        remedy = f"put it in quotes: {in_quotes(key.text)}"
+    report.add(key, said, remedy)
+    return None
+
+
+def _placed(value: Node, key: Scalar) -> Node:
+    """The value; one of which nothing is written stands where its key does, for readers differ in where it is."""
+    if isinstance(value, Scalar) and value.plain and not value.text:
+        return replace(value, line=key.line, column=key.column)
+    return value
+
+
+def _merged(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
+    merge = entries.get(_MERGE)
+    if merge is None or not merge.key.plain:
+        return entries
+    own = {name: entry for name, entry in entries.items() if entry is not merge}
+    merged: dict[str, Entry] = {}
+    sources = merge.value.items if isinstance(merge.value, Items) else [merge.value]
+    # From the last to the first, which counts most; each is gone through once, however many there are.
+    for source in reversed(sources):
+        if isinstance(source, Fields):
+            merged.update(source.entries)
+        elif not isinstance(source, Broken):
+            said = f"`<<` merges a map, or a list of maps, but this is {describe(source)}"
+            report.add(source, said, "give it an alias such as `*name` that stands for a map")
+    return merged | own

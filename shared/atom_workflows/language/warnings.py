@@ -1,0 +1,84 @@
+"""Warnings of values that are taken as YAML 1.2 says, but that may not be meant, or sent, as they are written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Final
+
+from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar, resolve
+from atom_workflows.language.problems import Report, code, in_quotes
+
+_NUMERIC_START: Final = frozenset("0123456789+-.")
+
+# YAML 1.1 knows a fraction by its dot and an exponent by its sign; PyYAML reads by it.
+_FRACTION_IN_YAML_1_1: Final = re.compile(r"[-+]?[0-9]+[.][0-9]*(?:[eE][-+][0-9]+)?|[.][0-9]+(?:[eE][-+][0-9]+)?")
+_LIKE_A_NUMBER: Final = re.compile(r"[-+.0-9][0-9_.:]*(?:[eE][-+]?[0-9_]+)?|[-+]?0o[0-7_]*")
+_PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?")
+
+
+def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
+    """Warn of values in tasks that readers disagree about, and of lost digits.
+
+    Some readers take them for numbers, others for text.
+    """
+    for step in steps:
+        task = step.node.get("task")
+        for scalar in _scalars(task) if task else ():
+            if scalar.plain and scalar.text[:1] in _NUMERIC_START:
+                _check(scalar, report)
+
+
+def _scalars(root: Node) -> Iterator[Scalar]:
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Scalar):
+            yield node
+        elif isinstance(node, Items):
+            pending += node.items
+        elif isinstance(node, Fields):
+            pending += [entry.value for entry in node.entries.values()]
+
+
+def _check(scalar: Scalar, report: Report) -> None:
+    value, text = resolve(scalar), scalar.text
+    if isinstance(value, str) and "_" in text and _LIKE_A_NUMBER.fullmatch(text):
+        said = f"{code(text)} is text here, but a number for some YAML readers"
+        report.warn(scalar, said, f"put it in quotes: {in_quotes(text)}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    in_json = json.dumps(value)
+    if isinstance(value, float) and not _FRACTION_IN_YAML_1_1.fullmatch(text):
+        said = f"{code(text)} is the number {code(in_json)} here, but text for some YAML readers"
+        clearly = _clearly(text)
+        also = f"; for the number, write {code(clearly)}" if float(clearly) == value else ""
+        report.warn(scalar, said, f"for the text, put it in quotes: {in_quotes(text)}{also}")
+    elif _loses_digits(text, value):
+        said = f"{code(text)} is sent as the number {code(in_json)}"
+        number = in_json if isinstance(value, int) else _clearly(in_json)
+        report.warn(
+            scalar, said, f"for the text, put it in quotes: {in_quotes(text)}; for the number, write {code(number)}"
+        )
+
+
+def _clearly(text: str) -> str:
+    """Spell the number so that it is one in YAML 1.1 too."""
+    sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
+    power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
+    return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"
+
+
+def _loses_digits(text: str, value: float) -> bool:
+    """Return True if the number loses something when it is sent.
+
+    That is a sign, a last zero, or digits beyond 64 bits. `3.10` is the case that is meant: a version, which arrives
+    as 3.1.
+    """
+    if isinstance(value, int):
+        return str(value) != text
+    _, _, fraction, _, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # it is a number
+    last_zero = not exponent and len(fraction) > 1 and fraction.endswith("0")
+    return text.startswith("+") or last_zero or Decimal(text) != Decimal(repr(value))

@@ -1,0 +1,216 @@
+"""A file's bytes as text, its YAML events, and its syntax errors in words of our own.
+
+The C reader (libyaml) is used where PyYAML was built with it, else the pure Python one. The two word their errors
+differently but name the same contexts, so the contexts decide what is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+import yaml
+
+from atom_workflows.language.limits import MAX_FILE_BYTES, MAX_TAG_DIRECTIVES
+from atom_workflows.language.problems import Place, Report, code
+
+_LINE_BREAKS: Final = "\r\n\x85\u2028\u2029"
+"""The line breaks of YAML, so that our places and the reader's are the same; CR and LF in this order are one."""
+
+_CONTROL: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no YAML file may contain."""
+
+_TAG_DIRECTIVE: Final = re.compile(r"(?:^|[\r\n\x85\u2028\u2029])%TAG")
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_MOST_CONTROLS: Final = 10
+
+
+def decode(content: bytes | str, report: Report) -> str | None:
+    """The file's text, or None if nothing more can be said about it.
+
+    What is not UTF-8 is noted and replaced, so that the rest can still be checked.
+    """
+    encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    if len(encoded) > MAX_FILE_BYTES:
+        said = f"the file has more than the {MAX_FILE_BYTES:,} bytes allowed"
+        report.add(Place(), said, "divide the workflow into several files")
+        return None
+    if encoded.startswith(_UTF16_MARKS):
+        report.add(Place(), "the file is UTF-16, not UTF-8", "save it as UTF-8")
+        return None
+    return _text(encoded, report).removeprefix("\ufeff")
+
+
+def prepare_for_yaml(text: str, report: Report) -> str | None:
+    """Return the text without what no YAML reader takes, which is noted.
+
+    None if there is too much of it.
+    """
+    # No more than it takes to know: a file of nothing else would cost a hundred times its size.
+    found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
+    for match in found[:_MOST_CONTROLS]:
+        said = f"the character U+{ord(match[0]):04X} is not allowed in a file"
+        report.add(place_of(text, match.start()), said, "remove it")
+    directives = list(islice(_TAG_DIRECTIVE.finditer(text), MAX_TAG_DIRECTIVES + 1))
+    if len(directives) > MAX_TAG_DIRECTIVES:
+        said = f"there are more than {MAX_TAG_DIRECTIVES} lines that begin with %TAG"
+        report.add(place_of(text, directives[-1].start()), said, "remove them; no tag is allowed")
+        return None
+    return _CONTROL.sub("_", text) if len(found) <= _MOST_CONTROLS else None
+
+
+def place_of(text: str, index: int) -> Place:
+    """Where the character stands."""
+    # Counted and not listed: a file may have millions of lines before its first problem.
+    breaks = sum(text.count(sign, 0, index) for sign in _LINE_BREAKS) - text.count("\r\n", 0, index)
+    start = max(text.rfind(sign, 0, index) for sign in _LINE_BREAKS) + 1
+    return Place(line=breaks + 1, column=index - start + 1)
+
+
+def _text(encoded: bytes, report: Report) -> str:
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = encoded[: error.start].decode("utf-8").removeprefix("\ufeff")
+        said = f"the file is not UTF-8: it has the byte 0x{encoded[error.start]:02X} here"
+        report.add(place_of(before, len(before)), said, "save it as UTF-8")
+        return encoded.decode("utf-8", "replace")
+
+
+PURE_LOADER: Final[Any] = yaml.SafeLoader
+FASTEST_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", PURE_LOADER)
+
+_TAB: Final = ("a tab is used for indentation, which YAML does not allow", "use spaces")
+_COLON: Final = (
+    "a `:` is not possible here",
+    "quote a text that contains `:`, or align this with the fields it belongs to",
+)
+_QUOTE_INSIDE: Final = (
+    "the text goes on after the quote that closes it",
+    "double a single quote inside single quotes (''), or put the whole text in double quotes",
+)
+_AFTER_QUOTES: Final = (
+    "while parsing a block mapping",
+    "while parsing a flow mapping",
+    "while parsing a flow sequence",
+)
+_IN_FLOW: Final = ("while parsing a flow mapping", "while parsing a flow sequence", "while scanning a plain scalar")
+_BY_CONTEXT: Final = {
+    "while parsing a block mapping": (
+        "this does not continue the map that begins on line {line}",
+        "indent it exactly as the other fields of that map, each `field: value`",
+    ),
+    "while parsing a block collection": (
+        "this does not continue the list that begins on line {line}",
+        "begin every entry with `- `, all equally indented",
+    ),
+    "while parsing a flow sequence": (
+        "the list that [ opens on line {line} has no `,` or `]` here",
+        "separate its entries with `,` and close it with `]`",
+    ),
+    "while parsing a flow mapping": (
+        "the map that { opens on line {line} has no `,` or `}` here",
+        "separate its fields with `,` and close it with `}`; quote a text that contains { or }",
+    ),
+    "while scanning for the next token": (
+        "a value cannot begin with {character}",
+        "put the text in quotes",
+    ),
+    "while scanning an alias": ("`*` begins an alias, but no name follows", "put a text with `*` in quotes"),
+    "while scanning an anchor": ("`&` begins an anchor, but no name follows", "put a text with `&` in quotes"),
+    "while scanning a block scalar": (
+        "the text block that begins here with `|` or `>` is not well formed",
+        "write nothing else on that line and indent the text below it with spaces",
+    ),
+    "while scanning a directive": ("a line that begins with % is not a field", "put the text in quotes"),
+}
+_BY_PROBLEM: Final = (
+    ("mapping values are not allowed", *_COLON),
+    ("tab character", *_TAB),
+    ("sequence entries are not allowed", "a list entry `- ` is not possible here", "begin the list on its own line"),
+    ("mapping keys are not allowed", "a key with `?` is not possible here", "write `field: value`"),
+    ("tag handle", "a tag is not allowed", "put a text that begins with ! in quotes"),
+    ("document start", "this stands outside the workflow's map", "indent nothing at the top level"),
+)
+_BAD_ESCAPE: Final = (
+    "a backslash in double quotes does not begin a character's escape here",
+    r"write `\\` for a backslash, or use single quotes",
+)
+_ESCAPE_PROBLEMS: Final = ("escape", "hexdecimal", "hexadecimal", "Unicode")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_SURROGATE_ESCAPE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
+_NOT_YAML: Final = ("this is not valid YAML", "put a text with special characters in quotes")
+
+
+def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
+    """The events of the file up to its end or its first syntax error, which is noted."""
+    last = None
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            last = event
+            if isinstance(event, yaml.ScalarEvent) and _has_surrogate(event):
+                report.add(_surrogate(event, text), *_BAD_ESCAPE)
+                return
+            yield event
+    except yaml.MarkedYAMLError as error:
+        _note(error, text, report)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        # The pure reader lets some of Python's own errors through: \UFFFFFFFF, %YAML with a very long number.
+        report.add(_place(last.end_mark) if last else Place(), *_NOT_YAML)
+
+
+def _has_surrogate(event: Any) -> bool:
+    """Whether an escape made half a character, which the C reader refuses itself."""
+    return not event.value.isascii() and bool(_SURROGATE.search(event.value))
+
+
+def _surrogate(event: Any, text: str) -> Place:
+    start = event.start_mark.index
+    escape = _SURROGATE_ESCAPE.search(text, start)
+    return place_of(text, escape.start() if escape else start)
+
+
+def _note(error: yaml.MarkedYAMLError, text: str, report: Report) -> None:
+    context, problem = error.context or "", error.problem or ""
+    mark = error.problem_mark or error.context_mark
+    begin = error.context_mark or mark
+    if "quoted scalar" in context and ("end of stream" in problem or "document" in problem):
+        report.add(_place(begin), "the quotes that open here are never closed", "close them")
+    elif any(part in problem for part in _ESCAPE_PROBLEMS):
+        report.add(_backslash(text, mark), *_BAD_ESCAPE)
+    elif context in _IN_FLOW and _character(text, mark) == ":" and begin and mark and begin.line == mark.line:
+        report.add(_place(mark), *_COLON)
+    elif mark and context in _AFTER_QUOTES and text[max(mark.index - 1, 0) : mark.index] in ("'", '"'):
+        report.add(_place(mark), *_QUOTE_INSIDE)
+    elif context == "while scanning a simple key":
+        report.add(_place(begin), "a `:` is missing on this line", "write `field: value`")
+    elif context.startswith("while scanning a block"):
+        report.add(_place(begin), *_BY_CONTEXT["while scanning a block scalar"])
+    else:
+        report.add(_place(mark), *_explain(context, problem, _character(text, mark), begin))
+
+
+def _explain(context: str, problem: str, character: str, begin: Any) -> tuple[str, str]:
+    if character == "\t":
+        return _TAB
+    for part, message, suggestion in _BY_PROBLEM:
+        if part in problem:
+            return message, suggestion
+    message, suggestion = _BY_CONTEXT.get(context, _NOT_YAML)
+    line = str(begin.line + 1) if begin else "1"
+    return message.replace("{line}", line).replace("{character}", code(character)), suggestion
+
+
+def _backslash(text: str, mark: Any) -> Place:
+    """Where the backslash stands; the readers mark it, or what follows it."""
+    return place_of(text, max(text.rfind("\\", 0, mark.index + 1), 0)) if mark else Place()
+
+
+def _character(text: str, mark: Any) -> str:
+    return text[mark.index : mark.index + 1] if mark else ""
+
+
+def _place(mark: Any) -> Place:
+    return Place(line=mark.line + 1, column=mark.column + 1) if mark else Place()

@@ -1,0 +1,136 @@
+"""An event as it arrives at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
+
+functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub delivers that again and
+again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. What is an event, but can
+never be handled, they keep as a dead letter: so the message in it is read here as it came.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloudevents.exceptions import GenericException
+from cloudevents.http import from_http
+
+from atom_workflows.bounded_json import MAX_VALUES, require_bounded
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.messages.dead_letters import REPLAY_OF
+from atom_workflows.messages.fields import body_of, object_of
+
+MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
+
+MAX_ATTRIBUTES: Final = 100
+"""Pub/Sub takes no more of a message."""
+
+LONGEST_ID: Final = 200
+_OF_MESSAGE: Final = ("data", "attributes", "messageId", "publishTime")
+_OF_PUSH: Final = ("subscription", "deliveryAttempt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """The Pub/Sub message in an event, as it can be published again."""
+
+    data: bytes
+    attributes: Mapping[str, str]
+    published_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedEvent:
+    """An event's id and type in CloudEvents' terms; `payload` is its data, of a Pub/Sub push the whole body.
+
+    A message that is replayed has the id of the event that it was at first.
+    """
+
+    id: str
+    type: str
+    payload: Any
+
+    @property
+    def delivery_attempt(self) -> int | None:
+        """Which delivery of the message this is, from 1; told only by subscriptions with a dead-letter policy."""
+        attempt = self.payload.get("deliveryAttempt") if isinstance(self.payload, Mapping) else None
+        return attempt if type(attempt) is int and attempt > 0 else None
+
+    @property
+    def message(self) -> ReceivedMessage | None:
+        """The message, None if the event carries none."""
+        message = _message_in(self.payload)
+        if message is None:
+            return None
+        return ReceivedMessage(
+            data=_data_of(message),
+            attributes=_attributes_of(message),
+            published_at=str(message.get("publishTime") or ""),
+        )
+
+
+def read_event(
+    headers: Mapping[str, str], raw: bytes, *, most_values: int = MAX_VALUES
+) -> ReceivedEvent | Mapping[str, Any]:
+    """Return the event in a request, or the JSON object in it if that is none. Raises `MalformedEvent`.
+
+    `headers` are named in lower case. Of an event only what is needed is kept, however much the request holds.
+    """
+    if "ce-type" in headers or headers.get("content-type", "").startswith("application/cloudevents"):
+        return _cloud_event(headers, raw, most_values)
+    body = object_of(body_of(raw, most_values=most_values))
+    if "message" not in body or "subscription" not in body:
+        return body
+    return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=_needed(body))
+
+
+def _cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) -> ReceivedEvent:
+    try:
+        require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
+        event = from_http(dict(headers), raw)
+    except (GenericException, ValueError, TypeError, AttributeError) as error:
+        raise MalformedEvent(f"the request is no CloudEvent: {type(error).__name__}: {error}") from None
+    payload = event.get_data()
+    return ReceivedEvent(id=_event_id(payload, str(event["id"])), type=str(event["type"]), payload=_needed(payload))
+
+
+def _needed(payload: Any) -> Any:
+    """Return what is read of a push or of an object's notification, without the rest."""
+    if not isinstance(payload, Mapping):
+        return payload
+    if "message" not in payload:
+        return {name: value for name, value in payload.items() if not isinstance(value, Mapping | list)}
+    message = payload["message"]
+    if isinstance(message, Mapping):
+        message = {name: message[name] for name in _OF_MESSAGE if name in message}
+        if isinstance(named := message.get("attributes"), Mapping) and len(named) > MAX_ATTRIBUTES:
+            raise MalformedEvent(f"a message has at most {MAX_ATTRIBUTES} attributes")
+    return {"message": message, **{name: payload[name] for name in _OF_PUSH if name in payload}}
+
+
+def _event_id(payload: Any, given: str = "") -> str:
+    message = _message_in(payload) or {}
+    event_id = _attributes_of(message).get(REPLAY_OF) or given or str(message.get("messageId", ""))
+    return event_id[:LONGEST_ID]
+
+
+def _message_in(payload: Any) -> Mapping[str, Any] | None:
+    message = payload.get("message") if isinstance(payload, Mapping) else None
+    return message if isinstance(message, Mapping) else None
+
+
+def _attributes_of(message: Mapping[str, Any]) -> dict[str, str]:
+    attributes = message.get("attributes")
+    if not isinstance(attributes, Mapping):
+        return {}
+    return {name: value for name, value in attributes.items() if isinstance(value, str)}
+
+
+def _data_of(message: Mapping[str, Any]) -> bytes:
+    """The message's bytes; what is not base64, which Pub/Sub never sends, stays as it is."""
+    data = message.get("data") or ""
+    try:
+        return base64.b64decode(data, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        return str(data).encode("utf-8", "replace")

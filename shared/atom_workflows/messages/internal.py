@@ -1,0 +1,235 @@
+"""The events between the functions: their JSON bodies, made and read in this one place.
+
+Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. What cannot be read raises
+`MalformedEvent`, which no redelivery can mend; what a newer version wrote, `NewerVersion`. What asks for a run is read
+in `start.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from atom_workflows.core.transitions import Outcome, OutcomeKind
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.messages.fields import (
+    SCHEMA,
+    attempt,
+    identifier,
+    object_of,
+    objects,
+    optional_text,
+    require_known_schema,
+    shown,
+    step_path,
+    text,
+    time,
+)
+from atom_workflows.ports import Message
+
+STEPS_PER_READY: Final = 10
+"""Steps a dispatcher is given in one event: enough to share its reads and commits, few enough to spread the work."""
+
+OUTCOMES_PER_COMPLETED: Final = 50
+CHANGES_PER_MESSAGE: Final = 200
+MAX_LIST_BYTES: Final = 200_000
+"""The most that such a list takes in a message, however long its texts: no message is over 256 KB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyStep:
+    """A step to dispatch; `attempt` is the attempt it is asked for, None for the next one of a released step."""
+
+    step_id: str
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsReady:
+    """Steps of a run that a dispatcher should claim."""
+
+    run_id: str
+    steps: tuple[ReadyStep, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsCompleted:
+    """Attempts of a run's steps that ended."""
+
+    run_id: str
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """The scheduler's wake-up, or one in between: a dispatcher's, say, that has just put a job in flight."""
+
+    is_scheduled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPage:
+    """A page of a round over the due steps: those behind `after` (due time and path), due by `until`."""
+
+    after: tuple[datetime, str]
+    until: datetime
+
+
+StepsEvent: TypeAlias = StepsReady | StepsCompleted
+TickEvent: TypeAlias = Tick | SweepPage
+
+
+# -- made ------------------------------------------------------------------------------------------------------------
+
+
+def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
+    """The messages that ask for these steps, in as many parts as it takes."""
+    return [
+        _message(
+            "steps",
+            "step.ready",
+            run_id=run_id,
+            steps=[{"id": s.step_id, "attempt": s.attempt} for s in steps[start : start + STEPS_PER_READY]],
+        )
+        for start in range(0, len(steps), STEPS_PER_READY)
+    ]
+
+
+def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message]:
+    """The messages that tell of these outcomes, in as many parts as it takes."""
+    parts = _parts([_outcome_body(outcome) for outcome in outcomes], most=OUTCOMES_PER_COMPLETED)
+    return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
+
+
+class TickOrigin(StrEnum):
+    """Why the checker is woken besides by the scheduler: a job was put in flight, or seen too late, or a burst goes on.
+
+    Only the last makes a burst like the scheduler's, which nothing follows but the scheduler's next.
+    """
+
+    DISPATCHER = "dispatcher"
+    CHECKER = "checker"
+    BURST = "burst"
+
+
+_PAGE_VALID: Final = timedelta(minutes=10)
+
+# Not a set: an origin may be anything that JSON can say, hashable or not.
+_IN_BETWEEN: Final = (TickOrigin.DISPATCHER, TickOrigin.CHECKER)
+
+
+def tick_message(origin: str) -> Message:
+    """A wake-up of the checker."""
+    return _message("tick", "tick", origin=origin)
+
+
+def page_message(page: SweepPage) -> Message:
+    """Build the message that hands a page to another instance of the checker."""
+    return _message(
+        "tick",
+        "sweep.page",
+        due_at=page.after[0].isoformat(),
+        path=page.after[1],
+        until=page.until.isoformat(),
+        # Read by instances of the first version, which leave the page alone after that.
+        valid_until=(page.until + _PAGE_VALID).isoformat(),
+    )
+
+
+def seed_message(run_id: str, *, after: str = "") -> Message:
+    """Make the request to go on with a run, whatever it lacks.
+
+    With `after`, what is released behind that path is to be published.
+    """
+    return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
+
+
+def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """What happened to a run, for the outside world: at least once, in no order, in as many parts as it takes."""
+    parts = _parts(changes, most=CHANGES_PER_MESSAGE)
+    return [_message("events", "run.changes", run_id=run_id, changes=part) for part in parts]
+
+
+def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[Mapping[str, Any]]]:
+    """The entries in lists that a message can hold, by their number and by their length as JSON."""
+    part: list[Mapping[str, Any]] = []
+    size = 0
+    for entry in entries:
+        takes = len(json.dumps(entry, ensure_ascii=False).encode())
+        if part and (len(part) == most or size + takes > MAX_LIST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += takes
+    if part:
+        yield part
+
+
+def _message(topic: str, kind: str, **body: Any) -> Message:
+    attributes = {"type": kind, **({"run_id": body["run_id"]} if "run_id" in body else {})}
+    return Message(topic=topic, body={"type": kind, "schema": SCHEMA, **body}, attributes=attributes)
+
+
+def _outcome_body(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "step": outcome.step_id,
+        "attempt": outcome.attempt,
+        "kind": outcome.kind.value,
+        "message": outcome.message,
+        "job_id": outcome.job_id,
+        "job_state": outcome.job_state,
+        **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
+    }
+
+
+# -- read ------------------------------------------------------------------------------------------------------------
+
+
+def read_steps_event(body: Any) -> StepsEvent:
+    """An event of the topic `steps`."""
+    body = object_of(body)
+    kind = _kind(body)
+    run_id = identifier(body, "run_id")
+    if kind == "step.ready":
+        steps = [ReadyStep(step_id=identifier(s, "id"), attempt=attempt(s)) for s in objects(body, "steps")]
+        return StepsReady(run_id=run_id, steps=tuple(steps))
+    if kind == "steps.completed":
+        return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in objects(body, "outcomes")))
+    raise MalformedEvent(f"topic steps carries no event of type {shown(kind)}")
+
+
+def read_tick_event(body: Any) -> TickEvent:
+    """An event of the topic `tick`; an object without a type is a plain tick, as an older schedule may send."""
+    body = object_of(body)
+    if body.get("type", "tick") == "tick":
+        return Tick(is_scheduled=body.get("origin") not in _IN_BETWEEN)
+    kind = _kind(body)
+    if kind != "sweep.page":
+        raise MalformedEvent(f"topic tick carries no event of type {shown(kind)}")
+    return SweepPage(after=(time(body, "due_at"), step_path(body, "path")), until=time(body, "until"))
+
+
+def _outcome(body: Mapping[str, Any]) -> Outcome:
+    try:
+        kind = OutcomeKind(str(body.get("kind")))
+    except ValueError:
+        raise MalformedEvent(f"an outcome's kind cannot be {shown(body.get('kind'))}") from None
+    number = attempt(body)
+    if number is None:
+        raise MalformedEvent("an outcome needs its attempt")
+    return Outcome(
+        step_id=identifier(body, "step"),
+        attempt=number,
+        kind=kind,
+        missing_since=None if body.get("missing_since") is None else time(body, "missing_since"),
+        **{name: optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
+    )
+
+
+def _kind(body: Mapping[str, Any]) -> str:
+    require_known_schema(body)
+    return text(body, "type")

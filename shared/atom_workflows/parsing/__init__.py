@@ -1,1 +1,0 @@
-"""From a YAML or JSON file to a workflow, or to every problem of the file: `parse.parse_workflow`."""

@@ -1,0 +1,238 @@
+"""The commands as a user calls them, without a platform."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from atom_client.cli.commands import cli
+from support.no_cloud import NO_CLOUD
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+BAD = "steps:\n  - id: a\n    dependsOn: [b]\n    task: {imageUri: x}\n  - id: a\n    task: {imageUri: x}\n"
+
+
+def call(*args: str, stdin: str | None = None, **environment: str) -> Result:
+    """Call a command in an environment that names no platform but the given one."""
+    variables = NO_CLOUD | environment
+    return CliRunner().invoke(cli, args, input=stdin, env=variables, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_valid(path: Path) -> None:
+    """The workflows that users are shown pass, and each script for the mock is read."""
+    if path.name.endswith(".mock.yaml"):
+        from atom_emulator.task_runner.script_file import load_script  # noqa: PLC0415 (of one kind of example only)
+
+        assert load_script(path).rules
+    else:
+        result = call("validate", str(path))
+        assert (result.exit_code, result.stdout[-6:]) == (0, "steps\n")
+
+
+def test_validate_prints_every_problem_of_every_file(tmp_path: Path) -> None:
+    """Each problem is a line that an editor can jump to, and a good file does not hide a bad one."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    result = call("validate", str(bad), str(EXAMPLES / "fork_join.yaml"))
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert len(lines) == 3
+    assert all(line.startswith(f"{bad}:") for line in lines[:2])
+    assert lines[2].endswith("fork_join.yaml: ok, 6 steps")
+
+
+def test_validate_warns_and_succeeds(tmp_path: Path) -> None:
+    """A warning is a line of its own, and the file is good all the same."""
+    file = tmp_path / "a.yaml"
+    file.write_text("steps:\n- {id: a, task: {url: u, args: [3.10]}}\n")
+    result = call("validate", str(file))
+    warning, verdict = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert warning.startswith(f"Warning: {file}:2:33: `3.10` is sent as the number `3.1`; ")
+    assert verdict == f"{file}: ok, 1 step"
+
+
+def test_validate_reads_stdin() -> None:
+    """`-` is stdin."""
+    assert call("validate", "-", stdin=BAD).stdout.startswith("<stdin>:")
+    assert call("validate", "-", stdin="steps: [{id: a}]").stdout == "<stdin>: ok, 1 step\n"
+
+
+def test_validate_says_which_file_cannot_be_read(tmp_path: Path) -> None:
+    """A file that is not there is an error, and the others are still checked."""
+    result = call("validate", str(tmp_path / "none.yaml"), str(EXAMPLES / "retry.yaml"))
+    assert result.exit_code == 1
+    assert "cannot be read: no such file or directory" in result.stderr
+    assert "retry.yaml: ok" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_file_without_end_is_too_large(command: str) -> None:
+    """No more is read than shows that a file is too large, whatever it is."""
+    result = call(command, "/dev/zero")
+    assert result.exit_code in {1, 2}
+    assert "more than the 4,194,304 bytes allowed" in result.output
+
+
+def test_stdin_without_end_is_too_large() -> None:
+    """What is piped into the command is read no further than a file is."""
+    with Path("/dev/zero").open("rb") as endless:
+        result = CliRunner().invoke(cli, ["validate", "-"], input=endless)
+    assert (result.exit_code, "more than the 4,194,304 bytes allowed" in result.stdout) == (1, True)
+
+
+def test_schema_is_a_json_schema() -> None:
+    """The schema that editors are given is printed."""
+    assert json.loads(call("schema").stdout)["title"] == "Workflow"
+
+
+def test_version() -> None:
+    """`--version` tells the version."""
+    assert call("--version").stdout.startswith("atom-workflows, version ")
+
+
+def test_run_refuses_an_invalid_file_with_all_its_problems(tmp_path: Path) -> None:
+    """Nothing is started for a file that is not valid."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    result = call("run", str(bad))
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 2)
+    assert result.stdout == ""
+
+
+def test_run_tells_problems_to_programs(tmp_path: Path) -> None:
+    """With --json the problems are a JSON object on stdout."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    result = call("run", "--json", "--workflow-path", str(bad))
+    assert result.exit_code == 2
+    assert [problem["line"] for problem in json.loads(result.stdout)["problems"]] == [3, 5]
+
+
+FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([], "name one workflow file"),
+        ([FORK_JOIN, "--workflow-path", FORK_JOIN], "name one workflow file"),
+        (["none.yaml"], "none.yaml cannot be read"),
+        (["a\x00b"], "is not a file name"),
+        ([FORK_JOIN, "--timeout", "soon"], "--timeout is 'soon'"),
+        ([FORK_JOIN, "--timeout", "0"], "more than 0"),
+        ([FORK_JOIN, "--tr-url", "localhost:8080"], "--tr-url is 'localhost:8080'"),
+        ([FORK_JOIN, "--tr-url", "http://[::1"], "--tr-url is"),
+        ([FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"], "leave one of them out"),
+        ([FORK_JOIN, "--mock-script", "none.yaml"], "--mock-script none.yaml cannot be read"),
+        ([FORK_JOIN, "--mock-script", FORK_JOIN], "the Task Runner script is invalid"),
+        ([FORK_JOIN, "--mock-duration", "-1"], "-1"),
+        ([FORK_JOIN, "--emulators", "others"], "others"),
+        ([FORK_JOIN, "--log-dir", FORK_JOIN], f"logs cannot be written to {FORK_JOIN}: it is not a folder; choose"),
+        ([FORK_JOIN, "--log-dir", f"{FORK_JOIN}/logs"], "fork_join.yaml/logs: not a directory; choose another folder"),
+        ([FORK_JOIN, "--log-dir", "/proc/x"], "logs cannot be written to /proc/x: "),
+    ],
+)
+def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str) -> None:
+    """A user's mistake ends with exit code 2 and says what is wrong, before anything is started."""
+    result = call("run", *args)
+    assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", [("run", FORK_JOIN), ("local", "up")])
+@pytest.mark.parametrize("name", ["WORKFLOW_CHECK_STATE_DURATION_SEC", "WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES"])
+def test_settings_that_the_functions_would_refuse(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
+    """A setting of the shell is judged before a platform starts whose functions would refuse every event for it."""
+    result = call(*command, "--log-dir", str(tmp_path), **{name: "often"})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {name} is 'often'; it must be a")
+    assert result.stderr.endswith(f", or `unset {name}`\n")
+
+
+def test_a_task_runner_for_which_no_token_can_be_had(tmp_path: Path) -> None:
+    """It is said before anything is started: the first step would wait for a token until its timeout."""
+    own = tmp_path / "adc.json"
+    own.write_text('{"type": "authorized_user"}')
+    url = "https://runner.invalid"
+    result = call(
+        "run", FORK_JOIN, "--tr-url", url, "--log-dir", str(tmp_path), GOOGLE_APPLICATION_CREDENTIALS=str(own)
+    )
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"no ID token for {url}: GOOGLE_APPLICATION_CREDENTIALS names {own}, a user's own" in result.stderr
+    assert "--tr-auth-jwt=none. Nothing was started." in result.stderr
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs would go there."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = call("run", FORK_JOIN)
+    assert (result.exit_code, "this working folder does not exist any more" in result.stderr) == (2, True)
+
+
+def test_half_a_platform_is_refused() -> None:
+    """One emulator's variable without the other would mix a local platform with the cloud."""
+    result = call("run", FORK_JOIN, FIRESTORE_EMULATOR_HOST="127.0.0.1:1")
+    assert (result.exit_code, "PUBSUB_EMULATOR_HOST is not" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "r"], ["cancel", "r"], ["retry", "r"]])
+def test_runs_need_to_know_where_they_are(command: list[str]) -> None:
+    """Without a platform in the environment the user is told how to name one."""
+    result = call("runs", *command)
+    assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:http"])
+def test_a_platform_that_does_not_answer_is_named(address: str) -> None:
+    """A platform that was stopped is noticed at once."""
+    result = call("runs", "list", FIRESTORE_EMULATOR_HOST=address, PUBSUB_EMULATOR_HOST=address)
+    assert (result.exit_code, f"nothing answers at {address}" in result.stderr) == (1, True)
+
+
+def test_choices_for_a_new_platform_are_refused_for_one_that_is_up() -> None:
+    """An option that would be ignored is an error."""
+    result = call(
+        "run", FORK_JOIN, "--keep", "--mock-duration", "1", FIRESTORE_EMULATOR_HOST="x:1", PUBSUB_EMULATOR_HOST="x:1"
+    )
+    assert (result.exit_code, "--mock-duration, --keep can only be chosen" in result.stderr) == (2, True)
+
+
+UP: dict[str, str] = dict.fromkeys(("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"), "127.0.0.1:1")
+
+
+@pytest.mark.parametrize("variables", [{}, {"WORKFLOW_TASK_RUNNER_URL": "http://mock:1"}])
+def test_another_task_runner_is_refused_for_a_platform_that_is_up(variables: dict[str, str]) -> None:
+    """The platform would take the run as INVALID, and nothing that `run` could be given would help."""
+    result = call("run", FORK_JOIN, "--tr-url", "http://mine:2", **UP, **variables)
+    assert result.exit_code == 2
+    assert "--tr-url can only be chosen" in result.stderr
+    assert "Give these options to `atom-workflows local up`" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["http://mock:1", "http://mock:1/"])
+def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None:
+    """Naming what the platform uses anyway is no mistake; here only the platform itself is missing."""
+    result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
+    assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
+    assert "goes on" not in result.stderr
+
+
+def test_the_command_line_starts_light() -> None:
+    """Neither Google's clients nor rich are imported to validate a file, so that it takes no time."""
+    program = (
+        "import sys; from atom_client.cli.commands import cli; "
+        f"cli.main(['validate', {FORK_JOIN!r}], standalone_mode=False); "
+        "heavy = {'rich', 'grpc', 'google.api_core', 'requests', 'atom_emulator'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)

@@ -1,0 +1,351 @@
+"""The `dead-letters` commands on a coordinator in one process."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from atom_client.cli.commands import cli
+from atom_client.cli.dead_letters import drop_letters, list_letters, replay_letters, show_letter
+from atom_client.errors import Failure, Misuse
+from atom_client.text import escaped
+from atom_client.views.dead_letters import Desk
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.messages.dead_letters import REPLAY_OF, GivenUp, buried
+from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
+from support.letters import MemoryDeadLetters
+from support.no_cloud import NO_CLOUD
+from support.world import World
+
+NATIVE = "CloudPubSubDeadLetterSource"
+READY = b'{"type": "step.ready", "run_id": "flow-1", "steps": [{"id": "a"}]}'
+
+
+@dataclass(slots=True)
+class Platform:
+    """A world's dead letters, and what a command printed of them."""
+
+    world: World
+    desk: Desk
+    capsys: pytest.CaptureFixture[str]
+
+    def give_up(self, topic: str = "start", **changed: Any) -> None:
+        """Keep an event as the functions do."""
+        fields = {
+            "event_id": "e-1",
+            "data": b'{"workflow_path": "gs://b/w.yaml"}',
+            "attributes": {"who": "me"},
+            "published_at": "2026-01-01T00:00:00Z",
+            "deliveries": 10,
+            "error": "StoreUnavailable",
+            "reason": "the store is away",
+        }
+        self.world.bus.publish([buried(GivenUp(topic=topic, **{**fields, **changed}))])
+
+    def forward(self, subscription: str = "start", data: bytes = READY) -> None:
+        """Give up an event as Pub/Sub itself does."""
+        attributes = {
+            f"{NATIVE}DeliveryCount": "10",
+            f"{NATIVE}Subscription": subscription,
+            f"{NATIVE}SubscriptionProject": "demo",
+            f"{NATIVE}TopicPublishTime": "2026-01-01T00:00:00.000+00:00",
+            "who": "me",
+        }
+        self.world.bus.publish([Message(topic=DEAD_LETTERS, raw=data, attributes=attributes)])
+
+    def printed(self) -> str:
+        """What was printed since this was last asked."""
+        return self.capsys.readouterr().out
+
+    def listed(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The letters as a program reads them."""
+        self.printed()
+        list_letters(self.desk, limit=limit, as_json=True)
+        return list(json.loads(self.printed()))
+
+    def ids(self) -> list[str]:
+        """Their ids, the newest first."""
+        return [letter["id"] for letter in self.listed()]
+
+
+@pytest.fixture
+def platform(capsys: pytest.CaptureFixture[str]) -> Platform:
+    """A platform without dead letters."""
+    world = World()
+    box = MemoryDeadLetters(world.bus, world.clock)
+    return Platform(world, Desk(bus=world.bus, box=box, project="demo"), capsys)
+
+
+def test_no_letters_are_said_in_a_sentence(platform: Platform) -> None:
+    """An empty list is good news, and for programs an empty one."""
+    list_letters(platform.desk, limit=20, as_json=False)
+    assert platform.printed().startswith("There are no dead letters")
+    assert platform.listed() == []
+
+
+def test_list_tells_where_each_came_from_and_why(platform: Platform) -> None:
+    """Ours have their reason; of those that Pub/Sub forwarded it is said where the reason stands."""
+    platform.give_up("start")
+    platform.forward("steps")
+    list_letters(platform.desk, limit=20, as_json=False)
+    heading, native, ours = platform.printed().splitlines()
+    assert heading.split()[:2] == ["ID", "TOPIC"]
+    assert "steps" in native
+    assert "flow-1" in native
+    assert "delivered 10 times without success; the log of the function dispatcher says why" in native
+    assert ours.endswith("the store is away")
+
+
+@dataclass(slots=True)
+class Lent:
+    """A box of which another command holds what there is, and gives it back when it is looked into once more."""
+
+    box: MemoryDeadLetters
+    held: list[HeldMessage]
+    looks: int = 0
+
+    def take(self, limit: int) -> list[HeldMessage]:
+        """See `ports.DeadLetterBox.take`."""
+        self.looks += 1
+        if self.looks == 2:
+            self.box.release(self.held)
+        return self.box.take(limit)
+
+    def release(self, messages: Sequence[HeldMessage]) -> None:
+        """See `ports.DeadLetterBox.release`."""
+        self.box.release(messages)
+
+    def remove(self, messages: Sequence[HeldMessage]) -> None:
+        """See `ports.DeadLetterBox.remove`."""
+        self.box.remove(messages)
+
+
+def test_show_waits_for_a_letter_that_another_command_holds(platform: Platform) -> None:
+    """It says so, and looks again until the other one is done."""
+    platform.give_up()
+    [letter_id] = platform.ids()
+    box = MemoryDeadLetters(platform.world.bus, platform.world.clock)
+    desk = replace(platform.desk, box=Lent(box, box.take(10)))
+    show_letter(desk, letter_id, as_json=False)
+    printed = platform.capsys.readouterr()
+    assert "the store is away" in printed.out
+    assert f"`{letter_id}`: not to be had now" in printed.err
+
+
+def test_times_for_programs_have_one_form(platform: Platform) -> None:
+    """Whoever gave an event up, its times are in UTC, with Z and milliseconds; what is no time stays as it came."""
+    for published in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00.000+01:00", "yesterday"):
+        platform.give_up(published_at=published)
+    platform.forward()
+    told = platform.listed()
+    assert [letter["published_at"] for letter in told] == [
+        "2026-01-01T00:00:00.000Z",
+        "yesterday",
+        "2026-01-01T00:00:00.000Z",
+        "2026-01-01T00:00:00.000Z",
+    ]
+    assert all(re.fullmatch(r"2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", letter["dead_since"]) for letter in told)
+
+
+def test_list_shows_the_newest_and_says_that_there_are_more(platform: Platform) -> None:
+    """However many calls it takes to find them, the oldest are left out, and all stay where they are."""
+    for number in range(120):
+        platform.give_up(reason=f"reason {number}")
+    list_letters(platform.desk, limit=2, as_json=False)
+    lines = platform.printed().splitlines()
+    assert [line.rpartition("  ")[2] for line in lines[1:3]] == ["reason 119", "reason 118"]
+    assert lines[-1] == "The newest 2 of 120; `--limit` shows more."
+    assert len(platform.listed(limit=1_000)) == 120
+
+
+def test_show_tells_everything_and_what_to_do(platform: Platform) -> None:
+    """The event's body is decoded; a program gets its bytes too."""
+    platform.give_up("steps", data=READY)
+    [letter_id] = platform.ids()
+    show_letter(platform.desk, letter_id, as_json=False)
+    shown = platform.printed()
+    for told in ("the store is away", "StoreUnavailable", "flow-1", "who=me", '"type": "step.ready"', "e-1"):
+        assert told in shown
+    assert "the checker finds out" in shown
+    assert f"`atom-workflows dead-letters replay {letter_id}`" in shown
+    show_letter(platform.desk, letter_id, as_json=True)
+    told = json.loads(platform.printed())
+    assert told["body"]["run_id"] == "flow-1"
+    assert told["attributes"] == {"who": "me"}
+
+
+@pytest.mark.parametrize(
+    ("is_local", "where"), [(True, "event.failed` in start.log"), (False, "gcloud logging read 'jsonPayload.action=")]
+)
+def test_show_tells_where_the_reason_of_a_native_one_stands(platform: Platform, is_local: bool, where: str) -> None:  # noqa: FBT001 (a parameter)
+    """Locally in the function's log, in the cloud in Cloud Logging."""
+    platform.forward()
+    [letter_id] = platform.ids()
+    desk = Desk(bus=platform.desk.bus, box=platform.desk.box, project="demo", is_local=is_local)
+    show_letter(desk, letter_id, as_json=False)
+    assert where in platform.printed()
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x1b[31mred\x07\r\n", b'{"a": "\\u001b[2J\\u202e\\u009b"}', b"\xff\xfe", b"", b"[" * 9_000]
+)
+def test_nothing_printed_moves_the_cursor(platform: Platform, data: bytes) -> None:
+    """What others sent is spelt out, in the body as in attributes and reason."""
+    platform.give_up(data=data, attributes={"a\x1b[2J": "b\x1b]0;x\x07"}, reason="\x1b[31mred", error="MalformedEvent")
+    [letter_id] = platform.ids()
+    show_letter(platform.desk, letter_id, as_json=False)
+    list_letters(platform.desk, limit=5, as_json=False)
+    assert not set(platform.printed()) & set("\x1b\x07\x9b\u202e\r")
+
+
+def test_a_huge_body_is_cut(platform: Platform) -> None:
+    """A terminal gets a screen or two, a program everything."""
+    platform.give_up(data=b"x" * 3_000_000)
+    [letter_id] = platform.ids()
+    show_letter(platform.desk, letter_id, as_json=False)
+    shown = platform.printed()
+    assert len(shown) < 30_000
+    assert "3,000,000 bytes in all" in shown
+
+
+def test_replay_publishes_the_event_and_takes_the_letter_away(platform: Platform) -> None:
+    """It goes to the topic it came from, as it was, but for the attribute that tells which event it is."""
+    platform.give_up("start")
+    platform.forward("steps")
+    replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
+    assert platform.printed() == "Replayed 2 dead letters: 1 to start, 1 to steps.\n"
+    assert platform.ids() == []
+    [start], [steps] = platform.world.bus.take_all("start"), platform.world.bus.take_all("steps")
+    assert (start.data, start.attributes) == (b'{"workflow_path": "gs://b/w.yaml"}', {"who": "me", REPLAY_OF: "e-1"})
+    assert (steps.data, steps.attributes["who"]) == (READY, "me")
+    assert not [name for name in steps.attributes if name.startswith(NATIVE)]
+
+
+def test_replay_all_leaves_out_what_no_replay_can_mend(platform: Platform) -> None:
+    """A malformed message would be back at once; by its id it is replayed all the same."""
+    platform.give_up(error="MalformedEvent")
+    platform.give_up()
+    replay_letters(platform.desk, [], every=True, dry_run=False)
+    assert platform.printed().splitlines() == [
+        "Left out 1 dead letter that no replay can mend; `dead-letters list` says why.",
+        "Replayed 1 dead letter: 1 to start.",
+    ]
+    replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
+    assert platform.ids() == []
+
+
+def test_a_dry_run_changes_nothing(platform: Platform) -> None:
+    """It tells what would be replayed."""
+    platform.give_up()
+    replay_letters(platform.desk, [], every=True, dry_run=True)
+    assert platform.printed() == "Would replay 1 dead letter: 1 to start.\n"
+    assert platform.world.bus.take_all("start") == []
+    assert len(platform.ids()) == 1
+
+
+def test_drop_takes_a_letter_away(platform: Platform) -> None:
+    """For good, and publishes nothing."""
+    platform.give_up()
+    platform.give_up()
+    first, second = platform.ids()
+    drop_letters(platform.desk, [first, first])
+    assert platform.printed() == "Dropped 1 dead letter.\n"
+    assert platform.ids() == [second]
+    assert platform.world.bus.take_all("start") == []
+
+
+def test_an_unknown_id_changes_nothing(platform: Platform) -> None:
+    """Whoever misspells one of several ids is told, and nothing has happened yet."""
+    platform.give_up()
+    [known] = platform.ids()
+    told = r"there is no dead letter .*dead-letters list"
+    with pytest.raises(Failure, match=told):
+        replay_letters(platform.desk, [known, "no\x1bne"], every=False, dry_run=False)
+    with pytest.raises(Failure, match=told):
+        drop_letters(platform.desk, [known, "no\x1bne"])
+    with pytest.raises(Failure, match=told):
+        show_letter(platform.desk, "", as_json=False)
+    assert platform.ids() == [known]
+
+
+def test_what_no_replay_can_mend_is_dropped_together(platform: Platform) -> None:
+    """`--hopeless` takes malformed events away and leaves those that an outage has killed; ids are for the others."""
+    for error in ("MalformedEvent", "StoreUnavailable", "MalformedEvent"):
+        platform.give_up(error=error, event_id=error)
+    drop_letters(platform.desk, [], hopeless=True)
+    assert platform.printed() == "Dropped 2 dead letters.\n"
+    list_letters(platform.desk, limit=20, as_json=True)
+    assert [letter["error"] for letter in json.loads(platform.printed())] == ["StoreUnavailable"]
+    with pytest.raises(Misuse, match="--hopeless"):
+        drop_letters(platform.desk, [])
+
+
+def test_a_replay_that_cannot_help_is_told(platform: Platform) -> None:
+    """A malformed event is replayed if it is named, with the warning that it will be back."""
+    platform.give_up(error="MalformedEvent")
+    list_letters(platform.desk, limit=20, as_json=True)
+    [letter] = json.loads(platform.printed())
+    replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True)
+    assert "will be back" in platform.capsys.readouterr().err
+
+
+def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
+    """Whatever somebody else publishes to the topic is shown, and never sent on."""
+    platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
+    [letter] = platform.listed()
+    assert (letter["topic"], letter["reason"]) == (None, "it does not tell where it came from")
+    with pytest.raises(Failure, match="nothing was replayed"):
+        replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False)
+    show_letter(platform.desk, letter["id"], as_json=False)
+    assert f"`atom-workflows dead-letters drop {letter['id']}` takes it away" in platform.printed()
+    drop_letters(platform.desk, [letter["id"]])
+
+
+@pytest.mark.parametrize(("ids", "every"), [([], False), (["1"], True)])
+def test_replay_needs_ids_or_all(platform: Platform, ids: list[str], every: bool) -> None:  # noqa: FBT001 (a parameter)
+    """Nothing named is not everything."""
+    with pytest.raises(Misuse, match="--all"):
+        replay_letters(platform.desk, ids, every=every, dry_run=False)
+
+
+class ClosedBus:
+    """A bus that takes nothing."""
+
+    def publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002 (the port names it)
+        """Raise."""
+        raise BusUnavailable("no answer in time")
+
+
+def test_a_replay_that_fails_says_how_far_it_got(platform: Platform) -> None:
+    """What was not published stays, and is free at once."""
+    platform.give_up()
+    desk = Desk(bus=ClosedBus(), box=platform.desk.box, project="demo")
+    with pytest.raises(Failure, match=r"no answer in time\. 0 of 1 were replayed before; the others are still there"):
+        replay_letters(desk, [], every=True, dry_run=False)
+    assert len(platform.ids()) == 1
+
+
+def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> None:
+    """A native letter names a subscription, which has the prefix of the topics."""
+    platform.forward("flow-start")
+    desk = Desk(bus=platform.desk.bus, box=platform.desk.box, project="demo", topic_prefix="flow-")
+    list_letters(desk, limit=1, as_json=True)
+    assert [letter["topic"] for letter in json.loads(platform.printed())] == ["start"]
+
+
+@pytest.mark.parametrize("args", [["list"], ["show", "1"], ["replay", "1"], ["drop", "1"]])
+def test_the_commands_need_to_know_where_the_letters_are(args: list[str]) -> None:
+    """Without a platform in the environment the user is told how to name one."""
+    result = CliRunner().invoke(cli, ["dead-letters", *args], env=NO_CLOUD, catch_exceptions=False)
+    assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
+
+
+def test_what_would_move_a_cursor_is_spelt_out() -> None:
+    """Letters of every script stay, as do tabs and line ends."""
+    assert escaped("é\t世\n\x1b[31m\x9b\u202e\ud800\r") == "é\t世\n\\x1b[31m\\x9b\\u202e\\ud800\\r"

@@ -1,0 +1,291 @@
+"""What `doctor` makes of Firestore, dead letters, functions and the Task Runner, and of what cannot be looked at."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from socket import socket
+
+import pytest
+from click.testing import CliRunner
+
+from atom_client.cli.commands import cli
+from atom_client.doctor.findings import Finding, Verdict, looked, ok, summary, unknown, wrong
+from atom_client.doctor.firestore import letters_findings, state_findings
+from atom_client.doctor.http import function_findings, task_runner_findings
+from atom_client.doctor.pubsub import Expected
+from atom_client.views.dead_letters import Desk
+from atom_workflows.errors import BusUnavailable, StoreError, StoreUnavailable
+from atom_workflows.messages.dead_letters import GivenUp, buried
+from atom_workflows.settings import Settings
+from contract.canned import Asked, answer, canned
+from support.letters import MemoryDeadLetters
+from support.no_cloud import NO_CLOUD
+from support.workflows import chain
+from support.world import World
+from unit.client.test_doctor_messages import DEPLOYED, LOCAL, There
+
+MEND = "resume the scheduler"
+UNKNOWN_JOB = b'{"error": "no such job"}'
+
+
+def state(world: World) -> dict[str, Finding]:
+    """What is found of a world, by what it is about."""
+    return {one.about: one for one in state_findings(world.services, tick_mend=MEND)}
+
+
+def test_a_platform_without_runs_is_well() -> None:
+    """Nothing is expected of a checker that has nothing to do."""
+    found = state(World())
+    assert {one.verdict for one in found.values()} == {Verdict.OK}
+    assert "no runs yet" in found["Firestore"].told
+
+
+def test_a_run_that_is_looked_after_is_well() -> None:
+    """The newest run is told, and when the checker's last burst was to end."""
+    world = World("default: {duration: 1000}")
+    run_id = world.start(chain(2))
+    world.settle_down()
+    for _ in range(10):
+        world.clock.move(timedelta(minutes=1))
+        world.tick()
+    found = state(world)
+    assert {one.verdict for one in found.values()} == {Verdict.OK}
+    assert run_id in found["Firestore"].told
+    assert "its last burst was to end" in found["checker"].told
+
+
+def test_no_checker_comes() -> None:
+    """Steps that nobody looked at in time are the sign of it; the runs that wait are named, each with its doctor."""
+    world = World("default: {duration: 1000}")
+    run_id = world.start(chain(2))
+    world.settle_down()
+    world.clock.move(timedelta(hours=20))
+    found = state(world)
+    assert (found["checker"].verdict, found["checker"].mend) == (Verdict.WRONG, MEND)
+    assert (found["runs"].verdict, found["runs"].mend) == (Verdict.WRONG, f"atom-workflows runs doctor {run_id}")
+
+
+def test_dead_letters_are_told_and_left_where_they_are() -> None:
+    """How many, the newest one's reason, and the command that lists them; the next look finds them again."""
+    world = World()
+    desk = Desk(bus=world.bus, box=MemoryDeadLetters(bus=world.bus, clock=world.clock), project="demo")
+    assert [one.verdict for one in letters_findings(desk)] == [Verdict.OK]
+    event = GivenUp(
+        topic="steps",
+        event_id="1",
+        data=b"{}",
+        attributes={},
+        published_at="",
+        deliveries=10,
+        error="StoreUnavailable",
+        reason="Firestore did not answer",
+    )
+    world.bus.publish([buried(event)])
+    for _ in range(2):
+        [found] = letters_findings(desk)
+        assert (found.verdict, found.mend) == (Verdict.WRONG, "atom-workflows dead-letters list")
+        assert "1 given up" in found.told
+        assert "Firestore did not answer" in found.told
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "sentence"),
+    [
+        (StoreUnavailable("Firestore did not answer: PERMISSION_DENIED"), Verdict.UNKNOWN, "roles/datastore.user"),
+        (BusUnavailable("Pub/Sub did not tell: PERMISSION_DENIED"), Verdict.UNKNOWN, "roles/pubsub"),
+        (StoreUnavailable("no answer in time"), Verdict.UNKNOWN, "then try again"),
+        (StoreError("The query requires an index"), Verdict.WRONG, "deploy again"),
+        (StoreUnavailable("SERVICE_DISABLED"), Verdict.WRONG, "gcloud services enable firestore"),
+    ],
+)
+def test_what_cannot_be_looked_at(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, verdict: Verdict, sentence: str
+) -> None:
+    """Who may not look, or gets no answer, does not know; what is told to be missing is wrong."""
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+
+    def look() -> Iterator[Finding]:
+        yield ok("first", "is well")
+        raise error
+
+    first, second = looked("Firestore", look)
+    assert (first.verdict, second.verdict) == (Verdict.OK, verdict)
+    assert sentence in second.told
+
+
+def test_a_defect_is_not_hidden() -> None:
+    """What has no cause outside the program is raised."""
+
+    def look() -> Iterator[Finding]:
+        yield from ()
+        raise KeyError("defect")
+
+    with pytest.raises(KeyError):
+        list(looked("Firestore", look))
+
+
+# -- functions -------------------------------------------------------------------------------------------------------
+
+
+def of_functions(url: str, expected: Expected) -> list[Finding]:
+    """What is found of functions that are all at one address."""
+    there = There()
+    for name in ("start", "steps", "tick"):
+        there.change(name, endpoint=url)
+    return list(function_findings(there, expected))
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("401 Unauthorized", Verdict.OK),
+        ("403 Forbidden", Verdict.OK),
+        ("404 Not Found", Verdict.OK),
+        ("200 OK", Verdict.WRONG),
+        ("204 No Content", Verdict.WRONG),
+        ("500 Internal Server Error", Verdict.WRONG),
+    ],
+)
+def test_nobody_may_call_a_deployed_function(status: str, verdict: Verdict) -> None:
+    """A function that does anything with a request without a token is open to the world; the command closes it."""
+    with canned(lambda _asked, _connection: answer(b"", status)) as server:
+        found = of_functions(server.url, DEPLOYED)
+    assert {one.verdict for one in found} == {verdict}
+    assert "Authorization" not in {name for asked in server.asked for name in asked.headers}
+    if verdict is Verdict.WRONG:
+        assert "remove-iam-policy-binding atom-dispatcher --project=acme-flow --region=europe-west1" in found[1].mend
+
+
+def test_a_local_function_answers() -> None:
+    """Whatever it answers, it is there; if nothing answers, it is not."""
+    with canned(lambda _asked, _connection: answer(b"", "204 No Content")) as server:
+        assert {one.verdict for one in of_functions(server.url, LOCAL)} == {Verdict.OK}
+        url = server.url
+    assert {one.verdict for one in of_functions(url, LOCAL)} == {Verdict.WRONG}
+
+
+# -- Task Runner -----------------------------------------------------------------------------------------------------
+
+
+def jwt(audience: str) -> str:
+    """A token that is made out for somebody."""
+    parts = [{"alg": "none"}, {"aud": audience}]
+    return ".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts) + ".x"
+
+
+def closed(taken: str = "") -> Callable[[Asked, socket], bytes]:
+    """A Task Runner that knows no job, and takes that token alone, or one that is made out for its own address."""
+
+    def respond(asked: Asked, _connection: socket) -> bytes:
+        wanted = taken or jwt(f"http://{asked.headers['Host']}")
+        if asked.headers.get("Authorization") != f"Bearer {wanted}":
+            return answer(b"", "401 Unauthorized")
+        return answer(UNKNOWN_JOB, "404 Not Found")
+
+    return respond
+
+
+def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
+    """A 404 that is not the contract's "unknown job" may come from anybody: the address is wrong, or the form."""
+    with canned(lambda _asked, _connection: answer(b"404 page not found", "404 Not Found")) as server:
+        found = list(task_runner_findings(server.url, with_token(LOCAL, "a-token-of-some-length")))
+    assert [one.verdict for one in found] == [Verdict.OK, Verdict.WRONG]
+    assert "not in the contract's form" in found[1].told
+    assert "docs/reference/task-runner.md" in found[1].mend
+
+
+def with_token(expected: Expected, token: str) -> Expected:
+    """A platform whose functions send that token."""
+    return replace(expected, settings=Settings(project="acme-flow", task_runner_token=token))
+
+
+def test_a_task_runner_that_takes_the_token() -> None:
+    """It is reachable, lets nobody in without a token, and takes ours."""
+    with canned(closed()) as server:
+        found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
+    assert [(one.about, one.verdict) for one in found] == [("Task Runner", Verdict.OK), ("token", Verdict.OK)]
+    assert f"made out for {server.url}" in found[1].told
+
+
+def test_a_token_for_another_audience() -> None:
+    """The finding names both audiences, and the setting that makes them one; the token itself is never told."""
+    with canned(closed(jwt("https://other"))) as server:
+        found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
+    assert (found[1].verdict, found[1].mend) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
+    assert "it is made out for https://other" in found[1].told
+    assert jwt("https://other") not in str(found)
+
+
+def test_a_token_that_is_refused() -> None:
+    """What the client makes of a 401 is told."""
+    with canned(closed("another")) as server:
+        found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
+    assert found[1].verdict is Verdict.WRONG
+    assert "WORKFLOW_TR_AUTH_JWT was not accepted" in found[1].told
+
+
+def test_no_token_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person's own login makes no ID token; whether the functions' identity can is not known."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json")
+    with canned(closed("x")) as server:
+        found = list(task_runner_findings(server.url, DEPLOYED))
+    assert (found[0].verdict, found[1].verdict) == (Verdict.OK, Verdict.UNKNOWN)
+    assert "lets nobody in without a token" in found[0].told
+
+
+def test_a_task_runner_that_is_away() -> None:
+    """On this machine that is wrong; one in the cloud may be open to its own network alone. None known is unknown."""
+    with canned(lambda _asked, _connection: b"") as server:
+        pass
+    [here] = task_runner_findings(server.url, LOCAL)
+    [there] = task_runner_findings(server.url, DEPLOYED)
+    [nowhere] = task_runner_findings("", DEPLOYED)
+    assert (here.verdict, there.verdict, nowhere.verdict) == (Verdict.WRONG, Verdict.UNKNOWN, Verdict.UNKNOWN)
+
+
+def test_a_task_runner_that_fails() -> None:
+    """A server error is wrong."""
+    with canned(lambda _asked, _connection: answer(b"", "503 Service Unavailable")) as server:
+        found = list(task_runner_findings(server.url, DEPLOYED))
+    assert [one.verdict for one in found] == [Verdict.WRONG]
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_summary() -> None:
+    """It counts what is wrong and what could not be looked at."""
+    assert summary([ok("a", "is well")]) == "Nothing is wrong."
+    assert summary([wrong("a", "is ill", "mend it"), unknown("b", "?")]) == (
+        "1 thing is wrong; 1 thing could not be looked at."
+    )
+
+
+def test_a_finding_is_one_line() -> None:
+    """Whatever others wrote stays on its line, and moves no cursor."""
+    line = wrong("a", "is\nvery\x1b[31m ill", "mend\nit").line()
+    assert line == "wrong   a: is very ill. Mend: mend it"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nobody_is_logged_in(*, as_json: bool) -> None:
+    """That is the one finding, with the command that mends it; nothing else can be looked at."""
+    arguments = ["doctor", "--project=acme-flow", *(["--json"] if as_json else [])]
+    result = CliRunner().invoke(cli, arguments, env=NO_CLOUD, catch_exceptions=False)
+    assert result.exit_code == 1
+    if as_json:
+        told: Mapping[str, object] = json.loads(result.stdout)
+        assert told["wrong"] == 1
+    else:
+        assert result.stdout.startswith("wrong   credentials: ")
+        assert "Mend: gcloud auth application-default login\n1 thing is wrong." in result.stdout
+
+
+def test_no_project_is_named() -> None:
+    """Then it is not known what to look at: exit code 2."""
+    result = CliRunner().invoke(cli, ["doctor"], env=NO_CLOUD, catch_exceptions=False)
+    assert (result.exit_code, "--project" in result.stderr) == (2, True)

@@ -1,0 +1,257 @@
+"""Watching a run with events that come, that are late, or that never come."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from atom_client.cli.follow import LAST_EVENTS_WITHIN_S, follow, seconds_of
+from atom_client.cli.live import Lines
+from atom_client.cli.live_view import picture
+from atom_client.cli.output import Output
+from atom_client.cli.screen import Screen
+from atom_client.errors import Failure
+from atom_client.views.progress import RunView
+from atom_workflows.adapters.pubsub.change_feed import changes_in
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import StoreUnavailable
+from support.world import START
+from unit.client.changes import run_told, told
+
+RUNNING = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=START, step_count=2)
+SUCCEEDED = replace(RUNNING, state=RunState.SUCCEEDED)
+Changes = Sequence[Mapping[str, Any]]
+
+
+@dataclass
+class Scene:
+    """A run whose changes and documents are given, one of each a look; a look takes a second."""
+
+    changes: list[Changes] = field(default_factory=list)
+    documents: list[RunRecord | None] = field(default_factory=list)
+    now: float = 0.0
+    away: tuple[float, float] = (0.0, 0.0)
+    looks: int = 0
+
+    def take(self, timeout_s: float) -> Changes:
+        """The next changes; the wait takes its time."""
+        self.now += timeout_s
+        return self.changes.pop(0) if self.changes else []
+
+    def read_run(self) -> RunRecord | None:
+        """The next document, the last one again and again."""
+        self.looks += 1
+        if self.away[0] <= self.now < self.away[1]:
+            self.now += 30
+            raise StoreUnavailable("Firestore did not answer")
+        return self.documents.pop(0) if len(self.documents) > 1 else self.documents[0]
+
+    def monotonic(self) -> float:
+        """The time of this scene."""
+        return self.now
+
+    def follow(self, *, total: int = 2, timeout_s: float | None = None) -> tuple[RunRecord, list[str]]:
+        """Watch; the run, and the lines that were printed."""
+        view = RunView(run_id="r1", total=total)
+        printed = io.StringIO()
+        with redirect_stdout(printed), Lines(Output(), view, self.monotonic) as show:
+            run = follow(
+                view,
+                feed=self,
+                read_run=self.read_run,
+                show=show,
+                timeout_s=timeout_s,
+                monotonic=self.monotonic,
+            )
+        return run, [line.partition("] ")[2] for line in printed.getvalue().splitlines()]
+
+
+def test_a_store_that_is_away_for_minutes_ends_nothing() -> None:
+    """The run goes on meanwhile, and whoever follows it sees its end."""
+    run, _ = Scene(documents=[RUNNING, SUCCEEDED], away=(1, 240)).follow()
+    assert run.state is RunState.SUCCEEDED
+
+
+def test_time_is_up_while_the_store_is_away() -> None:
+    """The run is answered as it was seen last."""
+    scene = Scene(documents=[RUNNING], away=(1, 1e9))
+    assert scene.follow(timeout_s=60)[0] is RUNNING
+    assert scene.now < 100
+
+
+@pytest.mark.parametrize("away", [(0, 1e9), (1, 1e9)])
+def test_a_store_that_stays_away_is_told(away: tuple[float, float]) -> None:
+    """At once if it never answered, else after some minutes."""
+    scene = Scene(documents=[RUNNING], away=away)
+    with pytest.raises(StoreUnavailable):
+        scene.follow()
+    assert scene.now < 400
+
+
+def test_every_change_of_a_small_run_is_a_line() -> None:
+    """Changes are printed as they come, and the run's end ends the watching."""
+    first = [told("a", "RUNNING", at=1)]
+    last = [told("a", "SUCCEEDED", at=2), told("b", "FAILED", at=3, message="no\x1b[2J disk"), run_told("FAILED")]
+    scene = Scene([first, last], [RUNNING, replace(RUNNING, state=RunState.FAILED)])
+    run, lines = scene.follow()
+    assert run.state is RunState.FAILED
+    assert lines == ["a RUNNING", "a SUCCEEDED", "b FAILED: no disk"]
+
+
+def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
+    """The same words are not printed twice in a row for a step, however often its record is written."""
+    changes = [[told("a", "RUNNING", at=1)], [told("a", "RUNNING", at=2)], [told("a", "RUNNING", attempt=2, at=3)]]
+    _, lines = Scene(list(changes), [*[RUNNING] * 2, SUCCEEDED]).follow()
+    assert lines == ["a RUNNING", "a RUNNING (attempt 2)"]
+
+
+def test_the_end_is_seen_without_any_event() -> None:
+    """Where events are lost the run's document still tells that it has ended."""
+    run, _ = Scene(documents=[None, RUNNING, RUNNING, SUCCEEDED]).follow()
+    assert run is SUCCEEDED
+
+
+def test_the_document_is_read_once_a_second() -> None:
+    """Watching costs a read a second, however many events come."""
+    scene = Scene([[told("a", "RUNNING", at=i)] for i in range(40)], [*[RUNNING] * 10, SUCCEEDED])
+    scene.follow()
+    assert scene.looks == 11
+    assert scene.now == pytest.approx(10.25 + LAST_EVENTS_WITHIN_S)
+
+
+def test_the_last_events_are_waited_for() -> None:
+    """A document that tells of the end sooner than the events do keeps no line from being printed."""
+    last = [told("b", "FAILED", at=2), run_told("FAILED")]
+    scene = Scene([[told("a", "SUCCEEDED", at=1)], [], last], [replace(RUNNING, state=RunState.FAILED)])
+    _, lines = scene.follow()
+    assert lines == ["a SUCCEEDED", "b FAILED"]
+    assert scene.now < LAST_EVENTS_WITHIN_S
+
+
+def test_waiting_ends_when_time_is_up() -> None:
+    """A time limit answers the run as it stands."""
+    scene = Scene(documents=[RUNNING])
+    run, _ = scene.follow(timeout_s=3)
+    assert run is RUNNING
+    assert scene.now < 5
+
+
+@pytest.mark.parametrize(("timeout_s", "least"), [(None, 60.0), (5.0, 5.0)])
+def test_a_run_that_does_not_appear_is_an_error(timeout_s: float | None, least: float) -> None:
+    """A start message that nobody takes is noticed."""
+    scene = Scene(documents=[None])
+    with pytest.raises(Failure, match="has not appeared"):
+        scene.follow(timeout_s=timeout_s)
+    assert least <= scene.now < least + 2
+
+
+def test_a_large_run_prints_a_line_every_few_seconds() -> None:
+    """2,000 steps do not print 2,000 lines: progress, each failure, and the last state of things."""
+    changes = [[told(f"s{i}", "SUCCEEDED", at=i)] for i in range(40)]
+    changes[3] = [told("s3", "FAILED", message="broken")]
+    _, lines = Scene(list(changes), [*[RUNNING] * 12, SUCCEEDED]).follow(total=2000)
+    assert lines[0] == "s3 FAILED: broken"
+    assert lines[-1] == "40 of 2,000 steps ended: 1,960 PENDING, 39 SUCCEEDED, 1 FAILED"
+    assert len(lines) <= 5
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"changes": 3}', b"\xff", b"null"])
+def test_foreign_messages_are_ignored(content: bytes) -> None:
+    """What another program publishes to the topic is not an error."""
+    assert changes_in(content, "run") == []
+
+
+def test_changes_of_other_runs_are_ignored() -> None:
+    """A subscription may deliver what its filter should have kept away."""
+    content = json.dumps({"run_id": "run", "changes": [{"step": "a"}]}).encode()
+    assert changes_in(content, "run") == [{"step": "a"}]
+    assert changes_in(content, "other") == []
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5", 1.5), ("2m", 120), ("1h30m", 5400)])
+def test_time_limits_are_seconds_or_durations(text: str, seconds: float) -> None:
+    """`90` and `90s` are the same."""
+    assert seconds_of(text) == seconds
+
+
+def drawn(view: RunView, *, width: int = 60, height: int = 12, encoding: str = "utf-8") -> list[str]:
+    """The picture as plain text."""
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    with console.capture() as capture:
+        console.print(picture(view, elapsed_s=65, screen=Screen(width=width, height=height, encoding=encoding)))
+    return capture.get().splitlines()
+
+
+def test_the_picture_of_a_small_run() -> None:
+    """Heading, bar, counts, and every step with what is known of it."""
+    view = RunView(run_id="r1", total=2, order=("first", "second"), state=RunState.RUNNING)
+    lines = drawn(view.updated([told("first", "RUNNING", attempt=2, message="[b]go[/b]")]))
+    assert lines[0] == "Run r1 RUNNING  1:05"
+    assert lines[2] == "0 of 2 ended: 1 PENDING, 1 RUNNING"
+    assert lines[4].split() == ["first", "RUNNING", "attempt", "2", "[b]go[/b]"]
+    assert lines[5].split() == ["second", "PENDING"]
+
+
+LONG = "the warehouse refused the load job because its table has another schema than the file,\nas column 5 shows"
+ROWS = (
+    told("extract-customers", "SUCCEEDED"),
+    told("load-orders-of-europe", "FAILED", message=LONG),
+    told("load-orders-of-america", "RETRYING", message=f"Traceback (most recent call last):\n  {LONG}\nKeyError: 'id'"),
+)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> None:
+    """Ids that fit are whole, and others told by both of their ends; no state is cut, however long a message."""
+    names = [change["step"] for change in ROWS]
+    lines = drawn(RunView(run_id="r1", total=3, order=tuple(names)).updated(ROWS), width=width)[-3:]
+    assert all(change["state"] in line for change, line in zip(ROWS, lines, strict=True))
+    shown = [line.split()[0] for line in lines]
+    if width >= 60:
+        assert shown == names
+        assert "the warehouse" in lines[1]
+        assert lines[2].split(maxsplit=2)[2:] == ["KeyError: 'id'"]
+    else:
+        beginnings_and_ends = [(name[:3], name[-2:]) for name in names]
+        assert [(one[:3], one[-2:]) for one in shown] == beginnings_and_ends
+    assert max(map(len, lines)) <= width
+
+
+def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
+    """An id of 100 characters is told by its ends where there is a message, and whole where the screen is wide."""
+    changes = [*ROWS, told("x" * 90 + "-end", "RUNNING")]
+    view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).updated(changes)
+    lines = drawn(view, width=80)
+    assert "the warehouse refused" in lines[-3]
+    assert lines[-1].split()[0].startswith("xxx")
+    assert lines[-1].split()[0].endswith("-end")
+    assert "x" * 90 + "-end" in drawn(view, width=200)[-1]
+
+
+def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
+    """Its bar and its marks have stand-ins, and what others wrote is measured as it will be written."""
+    view = RunView(run_id="r1", total=2).updated([told("a", "FAILED", message="Umsätze ✗ " * 20)])
+    lines = drawn(view, encoding="ascii", width=60)
+    assert "".join(lines).isascii()
+    assert lines[1] == "=" * 30 + "-" * 30
+    assert lines[-1].startswith(r"a  FAILED  Ums\xe4tze \u2717")
+    assert lines[-1].endswith("...")
+
+
+@pytest.mark.parametrize("height", [3, 12, 24, 400])
+@pytest.mark.parametrize("width", [20, 80])
+def test_the_picture_never_outgrows_the_screen(height: int, width: int) -> None:
+    """A run of 2,000 steps fits any screen that holds the heading at all."""
+    changes = [told(f"a-rather-long-step-name-{i}", "RUNNING", at=i, message="m" * 300) for i in range(2000)]
+    view = RunView(run_id="r1", total=2000).updated(changes)
+    lines = drawn(view, width=width, height=height)
+    assert len(lines) <= max(height, 8)
+    assert max(map(len, lines)) <= width

@@ -1,0 +1,187 @@
+"""The `runs` commands on a whole coordinator in one process."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+import pytest
+from click.testing import CliRunner, Result
+
+from atom_client.cli.commands import cli
+from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.messages.start import read_start_event
+from support.workflows import chain, definition, fan
+from support.world import START, World
+
+FAILING = 'rules: [{step: s1, always_fail: true, message: "\\e[31mdisk full\\e[0m\\nat sda"}]'
+
+
+def call(world: World, *args: str) -> Result:
+    """Call a command that finds this world's services."""
+
+    def connect(_: Mapping[str, str]) -> Services:
+        return world.services
+
+    return CliRunner().invoke(cli, ["runs", *args], obj=connect, catch_exceptions=False)
+
+
+def ended(script: str = "", workflow: str = "") -> tuple[World, str]:
+    """A world with one run that has ended."""
+    world = World(script)
+    run_id = world.start(workflow or chain(3))
+    world.run_to_end(run_id)
+    return world, run_id
+
+
+def test_no_runs_are_said_in_a_sentence() -> None:
+    """An empty list tells how to start a run."""
+    assert "There are no runs yet" in call(World(), "list").stdout
+
+
+def test_list_shows_the_newest_first() -> None:
+    """Runs are listed with their states, the newest on top, at most as many as asked for."""
+    world = World()
+    ids = []
+    for key in ("one", "two", "three"):
+        ids.append(world.start(chain(1), run_key=key))
+        world.clock.sleep(1)
+    lines = call(world, "list", "--limit", "2").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["RUN", ids[2], ids[1]]
+    assert "RUNNING" in lines[1]
+
+
+def test_list_finds_runs_by_state() -> None:
+    """Only runs of the state are listed, and none is said in a sentence."""
+    world, run_id = ended(FAILING)
+    world.start(chain(1), run_key="other")
+    listed = json.loads(call(world, "list", "--state", "failed", "--json").stdout)
+    assert [run["id"] for run in listed] == [run_id]
+    assert "is CANCELLED" in call(world, "list", "--state", "CANCELLED").stdout
+
+
+def test_show_tells_what_failed_and_what_was_skipped_for_it() -> None:
+    """A user reads the failed step, its message without escapes, and the steps skipped because of it."""
+    world, run_id = ended(FAILING)
+    result = call(world, "show", run_id)
+    assert result.exit_code == 0
+    assert "Step `s1` failed after 1 attempt: disk full at sda." in result.stdout
+    assert "Skipped because `s1` did not succeed: `s2`." in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_show_tells_what_of_the_message_was_ignored() -> None:
+    """A misspelt field of the start message is seen where its run is looked at, in text and in JSON."""
+    world = World()
+    body = {"definition": chain(1), "workflow_path": "flow.yaml", "paramz": {"day": 1}}
+    run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id
+    assert "Warning: the start message's field 'paramz'" in call(world, "show", run_id).stdout
+    assert "params?" in json.loads(call(world, "show", run_id, "--json").stdout)["run"]["warnings"][0]
+
+
+def test_times_for_programs_have_one_form() -> None:
+    """Every time of a run and its steps is in UTC, with Z and milliseconds."""
+    world, run_id = ended()
+    shown = json.loads(call(world, "show", run_id, "--json").stdout)
+    found = [each[name] for each in (shown["run"], *shown["steps"]) for name in ("started_at", "finished_at")]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text) for text in found)
+    assert shown["run"]["created_at"] == f"{START:%Y-%m-%dT%H:%M:%S}.000Z"
+
+
+def test_show_tells_in_full_why_steps_cannot_be_submitted() -> None:
+    """While a step waits for a Task Runner, or for a credential, its reason is one sentence, with the next try."""
+    world = World("default: {submit_errors: [503]}")
+    run_id = world.start(definition({"a": [], "b": []}))
+    world.settle_down()
+    shown = call(world, "show", run_id).stdout
+    [sentence] = [line for line in shown.splitlines() if line.startswith("Not submitted so far")]
+    assert "`a` and `b` (tried 1 time, next at " in sentence
+    assert "until the timeout at " in sentence
+
+
+def test_show_hides_what_the_compiler_added() -> None:
+    """Barrier steps of a wide graph are nobody's business, in text and in JSON."""
+    world, run_id = ended(workflow=fan(300))
+    assert "~" not in call(world, "show", run_id).stdout
+    shown = json.loads(call(world, "show", run_id, "--json").stdout)
+    assert len(shown["steps"]) == 302
+    assert shown["run"]["state"] == "SUCCEEDED"
+
+
+def test_show_lists_the_problems_of_an_invalid_run() -> None:
+    """An uploaded file that is not valid is explained with line and column."""
+    world = World()
+    run_id = world.start("steps: [{id: a, dependsOn: [b]}]")
+    output = call(world, "show", run_id).stdout
+    assert "is INVALID and was not started" in output
+    assert "flow.yaml:1:" in output
+
+
+def test_the_beginning_of_an_id_is_enough() -> None:
+    """A unique prefix names the run."""
+    world, run_id = ended()
+    assert run_id in call(world, "show", "flow").stdout
+
+
+def test_an_ambiguous_beginning_lists_the_candidates() -> None:
+    """A prefix of several runs changes nothing and names them."""
+    world = World()
+    ids = [world.start(chain(1), run_key=key) for key in ("one", "two")]
+    result = call(world, "cancel", "flow-")
+    assert result.exit_code == 1
+    assert all(run_id in result.stderr for run_id in ids)
+
+
+@pytest.mark.parametrize("name", ["none", "a/b", "", "..", "__x__", "flow\x1b[31m", "x" * 2000])
+def test_an_unknown_run_is_an_error(name: str) -> None:
+    """An id that is none, whatever it looks like, is answered in a sentence."""
+    world, _ = ended()
+    result = call(world, "show", name)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: there is no run")
+    assert "\x1b" not in result.stderr
+
+
+def test_cancel_ends_a_run() -> None:
+    """After cancel the run is CANCELLED; a second cancel says so."""
+    world = World("default: {duration: 100}")
+    run_id = world.start(chain(2))
+    world.settle_down()
+    assert call(world, "cancel", run_id).exit_code == 0
+    assert "CANCELLED" in call(world, "show", run_id).stdout
+    again = call(world, "cancel", run_id)
+    assert (again.exit_code, "has ended" in again.stderr) == (1, True)
+
+
+def test_retry_runs_again_what_did_not_succeed() -> None:
+    """Retry counts the steps that run again, and the run then succeeds."""
+    world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
+    result = call(world, "retry", run_id)
+    assert "2 steps to run again" in result.stdout
+    assert world.run_to_end(run_id).state == "SUCCEEDED"
+    again = call(world, "retry", run_id)
+    assert (again.exit_code, again.stderr.startswith("Error: ")) == (1, True)
+
+
+def test_retry_for_programs() -> None:
+    """JSON tells the run and how many steps run again."""
+    world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
+    assert json.loads(call(world, "retry", run_id, "--json").stdout) == {"run": run_id, "steps": 2}
+
+
+def test_a_time_limit_is_for_those_who_wait() -> None:
+    """`--timeout` without `--wait` is a mistake that changes nothing."""
+    world, run_id = ended(FAILING)
+    result = call(world, "retry", run_id, "--timeout", "1m")
+    assert (result.exit_code, "--timeout is for --wait" in result.stderr) == (2, True)
+    assert world.run(run_id).state == "FAILED"
+
+
+def test_markup_in_names_is_printed_as_it_is() -> None:
+    """What looks like the terminal library's own markup is not taken as such."""
+    world = World("default: {message: '[red]x[/red]', always_fail: true}")
+    run_id = world.start(definition({"a": []}))
+    world.run_to_end(run_id)
+    assert "[red]x[/red]" in call(world, "show", run_id).stdout

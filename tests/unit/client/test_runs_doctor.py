@@ -1,0 +1,159 @@
+"""`runs doctor` on a whole coordinator in one process."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from atom_workflows.documents import step_path
+from atom_workflows.ports import Delete, Update
+from support.workflows import chain
+from support.world import World
+from unit.client.test_runs import call, ended
+
+
+def begun(script: str = "default: {duration: 1000}") -> tuple[World, str]:
+    """A world with a run whose first step runs."""
+    world = World(script)
+    run_id = world.start(chain(3))
+    world.settle_down()
+    return world, run_id
+
+
+def miscounted() -> tuple[World, str]:
+    """A world with a run one of whose steps waits for one more than there is."""
+    world, run_id = begun()
+    world.store.commit([Update(path=step_path(run_id, "s1"), fields={"remaining": 2})])
+    return world, run_id
+
+
+def test_a_run_that_is_well_is_told_what_it_waits_for() -> None:
+    """The steps under way are listed with their jobs, and nothing is wrong."""
+    world, run_id = begun()
+    result = call(world, "doctor", run_id)
+    assert result.exit_code == 0
+    assert f"Run {run_id} is RUNNING: 0 of 3 steps ended." in result.stdout
+    assert "s0 is RUNNING, attempt 1, job " in result.stdout
+    assert "Nothing is wrong with it" in result.stdout
+
+
+def test_a_next_look_is_not_in_the_past() -> None:
+    """A job's first poll is told as long as it is to come; later the job is polled in every round."""
+    world, run_id = begun()
+    assert "; next look " in call(world, "doctor", run_id).stdout
+    world.clock.move(timedelta(minutes=10))
+    told = call(world, "doctor", run_id).stdout
+    assert ("s0 is RUNNING" in told, "next look" in told) == (True, False)
+
+
+def test_a_run_that_has_ended_is_well() -> None:
+    """There is nothing to wait for and nothing wrong."""
+    world, run_id = ended()
+    result = call(world, "doctor", run_id)
+    assert (result.exit_code, "Nothing is wrong with it" in result.stdout) == (0, True)
+
+
+def test_a_wrong_counter_is_told_and_mended() -> None:
+    """The sentence names the step and both counts; a second look finds nothing."""
+    world, run_id = miscounted()
+    first = call(world, "doctor", run_id)
+    assert "Wrong: step s1 counts 2 dependencies that have not ended and 0 that did not succeed" in first.stdout
+    assert "their states say 1 and 0 (mended)." in first.stdout
+    assert first.exit_code == 0
+    assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
+
+
+def test_a_dry_run_only_tells() -> None:
+    """With --dry-run the same is found, nothing is changed, and the exit code says that something is wrong."""
+    world, run_id = miscounted()
+    for _ in range(2):
+        result = call(world, "doctor", "--dry-run", run_id)
+        assert (result.exit_code, "(would be mended)" in result.stdout) == (1, True)
+
+
+def test_what_cannot_be_mended_says_what_to_do() -> None:
+    """A deleted document is named, with the command that ends the run."""
+    world, run_id = begun()
+    world.store.commit([Delete(path=step_path(run_id, "s2"))])
+    result = call(world, "doctor", run_id)
+    assert result.exit_code == 1
+    assert "step s2 is missing, though step s1 and 1 more are connected with it (cannot be mended)" in result.stdout
+    assert f"`atom-workflows runs cancel {run_id}` ends it" in result.stdout
+
+
+def test_a_checker_that_does_not_come_is_noticed() -> None:
+    """A step that has been due for minutes tells that nobody wakes the checker."""
+    world, run_id = begun()
+    world.clock.move(timedelta(minutes=5))
+    result = call(world, "doctor", run_id)
+    assert (result.exit_code, "no checker came" in result.stdout) == (1, True)
+
+
+def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
+    """Its due time is that of its first poll for as long as polls report nothing new."""
+    world, run_id = begun("default: {duration: 100000}")
+    for _ in range(20):
+        world.clock.move(timedelta(minutes=1))
+        world.tick()
+    result = call(world, "doctor", run_id)
+    assert (result.exit_code, "no checker came" in result.stdout) == (0, False)
+
+
+def test_what_nobody_took_is_published_again() -> None:
+    """A released step whose event is lost is published by the doctor."""
+    world = World()
+    run_id = world.start(chain(1))
+    world.bus.take_all("steps")
+    assert "Published again: 1 released step" in call(world, "doctor", run_id).stdout
+    world.settle_down()
+    assert world.states(run_id) == {"s0": "SUCCEEDED"}
+
+
+def test_a_program_gets_json() -> None:
+    """--json prints one object with what was found and what was mended."""
+    world, run_id = miscounted()
+    told = json.loads(call(world, "doctor", "--json", run_id).stdout)
+    assert told["under_way"] == ["s0"]
+    assert [(one["step"], one["flaw"], one["mended"]) for one in told["found"]] == [("s1", "miscounted", True)]
+
+
+SILENT = "default: {duration: 90000, status_errors: [{status: 500, times: forever}]}"
+DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
+
+
+@pytest.mark.parametrize(
+    ("script", "minutes", "told"),
+    [
+        ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
+        ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', a word that is not the contract's"),
+        (SILENT, 8, "has given no proper answer about job "),
+        (DEAF, 20, "has not accepted its job for "),
+    ],
+)
+def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minutes: float, told: str) -> None:
+    """`doctor`, `show` and the events say what is odd about a job, and its step goes on."""
+    world, run_id = begun(script)
+    for _ in range(int(minutes * 6)):
+        world.clock.move(timedelta(seconds=10))
+        world.tick()
+    doctored = call(world, "doctor", "--dry-run", run_id)
+    assert (doctored.exit_code, told in doctored.stdout) == (1, True)
+    assert "Wrong: step s0: the Task Runner " in doctored.stdout
+    assert "Nothing is wrong" not in doctored.stdout
+    assert told in call(world, "show", run_id).stdout
+    assert [one["step"] for one in json.loads(call(world, "doctor", "--json", run_id).stdout)["odd"]] == ["s0"]
+    events = [change.get("message", "") for message in world.changes() for change in message.body["changes"]]
+    assert any(told.partition(" for ")[0] in said for said in events)
+    assert world.states(run_id)["s0"] in {"RUNNING", "DISPATCHING"}
+
+
+@pytest.mark.parametrize("script", [SILENT, DEAF])
+def test_a_short_silence_is_not_reported(script: str) -> None:
+    """An outage of four minutes is nothing that anyone has to look into."""
+    world, run_id = begun(script)
+    for _ in range(24):
+        world.clock.move(timedelta(seconds=10))
+        world.tick()
+    assert "Nothing is wrong with it" in call(world, "doctor", "--dry-run", run_id).stdout

@@ -1,0 +1,71 @@
+"""Tables on terminals of any width."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from atom_client.cli.screen import Screen
+from atom_client.cli.tables import Sheet
+
+IDS = ("extract", "load-orders-of-europe-2025")
+SHEET = Sheet(
+    heading=("STEP", "STATE", "MESSAGE"),
+    rows=((IDS[0], "SUCCEEDED", ""), (IDS[1], "FAILED", "its table has another schema than the file " * 5)),
+    state_column=1,
+    is_told_besides=True,
+)
+
+
+def printed(sheet: Sheet, width: int) -> list[str]:
+    """The sheet as it stands on a terminal."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(sheet.rich(Screen(width=width, height=24)))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
+    """An id can be copied from the table, beside however long a message."""
+    lines = printed(SHEET, width)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["STEP", *IDS]
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (72, ["RUN", "STATE", "CREATED", "STEPS", "WORKFLOW"]),
+        (71, ["RUN", "STATE", "CREATED", "STEPS"]),
+        (49, ["RUN", "STATE", "CREATED"]),
+        (42, ["RUN", "STATE"]),
+    ],
+)
+def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str]) -> None:
+    """Ids and states are whole, as they are to be copied; columns without room beside them are left out."""
+    run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
+    heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
+    lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, is_told_besides=True), width)
+    assert lines[0].split() == shown
+    assert lines[1].split()[:2] == list(run[:2])
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [30, 36])
+def test_an_id_without_room_shows_both_ends(width: int) -> None:
+    """On the narrowest terminals ids still differ."""
+    lines = printed(SHEET, width)
+    assert lines[0].split() == ["STEP", "STATE"]
+    assert [line.split()[-1] for line in lines[1:]] == ["SUCCEEDED", "FAILED"]
+    assert (lines[2][:4], lines[2].split()[0][-4:]) == ("load", "2025")
+    assert max(map(len, lines)) <= width
+
+
+def test_a_sheet_whose_last_column_is_told_nowhere_else_keeps_it() -> None:
+    """Formulas are folded, however narrow the terminal."""
+    bill = Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(("Firestore", "0.01", "reads x price"),), state_column=0)
+    assert "FORMULA" in printed(bill, 30)[0]

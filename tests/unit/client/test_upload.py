@@ -1,0 +1,94 @@
+"""`upload`: what is refused before anything is sent, and the run that is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from click.testing import CliRunner, Result
+
+from atom_client.cli.commands import cli
+from atom_workflows.core.run_ids import run_id_for
+from contract.canned import Canned, answer, canned
+from support.no_cloud import NO_CLOUD
+from support.workflows import chain
+
+GENERATION = "1700000000000001"
+
+
+@pytest.fixture
+def storage() -> Iterator[Canned]:
+    """A storage that takes every object."""
+    body = json.dumps({"generation": GENERATION}).encode()
+    with canned(lambda _asked, _connection: answer(body)) as server:
+        yield server
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A workflow file."""
+    path = tmp_path / "nightly.yaml"
+    path.write_text(chain(2))
+    return path
+
+
+def call(storage: Canned, *args: str | Path, stdin: str = "", **environment: str) -> Result:
+    """Call `upload` with that storage."""
+    variables = NO_CLOUD | {"STORAGE_EMULATOR_HOST": storage.url} | environment
+    return CliRunner().invoke(cli, ["upload", *map(str, args)], input=stdin, env=variables, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("target", ["gs://flows/workflows/nightly.yaml", "gs://flows/workflows/"])
+def test_the_run_of_the_generation_is_told(storage: Canned, file: Path, target: str) -> None:
+    """The file goes to the object as it is, and its generation names the run as the start function names it."""
+    told = json.loads(call(storage, file, target, "--json").stdout)
+    path = "gs://flows/workflows/nightly.yaml"
+    run_id = run_id_for(path, "object", "flows", "workflows/nightly.yaml", GENERATION)
+    assert told == {"run": run_id, "object": path, "generation": GENERATION}
+    [asked] = storage.asked
+    assert asked.body == file.read_bytes()
+    assert parse_qs(urlsplit(asked.target).query)["name"] == ["workflows/nightly.yaml"]
+
+
+def test_a_user_is_told_what_to_type_next(storage: Canned, file: Path) -> None:
+    """The sentence names the run and the command that shows it, in the same project."""
+    told = call(storage, file, "gs://flows/workflows/", "--project=acme-flow").stdout
+    assert f"generation {GENERATION}, which starts run nightly-" in told
+    assert "--project=acme-flow`" in told
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "sentence"),
+    [
+        ("FILE", "workflows/a.yaml", "is not a path of the form gs://BUCKET/OBJECT"),
+        ("FILE", "gs://flows/a.yaml", "would start no run: the object's name must begin with workflows/"),
+        ("FILE", "gs://flows/workflows/a.txt", "end in .yaml or .yml or .json"),
+        ("none.yaml", "gs://flows/workflows/", "none.yaml cannot be read"),
+        ("-", "gs://flows/workflows/", "stdin has no name"),
+        ("-", "gs://flows/workflows/a.yaml", "<stdin>:1:"),
+    ],
+)
+def test_what_would_start_no_run_is_not_sent(
+    storage: Canned, file: Path, source: str, target: str, sentence: str
+) -> None:
+    """A name that starts nothing, a file that is not valid or not there: exit code 2, and nothing is uploaded."""
+    result = call(storage, file if source == "FILE" else source, target, stdin="steps: 3")
+    assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
+    assert storage.asked == []
+
+
+def test_a_deployment_with_other_names(storage: Canned, file: Path) -> None:
+    """The prefix of a deployment's own uploads counts, where the environment tells it."""
+    assert call(storage, file, "gs://flows/jobs/a.yaml", WORKFLOW_OBJECT_PREFIX="jobs/").exit_code == 0
+
+
+def test_nobody_is_logged_in(storage: Canned, file: Path) -> None:
+    """Without credentials the user is told how to get them."""
+    variables = NO_CLOUD | {"STORAGE_EMULATOR_HOST": None}
+    arguments = ["upload", str(file), "gs://flows/workflows/"]
+    result = CliRunner().invoke(cli, arguments, env=variables, catch_exceptions=False)
+    assert (result.exit_code, "gcloud auth application-default login" in result.stderr) == (1, True), result.stderr
+    assert storage.asked == []

@@ -1,0 +1,300 @@
+"""Decisions about a step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from atom_workflows.core import transitions
+from atom_workflows.core.records import Policies, StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import Outcome, OutcomeKind
+from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BACKOFF = Backoff(initial=timedelta(seconds=10), factor=2, maximum=timedelta(seconds=50), jitter=0)
+
+
+def step(state: StepState = StepState.RUNNING, *, attempts: int = 1, **fields: Any) -> StepRecord:
+    """A step in its first attempt."""
+    base = StepRecord(
+        run_id="r",
+        id="s",
+        request={},
+        task_runner_url="http://tr",
+        depends_on=(),
+        dependents=(),
+        barriers=(),
+        policies=Policies(
+            timeout=timedelta(minutes=5),
+            retry=RetryPolicy(max_attempts=attempts, backoff=BACKOFF),
+            on_lost=OnLost.RETRY,
+        ),
+        remaining=0,
+        state=state,
+        attempt=1,
+        claimed_at=NOW,
+        job_id="j",
+        job_state="RUNNING",
+    )
+    return replace(base, **fields)
+
+
+def outcome(kind: OutcomeKind, attempt: int = 1, *, job_id: str = "j") -> Outcome:
+    """An outcome of that attempt."""
+    return Outcome(step_id="s", attempt=attempt, kind=kind, message="what happened", job_id=job_id)
+
+
+def test_a_failed_attempt_with_tries_left_waits_for_the_next() -> None:
+    """A failure below maxAttempts becomes RETRYING, due after the back-off."""
+    change = transitions.settled(step(attempts=2), outcome(OutcomeKind.FAILED), now=NOW)
+    assert change is not None
+    assert change.state is StepState.RETRYING
+    assert change.fields["due_at"] == NOW + timedelta(seconds=10)
+
+
+def test_the_last_attempt_fails_the_step() -> None:
+    """A failure of attempt maxAttempts is the step's own."""
+    change = transitions.settled(step(attempts=2, attempt=2), outcome(OutcomeKind.FAILED, 2), now=NOW)
+    assert change is not None
+    assert change.state is StepState.FAILED
+    assert change.fields["message"] == "what happened"
+    assert change.fields["due_at"] is None
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.CANCELLED])
+def test_what_would_happen_again_is_not_tried_again(kind: OutcomeKind) -> None:
+    """A refused job and one that was cancelled at the Task Runner end the step whatever tries are left."""
+    change = transitions.settled(step(StepState.DISPATCHING, attempts=9), outcome(kind), now=NOW)
+    assert change is not None
+    assert change.is_terminal
+
+
+def test_an_outcome_of_another_attempt_is_stale() -> None:
+    """An event of attempt 1 says nothing of attempt 2."""
+    assert transitions.settled(step(attempt=2), outcome(OutcomeKind.SUCCEEDED, 1), now=NOW) is None
+
+
+@pytest.mark.parametrize("state", [StepState.SUCCEEDED, StepState.CANCELLED, StepState.RETRYING, StepState.PENDING])
+def test_an_outcome_counts_once(state: StepState) -> None:
+    """A step that has no attempt under way takes no outcome."""
+    assert transitions.settled(step(state), outcome(OutcomeKind.FAILED), now=NOW) is None
+
+
+def test_lost_jobs_use_up_no_attempts_but_have_a_limit() -> None:
+    """A step with one attempt survives two losses; the third fails it."""
+    one = step(missing_since=NOW)
+    for losses in range(transitions.MAX_LOSSES - 1):
+        change = transitions.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
+        assert change is not None
+        assert change.state is StepState.RETRYING
+        assert change.fields["losses"] == losses + 1
+        fields = {name: change.fields[name] for name in ("losses", "first_attempt")}
+        one = replace(one, attempt=one.attempt + 1, **fields)
+    change = transitions.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
+    assert change is not None
+    assert change.state is StepState.FAILED
+
+
+def test_on_lost_fail_fails_at_the_first_loss() -> None:
+    """OnLost: fail means that a lost job is never started again."""
+    policies = replace(step().policies, on_lost=OnLost.FAIL)
+    one = step(attempts=5, policies=policies, missing_since=NOW)
+    change = transitions.settled(one, outcome(OutcomeKind.LOST), now=NOW)
+    assert change is not None
+    assert change.state is StepState.FAILED
+
+
+def test_a_job_that_was_heard_of_since_is_not_lost() -> None:
+    """A checker that remembers the step from long ago may be wrong: what another heard since counts."""
+    assert transitions.settled(step(missing_since=None), outcome(OutcomeKind.LOST), now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "is_lost"),
+    [
+        ({"due_at": NOW}, True),
+        ({"due_at": NOW + timedelta(seconds=1)}, False),
+        ({"due_at": NOW, "answered": True}, False),
+        ({"due_at": NOW, "state": StepState.RUNNING}, False),
+    ],
+    ids=["lease over", "taken by another since", "put off since", "submitted since"],
+)
+def test_a_dispatcher_is_lost_only_if_its_lease_is_still_over(found: dict[str, Any], is_lost: bool) -> None:  # noqa: FBT001 - a case
+    """A checker that read the step long ago may be wrong: what became of it since counts."""
+    policies = replace(step().policies, on_lost=OnLost.FAIL)
+    one = replace(step(StepState.DISPATCHING, policies=policies), **found)
+    change = transitions.settled(one, outcome(OutcomeKind.LOST, job_id=""), now=NOW)
+    assert (change is not None) is is_lost
+
+
+@pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
+def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> None:
+    """Known words for progress and words that nobody knows count alike."""
+    assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
+
+
+def test_backoff_grows_to_its_limit() -> None:
+    """The delays are initial, times factor, and at most maximum, however many tries there were."""
+    delays = [
+        transitions.delay_before_retry(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)
+    ]
+    assert delays == [10, 20, 40, 50, 50]
+
+
+def test_jitter_only_shortens_and_is_the_same_each_time() -> None:
+    """A delay with jitter lies between its share and the whole, and deciding twice decides the same."""
+    jittered = replace(BACKOFF, jitter=0.5)
+    delays = {transitions.delay_before_retry(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    assert all(5 <= delay <= 10 for delay in delays)
+    assert len(delays) > 40
+    again = {transitions.delay_before_retry(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    assert delays == again
+
+
+def test_a_claim_under_a_live_lease_is_refused() -> None:
+    """A step being dispatched may be claimed again only after its lease."""
+    claimed = step(StepState.DISPATCHING, due_at=NOW + timedelta(seconds=1))
+    assert not transitions.may_claim(claimed, now=NOW, attempt=1)
+    assert transitions.may_claim(claimed, now=NOW + timedelta(seconds=1), attempt=1)
+    assert not transitions.may_claim(claimed, now=NOW + timedelta(seconds=1), attempt=2)
+
+
+def test_a_claim_again_keeps_the_attempt_and_its_key() -> None:
+    """After an expired lease the same attempt is submitted with the same Idempotency-Key."""
+    claimed = step(StepState.DISPATCHING, due_at=NOW)
+    change = transitions.claim(claimed, now=NOW, lease=timedelta(minutes=2))
+    assert "attempt" not in change.fields
+    assert change.fields["due_at"] == NOW + timedelta(minutes=2)
+
+
+def test_a_pending_step_is_claimed_only_when_released() -> None:
+    """A step with a dependency left, or a failed one, is never dispatched."""
+    assert not transitions.may_claim(step(StepState.PENDING, remaining=1), now=NOW, attempt=None)
+    assert not transitions.may_claim(step(StepState.PENDING, unsuccessful=1), now=NOW, attempt=None)
+    assert transitions.may_claim(step(StepState.PENDING), now=NOW, attempt=None)
+
+
+PATIENT = replace(step().policies, timeout=timedelta(hours=10))
+ONCE = replace(PATIENT, on_lost=OnLost.FAIL)
+
+
+def test_a_submission_that_was_put_off_waits_at_least_as_long_as_it_was_asked_to() -> None:
+    """Retry-After is honoured, up to the longest wait of each kind."""
+    one = step(StepState.DISPATCHING, policies=PATIENT)
+    change = transitions.deferred(one, reason="503", now=NOW, retry_after_s=60)
+    assert change.fields["due_at"] == NOW + timedelta(seconds=60)
+    change = transitions.deferred(one, reason="503", now=NOW, retry_after_s=1e9)
+    assert change.fields["due_at"] == NOW + transitions.DEFER_BACKOFF.maximum
+    change = transitions.deferred(one, reason="429", now=NOW, retry_after_s=1e9, is_busy=True)
+    assert change.fields["due_at"] == NOW + transitions.BUSY_BACKOFF.maximum
+    change = transitions.repeat_or_lose(one, reason="502", now=NOW, retry_after_s=1e9)
+    assert change.fields["due_at"] == NOW + transitions.UNKNOWN_BACKOFF.maximum
+
+
+def test_an_unknown_submission_is_repeated_as_the_same_attempt_and_is_no_loss() -> None:
+    """With onLost: retry the attempt and its losses stay, and the step remembers that a job may have been started."""
+    one = step(StepState.DISPATCHING, policies=PATIENT, attempts=9)
+    after = transitions.after(one, transitions.repeat_or_lose(one, reason="HTTP 502", now=NOW, retry_after_s=None))
+    assert (after.state, after.attempt, after.losses, after.deferrals) == (StepState.DISPATCHING, 1, 0, 1)
+    assert after.is_unsure
+    assert after.due_at is not None
+    assert after.due_at - NOW >= transitions.UNKNOWN_BACKOFF.initial * (1 - transitions.UNKNOWN_BACKOFF.jitter)
+    assert after.message == "its submission may have started a job: HTTP 502"
+    assert transitions.may_claim(after, now=after.due_at, attempt=1)
+    assert not replace(after, attempt=2).is_unsure
+
+
+def test_an_unknown_submission_fails_the_step_if_a_lost_one_does() -> None:
+    """With onLost: fail there is no second job, whatever attempts are left."""
+    one = replace(step(StepState.DISPATCHING, policies=ONCE), due_at=NOW + timedelta(minutes=2))
+    change = transitions.repeat_or_lose(one, reason="HTTP 502", now=NOW, retry_after_s=5)
+    assert change.state is StepState.FAILED
+    assert change.fields["due_at"] is None
+    assert "may have started a job: HTTP 502; onLost is fail" in change.fields["message"]
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        ({}, StepState.FAILED),
+        ({"answered": True}, StepState.RETRYING),
+        ({"answered": True, "unsure_attempt": 1}, StepState.FAILED),
+        ({"state": StepState.RUNNING}, StepState.RETRYING),
+    ],
+    ids=["a dispatcher may have submitted it", "not accepted", "unknown before", "its job is known"],
+)
+def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[str, Any], state: StepState) -> None:
+    """With onLost: fail an attempt that may have an unheard job is lost, even if its timeout is over first."""
+    policies = replace(step(attempts=3).policies, on_lost=OnLost.FAIL)
+    one = replace(step(StepState.DISPATCHING, policies=policies), **found)
+    job_id = "j" if one.state is StepState.RUNNING else ""
+    change = transitions.settled(one, outcome(OutcomeKind.TIMED_OUT, job_id=job_id), now=NOW)
+    assert change is not None
+    assert change.state is state
+    assert ("onLost is fail" in change.fields["message"]) is (state is StepState.FAILED)
+
+
+def test_who_claims_after_a_lease_is_unsure() -> None:
+    """A dispatcher that died may have submitted the attempt; one that put it off had not."""
+    left = step(StepState.DISPATCHING, due_at=NOW)
+    assert transitions.after(left, transitions.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
+    put_off = replace(left, answered=True)
+    assert not transitions.after(put_off, transitions.claim(put_off, now=NOW, lease=timedelta(minutes=2))).is_unsure
+
+
+@pytest.mark.parametrize("word", ["Succeeded ", "\tSUCCEEDED\n", "succeeded", "JOB_STATE_SUCCEEDED", "\u00a0SUCCEEDED"])
+def test_a_word_is_read_whatever_its_case_and_the_spaces_around_it(word: str) -> None:
+    """So are Vertex AI's words, which are AI Platform's with a prefix."""
+    found = transitions.outcome_of(step(), job_id="j", job_state=word, message="")
+    assert found is not None
+    assert found.kind is OutcomeKind.SUCCEEDED
+
+
+def test_the_american_spelling_is_read() -> None:
+    """CANCELED is CANCELLED."""
+    found = transitions.outcome_of(step(), job_id="j", job_state="Canceled", message="")
+    assert found is not None
+    assert found.kind is OutcomeKind.CANCELLED
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", "DONE", "SUCCESS", "OK", "FAILURE", "ERROR", "SUCCEEDED_WITH_WARNINGS"])
+def test_a_word_that_only_looks_like_an_end_is_none(word: str) -> None:
+    """Whether COMPLETED means success is not known: the job goes on, and the word is reported as odd."""
+    assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
+    assert not transitions.is_known_state(word)
+
+
+def test_messages_are_clipped() -> None:
+    """A Task Runner's novel does not fill the document."""
+    assert len(transitions.clip("x" * 10_000)) == transitions.MAX_MESSAGE_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("policies", "losses", "says"),
+    [
+        (replace(step().policies, on_lost=OnLost.FAIL), 0, "gone, and onLost is fail"),
+        (step().policies, transitions.MAX_LOSSES - 1, "gone, as 2 before it"),
+        (step().policies, 0, "gone"),
+    ],
+    ids=["onLost", "too often", "goes on"],
+)
+def test_a_step_says_why_its_lost_job_is_not_submitted_again(policies: Policies, losses: int, says: str) -> None:
+    """The reason stands in the step's message, so that no one has to guess it from the file."""
+    lost = replace(outcome(OutcomeKind.LOST), message="gone", job_id="j")
+    change = transitions.settled(replace(step(), policies=policies, losses=losses, missing_since=NOW), lost, now=NOW)
+    assert change is not None
+    assert change.fields["message"] == says
+
+
+def test_a_job_is_not_lost_by_a_word_that_was_interrupted_since() -> None:
+    """Of two instances that look, one may remember an older silence of the Task Runner than the step's document."""
+    again = step(missing_since=NOW + timedelta(seconds=30))
+    stale = replace(outcome(OutcomeKind.LOST), job_id="j", missing_since=NOW)
+    assert transitions.settled(again, stale, now=NOW + timedelta(minutes=1)) is None
+    change = transitions.settled(replace(again, missing_since=NOW), stale, now=NOW + timedelta(minutes=1))
+    assert change is not None
+    assert change.state is StepState.RETRYING
