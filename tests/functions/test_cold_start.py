@@ -11,8 +11,8 @@ import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 OTHERS = {
-    "start": ("atom_workflows.coordinator.check", "atom_workflows.coordinator.dispatch"),
-    "dispatcher": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.check"),
+    "start": ("atom_workflows.coordinator.checker.burst", "atom_workflows.coordinator.dispatch"),
+    "dispatcher": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.checker.burst"),
     "checker": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.dispatch"),
 }
 """What only another function needs."""

@@ -7,7 +7,7 @@ import json
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 
-from atom_workflows.coordinator import commits, due_steps, in_flight, loading, seed, stop
+from atom_workflows.coordinator import commits, loading, seed, stop
+from atom_workflows.coordinator.checker import due_steps, in_flight
 from atom_workflows.core import graph
 from atom_workflows.settings import MAX_DELIVERIES
 

@@ -8,24 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from atom_workflows.coordinator import (
-    advance,
-    audit,
-    care,
-    check,
-    consistency,
-    dispatch,
-    poll,
-    run_graph,
-    seed,
-    start,
-    stop,
-    submit,
-)
+from atom_workflows.coordinator import advance, consistency, dispatch, run_graph, seed, start, stop, submit
 from atom_workflows.coordinator import commits as saving
 from atom_workflows.coordinator import repair as doctor
 from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.advance import Advance
+from atom_workflows.coordinator.checker import audit, burst, due_handler, polls
 from atom_workflows.core import polling
 from atom_workflows.core import transitions as decide
 from atom_workflows.core.records import StepRecord
@@ -85,16 +73,18 @@ MUTATIONS: Final = (
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
     _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=382),
-    _mutation("a failed status call fails the job", (poll, "ask", planted.poll_strictly), seed=23),
+    _mutation("a failed status call fails the job", (polls, "ask", planted.poll_strictly), seed=23),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
     _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=212),
     _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
     _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=37),
     _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=25),
-    _mutation("no timeout", (care, "end_dispatch", planted.nothing), (poll, "judge_overdue", planted.found_as_it_is)),
+    _mutation(
+        "no timeout", (due_handler, "end_dispatch", planted.nothing), (polls, "judge_overdue", planted.found_as_it_is)
+    ),
     _mutation(
         "onLost: fail submits again",
-        (care, "end_dispatch", planted.nothing),
+        (due_handler, "end_dispatch", planted.nothing),
         (dispatch, "may_claim", planted.claim_what_may_be_lost),
     ),
     _mutation(
@@ -105,7 +95,7 @@ MUTATIONS: Final = (
         seed=110,
     ),
     _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=20),
-    _mutation("a burst's lease is never over", (check._Burst, "take_lease", planted.take_for_ages), seed=6),
+    _mutation("a burst's lease is never over", (burst._Burst, "take_lease", planted.take_for_ages), seed=6),
     _mutation(
         "finish without checking the end",
         (saving, "_saved", planted.end_with_any_leaf),
@@ -130,13 +120,15 @@ MUTATIONS: Final = (
     _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
     _mutation("the audit never looks", (run_graph, "first_audit", planted.nothing), seed=7),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
-    _mutation("one audit a page", (care, "_audit", planted_checker.audit_some), seed=7),
+    _mutation("one audit a page", (due_handler, "_audit", planted_checker.audit_some), seed=7),
     _mutation(
-        "outcomes of a page for its first run", (care.Care, "_publish", planted_checker.publish_for_one_run), seed=171
+        "outcomes of a page for its first run",
+        (due_handler.DueHandler, "_publish", planted_checker.publish_for_one_run),
+        seed=171,
     ),
-    _mutation("a burst's lease for two", (check, "save_document", planted_checker.save_unguarded), seed=75),
+    _mutation("a burst's lease for two", (burst, "save_document", planted_checker.save_unguarded), seed=75),
     _mutation(
-        "no look after a status call that failed", (poll, "unanswered", planted_checker.put_off_for_ever), seed=230
+        "no look after a status call that failed", (polls, "unanswered", planted_checker.put_off_for_ever), seed=230
     ),
     _mutation(
         "a large run without its definition", (seed, "_opening", planted_checker.open_without_definition), seed=27
@@ -149,12 +141,12 @@ MUTATIONS: Final = (
     _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing), seed=23),
     _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=23),
     _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept), seed=5),
-    _mutation("a job times out unheard", (poll, "ask", planted_checker.poll_in_time_only), seed=6),
+    _mutation("a job times out unheard", (polls, "ask", planted_checker.poll_in_time_only), seed=6),
     _mutation(
         "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
     ),
-    _mutation("interrupted 404s lose a job", (poll, "unanswered", planted_checker.unanswered_in_between), seed=63),
-    _mutation("a round ends with its burst", (check, "load_round", planted_checker.load_round_of_burst), seed=15),
+    _mutation("interrupted 404s lose a job", (polls, "unanswered", planted_checker.unanswered_in_between), seed=63),
+    _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
     _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
     _mutation("what a retry keeps expires", (reset, "keep_all", planted_checker.kept), seed=40),
     _mutation("a dead letter of nobody's event", (giving_up, "buried", planted_checker.buried_nameless), seed=5),

@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
-from atom_workflows.coordinator import audit, care, commits, poll, seed, start, sweep
+from atom_workflows.coordinator import commits, seed, start
 from atom_workflows.coordinator import retry as reset
+from atom_workflows.coordinator.checker import audit, due_handler, polls, rounds
+from atom_workflows.coordinator.checker.rounds import Round
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import Round
 from atom_workflows.core import consistency, polling
 from atom_workflows.core.consistency import Finding
 from atom_workflows.core.graph import END_ID
@@ -31,11 +32,11 @@ from atom_workflows.ports import Create, Document, Fields, Message, Update
 # What is replaced here, as it was.
 _save_document = commits.save_document
 _look_again = audit._look_again
-_publish = care.Care._publish
-_audit = care._audit
+_publish = due_handler.DueHandler._publish
+_audit = due_handler._audit
 _unanswered = polling.unanswered
-_ask = poll.ask
-_load_round = sweep.load_round
+_ask = polls.ask
+_load_round = rounds.load_round
 _opening = seed._opening
 _new_run = start._new_run
 _miscount = consistency.miscount

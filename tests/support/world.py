@@ -16,7 +16,7 @@ from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.task_runner.service import response_to
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
 from atom_workflows.adapters.task_runner.answers import receive, status_of, submission
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start

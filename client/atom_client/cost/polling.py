@@ -8,7 +8,7 @@ from math import inf
 from typing import Final
 
 from atom_client.cost.usage import ENVELOPE_BYTES, Assumptions, Tally, billed
-from atom_workflows.coordinator import audit, check
+from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.retry import NEXT_AUDIT
 from atom_workflows.core.polling import LONGEST_POLL, SOONEST_POLL, WORTH_WAITING, poll_interval
 
@@ -76,7 +76,7 @@ class Watch:
             if batch.look_at > self._waits_until or batch.look_at - now > self._interval * WORTH_WAITING:
                 self._rest(now)
                 continue
-            wish = max(batch.look_at, now + self._interval * check.SHORTEST_GAP)
+            wish = max(batch.look_at, now + self._interval * burst.SHORTEST_GAP)
             self._next_look = min(now + self._interval, wish)
 
     def wait(self, until: float) -> None:
@@ -139,7 +139,7 @@ class Watch:
 
     def _look(self, now: float, batch: _Batch) -> None:
         is_first = self._last_look is None
-        since = -inf if self._last_look is None else self._last_look - self._interval * check.OVERLAP
+        since = -inf if self._last_look is None else self._last_look - self._interval * burst.OVERLAP
         is_read = since < batch.due <= now + self._burst
         found = batch.jobs if is_read else 0
         found += is_first and self._next_audit <= now + self._burst

@@ -11,7 +11,7 @@ from atom_client.doctor.findings import Finding, ok, wrong
 from atom_client.text import clip, listing, local_time, one_line
 from atom_client.views.dead_letters import Desk, reason
 from atom_client.views.queries import newest_runs
-from atom_workflows.coordinator.due_steps import due_query
+from atom_workflows.coordinator.checker.due_steps import due_query
 from atom_workflows.coordinator.repair import LATE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from atom_workflows.coordinator.restraint import Restraint
+from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
@@ -22,4 +22,4 @@ class Services:
     workers: Workers
     settings: Settings
     wake_limit: WakeLimit
-    restraint: Restraint = field(default_factory=Restraint)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)

@@ -36,7 +36,7 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     if step.request is None or step.due_at is None:
         return None
     url, now = step.task_runner_url, services.clock.now()
-    held_back = services.restraint.held_back(url, now)
+    held_back = services.breaker.held_back(url, now)
     if step.due_at - now < SUBMIT_BUDGET:
         held_back = RequestNotAccepted("it was not asked: too little of the lease was left")
     if held_back is not None:
@@ -45,12 +45,12 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
         change = _asked(services, step, step.request)
     except RequestNotAccepted as error:
         if not error.is_busy:
-            services.restraint.failed(url, error.reason, began=now, now=services.clock.now())
+            services.breaker.failed(url, error.reason, began=now, now=services.clock.now())
         return _deferred(services, step, error)
     except TaskRunnerUnavailable as error:
-        services.restraint.failed(url, error.reason, began=now, now=services.clock.now())
+        services.breaker.failed(url, error.reason, began=now, now=services.clock.now())
         return _unknown(services, step, error)
-    services.restraint.answered(url)
+    services.breaker.answered(url)
     return change
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.services import Services
 from atom_workflows.handlers.delivery import Answer, on_event
 from atom_workflows.messages.internal import read_tick_event

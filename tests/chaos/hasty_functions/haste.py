@@ -14,7 +14,8 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
-from atom_workflows.coordinator import audit, restraint, retry, seed, submit
+from atom_workflows.coordinator import circuit_breaker, retry, seed, submit
+from atom_workflows.coordinator.checker import audit
 from atom_workflows.core import polling, transitions
 from atom_workflows.core.workflow import Backoff
 
@@ -26,7 +27,7 @@ vars(submit)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
 vars(client)["CONNECT_TIMEOUT_S"] = 1.0
 for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
     vars(transitions)[name] = SHORT
-vars(restraint)["PAUSES"] = SHORT
+vars(circuit_breaker)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
 for module in (retry, seed):

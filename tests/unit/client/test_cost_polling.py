@@ -10,7 +10,7 @@ import pytest
 
 from atom_client.cost.rehearsal import rehearse
 from atom_client.cost.usage import Assumptions, Tally
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.messages.internal import Tick, TickEvent, TickOrigin, read_tick_event
 from atom_workflows.settings import Settings

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.coordinator import budget
-from atom_workflows.coordinator.audit import audit_run
 from atom_workflows.coordinator.budget import MAX_CALLS, MAX_WRITTEN
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.audit import audit_run
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.commits import MAX_WRITES
 from atom_workflows.coordinator.loading import PAGE, load_steps

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator.check import end_of_burst, handle_tick
+from atom_workflows.coordinator.checker.burst import end_of_burst, handle_tick
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path

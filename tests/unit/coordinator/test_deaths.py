@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.coordinator import budget
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
 from atom_workflows.messages.internal import Tick

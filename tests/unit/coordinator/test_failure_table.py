@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from atom_workflows.coordinator import due_steps, in_flight, seed
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.checker import due_steps, in_flight
+from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.rounds import begin_round, load_round
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
-from atom_workflows.coordinator.sweep import begin_round, load_round
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH

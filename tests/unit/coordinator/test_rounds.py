@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from atom_workflows.coordinator import due_steps, in_flight, sweep
-from atom_workflows.coordinator.care import Care
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker import due_steps, in_flight, rounds
+from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.messages.internal import SweepPage, Tick, read_tick_event
@@ -242,7 +242,7 @@ def test_a_page_that_comes_again_is_dropped() -> None:
     """A page is looked after once, however often its event is delivered; a stale one neither."""
     world, asked = crowded()
     world.store.inner.commit([Create(path=ROUND_PATH, fields={"schema": 1, "at": START})])
-    sweep.begin_round(world.services, sweep.load_round(world.services))
+    rounds.begin_round(world.services, rounds.load_round(world.services))
     (first,) = world.bus.take_all("tick")
     page = read_tick_event(first.body)
     for _ in range(3):
@@ -291,16 +291,16 @@ def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
     """Calls that a slow Task Runner has not answered hold steps in memory, too, however many jobs begin meanwhile."""
     world, _ = crowded()
     known = in_flight.InFlight()
-    care = Care(world.services, known)
+    handler = DueHandler(world.services, known)
     begun = 0
     for page in pages(world):
-        known.learn(page, since=START + MINUTE, now=START, asked=care.asked)
+        known.learn(page, since=START + MINUTE, now=START, asked=handler.asked)
         taken = known.take_due(START + MINUTE)
-        care.begin(taken, START + MINUTE)
+        handler.begin(taken, START + MINUTE)
         begun += len(taken)
     assert begun == PAGE
     assert known.is_full
-    care.hear_all()
+    handler.hear_all()
     assert len(list(known.looks())) == PAGE
 
 

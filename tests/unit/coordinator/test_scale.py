@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from atom_workflows.adapters.firestore.messages import FirestoreMessages
 from atom_workflows.adapters.system import ThreadWorkers
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult

@@ -11,9 +11,9 @@ from typing import Any, Generic
 
 import pytest
 
-from atom_workflows.coordinator import due_steps, in_flight
-from atom_workflows.coordinator.check import handle_tick
-from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, load_round
+from atom_workflows.coordinator.checker import due_steps, in_flight
+from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, load_round
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, read_tick_event

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from atom_workflows.coordinator.check import handle_tick
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.core.timeouts import UNHEARD_FOR
 from atom_workflows.documents import step_path

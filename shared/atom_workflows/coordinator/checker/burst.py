@@ -5,7 +5,7 @@ for which one instance at a time holds a lease. With nothing in flight a tick is
 
 The first look of a burst reads every due step, and the burst remembers them (in_flight.py). Later looks read only what
 has become due since. When more is due than a burst can remember, it looks after what becomes due by itself, as ever,
-and leaves the others to rounds (sweep.py), in which several instances share them.
+and leaves the others to rounds (rounds.py), in which several instances share them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import log as decision_log
-from atom_workflows.coordinator.care import Care
+from atom_workflows.coordinator.checker.due_handler import DueHandler
+from atom_workflows.coordinator.checker.due_steps import (
+    BEGINNING,
+    Cursor,
+    is_anything_due,
+    is_little_due,
+    place_of,
+    read_due,
+)
+from atom_workflows.coordinator.checker.in_flight import InFlight
+from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, handle_page, load_round, take_page
 from atom_workflows.coordinator.commits import save_document
-from atom_workflows.coordinator.due_steps import BEGINNING, Cursor, is_anything_due, is_little_due, place_of, read_due
-from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.sweep import PAGE_TIME, begin_round, handle_page, load_round, take_page
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import LONGEST_POLL, WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
@@ -100,10 +107,10 @@ class _Burst:
     _reads_everything: bool = True
     _full_round_at: datetime = BEGINNING
     _in_flight: InFlight = field(default_factory=InFlight)
-    _care: Care = field(init=False)
+    _due: DueHandler = field(init=False)
 
     def __post_init__(self) -> None:
-        self._care = Care(self.services, self._in_flight)
+        self._due = DueHandler(self.services, self._in_flight)
 
     def take_lease(self) -> bool:
         """Take the lease for as long as the burst may take; return False if another instance holds it.
@@ -133,7 +140,7 @@ class _Burst:
         try:
             while (wake_at := self._look()) is not None and wake_at < self.ends_at:
                 clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
-            self._care.hear_all()
+            self._due.hear_all()
         except Exception:
             # Its tick comes again, and should not find the lease taken.
             with suppress(StoreError):
@@ -145,13 +152,13 @@ class _Burst:
     def _look(self) -> datetime | None:
         """Look at what is due, and take answers until the next look. Return when that is, None if not soon."""
         now = self.services.clock.now()
-        published = self._care.published
+        published = self._due.published
         self._begin(now)
         if self._in_flight.is_full:
             self._see_to_the_round(now)
-        while self._care.asked and self.services.clock.now() < (until := self._next(now)):
-            self._care.hear(until)
-        is_busy = self._care.asked or self._care.published > published
+        while self._due.asked and self.services.clock.now() < (until := self._next(now)):
+            self._due.hear(until)
+        is_busy = self._due.asked or self._due.published > published
         return self._next(now) if is_busy or not self._is_idle() else None
 
     def is_anything_new(self) -> bool:
@@ -169,9 +176,9 @@ class _Burst:
             if self._reads_everything and following is not None and following[0] <= now:
                 self._in_flight.is_full, following = True, self._known_until(now)
             else:
-                self._in_flight.learn(due, since=after[0], now=now, asked=self._care.asked)
+                self._in_flight.learn(due, since=after[0], now=now, asked=self._due.asked)
                 # Before another page is read: what can be published about these steps is late already.
-                self._care.begin(self._in_flight.take_due(now), self.ends_at)
+                self._due.begin(self._in_flight.take_due(now), self.ends_at)
             self._reads_everything, after = False, following
         self._seen_until = now
 
@@ -188,7 +195,7 @@ class _Burst:
         if current.page is not None:
             # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
             if abs(now - current.since) >= PAGE_TIME:
-                self._care.begin(take_page(self.services, current), now + PAGE_TIME)
+                self._due.begin(take_page(self.services, current), now + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
             # So much has ended that there is room for all that goes on.
             self._in_flight.is_full, self._reads_everything = False, True

@@ -11,7 +11,7 @@ from atom_workflows.coordinator.loading import Held
 from atom_workflows.core.states import StepState
 
 CAPACITY: Final = 1_000
-"""Steps that a burst remembers; with more in flight, rounds look after the others (see sweep.py)."""
+"""Steps that a burst remembers; with more in flight, rounds look after the others (see rounds.py)."""
 
 _Name: TypeAlias = tuple[str, str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atom_workflows import log as decision_log
-from atom_workflows.coordinator.restraint import Restraint
+from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.polling import missing, observed, unanswered
 from atom_workflows.core.records import StepRecord
@@ -12,20 +12,20 @@ from atom_workflows.core.transitions import Outcome, StepChange, outcome_of
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
 
-def poll(services: Services, restraint: Restraint, step: StepRecord) -> StepChange | Outcome | None:
+def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
     """Return how the job ended or what changed, None if it goes on."""
     url, began = step.task_runner_url, services.clock.now()
     found: StepChange | Outcome | None = None
     heard = False
-    if not restraint.held_back(url, began):
+    if not breaker.held_back(url, began):
         try:
             found, heard = ask(services, step), True
-            restraint.answered(url)
+            breaker.answered(url)
         except TaskRunnerUnavailable as error:
             message = f"job {step.job_id} of step {step.id} could not be looked at: {error.reason}"
             decision_log.warned("task_runner.unavailable", message, **step.names)
             now = services.clock.now()
-            restraint.failed(url, "", began=began, now=now)
+            breaker.failed(url, "", began=began, now=now)
             found = unanswered(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             # It says nothing about the Task Runner, and nothing about the job.

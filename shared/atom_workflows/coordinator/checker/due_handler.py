@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import TypeAlias
 
 from atom_workflows import log as decision_log
-from atom_workflows.coordinator.audit import audit_run
+from atom_workflows.coordinator.checker.audit import audit_run
+from atom_workflows.coordinator.checker.due_steps import read_again
+from atom_workflows.coordinator.checker.in_flight import InFlight
+from atom_workflows.coordinator.checker.polls import poll
+from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision, save_alone
-from atom_workflows.coordinator.due_steps import read_again
-from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.poll import poll
-from atom_workflows.coordinator.restraint import Restraint
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.looks import next_look, put_off, turn
@@ -34,7 +34,7 @@ _Look: TypeAlias = tuple[Held, datetime]
 """A step, and until when the call about it may begin."""
 
 
-class Care:
+class DueHandler:
     """What one instance does about steps that are due, and the calls that it waits for.
 
     What goes wrong with one run or step keeps nothing from the others. A Task Runner that does not answer is left
@@ -46,7 +46,7 @@ class Care:
         self._services = services
         self._in_flight = in_flight
         self._outbox = Outbox(services)
-        self._restraint = Restraint(POLL_BACKOFF)
+        self._breaker = CircuitBreaker(POLL_BACKOFF)
         self._calls = services.workers.calls(self._look_at, lane=lambda look: look[0].step.task_runner_url)
 
     @property
@@ -102,7 +102,7 @@ class Care:
             return None
         if held.step.id == END_ID:
             return _audit(self._services, held)
-        return poll(self._services, self._restraint, held.step)
+        return poll(self._services, self._breaker, held.step)
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         by_run: dict[str, list[Outcome]] = {}

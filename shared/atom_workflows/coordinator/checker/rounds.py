@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows import log as decision_log
-from atom_workflows.coordinator.care import Care
+from atom_workflows.coordinator.checker.due_handler import DueHandler
+from atom_workflows.coordinator.checker.due_steps import BEGINNING, place_of, read_due
+from atom_workflows.coordinator.checker.in_flight import InFlight
 from atom_workflows.coordinator.commits import save_document
-from atom_workflows.coordinator.due_steps import BEGINNING, place_of, read_due
-from atom_workflows.coordinator.in_flight import InFlight
 from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH
@@ -75,9 +75,9 @@ def handle_page(services: Services, page: SweepPage) -> None:
         decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
         return
     due = take_page(services, current)
-    care = Care(services, InFlight())
-    care.begin(due, services.clock.now() + PAGE_TIME)
-    care.hear_all()
+    handler = DueHandler(services, InFlight())
+    handler.begin(due, services.clock.now() + PAGE_TIME)
+    handler.hear_all()
 
 
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:

@@ -26,7 +26,7 @@ class _Outage:
     until: datetime | None = None
 
 
-class Restraint:
+class CircuitBreaker:
     """Leaves a Task Runner alone that has failed a few calls in a row. Safe to use from several threads.
 
     It is only ever too kind: what it holds back is put off as if the Task Runner had refused it itself, and the first

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from atom_workflows.coordinator.restraint import PATIENCE, PAUSES, Restraint
+from atom_workflows.coordinator.circuit_breaker import PATIENCE, PAUSES, CircuitBreaker
 from support.world import START
 
 URL = "https://down.test"
 
 
-def down(failures: int = PATIENCE) -> Restraint:
-    """Return the restraint of a process that has met so many failures in a row, a second apart."""
-    restraint = Restraint()
+def down(failures: int = PATIENCE) -> CircuitBreaker:
+    """Return the breaker of a process that has met so many failures in a row, a second apart."""
+    breaker = CircuitBreaker()
     for number in range(failures):
         at = START + timedelta(minutes=10) * number
-        restraint.failed(URL, "HTTP 503", began=at, now=at)
-    return restraint
+        breaker.failed(URL, "HTTP 503", began=at, now=at)
+    return breaker
 
 
 def test_a_few_failures_in_a_row_begin_a_pause() -> None:
@@ -46,19 +46,19 @@ def test_a_pause_is_over_and_the_next_one_is_longer() -> None:
 
 def test_failures_of_calls_that_were_on_their_way_count_once() -> None:
     """Ten submissions at the same time that all fail are one reason to pause, not ten to pause for long."""
-    restraint = Restraint()
+    breaker = CircuitBreaker()
     for _ in range(10):
-        restraint.failed(URL, "HTTP 503", began=START, now=START)
-    held_back = restraint.held_back(URL, START)
+        breaker.failed(URL, "HTTP 503", began=START, now=START)
+    held_back = breaker.held_back(URL, START)
     assert held_back is not None
     assert (held_back.retry_after_s or 0) <= PAUSES.initial.total_seconds()
 
 
 def test_one_answer_lets_all_others_through() -> None:
     """It is up again, and everything is forgotten."""
-    restraint = down()
-    restraint.answered(URL)
+    breaker = down()
+    breaker.answered(URL)
     last = START + timedelta(minutes=10) * PATIENCE
-    assert restraint.held_back(URL, last) is None
-    restraint.failed(URL, "HTTP 503", began=last, now=last)
-    assert restraint.held_back(URL, last) is None
+    assert breaker.held_back(URL, last) is None
+    breaker.failed(URL, "HTTP 503", began=last, now=last)
+    assert breaker.held_back(URL, last) is None
