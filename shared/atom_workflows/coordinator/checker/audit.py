@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import log as decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -61,7 +61,7 @@ def audit_run(outbox: Outbox, end: Held) -> int:
 
 def _set_going(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
     if run.state is RunState.SEEDING:
-        decision_log.warned("run.seed.repair", f"run {run.id} was left half seeded", run_id=run.id)
+        log.warned("run.seed.repair", f"run {run.id} was left half seeded", run_id=run.id)
         outbox.add([seed_message(run.id)])
         return 1
     published = publish_released(outbox, run.id, page=PAGE, budget=budget) or revive(outbox, run.id)
@@ -77,7 +77,7 @@ def _time_out(outbox: Outbox, run: RunRecord, now: datetime, budget: Budget) -> 
     try:
         return request_stop(outbox, run.id, stop, budget)
     except RunStateError as error:
-        decision_log.dropped("run.timeout.late", str(error), run_id=run.id)
+        log.dropped("run.timeout.late", str(error), run_id=run.id)
         return True
 
 
@@ -92,4 +92,4 @@ def _look_again(outbox: Outbox, end: Held, due_at: datetime | None) -> None:
     try:
         outbox.services.store.commit([update])
     except Conflict:
-        decision_log.dropped("run.audit.late", "the run's end changed meanwhile", run_id=end.step.run_id)
+        log.dropped("run.audit.late", "the run's end changed meanwhile", run_id=end.step.run_id)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import log as decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.checker.due_steps import (
     BEGINNING,
@@ -78,7 +78,7 @@ def _burst(services: Services, tick: Tick) -> TickOrigin | None:
     ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
     looks = _Burst(services, ends_at=ends_at, waits_until=began + burst)
     if not looks.take_lease():
-        decision_log.dropped("sweep.held", "another instance has the lease of the burst")
+        log.dropped("sweep.held", "another instance has the lease of the burst")
         return None
     wake_at = looks.go_on()
     if wake_at is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from atom_workflows import log as decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.checker.audit import audit_run
 from atom_workflows.coordinator.checker.due_steps import read_again
 from atom_workflows.coordinator.checker.in_flight import InFlight
@@ -145,7 +145,7 @@ def _again(step: StepRecord) -> ReadyStep:
     """Ask for the same attempt if its dispatcher left it, for the next one if its back-off is over."""
     if step.state is StepState.RETRYING:
         return ReadyStep(step_id=step.id, attempt=step.attempt + 1)
-    decision_log.warned("step.ready.again", f"step {step.id} is handed to another dispatcher", **step.names)
+    log.warned("step.ready.again", f"step {step.id} is handed to another dispatcher", **step.names)
     return ReadyStep(step_id=step.id, attempt=step.attempt)
 
 
@@ -160,6 +160,6 @@ def _audit(services: Services, end: Held) -> int:
     except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
         # The last three come of documents that someone else has written to.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
-        decision_log.warned("run.audit.failed", f"run {run_id} could not be looked after: {reason}", run_id=run_id)
+        log.warned("run.audit.failed", f"run {run_id} could not be looked after: {reason}", run_id=run_id)
         return 0
     return published

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from atom_workflows import log as decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.loading import AT_ONCE, Held
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
@@ -98,5 +98,5 @@ def _held(document: Document) -> Held | None:
     except (LookupError, OverflowError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     if reason:
-        decision_log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)
+        log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)
     return None if reason else held

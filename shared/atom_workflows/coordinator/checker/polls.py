@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atom_workflows import log as decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.polling import missing, observed, unanswered
@@ -23,14 +23,14 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             breaker.answered(url)
         except TaskRunnerUnavailable as error:
             message = f"job {step.job_id} of step {step.id} could not be looked at: {error.reason}"
-            decision_log.warned("task_runner.unavailable", message, **step.names)
+            log.warned("task_runner.unavailable", message, **step.names)
             now = services.clock.now()
             breaker.failed(url, "", began=began, now=now)
             found = unanswered(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             # It says nothing about the Task Runner, and nothing about the job.
             message = f"job {step.job_id} of step {step.id} could not be looked at: a defect"
-            decision_log.failed("poll.failed", message, trace_of=error, **step.names)
+            log.failed("poll.failed", message, trace_of=error, **step.names)
     # What was said before the deadline tells nothing of how the job stood then.
     return judge_overdue(step, found, heard=heard, now=began)
 

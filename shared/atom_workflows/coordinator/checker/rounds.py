@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows import log as decision_log
+from atom_workflows import log
 from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.checker.due_steps import BEGINNING, place_of, read_due
 from atom_workflows.coordinator.checker.in_flight import InFlight
@@ -72,7 +72,7 @@ def handle_page(services: Services, page: SweepPage) -> None:
     """Look after one page; one that comes again is dropped."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
-        decision_log.dropped("sweep.page.stale", "this page of due steps was taken before")
+        log.dropped("sweep.page.stale", "this page of due steps was taken before")
         return
     due = take_page(services, current)
     handler = DueHandler(services, InFlight())
