@@ -15,8 +15,7 @@ from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import tokens_for
-from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.wake_limit import WakeLimit
+from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.ports import DeadLetterBox
 from atom_workflows.settings import Settings, from_environment, misspelt_credentials
 

@@ -24,7 +24,7 @@ FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
 MIN_LEASE_S: Final = 120
-"""A lease must outlast a submission (see submit.py), with time to begin it and to record it."""
+"""A lease must outlast a submission (see advance.py), with time to begin it and to record it."""
 
 MAX_BURST_S: Final = 500
 """An event-driven function may run for 540 s."""

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, TypeAlias, TypedDict
 
-from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.wake_limit import WakeLimit
+from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
 from simulation.calls import Calls

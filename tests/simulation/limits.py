@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 
-from atom_workflows.coordinator import commits, loading, seed, stop
+from atom_workflows.coordinator import close, commits, loading, seed
 from atom_workflows.coordinator.checker import due_steps, in_flight
 from atom_workflows.core import graph
 from atom_workflows.settings import MAX_DELIVERIES
@@ -22,7 +22,7 @@ class Limits:
     """
 
     batch: int = seed.BATCH_DOCUMENTS
-    page: int = stop.PAGE
+    page: int = close.PAGE
     sweep_page: int = due_steps.PAGE
     fan_in: int = graph.FAN_IN_LIMIT
     fan_out: int = graph.FAN_OUT_LIMIT
@@ -39,7 +39,7 @@ class Limits:
         sizes = (
             (seed, "BATCH_DOCUMENTS", self.batch),
             (seed, "PAGE", self.page),
-            (stop, "PAGE", self.page),
+            (close, "PAGE", self.page),
             (loading, "PAGE", self.page),
             (due_steps, "PAGE", self.sweep_page),
             (in_flight, "CAPACITY", self.sweep_page),

@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from atom_workflows.coordinator import advance, consistency, dispatch, run_graph, seed, start, stop, submit
-from atom_workflows.coordinator import commits as saving
-from atom_workflows.coordinator import repair as doctor
-from atom_workflows.coordinator import retry as reset
+from atom_workflows.coordinator import advance, close, commits, dispatch, repair, retry, run_graph, seed, start
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.checker import audit, burst, due_handler, polls
-from atom_workflows.core import polling
-from atom_workflows.core import transitions as decide
+from atom_workflows.core import polling, transitions
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
-from atom_workflows.handlers import delivery as giving_up
+from atom_workflows.handlers import delivery
 from simulation import handling, planted, planted_checker
 from simulation.task_runner import FaultyTaskRunner
 
@@ -60,11 +56,11 @@ MUTATIONS: Final = (
         (Advance, "_go_on", planted.go_on_in_silence),
         seed=130,
     ),
-    _mutation("no guard on the claim", (saving, "_guarded_write", planted.unguarded_claim), seed=44),
-    _mutation("no guard on the outcome", (saving, "_guarded_write", planted.unguarded_outcome)),
+    _mutation("no guard on the claim", (commits, "_guarded_write", planted.unguarded_claim), seed=44),
+    _mutation("no guard on the outcome", (commits, "_guarded_write", planted.unguarded_outcome)),
     _mutation("count down again on redelivery", (dispatch, "_forward_ended", planted.count_again)),
-    _mutation("count in a second commit", (saving, "_commit", planted.commit_twice)),
-    _mutation("count skipped dependencies as succeeded", (saving, "_counts", planted.count_failed_only), seed=6),
+    _mutation("count in a second commit", (commits, "_commit", planted.commit_twice)),
+    _mutation("count skipped dependencies as succeeded", (commits, "_counts", planted.count_failed_only), seed=6),
     _mutation(
         "hand over without counting", (Advance, "_claims_of_sole_dependents", planted.claims_without_counting), seed=1
     ),
@@ -72,12 +68,12 @@ MUTATIONS: Final = (
     _mutation("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=38),
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
-    _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=382),
+    _mutation("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -_AGES), seed=382),
     _mutation("a failed status call fails the job", (polls, "ask", planted.poll_strictly), seed=23),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
-    _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=212),
-    _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
-    _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=37),
+    _mutation("a lost job uses up a try", (transitions, "_tried_again", planted.losses_are_tries), seed=212),
+    _mutation("one try too many", (transitions, "_tried_again", planted.one_try_more)),
+    _mutation("no back-off", (transitions, "_tried_again", planted.no_back_off), seed=37),
     _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=25),
     _mutation(
         "no timeout", (due_handler, "end_dispatch", planted.nothing), (polls, "judge_overdue", planted.found_as_it_is)
@@ -98,26 +94,26 @@ MUTATIONS: Final = (
     _mutation("a burst's lease is never over", (burst._Burst, "take_lease", planted.take_for_ages), seed=6),
     _mutation(
         "finish without checking the end",
-        (saving, "_saved", planted.end_with_any_leaf),
+        (commits, "_saved", planted.end_with_any_leaf),
         (advance, "finish_run", planted.finish_early),
     ),
     _mutation(
         # With the consistency check this heals within minutes, and nothing is left that breaks a rule.
         "reset roots first, unmended",
-        (reset, "_dependents_first", planted.roots_first),
+        (retry, "_dependents_first", planted.roots_first),
         (audit, "revive", planted.no_events),
         seed=7,
     ),
-    _mutation("reset without counters", (reset, "reset", planted.reset_without_counters)),
-    _mutation("a stop that is not recorded", (stop, "_set_stop", planted.forget_the_stop), seed=8),
+    _mutation("reset without counters", (retry, "reset", planted.reset_without_counters)),
+    _mutation("a stop that is not recorded", (close, "_set_stop", planted.forget_the_stop), seed=8),
     _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=327),
-    _mutation("a barrier passed twice", (saving, "_guarded_write", planted.unguarded_barrier), seed=26),
+    _mutation("a barrier passed twice", (commits, "_guarded_write", planted.unguarded_barrier), seed=26),
     _mutation("a late outcome undoes a stop", (dispatch, "settled", planted.settle_what_was_stopped), seed=97),
-    _mutation("nobody looks at a job", (submit, "submitted", planted.submitted_unwatched), seed=6),
+    _mutation("nobody looks at a job", (advance, "submitted", planted.submitted_unwatched), seed=6),
     _mutation(
         "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=7
     ),
-    _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
+    _mutation("a retry counts earlier rounds", (retry, "reset", planted.reset_without_first_attempt), seed=6),
     _mutation("the audit never looks", (run_graph, "first_audit", planted.nothing), seed=7),
     _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
     _mutation("one audit a page", (due_handler, "_audit", planted_checker.audit_some), seed=7),
@@ -137,10 +133,10 @@ MUTATIONS: Final = (
     _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
     _mutation("a file that cannot be read is invalid", (start, "SourceTooLarge", SourceError), seed=6),
     _mutation("the consistency check never runs", (audit, "revive", planted.no_events), seed=7),
-    _mutation("half a consistency check", (consistency, "miscount", planted_checker.miscount_what_remains), seed=50),
-    _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing), seed=23),
-    _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=23),
-    _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept), seed=5),
+    _mutation("half a consistency check", (repair, "miscount", planted_checker.miscount_what_remains), seed=50),
+    _mutation("a broken run is never ended", (repair, "_give_up", planted.nothing), seed=23),
+    _mutation("a retry passes over what is gone", (retry, "_reset", planted_checker.reset_for_what_is_there), seed=23),
+    _mutation("given up without a dead letter", (delivery, "_keep", planted_checker.kept), seed=5),
     _mutation("a job times out unheard", (polls, "ask", planted_checker.poll_in_time_only), seed=6),
     _mutation(
         "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
@@ -148,8 +144,8 @@ MUTATIONS: Final = (
     _mutation("interrupted 404s lose a job", (polls, "unanswered", planted_checker.unanswered_in_between), seed=63),
     _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
     _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
-    _mutation("what a retry keeps expires", (reset, "keep_all", planted_checker.kept), seed=40),
-    _mutation("a dead letter of nobody's event", (giving_up, "buried", planted_checker.buried_nameless), seed=5),
+    _mutation("what a retry keeps expires", (retry, "keep_all", planted_checker.kept), seed=40),
+    _mutation("a dead letter of nobody's event", (delivery, "buried", planted_checker.buried_nameless), seed=5),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
-from atom_workflows.coordinator import commits, seed, start
-from atom_workflows.coordinator import retry as reset
+from atom_workflows.coordinator import commits, retry, seed, start
 from atom_workflows.coordinator.checker import audit, due_handler, polls, rounds
 from atom_workflows.coordinator.checker.rounds import Round
 from atom_workflows.coordinator.commits import Decision
@@ -40,7 +39,7 @@ _load_round = rounds.load_round
 _opening = seed._opening
 _new_run = start._new_run
 _miscount = consistency.miscount
-_reset = reset._reset
+_reset = retry._reset
 _buried = dead_letters.buried
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
-from atom_workflows.coordinator.submit import SUBMIT_BUDGET
+from atom_workflows.coordinator.advance import SUBMIT_BUDGET
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState

@@ -18,9 +18,8 @@ from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
 from atom_workflows.adapters.task_runner.answers import receive, status_of, submission
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
-from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.coordinator.start import handle_start
-from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable

@@ -19,7 +19,7 @@ from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
 from atom_client.views.as_json import dumped
-from atom_workflows.coordinator.known_run import difference
+from atom_workflows.coordinator.start import difference
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError

@@ -7,22 +7,46 @@ event between them. What can be done in parallel is published for other invocati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
 
+from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
 from atom_workflows.coordinator.loading import AT_ONCE, Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.submit import submit
-from atom_workflows.coordinator.waves import waves
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.polling import poll_interval
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import StepChange, after, claim, passed
-from atom_workflows.errors import BusUnavailable, StoreError
+from atom_workflows.core.transitions import (
+    Outcome,
+    OutcomeKind,
+    StepChange,
+    after,
+    claim,
+    deferred,
+    outcome_of,
+    passed,
+    repeat_or_lose,
+    settled,
+    submitted,
+)
+from atom_workflows.core.workflow import JsonValue
+from atom_workflows.errors import (
+    BusUnavailable,
+    JobConflict,
+    JobRefused,
+    RequestNotAccepted,
+    StoreError,
+    TaskRunnerUnavailable,
+)
 from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
+from atom_workflows.ports import Answer, Item, Workers
 
 
 @dataclass(slots=True)
@@ -182,3 +206,113 @@ def _task_runner(held: Held) -> str:
 
 def _waits_for_one(step: StepRecord) -> bool:
     return step.state is StepState.PENDING and step.remaining == 1 and step.unsuccessful == 0
+
+
+SUBMIT_BUDGET: Final = timedelta(seconds=80)
+"""How long one submission may take at the most: the client's own limits, with getting a token, are below it. With less
+of the lease left than this, another instance might submit the same attempt while we still do."""
+
+
+def submit(services: Services, step: StepRecord) -> StepChange | None:
+    """Ask for the step's job; None for a step that has none, which nobody claims.
+
+    The port's four results are handled here: answered, refused, not accepted, unknown.
+    """
+    if step.request is None or step.due_at is None:
+        return None
+    url, now = step.task_runner_url, services.clock.now()
+    held_back = services.breaker.held_back(url, now)
+    if step.due_at - now < SUBMIT_BUDGET:
+        held_back = RequestNotAccepted("it was not asked: too little of the lease was left")
+    if held_back is not None:
+        return _deferred(services, step, held_back)
+    try:
+        change = _asked(services, step, step.request)
+    except RequestNotAccepted as error:
+        if not error.is_busy:
+            services.breaker.failed(url, error.reason, began=now, now=services.clock.now())
+        return _deferred(services, step, error)
+    except TaskRunnerUnavailable as error:
+        services.breaker.failed(url, error.reason, began=now, now=services.clock.now())
+        return _unknown(services, step, error)
+    services.breaker.answered(url)
+    return change
+
+
+def _asked(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
+    """Submit the step. Raises `TaskRunnerUnavailable` if that was neither answered nor refused."""
+    try:
+        answer = services.task_runner.submit(step.task_runner_url, request, idempotency_key=step.idempotency_key)
+    except JobConflict as error:
+        return _conflicting(services, step, error)
+    except JobRefused as error:
+        return _refused(services, step, error)
+    now = services.clock.now()
+    outcome = outcome_of(step, job_id=answer.job_id, job_state=answer.state, message=answer.message)
+    if outcome is not None:
+        return settled(step, outcome, now=now)
+    if not answer.job_id:
+        raise TaskRunnerUnavailable(f"it answered {answer.state} without a jobId that can be used")
+    return submitted(
+        step,
+        job_id=answer.job_id,
+        job_state=answer.state,
+        message=answer.message,
+        first_poll=now + poll_interval(timedelta(0), services.settings.check_interval),
+    )
+
+
+def _conflicting(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
+    """Fail the step, unless it may be an earlier submission of its own that is in the way."""
+    if step.is_unsure:
+        reason = f"an earlier submission may be at work: {error}"
+        return _unknown(services, step, TaskRunnerUnavailable(reason, retry_after_s=error.retry_after_s))
+    if error.retry_after_s is not None:
+        return _deferred(services, step, RequestNotAccepted(str(error), retry_after_s=error.retry_after_s))
+    return _refused(services, step, error)
+
+
+def _refused(services: Services, step: StepRecord, error: JobRefused) -> StepChange | None:
+    """Fail the step."""
+    beside = "; an earlier submission of this attempt may have started a job" if step.is_unsure else ""
+    refused = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.REFUSED, message=f"{error}{beside}")
+    return settled(step, refused, now=services.clock.now())
+
+
+def _unknown(services: Services, step: StepRecord, error: TaskRunnerUnavailable) -> StepChange:
+    _warn(step, f"the submission of step {step.id} may have started a job: {error.reason}")
+    now = services.clock.now()
+    return repeat_or_lose(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
+
+
+def _deferred(services: Services, step: StepRecord, error: RequestNotAccepted) -> StepChange:
+    _warn(step, f"step {step.id} could not be submitted: {error.reason}")
+    now = services.clock.now()
+    return deferred(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s, is_busy=error.is_busy)
+
+
+def _warn(step: StepRecord, message: str) -> None:
+    log.warned("task_runner.unavailable", message, **step.names)
+
+
+def waves(
+    workers: Workers,
+    call: Callable[[Item], Answer],
+    items: Sequence[Item],
+    *,
+    lane: Callable[[Item], str] | None = None,
+) -> Iterator[list[tuple[Item, Answer]]]:
+    """Call for each item and yield every (item, answer) once, those that are there together in one list.
+
+    What a call raises is raised here, after the others have ended. See `ports.Workers.calls` for `lane`.
+    """
+    if len(items) == 1:
+        # Handing it to a thread would take longer than anything around the call does.
+        yield [(items[0], call(items[0]))]
+        return
+    calls = workers.calls(call, lane=lane)
+    calls.begin(items)
+    while calls.pending:
+        if wave := calls.wave():
+            yield wave
+    calls.wave()

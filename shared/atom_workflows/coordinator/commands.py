@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.close import request_stop
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import open_again
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stop import request_stop
 from atom_workflows.core.records import Stop, StopKind
 
 

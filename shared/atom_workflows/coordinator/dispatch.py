@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.forward import forward
 from atom_workflows.coordinator.loading import Held, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import give_up_if_broken
@@ -17,7 +17,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import may_claim, passed, settled
-from atom_workflows.messages.internal import StepsCompleted, StepsEvent, StepsReady
+from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
@@ -88,3 +88,30 @@ def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[He
     for step_id in set(step_ids) - {one.step.id for one in held}:
         log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
     return held
+
+
+MAX_LOOK: Final = 200
+"""Steps that are looked at on the way down; what lies deeper is found by the checker's audit of the run."""
+
+
+def forward(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
+    """Publish every released step that nobody took below steps that have ended.
+
+    An invocation goes on from step to step without an event, so the step to wake may stand several levels below the
+    one that the event named: the way leads through those that have ended.
+    """
+    seen: set[str] = set()
+    frontier = list(ended)
+    while frontier and len(seen) < MAX_LOOK:
+        wanted = [d for step in frontier for d in step.dependents if d not in seen]
+        below = list(dict.fromkeys(wanted))[: MAX_LOOK - len(seen)]
+        seen.update(below)
+        steps = [held.step for held in load_steps(outbox.services, run_id, below)]
+        _publish(outbox, run_id, [step for step in steps if step.is_released])
+        frontier = [step for step in steps if step.state.is_terminal]
+
+
+def _publish(outbox: Outbox, run_id: str, released: Sequence[StepRecord]) -> None:
+    for step in released:
+        log.decided("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
+    outbox.ready(run_id, [ReadyStep(step_id=step.id) for step in released])

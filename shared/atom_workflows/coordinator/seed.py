@@ -2,7 +2,7 @@
 
 A large run is first written as SEEDING together with its definition and its end, which the checker watches; then come
 its steps, in batches; then it becomes RUNNING. Who goes on with it reads what is there, writes what is missing, and
-rewrites what another version made otherwise (`stored_graph.py`). A definition that is no longer valid ends the run.
+rewrites what another version made otherwise (`run_graph.py`). A definition that is no longer valid ends the run.
 Retry-from-failed goes the same way, with steps that are reset instead of written.
 """
 
@@ -15,12 +15,11 @@ from typing import Final, TypeVar
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.close import close_run, request_stop
 from atom_workflows.coordinator.loading import HeldRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import kept_until, reset_unsuccessful
-from atom_workflows.coordinator.run_graph import RunGraph
-from atom_workflows.coordinator.stop import close_run, request_stop
-from atom_workflows.coordinator.stored_graph import compare
+from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, Stop, StopKind

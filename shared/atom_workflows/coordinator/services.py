@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
-from atom_workflows.coordinator.wake_limit import WakeLimit
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
+
+
+class WakeLimit:
+    """Lets one wake-up through in each interval: a burst that was just woken sees what follows by itself.
+
+    Only saves messages. Each process has its own, and a wake-up too many or too few, as of two threads at once, is
+    harmless.
+    """
+
+    def __init__(self, interval: timedelta) -> None:
+        self._interval = interval
+        self._last: datetime | None = None
+
+    def lets_through(self, now: datetime) -> bool:
+        """Return whether to wake the checker now."""
+        if self._last is not None and self._last <= now < self._last + self._interval:
+            return False
+        self._last = now
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from atom_workflows.core.run_ids import workflow_label
+
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 DEFAULT_STEP_TIMEOUT: Final = timedelta(hours=10)
@@ -89,3 +91,20 @@ class Workflow:
     steps: tuple[Step, ...]
     timeout: timedelta | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
+
+
+def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
+    """What `POST /job` sends for a step of the workflow at this path; what the user left out is left out."""
+    optional: dict[str, JsonValue] = {
+        "imageUri": task.image_uri,
+        "engine": task.engine,
+        "url": task.url,
+        "scaleTier": task.scale_tier,
+        "masterType": task.master_type,
+        "args": task.args,
+    }
+    return {
+        "job_name": task.name or step.id,
+        **{name: value for name, value in optional.items() if value is not None},
+        "labels": {**task.labels, "workflow": workflow_label(path), "type": "step"},
+    }

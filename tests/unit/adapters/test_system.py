@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 from atom_workflows.adapters.system import ThreadCalls, ThreadWorkers
-from atom_workflows.coordinator.waves import waves
+from atom_workflows.coordinator.advance import waves
 
 _event: ContextVar[str] = ContextVar("event", default="")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.coordinator import commits as saving
+from atom_workflows.coordinator import commits
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.states import RunState
@@ -86,7 +86,7 @@ def test_a_retry_that_died_can_be_cancelled() -> None:
 
 def test_an_old_event_during_a_retry_finds_dependents_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that is dispatched while others are still being reset counts down dependents of this round."""
-    monkeypatch.setattr(saving, "MAX_WRITES", 2)
+    monkeypatch.setattr(commits, "MAX_WRITES", 2)
     world = World("rules: [{step: a, fail_times: 2}]")
     run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"], "d": ["c"]}))
     world.settle_down()

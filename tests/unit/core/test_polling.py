@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from atom_workflows.core import polling
+from atom_workflows.core.polling import next_look, observed, put_off, turn
 from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
 from unit.core.test_transitions import NOW, step
 
@@ -102,3 +105,44 @@ def test_an_interval_longer_than_a_minute_is_kept() -> None:
     """Who asks for a look every five minutes gets no more."""
     interval = timedelta(minutes=5)
     assert polling.poll_interval(timedelta(hours=10), interval) == interval
+
+
+TEN = timedelta(seconds=10)
+HOUR = timedelta(hours=1)
+
+
+def test_an_ordinary_wait_is_not_written() -> None:
+    """Within a minute the next burst reads the step anyway, so a look that reports nothing new writes nothing."""
+    assert put_off(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
+    change = observed(step(), job_state="LOADING", message="", now=NOW)
+    assert put_off(step(), change, now=NOW, check_interval=TEN) is change
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_wait_of_more_than_a_minute_is_written(*, is_new: bool) -> None:
+    """Bursts come once a minute: only the document can keep them from looking sooner."""
+    found = observed(step(), job_state="LOADING", message="", now=NOW) if is_new else None
+    long = step(claimed_at=NOW - HOUR, job_state="RUNNING")
+    change = put_off(long, found, now=NOW, check_interval=timedelta(minutes=10))
+    assert isinstance(change, StepChange)
+    assert change.fields.get("job_state") == ("LOADING" if is_new else None)
+
+
+def test_a_deadline_is_looked_at_once_and_then_at_the_usual_pace() -> None:
+    """Before it the next look is not later than it; behind it, looks are not crammed into it."""
+    young = step(claimed_at=NOW - timedelta(minutes=4, seconds=55))
+    assert next_look(young, now=NOW, check_interval=TEN) == NOW + timedelta(seconds=5)
+    late = step(claimed_at=NOW - HOUR, unheard_since=NOW, due_at=NOW + timedelta(seconds=20))
+    assert next_look(late, now=NOW, check_interval=TEN) == NOW + timedelta(seconds=20)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.1, 0.05])
+def test_turns_reach_every_step_soon(share: float) -> None:
+    """If a minute has time for a share of the steps, all have had their turn in three times the minutes it takes."""
+    steps = [step(id=f"s{number}") for number in range(500)]
+    reached: set[str] = set()
+    for minute in range(round(3 / share)):
+        now = NOW + timedelta(minutes=minute)
+        ordered = sorted(steps, key=lambda one: turn(one, now=now))
+        reached |= {one.id for one in ordered[: round(share * len(steps))]}
+    assert len(reached) == len(steps)

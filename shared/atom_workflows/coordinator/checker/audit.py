@@ -11,12 +11,12 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.close import close_run, request_stop
 from atom_workflows.coordinator.loading import Held, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import revive
 from atom_workflows.coordinator.retention import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
-from atom_workflows.coordinator.stop import close_run, request_stop
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, Stop, StopKind

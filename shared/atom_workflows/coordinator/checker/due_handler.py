@@ -21,8 +21,7 @@ from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.looks import next_look, put_off, turn
-from atom_workflows.core.polling import POLL_BACKOFF
+from atom_workflows.core.polling import POLL_BACKOFF, next_look, put_off, turn
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch

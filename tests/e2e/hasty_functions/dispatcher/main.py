@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from atom_workflows import settings
-from atom_workflows.coordinator import submit
+from atom_workflows.coordinator import advance
 
-vars(submit)["SUBMIT_BUDGET"] = timedelta(seconds=1)
+vars(advance)["SUBMIT_BUDGET"] = timedelta(seconds=1)
 vars(settings)["MIN_LEASE_S"] = 1
 
 dispatcher = runpy.run_path(str(Path(__file__).parents[4] / "functions" / "dispatcher" / "main.py"))["dispatcher"]
