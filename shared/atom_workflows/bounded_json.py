@@ -1,7 +1,7 @@
 """JSON from outside, read within limits of its depth and of its number of values.
 
 Python's own reader recurses, and so ends at a depth that depends on the version and on who called it. It also makes
-20 bytes of memory and more of each byte of `[[],[],...`. Both are found out here, before anything is built.
+20 bytes of memory and more of each byte of `[[],[],...`. Both are refused here, before anything is built.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from typing import Any, Final
+
+from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 
 MAX_DEPTH: Final = 64
 """Lists and objects inside one another: three times what a workflow file may have, a tenth of what Python can read."""
@@ -25,24 +27,10 @@ _DEEPER: Final = frozenset("[{")
 _HIGHER: Final = frozenset("]}")
 
 
-class JsonTooDeep(ValueError):
-    """Lists and objects are nested more deeply than anything that is needed."""
-
-    def __init__(self) -> None:
-        super().__init__(f"it is nested too deeply: more than {MAX_DEPTH} lists and objects inside one another")
-
-
-class JsonTooLarge(ValueError):
-    """There are more values than in anything that is needed."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"it holds more than {most:,} values")
-
-
 def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
-    """Return the value.
+    """Return the value of a JSON text.
 
-    Raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if it is no JSON.
+    Raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if it is not JSON.
     """
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
     require_bounded(text, most_values=most_values)
@@ -50,7 +38,11 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Raise `JsonTooDeep` or `JsonTooLarge`; anything may be given, JSON or not."""
+    """Refuse a text of too many levels or values, JSON or not.
+
+    Raises `JsonTooDeep` or `JsonTooLarge`.
+    """
+    # Counting settles most texts: none is deeper, or holds more values, than it has brackets and commas.
     opened = text.count("[") + text.count("{")
     if opened <= MAX_DEPTH and opened + text.count(",") <= most_values:
         return
@@ -65,6 +57,6 @@ def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
         elif sign == ",":
             values += 1
         if depth > MAX_DEPTH:
-            raise JsonTooDeep
+            raise JsonTooDeep(MAX_DEPTH)
         if values > most_values:
             raise JsonTooLarge(most_values)

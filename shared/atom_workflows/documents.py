@@ -13,13 +13,13 @@ from dataclasses import fields as dataclass_fields
 from datetime import timedelta
 from typing import Any, Final
 
-from atom_workflows.bounded_json import MAX_START_VALUES, JsonTooDeep, JsonTooLarge, read_json
+from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.graph import Node
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import StepChange
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step
-from atom_workflows.errors import NewerVersion
+from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields
 
 SCHEMA: Final = 1

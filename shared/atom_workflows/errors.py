@@ -1,4 +1,8 @@
-"""Every error of the library, in one tree. Adapters translate at the border; nothing outside raises a foreign error."""
+"""Every error of the library, in one tree.
+
+Adapters translate at the border, so that no client library's own error goes further. The one error that stands
+elsewhere is `InvalidWorkflow`, beside the problems that it lists (language/problems.py).
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,23 @@ class AtomWorkflowsError(Exception):
 
 
 class StoreError(AtomWorkflowsError):
-    """A Store call did not do what was asked."""
+    """A Store call failed."""
 
 
 class AlreadyExists(StoreError, FileExistsError):
-    """A document to be created exists."""
+    """A document to be created already exists."""
 
 
 class Conflict(StoreError):
-    """A guard no longer held, so nothing was written. Read again, decide again."""
+    """A guard no longer held, so nothing was written. Read again, and decide again."""
 
 
 class NotStorable(StoreError, ValueError):
-    """What was to be written can never be: too large, or of a shape that the store does not hold."""
+    """The store can never hold it: it is too large, or of a type that the store does not have."""
 
 
 class StoreUnavailable(StoreError, ConnectionError):
-    """The store gave no answer in time. A commit may or may not have happened."""
+    """The store gave no answer in time. A commit may have happened or not."""
 
 
 class BusUnavailable(AtomWorkflowsError, ConnectionError):
@@ -50,7 +54,7 @@ class JobRefused(TaskRunnerError):
 class JobConflict(JobRefused):
     """The Task Runner answered 409: this submission started nothing, but an earlier one with its key may have.
 
-    `retry_after_s` is the server's own wish (Retry-After), in seconds, if it sent one.
+    `retry_after_s` is the server's Retry-After in seconds, if it sent one.
     """
 
     def __init__(self, status: int, text: str, *, retry_after_s: float | None = None) -> None:
@@ -59,7 +63,10 @@ class JobConflict(JobRefused):
 
 
 class CredentialUnusable(JobRefused):
-    """No request can be sent: what was configured can never make a token, or may not be sent to that address."""
+    """No request can be sent with the configured credential.
+
+    It can never yield a token, or may not be sent to that address.
+    """
 
     def __init__(self, reason: str) -> None:
         TaskRunnerError.__init__(self, reason)
@@ -76,10 +83,10 @@ class JobUnknown(TaskRunnerError, LookupError):
 
 
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
-    """The Task Runner gave no answer of the contract, and what it was asked for may have been carried out.
+    """The Task Runner gave no usable answer, and may have done what it was asked.
 
-    `status` is that of the answer, if there was one; `retry_after_s` is the server's own wish (Retry-After), in
-    seconds, if it sent one.
+    `status` is that of the answer, if there was one; `retry_after_s` is the server's Retry-After in seconds, if it sent
+    one.
     """
 
     def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -90,9 +97,9 @@ class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
 
 
 class RequestNotAccepted(TaskRunnerUnavailable):
-    """A request that nothing can have come of: there was no connection, or the Task Runner asked to come later.
+    """The Task Runner did not accept the request, so it did nothing: no connection, or it asked us to come back later.
 
-    `is_busy` says that the Task Runner is there, and has no room at the moment (429).
+    `is_busy` is True if it answered that it has no room at the moment (429).
     """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None, is_busy: bool = False) -> None:
@@ -121,7 +128,7 @@ class SourceUnavailable(SourceError, ConnectionError):
 
 
 class NewerVersion(AtomWorkflowsError):
-    """A newer version wrote it, in a form that this one would misread: it is to be left to that one."""
+    """A newer version wrote it, in a form that this one would misread. Leave it to that one."""
 
     def __init__(self, what: str, schema: int, known: int) -> None:
         super().__init__(
@@ -134,8 +141,42 @@ class NewerVersion(AtomWorkflowsError):
 # -- what a user can do wrong ----------------------------------------------------------------------------------------
 
 
+class JsonTooDeep(AtomWorkflowsError, ValueError):
+    """Lists and objects are nested more deeply than anything needs."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it is nested too deeply: more than {most} lists and objects inside one another")
+        self.most = most
+
+
+class JsonTooLarge(AtomWorkflowsError, ValueError):
+    """There are more values than anything needs."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it holds more than {most:,} values")
+        self.most = most
+
+
 class MalformedEvent(AtomWorkflowsError, ValueError):
     """An event that can never be handled; it is kept as a dead letter and acknowledged."""
+
+
+class NotJson(MalformedEvent):
+    """A caller does not declare its body to be JSON, as a form or a script of any web page would not."""
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(f"a start needs the header Content-Type: application/json, not {content_type!r:.80}")
+        self.content_type = content_type
+
+
+class BodyTooLarge(MalformedEvent):
+    """A body is larger than its function can need. `message_id` is empty if the body did not name it."""
+
+    def __init__(self, size: str, most: int, message_id: str) -> None:
+        super().__init__(
+            f"the request has {size} bytes; the function takes up to {most:,}, so nothing of it was read or kept"
+        )
+        self.message_id = message_id
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):
@@ -147,7 +188,7 @@ class RunNotFound(AtomWorkflowsError, LookupError):
 
 
 class RunStateError(AtomWorkflowsError, ValueError):
-    """The run is not in a state in which that can be done."""
+    """The run's state does not allow it."""
 
 
 class DefinitionUnusable(AtomWorkflowsError, ValueError):
@@ -166,7 +207,7 @@ class SettingsError(AtomWorkflowsError, ValueError):
 
 
 class TransitionError(AtomWorkflowsError, LookupError):
-    """The transition table has no such row: a defect, or a document that somebody else wrote."""
+    """The transition table has no such row: a defect, or a document that someone else wrote."""
 
     def __init__(self, kind: str, state: str, event: str) -> None:
         super().__init__(f"a {kind} in state {state} cannot {event}")

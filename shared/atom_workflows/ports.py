@@ -1,7 +1,13 @@
 """The ports: all that the coordinator asks of the outside world, and every promise it relies on.
 
 Each port has one contract suite in `tests/contract/` which every implementation passes: the adapters on the real
-services and the in-process ones of the local platform.
+services and the in-process ones of the local platform. A promise that is not written here is not relied on.
+
+Three hold for every port that calls a service:
+
+- A call is bounded in time, retries included. When its time is up it raises the port's `...Unavailable`.
+- Only the errors named under `Raises` come out, each from errors.py. No client library's own error does.
+- An empty list of things to do is no error.
 """
 
 from __future__ import annotations
@@ -15,15 +21,20 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 Fields: TypeAlias = Mapping[str, Any]
-"""A document's top-level fields: None, bool, int, float, str, bytes, aware UTC datetime, list, dict of str keys."""
+"""A document's top-level fields: None, bool, int, float, str, bytes, aware UTC datetime, list, dict of str keys.
+
+Values are copied on the way in and out: changing one afterwards changes no document.
+"""
 
 Version: TypeAlias = object
-"""A document's update time, as the store gave it. Opaque: compare with `==`, pass back as a guard."""
+"""A document's update time, as the store gave it. Opaque: compare it with `==`, or pass it back as a guard."""
+
+# -- documents -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A stored document. `path` is relative to the database: `runs/r1/steps/extract`."""
+    """A stored document, as it was when it was read. `path` is relative to the database: `runs/r1/steps/extract`."""
 
     path: str
     fields: Fields
@@ -47,20 +58,23 @@ class Create:
 class Update:
     """Replace the named top-level fields of a document that must exist; other fields stay.
 
-    `increments` are added by the server, so that racing updates all count; a missing field counts as 0.
-    With `guard` the write is refused unless the document still has that version. A guarded update must change
-    something: a write that changes nothing may leave the version as it was.
+    A map or a list takes the place of the old one; it is not merged into it.
     """
 
     path: str
     fields: Fields = field(default_factory=dict)
+
+    # Added by the server, so that racing updates all count. A missing field counts as 0.
     increments: Mapping[str, int] = field(default_factory=dict)
+
+    # The commit is refused unless the document still has this version. A guarded update must change something: a write
+    # that changes nothing may leave the version as it was, and then the guard of a second writer would hold, too.
     guard: Version | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Delete a document; it may be missing."""
+    """Delete a document, which may be missing. Documents below it stay."""
 
     path: str
 
@@ -70,7 +84,10 @@ Write: TypeAlias = Create | Update | Delete
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """The document's version after the write, and the new value of each incremented field."""
+    """The document's version after the write, and the new value of each incremented field.
+
+    Of racing increments each answer holds another value, so exactly one writer sees a counter reach 0.
+    """
 
     version: Version
     increments: Mapping[str, int] = field(default_factory=dict)
@@ -83,70 +100,119 @@ Direction: TypeAlias = Literal["ascending", "descending"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Documents of a collection (`runs`, `runs/r1/steps`), or with `group` of every collection of that last name.
+    """Documents of a collection, ordered and filtered."""
 
-    All `where` conditions must hold; a document without a named field never matches. Results are in `order_by`
-    order, then by path. `after` continues behind a document: the values of its `order_by` fields, then its path.
-    With `fields`, documents are returned with these top-level fields alone, so that one of a megabyte costs no memory.
-    """
-
+    # `runs` or `runs/r1/steps`; with `group` the last name alone, for all collections of that name at any depth.
     collection: str
     group: bool = False
+
+    # All must hold. A document without a named field never matches. `<` and its like compare values of one type; `!=`
+    # also finds those of other types, except null.
     where: Sequence[Condition] = ()
+
+    # Equal values are ordered by path, in the direction of the last field; without any, by path ascending. Ordering by
+    # a field leaves out the documents that lack it. Fields that are compared unequally are ordered by in any case, so
+    # name them here if pages are read with `after`.
     order_by: Sequence[tuple[str, Direction]] = ()
+
+    # Continue behind a document, which may be gone by now: the values of its `order_by` fields, then its path.
     after: Sequence[Any] | None = None
     limit: int | None = None
+
+    # Return these top-level fields alone, so that a document of a megabyte costs no memory. None returns all.
     fields: Sequence[str] | None = None
 
 
 class Store(Protocol):
-    """The documents. Every call has a deadline and a bounded retry; beyond it raises `StoreUnavailable`.
+    """The documents. Safe to use from several threads.
 
-    Safe to use from several threads. Reads see every commit that was answered before they started.
+    Reads are consistent: they find every commit that was answered before they started, whoever made it.
     """
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
-        """The documents in the order asked for, None for each that does not exist."""
+        """Return the documents of these paths, None for each that is missing.
+
+        The order is that of `paths`; a path named twice is answered twice.
+
+        Raises:
+            StoreUnavailable: there was no answer in time.
+
+        """
         ...
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do all the writes or none, and answer in their order. A document may appear once only.
+        """Do all the writes or none.
 
-        Raises `AlreadyExists` (a Create's document exists), `Conflict` (a guard no longer holds, an updated
-        document is missing), `NotStorable` (it never can be), or `StoreUnavailable` (it may or may not have happened).
+        Results are in the order of the writes; only those of an Update have increments. A document may appear once. Not
+        to be repeated blindly: an unguarded increment counts again.
+
+        Raises:
+            AlreadyExists: the document of a Create exists. Nothing was written.
+            Conflict: a guard no longer holds, or an updated document is missing. Nothing was written; read again.
+            NotStorable: the store can never hold it. Nothing was written.
+            StoreUnavailable: there was no answer in time. It may have been written or not.
+
         """
         ...
 
     def query(self, query: Query) -> list[Document]:
-        """Return the matching documents, with all their fields unless the query names some."""
+        """Return the matching documents, all of them unless the query has a limit.
+
+        The order is the query's.
+
+        Raises:
+            StoreUnavailable: there was no answer in time.
+            StoreError: the store cannot run this query; an index may be missing.
+
+        """
         ...
 
     def count(self, query: Query) -> int:
-        """How many documents match."""
+        """Return how many documents match, up to the query's limit.
+
+        Raises:
+            StoreUnavailable: there was no answer in time.
+            StoreError: the store cannot run this query; an index may be missing.
+
+        """
         ...
+
+
+# -- events ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What is published: `topic` is one of the coordinator's (`start`, `steps`, `tick`, `events`, `dead-letters`).
+    """A message to be published."""
 
-    `body` is a JSON object, never empty. `attributes` are for subscribers' filters and for people. What is passed on as
-    it came has its bytes in `raw`, which are published instead of the body.
-    """
-
+    # One of the coordinator's, without the deployment's prefix: `start`, `steps`, `tick`, `events`, `dead-letters`.
     topic: str
+
+    # A JSON object, never empty unless `raw` takes its place.
     body: Mapping[str, Any] = field(default_factory=dict)
+
+    # For subscribers' filters and for people.
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    # The bytes of a message that is passed on as it came; they are published instead of the body.
     raw: bytes | None = None
 
 
 class Bus(Protocol):
-    """The events. Delivery is at least once, in any order, to every subscription of the topic."""
+    """The events. Safe to use from several threads.
+
+    Every subscription of a topic is delivered each message at least once, in any order.
+    """
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Return once every message is accepted, in as few requests as possible.
+        """Publish the messages, to one or several topics.
 
-        Raises `BusUnavailable`; some of the messages may then have been accepted.
+        Returns once all are accepted; takes as few requests as they fit into. May be repeated: receivers expect
+        duplicates.
+
+        Raises:
+            BusUnavailable: not all were accepted in time, or a topic does not exist. Some may have been accepted.
+
         """
         ...
 
@@ -157,48 +223,66 @@ DEAD_LETTERS: Final = "dead-letters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """A message of the dead letters' subscription that nobody else is given while it is held.
+    """A message of the dead letters' subscription that no one else is given while it is held."""
 
-    `id` stays the same however often it is taken. `lease` is opaque: it is how the box knows the message again.
-    """
-
+    # The same however often the message is taken.
     id: str
     data: bytes
     attributes: Mapping[str, str]
     published_at: datetime
+
+    # Opaque: the box recognizes the message by it.
     lease: object
 
 
 class DeadLetterBox(Protocol):
-    """The events that were given up, for people to look at. Whatever is held is free again after a minute.
-
-    Every call has a deadline and raises `BusUnavailable` beyond it, or if there is no such subscription.
-    """
+    """The events that were given up, for people to look at. A held message is free again after a minute."""
 
     def take(self, limit: int) -> list[HeldMessage]:
-        """Hold up to `limit` messages that nobody holds, in any order; none if none has come for a moment.
+        """Hold up to `limit` messages that are free.
 
-        There may be more than one call answers.
+        They are in any order, and there may be more than one call returns. Empty if none comes for a moment.
+
+        Raises:
+            BusUnavailable: there was no answer in time, or there is no such subscription.
+
         """
         ...
 
     def release(self, messages: Sequence[HeldMessage]) -> None:
-        """Hold them no longer, so that they can be taken again."""
+        """Let go of the messages, so that they can be taken again at once.
+
+        May be repeated; a message that is no longer held is left alone.
+
+        Raises:
+            BusUnavailable: there was no answer in time, or there is no such subscription.
+
+        """
         ...
 
     def remove(self, messages: Sequence[HeldMessage]) -> None:
-        """Take them out for good. One that is no longer held may come again."""
+        """Remove the messages for good.
+
+        May be repeated. A message that is no longer held may come again.
+
+        Raises:
+            BusUnavailable: there was no answer in time, or there is no such subscription.
+
+        """
         ...
+
+
+# -- jobs and files --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAnswer:
-    """What the Task Runner says of a job, without any secret that it quoted.
+    """The Task Runner's answer about a job, without any secret that it quoted."""
 
-    `state` is its word, without spaces around it; `job_id` is empty if it named none that can be used.
-    """
-
+    # Empty if it named none that can be used.
     job_id: str
+
+    # In its own words, without spaces around them.
     state: str
     message: str = ""
 
@@ -207,69 +291,97 @@ class TaskRunner(Protocol):
     """The service that runs containers, as docs/reference/task-runner.md has it. Safe to use from several threads."""
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
-        """Ask for a job (`POST {base_url}/job`).
+        """Submit a job (`POST {base_url}/job`).
 
-        An answer is one of four results. The other three are raised, and no error but these:
+        May be repeated with the same key: a Task Runner that honours keys starts one job. Each error says something
+        else about what was started, and there are no others.
 
-        - `JobRefused`: refused for good; nothing was started. Its kind `JobConflict` (409) adds that an earlier
-          submission with the same key may be what this one conflicts with.
-        - `RequestNotAccepted`: nothing can have been started, and waiting may help: no token, no connection, 429, 503
-          with Retry-After.
-        - `TaskRunnerUnavailable` of any other kind: unknown, a job may have been started. The answer did not come, not
-          in time, or is not the contract's.
+        Raises:
+            JobRefused: it started nothing, and the same request can never succeed.
+            JobConflict: a kind of JobRefused (409). This call started nothing; an earlier one with its key may have.
+            RequestNotAccepted: it started nothing, and waiting may help: no token, no connection, 429, or 503 with
+                Retry-After.
+            TaskRunnerUnavailable: it may have started a job. The answer did not come in time, or is not the contract's.
+
         """
         ...
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
-        """Ask for a job's state (`GET {base_url}/jobstatus?job_id=`).
+        """Return a job's state (`GET {base_url}/jobstatus?job_id=`).
 
-        Raises `JobUnknown` if the Task Runner itself says that it does not know the job, and `TaskRunnerUnavailable`
-        for anything else that is not an answer, which says nothing of the job.
+        May be repeated.
+
+        Raises:
+            JobUnknown: the Task Runner itself says that it does not know the job.
+            TaskRunnerUnavailable: there was no usable answer, which says nothing about the job.
+
         """
         ...
 
 
 class Source(Protocol):
-    """Where workflow files are read from."""
+    """The storage that workflow files are read from."""
 
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
-        """The content of `gs://bucket/object` and its generation, of the given generation if there is one.
+        """Return the content of `gs://bucket/object`, and its generation.
 
-        Raises `SourceNotFound`, `SourceForbidden`, `SourceTooLarge` or `SourceUnavailable`.
+        Without a `generation` the newest is read. May be repeated: a generation's content never changes.
+
+        Raises:
+            SourceNotFound: there is no such object, or not that generation of it.
+            SourceForbidden: the bucket may not be read.
+            SourceTooLarge: the object is larger than any workflow file may be.
+            SourceUnavailable: there was no answer in time.
+
         """
         ...
 
 
-class Calls(Protocol[Item, Answer]):
-    """Calls that are made at the same time, as far as the implementation can, and their answers as they come.
+# -- threads and time ------------------------------------------------------------------------------------------------
 
-    A slow call holds up nothing but itself, and many of them only calls of their lane.
+
+class Calls(Protocol[Item, Answer]):
+    """Calls of one function at the same time, as far as the implementation can, and their answers as they come.
+
+    Used from one thread. A slow call delays nothing but itself, and many of them only calls of their own lane.
     """
 
     @property
     def pending(self) -> Collection[Item]:
-        """The items that were begun and not yet answered by a wave."""
+        """The items that were begun and that no wave has answered yet."""
         ...
 
     def begin(self, items: Sequence[Item]) -> None:
-        """Call for each of the items; those that were begun before go on."""
+        """Call the function for each of the items, without waiting.
+
+        Calls that were begun before go on. An item that is begun twice is called twice.
+        """
         ...
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
-        """Those that have ended since the last wave; waits for a first one, though no longer than `within_s` seconds.
+        """Return the calls that have ended since the last wave, in any order.
 
-        What a call raises is raised here, once no other is pending: ask until nothing is, and then once more.
+        Waits for a first one, at most `within_s` seconds; empty if none ended, or nothing is pending. A call that
+        raised is not among the answers. Its error is kept until the others have ended, so that no answer is lost.
+
+        Raises:
+            Exception: a call's own error, once no other is pending. So ask until nothing is pending, then once more.
+
         """
         ...
 
 
 class Workers(Protocol):
-    """Who makes calls for others."""
+    """The threads that calls are made on. Safe to use from several threads."""
 
     def calls(
         self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
     ) -> Calls[Item, Answer]:
-        """Calls of one function. Many items of one `lane`, which is whom they ask, may wait for each other."""
+        """Return a new, empty set of calls of one function.
+
+        `lane` names the service that an item's call asks. Calls of one lane may wait for each other, and never for
+        those of another; without it there is one lane.
+        """
         ...
 
 
@@ -277,7 +389,7 @@ class Clock(Protocol):
     """Time, so that tests own it."""
 
     def now(self) -> datetime:
-        """The time, as an aware UTC datetime."""
+        """Return the time, as an aware UTC datetime."""
         ...
 
     def sleep(self, seconds: float) -> None:

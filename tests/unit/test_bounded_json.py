@@ -7,7 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from atom_workflows.bounded_json import MAX_DEPTH, JsonTooDeep, JsonTooLarge, read_json, require_bounded
+from atom_workflows.bounded_json import MAX_DEPTH, read_json, require_bounded
+from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])

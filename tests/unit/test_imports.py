@@ -47,7 +47,7 @@ LADDER: Final[dict[str, Rung]] = {
     "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
     "log": Rung(),
-    "bounded_json": Rung(not_of_python=CLOCKS_AND_IO),
+    "bounded_json": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
     "messages": Rung(
         of_library=frozenset({"messages", "bounded_json", "core", "errors", "ports"}),
         of_others=frozenset({"cloudevents"}),

@@ -22,7 +22,7 @@ from typing import Final, Protocol, TypeAlias
 
 from atom_workflows import log
 from atom_workflows.coordinator.services import Services
-from atom_workflows.errors import MalformedEvent
+from atom_workflows.errors import BodyTooLarge, MalformedEvent
 from atom_workflows.handlers.delivery import Answer, handled, is_event, json_answer, lowered
 from atom_workflows.messages.envelope import LONGEST_ID, MESSAGE_PUBLISHED, ReceivedEvent
 
@@ -66,16 +66,6 @@ class Body(Protocol):
     @property
     def stream(self) -> Stream:
         """The body."""
-
-
-class BodyTooLarge(MalformedEvent):
-    """A body is larger than its function can need. `message_id` is empty if the body did not tell it."""
-
-    def __init__(self, size: str, most: int, message_id: str) -> None:
-        super().__init__(
-            f"the request has {size} bytes; the function takes up to {most:,}, so nothing of it was read or kept"
-        )
-        self.message_id = message_id
 
 
 def read_body(body: Body, most: int) -> bytes:

@@ -12,7 +12,7 @@ from atom_workflows.bounded_json import MAX_START_VALUES
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import Refusal, Started, handle_start
 from atom_workflows.coordinator.turns import turn_to_read
-from atom_workflows.errors import MalformedEvent, NewerVersion, RunNotFound
+from atom_workflows.errors import MalformedEvent, NewerVersion, NotJson, RunNotFound
 from atom_workflows.handlers.delivery import (
     Answer,
     dropped,
@@ -77,14 +77,10 @@ def _read(headers: Mapping[str, str], raw: bytes, event_id: str) -> ReceivedEven
     return read_start_event(event, event_id=event_id, kind="http")
 
 
-class NotJson(MalformedEvent):
-    """A caller does not say that the body is JSON, as a form or a script of any web page would not."""
-
-
 def _require_json(headers: Mapping[str, str]) -> None:
     sent = headers.get("content-type", "")
     if sent.partition(";")[0].strip().lower() != "application/json":
-        raise NotJson(f"a start needs the header Content-Type: application/json, not {sent!r:.80}")
+        raise NotJson(sent)
 
 
 def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:

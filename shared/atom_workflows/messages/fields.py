@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from atom_workflows.bounded_json import MAX_VALUES, JsonTooDeep, JsonTooLarge, read_json
-from atom_workflows.errors import MalformedEvent, NewerVersion
+from atom_workflows.bounded_json import MAX_VALUES, read_json
+from atom_workflows.errors import JsonTooDeep, JsonTooLarge, MalformedEvent, NewerVersion
 
 SCHEMA: Final = 1
 """Of the events that this version publishes. A field that may be missing is added without another number."""
