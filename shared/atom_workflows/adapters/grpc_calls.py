@@ -23,7 +23,7 @@ _ClientInfo: Final[Any] = client_info.ClientInfo
 
 
 def message_class(wrapper: Any) -> Any:
-    """The protocol's message class under the client package's own."""
+    """Return the protocol's message class under the client package's own."""
     return type(wrapper.pb(wrapper()))
 
 
@@ -42,14 +42,17 @@ class ServiceCalls:
         self._metadata = (_ClientInfo().to_grpc_metadata(), *metadata)
 
     def unary(self, method: str, answer: Any, retry: Retry) -> Call:
-        """A method that is answered with one message of that class."""
+        """Prepare a method that answers with one message of the class `answer`."""
         stub = self._channel.unary_unary(
             f"/{self._service}/{method}", request_serializer=_serialized, response_deserializer=answer.FromString
         )
         return self._bounded(retry(_wrap_errors(stub)))
 
     def stream(self, method: str, answer: Any, retry: Retry) -> Call:
-        """A method that is answered with any number of messages, all of which are read."""
+        """Prepare a method that answers with any number of messages.
+
+        All of them are read before the call returns.
+        """
         stub = self._channel.unary_stream(
             f"/{self._service}/{method}", request_serializer=_serialized, response_deserializer=answer.FromString
         )

@@ -90,9 +90,9 @@ class PromptAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def close_idle(self) -> int:
-        """Close connections that nobody has used for a while.
+        """Close connections that have been idle for a while.
 
-        Return how many are left that nobody uses.
+        Returns how many idle ones are left open.
         """
         pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
         return sum(pool.close_idle() for pool in pools if isinstance(pool, _KeepsBriefly))
@@ -110,7 +110,7 @@ class IdleCloser:
         self._is_running = False
 
     def watch(self) -> None:
-        """Look after connections that were just used."""
+        """Close the connections that were just used, once they are idle."""
         if self._is_running:
             return
         with self._lock:
@@ -134,7 +134,7 @@ class IdleCloser:
 
 
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
-    """Give the body of an answer as it arrives, unpacked.
+    """Yield the body of an answer as it arrives, unpacked.
 
     Raises as `requests` and urllib3 do.
     """
@@ -143,7 +143,10 @@ def pieces_of(response: requests.Response) -> Iterator[bytes]:
 
 
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
-    """The body of an answer that is read as it arrives; raises `AnswerTooLarge`, or as `requests` and urllib3 do."""
+    """Read the body of an answer as it arrives.
+
+    Raises `AnswerTooLarge`, or as `requests` and urllib3 do.
+    """
     content = bytearray()
     for chunk in pieces_of(response):
         content += chunk
@@ -153,7 +156,10 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
 
 
 def _certificates() -> str:
-    """Return the file or folder of certificates that the environment names, nothing if it names none."""
+    """Return the path of the certificates that the environment names, or "".
+
+    Raises `CertificatesMissing` if nothing is there.
+    """
     for name in CERTIFICATES:
         if path := os.environ.get(name):
             if not Path(path).exists():
@@ -217,7 +223,7 @@ class _SecureConnection(_Reports, HTTPSConnection):
 
 
 def _reason(error: Exception, connection: HTTPConnection) -> str:
-    """Return why there is no connection: each cause has another cure."""
+    """Explain why there is no connection, as each cause has another cure."""
     where = f"{connection.host}:{connection.port}"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
@@ -338,7 +344,10 @@ class BriefRequest:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ARG002 (google-auth's own is longer than we can wait)
     ) -> Answer:
-        """Send one request; raises `GaveUp`, or google-auth's `TransportError`, after which google-auth may retry."""
+        """Send one request.
+
+        Raises `GaveUp`, or google-auth's `TransportError`, after which google-auth may retry.
+        """
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise GaveUp("no answer in time")
@@ -359,7 +368,7 @@ class BriefRequest:
 
 
 def _answer(method: str, url: str, **request: Any) -> Answer:
-    """What the server answers, bounded in time and size."""
+    """Send a request and read its answer, bounded in time and size."""
     with requests.Session() as session:
         session.mount("http://", PromptAdapter())
         session.mount("https://", PromptAdapter())
@@ -370,7 +379,10 @@ def _answer(method: str, url: str, **request: Any) -> Answer:
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No password of the machine's own (`.netrc`) takes the place of the request's credential."""
+    """Keep the request's own credential.
+
+    Without this, a password of the machine's (`.netrc`) would take its place.
+    """
     return request
 
 
@@ -385,7 +397,10 @@ def _brief_reason(error: Exception) -> str:
 
 
 def knock(url: str) -> int:
-    """The status of a GET; raises `TaskRunnerUnavailable` with the reason if there is no answer."""
+    """Return the status of a GET.
+
+    Raises `TaskRunnerUnavailable` with the reason if there is no answer.
+    """
     try:
         return BriefRequest()(url).status
     except GaveUp as error:

@@ -36,7 +36,10 @@ _AGAIN: Final[Answer] = ("", HTTPStatus.INTERNAL_SERVER_ERROR, {})
 def on_event(
     services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
 ) -> Answer:
-    """Answer a request that should hold an event of that topic; `handle` is given the message's body."""
+    """Answer a request that should hold an event of that topic.
+
+    `handle` is given the message's body.
+    """
     try:
         event = read_event(lowered(headers), raw)
     except MalformedEvent as error:
@@ -48,7 +51,10 @@ def on_event(
 
 
 def handled(services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
-    """Handle an event, and acknowledge it unless it is to come again. A defect is raised: its trace is to be logged."""
+    """Handle an event, and acknowledge it unless it must be redelivered.
+
+    A defect is raised after all, so that its trace is logged.
+    """
     with log.handling(event.id):
         try:
             handle(event)
@@ -62,7 +68,10 @@ def handled(services: Services, topic: str, event: ReceivedEvent, handle: Callab
 
 
 def dropped(error: Exception) -> Answer:
-    """Acknowledge a request that holds no event: there is nothing that could be kept."""
+    """Acknowledge a request that holds no event.
+
+    Nothing in it could be kept.
+    """
     log_dropped(error)
     return _ACKNOWLEDGED
 
@@ -77,7 +86,7 @@ def message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def message_of(payload: Any) -> Mapping[str, Any]:
-    """The Pub/Sub message in an event's data."""
+    """Return the Pub/Sub message in an event's data."""
     message = payload.get("message") if isinstance(payload, Mapping) else None
     if not isinstance(message, Mapping):
         raise MalformedEvent("the event holds no Pub/Sub message")
@@ -85,7 +94,7 @@ def message_of(payload: Any) -> Mapping[str, Any]:
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by their names in lower case."""
+    """Return the headers by their names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 
@@ -108,9 +117,10 @@ _WORTHLESS_LATER: Final = frozenset({"tick"})
 
 
 def is_given_up(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
-    """Whether the event can be acknowledged now, everything being done for it that can be; else it is to come again.
+    """Dead-letter a hopeless event.
 
-    `topic` is where the event was published.
+    Returns True if the event may be acknowledged, False if Pub/Sub should deliver it again. `topic` is the one that the
+    event was published to.
     """
     if isinstance(error, MalformedEvent | RunNotFound):
         return _given_up_as_malformed(services, topic, event, error)
@@ -121,12 +131,18 @@ def is_given_up(services: Services, topic: str, event: ReceivedEvent, error: Exc
 
 
 def log_dropped(error: Exception) -> None:
-    """Log what cannot be handled and cannot be kept; the count of these lines is the count of such requests."""
+    """Log a request that can be neither handled nor kept.
+
+    Dashboards count these lines.
+    """
     log.warned("event.malformed", f"the event was dropped: {error}", reason=_name(error))
 
 
 def reason_of(error: Exception) -> str:
-    """Why, for people. What our errors say holds no secret; of a defect only its place is told, the rest is logged."""
+    """Explain an error to people, without secrets.
+
+    Our own errors hold none. Of a defect only the location is given; the log has its trace.
+    """
     if isinstance(error, AtomWorkflowsError):
         return " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)

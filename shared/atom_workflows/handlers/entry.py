@@ -97,9 +97,9 @@ def read_body(body: Body, most: int) -> bytes:
 
 
 def _forgotten(stream: Stream, tail: bytes = b"") -> str:
-    """Read the rest of a body, behind `tail`, and return its message's id.
+    """Read the rest of a body and return its message's id.
 
-    Nothing else of it is kept.
+    `tail` is the end of what was read before. Nothing else of the body is kept.
     """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):
@@ -157,7 +157,10 @@ def _name_of(host: str) -> str:
 
 
 def _wrong_method(method: str) -> Answer:
-    """Answer a caller of the start function who did not POST, as someone who opens its URL does not."""
+    """Refuse a call of the start function that is no POST.
+
+    Someone who opens its URL in a browser makes one.
+    """
     error = (
         f"{method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the header "
         "Content-Type: application/json"

@@ -39,9 +39,10 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 
 
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
-    """A request to the start function: an event of topic `start`, an upload, or a plain POST that starts a run.
+    """Answer a request to the start function.
 
-    An event is answered 204; a plain POST with what became of it: 202, 400, 403, 404 or 409.
+    It is an event of topic `start`, an upload, or a plain POST that starts a run. An event is answered 204; a plain
+    POST with what became of it: 202, 400, 403, 404 or 409.
     """
     headers = lowered(headers)
     event_id = headers.get("idempotency-key") or uuid.uuid4().hex
@@ -69,7 +70,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
 
 
 def _read(headers: Mapping[str, str], raw: bytes, event_id: str) -> ReceivedEvent | StartRequested | RunSeedRequested:
-    """Return the event in a request, or what a plain POST asks for."""
+    """Return a request's event, or what a plain POST asks for."""
     event = read_event(headers, raw, most_values=MAX_START_VALUES)
     if isinstance(event, ReceivedEvent):
         return event
@@ -88,7 +89,10 @@ def _require_json(headers: Mapping[str, str]) -> None:
 
 
 def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
-    """What is to be started; None for an object that is no workflow."""
+    """Return the start that an event asks for.
+
+    Returns None for an object that is no workflow.
+    """
     if event.type == OBJECT_FINALIZED:
         return _object_start(settings, event, event.payload, ("bucket", "name", "generation"))
     attributes = message_of(event.payload).get("attributes")
@@ -119,7 +123,10 @@ def _object_start(
 
 
 def _on_plain_start(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
-    """Start a run for a caller; with an `Idempotency-Key` the same call again is answered with the same run."""
+    """Start a run for a caller.
+
+    With an `Idempotency-Key` the same call again is answered with the same run.
+    """
     with log.handling(event_id):
         try:
             started = handle_start(services, request)

@@ -70,35 +70,38 @@ class FirestoreMessages:
         self._documents = f"{database}/documents/"
 
     def get(self, path: str) -> Any:
-        """A request for one document."""
+        """Build a request for one document."""
         return _Get(name=self._documents + path)
 
     def batch_get(self, paths: Iterable[str]) -> Any:
-        """A request for several documents; none may be named twice."""
+        """Build a request for several documents, none named twice."""
         return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
-        """A request for writes that happen together; raises ValueError for a value that Firestore cannot hold."""
+        """Build a request for writes that happen together.
+
+        Raises `ValueError` for a value that Firestore cannot hold.
+        """
         request = _Commit(database=self._database)
         for write in writes:
             self._add(write, request.writes.add())
         return request
 
     def query(self, query: Query) -> Any:
-        """A request for the documents of a query."""
+        """Build a request for the documents of a query."""
         request = _RunQuery(parent=self._parent(query))
         self._set_query(query, request.structured_query)
         return request
 
     def count(self, query: Query) -> Any:
-        """A request for the number of a query's documents."""
+        """Build a request for the number of a query's documents."""
         request = _RunAggregation(parent=self._parent(query))
         self._set_query(query, request.structured_aggregation_query.structured_query)
         request.structured_aggregation_query.aggregations.add(alias=COUNTED).count.SetInParent()
         return request
 
     def document(self, message: Any) -> Document:
-        """The document that a message holds."""
+        """Return the document that a message holds."""
         return Document(
             path=message.name.removeprefix(self._documents),
             fields=_decoded_fields(message.fields),
@@ -143,7 +146,10 @@ class FirestoreMessages:
 
 
 def results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
-    """What a commit answered; increments are answered in the order in which they were sent."""
+    """Return the results of a commit's writes, in their order.
+
+    Increments are answered in the order in which they were sent.
+    """
     return [
         WriteResult(
             version=result.update_time,
@@ -168,10 +174,10 @@ def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> N
 
 
 def _whole_order(query: Query) -> Iterator[tuple[str, Direction]]:
-    """Yield the order that Firestore gives a query's result, with what it adds if nothing is said.
+    """Yield a query's order, completed with what Firestore adds to it.
 
-    That is the fields that are compared unequally, then the name, both in the last direction. Said or not, it takes the
-    same indexes.
+    That is the fields that are compared unequally, then the name, both in the last direction. Written out or left out,
+    they take the same indexes.
     """
     yield from query.order_by
     last_direction = query.order_by[-1][1] if query.order_by else "ascending"
@@ -198,7 +204,7 @@ def _increments(write: Write) -> Mapping[str, int]:
 
 @lru_cache(maxsize=256)
 def _quoted(name: str) -> str:
-    """A field's name where a path is expected."""
+    """Quote a field's name for use where a path is expected."""
     return str(FieldPath(name).to_api_repr())
 
 
@@ -215,7 +221,7 @@ def _encode(value: Any, into: Any) -> None:
 
 
 def _encoder_of_base(value: Any) -> Callable[[Any, Any], None]:
-    """For a type that is made of one of those known, such as a `StrEnum`."""
+    """Find the encoder of a type's base, as for a `StrEnum`."""
     for kind, encoder in _ENCODERS.items():
         if isinstance(value, kind):
             return encoder

@@ -80,7 +80,10 @@ class FirestoreStore:
         return [found.get(path) for path in paths]
 
     def _get(self, path: str) -> Document | None:
-        """One document: a plain call costs half of one whose answer is a stream."""
+        """Get one document by a plain call.
+
+        A call whose answer is a stream costs twice as much.
+        """
         request = self._messages.get(path)
         with _translated_read():
             try:
@@ -122,7 +125,7 @@ def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """The client's errors as the port's."""
+    """Raise the client's errors as the port's."""
     try:
         yield
     except google_errors.Conflict as error:
@@ -140,7 +143,10 @@ def _translated() -> Iterator[None]:
 
 @contextmanager
 def _translated_read() -> Iterator[None]:
-    """The client's errors as the port's for a call that writes nothing: there is no conflict to lose."""
+    """Raise a reading call's errors as the port's.
+
+    Such a call writes nothing, so it cannot lose a race.
+    """
     try:
         with _translated():
             yield

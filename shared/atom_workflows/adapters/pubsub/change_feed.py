@@ -69,7 +69,7 @@ class ChangeFeed:
             self._thread.join(CALL_TIMEOUT_S)
 
     def take(self, timeout_s: float) -> Changes:
-        """All changes that have come; waits that long for a first one."""
+        """Return all changes that have come, waiting for a first one."""
         changes: Changes = []
         with suppress(queue.Empty):
             changes += self._queue.get(timeout=timeout_s)
@@ -115,7 +115,10 @@ class ChangeFeed:
 
 
 def changes_in(content: bytes, run_id: str) -> Changes:
-    """The changes of that run that a message tells of: emulators may store a subscription's filter and ignore it."""
+    """Return the changes of that run in a message.
+
+    The run is checked here too: emulators may store a subscription's filter and ignore it.
+    """
     try:
         body = read_json(content)
         changes = body["changes"] if body["run_id"] == run_id else []

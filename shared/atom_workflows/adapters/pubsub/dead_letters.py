@@ -69,7 +69,7 @@ class PubsubDeadLetters:
             self._call(self._client.modify_ack_deadline, request=request)
 
     def _call(self, method: Callable[..., Any], *, request: dict[str, Any]) -> Sequence[Any]:
-        """Make a call, and answer the messages that came of it."""
+        """Make a call, and return the messages in its answer."""
         asked = {"subscription": self._subscription, **request}
         try:
             answer = method(request=asked, **self._options)

@@ -46,7 +46,7 @@ class PubsubSettings:
         self._subscriber: Any = SubscriberClient()
 
     def has_topic(self, name: str) -> bool:
-        """Whether the topic exists."""
+        """Return True if the topic exists."""
         with _translated(self._topics + name):
             try:
                 self._publisher.get_topic(topic=self._topics + name, retry=None, timeout=CALL_TIMEOUT_S)
@@ -56,7 +56,7 @@ class PubsubSettings:
         return True
 
     def subscription(self, name: str) -> SubscriptionSettings | None:
-        """The subscription, None if it does not exist."""
+        """Return the subscription, None if it does not exist."""
         with _translated(self._subscriptions + name):
             try:
                 found = self._subscriber.get_subscription(
@@ -91,7 +91,7 @@ def _seconds(duration: Any) -> float:
 
 
 def _require_project(error: Exception) -> None:
-    """Tell a project that does not exist, or is not to be seen, from a name in it that does not."""
+    """Raise `BusUnavailable` if the project does not exist or is hidden."""
     if "project not found" in str(error):
         raise BusUnavailable(str(error)) from error
 

@@ -33,7 +33,10 @@ class StorageApi:
         return base if "://" in base else f"http://{base}"
 
     def authorized(self) -> Any:
-        """The session, whose requests carry the caller's credential; raises google-auth's errors."""
+        """Return the session, whose requests carry the caller's credential.
+
+        Raises google-auth's errors.
+        """
         with self._lock:
             if self._session is None:
                 anonymous = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
@@ -51,13 +54,16 @@ class StorageApi:
 
 
 def parts_of(path: str) -> tuple[str, str] | None:
-    """The bucket and the object's name in a path, None if it is no path of an object."""
+    """Split an object's path into bucket and name.
+
+    Returns None for the path of no object.
+    """
     match = _PATH.fullmatch(path)
     return None if match is None else (match["bucket"], match["name"])
 
 
 def no_object(path: str) -> str:
-    """What is wrong with a path that has no parts."""
+    """Explain that a path names no object."""
     return (
         f"{path} names no object; it must be gs://bucket/object, with a bucket's name of 3 to 222 lower case letters, "
         "digits, dots, hyphens and underscores"
@@ -65,5 +71,5 @@ def no_object(path: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """An object's name as one part of a URL."""
+    """Quote an object's name as one part of a URL."""
     return quote(name, safe="")

@@ -28,10 +28,11 @@ class StorageUpload:
         self._api = StorageApi(*SCOPES)
 
     def upload(self, path: str, content: bytes) -> str:
-        """Write the object at a `gs://` path, whatever was there, and answer its generation.
+        """Write the object at a `gs://` path and return its generation.
 
-        Raises `SourceNotFound` for a path or bucket that does not exist, `SourceForbidden`, `SourceUnavailable`; an
-        upload without an answer may have happened. Raises google-auth's errors if there are no credentials.
+        Whatever was there is replaced. Raises `SourceNotFound` for a path or bucket that does not exist,
+        `SourceForbidden`, `SourceUnavailable`; an upload without an answer may have happened. Raises google-auth's
+        errors if there are no credentials.
         """
         parts = parts_of(path)
         if parts is None:
@@ -82,7 +83,7 @@ def _told(text: bytes, path: str) -> str:
 
 
 def _message(text: bytes) -> str:
-    """What the service says, for a sentence."""
+    """Quote the service's own message, for the end of a sentence."""
     try:
         said = str(read_json(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):

@@ -74,7 +74,10 @@ def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> Body:
 
 
 def _encoding(start: bytes, content_type: str) -> str:
-    """Return the encoding that the bytes show, else the declared one, else UTF-8."""
+    """Return the encoding of a text by its first bytes.
+
+    If they do not show it, it is the declared one, else UTF-8.
+    """
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
     if shown != "utf-8" or declared is None:
@@ -88,7 +91,7 @@ def _encoding(start: bytes, content_type: str) -> str:
 
 
 def _number(digits: str) -> int | float:
-    """Return a whole number.
+    """Parse a whole number of any length.
 
     Python refuses to read one of thousands of digits.
     """
@@ -112,11 +115,10 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of the `job` in a text that may end anywhere.
+    """Find the `job`'s fields in a text that may end anywhere.
 
-    None if its state is not among them.
-
-    What is passed over is not checked, and nothing recurses. A message that is no text is answered as JSON.
+    Returns None if its state is not among them. What is passed over is not checked, and nothing recurses. A message
+    that is no text is returned as JSON.
     """
     job: dict[str, Any] = {}
     scan = _Scan(text)
@@ -175,7 +177,7 @@ class _Scan:
         self._take("}")
 
     def sign(self) -> str:
-        """Return the next character that is no space; it stays."""
+        """Return the next character that is no space, without passing over it."""
         match = _SPACE.match(self._text, self._at)
         self._at = match.end() if match else self._at
         if self._at >= len(self._text):
@@ -185,7 +187,7 @@ class _Scan:
     def string(self) -> tuple[str, bool]:
         """Pass over the text that stands here.
 
-        Return it, and whether it is whole.
+        Returns it, and whether it is whole.
         """
         match = _STRING.match(self._text, self._at)
         if match is None:
@@ -200,7 +202,7 @@ class _Scan:
     def skip(self) -> str:
         """Pass over the value that stands here, of any depth.
 
-        Return its text.
+        Returns its text.
         """
         began, depth = self._at, 0
         if self.sign() == '"':

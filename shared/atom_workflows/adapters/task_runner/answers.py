@@ -65,7 +65,7 @@ _LEAST_NAME: Final = 4
 
 
 def meaning_of(status: int, *, is_to_come_later: bool = False) -> Meaning:
-    """Return what a submission's answer of that status means.
+    """Return the meaning of a submission's answer by its status.
 
     `is_to_come_later` says that it has a Retry-After.
     """
@@ -118,7 +118,7 @@ def receive(
 
 
 def _said(status: int, headers: Mapping[str, str], body: Body, tokens: Sequence[str]) -> str:
-    """Return what to show of an answer that says nothing of a job."""
+    """Return the text to show of an answer that has no job."""
     said = plain_text(body.text) or "nothing"
     if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
         said = f"go to {headers['Location']}, but a redirection is not followed"
@@ -126,7 +126,7 @@ def _said(status: int, headers: Mapping[str, str], body: Body, tokens: Sequence[
 
 
 def submission(answer: Answer) -> JobAnswer:
-    """Return what a Task Runner answered to a submission.
+    """Return the job in the answer to a submission.
 
     Raises the errors that are the other three results: see `ports`.
     """
@@ -142,7 +142,7 @@ def submission(answer: Answer) -> JobAnswer:
 
 
 def status_of(answer: Answer, job_id: str) -> JobAnswer:
-    """Return what a Task Runner answered to a status call.
+    """Return the job in the answer to a status call.
 
     Raises `JobUnknown` or `TaskRunnerUnavailable`.
     """
@@ -176,10 +176,9 @@ def plain_text(text: str) -> str:
 def _names_no_job(body: Body, job_id: str) -> bool:
     """Return True if this is a Task Runner's own "unknown job".
 
-    That is a JSON object without a job, or a text that names the job.
-
-    What a proxy, a gateway or a web framework answers for a path that it does not know is a page, a text without the
-    job's id or nothing, and some of them quote the path.
+    That is a JSON object without a job, or a text that names the job. What a proxy, a gateway or a web framework
+    answers for a path that it does not know is a page, a text without the job's id or nothing, and some of them quote
+    the path.
     """
     if _PATH in body.text or (body.job is not None and _job(body.job, ()) is not None):
         return False
@@ -189,7 +188,7 @@ def _names_no_job(body: Body, job_id: str) -> bool:
 
 
 def _job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
-    """Return what an answer says of a job; None without a state."""
+    """Return the job that an answer describes, None without a state."""
     state = fields.get("state")
     if not isinstance(state, str) or not state.strip():
         return None
@@ -201,10 +200,10 @@ def _job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
 
 
 def _usable_id(value: Any, tokens: Sequence[str]) -> str:
-    """Return a job's id as text.
+    """Return a job's id as text, "" if it is unusable.
 
-    Empty if it is no text or number, or cannot be used as it is. Cut short, masked or corrected it would name
-    another job, or none.
+    It must be a text or a number that can be kept as it is: cut short, masked or corrected it would name another job,
+    or none.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
@@ -214,7 +213,7 @@ def _usable_id(value: Any, tokens: Sequence[str]) -> str:
 
 
 def _as_text(value: Any) -> str:
-    """Return a message; one that is no text as JSON."""
+    """Return a message as text, as JSON if it is none."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -247,7 +246,7 @@ def _storable(text: str) -> str:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a Retry-After header asks for.
 
-    It may be given as a date. None if it is neither.
+    It may be a number or a date; None if it is neither.
     """
     text = headers["Retry-After"].strip()
     try:

@@ -49,18 +49,21 @@ class Tokens(Protocol):
     """Where the bearer token for an address comes from."""
 
     def token_for(self, base_url: str) -> str | None:
-        """The token, None to send none.
+        """Return the token for an address, None to send none.
 
         Raises `JobRefused` if there can never be one, `RequestNotAccepted` if waiting may help.
         """
         ...
 
     def renewed(self, base_url: str, refused: str) -> str | None:
-        """Another token, after this one was refused with 401; None if there is none. Raises as `token_for` does."""
+        """Return another token, after this one was refused with 401.
+
+        Returns None if there is none. Raises as `token_for` does.
+        """
         ...
 
     def refusal(self, base_url: str, status: int) -> str:
-        """What a 401 or 403 means to the user, and what to do about it."""
+        """Explain a 401 or 403, and what to do about it."""
         ...
 
 
@@ -109,7 +112,10 @@ class TaskRunnerClient:
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send it with a token, and with another one if that is refused; all of it in the time of one call."""
+        """Send a request, and send it again with another token after 401.
+
+        All of it happens in the time of one call.
+        """
         ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
         base_url = request.base_url
         token = self._tokens.token_for(base_url)
@@ -165,7 +171,10 @@ class _Request:
     tokens: list[str] = field(default_factory=list, repr=False)
 
     def prepared(self) -> requests.PreparedRequest:
-        """Return the request in the transport's form; raises `_NotSendable`."""
+        """Return the request in the transport's form.
+
+        Raises `_NotSendable`.
+        """
         headers = self.headers | ({"Authorization": f"Bearer {self.tokens[-1]}"} if self.tokens else {})
         prepared = requests.PreparedRequest()
         prepared.method = self.method
@@ -182,14 +191,17 @@ class _Request:
 
 @lru_cache(maxsize=64)
 def _checked(base_url: str) -> str:
-    """The URL in the form in which it is sent; checking it is a tenth of a call's cost."""
+    """Return the URL in the form in which it is sent.
+
+    Checking it is a tenth of a call's cost, so the result is kept.
+    """
     prepared = requests.PreparedRequest()
     prepared.prepare_url(base_url, None)
     return str(prepared.url).rstrip("/")
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong, without any words of the server."""
+    """Explain a failure, without any words of the server."""
     if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
         return str(error)
     causes = list(_causes(error))

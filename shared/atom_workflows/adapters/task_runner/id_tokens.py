@@ -56,16 +56,22 @@ class Source(Protocol):
     """One way to get an ID token."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """A new token; raises whatever google-auth raises."""
+        """Fetch a new token.
+
+        Raises whatever google-auth raises.
+        """
         ...
 
     def problem(self, error: Exception) -> str:
-        """What the error means to the user, and what to do about it."""
+        """Explain an error of `fetch` to the user, and what to do."""
         ...
 
 
 def fetch_id_token(audience: str) -> IdToken:
-    """A new ID token; raises `CredentialUnusable`, or `RequestNotAccepted` where waiting may help."""
+    """Fetch a new ID token.
+
+    Raises `CredentialUnusable`, or `RequestNotAccepted` where waiting may help.
+    """
     source = source_for(audience)
     try:
         return read_token(source.fetch(audience, BriefRequest()))
@@ -75,7 +81,10 @@ def fetch_id_token(audience: str) -> IdToken:
 
 
 def source_for(audience: str) -> Source:
-    """The source that the environment asks for; raises as `fetch_id_token` does."""
+    """Choose the source that the environment asks for.
+
+    Raises as `fetch_id_token` does.
+    """
     named = os.environ.get(CREDENTIALS)
     if not named:
         return MetadataServer()
@@ -98,7 +107,10 @@ class MetadataServer:
     """The identity that Google Cloud gives to what runs there."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """See `Source.fetch`. One request; google-auth's own way here asks thrice."""
+        """See `Source.fetch`.
+
+        One request; google-auth's own way here sends three.
+        """
         from google.auth import compute_engine  # noqa: PLC0415 (4 ms that only this source needs)
 
         make: Any = compute_engine.IDTokenCredentials
@@ -137,7 +149,10 @@ class ServiceAccountKey:
     info: Mapping[str, Any] = field(repr=False)
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """See `Source.fetch`. One request, with an assertion that the key signs."""
+        """See `Source.fetch`.
+
+        One request, with an assertion that the key signs.
+        """
         credentials = _KeyIdTokens.from_service_account_info(self.info, target_audience=audience)
         credentials.refresh(request)
         return str(credentials.token)
@@ -161,10 +176,10 @@ class Impersonation:
     delegates: tuple[str, ...] = ()
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """See `Source.fetch`. A request for the source's access token and one for the ID token.
+        """See `Source.fetch`.
 
-        google-auth's own ID tokens of impersonated accounts wait up to two minutes, and look up a regional boundary in
-        a thread of their own.
+        One request for the source's access token and one for the ID token. google-auth's own ID tokens of impersonated
+        accounts wait up to two minutes, and look up a regional boundary in a thread of their own.
         """
         self.source.refresh(request)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.source.token}"}
@@ -197,7 +212,10 @@ class _Refused(Exception):
 
 
 def read_token(text: str) -> IdToken:
-    """The token with its expiry and its identity; raises `ValueError` if it is no JWT. Nothing is verified."""
+    """Read a token's expiry and identity, verifying nothing.
+
+    Raises `ValueError` if it is no JWT.
+    """
     try:
         claims = _claims(text)
         expires_at = datetime.fromtimestamp(claims["exp"], UTC)
@@ -207,7 +225,10 @@ def read_token(text: str) -> IdToken:
 
 
 def audience_in(text: str) -> str:
-    """For whom a token is made out; empty if it does not tell. Nothing is verified."""
+    """Return a token's audience, or "" if it names none.
+
+    Nothing is verified.
+    """
     try:
         return str(_claims(text).get("aud") or "")
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -235,7 +256,7 @@ def _credential_in(path: str, about: str) -> Mapping[str, Any]:
 
 
 def _with_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
-    """The content of a key file, after it was seen that the key can be used."""
+    """Return a key file's content after checking that the key works."""
     missing = [name for name in _KEY_FIELDS if not isinstance(info.get(name), str)]
     if missing:
         raise CredentialUnusable(f"{about}, a key without {', '.join(missing)}; download the key again, {OVERRIDE}")
@@ -301,13 +322,19 @@ def _token_endpoint_problem(error: Exception, whose: str, advice: str) -> str:
 
 
 def _quoted(error: Any) -> str:
-    """What the server said, without any word that is long enough to be a secret."""
+    """Quote the server's reason with long words hidden.
+
+    Any of them may be a secret.
+    """
     said = " ".join(str(error.args[0] if error.args else "").split())
     return _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
 
 
 def _status_told(error: Exception) -> int | None:
-    """The HTTP status in google-auth's error, which is wrapped in another and tells it only as a response object."""
+    """Return the HTTP status in google-auth's error, if there is one.
+
+    The error is wrapped in another and holds the status only as a response object.
+    """
     causes = [error, *error.args]
     responses = [arg for cause in causes if isinstance(cause, Exception) for arg in cause.args]
     return next((int(one.status) for one in responses if hasattr(one, "status")), None)

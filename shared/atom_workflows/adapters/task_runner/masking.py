@@ -59,7 +59,7 @@ def _without(text: str, token: str) -> str:
 
 
 def _is_quoting(text: str, tokens: Sequence[str]) -> bool:
-    """Return True if part of a token is in the text, decoded as often as it takes."""
+    """Return True if the text quotes a token, however it is encoded."""
     for _ in range(_ROUNDS):
         bare = _TAG.sub("", text)
         if _SPLIT_JWT.search("".join(bare.split())):

@@ -64,7 +64,10 @@ class CachedToken:
         return token.identity if token else ""
 
     def text(self) -> str:
-        """The token, fetched if need be; raises as the fetch does, also if that takes too long."""
+        """Return the token, fetching it if need be.
+
+        Raises as the fetch does, also if that takes too long.
+        """
         with self._lock:
             now = self._now()
             old = self._token if self._token and now < self._token.expires_at else None
@@ -77,7 +80,10 @@ class CachedToken:
         return self._awaited(flight, old).text
 
     def renewed(self, refused: str) -> str | None:
-        """Another token than the refused one; None if there is none, or if one was refused a short while ago."""
+        """Return another token than the refused one.
+
+        Returns None if there is none, or if one was refused a short while ago.
+        """
         with self._lock:
             now = self._now()
             if self._token is not None and self._token.text == refused:
@@ -93,7 +99,10 @@ class CachedToken:
             raise self._failure.error.with_traceback(None)
 
     def _take_off(self) -> Future[IdToken]:
-        """Fetch on a thread of its own: what google-auth waits for inside cannot be bounded, our wait can."""
+        """Start a fetch on a thread of its own.
+
+        google-auth's own waits cannot be bounded; ours for the thread can.
+        """
         flight = self._flight = Future()
         threading.Thread(target=self._fly, args=(flight,), name="id-token", daemon=True).start()
         return flight

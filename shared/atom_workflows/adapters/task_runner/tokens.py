@@ -19,7 +19,7 @@ _UNAUTHORIZED: Final = 401
 
 
 def tokens_for(settings: Settings) -> Tokens:
-    """The tokens that a deployment's settings ask for."""
+    """Build the tokens that a deployment's settings ask for."""
     audience, url = settings.task_runner_audience, settings.task_runner_url
     tokens: Tokens
     if settings.task_runner_token is not None:
@@ -37,7 +37,10 @@ class FixedToken:
         self._token = None if token == NO_TOKEN else token
 
     def token_for(self, base_url: str) -> str | None:  # noqa: ARG002 (the same for every address)
-        """The token; raises `CredentialUnusable` if no header can carry it."""
+        """Return the token.
+
+        Raises `CredentialUnusable` if no header can carry it.
+        """
         if self._token is not None and not all("!" <= letter <= "~" for letter in self._token):
             raise CredentialUnusable(
                 "WORKFLOW_TR_AUTH_JWT holds a space, a line break or a letter that no token has; "
@@ -46,7 +49,7 @@ class FixedToken:
         return self._token
 
     def renewed(self, base_url: str, refused: str) -> None:  # noqa: ARG002 (there is no other)
-        """None: there is no other token."""
+        """Return None, as there is no other token."""
         return
 
     def refusal(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
@@ -81,7 +84,10 @@ class IdTokens:
         self._tokens: dict[str, CachedToken] = {}
 
     def token_for(self, base_url: str) -> str:
-        """The token; raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do."""
+        """Return the address's ID token.
+
+        Raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do.
+        """
         return self._cached(base_url).text()
 
     def renewed(self, base_url: str, refused: str) -> str | None:
@@ -117,7 +123,10 @@ class AllowedAddresses:
         self._may_use = may_use
 
     def token_for(self, base_url: str) -> str | None:
-        """See `Tokens.token_for`; raises `CredentialUnusable` for an address that is not allowed."""
+        """See `Tokens.token_for`.
+
+        Raises `CredentialUnusable` for an address that is not allowed.
+        """
         if not self._may_use(base_url):
             raise CredentialUnusable(
                 f"no token is sent to {base_url}, which is not a Task Runner that this deployment may use; "
@@ -136,7 +145,7 @@ class AllowedAddresses:
 
 @lru_cache(maxsize=64)
 def audience_of(base_url: str) -> str:
-    """Scheme and host, which is what Cloud Run expects whatever path is called."""
+    """Return scheme and host, which Cloud Run expects whatever path is called."""
     parts = urlsplit(base_url)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host}"
