@@ -15,13 +15,13 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.errors import MalformedEvent, NewerVersion, RunNotFound
 from atom_workflows.handlers.delivery import (
     Answer,
-    dropped,
-    handled,
+    drop,
+    handle_event,
     is_event,
     json_answer,
-    lowered,
-    message_body,
+    lower_names,
     message_of,
+    read_message_body,
 )
 from atom_workflows.messages.envelope import ReceivedEvent, read_event
 from atom_workflows.messages.start import RunSeedRequested, StartRequested, read_start_event, start_of_object
@@ -44,7 +44,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
     It is an event of topic `start`, an upload, or a plain POST that starts a run. An event is answered 204; a plain
     POST with what became of it: 202, 400, 403, 404 or 409.
     """
-    headers = lowered(headers)
+    headers = lower_names(headers)
     event_id = headers.get("idempotency-key") or uuid.uuid4().hex
     size = len(raw)
     try:
@@ -55,7 +55,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
     except NewerVersion as error:
         return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
     except MalformedEvent as error:
-        return dropped(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        return drop(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
     del raw  # What it holds is there as values now.
     if not isinstance(asked, ReceivedEvent):
         return _on_plain_start(services, asked, event_id)
@@ -66,7 +66,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
         if request is not None:
             handle_start(services, request)
 
-    return handled(services, "start", asked, handle)
+    return handle_event(services, "start", asked, handle)
 
 
 def _read(headers: Mapping[str, str], raw: bytes, event_id: str) -> ReceivedEvent | StartRequested | RunSeedRequested:
@@ -102,7 +102,7 @@ def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested |
             log.warned("object.ignored", told)
             return None
         return _object_start(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
-    return read_start_event(message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
+    return read_start_event(read_message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
 
 
 def _object_start(

@@ -29,7 +29,7 @@ _LONG_ONES_IN_TURN: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class AnswerBody:
     """An answer's body. `text` is its beginning; `job` the fields of its `job`, None if it has none.
 
     `is_object` says that it is a JSON object, of whatever fields.
@@ -40,7 +40,7 @@ class Body:
     is_object: bool = False
 
 
-def read_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> Body:
+def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
     """Read a body that comes in pieces, up to that size.
 
     Raises what reading a piece raises.
@@ -58,19 +58,19 @@ def read_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = M
         return _parsed(content, content_type, is_cut=is_cut)
 
 
-def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> Body:
+def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody:
     text = content.decode(_encoding(bytes(content[:4]), content_type), "replace").removeprefix("\ufeff")
     start = text[:MAX_ANSWER_BYTES]
     if is_cut:
-        return Body(start, scan_job(text))
+        return AnswerBody(start, scan_job(text))
     try:
         found = _DECODER.decode(text)
     except RecursionError:
-        return Body(start, scan_job(text))
+        return AnswerBody(start, scan_job(text))
     except ValueError:
-        return Body(start)
+        return AnswerBody(start)
     job = found.get("job") if isinstance(found, dict) else None
-    return Body(start, job if isinstance(job, dict) else None, is_object=isinstance(found, dict))
+    return AnswerBody(start, job if isinstance(job, dict) else None, is_object=isinstance(found, dict))
 
 
 def _encoding(start: bytes, content_type: str) -> str:

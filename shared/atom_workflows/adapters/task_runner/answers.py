@@ -14,7 +14,12 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows.adapters.task_runner.answer_body import MAX_ANSWER_BYTES, MAX_READ_BYTES, Body, read_body
+from atom_workflows.adapters.task_runner.answer_body import (
+    MAX_ANSWER_BYTES,
+    MAX_READ_BYTES,
+    AnswerBody,
+    read_answer_body,
+)
 from atom_workflows.adapters.task_runner.masking import masked
 from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
@@ -88,7 +93,7 @@ class Answer:
     job: JobAnswer | None = None
     names_no_job: bool = False
     retry_after_s: float | None = None
-    body: Body = field(repr=False)
+    body: AnswerBody = field(repr=False)
 
 
 def receive(
@@ -105,7 +110,7 @@ def receive(
     """
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
-    body = read_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
+    body = read_answer_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
     job = _job(body.job, tokens) if is_ok and body.job is not None else None
     return Answer(
         status=status,
@@ -117,7 +122,7 @@ def receive(
     )
 
 
-def _said(status: int, headers: Mapping[str, str], body: Body, tokens: Sequence[str]) -> str:
+def _said(status: int, headers: Mapping[str, str], body: AnswerBody, tokens: Sequence[str]) -> str:
     """Return the text to show of an answer that has no job."""
     said = plain_text(body.text) or "nothing"
     if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
@@ -173,7 +178,7 @@ def plain_text(text: str) -> str:
     return " ".join(_TAG.sub(" ", text).split())
 
 
-def _names_no_job(body: Body, job_id: str) -> bool:
+def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     """Return True if this is a Task Runner's own "unknown job".
 
     That is a JSON object without a job, or a text that names the job. What a proxy, a gateway or a web framework
