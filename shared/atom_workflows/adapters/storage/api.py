@@ -32,7 +32,7 @@ class StorageApi:
         base = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
         return base if "://" in base else f"http://{base}"
 
-    def authorized(self) -> Any:
+    def session(self) -> Any:
         """Return the session, whose requests carry the caller's credential.
 
         Raises google-auth's errors.
@@ -53,7 +53,7 @@ class StorageApi:
             return self._session
 
 
-def parts_of(path: str) -> tuple[str, str] | None:
+def split_path(path: str) -> tuple[str, str] | None:
     """Split an object's path into bucket and name.
 
     Returns None for the path of no object.
@@ -62,7 +62,7 @@ def parts_of(path: str) -> tuple[str, str] | None:
     return None if match is None else (match["bucket"], match["name"])
 
 
-def no_object(path: str) -> str:
+def explain_bad_path(path: str) -> str:
     """Explain that a path names no object."""
     return (
         f"{path} names no object; it must be gs://bucket/object, with a bucket's name of 3 to 222 lower case letters, "
@@ -70,6 +70,6 @@ def no_object(path: str) -> str:
     )
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """Quote an object's name as one part of a URL."""
     return quote(name, safe="")

@@ -28,7 +28,7 @@ from atom_workflows.adapters.http import (
     PromptAdapter,
     pieces_of,
 )
-from atom_workflows.adapters.task_runner.answers import Answer, receive, status_of, submission
+from atom_workflows.adapters.task_runner.answers import Answer, read_status, read_submission, receive_answer
 from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
@@ -46,7 +46,7 @@ _DENIED: Final = frozenset({401, 403})
 
 
 class Tokens(Protocol):
-    """Where the bearer token for an address comes from."""
+    """The source of the bearer token for an address."""
 
     def token_for(self, base_url: str) -> str | None:
         """Return the token for an address, None to send none.
@@ -55,14 +55,14 @@ class Tokens(Protocol):
         """
         ...
 
-    def renewed(self, base_url: str, refused: str) -> str | None:
+    def renew(self, base_url: str, refused: str) -> str | None:
         """Return another token, after this one was refused with 401.
 
         Returns None if there is none. Raises as `token_for` does.
         """
         ...
 
-    def refusal(self, base_url: str, status: int) -> str:
+    def explain_denial(self, base_url: str, status: int) -> str:
         """Explain a 401 or 403, and what to do about it."""
         ...
 
@@ -95,20 +95,19 @@ class TaskRunnerClient:
             "Idempotency-Key": idempotency_key,
         }
         request = _Request("POST", base_url, "/job", headers=headers, body=content)
-        return submission(self._call(request, self._submit_timeout_s))
+        return read_submission(self._call(request, self._submit_timeout_s))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         target = f"/jobstatus?job_id={quote(job_id, safe='')}"
         request = _Request("GET", base_url, target, headers={}, job_id=job_id)
-        return status_of(self._asked(request), job_id)
-
-    def _asked(self, request: _Request) -> Answer:
-        """Make a status call, of which nothing may be read as the end of the job."""
         try:
-            return self._call(request, self._status_timeout_s)
+            answer = self._call(request, self._status_timeout_s)
         except JobRefused as error:
             problem = str(error)
+        else:
+            return read_status(answer, job_id)
+        # A token that cannot be had refuses a submission for good, but says nothing of a job that runs.
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
@@ -123,21 +122,25 @@ class TaskRunnerClient:
         answer = self._exchange(request, timeout_s, ends_at)
         refused = answer.status == requests.codes.unauthorized
         if refused and token and time.monotonic() < ends_at - MIN_RENEWAL_S:
-            other = self._tokens.renewed(base_url, token)
+            other = self._tokens.renew(base_url, token)
             if other is not None and time.monotonic() < ends_at:
                 request.tokens.append(other)
                 answer = self._exchange(request, timeout_s, ends_at)
         if answer.status in _DENIED:
-            answer = replace(answer, said=f"{self._tokens.refusal(base_url, answer.status)}. It said: {answer.said}")
+            answer = replace(
+                answer, said=f"{self._tokens.explain_denial(base_url, answer.status)}. It said: {answer.said}"
+            )
         return answer
 
     def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
         kind: type[TaskRunnerUnavailable] = TaskRunnerUnavailable
         try:
             timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
-            with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
+            with self._transport.send(request.prepare(), stream=True, timeout=timeouts) as response:
                 headers, pieces = response.headers, pieces_of(response)
-                return receive(response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id)
+                return receive_answer(
+                    response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id
+                )
         except (
             NotConnected,
             CertificatesMissing,
@@ -145,9 +148,9 @@ class TaskRunnerClient:
             requests.exceptions.InvalidURL,
             UnicodeEncodeError,
         ) as problem:
-            kind, reason = RequestNotAccepted, _reason(problem)
+            kind, reason = RequestNotAccepted, _explain(problem)
         except (requests.RequestException, TransportError, ValueError) as problem:
-            reason = _reason(problem)
+            reason = _explain(problem)
         finally:
             self._idle.watch()
         # Outside of the handlers: the text of an error about a header holds the header's value, which may be the token.
@@ -170,7 +173,7 @@ class _Request:
     job_id: str = ""
     tokens: list[str] = field(default_factory=list, repr=False)
 
-    def prepared(self) -> requests.PreparedRequest:
+    def prepare(self) -> requests.PreparedRequest:
         """Return the request in the transport's form.
 
         Raises `_NotSendable`.
@@ -180,7 +183,7 @@ class _Request:
         prepared.method = self.method
         prepared.body = self.body
         try:
-            prepared.url = _checked(self.base_url) + self.target
+            prepared.url = _normalize_url(self.base_url) + self.target
             prepared.prepare_headers(headers)
         except (requests.RequestException, TransportError, ValueError) as error:
             reason = f"the request cannot be sent ({type(error).__name__})"
@@ -190,7 +193,7 @@ class _Request:
 
 
 @lru_cache(maxsize=64)
-def _checked(base_url: str) -> str:
+def _normalize_url(base_url: str) -> str:
     """Return the URL in the form in which it is sent.
 
     Checking it is a tenth of a call's cost, so the result is kept.
@@ -200,7 +203,7 @@ def _checked(base_url: str) -> str:
     return str(prepared.url).rstrip("/")
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """Explain a failure, without any words of the server."""
     if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
         return str(error)
