@@ -12,7 +12,7 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.errors import StoreUnavailable
-from atom_workflows.handlers.delivery import is_given_up
+from atom_workflows.handlers.delivery import give_up_or_redeliver
 from atom_workflows.messages.dead_letters import REPLAY_OF, read_dead_letter, replayed
 from atom_workflows.messages.envelope import MESSAGE_PUBLISHED, ReceivedEvent
 from atom_workflows.messages.internal import read_steps_event, read_tick_event
@@ -43,7 +43,7 @@ def handle(services: Services, delivery: Delivery, chance: Random) -> None:
     try:
         _handle(services, delivery, chance)
     except Exception as error:
-        if not is_given_up(services, delivery.message.topic, _received(delivery), error):
+        if not give_up_or_redeliver(services, delivery.message.topic, _received(delivery), error):
             raise
         raise GaveUp(error) from error
 

@@ -136,7 +136,7 @@ MUTATIONS: Final = (
     _mutation("half a consistency check", (repair, "miscount", planted_checker.miscount_what_remains), seed=50),
     _mutation("a broken run is never ended", (repair, "_give_up", planted.nothing), seed=23),
     _mutation("a retry passes over what is gone", (retry, "_reset", planted_checker.reset_for_what_is_there), seed=23),
-    _mutation("given up without a dead letter", (delivery, "_keep", planted_checker.kept), seed=5),
+    _mutation("given up without a dead letter", (delivery, "_publish_dead_letter", planted_checker.kept), seed=5),
     _mutation("a job times out unheard", (polls, "ask", planted_checker.poll_in_time_only), seed=6),
     _mutation(
         "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10

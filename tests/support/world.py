@@ -15,7 +15,7 @@ from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.task_runner.service import response_to
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
-from atom_workflows.adapters.task_runner.answers import receive, status_of, submission
+from atom_workflows.adapters.task_runner.answers import read_status, read_submission, receive_answer
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services, WakeLimit
@@ -102,13 +102,13 @@ class ScriptedTaskRunner:
         assert base_url == TASK_RUNNER_URL
         self.submitted.append((idempotency_key, body))
         answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
-        return submission(_received(answer))
+        return read_submission(_received(answer))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         assert base_url == TASK_RUNNER_URL
         self.polled.append(job_id)
-        return status_of(_received(self.jobs.status(job_id, self.clock.now().timestamp()), job_id), job_id)
+        return read_status(_received(self.jobs.status(job_id, self.clock.now().timestamp()), job_id), job_id)
 
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
@@ -117,7 +117,7 @@ def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
     if response.drop:
         raise TaskRunnerUnavailable("the connection was cut")
     headers = {"Content-Type": response.content_type, **response.headers}
-    return receive(response.status, headers, iter([response.body]), job_id=job_id)
+    return receive_answer(response.status, headers, iter([response.body]), job_id=job_id)
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ LADDER: Final[dict[str, Rung]] = {
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
     "log": Rung(),
     "bounded_json": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
+    "web_pages": Rung(not_of_python=CLOCKS_AND_IO),
     "messages": Rung(
         of_library=frozenset({"messages", "bounded_json", "core", "errors", "ports"}),
         of_others=frozenset({"cloudevents"}),
@@ -60,7 +61,8 @@ LADDER: Final[dict[str, Rung]] = {
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(
-        of_library=frozenset({"bounded_json", "coordinator", "errors", "handlers", "log", "messages", "settings"}),
+        of_library=frozenset({"bounded_json", "coordinator", "errors", "handlers", "log", "messages", "settings"})
+        | {"web_pages"},
         not_of_python=OUTSIDE - {"http", "io"},
     ),
     "adapters": Rung(

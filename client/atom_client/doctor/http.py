@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from atom_client.doctor.findings import Finding, ok, unknown, wrong
 from atom_client.doctor.pubsub import PUSHED, Expected, SetUp
-from atom_workflows.adapters.http import knock
+from atom_workflows.adapters.http import fetch_status
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.id_tokens import audience_in
 from atom_workflows.adapters.task_runner.tokens import audience_of, tokens_for
@@ -45,7 +45,7 @@ def _of_function(function: str, endpoint: str, expected: Expected) -> Finding:
     about = f"function {function}"
     try:
         # Not so in a deployment, where it is the function itself that nobody may reach.
-        status = knock(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
+        status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
     except TaskRunnerUnavailable as error:
         return wrong(about, f"{endpoint} gives no answer ({error.reason})", expected.mend_all)
     if expected.is_local:
@@ -67,7 +67,7 @@ def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
         yield unknown(about, "it is not known where it is: no run was started yet", "give --tr-url")
         return
     try:
-        status = knock(f"{url.rstrip('/')}/jobstatus?job_id={_JOB}")
+        status = fetch_status(f"{url.rstrip('/')}/jobstatus?job_id={_JOB}")
     except TaskRunnerUnavailable as error:
         told, mend = f"{url} gives no answer ({error.reason})", "start it, or give the functions its right address"
         # A Task Runner may be closed to all but its own network.

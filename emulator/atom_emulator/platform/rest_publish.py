@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from google.api_core.exceptions import GoogleAPICallError
 
 from atom_emulator.platform.network import HOST
-from atom_emulator.web_pages import reason_to_refuse
+from atom_emulator.web_pages import explain_refusal
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 
 Publish: TypeAlias = Callable[[str, Sequence[Mapping[str, Any]]], Sequence[str]]
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(declared) if declared.isascii() and declared.isdecimal() and len(declared) <= _MAX_DIGITS else None
         match = _PUBLISH_PATH.fullmatch(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if reason := reason_to_refuse(headers, bound_to=HOST):
+        if reason := explain_refusal(headers, bound_to=HOST):
             self.close_connection = True
             self._refuse(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", reason)
         elif length is None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from atom_emulator.platform.network import HOST
-from atom_emulator.web_pages import reason_to_refuse
+from atom_emulator.web_pages import explain_refusal
 
 _LONGEST_LINE: Final = 65_536
 _MOST_LINES: Final = 200
@@ -61,7 +61,7 @@ class _Handler(socketserver.StreamRequestHandler):
         with suppress(OSError, ValueError):  # One of the two has gone, or this is no HTTP.
             lines = list(self._lines())
             headers = _headers(lines[1:])
-            if reason := reason_to_refuse(headers, bound_to=HOST):
+            if reason := explain_refusal(headers, bound_to=HOST):
                 self.wfile.write(_refusal(reason))
             elif lines:
                 self._hand_through(lines, headers)

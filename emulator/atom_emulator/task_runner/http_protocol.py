@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, TypeAlias, cast
 
-from atom_emulator.web_pages import reason_to_refuse
+from atom_emulator.web_pages import explain_refusal
 
 MAX_HEAD_BYTES: Final = 65_536
 MAX_BODY_BYTES: Final = 10_000_000
@@ -57,7 +57,7 @@ def without_web_pages(handler: Handler, *, bound_to: str) -> Handler:
     """Have a server on this address refuse, with 403, what a web page sends."""
 
     def guarded(request: Request) -> Response:
-        reason = reason_to_refuse(request.headers, bound_to=bound_to)
+        reason = explain_refusal(request.headers, bound_to=bound_to)
         return Response(HTTPStatus.FORBIDDEN, reason.encode(), "text/plain") if reason else handler(request)
 
     return guarded

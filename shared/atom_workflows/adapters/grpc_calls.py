@@ -1,7 +1,7 @@
 """Methods of Google's services, called on their own client's channel in the protocol's own messages.
 
 The client has the connection, the credentials and the way to an emulator. What it puts around each call (a retry, a
-deadline and headers that are made anew, and wrapped messages) costs as much as the call: here it is made once.
+deadline and headers that are made each time, and wrapped messages) costs as much as the call: here it is made once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Call: TypeAlias = Callable[..., Any]
 
 # These have no types.
 _wrap_errors: Final[Any] = grpc_helpers.wrap_errors
-_routing: Final[Any] = routing_header.to_grpc_metadata
+_route: Final[Any] = routing_header.to_grpc_metadata
 _ClientInfo: Final[Any] = client_info.ClientInfo
 
 
 def message_class(wrapper: Any) -> Any:
-    """The protocol's message class under the client package's own."""
+    """Return the protocol's message class under the client package's own."""
     return type(wrapper.pb(wrapper()))
 
 
@@ -42,27 +42,30 @@ class ServiceCalls:
         self._metadata = (_ClientInfo().to_grpc_metadata(), *metadata)
 
     def unary(self, method: str, answer: Any, retry: Retry) -> Call:
-        """A method that is answered with one message of that class."""
+        """Prepare a method that answers with one message of the class `answer`."""
         stub = self._channel.unary_unary(
-            f"/{self._service}/{method}", request_serializer=_serialized, response_deserializer=answer.FromString
+            f"/{self._service}/{method}", request_serializer=_serialize, response_deserializer=answer.FromString
         )
-        return self._bounded(retry(_wrap_errors(stub)))
+        return self._bound(retry(_wrap_errors(stub)))
 
     def stream(self, method: str, answer: Any, retry: Retry) -> Call:
-        """A method that is answered with any number of messages, all of which are read."""
+        """Prepare a method that answers with any number of messages.
+
+        All of them are read before the call returns.
+        """
         stub = self._channel.unary_stream(
-            f"/{self._service}/{method}", request_serializer=_serialized, response_deserializer=answer.FromString
+            f"/{self._service}/{method}", request_serializer=_serialize, response_deserializer=answer.FromString
         )
         read = _wrap_errors(stub)
-        return self._bounded(retry(lambda request, **bounds: list(read(request, **bounds))))
+        return self._bound(retry(lambda request, **bounds: list(read(request, **bounds))))
 
-    def _bounded(self, call: Call) -> Call:
+    def _bound(self, call: Call) -> Call:
         def bounded(request: Any, **routed_by: str) -> Any:
-            metadata = (*self._metadata, _routing(routed_by))
+            metadata = (*self._metadata, _route(routed_by))
             return call(request, timeout=self._call_timeout_s, metadata=metadata)
 
         return bounded
 
 
-def _serialized(request: Any) -> bytes:
+def _serialize(request: Any) -> bytes:
     return bytes(request.SerializeToString())

@@ -4,7 +4,7 @@ A timeout of `requests` bounds each wait for bytes, so that a server that sends 
 long as it likes: in the head, in the body or behind it. Here it bounds the answer, from its request to its last byte.
 
 A connection that failed to come about is an error of its own, as nothing was sent. One that came about is used again
-only within a second: a server that has one thread serves nobody else as long as it is open, and one that closes idle
+only within a second: a server that has one thread serves no one else as long as it is open, and one that closes idle
 connections might do so just as a request is under way.
 
 For google-auth there is `BriefRequest`, which is brief and silent: its own transport waits for minutes, tries often,
@@ -41,7 +41,7 @@ from urllib3.exceptions import TimeoutError as UrllibTimeout
 from atom_workflows.errors import TaskRunnerUnavailable
 
 KEEP_ALIVE_S: Final = 1.0
-"""How long a connection that nobody uses is kept."""
+"""How long an idle connection is kept."""
 
 CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name a file of trusted certificates, the first that is set: those of `requests`, and OpenSSL's."""
@@ -49,15 +49,15 @@ CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _PIECE: Final = 64 * 1024
 
 
-class _Discreet(logging.Filter):
-    """Lets nothing through: urllib3 logs whole addresses, and headers that it could not read."""
+class _DropAll(logging.Filter):
+    """Drops every line: urllib3 logs whole addresses, and headers that it could not read."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (whatever it says)
         return False
 
 
 for _name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
-    logging.getLogger(f"urllib3.{_name}").addFilter(_Discreet())
+    logging.getLogger(f"urllib3.{_name}").addFilter(_DropAll())
 
 
 class AnswerTooLarge(requests.RequestException):
@@ -90,12 +90,12 @@ class PromptAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def close_idle(self) -> int:
-        """Close connections that nobody has used for a while.
+        """Close connections that have been idle for a while.
 
-        Return how many are left that nobody uses.
+        Returns how many idle ones are left open.
         """
         pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
-        return sum(pool.close_idle() for pool in pools if isinstance(pool, _KeepsBriefly))
+        return sum(pool.close_idle() for pool in pools if isinstance(pool, _BriefKeepAlive))
 
 
 class IdleCloser:
@@ -110,7 +110,7 @@ class IdleCloser:
         self._is_running = False
 
     def watch(self) -> None:
-        """Look after connections that were just used."""
+        """Close the connections that were just used, once they are idle."""
         if self._is_running:
             return
         with self._lock:
@@ -134,7 +134,7 @@ class IdleCloser:
 
 
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
-    """Give the body of an answer as it arrives, unpacked.
+    """Yield the body of an answer as it arrives, unpacked.
 
     Raises as `requests` and urllib3 do.
     """
@@ -143,7 +143,10 @@ def pieces_of(response: requests.Response) -> Iterator[bytes]:
 
 
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
-    """The body of an answer that is read as it arrives; raises `AnswerTooLarge`, or as `requests` and urllib3 do."""
+    """Read the body of an answer as it arrives.
+
+    Raises `AnswerTooLarge`, or as `requests` and urllib3 do.
+    """
     content = bytearray()
     for chunk in pieces_of(response):
         content += chunk
@@ -153,7 +156,10 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
 
 
 def _certificates() -> str:
-    """Return the file or folder of certificates that the environment names, nothing if it names none."""
+    """Return the path of the certificates that the environment names, or "".
+
+    Raises `CertificatesMissing` if nothing is there.
+    """
     for name in CERTIFICATES:
         if path := os.environ.get(name):
             if not Path(path).exists():
@@ -162,8 +168,8 @@ def _certificates() -> str:
     return ""
 
 
-class _Stream(io.RawIOBase):
-    """What a connection brings until `ends_at`."""
+class _DeadlineStream(io.RawIOBase):
+    """The bytes of a connection, up to the time at which the whole answer must be there."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw = raw
@@ -190,11 +196,11 @@ class _Stream(io.RawIOBase):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock))
+        self.fp = io.BufferedReader(_DeadlineStream(self.fp.detach(), sock))
 
 
-class _Reports:
-    """Distinguishes a failure to connect from any later one."""
+class _ReportsConnectErrors:
+    """Mixin of a connection that distinguishes a failure to connect from any later one."""
 
     idle_since: float = 0.0
 
@@ -202,22 +208,22 @@ class _Reports:
         try:
             super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
         except (OSError, HTTPError) as error:
-            reason = _reason(error, cast("HTTPConnection", self))
+            reason = _explain_no_connection(error, cast("HTTPConnection", self))
         else:
             return
         raise NotConnected(reason)
 
 
-class _Connection(_Reports, HTTPConnection):
+class _Connection(_ReportsConnectErrors, HTTPConnection):
     response_class = _Response
 
 
-class _SecureConnection(_Reports, HTTPSConnection):
+class _SecureConnection(_ReportsConnectErrors, HTTPSConnection):
     response_class = _Response
 
 
-def _reason(error: Exception, connection: HTTPConnection) -> str:
-    """Return why there is no connection: each cause has another cure."""
+def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
+    """Explain why there is no connection, as each cause has another cure."""
     where = f"{connection.host}:{connection.port}"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
@@ -236,8 +242,8 @@ def _reason(error: Exception, connection: HTTPConnection) -> str:
     return f"no connection to {where}: {detail}"
 
 
-class _KeepsBriefly:
-    """Uses no connection again that was idle for long."""
+class _BriefKeepAlive:
+    """Mixin of a pool that reuses no connection that was idle for long."""
 
     pool: queue.LifoQueue[Any] | None
 
@@ -256,7 +262,12 @@ class _KeepsBriefly:
         pool, left = self.pool, 0
         if pool is None:
             return 0
-        for connection in reversed(_all_of(pool)):
+        taken: list[Any] = []
+        with suppress(queue.Empty):
+            while True:
+                taken.append(pool.get(block=False))
+        # The one that was used last is put back last, and so it is the next one to be used.
+        for connection in reversed(taken):
             if connection is not None:
                 _close_if_stale(connection)
                 left += connection.sock is not None
@@ -268,11 +279,11 @@ class _KeepsBriefly:
         return left
 
 
-class _Pool(_KeepsBriefly, HTTPConnectionPool):
+class _Pool(_BriefKeepAlive, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _SecurePool(_KeepsBriefly, HTTPSConnectionPool):
+class _SecurePool(_BriefKeepAlive, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
@@ -283,14 +294,6 @@ def _close_if_stale(connection: Any) -> None:
     """
     if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
         connection.close()
-
-
-def _all_of(pool: queue.LifoQueue[Any]) -> list[Any]:
-    taken = []
-    with suppress(queue.Empty):
-        while True:
-            taken.append(pool.get(block=False))
-    return taken
 
 
 # -- one request, for google-auth or to see who answers --------------------------------------------------------------
@@ -315,7 +318,7 @@ class GaveUp(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Response:
     """A response in the form that google-auth reads."""
 
     status: int
@@ -337,44 +340,42 @@ class BriefRequest:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ARG002 (google-auth's own is longer than we can wait)
-    ) -> Answer:
-        """Send one request; raises `GaveUp`, or google-auth's `TransportError`, after which google-auth may retry."""
+    ) -> Response:
+        """Send one request.
+
+        Raises `GaveUp`, or google-auth's `TransportError`, after which google-auth may retry.
+        """
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise GaveUp("no answer in time")
-        timeouts = (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s))
+        options: dict[str, Any] = {
+            "timeout": (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
+            "stream": True,
+            "allow_redirects": False,
+            # The request's own credential is kept; else a password of the machine's (`.netrc`) would replace it.
+            "auth": lambda request: request,
+        }
         try:
-            answer = _answer(method, url, data=body, headers=headers, timeout=timeouts)
+            with requests.Session() as session:
+                session.mount("http://", PromptAdapter())
+                session.mount("https://", PromptAdapter())
+                with session.request(method, url, data=body, headers=headers, **options) as response:
+                    content = read_answer(response, most_bytes=MAX_ANSWER_BYTES)
+                    answer = Response(status=response.status_code, headers=response.headers, data=content)
         except (requests.RequestException, UrllibError) as error:
-            self._failed(_brief_reason(error))
-            raise _TransportError(_brief_reason(error)) from error
+            self._count_failure(_explain_briefly(error))
+            raise _TransportError(_explain_briefly(error)) from error
         if answer.status == requests.codes.too_many_requests or answer.status >= requests.codes.server_error:
-            self._failed(f"HTTP {answer.status}")
+            self._count_failure(f"HTTP {answer.status}")
         return answer
 
-    def _failed(self, reason: str) -> None:
+    def _count_failure(self, reason: str) -> None:
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             raise GaveUp(reason)
 
 
-def _answer(method: str, url: str, **request: Any) -> Answer:
-    """What the server answers, bounded in time and size."""
-    with requests.Session() as session:
-        session.mount("http://", PromptAdapter())
-        session.mount("https://", PromptAdapter())
-        request |= {"stream": True, "allow_redirects": False, "auth": _as_it_is}
-        with session.request(method, url, **request) as response:
-            content = read_answer(response, most_bytes=MAX_ANSWER_BYTES)
-            return Answer(status=response.status_code, headers=response.headers, data=content)
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No password of the machine's own (`.netrc`) takes the place of the request's credential."""
-    return request
-
-
-def _brief_reason(error: Exception) -> str:
+def _explain_briefly(error: Exception) -> str:
     if isinstance(error, NotConnected | CertificatesMissing):
         return str(error)
     if isinstance(error, requests.Timeout | UrllibTimeout):
@@ -384,8 +385,11 @@ def _brief_reason(error: Exception) -> str:
     return type(error).__name__
 
 
-def knock(url: str) -> int:
-    """The status of a GET; raises `TaskRunnerUnavailable` with the reason if there is no answer."""
+def fetch_status(url: str) -> int:
+    """Return the status of a GET.
+
+    Raises `TaskRunnerUnavailable` with the reason if there is no answer.
+    """
     try:
         return BriefRequest()(url).status
     except GaveUp as error:

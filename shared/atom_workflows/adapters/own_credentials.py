@@ -19,23 +19,27 @@ _TransportError: Final[Any] = google.auth.exceptions.TransportError
 
 
 def expect_users_login() -> None:
-    """Let google-auth say nothing of a person's login that names no quota project: here that is the usual one.
+    """Silence google-auth's warning about a login without a quota project.
 
-    Where it does harm, the service's refusal says so, and is told with what to do.
+    Here that is the usual login. Where it does harm the service refuses, and the refusal is shown with what to do.
     """
     warnings.filterwarnings("ignore", message="Your application has authenticated using end user credentials")
 
 
 def default_project() -> str | None:
-    """The project that comes with the credentials, or that gcloud is set to. Raises google-auth's errors."""
+    """Return the credentials' project, or the one gcloud is set to.
+
+    Raises google-auth's errors.
+    """
     _, project = _default(scopes=_SCOPES)
     return project or None
 
 
 def require_login() -> None:
-    """Get an access token, to see whether there are credentials that still count. Raises google-auth's errors.
+    """Get an access token, to see that the credentials are still valid.
 
-    Google's clients try an expired login again and again, for half a minute. A network that is down is left to them.
+    Raises google-auth's errors. Google's clients would try an expired login again and again, for half a minute. A
+    network that is down is left to them.
     """
     credentials, _ = _default(scopes=_SCOPES)
     with suppress(GaveUp, _TransportError):
@@ -43,7 +47,7 @@ def require_login() -> None:
 
 
 def account() -> str:
-    """Whose the credentials are: a service account's address, or empty for a person's login."""
+    """Return a service account's address, or "" for a person's login."""
     credentials, _ = _default(scopes=_SCOPES)
     found = getattr(credentials, "service_account_email", "") or ""
     return "" if found == "default" else str(found)

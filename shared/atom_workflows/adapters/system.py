@@ -48,17 +48,15 @@ class ThreadWorkers:
         """See `ports.Workers.calls`."""
 
         def submit(item: Item, lane: str) -> Future[Answer]:
+            # A deployment allows few Task Runners, so there are few lanes.
+            with self._lock:
+                if lane not in self._pools:
+                    self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
+                pool = self._pools[lane]
             # With the caller's context, so that what a call logs names the event it was made for.
-            return self._pool(lane).submit(copy_context().run, call, item)
+            return pool.submit(copy_context().run, call, item)
 
         return ThreadCalls(submit, lane=lane or (lambda _: ""), most=self._threads * AHEAD)
-
-    def _pool(self, lane: str) -> ThreadPoolExecutor:
-        """Return the lane's threads. There are few lanes: a deployment allows few Task Runners."""
-        with self._lock:
-            if lane not in self._pools:
-                self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
-            return self._pools[lane]
 
 
 class ThreadCalls(Generic[Item, Answer]):

@@ -1,10 +1,11 @@
-"""What stands between a request and a handler: read it, name it in the logs, decide what an error means.
+"""Deliver a request's event to its handler, and decide what an error of the handler means.
 
-An event that can never be handled is kept as a dead letter and acknowledged, since no redelivery can mend it.
-Everything else that is raised is answered 500, and so the event is delivered again, until its last delivery.
+An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. Everything
+else that is raised is answered 500, and so the event is redelivered, until its last delivery.
 
-Nothing is lost in silence: an event is acknowledged only once its dead letter was accepted. If that fails, the event
-comes again, and in the end Pub/Sub forwards it by itself, without our reason.
+Nothing is lost in silence: an event is acknowledged only after its dead letter was accepted. If publishing the dead
+letter fails, the event is redelivered, and after the last delivery Pub/Sub itself forwards it to the dead-letter topic,
+without our reason.
 """
 
 from __future__ import annotations
@@ -29,46 +30,60 @@ from atom_workflows.messages.fields import body_of
 Answer: TypeAlias = tuple[str, int, dict[str, str]]
 """Body, status and headers, as functions-framework takes them."""
 
-_ACKNOWLEDGED: Final[Answer] = ("", HTTPStatus.NO_CONTENT, {})
-_AGAIN: Final[Answer] = ("", HTTPStatus.INTERNAL_SERVER_ERROR, {})
+_ACKNOWLEDGE: Final[Answer] = ("", HTTPStatus.NO_CONTENT, {})
+_REDELIVER: Final[Answer] = ("", HTTPStatus.INTERNAL_SERVER_ERROR, {})
+
+# The scheduler publishes the next tick anyway, so a failed one is dropped rather than kept.
+_NOT_WORTH_KEEPING: Final = frozenset({"tick"})
 
 
 def on_event(
     services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
 ) -> Answer:
-    """Answer a request that should hold an event of that topic; `handle` is given the message's body."""
+    """Answer a request that should hold an event of that topic.
+
+    `handle` is given the message's body.
+    """
     try:
-        event = read_event(lowered(headers), raw)
+        event = read_event(lower_names(headers), raw)
     except MalformedEvent as error:
-        return dropped(error)
+        return drop(error)
     del raw  # The event holds what it needs of it.
     if not isinstance(event, ReceivedEvent):
-        return dropped(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
-    return handled(services, topic, event, lambda received: handle(message_body(received.payload)))
+        return drop(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
+    return handle_event(services, topic, event, lambda received: handle(read_message_body(received.payload)))
 
 
-def handled(services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]) -> Answer:
-    """Handle an event, and acknowledge it unless it is to come again. A defect is raised: its trace is to be logged."""
+def handle_event(
+    services: Services, topic: str, event: ReceivedEvent, handle: Callable[[ReceivedEvent], None]
+) -> Answer:
+    """Handle an event, and acknowledge it unless it must be redelivered.
+
+    A defect is raised after all, so that its trace is logged.
+    """
     with log.handling(event.id):
         try:
             handle(event)
         except AtomWorkflowsError as error:
-            # The log has its line, and a traceback would tell nothing more.
-            return _ACKNOWLEDGED if is_given_up(services, topic, event, error) else _AGAIN
+            # The log has its line; a traceback would add nothing.
+            return _ACKNOWLEDGE if give_up_or_redeliver(services, topic, event, error) else _REDELIVER
         except Exception as error:
-            if not is_given_up(services, topic, event, error):
+            if not give_up_or_redeliver(services, topic, event, error):
                 raise
-    return _ACKNOWLEDGED
+    return _ACKNOWLEDGE
 
 
-def dropped(error: Exception) -> Answer:
-    """Acknowledge a request that holds no event: there is nothing that could be kept."""
-    log_dropped(error)
-    return _ACKNOWLEDGED
+def drop(error: Exception) -> Answer:
+    """Acknowledge a request that holds no event.
+
+    Nothing in it could be kept.
+    """
+    log_malformed(error)
+    return _ACKNOWLEDGE
 
 
-def message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
-    """Return the JSON body of the Pub/Sub message in an event's data."""
+def read_message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
+    """Read the JSON body of the Pub/Sub message in an event's data."""
     try:
         raw = base64.b64decode(message_of(payload)["data"], validate=True)
     except (LookupError, TypeError, ValueError, binascii.Error) as error:
@@ -77,15 +92,15 @@ def message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def message_of(payload: Any) -> Mapping[str, Any]:
-    """The Pub/Sub message in an event's data."""
+    """Return the Pub/Sub message in an event's data."""
     message = payload.get("message") if isinstance(payload, Mapping) else None
     if not isinstance(message, Mapping):
         raise MalformedEvent("the event holds no Pub/Sub message")
     return message
 
 
-def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by their names in lower case."""
+def lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with their names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 
@@ -103,62 +118,54 @@ def json_answer(status: HTTPStatus, body: Mapping[str, Any]) -> Answer:
     return json.dumps(body), status, {"Content-Type": "application/json"}
 
 
-_WORTHLESS_LATER: Final = frozenset({"tick"})
-"""Topics whose events are followed by others that do the same."""
+def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
+    """Dead-letter a hopeless event.
 
-
-def is_given_up(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
-    """Whether the event can be acknowledged now, everything being done for it that can be; else it is to come again.
-
-    `topic` is where the event was published.
+    Returns True if the event may be acknowledged, False if Pub/Sub should deliver it again. `topic` is the one that the
+    event was published to.
     """
-    if isinstance(error, MalformedEvent | RunNotFound):
-        return _given_up_as_malformed(services, topic, event, error)
-    if event.delivery_attempt is None or event.delivery_attempt < services.settings.max_deliveries:
-        log.warned("event.failed", f"the event will come again: {reason_of(error)}", reason=_name(error))
-        return False
-    return _given_up_as_failing(services, topic, event, error)
-
-
-def log_dropped(error: Exception) -> None:
-    """Log what cannot be handled and cannot be kept; the count of these lines is the count of such requests."""
-    log.warned("event.malformed", f"the event was dropped: {error}", reason=_name(error))
-
-
-def reason_of(error: Exception) -> str:
-    """Why, for people. What our errors say holds no secret; of a defect only its place is told, the rest is logged."""
-    if isinstance(error, AtomWorkflowsError):
-        return " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    return f"a defect: {_name(error)}{place}; the function's log has its trace"
-
-
-def _given_up_as_malformed(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
-    if event.message is None:
-        log_dropped(error)
+    malformed = isinstance(error, MalformedEvent | RunNotFound)
+    if malformed and event.message is None:
+        log_malformed(error)  # The request held no message that could be kept.
         return True
-    kept = _keep(services, topic, event, error)
-    if kept:
-        message = f"the event went to the dead letters: {reason_of(error)}"
-        log.warned("event.malformed", message, reason=_name(error))
-    return kept
-
-
-def _given_up_as_failing(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
-    if topic not in _WORTHLESS_LATER and not _keep(services, topic, event, error):
+    # Only subscriptions with a dead-letter policy count the deliveries.
+    delivery, last = event.delivery_attempt, services.settings.max_deliveries
+    if not malformed and (delivery is None or delivery < last):
+        log.warned("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
         return False
-    where = "dropped, as the next one does its work" if topic in _WORTHLESS_LATER else "kept as a dead letter"
-    log.failed(
-        "event.given_up",
-        f"the event was {where} after {event.delivery_attempt} deliveries: {reason_of(error)}",
-        trace_of=None if isinstance(error, AtomWorkflowsError) else error,
-        reason=_name(error),
-    )
+    if not malformed and topic in _NOT_WORTH_KEEPING:
+        _log_given_up(event, error, "dropped, as the next one does its work,")
+        return True
+    if not _publish_dead_letter(services, topic, event, error):
+        return False
+    if malformed:
+        log.warned("event.malformed", f"dead-lettered: {describe(error)}", reason=_name(error))
+    else:
+        _log_given_up(event, error, "dead-lettered")
     return True
 
 
-def _keep(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
+def log_malformed(error: Exception) -> None:
+    """Log a request that can be neither handled nor kept.
+
+    Dashboards count these lines.
+    """
+    log.warned("event.malformed", f"dropped: {error}", reason=_name(error))
+
+
+def describe(error: Exception) -> str:
+    """Explain an error to people, without secrets.
+
+    Our own errors hold none. Of a defect only the location is given; the log has its trace.
+    """
+    if isinstance(error, AtomWorkflowsError):
+        return " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    location = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"internal error {_name(error)}{location}; the function's log has its trace"
+
+
+def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
     message = event.message
     if message is None:
         return False
@@ -170,15 +177,24 @@ def _keep(services: Services, topic: str, event: ReceivedEvent, error: Exception
         published_at=message.published_at,
         deliveries=event.delivery_attempt,
         error=_name(error),
-        reason=reason_of(error),
+        reason=describe(error),
     )
     try:
         services.bus.publish([buried(given_up)])
-    except BusUnavailable as unavailable:
-        text = f"the event will come again, since no dead letter could be kept ({unavailable}): {reason_of(error)}"
+    except BusUnavailable as outage:
+        text = f"will be redelivered, since it could not be dead-lettered ({outage}): {describe(error)}"
         log.failed("event.failed", text, reason=_name(error))
         return False
     return True
+
+
+def _log_given_up(event: ReceivedEvent, error: Exception, fate: str) -> None:
+    log.failed(
+        "event.given_up",
+        f"{fate} after {event.delivery_attempt} deliveries: {describe(error)}",
+        trace_of=None if isinstance(error, AtomWorkflowsError) else error,
+        reason=_name(error),
+    )
 
 
 def _name(error: Exception) -> str:

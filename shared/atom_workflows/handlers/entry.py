@@ -1,13 +1,12 @@
 """The way into a function: what is refused before a request's body is read, and how much of it is read.
 
-No browser has a reason to call a function. A page may do so all the same, though it does not see the answer; and a page
-of a name whose owner lets it point to this address (DNS rebinding) sees it, too. Browsers name the `Origin` of what a
-page posts, so the first is refused everywhere. For the second there is `WORKFLOW_HOSTS`: in the cloud a request comes
-by the function's own name or not at all, and the local platform names its hosts.
+No browser has a reason to call a function, so what a web page sends is refused (see `web_pages`). `WORKFLOW_HOSTS`
+names the hosts that a function may be called by: in the cloud a request comes by its own name or not at all, and
+the local platform names its hosts.
 
 What is larger than a function can need is refused before it is in memory. A body is measured by its Content-Length and,
 since one that is sent in chunks has none, while it is read. The rest of what is too large is read and forgotten: a
-sender that cannot send to its end sees no answer, and Pub/Sub would send it again. An event that was refused is
+sender that cannot send to its end sees no answer, and Pub/Sub would redeliver it. An event that was refused is
 acknowledged, as it would be as large the next time.
 """
 
@@ -23,8 +22,9 @@ from typing import Final, Protocol, TypeAlias
 from atom_workflows import log
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import BodyTooLarge, MalformedEvent
-from atom_workflows.handlers.delivery import Answer, handled, is_event, json_answer, lowered
+from atom_workflows.handlers.delivery import Answer, handle_event, is_event, json_answer, lower_names
 from atom_workflows.messages.envelope import LONGEST_ID, MESSAGE_PUBLISHED, ReceivedEvent
+from atom_workflows.web_pages import explain_refusal
 
 MAX_START_BODY: Final = 8 * 1024 * 1024
 """A workflow file of 4 MiB as the `definition` of a message: JSON may lengthen it by half, and base64 by a third."""
@@ -41,7 +41,7 @@ MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
 """By the topic whose events a function is sent."""
 
 MAX_FORGOTTEN: Final = 32 * 1024 * 1024
-"""Cloud Run takes no larger request, and Pub/Sub sends none over 14 MB. Who sends more is hung up on."""
+"""Cloud Run takes no larger request, and Pub/Sub sends none over 14 MB. The connection of a longer one is cut."""
 
 _PIECE: Final = 65_536
 _TAIL: Final = 2_048
@@ -56,7 +56,7 @@ class Stream(Protocol):
         """Return up to so many bytes, none at the end."""
 
 
-class Body(Protocol):
+class RequestBody(Protocol):
     """A request's body, as flask has it."""
 
     @property
@@ -68,28 +68,28 @@ class Body(Protocol):
         """The body."""
 
 
-def read_body(body: Body, most: int) -> bytes:
+def read_request_body(body: RequestBody, most: int) -> bytes:
     """Return the body.
 
     Raises `BodyTooLarge`, with at most `most` bytes of it in memory.
     """
     declared = body.content_length
     if declared is not None and declared > most:
-        raise BodyTooLarge(f"{declared:,}", most, _forgotten(body.stream))
+        raise BodyTooLarge(f"{declared:,}", most, _skip_rest(body.stream))
     buffer = BytesIO()
     while piece := body.stream.read(_PIECE):
         if buffer.tell() + len(piece) > most:
             tail = buffer.getvalue()[-_TAIL:] + piece
             buffer.close()
-            raise BodyTooLarge(f"over {most:,}", most, _forgotten(body.stream, tail))
+            raise BodyTooLarge(f"over {most:,}", most, _skip_rest(body.stream, tail))
         buffer.write(piece)
     return buffer.getvalue()
 
 
-def _forgotten(stream: Stream, tail: bytes = b"") -> str:
-    """Read the rest of a body, behind `tail`, and return its message's id.
+def _skip_rest(stream: Stream, tail: bytes = b"") -> str:
+    """Read the rest of a body and return its message's id.
 
-    Nothing else of it is kept.
+    `tail` is the end of what was read before. Nothing else of the body is kept.
     """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):
@@ -102,7 +102,7 @@ def _forgotten(stream: Stream, tail: bytes = b"") -> str:
 Handle: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 
 
-class Request(Body, Protocol):
+class Request(RequestBody, Protocol):
     """A request, as flask has it."""
 
     @property
@@ -119,44 +119,26 @@ def answer_request(
 
 
 def _answer(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request) -> Answer:
-    if reason := _reason_to_refuse(lowered(headers), services.settings.hosts):
-        log.warned("request.refused", f"a request was refused: {reason}")
+    lowered, hosts = lower_names(headers), services.settings.hosts
+    if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
+        log.warned("request.refused", f"refused, as {reason}")
         return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
     if topic == "start" and request.method != "POST":
-        return _wrong_method(request.method)
+        # As someone sends who opens the function's URL in a browser.
+        error = (
+            f"{request.method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the "
+            "header Content-Type: application/json"
+        )
+        text, status, answered = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
+        return text, status, {**answered, "Allow": "POST"}
     try:
-        # Not kept here: the handler lets go of it as soon as it can.
-        return handle(services, headers, read_body(request, MAX_BODIES[topic]))
+        # The body is not kept here: the handler lets go of it as soon as it can.
+        return handle(services, headers, read_request_body(request, MAX_BODIES[topic]))
     except BodyTooLarge as error:
-        return _too_large(services, topic, lowered(headers), error)
+        return _answer_too_large(services, topic, lowered, error)
 
 
-def _reason_to_refuse(headers: Mapping[str, str], hosts: tuple[str, ...]) -> str:
-    if "origin" in headers:
-        return f"it comes from a web page ({headers['origin']!r:.80}), and no page may call a function"
-    host = headers.get("host")  # Every browser sends it.
-    if hosts and host is not None and _name_of(host) not in hosts:
-        return f"it is addressed to {host!r:.80}; WORKFLOW_HOSTS allows {', '.join(hosts)}"
-    return ""
-
-
-def _name_of(host: str) -> str:
-    """Return the name in a Host header, without the port."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
-
-
-def _wrong_method(method: str) -> Answer:
-    """Answer a caller of the start function who did not POST, as someone who opens its URL does not."""
-    error = (
-        f"{method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the header "
-        "Content-Type: application/json"
-    )
-    text, status, headers = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
-    return text, status, {**headers, "Allow": "POST"}
-
-
-def _too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:
+def _answer_too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:
     """Keep a dead letter of the event, without its data.
 
     A caller of the start function is answered 413 instead.
@@ -172,4 +154,4 @@ def _too_large(services: Services, topic: str, headers: Mapping[str, str], error
     def refuse(_: ReceivedEvent) -> None:
         raise MalformedEvent(str(error))
 
-    return handled(services, topic, event, refuse)
+    return handle_event(services, topic, event, refuse)

@@ -15,13 +15,13 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.errors import MalformedEvent, NewerVersion, NotJson, RunNotFound
 from atom_workflows.handlers.delivery import (
     Answer,
-    dropped,
-    handled,
+    drop,
+    handle_event,
     is_event,
     json_answer,
-    lowered,
-    message_body,
+    lower_names,
     message_of,
+    read_message_body,
 )
 from atom_workflows.messages.envelope import ReceivedEvent, read_event
 from atom_workflows.messages.start import RunSeedRequested, StartRequested, read_start_event, start_of_object
@@ -39,11 +39,12 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 
 
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
-    """A request to the start function: an event of topic `start`, an upload, or a plain POST that starts a run.
+    """Answer a request to the start function.
 
-    An event is answered 204; a plain POST with what became of it: 202, 400, 403, 404 or 409.
+    It is an event of topic `start`, an upload, or a plain POST that starts a run. An event is answered 204; a plain
+    POST with what became of it: 202, 400, 403, 404 or 409.
     """
-    headers = lowered(headers)
+    headers = lower_names(headers)
     event_id = headers.get("idempotency-key") or uuid.uuid4().hex
     size = len(raw)
     try:
@@ -54,7 +55,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
     except NewerVersion as error:
         return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
     except MalformedEvent as error:
-        return dropped(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        return drop(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
     del raw  # What it holds is there as values now.
     if not isinstance(asked, ReceivedEvent):
         return _on_plain_start(services, asked, event_id)
@@ -65,11 +66,11 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
         if request is not None:
             handle_start(services, request)
 
-    return handled(services, "start", asked, handle)
+    return handle_event(services, "start", asked, handle)
 
 
 def _read(headers: Mapping[str, str], raw: bytes, event_id: str) -> ReceivedEvent | StartRequested | RunSeedRequested:
-    """Return the event in a request, or what a plain POST asks for."""
+    """Return a request's event, or what a plain POST asks for."""
     event = read_event(headers, raw, most_values=MAX_START_VALUES)
     if isinstance(event, ReceivedEvent):
         return event
@@ -84,7 +85,10 @@ def _require_json(headers: Mapping[str, str]) -> None:
 
 
 def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
-    """What is to be started; None for an object that is no workflow."""
+    """Return the start that an event asks for.
+
+    Returns None for an object that is no workflow.
+    """
     if event.type == OBJECT_FINALIZED:
         return _object_start(settings, event, event.payload, ("bucket", "name", "generation"))
     attributes = message_of(event.payload).get("attributes")
@@ -94,7 +98,7 @@ def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested |
             log.warned("object.ignored", told)
             return None
         return _object_start(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
-    return read_start_event(message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
+    return read_start_event(read_message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
 
 
 def _object_start(
@@ -115,7 +119,10 @@ def _object_start(
 
 
 def _on_plain_start(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
-    """Start a run for a caller; with an `Idempotency-Key` the same call again is answered with the same run."""
+    """Start a run for a caller.
+
+    With an `Idempotency-Key` the same call again is answered with the same run.
+    """
     with log.handling(event_id):
         try:
             started = handle_start(services, request)

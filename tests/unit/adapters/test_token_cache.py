@@ -54,27 +54,27 @@ def cached(mint: Mint, clock: MovedClock) -> CachedToken:
 
 def test_a_token_is_kept_until_five_minutes_before_its_expiry(cached: CachedToken, clock: MovedClock) -> None:
     """It is replaced while it still holds, so that no call carries one that expires on the way."""
-    assert cached.text() == "1"
+    assert cached.get() == "1"
     clock.move(timedelta(minutes=54, seconds=59))
-    assert cached.text() == "1"
+    assert cached.get() == "1"
     clock.move(timedelta(seconds=1))
-    assert cached.text() == "2"
-    assert cached.text() == "2"
+    assert cached.get() == "2"
+    assert cached.get() == "2"
 
 
 def test_an_old_token_serves_while_none_can_be_had(cached: CachedToken, mint: Mint, clock: MovedClock) -> None:
     """A mint that is down is noticed only when the token has expired; it is asked again every five seconds."""
-    cached.text()
+    cached.get()
     mint.down = True
     clock.move(timedelta(minutes=56))
-    assert [cached.text() for _ in range(3)] == ["1"] * 3
+    assert [cached.get() for _ in range(3)] == ["1"] * 3
     assert mint.made == 2
     clock.move(timedelta(minutes=4))
     with pytest.raises(TaskRunnerUnavailable, match="the mint is down"):
-        cached.text()
+        cached.get()
     mint.down = False
     clock.move(timedelta(seconds=5))
-    assert cached.text() == "4"
+    assert cached.get() == "4"
 
 
 def test_a_failure_answers_those_who_ask_next(cached: CachedToken, mint: Mint) -> None:
@@ -82,7 +82,7 @@ def test_a_failure_answers_those_who_ask_next(cached: CachedToken, mint: Mint) -
     mint.down = True
     for _ in range(3):
         with pytest.raises(TaskRunnerUnavailable, match="the mint is down"):
-            cached.text()
+            cached.get()
     assert mint.made == 1
 
 
@@ -95,32 +95,32 @@ def test_a_token_that_has_expired_on_arrival_is_used_for_a_while(clock: MovedClo
         return IdToken(text=str(len(made)), expires_at=clock.now() - HOUR)
 
     cached = CachedToken(AUDIENCE, stale, clock.now)
-    assert [cached.text() for _ in range(3)] == ["1"] * 3
+    assert [cached.get() for _ in range(3)] == ["1"] * 3
     clock.move(timedelta(seconds=30))
-    assert cached.text() == "2"
+    assert cached.get() == "2"
 
 
 def test_a_refused_token_is_replaced_once_a_minute(cached: CachedToken, clock: MovedClock) -> None:
     """Where every token is refused, another one would not help."""
-    first = cached.text()
-    second = cached.renewed(first)
+    first = cached.get()
+    second = cached.renew(first)
     assert second == "2"
-    assert cached.renewed(second) is None
+    assert cached.renew(second) is None
     clock.move(timedelta(seconds=60))
-    assert cached.renewed(second) == "3"
+    assert cached.renew(second) == "3"
 
 
 def test_a_token_that_others_have_replaced_already_is_not_replaced_again(cached: CachedToken, mint: Mint) -> None:
     """Many calls that were refused at once take one new token."""
-    first = cached.text()
-    assert [cached.renewed(first) for _ in range(5)] == ["2"] * 5
+    first = cached.get()
+    assert [cached.renew(first) for _ in range(5)] == ["2"] * 5
     assert mint.made == 2
 
 
 def test_the_same_token_again_is_no_other_token(clock: MovedClock) -> None:
     """A metadata server may hand out the token that was refused: it is not sent again."""
     cached = CachedToken(AUDIENCE, lambda _audience: IdToken(text="same", expires_at=clock.now() + HOUR), clock.now)
-    assert cached.renewed(cached.text()) is None
+    assert cached.renew(cached.get()) is None
 
 
 class Gate:
@@ -177,12 +177,12 @@ def test_while_a_token_is_replaced_the_old_one_serves_the_others(clock: MovedClo
         return gate(audience) if mint.made else mint(audience)
 
     cached = CachedToken(AUDIENCE, fetch, clock.now)
-    assert cached.text() == "1"
+    assert cached.get() == "1"
     clock.move(timedelta(minutes=56))
     with ThreadPoolExecutor(1) as pool:
         replaced = pool.submit(cached.text)
         assert gate.asked.acquire(timeout=10)
-        assert cached.text() == "1"
+        assert cached.get() == "1"
         gate.open.set()
         assert replaced.result(10) == f"{AUDIENCE} 1"
 
@@ -192,5 +192,5 @@ def test_a_fetch_without_end_is_given_up(clock: MovedClock) -> None:
     gate = Gate()
     cached = CachedToken(AUDIENCE, gate, clock.now, wait_s=0.05)
     with pytest.raises(TaskRunnerUnavailable, match=rf"no ID token for {AUDIENCE} within 0\.05 s"):
-        cached.text()
+        cached.get()
     gate.open.set()

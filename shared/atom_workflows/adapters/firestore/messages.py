@@ -40,7 +40,7 @@ COMMIT_ANSWER: Final = message_class(types.CommitResponse)
 QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
 COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
-COUNTED: Final = "counted"
+COUNT_ALIAS: Final = "counted"
 """The name of the one number that a count's answer holds."""
 
 _Filters: Final = types.StructuredQuery
@@ -70,38 +70,41 @@ class FirestoreMessages:
         self._documents = f"{database}/documents/"
 
     def get(self, path: str) -> Any:
-        """A request for one document."""
+        """Build a request for one document."""
         return _Get(name=self._documents + path)
 
     def batch_get(self, paths: Iterable[str]) -> Any:
-        """A request for several documents; none may be named twice."""
+        """Build a request for several documents, none named twice."""
         return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
-        """A request for writes that happen together; raises ValueError for a value that Firestore cannot hold."""
+        """Build a request for writes that happen together.
+
+        Raises `ValueError` for a value that Firestore cannot hold.
+        """
         request = _Commit(database=self._database)
         for write in writes:
-            self._add(write, request.writes.add())
+            self._add_write(write, request.writes.add())
         return request
 
     def query(self, query: Query) -> Any:
-        """A request for the documents of a query."""
+        """Build a request for the documents of a query."""
         request = _RunQuery(parent=self._parent(query))
         self._set_query(query, request.structured_query)
         return request
 
     def count(self, query: Query) -> Any:
-        """A request for the number of a query's documents."""
+        """Build a request for the number of a query's documents."""
         request = _RunAggregation(parent=self._parent(query))
         self._set_query(query, request.structured_aggregation_query.structured_query)
-        request.structured_aggregation_query.aggregations.add(alias=COUNTED).count.SetInParent()
+        request.structured_aggregation_query.aggregations.add(alias=COUNT_ALIAS).count.SetInParent()
         return request
 
     def document(self, message: Any) -> Document:
-        """The document that a message holds."""
+        """Return the document that a message holds."""
         return Document(
             path=message.name.removeprefix(self._documents),
-            fields=_decoded_fields(message.fields),
+            fields=_decode_fields(message.fields),
             version=message.update_time,
         )
 
@@ -116,7 +119,7 @@ class FirestoreMessages:
             _add_condition(name, operator, value, filters.filters.add())
         if query.where:
             filters.op = _Filters.CompositeFilter.Operator.AND
-        for name, direction in _whole_order(query):
+        for name, direction in _complete_order(query):
             message.order_by.add(direction=_DIRECTIONS[direction]).field.field_path = name
         if query.fields is not None:
             for name in query.fields:
@@ -129,7 +132,7 @@ class FirestoreMessages:
         if query.limit is not None:
             message.limit.value = query.limit
 
-    def _add(self, write: Write, message: Any) -> None:
+    def _add_write(self, write: Write, message: Any) -> None:
         name = self._documents + write.path
         if isinstance(write, Delete):
             message.delete = name
@@ -142,8 +145,11 @@ class FirestoreMessages:
             _limit_to_named_fields(write, message)
 
 
-def results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
-    """What a commit answered; increments are answered in the order in which they were sent."""
+def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
+    """Return the results of a commit's writes, in their order.
+
+    Increments are answered in the order in which they were sent.
+    """
     return [
         WriteResult(
             version=result.update_time,
@@ -167,11 +173,11 @@ def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> N
     _encode(value, message.field_filter.value)
 
 
-def _whole_order(query: Query) -> Iterator[tuple[str, Direction]]:
-    """Yield the order that Firestore gives a query's result, with what it adds if nothing is said.
+def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
+    """Yield a query's order, completed with what Firestore adds to it.
 
-    That is the fields that are compared unequally, then the name, both in the last direction. Said or not, it takes the
-    same indexes.
+    That is the fields that are compared unequally, then the name, both in the last direction. Written out or left out,
+    they take the same indexes.
     """
     yield from query.order_by
     last_direction = query.order_by[-1][1] if query.order_by else "ascending"
@@ -183,9 +189,9 @@ def _whole_order(query: Query) -> Iterator[tuple[str, Direction]]:
 
 def _limit_to_named_fields(write: Update, message: Any) -> None:
     message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
-    message.update_mask.field_paths.extend(map(_quoted, write.fields))
+    message.update_mask.field_paths.extend(map(_quote, write.fields))
     for name, by in _increments(write).items():
-        message.update_transforms.add(field_path=_quoted(name)).increment.integer_value = by
+        message.update_transforms.add(field_path=_quote(name)).increment.integer_value = by
     if write.guard is None:
         message.current_document.exists = True
     else:
@@ -197,8 +203,8 @@ def _increments(write: Write) -> Mapping[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _quoted(name: str) -> str:
-    """A field's name where a path is expected."""
+def _quote(name: str) -> str:
+    """Quote a field's name for use where a path is expected."""
     return str(FieldPath(name).to_api_repr())
 
 
@@ -211,11 +217,11 @@ def _encode_fields(fields: Fields, into: Any) -> None:
 
 
 def _encode(value: Any, into: Any) -> None:
-    (_ENCODERS.get(type(value)) or _encoder_of_base(value))(value, into)
+    (_ENCODERS.get(type(value)) or _find_encoder(value))(value, into)
 
 
-def _encoder_of_base(value: Any) -> Callable[[Any, Any], None]:
-    """For a type that is made of one of those known, such as a `StrEnum`."""
+def _find_encoder(value: Any) -> Callable[[Any, Any], None]:
+    """Find the encoder of a type's base, as for a `StrEnum`."""
     for kind, encoder in _ENCODERS.items():
         if isinstance(value, kind):
             return encoder
@@ -260,25 +266,25 @@ _ENCODERS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
 # -- from the protocol -----------------------------------------------------------------------------------------------
 
 
-def _decoded_fields(fields: Any) -> dict[str, Any]:
+def _decode_fields(fields: Any) -> dict[str, Any]:
     # Not items(): a protocol map makes those in Python, one by one.
-    return {name: _decoded(fields[name]) for name in fields}
+    return {name: _decode(fields[name]) for name in fields}
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     kind = value.WhichOneof("value_type")
     decoder = _DECODERS.get(kind)
     return getattr(value, kind) if decoder is None else decoder(value)
 
 
-def _decoded_time(value: Any) -> datetime:
+def _decode_time(value: Any) -> datetime:
     moment = value.timestamp_value
     return _EPOCH + timedelta(seconds=moment.seconds, microseconds=moment.nanos // 1_000)
 
 
 _DECODERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "null_value": lambda _: None,
-    "timestamp_value": _decoded_time,
-    "map_value": lambda value: _decoded_fields(value.map_value.fields),
-    "array_value": lambda value: [_decoded(item) for item in value.array_value.values],
+    "timestamp_value": _decode_time,
+    "map_value": lambda value: _decode_fields(value.map_value.fields),
+    "array_value": lambda value: [_decode(item) for item in value.array_value.values],
 }

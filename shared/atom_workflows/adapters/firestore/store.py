@@ -13,12 +13,12 @@ from google.cloud import firestore
 from atom_workflows.adapters.firestore.messages import (
     BATCH_GET_ANSWER,
     COMMIT_ANSWER,
+    COUNT_ALIAS,
     COUNT_ANSWER,
-    COUNTED,
     DOCUMENT,
     QUERY_ANSWER,
     FirestoreMessages,
-    results,
+    decode_results,
 )
 from atom_workflows.adapters.grpc_calls import ServiceCalls
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
@@ -73,16 +73,19 @@ class FirestoreStore:
         if len(paths) == 1:
             return [self._get(paths[0])]
         request = self._messages.batch_get(dict.fromkeys(paths))
-        with _translated_read():
+        with _translate_read_errors():
             answers = self._call_batch_get(request, database=self._database)
         documents = [self._messages.document(answer.found) for answer in answers if answer.HasField("found")]
         found = {document.path: document for document in documents}
         return [found.get(path) for path in paths]
 
     def _get(self, path: str) -> Document | None:
-        """One document: a plain call costs half of one whose answer is a stream."""
+        """Get one document by a plain call.
+
+        A call whose answer is a stream costs twice as much.
+        """
         request = self._messages.get(path)
-        with _translated_read():
+        with _translate_read_errors():
             try:
                 answer = self._call_get(request, name=request.name)
             except google_errors.NotFound:
@@ -97,23 +100,23 @@ class FirestoreStore:
             request = self._messages.commit(writes)
         except ValueError as error:
             raise NotStorable(f"a document holds what Firestore cannot: {error}") from error
-        with _translated():
+        with _translate_errors():
             answer = self._call_commit(request, database=self._database)
-        return results(writes, answer)
+        return decode_results(writes, answer)
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""
         request = self._messages.query(query)
-        with _translated_read():
+        with _translate_read_errors():
             answers = self._call_query(request, parent=request.parent)
         return [self._messages.document(answer.document) for answer in answers if answer.HasField("document")]
 
     def count(self, query: Query) -> int:
         """See `ports.Store.count`."""
         request = self._messages.count(query)
-        with _translated_read():
+        with _translate_read_errors():
             answers = self._call_count(request, parent=request.parent)
-        return sum(answer.result.aggregate_fields[COUNTED].integer_value for answer in answers)
+        return sum(answer.result.aggregate_fields[COUNT_ALIAS].integer_value for answer in answers)
 
 
 def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
@@ -121,8 +124,8 @@ def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """The client's errors as the port's."""
+def _translate_errors() -> Iterator[None]:
+    """Raise the client's errors as the port's."""
     try:
         yield
     except google_errors.Conflict as error:
@@ -139,10 +142,13 @@ def _translated() -> Iterator[None]:
 
 
 @contextmanager
-def _translated_read() -> Iterator[None]:
-    """The client's errors as the port's for a call that writes nothing: there is no conflict to lose."""
+def _translate_read_errors() -> Iterator[None]:
+    """Raise a reading call's errors as the port's.
+
+    Such a call writes nothing, so it cannot lose a race.
+    """
     try:
-        with _translated():
+        with _translate_errors():
             yield
     except (Conflict, NotStorable) as error:
         # A query that lacks its index, a database that does not exist: Firestore's own text says what to do.

@@ -43,9 +43,13 @@ class PubsubBus:
         """See `ports.Bus.publish`."""
         by_topic: dict[str, list[Any]] = {}
         for message in messages:
-            by_topic.setdefault(message.topic, []).append(_encoded(message))
-        for topic, encoded in by_topic.items():
-            for part in _requests(encoded):
+            data = message.raw
+            if data is None:
+                data = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
+            encoded = _Message(data=data, attributes=dict(message.attributes))
+            by_topic.setdefault(message.topic, []).append(encoded)
+        for topic, all_encoded in by_topic.items():
+            for part in _split_into_requests(all_encoded):
                 self._send(topic, part)
 
     def _send(self, topic: str, messages: Sequence[Any]) -> None:
@@ -57,14 +61,7 @@ class PubsubBus:
             raise BusUnavailable(f"Pub/Sub did not accept the message: {error}") from error
 
 
-def _encoded(message: Message) -> Any:
-    data = message.raw
-    if data is None:
-        data = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
-    return _Message(data=data, attributes=dict(message.attributes))
-
-
-def _requests(messages: Sequence[Any]) -> list[list[Any]]:
+def _split_into_requests(messages: Sequence[Any]) -> list[list[Any]]:
     parts: list[list[Any]] = [[]]
     size = 0
     for message in messages:

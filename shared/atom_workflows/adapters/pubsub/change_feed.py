@@ -1,4 +1,4 @@
-"""What the topic `events` tells of one run while somebody watches: a subscription that is deleted afterwards.
+"""The topic `events` as far as it is about one run, while someone watches: a subscription deleted afterwards.
 
 It is a convenience: where it cannot be had, or when an event is lost, the watcher still reads the run's document.
 """
@@ -48,7 +48,15 @@ class ChangeFeed:
 
     def __enter__(self) -> Self:
         try:
-            self._subscribe()
+            request = {
+                "name": self._subscription,
+                "topic": self._topic,
+                "filter": f'attributes.run_id = "{self._run_id}"',
+                "ack_deadline_seconds": _ACK_DEADLINE_S,
+                "message_retention_duration": {"seconds": _RETENTION_S},
+                "expiration_policy": {"ttl": {"seconds": _EXPIRES_S}},
+            }
+            self._client.create_subscription(request=request, retry=None, timeout=CALL_TIMEOUT_S)
         except GoogleAPIError as error:
             self.problem = str(error)
         else:
@@ -69,24 +77,13 @@ class ChangeFeed:
             self._thread.join(CALL_TIMEOUT_S)
 
     def take(self, timeout_s: float) -> Changes:
-        """All changes that have come; waits that long for a first one."""
+        """Return all changes that have come, waiting for a first one."""
         changes: Changes = []
         with suppress(queue.Empty):
             changes += self._queue.get(timeout=timeout_s)
             while True:
                 changes += self._queue.get_nowait()
         return changes
-
-    def _subscribe(self) -> None:
-        request = {
-            "name": self._subscription,
-            "topic": self._topic,
-            "filter": f'attributes.run_id = "{self._run_id}"',
-            "ack_deadline_seconds": _ACK_DEADLINE_S,
-            "message_retention_duration": {"seconds": _RETENTION_S},
-            "expiration_policy": {"ttl": {"seconds": _EXPIRES_S}},
-        }
-        self._client.create_subscription(request=request, retry=None, timeout=CALL_TIMEOUT_S)
 
     def _pull_until_closed(self) -> None:
         while not self._closing.is_set():
@@ -115,7 +112,10 @@ class ChangeFeed:
 
 
 def changes_in(content: bytes, run_id: str) -> Changes:
-    """The changes of that run that a message tells of: emulators may store a subscription's filter and ignore it."""
+    """Return the changes of that run in a message.
+
+    The run is checked here too: emulators may store a subscription's filter and ignore it.
+    """
     try:
         body = read_json(content)
         changes = body["changes"] if body["run_id"] == run_id else []

@@ -37,11 +37,20 @@ class PubsubDeadLetters:
     def take(self, limit: int) -> list[HeldMessage]:
         """See `ports.DeadLetterBox.take`."""
         most = min(limit, _MOST_A_PULL)
-        # The first pull answers at once, so that a server that is away is told from one that has nothing.
+        # The first pull answers at once: that distinguishes a server that is away from one that has nothing.
         answer = self._call(
             self._client.pull, request={"max_messages": most, "return_immediately": True}
         ) or self._wait_for(most)
-        messages = [_held(one) for one in answer]
+        messages = [
+            HeldMessage(
+                id=one.message.message_id,
+                data=one.message.data,
+                attributes=dict(one.message.attributes),
+                published_at=one.message.publish_time,
+                lease=one.ack_id,
+            )
+            for one in answer
+        ]
         self._move_deadline(messages, LEASE_S)
         return messages
 
@@ -51,7 +60,7 @@ class PubsubDeadLetters:
 
     def remove(self, messages: Sequence[HeldMessage]) -> None:
         """See `ports.DeadLetterBox.remove`."""
-        for ids in _parts(messages):
+        for ids in _batch_ids(messages):
             self._call(self._client.acknowledge, request={"ack_ids": ids})
 
     def _wait_for(self, most: int) -> Sequence[Any]:
@@ -64,12 +73,12 @@ class PubsubDeadLetters:
             raise self._unavailable(error) from error
 
     def _move_deadline(self, messages: Sequence[HeldMessage], seconds: int) -> None:
-        for ids in _parts(messages):
+        for ids in _batch_ids(messages):
             request = {"ack_ids": ids, "ack_deadline_seconds": seconds}
             self._call(self._client.modify_ack_deadline, request=request)
 
     def _call(self, method: Callable[..., Any], *, request: dict[str, Any]) -> Sequence[Any]:
-        """Make a call, and answer the messages that came of it."""
+        """Make a call, and return the messages in its answer."""
         asked = {"subscription": self._subscription, **request}
         try:
             answer = method(request=asked, **self._options)
@@ -83,18 +92,7 @@ class PubsubDeadLetters:
         return BusUnavailable(f"Pub/Sub did not answer for {self._subscription}: {error}")
 
 
-def _held(received: Any) -> HeldMessage:
-    message = received.message
-    return HeldMessage(
-        id=message.message_id,
-        data=message.data,
-        attributes=dict(message.attributes),
-        published_at=message.publish_time,
-        lease=received.ack_id,
-    )
-
-
-def _parts(messages: Sequence[HeldMessage]) -> Iterator[list[object]]:
+def _batch_ids(messages: Sequence[HeldMessage]) -> Iterator[list[object]]:
     ids = [message.lease for message in messages]
     for start in range(0, len(ids), _MOST_IDS):
         yield ids[start : start + _MOST_IDS]

@@ -1,4 +1,4 @@
-"""How topics and subscriptions are set up, for whoever looks whether a platform is well."""
+"""The settings of topics and subscriptions, for the check of a platform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALL_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSettings:
-    """A subscription as it is; a name that it does not have is empty, a number or time None or 0.
+    """A subscription's settings; a name that it does not have is empty, a number or time None or 0.
 
     Names are without the prefix. `expires_s` is None if it never expires, `backoff_s` None without a retry policy.
     """
@@ -46,8 +46,8 @@ class PubsubSettings:
         self._subscriber: Any = SubscriberClient()
 
     def has_topic(self, name: str) -> bool:
-        """Whether the topic exists."""
-        with _translated(self._topics + name):
+        """Return True if the topic exists."""
+        with _translate_errors(self._topics + name):
             try:
                 self._publisher.get_topic(topic=self._topics + name, retry=None, timeout=CALL_TIMEOUT_S)
             except google_errors.NotFound as error:
@@ -56,8 +56,8 @@ class PubsubSettings:
         return True
 
     def subscription(self, name: str) -> SubscriptionSettings | None:
-        """The subscription, None if it does not exist."""
-        with _translated(self._subscriptions + name):
+        """Return the subscription, None if it does not exist."""
+        with _translate_errors(self._subscriptions + name):
             try:
                 found = self._subscriber.get_subscription(
                     subscription=self._subscriptions + name, retry=None, timeout=CALL_TIMEOUT_S
@@ -65,9 +65,6 @@ class PubsubSettings:
             except google_errors.NotFound as error:
                 _require_project(error)
                 return None
-        return self._settings(found)
-
-    def _settings(self, found: Any) -> SubscriptionSettings:
         push, letters, retry = found.push_config, found.dead_letter_policy, found.retry_policy
         expires = found.expiration_policy.ttl
         return SubscriptionSettings(
@@ -91,14 +88,14 @@ def _seconds(duration: Any) -> float:
 
 
 def _require_project(error: Exception) -> None:
-    """Tell a project that does not exist, or is not to be seen, from a name in it that does not."""
+    """Raise `BusUnavailable` if the project does not exist or is hidden."""
     if "project not found" in str(error):
         raise BusUnavailable(str(error)) from error
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
-        raise BusUnavailable(f"Pub/Sub did not tell of {name}: {error}") from error
+        raise BusUnavailable(f"Pub/Sub did not describe {name}: {error}") from error

@@ -32,8 +32,11 @@ class StorageApi:
         base = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
         return base if "://" in base else f"http://{base}"
 
-    def authorized(self) -> Any:
-        """The session, whose requests carry the caller's credential; raises google-auth's errors."""
+    def session(self) -> Any:
+        """Return the session, whose requests carry the caller's credential.
+
+        Raises google-auth's errors.
+        """
         with self._lock:
             if self._session is None:
                 anonymous = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
@@ -50,20 +53,23 @@ class StorageApi:
             return self._session
 
 
-def parts_of(path: str) -> tuple[str, str] | None:
-    """The bucket and the object's name in a path, None if it is no path of an object."""
+def split_path(path: str) -> tuple[str, str] | None:
+    """Split an object's path into bucket and name.
+
+    Returns None for the path of no object.
+    """
     match = _PATH.fullmatch(path)
     return None if match is None else (match["bucket"], match["name"])
 
 
-def no_object(path: str) -> str:
-    """What is wrong with a path that has no parts."""
+def explain_bad_path(path: str) -> str:
+    """Explain that a path names no object."""
     return (
         f"{path} names no object; it must be gs://bucket/object, with a bucket's name of 3 to 222 lower case letters, "
         "digits, dots, hyphens and underscores"
     )
 
 
-def quoted(name: str) -> str:
-    """An object's name as one part of a URL."""
+def quote_name(name: str) -> str:
+    """Quote an object's name as one part of a URL."""
     return quote(name, safe="")

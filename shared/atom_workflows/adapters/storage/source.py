@@ -9,7 +9,7 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from atom_workflows.adapters.http import AnswerTooLarge, read_answer
-from atom_workflows.adapters.storage.api import StorageApi, no_object, parts_of, quoted
+from atom_workflows.adapters.storage.api import StorageApi, explain_bad_path, quote_name, split_path
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -26,15 +26,15 @@ class StorageSource:
 
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
         """See `ports.Source.read`."""
-        parts = parts_of(path)
+        parts = split_path(path)
         if parts is None:
-            raise SourceNotFound(no_object(path))
+            raise SourceNotFound(explain_bad_path(path))
         bucket, name = parts
-        url = f"{self._api.base_url}/storage/v1/b/{bucket}/o/{quoted(name)}"
+        url = f"{self._api.base_url}/storage/v1/b/{bucket}/o/{quote_name(name)}"
         query = {"alt": "media", **({"generation": generation} if generation else {})}
         try:
-            with self._api.authorized().get(url, params=query, timeout=TIMEOUT_S, stream=True) as response:
-                return _content(response, path), response.headers.get("x-goog-generation", generation or "")
+            with self._api.session().get(url, params=query, timeout=TIMEOUT_S, stream=True) as response:
+                return _read_content(response, path), response.headers.get("x-goog-generation", generation or "")
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise SourceForbidden(
                 f"{path} may not be read: there are no Google credentials here; give the start function a service "
@@ -44,7 +44,7 @@ class StorageSource:
             raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
 
 
-def _content(response: requests.Response, path: str) -> bytes:
+def _read_content(response: requests.Response, path: str) -> bytes:
     if response.status_code == requests.codes.not_found:
         raise SourceNotFound(f"{path} does not exist (any more)")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:

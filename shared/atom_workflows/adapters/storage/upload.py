@@ -9,7 +9,7 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from atom_workflows.adapters.http import AnswerTooLarge, read_answer
-from atom_workflows.adapters.storage.api import StorageApi, no_object, parts_of, quoted
+from atom_workflows.adapters.storage.api import StorageApi, explain_bad_path, quote_name, split_path
 from atom_workflows.bounded_json import read_json
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
 
@@ -28,21 +28,22 @@ class StorageUpload:
         self._api = StorageApi(*SCOPES)
 
     def upload(self, path: str, content: bytes) -> str:
-        """Write the object at a `gs://` path, whatever was there, and answer its generation.
+        """Write the object at a `gs://` path and return its generation.
 
-        Raises `SourceNotFound` for a path or bucket that does not exist, `SourceForbidden`, `SourceUnavailable`; an
-        upload without an answer may have happened. Raises google-auth's errors if there are no credentials.
+        Whatever was there is replaced. Raises `SourceNotFound` for a path or bucket that does not exist,
+        `SourceForbidden`, `SourceUnavailable`; an upload without an answer may have happened. Raises google-auth's
+        errors if there are no credentials.
         """
-        parts = parts_of(path)
+        parts = split_path(path)
         if parts is None:
-            raise SourceNotFound(no_object(path))
+            raise SourceNotFound(explain_bad_path(path))
         bucket, name = parts
-        url = f"{self._api.base_url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quoted(name)}"
+        url = f"{self._api.base_url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote_name(name)}"
         headers = {"Content-Type": "application/yaml"}
-        session = self._api.authorized()
+        session = self._api.session()
         try:
             with session.post(url, data=content, headers=headers, timeout=TIMEOUT_S, stream=True) as response:
-                return _generation(response, path, bucket)
+                return _read_generation(response, path, bucket)
         except google.auth.exceptions.TransportError as error:
             raise SourceUnavailable(f"{path} could not be written: {type(error).__name__}") from error
         except (requests.RequestException, TransportError) as error:
@@ -51,14 +52,19 @@ class StorageUpload:
             ) from error
 
 
-def _generation(response: requests.Response, path: str, bucket: str) -> str:
+def _read_generation(response: requests.Response, path: str, bucket: str) -> str:
     try:
         text = read_answer(response, most_bytes=_MOST_ANSWERED)
     except AnswerTooLarge:
         text = b""
     if response.status_code == requests.codes.ok:
-        return _told(text, path)
-    said = _message(text)
+        try:
+            return str(int(read_json(text)["generation"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise SourceUnavailable(
+                f"{path} was answered without its generation; is STORAGE_EMULATOR_HOST Cloud Storage's address?"
+            ) from error
+    said = _quote_message(text)
     if response.status_code == requests.codes.not_found:
         raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those there are")
     if response.status_code == requests.codes.bad_request:
@@ -72,17 +78,8 @@ def _generation(response: requests.Response, path: str, bucket: str) -> str:
     raise SourceUnavailable(f"{path} could not be written: HTTP {response.status_code}{said}")
 
 
-def _told(text: bytes, path: str) -> str:
-    try:
-        return str(int(read_json(text)["generation"]))
-    except (ValueError, LookupError, TypeError) as error:
-        raise SourceUnavailable(
-            f"{path} was answered without its generation; is STORAGE_EMULATOR_HOST Cloud Storage's address?"
-        ) from error
-
-
-def _message(text: bytes) -> str:
-    """What the service says, for a sentence."""
+def _quote_message(text: bytes) -> str:
+    """Quote the service's own message, for the end of a sentence."""
     try:
         said = str(read_json(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""Reading a Task Runner's answer as readers of HTTP and JSON do: in any encoding of Unicode, and at any length.
+"""Read a Task Runner's answer as readers of HTTP and JSON do: in any encoding of Unicode, and at any length.
 
 An answer is a few hundred bytes. Of one that is much longer (with a job's log as its message, say) the beginning is
 read, and what stands in it counts.
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""An answer up to this size is the usual. Of an answer that is an error no more is read."""
+"""The usual size is far below. Of an answer that is an error no more is read."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""So much is read of an answer about a job; if the job's state stands in it, it counts."""
+"""The most that is read of an answer about a job; if the job's state stands in it, it counts."""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)(?:-[bl]e)?")
 
-# Decoded and parsed, an answer takes many times its size, so the long ones take turns.
-_LONG_ONES_IN_TURN: Final = threading.Lock()
+# Decoded and parsed, an answer takes many times its size in memory, so the long ones take turns.
+_LONG_ANSWERS_LOCK: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class AnswerBody:
     """An answer's body. `text` is its beginning; `job` the fields of its `job`, None if it has none.
 
     `is_object` says that it is a JSON object, of whatever fields.
@@ -40,7 +40,7 @@ class Body:
     is_object: bool = False
 
 
-def read_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> Body:
+def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
     """Read a body that comes in pieces, up to that size.
 
     Raises what reading a piece raises.
@@ -53,28 +53,31 @@ def read_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = M
     is_cut = len(content) > most_bytes
     del content[most_bytes:]
     if len(content) <= MAX_ANSWER_BYTES:
-        return _parsed(content, content_type, is_cut=is_cut)
-    with _LONG_ONES_IN_TURN:
-        return _parsed(content, content_type, is_cut=is_cut)
+        return _parse(content, content_type, is_cut=is_cut)
+    with _LONG_ANSWERS_LOCK:
+        return _parse(content, content_type, is_cut=is_cut)
 
 
-def _parsed(content: bytearray, content_type: str, *, is_cut: bool) -> Body:
-    text = content.decode(_encoding(bytes(content[:4]), content_type), "replace").removeprefix("\ufeff")
+def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody:
+    text = content.decode(_choose_encoding(bytes(content[:4]), content_type), "replace").removeprefix("\ufeff")
     start = text[:MAX_ANSWER_BYTES]
     if is_cut:
-        return Body(start, scan_job(text))
+        return AnswerBody(start, scan_job(text))
     try:
         found = _DECODER.decode(text)
     except RecursionError:
-        return Body(start, scan_job(text))
+        return AnswerBody(start, scan_job(text))
     except ValueError:
-        return Body(start)
+        return AnswerBody(start)
     job = found.get("job") if isinstance(found, dict) else None
-    return Body(start, job if isinstance(job, dict) else None, is_object=isinstance(found, dict))
+    return AnswerBody(start, job if isinstance(job, dict) else None, is_object=isinstance(found, dict))
 
 
-def _encoding(start: bytes, content_type: str) -> str:
-    """Return the encoding that the bytes show, else the declared one, else UTF-8."""
+def _choose_encoding(start: bytes, content_type: str) -> str:
+    """Return the encoding of a text by its first bytes.
+
+    If they do not show it, it is the declared one, else UTF-8.
+    """
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
     if shown != "utf-8" or declared is None:
@@ -87,15 +90,15 @@ def _encoding(start: bytes, content_type: str) -> str:
     return name if _TEXT_CODECS.fullmatch(name) else shown
 
 
-def _number(digits: str) -> int | float:
-    """Return a whole number.
+def _parse_int(digits: str) -> int | float:
+    """Parse a whole number of any length.
 
     Python refuses to read one of thousands of digits.
     """
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
-_DECODER: Final = json.JSONDecoder(strict=False, parse_int=_number)
+_DECODER: Final = json.JSONDecoder(strict=False, parse_int=_parse_int)
 
 
 # -- what no JSON reader takes: a text that was cut, or is too deep ---------------------------------------------------
@@ -112,17 +115,16 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of the `job` in a text that may end anywhere.
+    """Find the `job`'s fields in a text that may end anywhere.
 
-    None if its state is not among them.
-
-    What is passed over is not checked, and nothing recurses. A message that is no text is answered as JSON.
+    Returns None if its state is not among them. What is passed over is not checked, and nothing recurses. A message
+    that is no text is returned as JSON.
     """
     job: dict[str, Any] = {}
     scan = _Scan(text)
     try:
-        for key in scan.members():
-            if key == "job" and scan.sign() == "{":
+        for key in scan.iter_keys():
+            if key == "job" and scan.peek() == "{":
                 _scan_fields(scan, job)
             else:
                 scan.skip()
@@ -133,22 +135,22 @@ def scan_job(text: str) -> dict[str, Any] | None:
 
 def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:
     job.clear()
-    for key in scan.members():
+    for key in scan.iter_keys():
         if key not in _FIELDS:
             scan.skip()
-        elif scan.sign() == '"':
-            value, is_whole = scan.string()
+        elif scan.peek() == '"':
+            value, is_whole = scan.skip_string()
             # The beginning of a message is of use; that of a state or an id would be another one.
             if is_whole or key == "message":
                 job[key] = value
         else:
             value = scan.skip()
-            job[key] = value if key == "message" and value != "null" else _scalar(value)
+            job[key] = value if key == "message" and value != "null" else _parse_scalar(value)
 
 
-def _scalar(text: str) -> Any:
+def _parse_scalar(text: str) -> Any:
     try:
-        return json.loads(text, parse_int=_number)
+        return json.loads(text, parse_int=_parse_int)
     except (ValueError, RecursionError):
         return None
 
@@ -160,32 +162,32 @@ class _Scan:
         self._text = text
         self._at = 0
 
-    def members(self) -> Iterator[str]:
+    def iter_keys(self) -> Iterator[str]:
         """Yield the keys of the object that stands here.
 
         The caller passes over the value of each.
         """
-        self._take("{")
-        while self.sign() != "}":
-            key, _ = self.string()
-            self._take(":")
+        self._expect("{")
+        while self.peek() != "}":
+            key, _ = self.skip_string()
+            self._expect(":")
             yield key
-            if self.sign() == ",":
-                self._take(",")
-        self._take("}")
+            if self.peek() == ",":
+                self._expect(",")
+        self._expect("}")
 
-    def sign(self) -> str:
-        """Return the next character that is no space; it stays."""
+    def peek(self) -> str:
+        """Return the next character that is no space, without passing over it."""
         match = _SPACE.match(self._text, self._at)
         self._at = match.end() if match else self._at
         if self._at >= len(self._text):
             raise _End
         return self._text[self._at]
 
-    def string(self) -> tuple[str, bool]:
+    def skip_string(self) -> tuple[str, bool]:
         """Pass over the text that stands here.
 
-        Return it, and whether it is whole.
+        Returns it, and whether it is whole.
         """
         match = _STRING.match(self._text, self._at)
         if match is None:
@@ -200,29 +202,29 @@ class _Scan:
     def skip(self) -> str:
         """Pass over the value that stands here, of any depth.
 
-        Return its text.
+        Returns its text.
         """
         began, depth = self._at, 0
-        if self.sign() == '"':
-            self.string()
+        if self.peek() == '"':
+            self.skip_string()
             return self._text[began : self._at]
-        if self.sign() not in "[{":
-            return self._passed(_SCALAR)
+        if self.peek() not in "[{":
+            return self._skip_match(_SCALAR)
         while True:
-            self._passed(_UP_TO_BRACKET)
-            depth += 1 if self.sign() in "[{" else -1
+            self._skip_match(_UP_TO_BRACKET)
+            depth += 1 if self.peek() in "[{" else -1
             self._at += 1
             if depth == 0:
                 return self._text[began : self._at]
 
-    def _passed(self, pattern: re.Pattern[str]) -> str:
+    def _skip_match(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self._text, self._at)
         self._at = match.end() if match else self._at
         if self._at >= len(self._text):
             raise _End
         return match[0] if match else ""
 
-    def _take(self, sign: str) -> None:
-        if self.sign() != sign:
+    def _expect(self, sign: str) -> None:
+        if self.peek() != sign:
             raise _End
         self._at += 1

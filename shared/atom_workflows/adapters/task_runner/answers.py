@@ -14,8 +14,13 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows.adapters.task_runner.answer_body import MAX_ANSWER_BYTES, MAX_READ_BYTES, Body, read_body
-from atom_workflows.adapters.task_runner.masking import masked
+from atom_workflows.adapters.task_runner.answer_body import (
+    MAX_ANSWER_BYTES,
+    MAX_READ_BYTES,
+    AnswerBody,
+    read_answer_body,
+)
+from atom_workflows.adapters.task_runner.masking import mask_tokens
 from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
@@ -26,7 +31,7 @@ MAX_JOB_STATE: Final = 100
 """Both are carried by events, whose texts may have 2,000 characters, and stand within sentences there."""
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A server may wish for more than a clock can count."""
+"""A server may ask for more than a clock can count."""
 
 _TAG: Final = re.compile(r"<[^<>]*>")
 
@@ -54,7 +59,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
     # RFC 8470: the server is unwilling to process it now.
     425: Meaning.NOT_ACCEPTED,
     _BUSY: Meaning.NOT_ACCEPTED,
-    # What a gateway says of a call that was given up on its way.
+    # A gateway's answer to a call that was given up on its way.
     499: Meaning.UNKNOWN,
 }
 
@@ -64,21 +69,18 @@ _LEAST_NAME: Final = 4
 """A shorter id may stand in any text: 404 does in most of these."""
 
 
-def meaning_of(status: int, *, is_to_come_later: bool = False) -> Meaning:
-    """Return what a submission's answer of that status means.
-
-    `is_to_come_later` says that it has a Retry-After.
-    """
+def meaning_of(status: int, *, has_retry_after: bool = False) -> Meaning:
+    """Return the meaning of a submission's answer by its status."""
     if 200 <= status < 300:  # noqa: PLR2004 (HTTP's classes)
         return Meaning.ANSWERED
-    if status == _UNAVAILABLE and is_to_come_later:
+    if status == _UNAVAILABLE and has_retry_after:
         return Meaning.NOT_ACCEPTED
     return _BY_STATUS.get(status, Meaning.REFUSED if 400 <= status < 500 else Meaning.UNKNOWN)  # noqa: PLR2004 (likewise)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer as it was received. `said` is what may be shown of it; `job` is what it says of a job, if it does.
+    """An answer as it was received. `said` is the text that may be shown; `job` is the job in it, if there is one.
 
     `names_no_job` says that it is the contract's "unknown job", for the job that was asked for.
     """
@@ -88,10 +90,10 @@ class Answer:
     job: JobAnswer | None = None
     names_no_job: bool = False
     retry_after_s: float | None = None
-    body: Body = field(repr=False)
+    body: AnswerBody = field(repr=False)
 
 
-def receive(
+def receive_answer(
     status: int,
     headers: Mapping[str, str],
     pieces: Iterator[bytes],
@@ -105,62 +107,62 @@ def receive(
     """
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
-    body = read_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
-    job = _job(body.job, tokens) if is_ok and body.job is not None else None
+    body = read_answer_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
+    job = _parse_job(body.job, tokens) if is_ok and body.job is not None else None
     return Answer(
         status=status,
-        said="" if job is not None else _said(status, headers, body, tokens),
+        said="" if job is not None else _quote(status, headers, body, tokens),
         job=job,
         names_no_job=status in _UNKNOWN_JOB and _names_no_job(body, job_id),
-        retry_after_s=_retry_after(headers) if "Retry-After" in headers else None,
+        retry_after_s=_parse_retry_after(headers) if "Retry-After" in headers else None,
         body=body,
     )
 
 
-def _said(status: int, headers: Mapping[str, str], body: Body, tokens: Sequence[str]) -> str:
-    """Return what to show of an answer that says nothing of a job."""
+def _quote(status: int, headers: Mapping[str, str], body: AnswerBody, tokens: Sequence[str]) -> str:
+    """Return the text to show of an answer that has no job."""
     said = plain_text(body.text) or "nothing"
     if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
         said = f"go to {headers['Location']}, but a redirection is not followed"
-    return _shown(said, tokens, MAX_QUOTED_TEXT)
+    return _mask_and_cut(said, tokens, MAX_QUOTED_TEXT)
 
 
-def submission(answer: Answer) -> JobAnswer:
-    """Return what a Task Runner answered to a submission.
+def read_submission(answer: Answer) -> JobAnswer:
+    """Return the job in the answer to a submission.
 
     Raises the errors that are the other three results: see `ports`.
     """
-    meaning = meaning_of(answer.status, is_to_come_later=answer.retry_after_s is not None)
+    meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
     if meaning is Meaning.REFUSED:
         raise JobRefused(answer.status, answer.said)
     if meaning is Meaning.CONFLICT:
         raise JobConflict(answer.status, answer.said, retry_after_s=answer.retry_after_s)
     if meaning is Meaning.NOT_ACCEPTED:
         is_busy = answer.status == _BUSY
-        raise RequestNotAccepted(_told(answer), retry_after_s=answer.retry_after_s, is_busy=is_busy)
-    return _contracts(answer)
+        raise RequestNotAccepted(_explain(answer), retry_after_s=answer.retry_after_s, is_busy=is_busy)
+    return _require_job(answer)
 
 
-def status_of(answer: Answer, job_id: str) -> JobAnswer:
-    """Return what a Task Runner answered to a status call.
+def read_status(answer: Answer, job_id: str) -> JobAnswer:
+    """Return the job in the answer to a status call.
 
     Raises `JobUnknown` or `TaskRunnerUnavailable`.
     """
     if answer.names_no_job:
         raise JobUnknown(job_id)
-    return _contracts(answer)
+    return _require_job(answer)
 
 
-def _contracts(answer: Answer) -> JobAnswer:
+def _require_job(answer: Answer) -> JobAnswer:
     if answer.job is None:
-        raise TaskRunnerUnavailable(_told(answer), status=answer.status, retry_after_s=answer.retry_after_s)
+        raise TaskRunnerUnavailable(_explain(answer), status=answer.status, retry_after_s=answer.retry_after_s)
     return answer.job
 
 
-def _told(answer: Answer) -> str:
+def _explain(answer: Answer) -> str:
     if meaning_of(answer.status) is Meaning.ANSWERED:
-        what = f"the Task Runner's answer is not the contract's (HTTP {answer.status}): {answer.said}"
-        return what if len(answer.body.text) < MAX_ANSWER_BYTES else f"{what} … (more than {MAX_ANSWER_BYTES} bytes)"
+        text = f"the Task Runner's answer is not the contract's (HTTP {answer.status}): {answer.said}"
+        return text if len(answer.body.text) < MAX_ANSWER_BYTES else f"{text} … (more than {MAX_ANSWER_BYTES} bytes)"
     of_another = ", and not in the contract's form" if answer.status in _UNKNOWN_JOB else ""
     return f"the Task Runner answered HTTP {answer.status}{of_another}: {answer.said}"
 
@@ -173,48 +175,47 @@ def plain_text(text: str) -> str:
     return " ".join(_TAG.sub(" ", text).split())
 
 
-def _names_no_job(body: Body, job_id: str) -> bool:
+def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     """Return True if this is a Task Runner's own "unknown job".
 
-    That is a JSON object without a job, or a text that names the job.
-
-    What a proxy, a gateway or a web framework answers for a path that it does not know is a page, a text without the
-    job's id or nothing, and some of them quote the path.
+    That is a JSON object without a job, or a text that names the job. What a proxy, a gateway or a web framework
+    answers for a path that it does not know is a page, a text without the job's id or nothing, and some of them quote
+    the path.
     """
-    if _PATH in body.text or (body.job is not None and _job(body.job, ()) is not None):
+    if _PATH in body.text or (body.job is not None and _parse_job(body.job, ()) is not None):
         return False
     is_page = body.text.lstrip()[:1] == "<"
     is_named = len(job_id) >= _LEAST_NAME and re.search(rf"(?<!\w){re.escape(job_id)}(?!\w)", body.text) is not None
     return body.is_object or (is_named and not is_page)
 
 
-def _job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
-    """Return what an answer says of a job; None without a state."""
+def _parse_job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
+    """Return the job that an answer describes, None without a state."""
     state = fields.get("state")
     if not isinstance(state, str) or not state.strip():
         return None
     return JobAnswer(
-        job_id=_usable_id(fields.get("jobId"), tokens),
-        state=_shown(state.strip(), tokens, MAX_JOB_STATE),
-        message=_shown(_as_text(fields.get("message")), tokens, MAX_MESSAGE_LENGTH),
+        job_id=_parse_id(fields.get("jobId"), tokens),
+        state=_mask_and_cut(state.strip(), tokens, MAX_JOB_STATE),
+        message=_mask_and_cut(_message_text(fields.get("message")), tokens, MAX_MESSAGE_LENGTH),
     )
 
 
-def _usable_id(value: Any, tokens: Sequence[str]) -> str:
-    """Return a job's id as text.
+def _parse_id(value: Any, tokens: Sequence[str]) -> str:
+    """Return a job's id as text, "" if it is unusable.
 
-    Empty if it is no text or number, or cannot be used as it is. Cut short, masked or corrected it would name
-    another job, or none.
+    It must be a text or a number that can be kept as it is: cut short, masked or corrected it would name another job,
+    or none.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     text = str(value)
-    is_usable = len(text) <= MAX_JOB_ID and text == _storable(text) and masked(text, tokens) == text
+    is_usable = len(text) <= MAX_JOB_ID and text == _drop_surrogates(text) and mask_tokens(text, tokens) == text
     return text if is_usable else ""
 
 
-def _as_text(value: Any) -> str:
-    """Return a message; one that is no text as JSON."""
+def _message_text(value: Any) -> str:
+    """Return a message as text, as JSON if it is none."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -225,18 +226,18 @@ def _as_text(value: Any) -> str:
         return ""
 
 
-def _shown(text: str, tokens: Sequence[str], most: int) -> str:
+def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
     """Return at most so much of a text, without the tokens.
 
     It may be cut within one.
     """
     if not text:
         return text
-    whole = masked(_storable(text[: 3 * most]), tokens)
-    return whole if len(whole) <= most else masked(whole[:most], tokens)[:most]
+    whole = mask_tokens(_drop_surrogates(text[: 3 * most]), tokens)
+    return whole if len(whole) <= most else mask_tokens(whole[:most], tokens)[:most]
 
 
-def _storable(text: str) -> str:
+def _drop_surrogates(text: str) -> str:
     """Return the text without halves of surrogate pairs.
 
     JSON can express them, but nothing can store or log them.
@@ -244,23 +245,23 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a Retry-After header asks for.
 
-    It may be given as a date. None if it is neither.
+    It may be a number or a date; None if it is neither.
     """
     text = headers["Retry-After"].strip()
     try:
         seconds = float(text)
     except ValueError:
         # The server's own clock, if it says what that shows.
-        there = _date(headers.get("Date", "")) or datetime.now(UTC)
-        until = _date(text)
+        there = _parse_date(headers.get("Date", "")) or datetime.now(UTC)
+        until = _parse_date(text)
         return None if until is None else min(max((until - there).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
     return min(seconds, MAX_RETRY_AFTER_S) if 0 <= seconds < float("inf") else None
 
 
-def _date(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

@@ -28,7 +28,7 @@ from atom_workflows.adapters.http import (
     PromptAdapter,
     pieces_of,
 )
-from atom_workflows.adapters.task_runner.answers import Answer, receive, status_of, submission
+from atom_workflows.adapters.task_runner.answers import Answer, read_status, read_submission, receive_answer
 from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
@@ -46,21 +46,24 @@ _DENIED: Final = frozenset({401, 403})
 
 
 class Tokens(Protocol):
-    """Where the bearer token for an address comes from."""
+    """The source of the bearer token for an address."""
 
     def token_for(self, base_url: str) -> str | None:
-        """The token, None to send none.
+        """Return the token for an address, None to send none.
 
         Raises `JobRefused` if there can never be one, `RequestNotAccepted` if waiting may help.
         """
         ...
 
-    def renewed(self, base_url: str, refused: str) -> str | None:
-        """Another token, after this one was refused with 401; None if there is none. Raises as `token_for` does."""
+    def renew(self, base_url: str, refused: str) -> str | None:
+        """Return another token, after this one was refused with 401.
+
+        Returns None if there is none. Raises as `token_for` does.
+        """
         ...
 
-    def refusal(self, base_url: str, status: int) -> str:
-        """What a 401 or 403 means to the user, and what to do about it."""
+    def explain_denial(self, base_url: str, status: int) -> str:
+        """Explain a 401 or 403, and what to do about it."""
         ...
 
 
@@ -92,24 +95,26 @@ class TaskRunnerClient:
             "Idempotency-Key": idempotency_key,
         }
         request = _Request("POST", base_url, "/job", headers=headers, body=content)
-        return submission(self._call(request, self._submit_timeout_s))
+        return read_submission(self._call(request, self._submit_timeout_s))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         target = f"/jobstatus?job_id={quote(job_id, safe='')}"
         request = _Request("GET", base_url, target, headers={}, job_id=job_id)
-        return status_of(self._asked(request), job_id)
-
-    def _asked(self, request: _Request) -> Answer:
-        """Make a status call, of which nothing may be read as the end of the job."""
         try:
-            return self._call(request, self._status_timeout_s)
+            answer = self._call(request, self._status_timeout_s)
         except JobRefused as error:
             problem = str(error)
+        else:
+            return read_status(answer, job_id)
+        # A token that cannot be had refuses a submission for good, but says nothing of a job that runs.
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send it with a token, and with another one if that is refused; all of it in the time of one call."""
+        """Send a request, and send it again with another token after 401.
+
+        All of it happens in the time of one call.
+        """
         ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
         base_url = request.base_url
         token = self._tokens.token_for(base_url)
@@ -117,21 +122,25 @@ class TaskRunnerClient:
         answer = self._exchange(request, timeout_s, ends_at)
         refused = answer.status == requests.codes.unauthorized
         if refused and token and time.monotonic() < ends_at - MIN_RENEWAL_S:
-            other = self._tokens.renewed(base_url, token)
+            other = self._tokens.renew(base_url, token)
             if other is not None and time.monotonic() < ends_at:
                 request.tokens.append(other)
                 answer = self._exchange(request, timeout_s, ends_at)
         if answer.status in _DENIED:
-            answer = replace(answer, said=f"{self._tokens.refusal(base_url, answer.status)}. It said: {answer.said}")
+            answer = replace(
+                answer, said=f"{self._tokens.explain_denial(base_url, answer.status)}. It said: {answer.said}"
+            )
         return answer
 
     def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
         kind: type[TaskRunnerUnavailable] = TaskRunnerUnavailable
         try:
             timeouts = (CONNECT_TIMEOUT_S, min(timeout_s, max(ends_at - time.monotonic(), MIN_TIMEOUT_S)))
-            with self._transport.send(request.prepared(), stream=True, timeout=timeouts) as response:
+            with self._transport.send(request.prepare(), stream=True, timeout=timeouts) as response:
                 headers, pieces = response.headers, pieces_of(response)
-                return receive(response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id)
+                return receive_answer(
+                    response.status_code, headers, pieces, tokens=request.tokens, job_id=request.job_id
+                )
         except (
             NotConnected,
             CertificatesMissing,
@@ -139,9 +148,9 @@ class TaskRunnerClient:
             requests.exceptions.InvalidURL,
             UnicodeEncodeError,
         ) as problem:
-            kind, reason = RequestNotAccepted, _reason(problem)
+            kind, reason = RequestNotAccepted, _explain(problem)
         except (requests.RequestException, TransportError, ValueError) as problem:
-            reason = _reason(problem)
+            reason = _explain(problem)
         finally:
             self._idle.watch()
         # Outside of the handlers: the text of an error about a header holds the header's value, which may be the token.
@@ -164,14 +173,17 @@ class _Request:
     job_id: str = ""
     tokens: list[str] = field(default_factory=list, repr=False)
 
-    def prepared(self) -> requests.PreparedRequest:
-        """Return the request in the transport's form; raises `_NotSendable`."""
+    def prepare(self) -> requests.PreparedRequest:
+        """Return the request in the transport's form.
+
+        Raises `_NotSendable`.
+        """
         headers = self.headers | ({"Authorization": f"Bearer {self.tokens[-1]}"} if self.tokens else {})
         prepared = requests.PreparedRequest()
         prepared.method = self.method
         prepared.body = self.body
         try:
-            prepared.url = _checked(self.base_url) + self.target
+            prepared.url = _normalize_url(self.base_url) + self.target
             prepared.prepare_headers(headers)
         except (requests.RequestException, TransportError, ValueError) as error:
             reason = f"the request cannot be sent ({type(error).__name__})"
@@ -181,15 +193,18 @@ class _Request:
 
 
 @lru_cache(maxsize=64)
-def _checked(base_url: str) -> str:
-    """The URL in the form in which it is sent; checking it is a tenth of a call's cost."""
+def _normalize_url(base_url: str) -> str:
+    """Return the URL in the form in which it is sent.
+
+    Checking it is a tenth of a call's cost, so the result is kept.
+    """
     prepared = requests.PreparedRequest()
     prepared.prepare_url(base_url, None)
     return str(prepared.url).rstrip("/")
 
 
-def _reason(error: Exception) -> str:
-    """Return what went wrong, without any words of the server."""
+def _explain(error: Exception) -> str:
+    """Explain a failure, without any words of the server."""
     if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
         return str(error)
     causes = list(_causes(error))

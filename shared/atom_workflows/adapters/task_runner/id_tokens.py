@@ -1,4 +1,4 @@
-"""Where an ID token comes from: a service account's key, an impersonated service account, or the metadata server.
+"""The sources of ID tokens: a service account's key, an impersonated service account, or the metadata server.
 
 The order is google-auth's: the file that GOOGLE_APPLICATION_CREDENTIALS names, else the metadata server. gcloud's own
 credential is not looked for. What goes wrong becomes one of our errors here, raised outside of the handler: an error of
@@ -28,6 +28,10 @@ from atom_workflows.settings import misspelt_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT (--tr-auth-jwt)"
+_SET_A_KEY: Final = f"set {CREDENTIALS} to a service account's key or to an impersonated service account's credential"
+_LOG_IN_AGAIN: Final = (
+    f"run gcloud auth application-default login --impersonate-service-account=ACCOUNT again, {OVERRIDE}"
+)
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _KEY_FIELDS: Final = ("client_email", "private_key", "token_uri")
 _SIGNS_OF_GOOGLE_CLOUD: Final = ("K_SERVICE", "GCE_METADATA_HOST")
@@ -45,7 +49,7 @@ _RefreshError: Final[Any] = google.auth.exceptions.RefreshError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdToken:
-    """A token, and what its receiver will read in it; `identity` is the service account's e-mail, if it is told."""
+    """A token, and what its receiver will read in it; `identity` is the service account's e-mail, if it is in it."""
 
     text: str = field(repr=False)
     expires_at: datetime
@@ -56,36 +60,45 @@ class Source(Protocol):
     """One way to get an ID token."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """A new token; raises whatever google-auth raises."""
+        """Fetch a new token.
+
+        Raises whatever google-auth raises.
+        """
         ...
 
-    def problem(self, error: Exception) -> str:
-        """What the error means to the user, and what to do about it."""
+    def explain(self, error: Exception) -> str:
+        """Explain an error of `fetch` to the user, and what to do."""
         ...
 
 
 def fetch_id_token(audience: str) -> IdToken:
-    """A new ID token; raises `CredentialUnusable`, or `RequestNotAccepted` where waiting may help."""
+    """Fetch a new ID token.
+
+    Raises `CredentialUnusable`, or `RequestNotAccepted` where waiting may help.
+    """
     source = source_for(audience)
     try:
         return read_token(source.fetch(audience, BriefRequest()))
     except Exception as error:  # noqa: BLE001 (whatever it is may quote a secret, so none goes through)
-        problem = source.problem(error)
+        problem = source.explain(error)
     raise RequestNotAccepted(f"no ID token for {audience}: {problem}")
 
 
 def source_for(audience: str) -> Source:
-    """The source that the environment asks for; raises as `fetch_id_token` does."""
+    """Choose the source that the environment asks for.
+
+    Raises as `fetch_id_token` does.
+    """
     named = os.environ.get(CREDENTIALS)
     if not named:
         return MetadataServer()
     about = f"no ID token for {audience}: {CREDENTIALS} names {named}"
-    info = _credential_in(named, about)
+    info = _read_credential(named, about)
     kind = info.get("type")
     if kind == "service_account":
-        return ServiceAccountKey(info=_with_key(info, about))
+        return ServiceAccountKey(info=_require_key(info, about))
     if kind == "impersonated_service_account":
-        return _impersonation(info, about)
+        return _read_impersonation(info, about)
     whose = "a user's own credential" if kind == "authorized_user" else "a credential that cannot make ID tokens"
     raise CredentialUnusable(
         f"{about}, {whose}: credential must be service_account or impersonated_service_account, "
@@ -98,7 +111,10 @@ class MetadataServer:
     """The identity that Google Cloud gives to what runs there."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """See `Source.fetch`. One request; google-auth's own way here asks thrice."""
+        """See `Source.fetch`.
+
+        One request; google-auth's own way here sends three.
+        """
         from google.auth import compute_engine  # noqa: PLC0415 (4 ms that only this source needs)
 
         make: Any = compute_engine.IDTokenCredentials
@@ -106,28 +122,23 @@ class MetadataServer:
         credentials.refresh(request)
         return str(credentials.token)
 
-    def problem(self, error: Exception) -> str:
-        """See `Source.problem`."""
+    def explain(self, error: Exception) -> str:
+        """See `Source.explain`."""
         if isinstance(error, GaveUp) and error.reason.startswith("HTTP "):
             return f"the metadata server answered {error.reason}; it is asked again"
+        if isinstance(error, GaveUp) and any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
+            return f"the metadata server cannot be reached ({error.reason}); it is asked again"
         if isinstance(error, GaveUp):
-            return self._silence(error.reason)
-        status = _status_told(error)
-        if status == _NOT_FOUND:
+            unset = misspelt_credentials(os.environ) or f"{CREDENTIALS} is not set"
             return (
-                f"the metadata server has no service account for this machine; attach one, {_set_a_key()}, {OVERRIDE}"
+                f"there is no credential: {unset}, and no metadata server can be reached ({error.reason}), so "
+                f"this is not Google Cloud; {_SET_A_KEY}, {OVERRIDE}"
             )
+        status = _find_status(error)
+        if status == _NOT_FOUND:
+            return f"the metadata server has no service account for this machine; attach one, {_SET_A_KEY}, {OVERRIDE}"
         reason = f"HTTP {status}" if status else type(error).__name__
         return f"the metadata server gave none ({reason}); it is asked again"
-
-    def _silence(self, reason: str) -> str:
-        if any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
-            return f"the metadata server cannot be reached ({reason}); it is asked again"
-        unset = misspelt_credentials(os.environ) or f"{CREDENTIALS} is not set"
-        return (
-            f"there is no credential: {unset}, and no metadata server can be reached ({reason}), so "
-            f"this is not Google Cloud; {_set_a_key()}, {OVERRIDE}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +148,17 @@ class ServiceAccountKey:
     info: Mapping[str, Any] = field(repr=False)
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """See `Source.fetch`. One request, with an assertion that the key signs."""
+        """See `Source.fetch`.
+
+        One request, with an assertion that the key signs.
+        """
         credentials = _KeyIdTokens.from_service_account_info(self.info, target_audience=audience)
         credentials.refresh(request)
         return str(credentials.token)
 
-    def problem(self, error: Exception) -> str:
-        """See `Source.problem`."""
-        return _token_endpoint_problem(
+    def explain(self, error: Exception) -> str:
+        """See `Source.explain`."""
+        return _explain_token_endpoint(
             error,
             f"the key of {self.info['client_email']}",
             "is the key deleted or disabled, the account disabled, or this machine's clock wrong?",
@@ -161,10 +175,10 @@ class Impersonation:
     delegates: tuple[str, ...] = ()
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
-        """See `Source.fetch`. A request for the source's access token and one for the ID token.
+        """See `Source.fetch`.
 
-        google-auth's own ID tokens of impersonated accounts wait up to two minutes, and look up a regional boundary in
-        a thread of their own.
+        One request for the source's access token and one for the ID token. google-auth's own ID tokens of impersonated
+        accounts wait up to two minutes, and look up a regional boundary in a thread of their own.
         """
         self.source.refresh(request)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.source.token}"}
@@ -174,8 +188,8 @@ class Impersonation:
             raise _Refused(response.status)
         return str(json.loads(response.data)["token"])
 
-    def problem(self, error: Exception) -> str:
-        """See `Source.problem`."""
+    def explain(self, error: Exception) -> str:
+        """See `Source.explain`."""
         if isinstance(error, _Refused) and error.status == _FORBIDDEN:
             return (
                 f"{self.identity} may not be impersonated (HTTP 403); give your credential's account "
@@ -183,7 +197,7 @@ class Impersonation:
             )
         if isinstance(error, _Refused):
             return f"the request to impersonate {self.identity} was refused with HTTP {error.status}; does it exist?"
-        return _token_endpoint_problem(
+        return _explain_token_endpoint(
             error,
             f"the credential that impersonates {self.identity}",
             "log in again with gcloud auth application-default login --impersonate-service-account, or replace its key",
@@ -197,9 +211,12 @@ class _Refused(Exception):
 
 
 def read_token(text: str) -> IdToken:
-    """The token with its expiry and its identity; raises `ValueError` if it is no JWT. Nothing is verified."""
+    """Read a token's expiry and identity, verifying nothing.
+
+    Raises `ValueError` if it is no JWT.
+    """
     try:
-        claims = _claims(text)
+        claims = _read_claims(text)
         expires_at = datetime.fromtimestamp(claims["exp"], UTC)
         return IdToken(text=text, expires_at=expires_at, identity=str(claims.get("email", "")))
     except (LookupError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
@@ -207,19 +224,22 @@ def read_token(text: str) -> IdToken:
 
 
 def audience_in(text: str) -> str:
-    """For whom a token is made out; empty if it does not tell. Nothing is verified."""
+    """Return a token's audience, or "" if it names none.
+
+    Nothing is verified.
+    """
     try:
-        return str(_claims(text).get("aud") or "")
+        return str(_read_claims(text).get("aud") or "")
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""
 
 
-def _claims(text: str) -> Any:
+def _read_claims(text: str) -> Any:
     payload = text.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
-def _credential_in(path: str, about: str) -> Mapping[str, Any]:
+def _read_credential(path: str, about: str) -> Mapping[str, Any]:
     try:
         text = Path(path).read_bytes()
     except OSError as error:
@@ -234,8 +254,8 @@ def _credential_in(path: str, about: str) -> Mapping[str, Any]:
     return info
 
 
-def _with_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
-    """The content of a key file, after it was seen that the key can be used."""
+def _require_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
+    """Return a key file's content after checking that the key works."""
     missing = [name for name in _KEY_FIELDS if not isinstance(info.get(name), str)]
     if missing:
         raise CredentialUnusable(f"{about}, a key without {', '.join(missing)}; download the key again, {OVERRIDE}")
@@ -250,28 +270,22 @@ def _with_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
     return info
 
 
-def _impersonation(info: Mapping[str, Any], about: str) -> Impersonation:
-    url = info.get("service_account_impersonation_url")
+def _read_impersonation(info: Mapping[str, Any], about: str) -> Impersonation:
+    url, delegates = info.get("service_account_impersonation_url"), info.get("delegates")
     account, _, method = str(url).rpartition("/")[2].partition(":")
     parts = urlsplit(str(url))
     safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     if method != "generateAccessToken" or not account or not safe:
-        raise CredentialUnusable(
-            f"{about}, of which the service_account_impersonation_url is not one; {_log_in_again()}"
-        )
+        raise CredentialUnusable(f"{about}, of which the service_account_impersonation_url is not one; {_LOG_IN_AGAIN}")
     return Impersonation(
-        source=_source_credential(info.get("source_credentials"), about),
+        source=_load_source_credential(info.get("source_credentials"), about),
         identity=account,
         url=str(url).removesuffix("generateAccessToken") + "generateIdToken",
-        delegates=tuple(map(str, _list(info.get("delegates")))),
+        delegates=tuple(map(str, delegates)) if isinstance(delegates, list) else (),
     )
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _source_credential(info: Any, about: str) -> Any:
+def _load_source_credential(info: Any, about: str) -> Any:
     kind = info.get("type") if isinstance(info, dict) else None
     credential = None
     try:
@@ -287,35 +301,27 @@ def _source_credential(info: Any, about: str) -> Any:
     if credential is None:
         raise CredentialUnusable(
             f"{about}, of which the source_credentials are no usable service_account or authorized_user; "
-            f"{_log_in_again()}"
+            f"{_LOG_IN_AGAIN}"
         )
     return credential
 
 
-def _token_endpoint_problem(error: Exception, whose: str, advice: str) -> str:
+def _explain_token_endpoint(error: Any, whose: str, advice: str) -> str:
     if isinstance(error, GaveUp):
         return f"the token endpoint did not answer for {whose} ({error.reason}); it is asked again"
     if isinstance(error, _RefreshError):
-        return f"the token endpoint refused {whose}: {_quoted(error)}; {advice}"
+        said = " ".join(str(error.args[0] if error.args else "").split())
+        # A long word may be a secret.
+        reason = _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
+        return f"the token endpoint refused {whose}: {reason}; {advice}"
     return f"the token endpoint's answer for {whose} cannot be used ({type(error).__name__}); it is asked again"
 
 
-def _quoted(error: Any) -> str:
-    """What the server said, without any word that is long enough to be a secret."""
-    said = " ".join(str(error.args[0] if error.args else "").split())
-    return _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
+def _find_status(error: Exception) -> int | None:
+    """Return the HTTP status in google-auth's error, if there is one.
 
-
-def _status_told(error: Exception) -> int | None:
-    """The HTTP status in google-auth's error, which is wrapped in another and tells it only as a response object."""
+    The error is wrapped in another and holds the status only as a response object.
+    """
     causes = [error, *error.args]
     responses = [arg for cause in causes if isinstance(cause, Exception) for arg in cause.args]
     return next((int(one.status) for one in responses if hasattr(one, "status")), None)
-
-
-def _set_a_key() -> str:
-    return f"set {CREDENTIALS} to a service account's key or to an impersonated service account's credential"
-
-
-def _log_in_again() -> str:
-    return f"run gcloud auth application-default login --impersonate-service-account=ACCOUNT again, {OVERRIDE}"

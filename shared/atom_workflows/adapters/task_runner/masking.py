@@ -1,4 +1,4 @@
-"""Keeps tokens out of what a Task Runner said, in whatever spelling it quotes them.
+"""Keep tokens out of a Task Runner's texts, in whatever spelling it quotes them.
 
 An answer is searched after decoding, as it would be stored or printed, and as a reader might decode it:
 JSON's and C's escapes, HTML's entities and tags, percent encoding, one within another, and letters set apart.
@@ -38,7 +38,7 @@ _CODED: Final = re.compile(r"[\\%&<]")
 _LARGEST_CODE_POINT: Final = 0x10FFFF
 
 
-def masked(text: str, tokens: Sequence[str]) -> str:
+def mask_tokens(text: str, tokens: Sequence[str]) -> str:
     """Return the text without these tokens and without any JWT.
 
     Of a text that spells one oddly, nothing is left.
@@ -46,35 +46,31 @@ def masked(text: str, tokens: Sequence[str]) -> str:
     if len(text) < min([_SHORTEST_JWT, *(_parts(token)[1] or len(token) for token in tokens)]):
         return text
     for token in tokens:
-        text = _without(text, token)
+        if len(token) < _LEAST_TOKEN:
+            text = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", _PLACE, text)
+        elif (start := token[:MASKED_START]) in text:
+            text = re.sub(re.escape(start) + _WORD, _PLACE, text)
     text = _JWT.sub(_PLACE, text)
-    return WITHHELD if _is_quoting(text, tokens) else text
+    return WITHHELD if _quotes_token(text, tokens) else text
 
 
-def _without(text: str, token: str) -> str:
-    if len(token) < _LEAST_TOKEN:
-        return re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", _PLACE, text)
-    start = token[:MASKED_START]
-    return re.sub(re.escape(start) + _WORD, _PLACE, text) if start in text else text
-
-
-def _is_quoting(text: str, tokens: Sequence[str]) -> bool:
-    """Return True if part of a token is in the text, decoded as often as it takes."""
+def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
+    """Return True if the text quotes a token, however it is encoded."""
     for _ in range(_ROUNDS):
         bare = _TAG.sub("", text)
         if _SPLIT_JWT.search("".join(bare.split())):
             return True
         letters = _letters(bare)
-        if any(_is_part_in(letters, token) for token in tokens):
+        if any(_contains_part(letters, token) for token in tokens):
             return True
-        decoded = _decoded(bare) if _CODED.search(text) else text
+        decoded = unquote(html.unescape(_ESCAPED.sub(_unescape, bare))) if _CODED.search(text) else text
         if decoded == text:
             return False
         text = decoded
     return False
 
 
-def _is_part_in(letters: str, token: str) -> bool:
+def _contains_part(letters: str, token: str) -> bool:
     parts, length = _parts(token)
     if not parts or len(letters) < length:
         return False
@@ -95,11 +91,7 @@ def _letters(text: str) -> str:
     return _NO_LETTER.sub("", text).lower()
 
 
-def _decoded(text: str) -> str:
-    return unquote(html.unescape(_ESCAPED.sub(_meant, text)))
-
-
-def _meant(match: re.Match[str]) -> str:
+def _unescape(match: re.Match[str]) -> str:
     if match[4]:
         return match[4] if match[4] in "/\\\"'" else " "
     number = int(match[1] or match[2] or match[3] or match[5], 16)

@@ -1,4 +1,4 @@
-"""One audience's ID token: kept until shortly before it expires, and fetched by one thread for all who want it."""
+"""One audience's ID token: kept until shortly before it expires, and fetched by one thread for all who ask."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CachedToken:
         self._lock = threading.Lock()
         self._token: IdToken | None = None
         self._renew_at: datetime | None = None
-        self._flight: Future[IdToken] | None = None
+        self._fetching: Future[IdToken] | None = None
         self._failure: _Failure | None = None
         self._refused_at: datetime | None = None
 
@@ -63,21 +63,32 @@ class CachedToken:
         token = self._token
         return token.identity if token else ""
 
-    def text(self) -> str:
-        """The token, fetched if need be; raises as the fetch does, also if that takes too long."""
+    def get(self) -> str:
+        """Return the token, fetching it if need be.
+
+        Raises as the fetch does, also if that takes too long.
+        """
         with self._lock:
             now = self._now()
             old = self._token if self._token and now < self._token.expires_at else None
             if self._token and self._renew_at and now < self._renew_at:
                 return self._token.text
-            if self._flight is not None and old is not None:
+            if self._fetching is not None and old is not None:
                 return old.text
-            self._raise_recent_failure(now)
-            flight = self._flight or self._take_off()
-        return self._awaited(flight, old).text
+            if self._failure is not None and now < self._failure.until:
+                raise self._failure.error.with_traceback(None)
+            fetching = self._fetching
+            if fetching is None:
+                # On a thread of its own: what google-auth waits for inside cannot be bounded, our wait can.
+                fetching = self._fetching = Future()
+                threading.Thread(target=self._run_fetch, args=(fetching,), name="id-token", daemon=True).start()
+        return self._wait_for(fetching, old).text
 
-    def renewed(self, refused: str) -> str | None:
-        """Another token than the refused one; None if there is none, or if one was refused a short while ago."""
+    def renew(self, refused: str) -> str | None:
+        """Return another token than the refused one.
+
+        Returns None if there is none, or if one was refused a short while ago.
+        """
         with self._lock:
             now = self._now()
             if self._token is not None and self._token.text == refused:
@@ -85,61 +96,47 @@ class CachedToken:
                     return None
                 self._refused_at = now
                 self._token = self._renew_at = None
-        other = self.text()
+        other = self.get()
         return None if other == refused else other
 
-    def _raise_recent_failure(self, now: datetime) -> None:
-        if self._failure is not None and now < self._failure.until:
-            raise self._failure.error.with_traceback(None)
-
-    def _take_off(self) -> Future[IdToken]:
-        """Fetch on a thread of its own: what google-auth waits for inside cannot be bounded, our wait can."""
-        flight = self._flight = Future()
-        threading.Thread(target=self._fly, args=(flight,), name="id-token", daemon=True).start()
-        return flight
-
-    def _fly(self, flight: Future[IdToken]) -> None:
+    def _run_fetch(self, fetching: Future[IdToken]) -> None:
         try:
             token = self._fetch(self._audience)
         except TaskRunnerError as error:
-            self._failed(flight, error)
-            flight.set_exception(error)
-        else:
-            self._landed(flight, token)
-            flight.set_result(token)
-
-    def _landed(self, flight: Future[IdToken], token: IdToken) -> None:
+            self._record_failure(fetching, error)
+            fetching.set_exception(error)
+            return
         with self._lock:
-            self._forget(flight)
+            self._end_fetch(fetching)
             self._token = token
             self._renew_at = max(token.expires_at - RENEW_BEFORE, self._now() + MIN_USE)
             self._failure = None
+        fetching.set_result(token)
 
-    def _failed(self, flight: Future[IdToken], error: TaskRunnerError) -> None:
+    def _record_failure(self, fetching: Future[IdToken], error: TaskRunnerError) -> None:
         with self._lock:
-            if self._flight is flight:
+            # A fetch that was given up may fail long after another one was begun, of which that says nothing.
+            if self._fetching is fetching:
                 self._failure = _Failure(error=error, until=self._now() + FAILURE_PAUSE)
-            self._forget(flight)
+            self._end_fetch(fetching)
 
-    def _forget(self, flight: Future[IdToken]) -> None:
-        if self._flight is flight:
-            self._flight = None
+    def _end_fetch(self, fetching: Future[IdToken]) -> None:
+        if self._fetching is fetching:
+            self._fetching = None
 
-    def _awaited(self, flight: Future[IdToken], old: IdToken | None) -> IdToken:
+    def _wait_for(self, fetching: Future[IdToken], old: IdToken | None) -> IdToken:
         error: TaskRunnerError
         try:
-            return flight.result(self._wait_s)
+            return fetching.result(self._wait_s)
         except TimeoutError:
             error = RequestNotAccepted(f"no ID token for {self._audience} within {self._wait_s:g} s: {_SLOW}")
-            self._failed(flight, error)
+            self._record_failure(fetching, error)
         except TaskRunnerError as failure:
             error = failure
         if old is None:
             raise error.with_traceback(None)
-        self._use_until_failure_is_over()
-        return old
-
-    def _use_until_failure_is_over(self) -> None:
+        # The old token is still good: use it until the failure is over.
         with self._lock:
             if self._token is not None:
                 self._renew_at = self._now() + FAILURE_PAUSE
+        return old

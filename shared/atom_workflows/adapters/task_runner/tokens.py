@@ -1,4 +1,4 @@
-"""Bearer tokens for the Task Runner: a fixed one, or ID tokens, one an audience; never for an address not allowed."""
+"""Bearer tokens for the Task Runner: a fixed one, or an ID token for each audience; none for an address not allowed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNAUTHORIZED: Final = 401
 
 
 def tokens_for(settings: Settings) -> Tokens:
-    """The tokens that a deployment's settings ask for."""
+    """Build the tokens that a deployment's settings ask for."""
     audience, url = settings.task_runner_audience, settings.task_runner_url
     tokens: Tokens
     if settings.task_runner_token is not None:
@@ -37,7 +37,10 @@ class FixedToken:
         self._token = None if token == NO_TOKEN else token
 
     def token_for(self, base_url: str) -> str | None:  # noqa: ARG002 (the same for every address)
-        """The token; raises `CredentialUnusable` if no header can carry it."""
+        """Return the token.
+
+        Raises `CredentialUnusable` if no header can carry it.
+        """
         if self._token is not None and not all("!" <= letter <= "~" for letter in self._token):
             raise CredentialUnusable(
                 "WORKFLOW_TR_AUTH_JWT holds a space, a line break or a letter that no token has; "
@@ -45,12 +48,12 @@ class FixedToken:
             )
         return self._token
 
-    def renewed(self, base_url: str, refused: str) -> None:  # noqa: ARG002 (there is no other)
-        """None: there is no other token."""
+    def renew(self, base_url: str, refused: str) -> None:  # noqa: ARG002 (there is no other)
+        """Return None, as there is no other token."""
         return
 
-    def refusal(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
-        """See `Tokens.refusal`."""
+    def explain_denial(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
+        """See `Tokens.explain_denial`."""
         if self._token is None:
             return (
                 "no token was sent, as WORKFLOW_TR_AUTH_JWT is none; give one (on the command line with "
@@ -81,24 +84,27 @@ class IdTokens:
         self._tokens: dict[str, CachedToken] = {}
 
     def token_for(self, base_url: str) -> str:
-        """The token; raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do."""
-        return self._cached(base_url).text()
+        """Return the address's ID token.
 
-    def renewed(self, base_url: str, refused: str) -> str | None:
-        """See `Tokens.renewed`."""
-        return self._cached(base_url).renewed(refused)
+        Raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do.
+        """
+        return self._cached_token(base_url).get()
 
-    def refusal(self, base_url: str, status: int) -> str:
-        """See `Tokens.refusal`."""
+    def renew(self, base_url: str, refused: str) -> str | None:
+        """See `Tokens.renew`."""
+        return self._cached_token(base_url).renew(refused)
+
+    def explain_denial(self, base_url: str, status: int) -> str:
+        """See `Tokens.explain_denial`."""
         if status == _UNAUTHORIZED:
             return (
                 f"it did not accept an ID token for the audience {self._audience(base_url)}; if it expects another, "
                 "set WORKFLOW_TR_AUDIENCE; if not, is a clock wrong?"
             )
-        whose = self._cached(base_url).identity or "the service account of this deployment"
+        whose = self._cached_token(base_url).identity or "the service account of this deployment"
         return f"{whose} may not call it; give it roles/run.invoker on the Task Runner"
 
-    def _cached(self, base_url: str) -> CachedToken:
+    def _cached_token(self, base_url: str) -> CachedToken:
         audience = self._audience(base_url)
         with self._lock:
             if audience not in self._tokens:
@@ -110,14 +116,17 @@ class IdTokens:
 
 
 class AllowedAddresses:
-    """Tokens for the addresses that a deployment may use. A second line: a run for any other is INVALID already."""
+    """Tokens for the addresses that a deployment may use. A second defence: a run for any other is INVALID already."""
 
     def __init__(self, tokens: Tokens, may_use: Callable[[str], bool]) -> None:
         self._tokens = tokens
         self._may_use = may_use
 
     def token_for(self, base_url: str) -> str | None:
-        """See `Tokens.token_for`; raises `CredentialUnusable` for an address that is not allowed."""
+        """See `Tokens.token_for`.
+
+        Raises `CredentialUnusable` for an address that is not allowed.
+        """
         if not self._may_use(base_url):
             raise CredentialUnusable(
                 f"no token is sent to {base_url}, which is not a Task Runner that this deployment may use; "
@@ -125,18 +134,18 @@ class AllowedAddresses:
             )
         return self._tokens.token_for(base_url)
 
-    def renewed(self, base_url: str, refused: str) -> str | None:
-        """See `Tokens.renewed`."""
-        return self._tokens.renewed(base_url, refused) if self._may_use(base_url) else None
+    def renew(self, base_url: str, refused: str) -> str | None:
+        """See `Tokens.renew`."""
+        return self._tokens.renew(base_url, refused) if self._may_use(base_url) else None
 
-    def refusal(self, base_url: str, status: int) -> str:
-        """See `Tokens.refusal`."""
-        return self._tokens.refusal(base_url, status)
+    def explain_denial(self, base_url: str, status: int) -> str:
+        """See `Tokens.explain_denial`."""
+        return self._tokens.explain_denial(base_url, status)
 
 
 @lru_cache(maxsize=64)
 def audience_of(base_url: str) -> str:
-    """Scheme and host, which is what Cloud Run expects whatever path is called."""
+    """Return scheme and host, which Cloud Run expects whatever path is called."""
     parts = urlsplit(base_url)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host}"
