@@ -15,9 +15,9 @@ DOCS: Final = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "deploy"))
 
 from atom_deploy.deployment import Deployment  # noqa: E402 (it is not installed, so the path comes first)
-from atom_deploy.functions import FUNCTIONS  # noqa: E402 (likewise)
-from atom_deploy.messaging import KEPT_S, PUSHED, tried_for_s  # noqa: E402 (likewise)
 from atom_deploy.plan import Plan, plan_of  # noqa: E402 (likewise)
+from atom_deploy.resources.functions import FUNCTIONS  # noqa: E402 (likewise)
+from atom_deploy.resources.pubsub import KEPT_S, PUSHED, tried_for_s  # noqa: E402 (likewise)
 from atom_deploy.roles import (  # noqa: E402 (likewise)
     BUILD_GRANTS,
     GRANTS,

@@ -11,16 +11,16 @@ from typing import Final
 
 from atom_deploy import command_line
 from atom_deploy.apply import Application, Outcome, check_accepted
-from atom_deploy.building import deployer_plan
 from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, Deployment
 from atom_deploy.destroy import Removal
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.gcloud import Gcloud, InstalledGcloud, written
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.regions import check_place, check_regions
+from atom_deploy.resources.build import deployer_plan
+from atom_deploy.resources.firestore import database
+from atom_deploy.resources.functions import FUNCTIONS
 from atom_deploy.stage import digests, stage
-from atom_deploy.storing import database
 from atom_workflows.closed_pipe import exit_with
 
 _INTERRUPTED: Final = 130

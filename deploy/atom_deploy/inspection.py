@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from atom_deploy.apply import working
 from atom_deploy.deployment import Deployment
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.resource import Command, Resource, at, filled
+from atom_deploy.resources.functions import FUNCTIONS
 
 _NOT_LOOKED_AT: Final = frozenset({"service agent"})
 """Looking at one makes it."""

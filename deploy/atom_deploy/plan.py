@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from atom_deploy import functions, granting, messaging, storing, watching
 from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Resource
+from atom_deploy.resources import alerts, firestore, functions, iam, pubsub
 
 Plan: TypeAlias = Sequence[Sequence[Resource]]
 
@@ -22,29 +22,29 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
         (project(deployment),),
         (functions.services(),),
         (
-            *granting.accounts(deployment),
-            *granting.agents(),
-            *messaging.topics(deployment),
-            messaging.bucket(deployment),
-            storing.database(deployment),
+            *iam.accounts(deployment),
+            *iam.agents(),
+            *pubsub.topics(deployment),
+            pubsub.bucket(deployment),
+            firestore.database(deployment),
             *((functions.secret(deployment),) if deployment.token_file or all_options else ()),
         ),
-        (granting.project_policy(deployment), *_policies(deployment, early=True), *storing.indexes(deployment)),
-        (*functions.functions(deployment, staged, digests), messaging.notification(deployment)),
-        (*messaging.subscriptions(deployment), *_policies(deployment, early=False, of="function")),
+        (iam.project_policy(deployment), *_policies(deployment, early=True), *firestore.indexes(deployment)),
+        (*functions.functions(deployment, staged, digests), pubsub.notification(deployment)),
+        (*pubsub.subscriptions(deployment), *_policies(deployment, early=False, of="function")),
         (
             *_policies(deployment, early=False, of="subscription"),
-            messaging.schedule(deployment),
-            *((watching.email_channel(deployment),) if deployment.alert_email or all_options else ()),
+            pubsub.schedule(deployment),
+            *((alerts.email_channel(deployment),) if deployment.alert_email or all_options else ()),
         ),
-        watching.alerts(deployment) if deployment.alerts or all_options else (),
+        alerts.alerts(deployment) if deployment.alerts or all_options else (),
     )
 
 
 def _policies(deployment: Deployment, *, early: bool, of: str = "") -> list[Resource]:
     """Grants on what was there before the functions, or on one kind of what came after them."""
     late = ("grants on function", "grants on subscription")
-    found = granting.policies(deployment)
+    found = iam.policies(deployment)
     if early:
         return [one for one in found if one.kind not in late]
     return [one for one in found if one.kind == f"grants on {of}"]

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.functions import DIGEST_LABEL, FUNCTIONS
 from atom_deploy.gcloud import Gcloud, written
 from atom_deploy.problems import Missing, WrongRegion
 from atom_deploy.resource import Command, at
+from atom_deploy.resources.functions import DIGEST_LABEL, FUNCTIONS
 
 KNOWN: Final = frozenset(
     {

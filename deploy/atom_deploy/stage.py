@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.problems import DeployProblem
+from atom_deploy.resources.functions import FUNCTIONS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LIBRARY: Final = "atom_workflows"

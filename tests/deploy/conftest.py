@@ -15,8 +15,8 @@ import pytest
 from atom_deploy import command_line
 from atom_deploy.__main__ import main
 from atom_deploy.deployment import Deployment
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.plan import plan_of
+from atom_deploy.resources.functions import FUNCTIONS
 from deploy.fake_cloud import PROJECT, Cloud, Request, running_cloud
 from deploy.gcloud_here import warm_gcloud
 from deploy.remembered import Memory

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from atom_deploy.messaging import PUSHED
+from atom_deploy.resources.pubsub import PUSHED
 from atom_deploy.roles import INVOKE, PUBLISH, READ_OBJECTS, STORE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.ports import (

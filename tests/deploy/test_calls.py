@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from atom_deploy.functions import FUNCTIONS, READS_TOKEN
-from atom_deploy.messaging import PUSHED
+from atom_deploy.resources.functions import FUNCTIONS, READS_TOKEN
+from atom_deploy.resources.pubsub import PUSHED
 from atom_deploy.roles import GRANTS, INVOKE, READ_SECRET, STORE
 from atom_workflows.coordinator.seed import PAGE
 from atom_workflows.coordinator.services import Services

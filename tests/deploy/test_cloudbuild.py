@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from atom_deploy.functions import FUNCTIONS
+from atom_deploy.resources.functions import FUNCTIONS
 from deploy.conftest import RUNNER_URL, Site
 from deploy.fake_cloud import PROJECT
 

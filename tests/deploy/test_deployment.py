@@ -15,11 +15,12 @@ from typing import Final
 import pytest
 
 from atom_client.cost.usage import Assumptions
-from atom_deploy import messaging, roles
+from atom_deploy import roles
 from atom_deploy.__main__ import main
-from atom_deploy.functions import FUNCTIONS, functions
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
+from atom_deploy.resources import pubsub
+from atom_deploy.resources.functions import FUNCTIONS, functions
 from atom_emulator.platform import topology
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES
@@ -126,8 +127,8 @@ def test_two_prefixes_share_no_name() -> None:
 
 def test_the_local_platform_has_the_same_topology() -> None:
     """The same topics, the same functions behind them, the same deliveries."""
-    assert tuple(messaging.TOPICS) == topology.TOPICS
-    assert dict(messaging.PUSHED) == dict(topology.SUBSCRIBED)
+    assert tuple(pubsub.TOPICS) == topology.TOPICS
+    assert dict(pubsub.PUSHED) == dict(topology.SUBSCRIBED)
     assert deployment().settings.max_deliveries == MAX_DELIVERIES
 
 
@@ -286,10 +287,10 @@ def test_a_new_project_has_room_for_all_instances() -> None:
 def test_an_outage_of_an_hour_gives_nothing_up(topic: str, hours: float) -> None:
     """What asks for runs is tried for hours, and steps for longer than an hour; at first again within seconds."""
     wanted = deployment()
-    assert messaging.tried_for_s(topic, wanted.settings.max_deliveries) >= hours * 3600
-    assert messaging.tried_for_s(topic, 4) <= 10
+    assert pubsub.tried_for_s(topic, wanted.settings.max_deliveries) >= hours * 3600
+    assert pubsub.tried_for_s(topic, 4) <= 10
 
 
 def test_ticks_do_not_pile_up() -> None:
     """Of what a checker that fails leaves behind, no more than ten minutes are tried again."""
-    assert messaging.tried_for_s("tick", MAX_DELIVERIES) == messaging.KEPT_S["tick"] == 600
+    assert pubsub.tried_for_s("tick", MAX_DELIVERIES) == pubsub.KEPT_S["tick"] == 600

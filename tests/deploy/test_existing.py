@@ -16,12 +16,12 @@ from atom_client.doctor.plan import plan_findings
 from atom_client.doctor.pubsub import Expected
 from atom_deploy.apply import check_accepted
 from atom_deploy.deployment import Deployment
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.inspection import State, inspected
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import Refused
 from atom_deploy.resource import Command, Resource
-from atom_deploy.storing import database
+from atom_deploy.resources.firestore import database
+from atom_deploy.resources.functions import FUNCTIONS
 from atom_workflows.settings import Settings
 from deploy.conftest import Pass, Site, deployment
 from deploy.fake_cloud import PROJECT

@@ -18,8 +18,8 @@ import pytest
 from atom_deploy.apply import Application, Outcome, side_by_side
 from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import PATIENCE_S, InstalledGcloud
-from atom_deploy.messaging import topics
 from atom_deploy.problems import CommandFailed, DeployProblem, Missing, NotLoggedIn
+from atom_deploy.resources.pubsub import topics
 from support.deadline import eventually
 
 ROOT: Final = Path(__file__).parents[2]

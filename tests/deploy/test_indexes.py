@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from atom_client.views.queries import full_run_id, newest_runs, read_steps
-from atom_deploy.storing import declared
+from atom_deploy.resources.firestore import declared
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.graph import END_ID

@@ -13,11 +13,11 @@ import pytest
 from atom_client.doctor.findings import Finding, Verdict
 from atom_client.doctor.plan import plan_findings, region_findings
 from atom_client.doctor.pubsub import Expected
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.inspection import NOT_COMPARED, Inspected, State, inspected
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import CommandFailed, Missing
 from atom_deploy.resource import Command
+from atom_deploy.resources.functions import FUNCTIONS
 from atom_workflows.settings import Settings
 from deploy.conftest import Pass, Site, deployment
 from deploy.fake_cloud import PROJECT

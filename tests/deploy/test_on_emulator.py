@@ -14,8 +14,8 @@ from google.cloud import firestore, pubsub_v1
 from atom_deploy.apply import Application, Outcome
 from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import InstalledGcloud
-from atom_deploy.messaging import PUSHED, subscriptions, topics
 from atom_deploy.plan import Plan
+from atom_deploy.resources.pubsub import PUSHED, subscriptions, topics
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_workflows.core.run_ids import run_id_for

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from atom_deploy.functions import FUNCTIONS, SERVICES
-from atom_deploy.messaging import PUSHED, TOPICS
+from atom_deploy.resources.firestore import declared
+from atom_deploy.resources.functions import FUNCTIONS, SERVICES
+from atom_deploy.resources.pubsub import PUSHED, TOPICS
 from atom_deploy.roles import AGENTS_OF, GRANTS
-from atom_deploy.storing import declared
 from atom_workflows.settings import MAX_BACKOFF_S, MAX_DELIVERIES
 from deploy.conftest import RUNNER_URL, Pass, Site
 from deploy.fake_cloud import NUMBER, PROJECT

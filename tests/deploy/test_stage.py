@@ -17,8 +17,8 @@ import pytest
 import requests
 
 import pin
-from atom_deploy.functions import FUNCTIONS
 from atom_deploy.problems import DeployProblem
+from atom_deploy.resources.functions import FUNCTIONS
 from atom_deploy.stage import REQUIREMENTS, digests, stage
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.network import accepts, reserved

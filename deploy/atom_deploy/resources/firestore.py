@@ -11,7 +11,7 @@ from typing import Any, Final
 from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Command, Refusal, Resource, one_with
 
-INDEXES_FILE: Final = Path(__file__).parents[1] / "firestore.indexes.json"
+INDEXES_FILE: Final = Path(__file__).parents[2] / "firestore.indexes.json"
 """In the form that Firebase's tools read, too."""
 
 _MODE: Final = "FIRESTORE_NATIVE"

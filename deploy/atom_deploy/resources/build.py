@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from atom_deploy import granting
 from atom_deploy.deployment import Deployment
-from atom_deploy.functions import services
-from atom_deploy.messaging import private_bucket
 from atom_deploy.plan import Plan, project
 from atom_deploy.resource import Check, Resource, at
+from atom_deploy.resources import iam
+from atom_deploy.resources.functions import services
+from atom_deploy.resources.pubsub import private_bucket
 from atom_deploy.roles import (
     BUILD_BUCKET,
     BUILD_GRANTS,
@@ -39,14 +39,14 @@ def deployer_plan(deployment: Deployment) -> Plan:
         (project(deployment),),
         (services(),),
         (
-            *granting.accounts(deployment),
-            *(granting.account(deployment, identity, why) for identity, why in BUILDERS.items()),
+            *iam.accounts(deployment),
+            *(iam.account(deployment, identity, why) for identity, why in BUILDERS.items()),
             _sources(deployment),
             _log_alerts(deployment),
         ),
         (
-            granting.policy_of_project(deployment, on_project, why="what deploying and checking take"),
-            *(granting.policy(deployment, one, [x for x in BUILD_GRANTS if x.on == one]) for one in places),
+            iam.policy_of_project(deployment, on_project, why="what deploying and checking take"),
+            *(iam.policy(deployment, one, [x for x in BUILD_GRANTS if x.on == one]) for one in places),
         ),
     )
 
@@ -72,7 +72,7 @@ def _sources(deployment: Deployment) -> Resource:
 
 
 def _log_alerts(deployment: Deployment) -> Resource:
-    name = granting.role_name(deployment, LOG_ALERTS)
+    name = iam.role_name(deployment, LOG_ALERTS)
     permissions = f"--permissions={','.join(LOG_ALERT_PERMISSIONS)}"
     identifier = name.rpartition("/")[2]
     return Resource(
