@@ -1,1 +1,6 @@
-"""The resources of a deployment, a file for each part of Google Cloud that holds them."""
+"""What a deployment consists of: each module makes `Resource` values of one kind.
+
+In the order in which they are made: the services and functions (`functions`), accounts and grants (`iam`), topics and
+subscriptions (`pubsub`), the database (`firestore`), alert policies (`alerts`). `build` has what Cloud Build needs to
+deploy all of these.
+"""
