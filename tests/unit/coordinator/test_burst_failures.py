@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.due_handler import DueHandler
+from atom_workflows.coordinator.checker.due_steps import BEGINNING, place_of, read_due
+from atom_workflows.coordinator.checker.in_flight import InFlight
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable
@@ -237,3 +240,25 @@ def test_a_job_that_is_unknown_after_an_outage_is_polled_like_any_other() -> Non
     burst(world, task_runner=Noted(world))
     assert world.steps(long)["long"].unanswered == 0
     assert len(polled) <= 5, polled
+
+
+def test_a_job_that_is_asked_about_twice_is_saved_once() -> None:
+    """A round and its burst may both ask about a job; no commit names its step twice, and the burst goes on."""
+    world, long, _ = long_and_short()
+
+    class Preparing(Stumbling):
+        """A Task Runner that has a new word for a job."""
+
+        def status(self, base_url: str, asked: str) -> JobAnswer:
+            """See `ports.TaskRunner.status`."""
+            return replace(super().status(base_url, asked), state="PREPARING")
+
+    due, _ = read_due(world.services, until=START + timedelta(days=1), after=place_of(BEGINNING))
+    held = [one for one in due if one.step.run_id == long and one.step.job_id]
+    known = InFlight()
+    known.learn(held, since=BEGINNING, now=world.clock.now())
+    handler = DueHandler(replace(world.services, task_runner=Preparing(world)), known)
+    handler.begin([*known.take_due(START + timedelta(days=1)), *held], START + timedelta(days=1))
+    handler.hear_all()
+    assert world.steps(long)["long"].job_state == "PREPARING"
+    assert len(list(known.looks())) == 1

@@ -6,6 +6,7 @@ one delay nothing but its own jobs. Audits of whole runs are calls like any othe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
@@ -115,7 +116,8 @@ class DueHandler:
     def _keep(self, going_on: Sequence[tuple[Held, StepChange | None]]) -> None:
         """Save what changed of jobs that go on, and look at them again."""
         now, interval = self._services.clock.now(), self._services.settings.check_interval
-        changes: dict[str, list[Decision]] = {}
+        changes: dict[tuple[str, int], list[Decision]] = {}
+        times_found: Counter[tuple[str, str]] = Counter()
         kept: list[tuple[Held, Held]] = []
         refused: list[Held] = []
         for held, found in going_on:
@@ -123,7 +125,10 @@ class DueHandler:
             if change is None:
                 kept.append((held, held))
             else:
-                changes.setdefault(held.step.run_id, []).append(Decision(held=held, change=change))
+                # A round and its burst may both have asked about a step, and no commit may name it twice.
+                name = held.step.run_id, held.step.id
+                changes.setdefault((held.step.run_id, times_found[name]), []).append(Decision(held=held, change=change))
+                times_found[name] += 1
         for decisions in changes.values():
             saved = save_alone(self._outbox, decisions)
             refused += [one.held for one in saved.refused if self._in_flight.knows(one.held)]
