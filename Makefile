@@ -46,7 +46,7 @@ simulate: $(VENV)/.dev
 simulate-mutations: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds="$$SEEDS"
 
-# EMULATORS="embedded google" plays on both; WRITE=1 brings docs/chaos.md up to date.
+# EMULATORS="embedded google" plays on both; WRITE=1 brings docs/explanation/chaos.md up to date.
 # Make and the storm are interrupted together, and the storm ends what it started.
 chaos: $(VENV)/.dev
 	@$(WORDS) for one in $$EMULATORS; do set -- "$$@" --emulators="$$one"; done; \
@@ -77,7 +77,7 @@ stage:
 pins: $(VENV)/.dev
 	@$(BIN)/python deploy/pin.py
 
-# make deploy PROJECT=my-project TASK_RUNNER_URL=https://runner [REGION= BUCKET= PREFIX= OPTIONS='--alerts']: docs/deploy.md
+# make deploy PROJECT=my-project TASK_RUNNER_URL=https://runner [REGION= BUCKET= PREFIX= OPTIONS='--alerts']: docs/how-to/deploy.md
 deploy:
 	@$(WORDS) $(DEPLOY) deploy $(HERE) $$OPTIONS
 

@@ -56,7 +56,7 @@ class Measured:
 
 
 def document(measured: Measured) -> str:
-    """The whole of docs/benchmarks.md."""
+    """The whole of docs/explanation/benchmarks.md."""
     parts = (
         _HEAD,
         _machine(measured),

@@ -1,4 +1,4 @@
-"""Write docs/cost.md: what typical workflows cost, from the code that `atom-workflows cost` runs.
+"""Write docs/explanation/cost.md: what typical workflows cost, from the code that `atom-workflows cost` runs.
 
 `python docs/generate.py` brings the page up to date; a test fails when it is not.
 """
@@ -20,7 +20,7 @@ from atom_workflows.core.workflow import Step, Task, Workflow
 from atom_workflows.parsing.parse import parse_workflow
 from atom_workflows.settings import Settings
 
-PAGE: Final = Path(__file__).with_name("cost.md")
+PAGE: Final = Path(__file__).parent / "explanation" / "cost.md"
 NIGHTLY: Final = Path(__file__).parent.parent / "examples" / "nightly_pipeline.yaml"
 AT_ONCE: Final = Assumptions()
 TEN_MINUTES: Final = Assumptions(job=timedelta(minutes=10))
@@ -53,7 +53,7 @@ def _step(name: str, *needs: str) -> Step:
 
 
 def page() -> str:
-    """The whole of docs/cost.md."""
+    """The whole of docs/explanation/cost.md."""
     nightly = parse_workflow(NIGHTLY.read_bytes(), filename=NIGHTLY.name)
     thousand = estimate(chain(1000), AT_ONCE)
     found = [

@@ -1,4 +1,4 @@
-"""The figures as a table, and as docs/benchmarks-peers.md."""
+"""The figures as a table, and as docs/explanation/benchmarks-peers.md."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def failures(compared: Compared) -> str:
 
 
 def document(compared: Compared) -> str:
-    """The whole of docs/benchmarks-peers.md."""
+    """The whole of docs/explanation/benchmarks-peers.md."""
     failed, ratios = failures(compared), ratio_table(compared)
     parts = (
         _HEAD,

@@ -104,7 +104,7 @@ def _finding(one: Inspected, expected: Expected) -> Finding:
     if one.state.value == "unseen":
         return unknown(about, one.told)
     if one.state.value == "refused":
-        return wrong(about, one.told, one.mend or "docs/deploy.md says what to do")
+        return wrong(about, one.told, one.mend or "docs/how-to/deploy.md says what to do")
     told = f"it is missing, which {one.told}" if one.state.value == "missing" else f"it should be: {one.told}"
     return wrong(about, told, one.mend or expected.mend_all)
 

@@ -1,6 +1,6 @@
 """What is published of the file's fields: the JSON Schema and the tables of the reference.
 
-`python -m atom_workflows.parsing.published docs` brings both up to date in that folder.
+`python -m atom_workflows.parsing.published docs/reference` brings both up to date in that folder.
 """
 
 from __future__ import annotations
