@@ -13,6 +13,7 @@ from atom_workflows.cli.commands import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+EXAMPLES = [path for path in (ROOT / "examples").glob("*.yaml") if ".mock." not in path.name]
 
 
 def pages() -> list[Path]:
@@ -73,3 +74,12 @@ def test_make_targets_exist() -> None:
     """Each `make` that README tells of is a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_editors_find_the_schema_of_each_example(example: Path) -> None:
+    """Each example begins with the line that leads an editor to the JSON Schema."""
+    first = example.read_text(encoding="utf-8").partition("\n")[0]
+    schema = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert schema is not None
+    assert (example.parent / schema[1]).resolve() == ROOT / "docs" / "reference" / "workflow.schema.json"
