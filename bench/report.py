@@ -338,5 +338,5 @@ _LIMITS: Final = """\
 _PEERS: Final = """\
 ## Other engines
 
-The same workloads on other engines, measured on one machine, are in [benchmarks-peers.md](benchmarks-peers.md)
+[Benchmarks beside other engines](benchmarks-peers.md) has the same workloads on others, measured on one machine
 (`make bench-peers`)."""

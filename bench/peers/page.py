@@ -144,8 +144,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 _HEAD: Final = """\
 # Benchmarks beside other engines
 
-The four small workloads of [benchmarks.md](benchmarks.md) on other engines, each from an environment of its own, on the
-same machine, one after the other, against the same mock Task Runner: every step is one `POST /job` that is answered
+The four small workloads of our [benchmarks](benchmarks.md) on other engines, each from an environment of its own, on
+the same machine, one after the other, against the same mock Task Runner: every step is one `POST /job` that is answered
 `SUCCEEDED` at once. `make bench-peers` writes this file. They are different things: what an engine does for a step, and
 where its state would survive, is said below the figures."""
 

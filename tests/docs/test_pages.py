@@ -12,7 +12,8 @@ import pytest
 from atom_workflows.cli.commands import cli
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 EXAMPLES = [path for path in (ROOT / "examples").glob("*.yaml") if ".mock." not in path.name]
 
 
@@ -24,8 +25,8 @@ def pages() -> list[Path]:
 
 
 def commands_told() -> Iterator[list[str]]:
-    """The words of each command in README's table of commands."""
-    table = README.partition("| command |")[2].partition("\n\n")[0]
+    """The words of each command in the table of commands."""
+    table = COMMANDS.partition("| command |")[2].partition("\n\n")[0]
     for row in table.splitlines()[2:]:
         for written in re.findall(r"`([^`]+)`", row.split("|")[1]):
             yield [word for word in written.split() if word.islower()]
@@ -50,16 +51,16 @@ def all_commands(group: click.Group = cli) -> Iterator[click.Command]:
 
 
 def test_commands_exist() -> None:
-    """Each command in README's table is one of the command line's, and none of its commands is left out."""
+    """Each command in the table is one of the command line's, and none of its commands is left out."""
     told = [named(words) for words in commands_told()]
     assert len(told) > 5
     assert {one.name for one in told} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
 
 
 def test_options_exist() -> None:
-    """Each option that README names is one of some command's."""
-    known = {name for one in all_commands() for option in one.params for name in option.opts}
-    assert set(re.findall(r"`(--[a-z-]+)", README)) <= known
+    """Each option that README and the table name is one of some command's."""
+    known = {name for one in all_commands() for option in one.params for name in option.opts} | {"--help"}
+    assert set(re.findall(r"`(?:[^`]* )?(--[a-z-]+)", README + COMMANDS)) <= known
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -71,9 +72,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_make_targets_exist() -> None:
-    """Each `make` that README tells of is a target."""
+    """Each `make` that README names is a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets
+    named = set(re.findall(r"(?:^|`)make (\w+)", README, flags=re.MULTILINE))
+    assert {"run", "deploy", "check", "docs", "test"} <= named <= targets
+
+
+def test_readme_is_short() -> None:
+    """README fits into 120 lines; what is longer has a page of its own."""
+    assert len(README.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
