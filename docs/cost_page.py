@@ -254,13 +254,12 @@ graph with the limits of the code itself (steps in a message, documents in a com
 - **logged** = a line for each change of a step, and one that Cloud Run writes of each request."""
 
 _PRICE_NOTES: Final = """\
-Prices change, and they are not the same everywhere: these stand in `shared/atom_workflows/cli/prices.py` and nowhere
-else. They were compared with
-stored copies of these pages and, where a copy leaves the figures out (Firestore, Cloud Workflows, Amazon MWAA, Compute
-Engine), with what others quote from them; some are older than the date above, and none was compared with a bill. A
-month has 30 days for what is counted by the minute and 730 hours for what is billed by the hour. Within the free tiers
-of a project that does nothing else, an idle month costs nothing, and so do some 200 runs a day of a chain of 30 steps
-(20,000 writes a day), as long as their jobs are answered at once."""
+Prices change, and they are not the same everywhere: the code has them in one table and nowhere else. They were compared
+with stored copies of these pages and, where a copy leaves the figures out (Firestore, Cloud Workflows, Amazon MWAA,
+Compute Engine), with what others quote from them; some are older than the date above, and none was compared with a
+bill. A month has 30 days for what is counted by the minute and 730 hours for what is billed by the hour. Within the
+free tiers of a project that does nothing else, an idle month costs nothing, and so do some 200 runs a day of a chain
+of 30 steps (20,000 writes a day), as long as their jobs are answered at once."""
 
 _NOT_COUNTED: Final = """\
 Where many events share an instance (`concurrency` above 1), what they cost in processor time is divided by as many:
