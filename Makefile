@@ -25,7 +25,7 @@ override THERE := --region="$$REGION" $(NAMED)
 # Words with spaces between them are several; none of them is a pattern of files.
 override WORDS := set -f;
 
-.PHONY: run test e2e simulate simulate-mutations chaos lint types check bench bench-peers dist clean stage pins plan \
+.PHONY: run test e2e simulate simulate-mutations chaos lint types check docs bench bench-peers dist clean stage pins plan \
 	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
@@ -46,7 +46,7 @@ simulate: $(VENV)/.dev
 simulate-mutations: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds="$$SEEDS"
 
-# EMULATORS="embedded google" plays on both; WRITE=1 brings docs/chaos.md up to date.
+# EMULATORS="embedded google" plays on both; WRITE=1 brings docs/explanation/chaos.md up to date.
 # Make and the storm are interrupted together, and the storm ends what it started.
 chaos: $(VENV)/.dev
 	@$(WORDS) for one in $$EMULATORS; do set -- "$$@" --emulators="$$one"; done; \
@@ -59,7 +59,13 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	@$(BIN)/mypy
 
-check: lint types test
+check: lint types docs test
+
+# The pages as a site: build/site/index.html. Whatever a reader would stumble over, such as a link to nowhere, fails it.
+docs: $(VENV)/.docs
+	@rm -rf build/site build/doctrees  # What was built before would keep its warnings to itself.
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --conf-dir docs --doctree-dir build/doctrees . build/site
+	@echo "The site is in build/site/index.html"
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
@@ -81,7 +87,7 @@ stage:
 pins: $(VENV)/.dev
 	@$(BIN)/python deploy/pin.py
 
-# make deploy PROJECT=my-project TASK_RUNNER_URL=https://runner [REGION= BUCKET= PREFIX= OPTIONS='--alerts']: docs/deploy.md
+# make deploy PROJECT=my-project TASK_RUNNER_URL=https://runner [REGION= BUCKET= PREFIX= OPTIONS='--alerts']: docs/how-to/deploy.md
 deploy:
 	@$(WORDS) $(DEPLOY) deploy $(HERE) $$OPTIONS
 
@@ -121,4 +127,8 @@ $(VENV)/.local: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --only-binary :all: --editable '.[dev]'
-	@touch $@ $(VENV)/.local
+	@touch $@ $(VENV)/.local $(VENV)/.docs
+
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --only-binary :all: --editable '.[docs]'
+	@touch $@

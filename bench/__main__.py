@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print, and with `--write` bring docs/benchmarks.md up to date."""
+"""`python -m bench`: measure, print, and with `--write` bring docs/explanation/benchmarks.md up to date."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.floor import Floor
 from bench.measure import Bench, Inconsistent, Sample
 from bench.workloads import JOBS, LARGE, WORKLOADS, Workload
 
-DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "explanation" / "benchmarks.md"
 TICK_EVERY_S: Final = 60.0
 """As often as Cloud Scheduler ticks."""
 
@@ -92,7 +92,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", choices=names, help="one workload")
     parser.add_argument("--jobs", action="store_true", help="also jobs that take 2 s")
     parser.add_argument("--large", action="store_true", help="also graphs of 10,000 steps, 1,000 runs and 10,000 jobs")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1:
         parser.error("--repeat must be 1 or more")

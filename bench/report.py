@@ -56,7 +56,7 @@ class Measured:
 
 
 def document(measured: Measured) -> str:
-    """The whole of docs/benchmarks.md."""
+    """The whole of docs/explanation/benchmarks.md."""
     parts = (
         _HEAD,
         _machine(measured),
@@ -338,5 +338,5 @@ _LIMITS: Final = """\
 _PEERS: Final = """\
 ## Other engines
 
-The same workloads on other engines, measured on one machine, are in [benchmarks-peers.md](benchmarks-peers.md)
+[Benchmarks beside other engines](benchmarks-peers.md) has the same workloads on others, measured on one machine
 (`make bench-peers`)."""

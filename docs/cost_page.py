@@ -1,4 +1,4 @@
-"""Write docs/cost.md: what typical workflows cost, from the code that `atom-workflows cost` runs.
+"""Write docs/explanation/cost.md: what typical workflows cost, from the code that `atom-workflows cost` runs.
 
 `python docs/generate.py` brings the page up to date; a test fails when it is not.
 """
@@ -20,7 +20,7 @@ from atom_workflows.core.workflow import Step, Task, Workflow
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.settings import Settings
 
-PAGE: Final = Path(__file__).with_name("cost.md")
+PAGE: Final = Path(__file__).parent / "explanation" / "cost.md"
 NIGHTLY: Final = Path(__file__).parent.parent / "examples" / "nightly_pipeline.yaml"
 AT_ONCE: Final = Assumptions()
 TEN_MINUTES: Final = Assumptions(job=timedelta(minutes=10))
@@ -53,7 +53,7 @@ def _step(name: str, *needs: str) -> Step:
 
 
 def page() -> str:
-    """The whole of docs/cost.md."""
+    """The whole of docs/explanation/cost.md."""
     nightly = parse_workflow(NIGHTLY.read_bytes(), filename=NIGHTLY.name)
     thousand = estimate(chain(1000), AT_ONCE)
     found = [
@@ -254,13 +254,12 @@ graph with the limits of the code itself (steps in a message, documents in a com
 - **logged** = a line for each change of a step, and one that Cloud Run writes of each request."""
 
 _PRICE_NOTES: Final = """\
-Prices change, and they are not the same everywhere: these stand in `client/atom_client/cost/prices.py` and nowhere
-else. They were compared with
-stored copies of these pages and, where a copy leaves the figures out (Firestore, Cloud Workflows, Amazon MWAA, Compute
-Engine), with what others quote from them; some are older than the date above, and none was compared with a bill. A
-month has 30 days for what is counted by the minute and 730 hours for what is billed by the hour. Within the free tiers
-of a project that does nothing else, an idle month costs nothing, and so do some 200 runs a day of a chain of 30 steps
-(20,000 writes a day), as long as their jobs are answered at once."""
+Prices change, and they are not the same everywhere: the code has them in one table and nowhere else. They were compared
+with stored copies of these pages and, where a copy leaves the figures out (Firestore, Cloud Workflows, Amazon MWAA,
+Compute Engine), with what others quote from them; some are older than the date above, and none was compared with a
+bill. A month has 30 days for what is counted by the minute and 730 hours for what is billed by the hour. Within the
+free tiers of a project that does nothing else, an idle month costs nothing, and so do some 200 runs a day of a chain
+of 30 steps (20,000 writes a day), as long as their jobs are answered at once."""
 
 _NOT_COUNTED: Final = """\
 Where many events share an instance (`concurrency` above 1), what they cost in processor time is divided by as many:

@@ -1,4 +1,4 @@
-"""The tables of docs/deploy.md and docs/security.md that come from the deployment's own plan and list of roles.
+"""Write the tables of docs that come from the deployment's own plan and list of roles.
 
 `python docs/generate.py` writes them; a test fails when one is not up to date.
 """
@@ -31,7 +31,7 @@ from atom_workflows.settings import MAX_BACKOFF_S, MAX_DELIVERIES, MIN_BACKOFF_S
 
 AGENTS: Final = {PUBSUB_AGENT: "Pub/Sub's service agent", STORAGE_AGENT: "Cloud Storage's service agent"}
 
-_GRANTED: Final = "see [security.md](security.md)"
+_GRANTED: Final = "see [security](../explanation/security.md)"
 
 
 def roles() -> str:
@@ -97,9 +97,9 @@ def resources() -> str:
 
 
 TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
-    "deploy.md": {"resources": resources, "deployer": deployer},
-    "runbook.md": {"redelivery": redelivery},
-    "security.md": {"roles": roles},
+    "how-to/deploy.md": {"resources": resources, "deployer": deployer},
+    "how-to/runbook.md": {"redelivery": redelivery},
+    "explanation/security.md": {"roles": roles},
 }
 
 

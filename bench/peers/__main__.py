@@ -1,4 +1,4 @@
-"""`python -m bench.peers`: ours beside others; `--write` brings docs/benchmarks-peers.md up to date."""
+"""`python -m bench.peers`: ours beside others; `--write` brings docs/explanation/benchmarks-peers.md up to date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.peers.rounds import ROOT, Ours, Rounds, Row, Theirs
 from bench.peers.submissions import TaskRunner
 from bench.workloads import WORKLOADS
 
-DOCUMENT: Final = ROOT / "docs" / "benchmarks-peers.md"
+DOCUMENT: Final = ROOT / "docs" / "explanation" / "benchmarks-peers.md"
 TICK_EVERY_S: Final = 60.0
 OURS_CONFIGURED: Final = (
     "The local platform: Firestore and Pub/Sub embedded, each in its own process, and the three functions in theirs, "
@@ -61,7 +61,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", choices=names, action="append", help="one peer beside ours; may be repeated")
     parser.add_argument("--with-slow", action="store_true", help="also Airflow, one pass")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds that a pass may take (default: 300)")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks-peers.md")
+    parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks-peers.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1 or not options.limit > 0:
         parser.error("--repeat must be 1 or more, --limit more than 0")

@@ -1,4 +1,4 @@
-"""The figures as a table, and as docs/benchmarks-peers.md."""
+"""The figures as a table, and as docs/explanation/benchmarks-peers.md."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def failures(compared: Compared) -> str:
 
 
 def document(compared: Compared) -> str:
-    """The whole of docs/benchmarks-peers.md."""
+    """The whole of docs/explanation/benchmarks-peers.md."""
     failed, ratios = failures(compared), ratio_table(compared)
     parts = (
         _HEAD,
@@ -144,8 +144,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 _HEAD: Final = """\
 # Benchmarks beside other engines
 
-The four small workloads of [benchmarks.md](benchmarks.md) on other engines, each from an environment of its own, on the
-same machine, one after the other, against the same mock Task Runner: every step is one `POST /job` that is answered
+The four small workloads of our [benchmarks](benchmarks.md) on other engines, each from an environment of its own, on
+the same machine, one after the other, against the same mock Task Runner: every step is one `POST /job` that is answered
 `SUCCEEDED` at once. `make bench-peers` writes this file. They are different things: what an engine does for a step, and
 where its state would survive, is said below the figures."""
 

@@ -180,7 +180,7 @@ _ROLES: Final = {
     "pubsub": "roles/pubsub.editor",
     "storage": "roles/storage.objectUser",
 }
-"""Enough for all commands of each service; docs/cloud-cli.md tells which suffices for which."""
+"""Enough for all commands of each service; docs/how-to/cloud-cli.md tells which suffices for which."""
 
 _LISTS: Final = {
     "firestore": "`gcloud firestore databases list --project={project}` shows its databases; choose one with "

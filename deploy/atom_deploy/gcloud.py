@@ -96,9 +96,9 @@ _ADVICE: Final[Mapping[str, str]] = {
     ),
     r"PERMISSION_DENIED|does not have permission|HTTPError 403": (
         "check the project's id (`gcloud projects list` shows yours) and the roles of the account that gcloud uses "
-        "(`gcloud auth list` shows which it is); docs/deploy.md lists the roles that it takes"
+        "(`gcloud auth list` shows which it is); docs/how-to/deploy.md lists the roles that it takes"
     ),
-    r"quota|rate limit": "a quota of the project is used up; docs/runbook.md says which matter",
+    r"quota|rate limit": "a quota of the project is used up; docs/how-to/runbook.md says which matter",
 }
 
 

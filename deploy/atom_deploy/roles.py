@@ -1,6 +1,6 @@
 """Who may do what: each role of each identity, on what, and the call that needs it.
 
-This list is what is granted; docs/security.md shows it.
+This list is what is granted; docs/explanation/security.md shows it.
 """
 
 from __future__ import annotations

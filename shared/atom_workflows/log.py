@@ -5,7 +5,7 @@ searched and metrics counted. The id of the event being handled is added to ever
 by which Cloud Logging shows the line beside that request. No token ever gets here: nothing that holds one is logged.
 
 ERROR is for a person: a run that failed, is invalid or cannot go on, an event that was given up, a defect. WARNING is
-for what repairs itself, and for events that nothing can read. docs/runbook.md lists both.
+for what repairs itself, and for events that nothing can read. docs/how-to/runbook.md lists both.
 """
 
 from __future__ import annotations

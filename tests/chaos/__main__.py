@@ -59,7 +59,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="what chance starts from (default: 1)")
     parser.add_argument("--emulators", choices=("embedded", "google"), action="append", help="(default: embedded)")
     parser.add_argument("--logs", type=Path, help="where they are kept (default: nowhere, unless something is wrong)")
-    parser.add_argument("--write", action="store_true", help="bring the report in docs/chaos.md up to date")
+    parser.add_argument("--write", action="store_true", help="bring the report in docs/explanation/chaos.md up to date")
     options = parser.parse_args(arguments)
     if not 1 <= options.seconds <= LONGEST_S:
         parser.error(f"--seconds must be between 1 and {LONGEST_S}")

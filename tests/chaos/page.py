@@ -1,4 +1,4 @@
-"""docs/chaos.md: its reports are those of real storms, each between two markers."""
+"""docs/explanation/chaos.md: its reports are those of real storms, each between two markers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "chaos.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "chaos.md"
 
 
 def with_report(page: str, emulators: str, lines: Iterable[str]) -> str:

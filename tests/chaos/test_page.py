@@ -1,4 +1,4 @@
-"""docs/chaos.md and the command that writes it."""
+"""docs/explanation/chaos.md and the command that writes it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_every_substitution_is_declared_and_used() -> None:
 
 def test_steps_come_one_after_the_other() -> None:
     """Lint, types and tests are one build, stage and deploy another; the first failure ends it."""
-    assert [step["id"] for step in CHECKS["steps"]] == ["lint", "types", "tests"]
+    assert [step["id"] for step in CHECKS["steps"]] == ["lint", "types", "docs", "tests"]
     assert list(STEPS) == ["stage", "deploy"]
     assert not any(
         "waitFor" in step or step.get("allowFailure") for build in BUILDS.values() for step in build["steps"]

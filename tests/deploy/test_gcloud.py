@@ -168,7 +168,7 @@ def test_patience_ends(tmp_path: Path) -> None:
     ("told", "advice"),
     [
         ("ERROR: FAILED_PRECONDITION: Billing account for project '1' is not found.", "link a billing account"),
-        ("ERROR: PERMISSION_DENIED: caller does not have permission", "docs/deploy.md lists the roles"),
+        ("ERROR: PERMISSION_DENIED: caller does not have permission", "docs/how-to/deploy.md lists the roles"),
         ("ERROR: (gcloud.storage) HTTPError 400: The specified location constraint is not valid.", "check REGION"),
         ("ERROR: NOT_FOUND: Location 'europe-west99' is not found or access is unauthorized.", "check REGION"),
         ("ERROR: PERMISSION_DENIED: Location europe-west99 is not found or access is unauthorized.", "check REGION"),

@@ -41,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "python").chmod(0o755)
     for name in PROGRAMS:
         (programs / name).symlink_to(tmp_path / "python")
-    for name in ("pyproject.toml", "constraints.txt", ".venv/.local", ".venv/.dev"):
+    for name in ("pyproject.toml", "constraints.txt", ".venv/.local", ".venv/.dev", ".venv/.docs"):
         (tmp_path / name).touch()
     return tmp_path
 

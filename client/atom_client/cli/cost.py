@@ -90,7 +90,8 @@ def _show(found: Estimate, output: Output) -> None:
         output.say(sentence)
     output.say()
     output.show(peers_sheet(found))
-    output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers. docs/cost.md has the assumptions and sources.")
+    output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers.")
+    output.say("docs/explanation/cost.md has the assumptions and sources.")
 
 
 def how_long(given: Assumptions) -> str:

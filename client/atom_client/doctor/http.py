@@ -107,5 +107,5 @@ def _tried(about: str, url: str, client: TaskRunnerClient, told: str) -> Finding
         if error.status == _NOT_FOUND:
             # Its jobs would be looked at until their timeouts, were it to lose them.
             return wrong(about, f"{told}, but nobody can tell whose answer this is: {error}", _FORM)
-        return wrong(about, f"{told}, but: {error}", "docs/tokens.md tells what each refusal means")
+        return wrong(about, f"{told}, but: {error}", "docs/how-to/tokens.md tells what each refusal means")
     return ok(about, f"{told}, and the Task Runner takes that")

@@ -104,7 +104,7 @@ def _finding(one: Comparison, expected: Expected) -> Finding:
     if one.state.value == "unseen":
         return unknown(about, one.detail)
     if one.state.value == "refused":
-        return wrong(about, one.detail, one.fix or "docs/deploy.md says what to do")
+        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
     told = f"it is missing, which {one.detail}" if one.state.value == "missing" else f"it should be: {one.detail}"
     return wrong(about, told, one.fix or expected.mend_all)
 

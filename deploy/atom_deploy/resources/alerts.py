@@ -122,7 +122,7 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
 def _policy(name: str, meaning: str, conditions: Mapping[str, Mapping[str, Any]], **strategy: Any) -> dict[str, Any]:
     return {
         "displayName": name,
-        "documentation": {"content": f"{meaning} docs/runbook.md says more.", "mimeType": "text/markdown"},
+        "documentation": {"content": f"{meaning} docs/how-to/runbook.md says more.", "mimeType": "text/markdown"},
         "conditions": [{"displayName": one, **condition} for one, condition in conditions.items()],
         "alertStrategy": {"autoClose": CLOSED_AFTER, **strategy},
     }

@@ -282,7 +282,7 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
 
 
 def cost_page() -> Any:
-    """The script that writes docs/cost.md."""
+    """The script that writes docs/explanation/cost.md."""
     spec = importlib.util.spec_from_file_location("cost_page", ROOT / "docs" / "cost_page.py")
     assert spec is not None
     assert spec.loader is not None
@@ -292,8 +292,8 @@ def cost_page() -> Any:
 
 
 def test_the_page_says_what_the_code_says() -> None:
-    """Writing docs/cost.md again changes nothing; if this fails, run `python docs/generate.py`."""
-    assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost_page().page()
+    """Writing docs/explanation/cost.md again changes nothing; if this fails, run `python docs/generate.py`."""
+    assert (ROOT / "docs" / "explanation" / "cost.md").read_text(encoding="utf-8") == cost_page().page()
 
 
 def test_a_changed_price_changes_every_figure() -> None:

@@ -19,7 +19,7 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.language.reference import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
 
-_DOCS = Path(__file__).parents[3] / "docs"
+_DOCS = Path(__file__).parents[3] / "docs" / "reference"
 _BROKEN = Path(__file__).parent / "broken"
 _VALIDATOR = Draft202012Validator(json_schema())
 _EXAMPLES = [
@@ -32,7 +32,7 @@ _EXPRESSIBLE = ("01", "02", "03", "06", "07", "13", "15", "16", "18", "37", "38"
 
 
 def test_the_schema_file_is_current() -> None:
-    """`python -m atom_workflows.language.reference docs` has been run since the fields changed."""
+    """`python -m atom_workflows.language.reference docs/reference` has been run since the fields changed."""
     assert (_DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_text()
 
 

@@ -1,4 +1,4 @@
-"""docs/parity.md and docs/migration.md are true: the tests, flags, variables and fields that they name exist."""
+"""The pages on parity and migration are true: the tests, flags, variables and fields that they name exist."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from atom_client.cli.commands import cli
 from atom_workflows.language.fields import STEP, TASK, WORKFLOW
 
 ROOT: Final = Path(__file__).parents[2]
-PARITY: Final = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
-MIGRATION: Final = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+PARITY: Final = (ROOT / "docs" / "reference" / "parity.md").read_text(encoding="utf-8")
+MIGRATION: Final = (ROOT / "docs" / "how-to" / "migration.md").read_text(encoding="utf-8")
 TEST_ID: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 FENCE: Final = re.compile(r"```.*?```", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""What docs/migration.md says of files that are refused, and of those that are not."""
+"""What docs/how-to/migration.md says of files that are refused, and of those that are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+PAGE: Final = (ROOT / "docs" / "how-to" / "migration.md").read_text(encoding="utf-8")
 ROW: Final = re.compile(r"^\| (file|workflow|step|task) \| `(.+?)` \| (.+) \|$", re.MULTILINE)
 BEHIND_THE_PLACE: Final = re.compile(r"^[^:]+:\d+:\d+: ")
 

@@ -1,0 +1,96 @@
+"""The reference pages name what the code has, all of it and nothing else."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.settings import Settings
+
+ROOT: Final = Path(__file__).parents[2]
+REFERENCE: Final = ROOT / "docs" / "reference"
+DEPLOYED: Final = "\n".join(
+    path.read_text(encoding="utf-8") for folder in ("shared", "functions") for path in (ROOT / folder).rglob("*.py")
+)
+FIRST_COLUMN: Final = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)
+STORED_OTHERWISE: Final = {"id", "run_id", "timeout", "request"}
+"""Of a record's fields, those that are the document's path or that stand there as `timeout_s` and `task`."""
+
+
+def page(name: str) -> str:
+    """A page of the reference."""
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def listed(text: str) -> set[str]:
+    """What the first columns of a page's tables name."""
+    return {name for cell in FIRST_COLUMN.findall(text) for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def section(text: str, heading: str) -> str:
+    """A part of a page."""
+    return text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    """Writing the page again changes nothing; if this fails, run `python docs/generate.py`."""
+    generated = runpy.run_path(str(ROOT / "docs" / "command_line.py"))["generated"]
+    assert generated(page("command-line.md")) == page("command-line.md")
+
+
+def test_every_setting_is_on_the_page() -> None:
+    """Each variable of ours that the functions read is listed, and no other."""
+    read = set(re.findall(r"\"(WORKFLOW_[A-Z_]+)\"", DEPLOYED))
+    assert {name for name in listed(page("settings.md")) if name.startswith("WORKFLOW_")} == read
+
+
+def test_the_defaults_are_the_codes() -> None:
+    """What the page says of a variable that is not set is what the functions then do."""
+    told = dict(re.findall(r"^\| `(WORKFLOW_\w+)`.* \| ([^|]+) \|$", page("settings.md"), flags=re.MULTILINE))
+    usual = Settings()
+    assert told["WORKFLOW_CHECK_STATE_DURATION_SEC"] == f"{usual.check_interval.total_seconds():g}"
+    assert told["WORKFLOW_BURST_SEC"] == f"{usual.burst.total_seconds():g}"
+    assert told["WORKFLOW_LEASE_SEC"] == f"{usual.lease.total_seconds():g}"
+    assert told["WORKFLOW_MAX_DELIVERIES"] == str(usual.max_deliveries)
+    assert told["WORKFLOW_KEEP_RUNS_SEC"] == f"{usual.keep_runs.days} days"
+    assert told["WORKFLOW_OBJECT_PREFIX"] == f"`{usual.object_prefix}`"
+    assert told["WORKFLOW_OBJECT_SUFFIXES"] == f"`{','.join(usual.object_suffixes)}`"
+    assert told["WORKFLOW_DATABASE"] == f"`{usual.database}`"
+
+
+def test_every_stored_field_is_on_the_page() -> None:
+    """Each field of a run and of a step is listed, and no other; so is every state."""
+    text = page("documents.md")
+    for heading, record, states in (("## A run", RunRecord, RunState), ("## A step", StepRecord, StepState)):
+        known = {one.name for one in fields(record)} - STORED_OTHERWISE
+        told = listed(section(text, heading))
+        assert told - {"timeout_s", "task", "schema"} == known
+        assert all(state.value in section(text, heading) for state in states)
+
+
+def test_every_event_is_on_the_page() -> None:
+    """Each type of event that is published is listed with its topic."""
+    text = page("events.md")
+    published = set(re.findall(r"_message\(\s*\"(\w+)\",\s*\"([\w.]+)\"", DEPLOYED))
+    assert ("events", "run.changes") in published
+    for topic, kind in published - {("events", "run.changes")}:
+        assert f"| `{kind}` | `{topic}` |" in text
+    assert '"type": "run.changes"' in text
+
+
+def test_every_attribute_of_a_dead_letter_is_on_the_page() -> None:
+    """Each attribute that a dead letter is given is listed, and no other."""
+    ours = set(re.findall(r"\"(deadLetter\w+)\"", DEPLOYED))
+    assert {name for name in listed(page("events.md")) if name.startswith("deadLetter")} == ours
+    assert "`replayOf`" in page("events.md")
+
+
+def test_every_field_of_a_start_message_is_on_the_page() -> None:
+    """The fields that a start message may have are those that its reader calls the known ones."""
+    [told] = re.findall(r"^_FIELDS: Final = \(([^)]*)\)", DEPLOYED, flags=re.MULTILINE)
+    assert listed(section(page("events.md"), "## Start a run")) == {*re.findall(r"\w+", told), "generation"}

@@ -1,0 +1,31 @@
+"""The examples do what their README says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from e2e.backends import EMBEDDED_ONLY
+from e2e.site import Site
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def examples_told() -> list[tuple[str, str]]:
+    """Each workflow in the examples' table, with how it is said to end."""
+    text = (EXAMPLES / "README.md").read_text()
+    return re.findall(r"^\| \[`(\w+\.yaml)`\].*\| (\w+) \|$", text, flags=re.MULTILINE)
+
+
+@EMBEDDED_ONLY
+def test_examples_end_as_told(site: Site) -> None:
+    """Each example ends in the state that its README says, under the mock's script that goes with it."""
+    told = examples_told()
+    assert {name for name, _ in told} == {path.name for path in EXAMPLES.glob("*.yaml") if ".mock." not in path.name}
+    ended = []
+    for name, _ in told:
+        script = EXAMPLES / name.replace(".yaml", ".mock.yaml")
+        site.script(script.read_text() if script.exists() else "{}")
+        run_id = site.start((EXAMPLES / name).read_text(), name=name.removesuffix(".yaml"))
+        ended.append((name, site.ended(run_id)["state"]))
+    assert ended == told
