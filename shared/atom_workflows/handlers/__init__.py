@@ -1,1 +1,1 @@
-"""What each function does with a request: one module a function, so that none imports what only another needs."""
+"""The handlers of a function's requests: one module a function, so that none imports what only another needs."""

@@ -86,9 +86,10 @@ def read_request_body(body: RequestBody, most: int) -> bytes:
     declared = body.content_length
     if declared is not None and declared > most:
         raise BodyTooLarge(f"{declared:,}", most, _skip_rest(body.stream))
-    buffer = BytesIO()
+    buffer, size = BytesIO(), 0
     while piece := body.stream.read(_PIECE):
-        if buffer.tell() + len(piece) > most:
+        size += len(piece)
+        if size > most:
             tail = buffer.getvalue()[-_TAIL:] + piece
             buffer.close()
             raise BodyTooLarge(f"over {most:,}", most, _skip_rest(body.stream, tail))
