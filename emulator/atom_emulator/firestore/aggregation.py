@@ -29,7 +29,10 @@ class Aggregation:
 
 
 def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | None:
-    """Return the aggregate; what is no number does not take part, and the average of nothing is None."""
+    """Return the aggregate.
+
+    What is no number does not take part, and the average of nothing is None.
+    """
     if wanted.kind is AggregationKind.COUNT:
         return len(found) if wanted.up_to is None else min(len(found), wanted.up_to)
     values = [value for record in found if type(value := look_up(record.fields, wanted.field)) in (int, float)]
@@ -39,6 +42,9 @@ def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | Non
 
 
 def _sum(values: Sequence[int | float]) -> int | float:
-    """Return an integer sum of integers, a double where one of them is a double or 64 bits are not enough."""
+    """Add up numbers as Firestore does.
+
+    The sum of integers is one, a double where one of them is a double or 64 bits are not enough.
+    """
     total = sum(values)
     return float(total) if type(total) is int and not -(1 << 63) <= total < 1 << 63 else total

@@ -19,12 +19,15 @@ class Counters:
         self._calls: Counter[str] = Counter()
 
     def called(self, method: str) -> None:
-        """Count a call, whatever it came to."""
+        """Count a call, successful or not."""
         with self._lock:
             self._calls[method] += 1
 
     def read(self, documents: int) -> None:
-        """Count documents read; a read that found nothing is billed as one."""
+        """Count documents read.
+
+        A read that found nothing is billed as one.
+        """
         with self._lock:
             self._documents["reads"] += max(1, documents)
 
@@ -33,7 +36,10 @@ class Counters:
         self.read(-(-documents // AGGREGATED_PER_READ))
 
     def wrote(self, *, writes: int, deletes: int) -> None:
-        """Count what a commit did, also writes that changed nothing."""
+        """Count a commit's writes and deletes.
+
+        Writes that changed nothing count as well.
+        """
         with self._lock:
             self._documents["writes"] += writes
             self._documents["deletes"] += deletes

@@ -50,7 +50,10 @@ class Database:
     # -- reading -----------------------------------------------------------------------------------
 
     def get(self, paths: Sequence[str], transaction: bytes | None = None) -> tuple[list[Record | None], int]:
-        """Return the documents in the order asked for, None for the missing, and the time of the reading."""
+        """Return the documents in the order asked for, and the read's time.
+
+        A missing document is None.
+        """
         for path in paths:
             document_segments(path)
         with self._lock:
@@ -60,26 +63,29 @@ class Database:
             return [self._storage.records.get(path) for path in paths], self._read_time()
 
     def query(self, query: Query, transaction: bytes | None = None) -> tuple[list[Record], int]:
-        """Return the matching documents in order, and the time of the reading."""
+        """Return the matching documents in order, and the read's time."""
         with self._lock:
             return self._query(query, transaction), self._read_time()
 
     def aggregate(
         self, query: Query, wanted: Sequence[Aggregation], transaction: bytes | None = None
     ) -> tuple[list[int | float | None], int, int]:
-        """Return each aggregate of the matches, how many those are, and the time of the reading."""
+        """Return each aggregate of the matches, their number, and the read's time."""
         with self._lock:
             found = self._query(query, transaction)
             return [aggregate(one, found) for one in wanted], len(found), self._read_time()
 
     def collection_ids(self, parent: str) -> list[str]:
-        """Return the names of the collections right below a document, or below the root, sorted."""
+        """Return the collections right below a document or the root, sorted."""
         depth = len(parent.split("/")) if parent else 0
         with self._lock:
             return sorted({path.split("/")[depth] for path in self._storage.collection_paths(parent)})
 
     def missing_documents(self, collection: str) -> list[str]:
-        """Return the paths in a collection that do not exist but have documents below them, sorted."""
+        """Return the paths of a collection's missing documents, sorted.
+
+        They do not exist, but have documents below them.
+        """
         depth = collection.count("/") + 2
         with self._lock:
             below = ("/".join(path.split("/")[:depth]) for path in self._below(collection))
@@ -136,7 +142,10 @@ class Database:
     # -- transactions ------------------------------------------------------------------------------
 
     def begin(self, *, read_only: bool = False) -> bytes:
-        """Open a transaction, which sees the documents as they are now until it ends."""
+        """Open a transaction.
+
+        It sees the documents as they are now until it ends.
+        """
         with self._lock:
             now = self._read_time()
             self._forget_expired(now)
@@ -185,7 +194,7 @@ class Database:
 
 
 def _written(write: Put, old: Record | None, segments: tuple[str, ...], time: int) -> tuple[Record, tuple[object, ...]]:
-    """Return the document after a write; it is the old one itself if nothing changed."""
+    """Return the document after a write, the old one if nothing changed."""
     fields, results = apply(write, old, time)
     if old is not None and identical(fields, old.fields):
         return old, results

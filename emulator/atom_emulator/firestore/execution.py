@@ -43,7 +43,10 @@ class _Plan:
 
 
 def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
-    """Return the matching documents in order, as of the overlay's snapshot, with the selected fields only."""
+    """Return the matching documents in order, with the selected fields.
+
+    They are as of the overlay's snapshot.
+    """
     if query.offset < 0 or (query.limit or 0) < 0:
         raise InvalidArgument("offset and limit must not be negative")
     orders = full_order(query)
@@ -56,7 +59,10 @@ def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
 
 
 def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
-    """Whether a document that a query ranges over has changed since the overlay's snapshot."""
+    """Return True if a document in a query's scope has changed.
+
+    That is since the overlay's snapshot.
+    """
     return any(_concerns(storage, query, path, record) for path, record in overlay.items())
 
 
@@ -94,7 +100,10 @@ def _by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Itera
 
 
 def _by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
-    """Walk the first order's index; worth it only for the first few results."""
+    """Walk the first order's index.
+
+    It is worth it only for the first few results.
+    """
     if query.limit is None or orders[0].field == NAME:
         return
     index = storage.index(query, orders[0].field)
@@ -121,7 +130,10 @@ def _gives_order(index: FieldIndex, orders: Sequence[Order]) -> bool:
 
 
 def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> Span:
-    """Return the part of a span between the query's cursors, which point backwards in a descending order."""
+    """Return the part of a span between the query's cursors.
+
+    They point backwards in a descending order.
+    """
     descending = orders[0].descending
     start, stop = span
     for cursor, first in ((query.start, not descending), (query.end, descending)):
@@ -136,7 +148,10 @@ def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequenc
 
 
 def _matching(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
-    """Each match with its sort keys; a document without an ordered field is none."""
+    """Yield each match with its sort keys.
+
+    A document without an ordered field is none.
+    """
     test = compile_filter(query.where) if query.where else None
     inside = _between_cursors(query, orders)
     fields = [order.field for order in orders]
@@ -177,7 +192,10 @@ def _between_cursors(query: Query, orders: Sequence[Order]) -> Callable[[Keys], 
 
 
 def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
-    """Return whether keys lie behind a cursor; what equals a cursor lies behind it if it stands before."""
+    """Return the test for keys behind a cursor.
+
+    What equals a cursor lies behind it if it stands before.
+    """
     marks = tuple(zip(_cursor_keys(cursor, orders), (order.descending for order in orders), strict=False))
 
     def behind(keys: Keys) -> bool:

@@ -34,7 +34,10 @@ class MemoryStore:
         self.database = Database(now)
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
-        """Return the documents in the order asked for, None for each that does not exist."""
+        """Return the documents in the order asked for.
+
+        A missing document is None.
+        """
         with _translated():
             records, _ = self.database.get(paths)
         return [_document(record) if record else None for record in records]
@@ -51,7 +54,10 @@ class MemoryStore:
         ]
 
     def query(self, query: Query) -> list[Document]:
-        """Return the matching documents, with all their fields unless the query names some."""
+        """Return the matching documents.
+
+        They have all their fields unless the query names some.
+        """
         with _translated():
             records, _ = self.database.query(_query(query))
         return [_document(record) for record in records]
@@ -80,7 +86,10 @@ def _document(record: Record) -> Document:
 
 
 def _plain(value: Any) -> Any:
-    """Return a copy made of the exact types that the database holds, as the client's encoding would."""
+    """Return a copy made of the exact types that the database holds.
+
+    The client's encoding would do the same.
+    """
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

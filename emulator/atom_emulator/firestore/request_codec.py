@@ -24,7 +24,10 @@ from atom_emulator.firestore.writes import (
 
 
 def decode_write(write: Any, database: str) -> Write:
-    """Return one write of a commit to a database (`projects/P/databases/D`)."""
+    """Decode one write of a commit to that database.
+
+    The database is named `projects/P/databases/D`.
+    """
     precondition = decode_precondition(write.current_document)
     match write.WhichOneof("operation"):
         case "update":
@@ -48,7 +51,10 @@ def decode_write(write: Any, database: str) -> Write:
 
 
 def path_in(name: str, database: str) -> str:
-    """Return the path in a document's full name, which must be of that database."""
+    """Return the path in a document's full name.
+
+    The name must be of that database.
+    """
     own, path = split_name(name)
     if own != database:
         raise InvalidArgument(f"{name!r} is not in {database}")

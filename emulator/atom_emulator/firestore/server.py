@@ -49,7 +49,10 @@ class FirestoreServer:
         self._server.start()
 
     def stop(self, grace: float = 0.2) -> None:
-        """Stop listening, give calls in progress `grace` seconds, and return once all is closed."""
+        """Stop listening, and return once all is closed.
+
+        Calls in progress have `grace` seconds.
+        """
         self._server.stop(grace).wait()
 
     def _methods(self) -> dict[str, Any]:

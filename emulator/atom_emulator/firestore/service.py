@@ -140,7 +140,10 @@ class Service:
         return self.database(database).begin(read_only=options.WhichOneof("mode") == "read_only")
 
     def _reading(self, request: Any, database: str) -> tuple[bytes | None, bytes]:
-        """Return the transaction to read in, and its id again if this request has opened it."""
+        """Return the transaction to read in, and a new one's id.
+
+        The second is empty unless this request has opened it.
+        """
         match request.WhichOneof("consistency_selector"):
             case "transaction":
                 return request.transaction, b""
@@ -164,7 +167,7 @@ class Service:
         return _encoded(record, database, _mask(request))
 
     def batch_get_documents(self, request: Any) -> list[Any]:
-        """Return each document or that it is missing, in the order asked for."""
+        """Return each document, or that it is missing, in order."""
         names = list(dict.fromkeys(request.documents))
         paths = [path_in(name, request.database) for name in names]
         transaction, opened = self._reading(request, request.database)
@@ -217,7 +220,10 @@ class Service:
         return [response]
 
     def list_documents(self, request: Any) -> Any:
-        """Return a page of a collection by name; a page token is the number of documents before it."""
+        """Return a page of a collection by name.
+
+        A page token is the number of documents before it.
+        """
         if request.order_by:
             raise Unimplemented("a listing is ordered by name only")
         database, parent = split_name(request.parent)
@@ -236,7 +242,7 @@ class Service:
         return response
 
     def list_collection_ids(self, request: Any) -> Any:
-        """Return the names of the collections right below a document, or below the root."""
+        """Return the collections right below a document or the root."""
         database, parent = split_name(request.parent)
         page, token = _page(self.database(database).collection_ids(parent), request)
         self._counters.read(1)
@@ -268,7 +274,10 @@ def _encode_row(record: Record | None, root: str, path: str, mask: tuple[FieldPa
 
 
 def _page(rows: list[str], request: Any) -> tuple[list[str], str]:
-    """Return the page of rows asked for and the token of the next, empty after the last."""
+    """Return the rows asked for and the next page's token.
+
+    It is empty after the last page.
+    """
     try:
         start = int(request.page_token or 0)
     except ValueError:

@@ -29,7 +29,7 @@ class Transaction:
     queries: list[tuple[Query, Fingerprint]] = field(default_factory=list)
 
     def expired(self, now: int) -> bool:
-        """Whether Firestore would have closed it by now."""
+        """Return True if Firestore would have closed it by now."""
         return now - self.used > IDLE_LIMIT or now - self.began > TOTAL_LIMIT
 
     def get(self, storage: Storage, path: str) -> Record | None:
@@ -44,7 +44,10 @@ class Transaction:
         return found
 
     def disturbed(self, storage: Storage) -> bool:
-        """Whether anything it read is no longer so, including documents that a query would now find."""
+        """Return True if anything it read is no longer so.
+
+        That includes documents that a query would now find.
+        """
         if not self.before or self.read_only:
             return False
         if not self.paths.isdisjoint(self.before):

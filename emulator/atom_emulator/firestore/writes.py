@@ -96,7 +96,7 @@ class Outcome:
 
 
 def check(precondition: Precondition, path: str, record: Record | None) -> None:
-    """Raise what Firestore answers if the precondition does not hold."""
+    """Raise Firestore's error if the precondition does not hold."""
     if precondition.exists is True and record is None:
         raise NotFound(f"No document to update: {path}")
     if precondition.exists is False and record is not None:
@@ -111,7 +111,10 @@ def check(precondition: Precondition, path: str, record: Record | None) -> None:
 
 
 def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[Any, ...]]:
-    """Return the document's new fields and the transforms' results; the old ones stay untouched."""
+    """Return the document's new fields and the transforms' results.
+
+    The old fields stay untouched.
+    """
     fields = dict(write.fields) if write.mask is None else _merged(write, record)
     if not write.transforms:
         return fields, ()
@@ -156,7 +159,10 @@ def _incremented(old: Any, operand: Any, _: int) -> Any:
 
 
 def _largest(old: Any, operand: Any, _: int) -> Any:
-    """Keep the old of two equal numbers; NaN beats every number, either way round."""
+    """Keep the old of two equal numbers.
+
+    NaN beats every number, either way round.
+    """
     if not _is_number(old):
         return _number(operand)
     if order_key(_number(operand))[0] == NAN_RANK:
@@ -187,7 +193,10 @@ def _without(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
 
 
 def _hashable(value: Any) -> Any:
-    """Return the order key, which is made of tuples and scalars alone and is equal for equal values."""
+    """Return the order key, which can be hashed.
+
+    It is made of tuples and scalars alone and is equal for equal values.
+    """
     return order_key(value)
 
 

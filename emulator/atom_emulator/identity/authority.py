@@ -52,11 +52,14 @@ class Authority:
     _access: dict[str, str] = field(default_factory=dict)
 
     def certificates(self) -> dict[str, str]:
-        """By key id, what verifies the ID tokens."""
+        """Return the certificates that verify the ID tokens, by key id."""
         return {self.key.id: self.key.certificate()}
 
     def id_token(self, account: str, audience: str, *, how: str) -> str:
-        """An ID token; counted by its audience and by how it was asked for."""
+        """Make an ID token.
+
+        It is counted by its audience and by how it was asked for.
+        """
         self.made[how] += 1
         self.made[f"{how} {audience}"] += 1
         fault = self.faults.popleft() if self.faults else None
@@ -78,18 +81,21 @@ class Authority:
         return sign(claims, key.private, self.key.id)
 
     def access_token(self, account: str) -> str:
-        """An access token for the account."""
+        """Make an access token for the account."""
         token = f"ya29.{secrets.token_urlsafe(32)}"
         self._access[token] = account
         return token
 
     def new_key(self, account: str = KEY_ACCOUNT) -> Key:
-        """The account's new key; its former one is disabled."""
+        """Make a new key for the account and disable its former one."""
         self._account_keys[account] = Key()
         return self._account_keys[account]
 
     def granted(self, assertion: str) -> dict[str, Any]:
-        """The answer to a signed assertion: an ID token if it names an audience, else an access token."""
+        """Answer a signed assertion.
+
+        It is answered with an ID token if it names an audience, else with an access token.
+        """
         claims = self._asserted(assertion)
         audience = claims.get("target_audience")
         if isinstance(audience, str):
@@ -97,7 +103,10 @@ class Authority:
         return {"access_token": self.access_token(claims["iss"]), "expires_in": 3599, "token_type": "Bearer"}
 
     def impersonated(self, access_token: str, account: str, wish: Mapping[str, Any]) -> str:
-        """An ID token of another account, which only the account with a key may act for."""
+        """Make an ID token of an account that the caller acts for.
+
+        Only the account with a key may do so.
+        """
         caller = self._access.get(access_token)
         if caller is None:
             raise Denied(401, "UNAUTHENTICATED", "the access token is not known")

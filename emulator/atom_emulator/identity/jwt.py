@@ -17,14 +17,17 @@ class InvalidToken(ValueError):
 
 
 def sign(claims: Mapping[str, Any], key: rsa.RSAPrivateKey, key_id: str) -> str:
-    """The token of these claims."""
+    """Return the token of these claims."""
     head = {"alg": "RS256", "kid": key_id, "typ": "JWT"}
     signed = f"{_encoded(json.dumps(head).encode())}.{_encoded(json.dumps(claims).encode())}"
     return f"{signed}.{_encoded(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
 def verified(token: str, key: rsa.RSAPublicKey) -> dict[str, Any]:
-    """The claims of a token that this key signed; raises `InvalidToken`. Their meaning is not looked at."""
+    """Return the claims of a token that this key signed.
+
+    Raises `InvalidToken`. Nothing in the claims is checked.
+    """
     signed, _, signature = token.rpartition(".")
     try:
         key.verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
@@ -34,7 +37,10 @@ def verified(token: str, key: rsa.RSAPublicKey) -> dict[str, Any]:
 
 
 def unverified(token: str) -> dict[str, Any]:
-    """The claims of a token that anybody may have made; raises `InvalidToken`."""
+    """Return the claims of a token, whoever signed it.
+
+    Raises `InvalidToken`.
+    """
     try:
         claims = json.loads(_decoded(token.split(".")[1]))
     except (ValueError, LookupError) as error:

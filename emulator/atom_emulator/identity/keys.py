@@ -31,7 +31,7 @@ class Key:
         ).decode()
 
     def certificate(self) -> str:
-        """A certificate that the key signed for itself."""
+        """Make a certificate that the key signs for itself."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "identity.emulator")])
         now = datetime.now(UTC)
         unsigned = (

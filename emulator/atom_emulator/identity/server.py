@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from atom_emulator.identity.authority import Authority
 from atom_emulator.identity.service import IdentityService
+from atom_emulator.ready_file import write_ready_file
 from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response, without_web_pages
 
 
@@ -24,7 +24,10 @@ class IdentityOptions:
 
 
 def run(options: IdentityOptions) -> None:
-    """Serve until SIGTERM or SIGINT; raises `OSError` if the port is taken."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `OSError` if the port is taken.
+    """
     asyncio.run(_serve(options))
 
 
@@ -43,13 +46,6 @@ async def _serve(options: IdentityOptions) -> None:
     port = server.sockets[0].getsockname()[1]
     service = IdentityService(Authority(lifetime_s=options.lifetime_s), f"http://{options.host}:{port}")
     if options.ready_file is not None:
-        _announce(options.ready_file, port)
+        write_ready_file(options.ready_file, port=port)
     await stopped.wait()
     server.close()
-
-
-def _announce(ready_file: Path, port: int) -> None:
-    """Write the file whole: a reader never sees half of it."""
-    partial = ready_file.with_name(f"{ready_file.name}.partial")
-    partial.write_text(json.dumps({"port": port}))
-    partial.replace(ready_file)

@@ -15,7 +15,10 @@ from atom_emulator.platform.options import PlatformOptions
 
 
 def main() -> None:
-    """Run the platform with the options of the command line; prints what to export once it is ready."""
+    """Run the platform with the options of the command line.
+
+    Prints what to export once it is ready.
+    """
     parser = argparse.ArgumentParser(prog="atom_emulator.platform", description=__doc__)
     parser.add_argument("--project", default=PlatformOptions().project)
     parser.add_argument("--emulators", choices=("embedded", "google"), default="embedded")

@@ -28,7 +28,10 @@ _COMMAND_NOT_FOUND: Final = 127
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command behind `--` and return its exit code; 128 + N if signal N ended it."""
+    """Run the command behind `--` and return its exit code.
+
+    The code is 128 + N if signal N ended the command.
+    """
     split = arguments.index("--")
     listen_fd = int(arguments[1]) if arguments[0] == "--listen-fd" else None
     command = list(arguments[split + 1 :])

@@ -50,7 +50,10 @@ class Installed:
     jars: Mapping[PartName, Path]
 
     def server(self, name: PartName, port: int) -> Server:
-        """How to start one of them; it is ready once it takes connections."""
+        """Describe how to start one of them.
+
+        It is ready once it takes connections.
+        """
         jar = str(self.jars[name])
         where = (f"--host={HOST}", f"--port={port}")
         run = ("-cp", jar, _FIRESTORE_MAIN, "start") if name is PartName.FIRESTORE else ("-jar", jar)
@@ -63,7 +66,10 @@ class Installed:
 
 
 def find_installed(names: Sequence[PartName], environment: Mapping[str, str] = os.environ) -> Installed:
-    """Find Java and these emulators. Raises `EmulatorsMissing`, which names all that is not there."""
+    """Find Java and these emulators.
+
+    Raises `EmulatorsMissing`, which names all that is not there.
+    """
     java = _java(environment)
     found = {name: _jar(name, environment) for name in names}
     jars = {name: jar for name, jar in found.items() if jar is not None}
@@ -75,7 +81,7 @@ def find_installed(names: Sequence[PartName], environment: Mapping[str, str] = o
 def with_running_emulators(options: PlatformOptions, environment: Mapping[str, str] = os.environ) -> PlatformOptions:
     """Use the emulators that the environment names, if Google's are wanted.
 
-    What they hold stays untouched: unless the project was chosen, the platform then works in a new one.
+    The data they hold stays untouched: unless the project was chosen, the platform then works in a new one.
     """
     if options.emulators != "google":
         return options
@@ -102,7 +108,10 @@ def _jar(name: PartName, environment: Mapping[str, str]) -> Path | None:
 
 
 def _sdks(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where the Google Cloud SDK may be. `gcloud info` would tell, but takes seconds."""
+    """Yield the places where the Google Cloud SDK may be.
+
+    `gcloud info` knows, but takes seconds.
+    """
     told = environment.get("CLOUDSDK_ROOT_DIR")
     if told:
         yield Path(told)

@@ -106,7 +106,10 @@ class LocalPlatform:
         return dict(self._supervisor.revivals)
 
     def process_group(self, name: PartName) -> int:
-        """The id of the process group that a part of the platform's own runs in now; raises `KeyError` if none does."""
+        """Return the id of the process group that a part runs in.
+
+        Raises `KeyError` for a part that is not the platform's own.
+        """
         return self._supervisor.process_group(name)
 
     @property
@@ -115,11 +118,17 @@ class LocalPlatform:
         return self._supervisor.crash
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the platform is stopped; False if time is up before. Raises `PartCrashed`."""
+        """Wait until the platform is stopped.
+
+        Returns False if time is up before. Raises `PartCrashed`.
+        """
         return self._supervisor.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop everything. May be called twice."""
+        """Stop everything.
+
+        May be called twice.
+        """
         self._close()
 
     def _close(self) -> None:
@@ -232,7 +241,10 @@ class LocalPlatform:
     # -- storage
 
     def _find_storage(self) -> Path | None:
-        """Take the ports early, as the functions are told them; None if there is to be, or can be, no storage."""
+        """Find the storage server and take its ports.
+
+        They are taken early, as the functions are started with them. Returns None without a bucket or a server.
+        """
         if self.options.bucket is None:
             return None
         try:
@@ -248,7 +260,7 @@ class LocalPlatform:
         return program
 
     def _start_storage(self, program: Path | None) -> Callable[[], None]:
-        """Start it, and answer what waits for it."""
+        """Start the storage server, and return what waits for it."""
         storage = self.storage
         if storage is None or program is None:
             return lambda: None

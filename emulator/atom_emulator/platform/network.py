@@ -21,7 +21,10 @@ _EVERYTHING: Final = "*"
 
 
 def bound(part: str, port: int) -> socket.socket:
-    """Take a port, or a free one for 0. Raises `PortTaken`."""
+    """Take a port, or a free one for 0.
+
+    Raises `PortTaken`.
+    """
     taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -33,10 +36,10 @@ def bound(part: str, port: int) -> socket.socket:
 
 
 def reserved(part: str, port: int, until_closed: ExitStack) -> int:
-    """Take a port, or a free one for 0, for a server that opens it by itself and must be told its number before.
+    """Take a port for a server that opens it by itself.
 
-    Linux lets that server listen while a socket here still holds the port, so nobody else is given it meanwhile.
-    Elsewhere the port is free again from now on. Raises `PortTaken`.
+    0 takes a free one. The server must be started with the number. Linux lets it listen while a socket here still holds
+    the port, so no one else is given it meanwhile. Elsewhere the port is free again from now on. Raises `PortTaken`.
     """
     holder = bound(part, port)
     if sys.platform == "linux":
@@ -47,12 +50,12 @@ def reserved(part: str, port: int, until_closed: ExitStack) -> int:
 
 
 def port_of(taken: socket.socket) -> int:
-    """Tell which port a socket has."""
+    """Return the port of a socket."""
     return int(taken.getsockname()[1])
 
 
 def accepts(address: str) -> bool:
-    """Tell whether somebody takes connections at host:port."""
+    """Return True if a server takes connections at host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
@@ -62,7 +65,7 @@ def accepts(address: str) -> bool:
 
 
 def answers(address: str) -> bool:
-    """Tell whether an HTTP server at host:port answers, whatever it says."""
+    """Return True if an HTTP server at host:port answers, with any status."""
     connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/robots.txt")
@@ -75,12 +78,11 @@ def answers(address: str) -> bool:
 
 
 def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep clients from asking a proxy for this machine.
+    """Return the variables that keep clients from using a proxy here.
 
-    None if there is no proxy.
-
-    `requests`, urllib and curl read `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not
-    at all if there is a `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
+    They are those for requests to this machine; there are none without a proxy. `requests`, urllib and curl read
+    `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not at all if there is a
+    `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
     """
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}

@@ -89,7 +89,10 @@ class Part:
             os.killpg(self._process.pid, signum)
 
     def log_tail(self) -> str:
-        """Return the last lines of the part's log, or, in brackets, that there are none."""
+        """Return the last lines of the part's log.
+
+        If there are none it says so, in brackets.
+        """
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
@@ -97,7 +100,7 @@ class Part:
 
 
 def _disk_may_be_full(folder: Path) -> str:
-    """What to add if that may be why a part has written nothing."""
+    """Return a remark if the disk may be full, else ""."""
     return f"; the disk that holds {folder} may be full" if shutil.disk_usage(folder).free < _ROOM_BYTES else ""
 
 

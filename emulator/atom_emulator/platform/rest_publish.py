@@ -42,7 +42,7 @@ class RestPublish:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; calls under way are dropped with the process."""
+        """Stop listening, and drop the calls under way."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's word
-        """Say nothing: the process is the user's command line."""
+        """Log nothing, as the process is the user's command line."""
 
 
 def _messages(raw: bytes) -> list[dict[str, Any]]:

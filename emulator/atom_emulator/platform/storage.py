@@ -51,7 +51,10 @@ class Storage:
         return f"http://{self.address}"
 
     def server(self, program: Path, *, project: str, pubsub: str) -> Server:
-        """How to start it; `pubsub` is where the notifications are published."""
+        """Describe how to start the server.
+
+        `pubsub` is where the notifications are published.
+        """
         options = {
             # Plain HTTP is spoken by the door, which lets no web page in.
             "scheme": "https",
@@ -76,7 +79,10 @@ class Storage:
         )
 
     def create_bucket(self, project: str) -> None:
-        """Create the bucket. Raises `PlatformError` if it is refused, such as for its name."""
+        """Create the bucket.
+
+        Raises `PlatformError` if it is refused, such as for its name.
+        """
         connection = http.client.HTTPConnection(self.address, timeout=_CALL_TIMEOUT_S)
         try:
             body = json.dumps({"name": self.bucket})
@@ -91,7 +97,10 @@ class Storage:
 
 
 def find_program() -> Path:
-    """Find the server's program for this machine. Raises `StorageMissing`."""
+    """Find the server's program for this machine.
+
+    Raises `StorageMissing`.
+    """
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise StorageMissing(

@@ -34,7 +34,10 @@ class StorageDoor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; what is under way ends with the server behind."""
+        """Stop listening.
+
+        The connections under way end with the server behind.
+        """
         self._server.shutdown()
         self._server.server_close()
 
@@ -67,7 +70,10 @@ class _Handler(socketserver.StreamRequestHandler):
                 self._hand_through(lines, headers)
 
     def _lines(self) -> Iterator[bytes]:
-        """Yield the lines of the request's head, or of the trailer behind a body in chunks."""
+        """Yield the lines of the request's head.
+
+        Also those of the trailer behind a body in chunks.
+        """
         for _ in range(_MOST_LINES):
             line = self.rfile.readline(_LONGEST_LINE)
             if line in {b"", b"\r\n", b"\n"}:

@@ -37,7 +37,10 @@ class Supervisor:
         self._stopped = threading.Event()
 
     def start(self, spec: PartSpec) -> Part:
-        """Start a part. Raises `PartCrashed` if another one has crashed meanwhile."""
+        """Start a part.
+
+        Raises `PartCrashed` if another one has crashed meanwhile.
+        """
         with self._lock:
             self._raise_crash()
             part = Part(spec, self._ended)
@@ -45,7 +48,10 @@ class Supervisor:
             return part
 
     def wait_until(self, part: Part, ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Return once the part is ready. Raises `PartCrashed` (of any part) or `PartNotReady`."""
+        """Wait until the part is ready.
+
+        Raises `PartCrashed` (of any part) or `PartNotReady`.
+        """
         deadline = time.monotonic() + timeout_s
         while not ready():
             if part.exited.wait(_LOOK_EVERY_S) or self.crash is not None:
@@ -56,18 +62,27 @@ class Supervisor:
         self._ready.add(part.name)
 
     def process_group(self, name: str) -> int:
-        """The process group of the part of that name that was started last; raises `KeyError` if there is none."""
+        """Return the process group of the part of that name.
+
+        It is the one that was started last. Raises `KeyError` if there is none.
+        """
         with self._lock:
             return {part.name: part for part in self._parts}[name].process_group
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything is stopped; False if time is up before. Raises `PartCrashed`."""
+        """Wait until everything is stopped.
+
+        Returns False if time is up before. Raises `PartCrashed`.
+        """
         stopped = self._stopped.wait(timeout_s)
         self._raise_crash()
         return stopped
 
     def stop(self) -> None:
-        """Stop all parts: ask all at once, and kill what is left after the grace period. May be called twice."""
+        """Stop all parts, and kill what is left after the grace period.
+
+        All are stopped at once. May be called twice.
+        """
         with self._lock:
             first = not self._stopping
             self._stopping = True

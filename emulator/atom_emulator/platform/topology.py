@@ -57,9 +57,9 @@ class PubSub:
         self._subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
 
     def create(self, endpoints: Mapping[str, str]) -> None:
-        """Create what is missing; `endpoints` is where each topic of `SUBSCRIBED` is pushed to.
+        """Create the topics and subscriptions that are missing.
 
-        Raises `TopicsMissing`.
+        `endpoints` is where each topic of `SUBSCRIBED` is pushed to. Raises `TopicsMissing`.
         """
         try:
             for topic in TOPICS:
@@ -71,19 +71,28 @@ class PubSub:
             raise TopicsMissing(self._address, str(error)) from error
 
     def publish(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """Publish to a topic of any project (`projects/P/topics/T`) and answer the messages' ids."""
+        """Publish to a topic of any project and return the messages' ids.
+
+        The topic is named `projects/P/topics/T`.
+        """
         request = {"topic": topic, "messages": list(messages)}
         return list(self._publisher.publish(request=request, timeout=_CALL_TIMEOUT_S, retry=None).message_ids)
 
     def tick(self) -> None:
-        """Publish a tick. One that cannot be published is left out, as the next one does its work."""
+        """Publish a tick.
+
+        One that cannot be published is left out, as the next one does its work.
+        """
         try:
             self.publish(self._topic("tick"), [{"data": json.dumps({"type": "tick"}).encode()}])
         except GoogleAPIError as error:
             _log.warning("a tick was not published: %s", error)
 
     def unsubscribe(self) -> None:
-        """Delete the push subscriptions, so that a server that stays up pushes no more to where nobody listens."""
+        """Delete the push subscriptions.
+
+        A server that stays up would go on pushing to addresses where nothing listens.
+        """
         for topic in SUBSCRIBED:
             try:
                 self._subscriber.delete_subscription(

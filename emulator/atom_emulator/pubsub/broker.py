@@ -51,27 +51,33 @@ class Broker:
     # -- topics and subscriptions --
 
     def create_topic(self, name: str, *, as_asked: Any = None) -> Topic:
-        """Make a topic. `as_asked` is kept with it and never looked at."""
+        """Make a topic.
+
+        `as_asked` is kept with it and never read.
+        """
         if name in self.topics:
             raise already_exists(name)
         self.topics[name] = Topic(name=name, as_asked=as_asked)
         return self.topics[name]
 
     def topic(self, name: str) -> Topic:
-        """The topic of that name."""
+        """Return the topic of that name."""
         try:
             return self.topics[name]
         except KeyError:
             raise not_found(name) from None
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic; its subscriptions stay and deliver what they have."""
+        """Delete a topic.
+
+        Its subscriptions stay and deliver what they have.
+        """
         for subscription in self.topic(name).subscriptions:
             self.subscriptions[subscription].topic = DELETED_TOPIC
         del self.topics[name]
 
     def create_subscription(self, name: str, topic: str, settings: SubscriptionSettings) -> Subscription:
-        """Make a subscription; it gets what is published from now on."""
+        """Make a subscription, which gets what is published from now on."""
         if name in self.subscriptions:
             raise already_exists(name)
         self.topic(topic).subscriptions[name] = None
@@ -82,14 +88,17 @@ class Broker:
         return self.subscriptions[name]
 
     def subscription(self, name: str) -> Subscription:
-        """The subscription of that name."""
+        """Return the subscription of that name."""
         try:
             return self.subscriptions[name]
         except KeyError:
             raise not_found(name) from None
 
     def update_subscription(self, name: str, settings: SubscriptionSettings) -> None:
-        """Change what a subscription promises, for messages that are delivered or fail from now on."""
+        """Change a subscription's settings.
+
+        They hold for messages that are delivered or fail from now on.
+        """
         subscription = self.subscription(name)
         if settings.ordered != subscription.settings.ordered:
             raise RefusalError(Code.INVALID_ARGUMENT, "message ordering cannot be changed after creation")
@@ -105,7 +114,10 @@ class Broker:
         self._stirred.pop(name, None)
 
     def clear(self) -> None:
-        """Forget every topic, subscription and message. Ids go on from where they were."""
+        """Forget every topic, subscription and message.
+
+        Ids go on from where they were.
+        """
         self.topics.clear()
         self.subscriptions.clear()
         self._stirred.clear()
@@ -115,7 +127,10 @@ class Broker:
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str], now: float, *, ordering_key: str = ""
     ) -> str:
-        """Hand a message to every subscription of the topic that wants it, and return its id."""
+        """Add a message to the topic's subscriptions and return its id.
+
+        A subscription whose filter does not match is left out.
+        """
         target = self.topic(topic)
         self._last_id += 1
         message = PubsubMessage(
@@ -134,25 +149,34 @@ class Broker:
         return message.id
 
     def lease(self, name: str, now: float, *, limit: int = 1) -> list[Delivery]:
-        """Up to `limit` messages of a subscription, to be acknowledged before their deadline."""
+        """Lease up to `limit` messages of a subscription.
+
+        They are to be acknowledged before their deadline.
+        """
         return self.subscription(name).backlog.lease(now, limit)
 
     def ack(self, name: str, ack_ids: Sequence[str]) -> int:
-        """Acknowledge leases and count those still open; one that is over is ignored, its message comes again."""
+        """Acknowledge leases and return the number of those still open.
+
+        One that is over is ignored, and its message is redelivered.
+        """
         subscription = self.subscription(name)
         acked = sum(map(subscription.backlog.ack, ack_ids))
         self._stir(subscription)  # an ordering key may have released its next message
         return acked
 
     def nack(self, name: str, ack_ids: Sequence[str], now: float) -> None:
-        """Give leases back for redelivery after the back-off; ones that are over are ignored."""
+        """Give leases back for redelivery after the back-off.
+
+        Those that are over are ignored.
+        """
         subscription = self.subscription(name)
         for ack_id in ack_ids:
             self._bury(subscription, subscription.backlog.nack(ack_id, now), now)
         self._stir(subscription)
 
     def modify_ack_deadline(self, name: str, ack_ids: Sequence[str], seconds: float, now: float) -> None:
-        """Let leases end `seconds` from now; 0 gives them back at once."""
+        """Let leases end `seconds` from now, at once for 0."""
         if seconds <= 0:
             self.nack(name, ack_ids, now)
             return
@@ -163,7 +187,10 @@ class Broker:
     # -- time --
 
     def advance(self, now: float) -> None:
-        """Let time pass: deadlines that were missed and back-offs that are over."""
+        """Let time pass.
+
+        Deadlines are missed and back-offs end.
+        """
         for subscription in self.subscriptions.values():
             due = subscription.backlog.next_due()
             if due is None or due > now:
@@ -173,12 +200,18 @@ class Broker:
             self._stir(subscription)
 
     def next_due(self) -> float | None:
-        """When `advance` next has something to do; None if only a call can change anything."""
+        """Return the time at which `advance` next has something to do.
+
+        Returns None if only a call can change anything.
+        """
         dues = (subscription.backlog.next_due() for subscription in self.subscriptions.values())
         return min((due for due in dues if due is not None), default=None)
 
     def take_stirred(self) -> list[Subscription]:
-        """The subscriptions that got something to deliver since this was last asked."""
+        """Return the subscriptions with something new to deliver.
+
+        It is new since the last call of this.
+        """
         stirred, self._stirred = self._stirred, {}
         return list(stirred.values())
 
@@ -206,7 +239,7 @@ class Broker:
 
 
 def _origin(subscription: Subscription, entry: Entry) -> dict[str, str]:
-    """The attributes by which a dead letter tells where it comes from."""
+    """Return the attributes that say where a dead letter comes from."""
     published = datetime.fromtimestamp(entry.message.publish_time, UTC)
     project = subscription.name.split("/")[1] if "/" in subscription.name else ""
     return {

@@ -34,11 +34,11 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """Seconds since the epoch, never going back."""
+        """Return the seconds since the epoch, which never go back."""
         return self._epoch + self._loop.time()
 
     def changed(self) -> None:
-        """Deliver what became ready, and set the alarm for what is due next."""
+        """Deliver what became ready, and set the alarm for the next."""
         for subscription in self.broker.take_stirred():
             pusher = self._pushers.get(subscription.name)
             if pusher is not None:
@@ -69,7 +69,10 @@ class Driver:
 
     @contextmanager
     def waiting(self, name: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the subscription may have something to deliver, or is gone."""
+        """Give an event that is set when a subscription may have messages.
+
+        It is also set when the subscription is gone.
+        """
         waiter = asyncio.Event()
         self._waiters.setdefault(name, set()).add(waiter)
         try:
@@ -88,7 +91,7 @@ class Driver:
         self._set_alarm()
 
     def close(self) -> None:
-        """Stop; pushes in flight are dropped."""
+        """Stop, and drop the pushes in flight."""
         for pusher in self._pushers.values():
             pusher.close()
         if self._timer is not None:

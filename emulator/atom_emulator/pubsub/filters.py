@@ -23,7 +23,10 @@ _TOKEN: Final = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-
 
 
 def compile_filter(text: str) -> Predicate:
-    """The predicate a filter stands for; raises INVALID_ARGUMENT, saying what was expected where."""
+    """Compile a filter to a predicate.
+
+    Raises INVALID_ARGUMENT, saying what was expected where.
+    """
     if len(text.encode()) > MAX_FILTER_BYTES:
         raise invalid(f"a filter may have {MAX_FILTER_BYTES} bytes")
     parser = _Parser(text)
@@ -67,7 +70,7 @@ class _Parser:
             self._tokens.pop(0)
 
     def expression(self) -> Predicate:
-        """One term, or several joined by the same word."""
+        """Parse one term, or several joined by the same word."""
         parts = [self._term()]
         word = self._tokens[0]
         while self._tokens[0] in {"AND", "OR"}:

@@ -110,13 +110,13 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _status(head: bytes) -> int | None:
-    """The status in `HTTP/1.1 204 No Content`."""
+    """Return the status in `HTTP/1.1 204 No Content`."""
     digits = head[9:12]
     return int(digits) if head.startswith(b"http/1.") and digits.isdigit() else None
 
 
 def _content_length(head: bytes, status: int | None) -> int | None:
-    """How long the body is, None if only its end will tell."""
+    """Return the body's length, None if the connection's end marks its end."""
     if status in _WITHOUT_BODY:
         return 0
     start = head.find(b"\r\ncontent-length:")

@@ -44,7 +44,7 @@ class RedeliveryBackoff:
     maximum_s: float
 
     def delay_s(self, failures: int) -> float:
-        """The delay after that many failures, from 1."""
+        """Return the delay after that many failures, from 1."""
         return min(self.maximum_s, self.minimum_s * 2.0 ** min(failures - 1, _LARGEST_EXPONENT))
 
 
@@ -57,7 +57,7 @@ class DeadLetters:
 
 
 def everything(_attributes: Mapping[str, str]) -> bool:
-    """The predicate of a subscription without a filter."""
+    """Match every message, as a subscription without a filter does."""
     return True
 
 

@@ -37,7 +37,7 @@ class Publisher:
         self._broker = driver.broker
 
     def methods(self, calls: Counter[str]) -> Methods:
-        """The methods, as a gRPC server takes them."""
+        """Return the methods, as a gRPC server takes them."""
         methods = Methods("google.pubsub.v1.Publisher", calls)
         methods.function("Publish", "PublishRequest", self.publish)
         methods.function("CreateTopic", "Topic", self.create_topic)
@@ -74,23 +74,23 @@ class Publisher:
         return topic.as_asked
 
     def get_topic(self, request: Any) -> Any:
-        """The topic, as it was asked for."""
+        """Return the topic, as it was asked for."""
         return self._broker.topic(request.topic).as_asked
 
     def delete_topic(self, request: Any) -> Any:
-        """Delete a topic; its subscriptions stay."""
+        """Delete a topic, but not its subscriptions."""
         self._broker.delete_topic(request.topic)
         return Empty()
 
     def list_topics(self, request: Any) -> Any:
-        """A project's topics, by name."""
+        """List a project's topics by name."""
         prefix = f"{request.project}/topics/"
         names, token = page([name for name in self._broker.topics if name.startswith(prefix)], request)
         topics = [self._broker.topics[name].as_asked for name in names]
         return _ListTopicsResponse(topics=topics, next_page_token=token)
 
     def list_topic_subscriptions(self, request: Any) -> Any:
-        """The names of a topic's subscriptions."""
+        """List the names of a topic's subscriptions."""
         names, token = page([*self._broker.topic(request.topic).subscriptions], request)
         return _ListTopicSubscriptionsResponse(subscriptions=names, next_page_token=token)
 

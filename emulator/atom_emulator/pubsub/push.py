@@ -49,11 +49,11 @@ class Endpoint:
         ).encode()
 
     def request(self, body: bytes) -> bytes:
-        """The complete request that carries this body."""
+        """Build the complete request that carries this body."""
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     def idle(self) -> HttpConnection | None:
-        """A connection that is open and unused, the warmest first."""
+        """Take a connection that is open and unused, the warmest first."""
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
@@ -61,7 +61,10 @@ class Endpoint:
         return None
 
     async def connect(self) -> HttpConnection:
-        """A new connection; raises OSError."""
+        """Open a new connection.
+
+        Raises `OSError`.
+        """
         loop = asyncio.get_running_loop()
 
         def make() -> HttpConnection:
@@ -78,7 +81,7 @@ class Endpoint:
             connection.abort()
 
     def close(self) -> None:
-        """Close what is idle, and keep nothing from now on."""
+        """Close the idle connections, and keep none from now on."""
         self._closed = True
         while self._idle:
             self._idle.pop().abort()
@@ -124,7 +127,10 @@ class Pusher:
             self._launch(deliveries[0])
 
     def close(self) -> None:
-        """Send nothing more and drop what is in flight; its leases run out by themselves."""
+        """Send nothing more and drop what is in flight.
+
+        Its leases run out by themselves.
+        """
         self._closed = True
         for flight in self._flights:
             flight.abandon()
@@ -132,7 +138,10 @@ class Pusher:
         self.endpoint.close()
 
     def landed(self, flight: Flight, status: int | None, problem: str) -> None:
-        """A delivery has its answer, or will never have one (`status` is None)."""
+        """End a delivery that has its answer, or will never have one.
+
+        The `status` is None without an answer.
+        """
         self._flights.discard(flight)
         name = self._subscription.name
         delivery = flight.delivery
@@ -183,7 +192,10 @@ class Flight:
         self._connecting: asyncio.Task[None] | None = None
 
     def start(self, timeout_s: float) -> None:
-        """Send the request; there is an answer, or a failure, within that time."""
+        """Send the request.
+
+        An answer, or a failure, comes within that time.
+        """
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
         self._connection = self._pusher.endpoint.idle()
         if self._connection is None:
@@ -192,7 +204,7 @@ class Flight:
             self._connection.post(self._request, self._answered)
 
     def abandon(self) -> None:
-        """Drop the request, whatever its state, and tell nobody."""
+        """Drop the request in any state, and call no one back."""
         if self._timer is not None:
             self._timer.cancel()
         if self._connecting is not None:
@@ -232,7 +244,7 @@ class Flight:
 
 
 def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
-    """The wrapped push message, as JSON."""
+    """Wrap a message for a push, as JSON."""
     message = delivery.message
     published = timestamp(message.publish_time)
     wrapped: dict[str, Any] = {
@@ -252,5 +264,5 @@ def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
 
 
 def timestamp(seconds: float) -> str:
-    """A time as protobuf's JSON writes it, to the millisecond."""
+    """Format a time as protobuf's JSON does, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -94,7 +94,7 @@ async def refuse(context: Context, error: RefusalError) -> NoReturn:
 
 
 def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
-    """The names that a List request asks for, and the token for the next page."""
+    """Return the names on a List request's page, and the next token."""
     size = request.page_size or _DEFAULT_PAGE
     if size < 0:
         raise invalid("page_size is negative")
@@ -103,9 +103,9 @@ def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
 
 
 def merged(stored: Any, update: Any, mask: Any, *, fixed: Mapping[str, str]) -> Any:
-    """A copy of a stored resource with the fields that the mask names taken over from the update.
+    """Return a copy of a resource with the masked fields updated.
 
-    `fixed` tells of the fields that cannot be changed, and why.
+    `fixed` holds the fields that cannot be changed, and why.
     """
     if not mask.paths:
         raise invalid("update_mask names no field")

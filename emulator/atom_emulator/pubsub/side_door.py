@@ -36,7 +36,10 @@ class SideDoor:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def counters(self) -> dict[str, Any]:
-        """Calls per method; messages per topic and subscription, `backlog` is what is unacknowledged."""
+        """Return calls per method, and messages per topic and subscription.
+
+        `backlog` is the number of messages that are unacknowledged.
+        """
         broker = self._driver.broker
         return {
             "calls": dict(self._calls),

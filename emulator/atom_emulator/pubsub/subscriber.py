@@ -52,7 +52,7 @@ class Subscriber:
         self._shortest_ack_deadline_s = shortest_ack_deadline_s
 
     def methods(self, calls: Counter[str]) -> Methods:
-        """The methods, as a gRPC server takes them."""
+        """Return the methods, as a gRPC server takes them."""
         methods = Methods("google.pubsub.v1.Subscriber", calls)
         methods.function("CreateSubscription", "Subscription", self.create_subscription)
         methods.function("GetSubscription", "GetSubscriptionRequest", self.get_subscription)
@@ -78,7 +78,7 @@ class Subscriber:
         return _answer(created)
 
     def get_subscription(self, request: Any) -> Any:
-        """The subscription, with defaults filled in."""
+        """Return the subscription, with defaults filled in."""
         return _answer(self._broker.subscription(request.subscription))
 
     def update_subscription(self, request: Any) -> Any:
@@ -87,7 +87,10 @@ class Subscriber:
         return self._replace(merged(stored, request.subscription, request.update_mask, fixed=_FIXED))
 
     def modify_push_config(self, request: Any) -> Any:
-        """Change where a subscription pushes to; without an endpoint it is pulled from."""
+        """Change the push endpoint of a subscription.
+
+        Without an endpoint it is pulled from.
+        """
         changed = _Subscription()
         changed.CopyFrom(self._broker.subscription(request.subscription).settings.as_asked)
         changed.push_config.CopyFrom(request.push_config)
@@ -95,7 +98,7 @@ class Subscriber:
         return Empty()
 
     def list_subscriptions(self, request: Any) -> Any:
-        """A project's subscriptions, by name."""
+        """List a project's subscriptions by name."""
         prefix = f"{request.project}/subscriptions/"
         names, token = page([name for name in self._broker.subscriptions if name.startswith(prefix)], request)
         subscriptions = [_answer(self._broker.subscriptions[name]) for name in names]
@@ -118,13 +121,19 @@ class Subscriber:
     # -- messages --
 
     def acknowledge(self, request: Any) -> Any:
-        """Acknowledge deliveries; those whose deadline has passed are ignored."""
+        """Acknowledge deliveries.
+
+        Those whose deadline has passed are ignored.
+        """
         self._broker.ack(request.subscription, request.ack_ids)
         self._driver.changed()
         return Empty()
 
     def modify_ack_deadline(self, request: Any) -> Any:
-        """Move deadlines to so many seconds from now; 0 asks for redelivery."""
+        """Move deadlines to so many seconds from now.
+
+        0 asks for redelivery.
+        """
         seconds = request.ack_deadline_seconds
         if not 0 <= seconds <= LONGEST_ACK_DEADLINE_S:
             raise invalid(f"ack_deadline_seconds is {seconds}; it must be 0 to {LONGEST_ACK_DEADLINE_S:g}")
@@ -134,7 +143,10 @@ class Subscriber:
         return Empty()
 
     async def pull(self, request: Any, _context: Context) -> Any:
-        """Lease messages; waits for one unless asked to return at once, and answers with none in the end."""
+        """Lease messages, waiting for one unless `return_immediately` is set.
+
+        Answers with none if none comes.
+        """
         name = request.subscription
         if request.max_messages <= 0:
             raise invalid("max_messages must be positive")
@@ -165,7 +177,7 @@ class Subscriber:
 
 
 def _answer(subscription: Subscription) -> Any:
-    """A Subscription as the service would answer with it."""
+    """Return a Subscription as the service would answer it."""
     answer = subscription.settings.as_asked
     if subscription.topic == DELETED_TOPIC:
         answer.topic = DELETED_TOPIC

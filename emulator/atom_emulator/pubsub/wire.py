@@ -43,7 +43,7 @@ _SUBSCRIPTION_FIELDS_NOT_DONE: Final = ("bigquery_config", "cloud_storage_config
 
 
 def message_type(name: str) -> Any:
-    """The protobuf class of that name."""
+    """Return the protobuf class of that name."""
     return getattr(pubsub, name).pb()
 
 
@@ -52,7 +52,10 @@ _ReceivedMessage: Final = message_type("ReceivedMessage")
 
 
 def check_name(name: str, kind: str) -> str:
-    """That name, if it is one of a `topics` or `subscriptions` resource."""
+    """Return the name, if it is one of a `kind` resource.
+
+    A kind is `topics` or `subscriptions`.
+    """
     match = _NAME.fullmatch(name)
     if match is None or match[2] != kind:
         raise invalid(f"Invalid resource name given (name={name}); expected projects/PROJECT/{kind}/NAME.")
@@ -60,7 +63,7 @@ def check_name(name: str, kind: str) -> str:
 
 
 def check_topic(topic: Any) -> Any:
-    """That topic, if the broker can do what it asks."""
+    """Return the topic, if the broker can do what it asks."""
     check_name(topic.name, "topics")
     for name in _TOPIC_FIELDS_NOT_DONE:
         if topic.HasField(name):
@@ -71,7 +74,10 @@ def check_topic(topic: Any) -> Any:
 
 
 def settings_of(subscription: Any, *, shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S) -> SubscriptionSettings:
-    """What a Subscription means to the broker. Fills in the defaults the service would answer with."""
+    """Translate a Subscription into the broker's settings.
+
+    Fills in the defaults that the service would answer with.
+    """
     check_name(subscription.name, "subscriptions")
     _refuse_what_is_not_done(subscription)
     subscription.ack_deadline_seconds = subscription.ack_deadline_seconds or int(DEFAULT_ACK_DEADLINE_S)
@@ -91,7 +97,10 @@ def settings_of(subscription: Any, *, shortest_ack_deadline_s: float = SHORTEST_
 
 
 def received(settings: SubscriptionSettings, deliveries: Sequence[Delivery]) -> list[Any]:
-    """The deliveries as ReceivedMessage; attempts are told only where there is a dead-letter policy."""
+    """Encode deliveries as ReceivedMessage.
+
+    Attempts are counted only where there is a dead-letter policy.
+    """
     return [_received(delivery, counted=settings.dead_letters is not None) for delivery in deliveries]
 
 

@@ -26,7 +26,10 @@ class CallLog:
         self._seq = 0
 
     def add(self, **fields: Any) -> None:
-        """Add a call; `seq` numbers the calls from 1 and never goes back."""
+        """Add a call.
+
+        `seq` numbers the calls from 1 and never goes back.
+        """
         self._seq += 1
         line = json.dumps({"seq": self._seq, **fields})
         self._kept.append(line)

@@ -10,7 +10,7 @@ _KNOWN: Final = frozenset({"job_name", "scaleTier", "args", "labels", *_TEXTS})
 
 
 def breaches(job: Any) -> list[str]:
-    """Every way in which a `POST /job` body breaks the contract; none if it keeps it."""
+    """List the ways in which a `POST /job` body breaks the contract."""
     if not isinstance(job, Mapping):
         return ["the body must be a JSON object"]
     found = [f"unknown field {name}" for name in job if name not in _KNOWN]

@@ -28,7 +28,10 @@ class Guard:
     _certs: Mapping[str, str] = field(default_factory=dict)
 
     def refusal(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """The status and the reason for which the call is refused, None if it is welcome."""
+        """Return the status and reason of a call's refusal.
+
+        Returns None for a call that may be made.
+        """
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return 403, "the call has no bearer token"
@@ -56,7 +59,10 @@ def _fetched(url: str) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """The error's kind in words: its text may quote the token."""
+    """Name an error's kind.
+
+    Its text may quote the token.
+    """
     text = str(error)
     kinds = {"audience": "wrong audience", "expired": "expired", "signature": "wrong signature", "early": "too early"}
     return next((kind for sign, kind in kinds.items() if sign in text), "malformed")

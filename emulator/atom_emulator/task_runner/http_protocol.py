@@ -43,7 +43,10 @@ class Response:
     drop: bool = False
 
     def encoded(self) -> bytes:
-        """Return the bytes on the wire: one buffer, so that one packet carries a small answer."""
+        """Return the bytes on the wire.
+
+        It is one buffer, so that one packet carries a small answer.
+        """
         start = _REASONS.get(self.status) or f"HTTP/1.1 {self.status} \r\n".encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         head = f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n{extra}\r\n"
@@ -54,7 +57,10 @@ Handler: TypeAlias = Callable[[Request], Response]
 
 
 def without_web_pages(handler: Handler, *, bound_to: str) -> Handler:
-    """Have a server on this address refuse, with 403, what a web page sends."""
+    """Wrap a handler so that what web pages send is answered 403.
+
+    `bound_to` is the address that the server listens on.
+    """
 
     def guarded(request: Request) -> Response:
         reason = explain_refusal(request.headers, bound_to=bound_to)
@@ -81,7 +87,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; asyncio has set TCP_NODELAY on it."""
+        """Keep the transport, on which asyncio has set TCP_NODELAY."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature

@@ -55,7 +55,7 @@ class KeepsJobs(Protocol):
     """Where accepted jobs are written down."""
 
     def add(self, accepted: Acceptance) -> None:
-        """Keep a job; its submission is answered afterwards."""
+        """Keep a job, whose submission is answered afterwards."""
 
     def clear(self) -> None:
         """Forget all jobs."""
@@ -113,13 +113,16 @@ class Jobs:
         return self._made
 
     def reset(self) -> None:
-        """Forget every job and start every fault list anew. Job ids go on."""
+        """Forget every job, and use every fault list from its beginning.
+
+        Job ids go on.
+        """
         self._forget()
         if self._journal is not None:
             self._journal.clear()
 
     def recall(self, accepted: Iterable[Acceptance]) -> None:
-        """Know jobs of an earlier server again, in the order in which they were accepted."""
+        """Take over the jobs that an earlier server accepted, in their order."""
         for one in accepted:
             behaviour, step = self.script.behaviour_for(one.job), _step_key(one.job, one.idempotency_key)
             self._keep(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
@@ -207,7 +210,10 @@ class Jobs:
 
 
 def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
-    """Name the step of a run: by the idempotency key if it counts attempts, else by the labels."""
+    """Name the step of a run.
+
+    By the idempotency key if it counts attempts, else by the labels.
+    """
     counted = _ATTEMPT_KEY.fullmatch(idempotency_key) if idempotency_key else None
     if counted:
         return (counted[1], job["job_name"])

@@ -45,7 +45,7 @@ class Journal:
         self._path.write_bytes(b"")
 
     def read(self) -> Iterator[Acceptance]:
-        """The jobs in the order in which they were accepted.
+        """Yield the jobs in the order in which they were accepted.
 
         A line that a death cut short was not answered, and is taken away. Raises `InvalidJournal`.
         """

@@ -87,7 +87,7 @@ class Rule:
     behaviour: Behaviour = Behaviour()
 
     def matches(self, job: Mapping[str, Any]) -> bool:
-        """Tell whether a submitted job falls under this rule."""
+        """Return True if a submitted job falls under this rule."""
         labels = job.get("labels") or {}
         if self.step is not None and not self._names_step(job, labels):
             return False

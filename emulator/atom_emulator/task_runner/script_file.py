@@ -59,12 +59,18 @@ class InvalidScript(ValueError):
 
 
 def load_script(path: Path) -> Script:
-    """Read a script file; YAML, of which JSON is a part. Raises `InvalidScript` or `OSError`."""
+    """Read a script from a YAML or JSON file.
+
+    Raises `InvalidScript` or `OSError`.
+    """
     return parse_script(path.read_text(encoding="utf-8"))
 
 
 def parse_script(text: str) -> Script:
-    """Read a script from its text. Raises `InvalidScript`."""
+    """Read a script from its text.
+
+    Raises `InvalidScript`.
+    """
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -73,7 +79,10 @@ def parse_script(text: str) -> Script:
 
 
 def script_from(document: Any) -> Script:
-    """Build a script from its parsed document. Raises `InvalidScript`."""
+    """Build a script from its parsed document.
+
+    Raises `InvalidScript`.
+    """
     problems: list[str] = []
     fields = _checked(document or {}, "script", _SCRIPT_CHECKS, problems)
     rules = tuple(_rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", [])))
@@ -109,7 +118,10 @@ def _behaviour(fields: dict[str, Any]) -> Behaviour:
 
 
 def _checked(document: Any, place: str, checks: Mapping[str, Check], problems: list[str]) -> dict[str, Any]:
-    """Keep the valid fields of a mapping; each invalid one is added to the problems."""
+    """Keep the valid fields of a mapping.
+
+    Each invalid one is added to the problems.
+    """
     if not isinstance(document, Mapping):
         problems.append(f"{place}: expected a mapping, not {_written(document)}")
         return {}

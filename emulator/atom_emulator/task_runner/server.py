@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import signal
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from atom_emulator.log_files import append_to
+from atom_emulator.ready_file import write_ready_file
 from atom_emulator.task_runner.call_log import CallLog
 from atom_emulator.task_runner.http_protocol import HttpProtocol, without_web_pages
 from atom_emulator.task_runner.jobs import Jobs
@@ -44,7 +44,10 @@ class ServerOptions:
 
 
 def run(options: ServerOptions) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `InvalidScript`, `InvalidJournal` or `OSError` (a file, the port)."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `InvalidScript`, `InvalidJournal` or `OSError` (a file, the port).
+    """
     with ExitStack() as stack:
         service = _service(options, stack)
         asyncio.run(_serve(options, service))
@@ -85,13 +88,6 @@ async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
     handle = without_web_pages(service.handle, bound_to=options.host)
     server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port, backlog=1024)
     if options.ready_file is not None:
-        _announce(options.ready_file, server.sockets[0].getsockname()[1])
+        write_ready_file(options.ready_file, port=server.sockets[0].getsockname()[1])
     await stopped.wait()
     server.close()
-
-
-def _announce(ready_file: Path, port: int) -> None:
-    """Write the file whole: a reader never sees half of it."""
-    partial = ready_file.with_name(f"{ready_file.name}.partial")
-    partial.write_text(json.dumps({"port": port}))
-    partial.replace(ready_file)

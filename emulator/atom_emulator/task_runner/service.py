@@ -39,7 +39,7 @@ Refusal: TypeAlias = "Callable[[Mapping[str, str]], tuple[int, str] | None]"
 
 
 def welcome(_headers: Mapping[str, str]) -> None:
-    """Refuse nobody."""
+    """Refuse no call."""
 
 
 class TaskRunnerService:
@@ -147,7 +147,7 @@ def _outcome(answer: Answer) -> str:
 
 
 def response_to(answer: Answer) -> Response:
-    """Return an answer as it goes over the wire."""
+    """Encode an answer for the wire."""
     fault = answer.fault
     is_success = 200 <= answer.status < 300 and (fault is None or fault.kind is FaultKind.STATUS)  # noqa: PLR2004 - HTTP
     if is_success and answer.status not in _WITHOUT_BODY:
