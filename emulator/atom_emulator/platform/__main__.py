@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from atom_emulator.platform.errors import PlatformError
-from atom_emulator.platform.google import with_running_emulators
+from atom_emulator.platform.google import use_running_emulators
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PlatformOptions
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--task-runner-script", type=Path, help="what the mock's jobs do")
     parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
     parser.add_argument("--log-dir", type=Path)
-    options = with_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))
+    options = use_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))
     # SIGTERM ends the `with` block in the same way as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

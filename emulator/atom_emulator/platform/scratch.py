@@ -1,7 +1,7 @@
-"""The folder that the parts write into while a platform is up, and what a platform that was killed left of its own.
+"""The folder that the parts write into while a platform is up, and those that killed platforms left behind.
 
 The process that a platform runs in keeps a lock on a file in its folder, which the kernel takes back however that
-process ends. So a folder whose lock can be had belongs to nobody any more.
+process ends. So a folder whose lock can be had belongs to no platform any more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def scratch_folder() -> Iterator[Path]:
     """
     remove_abandoned(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = _marked(folder)
+    lock = _lock_mark(folder)
     try:
         yield folder
     finally:
@@ -49,7 +49,7 @@ def remove_abandoned(parent: Path) -> None:
             _remove_if_abandoned(folder)
 
 
-def _marked(folder: Path) -> int:
+def _lock_mark(folder: Path) -> int:
     """Lock the folder's mark, which appears only once it is locked.
 
     So no one can take a new folder for an old one. A file system without locks gets no mark, so that nothing is removed

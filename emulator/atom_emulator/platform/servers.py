@@ -1,4 +1,4 @@
-"""A server of the platform: how it is started and how it tells its address; and the embedded ones."""
+"""The servers of the platform: the command that starts each, and the address it then has; and the embedded ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
-def embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
+def build_embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
     """Describe one of this package's own servers.
 
     It takes a free port for 0 and writes its port into a file.

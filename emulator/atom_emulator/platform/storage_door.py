@@ -63,11 +63,11 @@ class _Handler(socketserver.StreamRequestHandler):
         """Serve one connection (socketserver calls this)."""
         with suppress(OSError, ValueError):  # One of the two has gone, or this is no HTTP.
             lines = list(self._lines())
-            headers = _headers(lines[1:])
+            headers = _parse_headers(lines[1:])
             if reason := explain_refusal(headers, bound_to=HOST):
-                self.wfile.write(_refusal(reason))
+                self.wfile.write(_encode_refusal(reason))
             elif lines:
-                self._hand_through(lines, headers)
+                self._relay(lines, headers)
 
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of the request's head.
@@ -80,7 +80,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 return
             yield line.rstrip(b"\r\n")
 
-    def _hand_through(self, lines: list[bytes], headers: dict[str, str]) -> None:
+    def _relay(self, lines: list[bytes], headers: dict[str, str]) -> None:
         """Send the whole request, then return the whole answer.
 
         TLS cannot do both at once in two threads.
@@ -115,12 +115,12 @@ class _Handler(socketserver.StreamRequestHandler):
             yield piece
 
 
-def _headers(lines: list[bytes]) -> dict[str, str]:
+def _parse_headers(lines: list[bytes]) -> dict[str, str]:
     named = (line.decode("latin-1").partition(":") for line in lines)
     return {name.strip().lower(): value.strip() for name, _, value in named}
 
 
-def _refusal(reason: str) -> bytes:
+def _encode_refusal(reason: str) -> bytes:
     body = reason.encode("ascii", "replace")
     head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
     return head.encode() + _HEAD_END + body

@@ -1,4 +1,4 @@
-"""Keeps the parts together: they run, or none of them does, but for those that are revived."""
+"""Keep the parts together: they run, or none of them does, but for those that are revived."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Supervisor:
         """
         with self._lock:
             self._raise_crash()
-            part = Part(spec, self._ended)
+            part = Part(spec, self._handle_exit)
             self._parts.append(part)
             return part
 
@@ -90,31 +90,28 @@ class Supervisor:
         if not first:
             self._stopped.wait(self._grace_s + 1)
             return
-        _end(parts, self._grace_s)
+        _end_parts(parts, self._grace_s)
         self._stopped.set()
 
     def _raise_crash(self) -> None:
         if self.crash is not None:
             raise self.crash
 
-    def _ended(self, part: Part) -> None:
+    def _handle_exit(self, part: Part) -> None:
         with self._lock:
             if self._stopping or self.crash is not None:
                 return
             if part.spec.revived and part.was_killed and part.name in self._ready:
-                self._revive(part)
+                self.revivals[part.name] += 1
+                self._parts[self._parts.index(part)] = Part(part.spec, self._handle_exit)
                 return
             self.crash = PartCrashed(part.name, part.exit_code or 0, part.log_tail())
         self.stop()
         if self._on_crash is not None:
             self._on_crash(self.crash)
 
-    def _revive(self, dead: Part) -> None:
-        self.revivals[dead.name] += 1
-        self._parts[self._parts.index(dead)] = Part(dead.spec, self._ended)
 
-
-def _end(parts: list[Part], grace_s: float) -> None:
+def _end_parts(parts: list[Part], grace_s: float) -> None:
     for part in parts:
         part.terminate()
     deadline = time.monotonic() + grace_s

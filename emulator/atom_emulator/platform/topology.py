@@ -66,7 +66,7 @@ class PubSub:
                 self._create_topic(topic)
             for topic in SUBSCRIBED:
                 self._subscribe(topic, endpoints[topic])
-            self._keep_dead_letters()
+            self._subscribe_dead_letters()
         except GoogleAPIError as error:
             raise TopicsMissing(self._address, str(error)) from error
 
@@ -118,7 +118,7 @@ class PubSub:
             return  # An emulator that was there before has it from the last time.
 
     def _subscribe(self, topic: str, endpoint: str) -> None:
-        request = self._push_subscription(topic, endpoint)
+        request = self._build_subscription(topic, endpoint)
         try:
             self._subscriber.create_subscription(request=request, timeout=_FIRST_CALL_TIMEOUT_S)
         except AlreadyExists:
@@ -126,20 +126,20 @@ class PubSub:
                 subscription=request["name"], push_config=request["push_config"], timeout=_CALL_TIMEOUT_S
             )
 
-    def _keep_dead_letters(self) -> None:
+    def _subscribe_dead_letters(self) -> None:
         request = {
             "name": self._subscription(DEAD_LETTERS),
             "topic": self._topic(DEAD_LETTERS),
             "ack_deadline_seconds": ACK_DEADLINE_S,
             "message_retention_duration": DEAD_LETTERS_KEPT,
-            "expiration_policy": {},  # never, however long nobody looks
+            "expiration_policy": {},  # never, however long no one looks
         }
         try:
             self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)
         except AlreadyExists:
             return
 
-    def _push_subscription(self, topic: str, endpoint: str) -> dict[str, Any]:
+    def _build_subscription(self, topic: str, endpoint: str) -> dict[str, Any]:
         return {
             "name": self._subscription(topic),
             "topic": self._topic(topic),

@@ -42,7 +42,7 @@ class Response:
     delay_s: float = 0.0
     drop: bool = False
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """Return the bytes on the wire.
 
         It is one buffer, so that one packet carries a small answer.
@@ -56,7 +56,7 @@ class Response:
 Handler: TypeAlias = Callable[[Request], Response]
 
 
-def without_web_pages(handler: Handler, *, bound_to: str) -> Handler:
+def refuse_web_pages(handler: Handler, *, bound_to: str) -> Handler:
     """Wrap a handler so that what web pages send is answered 403.
 
     `bound_to` is the address that the server listens on.
@@ -118,17 +118,17 @@ class HttpProtocol(asyncio.Protocol):
             if len(self._received) > MAX_HEAD_BYTES:
                 raise BadRequest(431, "the request's head is too long")
             return None
-        method, target, headers = _parsed_head(self._received[:head_end])
+        method, target, headers = _parse_head(self._received[:head_end])
         body_start = head_end + len(_HEAD_END)
-        body_end = body_start + _body_length(headers)
+        body_end = body_start + _parse_body_length(headers)
         if len(self._received) < body_end:
-            self._encourage(headers)
+            self._send_continue(headers)
             return None
         body = self._received[body_start:body_end]
         self._received = self._received[body_end:]
         return Request(method, target, headers, body)
 
-    def _encourage(self, headers: dict[str, str]) -> None:
+    def _send_continue(self, headers: dict[str, str]) -> None:
         if self._transport is not None and headers.get("expect", "").lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -150,13 +150,13 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if not response.drop:
-            self._transport.write(response.encoded())
+            self._transport.write(response.encode())
         if close:
             self._transport.close()
             self._transport = None
 
 
-def _parsed_head(head: bytes) -> tuple[str, str, dict[str, str]]:
+def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     start, *lines = head.decode("latin-1").split("\r\n")
     parts = start.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
@@ -168,7 +168,7 @@ def _parsed_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     return parts[0], parts[1], headers
 
 
-def _body_length(headers: dict[str, str]) -> int:
+def _parse_body_length(headers: dict[str, str]) -> int:
     if "transfer-encoding" in headers:
         raise BadRequest(411, "send the body with Content-Length")
     length = headers.get("content-length", "0")

@@ -17,7 +17,7 @@ SCRIPT = Script(default=Behaviour(duration_s=10, fail_times=1))
 def restarted(journal: Journal) -> Jobs:
     """A Task Runner that begins with what the journal holds."""
     jobs = Jobs(SCRIPT, id_prefix="new", journal=journal)
-    jobs.recall(journal.read())
+    jobs.restore(journal.read())
     return jobs
 
 
