@@ -1,4 +1,4 @@
-"""Counting, adding up and averaging what a query found."""
+"""Count, add up and average what a query found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atom_emulator.firestore.writes import Record
 
 
 class AggregationKind(StrEnum):
-    """What is computed."""
+    """The kinds of aggregates."""
 
     COUNT = "count"
     SUM = "sum"
@@ -21,7 +21,7 @@ class AggregationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregation:
-    """One aggregate; `field` is what SUM and AVERAGE look at, `up_to` is where COUNT may stop."""
+    """One aggregate; `field` is that of SUM and AVERAGE, `up_to` is the number at which COUNT may stop."""
 
     kind: AggregationKind
     field: FieldPath = ()
@@ -37,11 +37,11 @@ def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | Non
         return len(found) if wanted.up_to is None else min(len(found), wanted.up_to)
     values = [value for record in found if type(value := look_up(record.fields, wanted.field)) in (int, float)]
     if wanted.kind is AggregationKind.SUM:
-        return _sum(values)
+        return _add_up(values)
     return math.fsum(values) / len(values) if values else None
 
 
-def _sum(values: Sequence[int | float]) -> int | float:
+def _add_up(values: Sequence[int | float]) -> int | float:
     """Add up numbers as Firestore does.
 
     The sum of integers is one, a double where one of them is a double or 64 bits are not enough.

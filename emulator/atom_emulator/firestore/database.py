@@ -88,12 +88,9 @@ class Database:
         """
         depth = collection.count("/") + 2
         with self._lock:
-            below = ("/".join(path.split("/")[:depth]) for path in self._below(collection))
-            return sorted(set(below) - self._storage.records.keys())
-
-    def _below(self, collection: str) -> list[str]:
-        depth = collection.count("/") + 2
-        return [path for path in self._storage.collection_paths(collection) if path.count("/") >= depth]
+            paths = (path.split("/") for path in self._storage.collection_paths(collection))
+            below = {"/".join(parts[:depth]) for parts in paths if len(parts) > depth}
+            return sorted(below - self._storage.records.keys())
 
     def _query(self, query: Query, transaction: bytes | None) -> list[Record]:
         if transaction:
@@ -124,7 +121,7 @@ class Database:
         old = staged[path] if path in staged else self._storage.records.get(path)
         check(write.precondition, path, old)
         if isinstance(write, Put):
-            record, results = _written(write, old, segments, time)
+            record, results = _write_record(write, old, segments, time)
             if record is not old:
                 staged[path] = record
             return Outcome(record.updated, results)
@@ -164,7 +161,7 @@ class Database:
         del self._open[identity]
         if transaction.read_only and writes:
             raise InvalidArgument("Cannot modify entities in a read-only transaction.")
-        if transaction.disturbed(self._storage):
+        if transaction.is_outdated(self._storage):
             raise Aborted("Too much contention on these documents. Please try again.")
 
     def _transaction(self, identity: bytes) -> Transaction:
@@ -178,7 +175,7 @@ class Database:
         return transaction
 
     def _forget_expired(self, now: int) -> None:
-        for identity in [name for name, one in self._open.items() if one.expired(now)]:
+        for identity in [name for name, one in self._open.items() if one.is_expired(now)]:
             del self._open[identity]
 
     # -- time --------------------------------------------------------------------------------------
@@ -193,7 +190,9 @@ class Database:
         return self._last
 
 
-def _written(write: Put, old: Record | None, segments: tuple[str, ...], time: int) -> tuple[Record, tuple[object, ...]]:
+def _write_record(
+    write: Put, old: Record | None, segments: tuple[str, ...], time: int
+) -> tuple[Record, tuple[object, ...]]:
     """Return the document after a write, the old one if nothing changed."""
     fields, results = apply(write, old, time)
     if old is not None and identical(fields, old.fields):

@@ -1,4 +1,4 @@
-"""What the database refuses, named after the gRPC status that Firestore answers with."""
+"""The database's refusals, named after the gRPC status that Firestore answers with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a query: choose the documents to look at, then filter, sort and cut."""
+"""Run a query: choose the documents to look at, then filter, sort and cut."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
     orders = full_order(query)
     changed = {path: record for path, record in overlay.items() if _concerns(storage, query, path, record)}
     plan = None if changed else _choose(storage, query, orders)
-    found = _matching(_candidates(storage, query, plan, changed), query, orders)
-    rows = (record for record, _ in found) if plan and plan.ordered else _sorted(found, orders)
+    found = _match(_find_candidates(storage, query, plan, changed), query, orders)
+    rows = (record for record, _ in found) if plan and plan.ordered else _sort(found, orders)
     stop = None if query.limit is None else query.offset + query.limit
-    return _projected(query, islice(rows, query.offset, stop))
+    return _project_all(query, islice(rows, query.offset, stop))
 
 
 def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
@@ -71,7 +71,7 @@ def _concerns(storage: Storage, query: Query, path: str, old: Record | None) -> 
     return record is not None and in_scope(query, record)
 
 
-def _candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Overlay) -> Iterable[Record]:
+def _find_candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Overlay) -> Iterable[Record]:
     if plan:
         descending = plan.ordered and full_order(query)[0].descending
         records = map(storage.records.__getitem__, plan.index.walk(plan.span, descending=descending))
@@ -87,19 +87,19 @@ def _candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Ove
 
 def _choose(storage: Storage, query: Query, orders: Sequence[Order]) -> _Plan | None:
     """Return the cheapest way through an index, None for a scan."""
-    plans = [*_by_filter(storage, query, orders), *_by_order(storage, query, orders)]
+    plans = [*_plan_by_filter(storage, query, orders), *_plan_by_order(storage, query, orders)]
     return min(plans, key=lambda plan: plan.cost, default=None)
 
 
-def _by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
+def _plan_by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
     for one in required(query.where):
         index = None if one.field == NAME else storage.index(query, one.field)
         span = index and index.span(one)
         if index and span:
-            yield _plan(index, span, query, orders)
+            yield _make_plan(index, span, query, orders)
 
 
-def _by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
+def _plan_by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
     """Walk the first order's index.
 
     It is worth it only for the first few results.
@@ -108,12 +108,12 @@ def _by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterat
         return
     index = storage.index(query, orders[0].field)
     if index:
-        plan = _plan(index, index.whole(), query, orders)
+        plan = _make_plan(index, index.whole(), query, orders)
         if plan.ordered:
             yield plan
 
 
-def _plan(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> _Plan:
+def _make_plan(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> _Plan:
     if not _gives_order(index, orders):
         return _Plan(index, span, ordered=False, cost=span[1] - span[0])
     start, stop = _within_cursors(index, span, query, orders)
@@ -147,7 +147,7 @@ def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequenc
 # -- filter, sort, cut -----------------------------------------------------------------------------
 
 
-def _matching(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
+def _match(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
     """Yield each match with its sort keys.
 
     A document without an ordered field is none.
@@ -163,7 +163,7 @@ def _matching(records: Iterable[Record], query: Query, orders: Sequence[Order]) 
             yield record, keys
 
 
-def _sorted(found: Iterable[tuple[Record, Keys]], orders: Sequence[Order]) -> Iterator[Record]:
+def _sort(found: Iterable[tuple[Record, Keys]], orders: Sequence[Order]) -> Iterator[Record]:
     rows = list(found)
     if len({order.descending for order in orders}) == 1:
         rows.sort(key=lambda row: row[1], reverse=orders[0].descending)
@@ -207,7 +207,7 @@ def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
     return behind
 
 
-def _projected(query: Query, rows: Iterable[Record]) -> list[Record]:
+def _project_all(query: Query, rows: Iterable[Record]) -> list[Record]:
     if query.select is None:
         return list(rows)
     return [project(record, query.select) for record in rows]

@@ -1,4 +1,4 @@
-"""Queries as values, and what it takes for one document to match."""
+"""Queries as values, and the test for one document to match."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMERIC_ID: Final = re.compile(r"__id-?\d+__")
 
 
 class Op(StrEnum):
-    """How a field is compared."""
+    """The comparisons of a field."""
 
     EQUAL = "=="
     NOT_EQUAL = "!="

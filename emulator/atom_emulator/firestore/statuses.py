@@ -1,4 +1,4 @@
-"""Which gRPC status answers each of the database's errors."""
+"""The gRPC status that answers each of the database's errors."""
 
 from __future__ import annotations
 

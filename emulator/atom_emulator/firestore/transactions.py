@@ -28,7 +28,7 @@ class Transaction:
     paths: set[str] = field(default_factory=set)
     queries: list[tuple[Query, Fingerprint]] = field(default_factory=list)
 
-    def expired(self, now: int) -> bool:
+    def is_expired(self, now: int) -> bool:
         """Return True if Firestore would have closed it by now."""
         return now - self.used > IDLE_LIMIT or now - self.began > TOTAL_LIMIT
 
@@ -43,7 +43,7 @@ class Transaction:
         self.queries.append((query, fingerprint(found)))
         return found
 
-    def disturbed(self, storage: Storage) -> bool:
+    def is_outdated(self, storage: Storage) -> bool:
         """Return True if anything it read is no longer so.
 
         That includes documents that a query would now find.

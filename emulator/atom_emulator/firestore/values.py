@@ -1,4 +1,4 @@
-"""Values as Firestore sees them: how they compare across types, when two are the same, how large they are.
+"""Values as Firestore sees them: their order across types, their identity and their size.
 
 A value is None, bool, int, float, str, bytes, an aware `datetime` (microseconds), `Reference`, `GeoPoint`,
 a list or a dict with string keys. Values are never changed once they are stored.

@@ -47,18 +47,18 @@ class Backlog:
         self._serial = 0
 
     def __len__(self) -> int:
-        """How many messages are not yet acknowledged."""
+        """Return the number of messages that are not yet acknowledged."""
         held = sum(map(len, self._held.values()))
         return len(self._ready) + len(self._leases) + self._waiting + held
 
     @property
     def ready(self) -> bool:
-        """Whether `lease` may find something."""
+        """True if `lease` may find something."""
         return bool(self._ready)
 
     @property
     def leased(self) -> int:
-        """How many messages are on lease."""
+        """The number of messages on lease."""
         return len(self._leases)
 
     def add(self, message: PubsubMessage) -> None:
@@ -145,7 +145,7 @@ class Backlog:
         else:
             self._make_ready(entry)
 
-    def buried(self, entry: Entry) -> None:
+    def remove_dead(self, entry: Entry) -> None:
         """Let go of an entry that was dead-lettered."""
         self.tally.dead_lettered += 1
         self._release_key(entry)

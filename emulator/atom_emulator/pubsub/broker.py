@@ -1,8 +1,8 @@
 """The broker: topics and subscriptions in memory, with no thread, socket or clock of its own.
 
 The caller passes `now` (seconds since the epoch, never going back) and drives it: after any call,
-`take_stirred` names the subscriptions that got something to deliver, and `next_due` tells when `advance`
-next has work.
+`take_deliverable` names the subscriptions that got something to deliver, and `next_due` is the time at which
+`advance` next has work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("atom_emulator.pubsub")
 
 DELETED_TOPIC: Final = "_deleted-topic_"
-"""What a subscription names as its topic once that was deleted."""
+"""The topic that a subscription names once its own was deleted."""
 
 
 class Subscription:
@@ -34,7 +34,7 @@ class Subscription:
 
     @property
     def settings(self) -> SubscriptionSettings:
-        """What it promises now."""
+        """The settings that hold now."""
         return self.backlog.settings
 
 
@@ -44,7 +44,7 @@ class Broker:
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscription] = {}
-        self._stirred: dict[str, Subscription] = {}
+        self._deliverable: dict[str, Subscription] = {}
         self._last_id = 0
         self._created = 0
 
@@ -103,7 +103,7 @@ class Broker:
         if settings.ordered != subscription.settings.ordered:
             raise RefusalError(Code.INVALID_ARGUMENT, "message ordering cannot be changed after creation")
         subscription.backlog.settings = settings
-        self._stir(subscription)
+        self._mark_deliverable(subscription)
 
     def delete_subscription(self, name: str) -> None:
         """Delete a subscription and its messages."""
@@ -111,7 +111,7 @@ class Broker:
         if subscription.topic in self.topics:
             del self.topics[subscription.topic].subscriptions[name]
         del self.subscriptions[name]
-        self._stirred.pop(name, None)
+        self._deliverable.pop(name, None)
 
     def clear(self) -> None:
         """Forget every topic, subscription and message.
@@ -120,7 +120,7 @@ class Broker:
         """
         self.topics.clear()
         self.subscriptions.clear()
-        self._stirred.clear()
+        self._deliverable.clear()
 
     # -- messages --
 
@@ -145,7 +145,7 @@ class Broker:
             subscription = self.subscriptions[name]
             if subscription.settings.wants(attributes):
                 subscription.backlog.add(message)
-                self._stir(subscription)
+                self._mark_deliverable(subscription)
         return message.id
 
     def lease(self, name: str, now: float, *, limit: int = 1) -> list[Delivery]:
@@ -162,7 +162,7 @@ class Broker:
         """
         subscription = self.subscription(name)
         acked = sum(map(subscription.backlog.ack, ack_ids))
-        self._stir(subscription)  # an ordering key may have released its next message
+        self._mark_deliverable(subscription)  # an ordering key may have released its next message
         return acked
 
     def nack(self, name: str, ack_ids: Sequence[str], now: float) -> None:
@@ -172,8 +172,8 @@ class Broker:
         """
         subscription = self.subscription(name)
         for ack_id in ack_ids:
-            self._bury(subscription, subscription.backlog.nack(ack_id, now), now)
-        self._stir(subscription)
+            self._dead_letter(subscription, subscription.backlog.nack(ack_id, now), now)
+        self._mark_deliverable(subscription)
 
     def modify_ack_deadline(self, name: str, ack_ids: Sequence[str], seconds: float, now: float) -> None:
         """Let leases end `seconds` from now, at once for 0."""
@@ -196,8 +196,8 @@ class Broker:
             if due is None or due > now:
                 continue
             for entry in subscription.backlog.advance(now):
-                self._bury(subscription, entry, now)
-            self._stir(subscription)
+                self._dead_letter(subscription, entry, now)
+            self._mark_deliverable(subscription)
 
     def next_due(self) -> float | None:
         """Return the time at which `advance` next has something to do.
@@ -207,19 +207,19 @@ class Broker:
         dues = (subscription.backlog.next_due() for subscription in self.subscriptions.values())
         return min((due for due in dues if due is not None), default=None)
 
-    def take_stirred(self) -> list[Subscription]:
+    def take_deliverable(self) -> list[Subscription]:
         """Return the subscriptions with something new to deliver.
 
         It is new since the last call of this.
         """
-        stirred, self._stirred = self._stirred, {}
-        return list(stirred.values())
+        deliverable, self._deliverable = self._deliverable, {}
+        return list(deliverable.values())
 
-    def _stir(self, subscription: Subscription) -> None:
+    def _mark_deliverable(self, subscription: Subscription) -> None:
         if subscription.backlog.ready:
-            self._stirred[subscription.name] = subscription
+            self._deliverable[subscription.name] = subscription
 
-    def _bury(self, subscription: Subscription, entry: Entry | None, now: float) -> None:
+    def _dead_letter(self, subscription: Subscription, entry: Entry | None, now: float) -> None:
         dead_letters = subscription.settings.dead_letters
         if entry is None or dead_letters is None:
             return
@@ -231,7 +231,7 @@ class Broker:
         message = entry.message
         attributes = {**message.attributes, **_origin(subscription, entry)}
         self.publish(dead_letters.topic, message.data, attributes, now, ordering_key=message.ordering_key)
-        subscription.backlog.buried(entry)
+        subscription.backlog.remove_dead(entry)
         _log.warning(
             "%s: message %s failed %d times and went to %s",
             *(subscription.name, message.id, entry.attempts, dead_letters.topic),

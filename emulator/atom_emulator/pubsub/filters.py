@@ -35,11 +35,11 @@ def compile_filter(text: str) -> Predicate:
     return predicate
 
 
-def _negated(inner: Predicate) -> Predicate:
+def _negate(inner: Predicate) -> Predicate:
     return lambda attributes: not inner(attributes)
 
 
-def _joined(parts: list[Predicate], word: str) -> Predicate:
+def _join(parts: list[Predicate], word: str) -> Predicate:
     if len(parts) == 1:
         return parts[0]
     quantifier = all if word == "AND" else any
@@ -77,13 +77,13 @@ class _Parser:
             if self._tokens.pop(0) != word:
                 raise self._error("AND and OR are mixed without parentheses")
             parts.append(self._term())
-        return _joined(parts, word)
+        return _join(parts, word)
 
     def _term(self) -> Predicate:
         found = self._tokens[0]
         if found in {"NOT", "-"}:
             self._tokens.pop(0)
-            return _negated(self._term())
+            return _negate(self._term())
         if found == "(":
             self._tokens.pop(0)
             inner = self.expression()
@@ -120,7 +120,7 @@ class _Parser:
         def equal(attributes: Mapping[str, str]) -> bool:
             return attributes.get(key) == value
 
-        return equal if sign == "=" else _negated(equal)
+        return equal if sign == "=" else _negate(equal)
 
     def _key(self) -> str:
         token = self._tokens[0]

@@ -1,4 +1,4 @@
-"""Why the broker refuses a call, in the words of a gRPC status."""
+"""The broker's refusals of calls, in the words of a gRPC status."""
 
 from __future__ import annotations
 
