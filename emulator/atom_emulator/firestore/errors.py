@@ -24,7 +24,7 @@ class FailedPrecondition(FirestoreError):
 
 
 class Aborted(FirestoreError):
-    """What a transaction had read was changed by another commit."""
+    """Another commit changed a document that the transaction had read."""
 
 
 class Unimplemented(FirestoreError, NotImplementedError):

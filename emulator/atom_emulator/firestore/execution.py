@@ -29,7 +29,7 @@ Overlay: TypeAlias = Mapping[str, Record | None]
 """Documents as they were at a snapshot, where they have changed since."""
 
 _STREAM_FACTOR: Final = 8
-"""How many documents a walk in result order is guessed to look at for each that it answers."""
+"""The guessed number of documents that a walk in result order looks at for each that it answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def _system_time() -> datetime:
 
 
 class Service:
-    """Every database of every project; each springs into being when it is first named.
+    """The databases of all projects; each is made when it is first named.
 
     Each method takes the request message and returns the response, or a list of them where the service
     streams, or raises a `FirestoreError`. Safe to use from several threads.

@@ -1,4 +1,4 @@
-"""Google's own Firestore and Pub/Sub emulators: finding them, and starting their jars.
+"""Find Google's own Firestore and Pub/Sub emulators, and start their jars.
 
 The jars are run by `java` itself. `gcloud emulators … start` would put a wrapper in between that, when it is ended,
 leaves the server behind.
@@ -21,7 +21,7 @@ from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.platform.servers import Server
 
 SYSTEM_SDK: Final = Path("/usr/lib/google-cloud-sdk")
-"""Where Google's Debian and RPM packages put it."""
+"""The place where Google's Debian and RPM packages put it."""
 
 _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
     {
@@ -29,7 +29,7 @@ _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
         PartName.PUBSUB: "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar",
     }
 )
-"""Where the SDK keeps them; the version stands in the name of one."""
+"""The jars' places in the SDK; the version stands in the name of one."""
 
 _FIRESTORE_MAIN: Final = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 

@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: taking them, seeing whether anything answers, and keeping proxies out of the way."""
+"""Ports of the loopback interface: take them, see that something answers, and keep proxies out of the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing by REST, which `gcloud pubsub topics publish` speaks and the embedded Pub/Sub does not.
+"""Publish by REST, which `gcloud pubsub topics publish` speaks and the embedded Pub/Sub does not.
 
 One method of the Pub/Sub REST API, `topics.publish`, passed on to the server's gRPC; any other is answered 501.
 """

@@ -31,7 +31,7 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """How to run the server. Port 0 lets the system choose.
+    """The options of the server. Port 0 lets the system choose.
 
     `shortest_ack_deadline_s` is the service's own 10 s unless a test cannot wait that long.
     """

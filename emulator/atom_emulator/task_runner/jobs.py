@@ -31,7 +31,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to send back, after `delay_s`. With a `fault`, the answer is spoilt in that way instead."""
+    """The answer to send after `delay_s`. With a `fault`, it is spoilt in that way instead."""
 
     status: int
     job_id: str = ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the server is started with. Port 0 takes a free one, which `ready_file` names.
+    """The options of the server. Port 0 takes a free one, which `ready_file` names.
 
     A server with a `journal` knows the jobs that an earlier one wrote there.
     """

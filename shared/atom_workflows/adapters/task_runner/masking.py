@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""So many letters and digits of a token in a row give it away: an answer may quote a header cut short at either end."""
+"""This many letters and digits of a token in a row give it away: an answer may quote a header cut at either end."""
 
 WITHHELD: Final = "(it quotes a token in a spelling of its own, so it is not shown)"
 
@@ -22,7 +22,7 @@ _LEAST_TOKEN: Final = 6
 """A shorter token is masked only as a word of its own: it may be part of any number or name."""
 
 _SHORTEST_JWT: Final = 13
-"""What is shorter matches neither pattern of a JWT, and decoding only shortens."""
+"""A shorter text matches neither pattern of a JWT, and decoding only shortens."""
 
 _ROUNDS: Final = 4
 _PLACE: Final = "(token)"
