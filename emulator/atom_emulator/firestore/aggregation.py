@@ -37,14 +37,7 @@ def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | Non
         return len(found) if wanted.up_to is None else min(len(found), wanted.up_to)
     values = [value for record in found if type(value := look_up(record.fields, wanted.field)) in (int, float)]
     if wanted.kind is AggregationKind.SUM:
-        return _add_up(values)
+        total = sum(values)
+        # A sum of integers is an integer unless 64 bits are not enough for it.
+        return float(total) if type(total) is int and not -(1 << 63) <= total < 1 << 63 else total
     return math.fsum(values) / len(values) if values else None
-
-
-def _add_up(values: Sequence[int | float]) -> int | float:
-    """Add up numbers as Firestore does.
-
-    The sum of integers is one, a double where one of them is a double or 64 bits are not enough.
-    """
-    total = sum(values)
-    return float(total) if type(total) is int and not -(1 << 63) <= total < 1 << 63 else total

@@ -55,7 +55,8 @@ def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
     found = _match(_find_candidates(storage, query, plan, changed), query, orders)
     rows = (record for record, _ in found) if plan and plan.ordered else _sort(found, orders)
     stop = None if query.limit is None else query.offset + query.limit
-    return _project_all(query, islice(rows, query.offset, stop))
+    page = islice(rows, query.offset, stop)
+    return list(page) if query.select is None else [project(record, query.select) for record in page]
 
 
 def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
@@ -205,12 +206,6 @@ def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
         return cursor.before
 
     return behind
-
-
-def _project_all(query: Query, rows: Iterable[Record]) -> list[Record]:
-    if query.select is None:
-        return list(rows)
-    return [project(record, query.select) for record in rows]
 
 
 def project(record: Record, select: Iterable[FieldPath]) -> Record:

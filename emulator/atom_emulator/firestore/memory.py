@@ -20,17 +20,13 @@ from atom_workflows.ports import Create, Delete, Document, Query, Update, Write,
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 
 
-def _system_time() -> datetime:
-    return datetime.now(UTC)
-
-
 class MemoryStore:
     """Implements `atom_workflows.ports.Store`. Nothing the caller holds is shared with what is stored.
 
     What Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Never raises `StoreUnavailable`.
     """
 
-    def __init__(self, now: Callable[[], datetime] = _system_time) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.database = Database(now)
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
@@ -49,7 +45,12 @@ class MemoryStore:
         with _translate_errors():
             done = self.database.commit([_to_core(write) for write in writes])
         return [
-            WriteResult(version=outcome.updated, increments=_increments(write, outcome))
+            WriteResult(
+                version=outcome.updated,
+                increments=dict(zip(write.increments, outcome.transformed, strict=True))
+                if isinstance(write, Update)
+                else {},
+            )
             for write, outcome in zip(writes, done.outcomes, strict=True)
         ]
 
@@ -126,12 +127,6 @@ def _guard(write: Update) -> Precondition:
     if not isinstance(write.guard, int):
         raise StoreError(f"{write.guard!r} is not a version of this store")
     return Precondition(updated=write.guard)
-
-
-def _increments(write: Write, outcome: writes.Outcome) -> dict[str, int]:
-    if not isinstance(write, Update):
-        return {}
-    return dict(zip(write.increments, outcome.transformed, strict=True))
 
 
 def _to_core_query(query: Query) -> queries.Query:

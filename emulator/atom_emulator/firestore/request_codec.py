@@ -130,21 +130,17 @@ def decode_query(parent: str, query: Any) -> Query:
         parent=parent,
         group=bool(source and source.all_descendants),
         where=_filter(query.where) if query.HasField("where") else None,
-        order_by=tuple(_order(one) for one in query.order_by),
+        order_by=tuple(
+            Order(parse_field_path(one.field.field_path), one.direction == _DESCENDING) for one in query.order_by
+        ),
         start=_cursor(query.start_at) if query.HasField("start_at") else None,
         end=_cursor(query.end_at) if query.HasField("end_at") else None,
         offset=query.offset,
         limit=query.limit.value if query.HasField("limit") else None,
-        select=_selected(query.select.fields) if query.HasField("select") else None,
+        select=tuple(parse_field_path(field.field_path) for field in query.select.fields)
+        if query.HasField("select")
+        else None,
     )
-
-
-def _selected(fields: Iterable[Any]) -> tuple[FieldPath, ...]:
-    return tuple(parse_field_path(field.field_path) for field in fields)
-
-
-def _order(order: Any) -> Order:
-    return Order(parse_field_path(order.field.field_path), order.direction == _DESCENDING)
 
 
 def _cursor(cursor: Any) -> Cursor:

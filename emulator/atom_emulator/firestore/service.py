@@ -31,10 +31,6 @@ _PAGE: Final = 300
 """Documents on a page of a listing whose size is not asked for."""
 
 
-def _system_time() -> datetime:
-    return datetime.now(UTC)
-
-
 class Service:
     """The databases of all projects; each is made when it is first named.
 
@@ -42,7 +38,7 @@ class Service:
     streams, or raises a `FirestoreError`. Safe to use from several threads.
     """
 
-    def __init__(self, counters: Counters, now: Callable[[], datetime] = _system_time) -> None:
+    def __init__(self, counters: Counters, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._counters = counters
         self._now = now
         self._lock = threading.Lock()
@@ -237,8 +233,13 @@ class Service:
         page, token = _page(sorted(rows), request)
         self._counters.count_reads(len(page))
         response = pb.ListDocumentsResponse(next_page_token=token)
+        root, mask = f"{database}/documents", _mask(request)
         for path in page:
-            _encode_row(rows[path], f"{database}/documents", path, _mask(request), response.documents.add())
+            record, document = rows[path], response.documents.add()
+            if record is None:
+                document.name = f"{root}/{path}"
+            else:
+                encode_record(project(record, mask) if mask is not None else record, root, document)
         return response
 
     def list_collection_ids(self, request: Any) -> Any:
@@ -264,13 +265,6 @@ def _encode_document(record: Record, database: str, mask: tuple[FieldPath, ...] 
     document = pb.Document()
     encode_record(project(record, mask) if mask is not None else record, database + "/documents", document)
     return document
-
-
-def _encode_row(record: Record | None, root: str, path: str, mask: tuple[FieldPath, ...] | None, into: Any) -> None:
-    if record is None:
-        into.name = f"{root}/{path}"
-    else:
-        encode_record(project(record, mask) if mask is not None else record, root, into)
 
 
 def _page(rows: list[str], request: Any) -> tuple[list[str], str]:

@@ -178,9 +178,9 @@ def _take_smaller(old: Any, operand: Any, _: int) -> Any:
 
 def _append_missing(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
     new = list(old) if type(old) is list else []
-    seen = {_hashable(value) for value in new}
+    seen = {order_key(value) for value in new}
     for value in operand:
-        key = _hashable(value)
+        key = order_key(value)
         if key not in seen:
             seen.add(key)
             new.append(value)
@@ -188,16 +188,8 @@ def _append_missing(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
 
 
 def _remove_all(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
-    unwanted = {_hashable(value) for value in operand}
-    return [value for value in old if _hashable(value) not in unwanted] if type(old) is list else []
-
-
-def _hashable(value: Any) -> Any:
-    """Return the order key, which can be hashed.
-
-    It is made of tuples and scalars alone and is equal for equal values.
-    """
-    return order_key(value)
+    unwanted = {order_key(value) for value in operand}
+    return [value for value in old if order_key(value) not in unwanted] if type(old) is list else []
 
 
 def _request_time(_old: Any, _operand: Any, now: int) -> datetime:

@@ -32,19 +32,15 @@ def main() -> None:
     # SIGTERM ends the `with` block in the same way as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _serve(options)
+        with LocalPlatform(options) as platform:
+            exports = "".join(f"export {name}={value}\n" for name, value in platform.environment.items())
+            sys.stdout.write(f"{exports}# logs: {platform.log_dir}\n")
+            sys.stdout.flush()
+            platform.wait()
     except KeyboardInterrupt:
         sys.exit(0)
     except PlatformError as error:
         sys.exit(str(error))
-
-
-def _serve(options: PlatformOptions) -> None:
-    with LocalPlatform(options) as platform:
-        exports = "".join(f"export {name}={value}\n" for name, value in platform.environment.items())
-        sys.stdout.write(f"{exports}# logs: {platform.log_dir}\n")
-        sys.stdout.flush()
-        platform.wait()
 
 
 if __name__ == "__main__":

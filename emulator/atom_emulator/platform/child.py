@@ -69,21 +69,17 @@ def _exec_command(command: list[str], listen_fd: int | None, libc: ctypes.CDLL |
         os._exit(1)  # The launcher died before Linux was asked to watch it.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if listen_fd is not None:
-        _hand_over_socket(listen_fd)
+        if listen_fd == _FIRST_HANDED_FD:
+            os.set_inheritable(listen_fd, True)  # noqa: FBT003 - the standard library's signature
+        else:
+            os.dup2(listen_fd, _FIRST_HANDED_FD)
+            os.close(listen_fd)
+        os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
     with suppress(FileNotFoundError):
         os.execvp(command[0], command)  # noqa: S606 - the command is the platform's own
     sys.stderr.write(f"there is no command {command[0]}\n")
     sys.stderr.flush()
     os._exit(_COMMAND_NOT_FOUND)
-
-
-def _hand_over_socket(listen_fd: int) -> None:
-    if listen_fd == _FIRST_HANDED_FD:
-        os.set_inheritable(listen_fd, True)  # noqa: FBT003 - the standard library's signature
-    else:
-        os.dup2(listen_fd, _FIRST_HANDED_FD)
-        os.close(listen_fd)
-    os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ class LocalPlatform:
 
     def __init__(self, options: PlatformOptions | None = None) -> None:
         self.options = options or PlatformOptions()
-        self.log_dir = self.options.log_dir or _new_log_dir()
+        started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
+        self.log_dir = self.options.log_dir or Path.cwd() / OWN_FOLDER / "logs" / started
         self.addresses: dict[PartName, str] = {}
         self.start_seconds: dict[PartName, float] = {}
         self.pubsub_url = ""
@@ -339,8 +340,3 @@ class LocalPlatform:
 
     def _mark_ready(self, name: PartName) -> None:
         self.start_seconds[name] = time.monotonic() - self._spawned_at[name]
-
-
-def _new_log_dir() -> Path:
-    started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-    return Path.cwd() / OWN_FOLDER / "logs" / started

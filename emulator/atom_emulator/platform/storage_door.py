@@ -63,9 +63,12 @@ class _Handler(socketserver.StreamRequestHandler):
         """Serve one connection (socketserver calls this)."""
         with suppress(OSError, ValueError):  # One of the two has gone, or this is no HTTP.
             lines = list(self._lines())
-            headers = _parse_headers(lines[1:])
+            named = (line.decode("latin-1").partition(":") for line in lines[1:])
+            headers = {name.strip().lower(): value.strip() for name, _, value in named}
             if reason := explain_refusal(headers, bound_to=HOST):
-                self.wfile.write(_encode_refusal(reason))
+                body = reason.encode("ascii", "replace")
+                head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+                self.wfile.write(head.encode() + b"Connection: close" + _HEAD_END + body)
             elif lines:
                 self._relay(lines, headers)
 
@@ -113,14 +116,3 @@ class _Handler(socketserver.StreamRequestHandler):
         while length > 0 and (piece := self.rfile.read(min(length, _PIECE))):
             length -= len(piece)
             yield piece
-
-
-def _parse_headers(lines: list[bytes]) -> dict[str, str]:
-    named = (line.decode("latin-1").partition(":") for line in lines)
-    return {name.strip().lower(): value.strip() for name, _, value in named}
-
-
-def _encode_refusal(reason: str) -> bytes:
-    body = reason.encode("ascii", "replace")
-    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
-    return head.encode() + _HEAD_END + body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +64,9 @@ class PubSub:
         """
         try:
             for topic in TOPICS:
-                self._create_topic(topic)
+                # An emulator that was there before has it from the last time.
+                with suppress(AlreadyExists):
+                    self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
             for topic in SUBSCRIBED:
                 self._subscribe(topic, endpoints[topic])
             self._subscribe_dead_letters()
@@ -111,14 +114,18 @@ class PubSub:
     def _subscription(self, name: str) -> str:
         return f"projects/{self._project}/subscriptions/{name}"
 
-    def _create_topic(self, topic: str) -> None:
-        try:
-            self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
-        except AlreadyExists:
-            return  # An emulator that was there before has it from the last time.
-
     def _subscribe(self, topic: str, endpoint: str) -> None:
-        request = self._build_subscription(topic, endpoint)
+        request: dict[str, Any] = {
+            "name": self._subscription(topic),
+            "topic": self._topic(topic),
+            "push_config": {"push_endpoint": endpoint},
+            "ack_deadline_seconds": ACK_DEADLINE_S,
+            "retry_policy": {"minimum_backoff": MIN_BACKOFF, "maximum_backoff": MAX_BACKOFF},
+            "dead_letter_policy": {
+                "dead_letter_topic": self._topic(DEAD_LETTERS),
+                "max_delivery_attempts": self._max_deliveries,
+            },
+        }
         try:
             self._subscriber.create_subscription(request=request, timeout=_FIRST_CALL_TIMEOUT_S)
         except AlreadyExists:
@@ -134,20 +141,5 @@ class PubSub:
             "message_retention_duration": DEAD_LETTERS_KEPT,
             "expiration_policy": {},  # never, however long no one looks
         }
-        try:
+        with suppress(AlreadyExists):
             self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)
-        except AlreadyExists:
-            return
-
-    def _build_subscription(self, topic: str, endpoint: str) -> dict[str, Any]:
-        return {
-            "name": self._subscription(topic),
-            "topic": self._topic(topic),
-            "push_config": {"push_endpoint": endpoint},
-            "ack_deadline_seconds": ACK_DEADLINE_S,
-            "retry_policy": {"minimum_backoff": MIN_BACKOFF, "maximum_backoff": MAX_BACKOFF},
-            "dead_letter_policy": {
-                "dead_letter_topic": self._topic(DEAD_LETTERS),
-                "max_delivery_attempts": self._max_deliveries,
-            },
-        }

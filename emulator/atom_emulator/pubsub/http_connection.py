@@ -89,14 +89,11 @@ class HttpConnection(asyncio.Protocol):
         if status is None or length is None:
             self._close_and_finish(status)
         elif len(self._received) >= end + 4 + length:
-            self._keep_or_close(head, status)
-
-    def _keep_or_close(self, head: bytes, status: int) -> None:
-        if b"connection: close" in head or head.startswith(b"http/1.0"):
-            self._close_and_finish(status)
-        else:
-            self.used = True
-            self._finish(status)
+            if b"connection: close" in head or head.startswith(b"http/1.0"):
+                self._close_and_finish(status)
+            else:
+                self.used = True
+                self._finish(status)
 
     def _close_and_finish(self, status: int | None) -> None:
         if self._transport is not None:

@@ -124,7 +124,11 @@ class Pusher:
             deliveries = self._broker.lease(self._subscription.name, self._now())
             if not deliveries:
                 return
-            self._start_push(deliveries[0])
+            delivery = deliveries[0]
+            request = self.endpoint.request(encode_push(self._subscription, delivery))
+            attempt = PushAttempt(self, delivery, request)
+            self._attempts.add(attempt)
+            attempt.start(max(0.0, delivery.deadline - self._now()))
 
     def close(self) -> None:
         """Send nothing more and drop what is in flight.
@@ -153,12 +157,6 @@ class Pusher:
             self._log_failure(delivery, f"HTTP {status}" if status else problem)
         self.pump()
         self._on_done()
-
-    def _start_push(self, delivery: Delivery) -> None:
-        request = self.endpoint.request(encode_push(self._subscription, delivery))
-        attempt = PushAttempt(self, delivery, request)
-        self._attempts.add(attempt)
-        attempt.start(max(0.0, delivery.deadline - self._now()))
 
     def _log_failure(self, delivery: Delivery, problem: str) -> None:
         now = self._now()

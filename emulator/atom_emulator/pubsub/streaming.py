@@ -69,7 +69,10 @@ class _Stream:
                 await ready.wait()
                 ready.clear()
                 while deliveries := self._lease():
-                    await context.write(self._response(deliveries))
+                    settings = self._driver.broker.subscription(self._name).settings
+                    response = _Response(received_messages=encode_received(settings, deliveries))
+                    response.subscription_properties.message_ordering_enabled = settings.ordered
+                    await context.write(response)
 
     async def receive(self, requests: Any) -> None:
         """Do what the client asks."""
@@ -98,12 +101,6 @@ class _Stream:
             broker.modify_ack_deadline(self._name, (delivery.ack_id,), self._deadline_s, now)
         self._driver.deliver_ready()
         return deliveries
-
-    def _response(self, deliveries: list[Delivery]) -> Any:
-        settings = self._driver.broker.subscription(self._name).settings
-        response = _Response(received_messages=encode_received(settings, deliveries))
-        response.subscription_properties.message_ordering_enabled = settings.ordered
-        return response
 
 
 async def _end(task: asyncio.Future[None]) -> None:

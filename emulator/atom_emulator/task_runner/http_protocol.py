@@ -122,15 +122,12 @@ class HttpProtocol(asyncio.Protocol):
         body_start = head_end + len(_HEAD_END)
         body_end = body_start + _parse_body_length(headers)
         if len(self._received) < body_end:
-            self._send_continue(headers)
+            if self._transport is not None and headers.get("expect", "").lower() == "100-continue":
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return None
         body = self._received[body_start:body_end]
         self._received = self._received[body_end:]
         return Request(method, target, headers, body)
-
-    def _send_continue(self, headers: dict[str, str]) -> None:
-        if self._transport is not None and headers.get("expect", "").lower() == "100-continue":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _answer(self, request: Request) -> None:
         response = self._handler(request)

@@ -181,21 +181,17 @@ class Jobs:
         self._attempts[step] += 1
         attempt = self._attempts[step]
         end = _choose_end(behaviour, attempt)
+        duration_s = self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
         return _Job(
             id=job_id,
             step=step,
             behaviour=behaviour,
             started=now,
-            duration_s=self._duration_of(behaviour),
+            duration_s=0.0 if behaviour.synchronous else duration_s,
             end=end,
             message=_choose_message(behaviour, end, attempt),
             lost=behaviour.lose_job is Loss.ALWAYS or (behaviour.lose_job is Loss.ONCE and attempt == 1),
         )
-
-    def _duration_of(self, behaviour: Behaviour) -> float:
-        if behaviour.synchronous:
-            return 0.0
-        return self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
 
     def _next_fault(self, call: str, step: StepKey, faults: tuple[Fault, ...]) -> Fault | None:
         if not faults:
