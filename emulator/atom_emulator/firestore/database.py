@@ -22,6 +22,11 @@ from atom_emulator.firestore.writes import Outcome, Put, Record, Remove, Write, 
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 
+# How transactions work: one sees the documents as they were when it began, though nothing is copied then. A commit
+# hands the old form of each document that it changes to every open transaction, in `Transaction.before`, unless that
+# has an older one. A read prefers what is there to the current document. A transaction remembers what it has read, and
+# its own commit is aborted if anything of that is no longer so. There are no locks, which the real service may take.
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:

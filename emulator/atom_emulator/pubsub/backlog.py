@@ -64,6 +64,7 @@ class Backlog:
     def add(self, message: PubsubMessage) -> None:
         """Take in a new message."""
         entry = Entry(message)
+        # A key is in `_held` while one of its messages is out; the next ones queue up there.
         key = message.ordering_key if self.settings.ordered else ""
         if not key:
             self._ready.append(entry)

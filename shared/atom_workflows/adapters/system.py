@@ -86,6 +86,7 @@ class ThreadCalls(Generic[Item, Answer]):
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
         """See `ports.Calls.wave`."""
+        # A failure is raised last, so that no other call's answer is lost.
         if not self._submitted and self._failure is not None:
             raise self._failure
         done, others = wait(self._submitted, timeout=within_s, return_when=FIRST_COMPLETED)

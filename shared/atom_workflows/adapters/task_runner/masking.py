@@ -61,20 +61,15 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
         if _SPLIT_JWT.search("".join(bare.split())):
             return True
         letters = _letters(bare)
-        if any(_contains_part(letters, token) for token in tokens):
-            return True
+        for token in tokens:
+            parts, length = _parts(token)
+            if parts and any(letters[at : at + length] in parts for at in range(len(letters) - length + 1)):
+                return True
         decoded = unquote(html.unescape(_ESCAPED.sub(_unescape, bare))) if _CODED.search(text) else text
         if decoded == text:
             return False
         text = decoded
     return False
-
-
-def _contains_part(letters: str, token: str) -> bool:
-    parts, length = _parts(token)
-    if not parts or len(letters) < length:
-        return False
-    return any(letters[at : at + length] in parts for at in range(len(letters) - length + 1))
 
 
 @lru_cache(maxsize=16)

@@ -12,6 +12,10 @@ from typing import Final
 from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
+# A token is fresh until `_renew_at`, and is then replaced: the caller who comes first waits for another one, while the
+# old one serves the others until it expires. Without a token that still counts, all wait for the same fetch. A fetch
+# that fails is not repeated at once: its error answers those who ask in the next seconds, or the old token serves on.
+
 RENEW_BEFORE: Final = timedelta(minutes=5)
 """A token is replaced so long before its expiry: longer than a call with it may take, or clocks may differ."""
 
