@@ -46,7 +46,7 @@ def read_unverified(token: str) -> dict[str, Any]:
     except (ValueError, LookupError) as error:
         raise InvalidToken("not a JWT") from error
     if not isinstance(claims, dict):
-        raise InvalidToken("the claims are no object")
+        raise InvalidToken("the claims are not an object")
     return claims
 
 

@@ -68,4 +68,4 @@ class PlatformOptions:
 
     def __post_init__(self) -> None:
         if kept := sorted(self.revived - REVIVABLE):
-            raise ValueError(f"{' and '.join(kept)} cannot be revived: what it held would be gone")
+            raise ValueError(f"{' and '.join(kept)} cannot be revived: its data would be lost")

@@ -15,10 +15,12 @@ from atom_emulator.task_runner.jobs import Acceptance
 
 
 class InvalidJournal(ValueError):
-    """A line of the file is no job that a server has written there."""
+    """A line of the file is not a job that a server has written there."""
 
     def __init__(self, path: Path, line: int) -> None:
-        super().__init__(f"{path}: line {line} is no job of a Task Runner; name another file, or delete this one")
+        super().__init__(
+            f"{path}: line {line} is not a job that a Task Runner wrote; name another file, or delete this one"
+        )
         self.path = path
         self.line = line
 

@@ -163,7 +163,7 @@ def _certificates() -> str:
     for name in CERTIFICATES:
         if path := os.environ.get(name):
             if not Path(path).exists():
-                raise CertificatesMissing(f"{name} names {path}, which is not there")
+                raise CertificatesMissing(f"{name} names {path}, which does not exist")
             return path
     return ""
 

@@ -71,5 +71,5 @@ def test_a_file_that_is_no_journal_is_refused(line: str, tmp_path: Path) -> None
     submitted(Jobs(SCRIPT, journal=journal), "run/load/1")
     with path.open("ab") as file:
         file.write(line.encode(errors="surrogateescape") + b"\n")
-    with pytest.raises(InvalidJournal, match=r"jobs\.jsonl: line 2 is no job of a Task Runner; name another file"):
+    with pytest.raises(InvalidJournal, match=r"jobs\.jsonl: line 2 is not a job that a Task Runner wrote"):
         restarted(journal)
