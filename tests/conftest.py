@@ -15,7 +15,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from atom_emulator.platform.network import unproxied
+from atom_emulator.platform.network import bypass_proxies
 
 SHARED: Final = frozenset({"contract", "deploy"})
 """Folders whose tests share servers."""
@@ -57,7 +57,7 @@ def pytest_configure() -> None:
 
     And have no test ask this machine's proxy for its own servers.
     """
-    os.environ.update(unproxied(os.environ))
+    os.environ.update(bypass_proxies(os.environ))
     for signum, ends in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, ends)

@@ -16,5 +16,5 @@ log_to_stdout()
 
 @functions_framework.http
 def start(request: flask.Request) -> Answer:
-    """Answer one event of the topic `start`, or one call that asks for a run."""
+    """Answer one event of topic `start`, or one call for a run."""
     return answer_request("start", on_start, services(), dict(request.headers), request)

@@ -100,7 +100,7 @@ def test_certificates_that_the_environment_names_are_trusted(
 def test_certificates_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason names the variable and the file, and waiting may help."""
     monkeypatch.setenv("SSL_CERT_FILE", "/missing/ca.pem")
-    with pytest.raises(RequestNotAccepted, match=r"SSL_CERT_FILE names /missing/ca\.pem, which is not there"):
+    with pytest.raises(RequestNotAccepted, match=r"SSL_CERT_FILE names /missing/ca\.pem, which does not exist"):
         client().status("https://127.0.0.1:9", "7")
 
 

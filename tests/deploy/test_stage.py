@@ -21,7 +21,7 @@ from atom_deploy.problems import DeployProblem
 from atom_deploy.resources.functions import FUNCTIONS
 from atom_deploy.stage import REQUIREMENTS, digests, stage
 from atom_emulator.platform.local import LocalPlatform
-from atom_emulator.platform.network import accepts, reserved
+from atom_emulator.platform.network import accepts_connections, reserve_port
 from atom_emulator.platform.options import PartName, PlatformOptions
 from functions.posting import golden
 from support.deadline import eventually
@@ -138,13 +138,15 @@ def addresses(clean_python: Path, tmp_path: Path) -> Iterator[Mapping[str, str]]
 @contextmanager
 def _started(python: Path, folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     with ExitStack() as stack:
-        port = reserved(PartName.START, 0, stack)
+        port = reserve_port(PartName.START, 0, stack)
     command = [str(python), "-m", "functions_framework", "--target", folder.name, "--source", "main.py"]
     given = {**environment, "PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": str(port)}
     with (folder.parent / f"{folder.name}.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=given, stdout=log, stderr=log)
         try:
-            eventually(lambda: accepts(f"127.0.0.1:{port}"), within_s=60, what=f"the start of {folder.name}")
+            eventually(
+                lambda: accepts_connections(f"127.0.0.1:{port}"), within_s=60, what=f"the start of {folder.name}"
+            )
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()

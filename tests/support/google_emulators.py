@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from atom_emulator.platform.google import find_installed
-from atom_emulator.platform.network import reserved
+from atom_emulator.platform.network import reserve_port
 from atom_emulator.platform.options import PartName
 from atom_emulator.platform.part import PartSpec
 from atom_emulator.platform.servers import Server
@@ -24,7 +24,7 @@ def google_emulators(log_dir: Path) -> Iterator[Mapping[PartName, str]]:
     supervisor = Supervisor(grace_s=1.0)
     with ExitStack() as stack:
         stack.callback(supervisor.stop)
-        servers = [find_installed(BOTH).server(name, reserved(name, 0, stack)) for name in BOTH]
+        servers = [find_installed(BOTH).server(name, reserve_port(name, 0, stack)) for name in BOTH]
         started = [(server, supervisor.start(_spec(server, log_dir))) for server in servers]
         for server, part in started:
             supervisor.wait_until(part, lambda server=server: bool(server.address()), timeout_s=START_S)  # type: ignore[misc]  # mypy infers no type for a lambda with a default

@@ -13,7 +13,7 @@ from atom_emulator.pubsub.memory import MemoryBus, TakenMessage
 from atom_emulator.task_runner.jobs import Answer as ScriptedAnswer
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.script_file import parse_script
-from atom_emulator.task_runner.service import response_to
+from atom_emulator.task_runner.service import encode_answer
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
 from atom_workflows.adapters.task_runner.answers import read_status, read_submission, receive_answer
 from atom_workflows.coordinator.checker.burst import handle_tick
@@ -113,7 +113,7 @@ class ScriptedTaskRunner:
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
     """What the mock answers, as it would be read off the wire."""
-    response = response_to(answer)
+    response = encode_answer(answer)
     if response.drop:
         raise TaskRunnerUnavailable("the connection was cut")
     headers = {"Content-Type": response.content_type, **response.headers}

@@ -78,7 +78,7 @@ class PlatformChoice:
 
 def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
     """The platform, not yet started. If it is `watched`, a crash interrupts whatever the main thread does."""
-    from atom_emulator.platform.google import with_running_emulators  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (likewise)
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
@@ -87,7 +87,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     ask_no_proxy()
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
-    where = with_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
+    where = use_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
     options = replace(
         where,
         bucket=choice.bucket,

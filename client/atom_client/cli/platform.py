@@ -66,9 +66,9 @@ def ask_no_proxy() -> None:
 
     They read the process's own environment.
     """
-    from atom_emulator.platform.network import unproxied  # noqa: PLC0415 (of local platforms alone)
+    from atom_emulator.platform.network import bypass_proxies  # noqa: PLC0415 (of local platforms alone)
 
-    os.environ.update(unproxied(os.environ))
+    os.environ.update(bypass_proxies(os.environ))
 
 
 def _refuse_project_beside_local(environment: Mapping[str, str]) -> None:

@@ -8,37 +8,31 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from atom_emulator.firestore.server import FirestoreServer
+from atom_emulator.ready_file import write_ready_file
 
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def _arguments() -> argparse.Namespace:
+def main() -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Prints the address first, in one line of JSON.
+    """
     parser = argparse.ArgumentParser(prog="python -m atom_emulator.firestore", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--ready-file", type=Path, help="write the JSON line here, too, once it listens")
-    return parser.parse_args()
-
-
-def _announce(port: int, ready_file: Path | None) -> None:
-    line = json.dumps({"host": f"127.0.0.1:{port}", "port": port, "pid": os.getpid()}) + "\n"
-    sys.stdout.write(line)
-    sys.stdout.flush()
-    if ready_file:
-        partial = ready_file.with_suffix(".partial")
-        partial.write_text(line)
-        partial.replace(ready_file)
-
-
-def main() -> None:
-    """Serve until SIGTERM or SIGINT, having said on stdout where, in one line of JSON."""
-    arguments = _arguments()
+    options = parser.parse_args()
     # Blocked before there are threads, and waited for: a handler may run just before the wait for it begins.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-    server = FirestoreServer(arguments.port)
-    _announce(server.port, arguments.ready_file)
+    server = FirestoreServer(options.port)
+    where: dict[str, Any] = {"host": f"127.0.0.1:{server.port}", "port": server.port, "pid": os.getpid()}
+    sys.stdout.write(json.dumps(where) + "\n")
+    sys.stdout.flush()
+    if options.ready_file:
+        write_ready_file(options.ready_file, **where)
     signal.sigwait(_ENDS)
     server.stop()
 

@@ -1,4 +1,4 @@
-"""Counting, adding up and averaging what a query found."""
+"""Count, add up and average what a query found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atom_emulator.firestore.writes import Record
 
 
 class AggregationKind(StrEnum):
-    """What is computed."""
+    """The kinds of aggregates."""
 
     COUNT = "count"
     SUM = "sum"
@@ -21,7 +21,7 @@ class AggregationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregation:
-    """One aggregate; `field` is what SUM and AVERAGE look at, `up_to` is where COUNT may stop."""
+    """One aggregate; `field` is that of SUM and AVERAGE, `up_to` is the number at which COUNT may stop."""
 
     kind: AggregationKind
     field: FieldPath = ()
@@ -29,16 +29,15 @@ class Aggregation:
 
 
 def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | None:
-    """Return the aggregate; what is no number does not take part, and the average of nothing is None."""
+    """Return the aggregate.
+
+    What is no number does not take part, and the average of nothing is None.
+    """
     if wanted.kind is AggregationKind.COUNT:
         return len(found) if wanted.up_to is None else min(len(found), wanted.up_to)
     values = [value for record in found if type(value := look_up(record.fields, wanted.field)) in (int, float)]
     if wanted.kind is AggregationKind.SUM:
-        return _sum(values)
+        total = sum(values)
+        # A sum of integers is an integer unless 64 bits are not enough for it.
+        return float(total) if type(total) is int and not -(1 << 63) <= total < 1 << 63 else total
     return math.fsum(values) / len(values) if values else None
-
-
-def _sum(values: Sequence[int | float]) -> int | float:
-    """Return an integer sum of integers, a double where one of them is a double or 64 bits are not enough."""
-    total = sum(values)
-    return float(total) if type(total) is int and not -(1 << 63) <= total < 1 << 63 else total

@@ -11,7 +11,7 @@ from atom_emulator.firestore.writes import Record
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Return the database and the path in `projects/P/databases/D/documents[/path]`."""
+    """Split `projects/P/databases/D/documents[/path]` into database and path."""
     parts = name.split("/", 5)
     if len(parts) < 5 or parts[0] != "projects" or parts[2] != "databases" or parts[4] != "documents":  # noqa: PLR2004 - the parts of the name
         raise InvalidArgument(f"{name!r} is not a name of the form projects/P/databases/D/documents/...")
@@ -19,7 +19,10 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def micros_of(stamp: Any) -> int:
-    """Return a protocol Timestamp in microseconds since 1970; finer digits are dropped."""
+    """Convert a protocol Timestamp to microseconds since 1970.
+
+    Finer digits are dropped.
+    """
     return int(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
 
 

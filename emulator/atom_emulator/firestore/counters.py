@@ -1,4 +1,4 @@
-"""What the server was asked for, counted as Firestore bills it."""
+"""The calls and documents of the server, counted as Firestore bills them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,28 @@ class Counters:
         self._documents = Counter(reads=0, writes=0, deletes=0)
         self._calls: Counter[str] = Counter()
 
-    def called(self, method: str) -> None:
-        """Count a call, whatever it came to."""
+    def count_call(self, method: str) -> None:
+        """Count a call, successful or not."""
         with self._lock:
             self._calls[method] += 1
 
-    def read(self, documents: int) -> None:
-        """Count documents read; a read that found nothing is billed as one."""
+    def count_reads(self, documents: int) -> None:
+        """Count documents read.
+
+        A read that found nothing is billed as one.
+        """
         with self._lock:
             self._documents["reads"] += max(1, documents)
 
-    def aggregated(self, documents: int) -> None:
+    def count_aggregation(self, documents: int) -> None:
         """Count the reads of an aggregation."""
-        self.read(-(-documents // AGGREGATED_PER_READ))
+        self.count_reads(-(-documents // AGGREGATED_PER_READ))
 
-    def wrote(self, *, writes: int, deletes: int) -> None:
-        """Count what a commit did, also writes that changed nothing."""
+    def count_commit(self, *, writes: int, deletes: int) -> None:
+        """Count a commit's writes and deletes.
+
+        Writes that changed nothing count as well.
+        """
         with self._lock:
             self._documents["writes"] += writes
             self._documents["deletes"] += deletes

@@ -22,6 +22,11 @@ from atom_emulator.firestore.writes import Outcome, Put, Record, Remove, Write, 
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 
+# How transactions work: one sees the documents as they were when it began, though nothing is copied then. A commit
+# hands the old form of each document that it changes to every open transaction, in `Transaction.before`, unless that
+# has an older one. A read prefers what is there to the current document. A transaction remembers what it has read, and
+# its own commit is aborted if anything of that is no longer so. There are no locks, which the real service may take.
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
@@ -50,7 +55,10 @@ class Database:
     # -- reading -----------------------------------------------------------------------------------
 
     def get(self, paths: Sequence[str], transaction: bytes | None = None) -> tuple[list[Record | None], int]:
-        """Return the documents in the order asked for, None for the missing, and the time of the reading."""
+        """Return the documents in the order asked for, and the read's time.
+
+        A missing document is None.
+        """
         for path in paths:
             document_segments(path)
         with self._lock:
@@ -60,34 +68,34 @@ class Database:
             return [self._storage.records.get(path) for path in paths], self._read_time()
 
     def query(self, query: Query, transaction: bytes | None = None) -> tuple[list[Record], int]:
-        """Return the matching documents in order, and the time of the reading."""
+        """Return the matching documents in order, and the read's time."""
         with self._lock:
             return self._query(query, transaction), self._read_time()
 
     def aggregate(
         self, query: Query, wanted: Sequence[Aggregation], transaction: bytes | None = None
     ) -> tuple[list[int | float | None], int, int]:
-        """Return each aggregate of the matches, how many those are, and the time of the reading."""
+        """Return each aggregate of the matches, their number, and the read's time."""
         with self._lock:
             found = self._query(query, transaction)
             return [aggregate(one, found) for one in wanted], len(found), self._read_time()
 
     def collection_ids(self, parent: str) -> list[str]:
-        """Return the names of the collections right below a document, or below the root, sorted."""
+        """Return the collections right below a document or the root, sorted."""
         depth = len(parent.split("/")) if parent else 0
         with self._lock:
             return sorted({path.split("/")[depth] for path in self._storage.collection_paths(parent)})
 
     def missing_documents(self, collection: str) -> list[str]:
-        """Return the paths in a collection that do not exist but have documents below them, sorted."""
+        """Return the paths of a collection's missing documents, sorted.
+
+        They do not exist, but have documents below them.
+        """
         depth = collection.count("/") + 2
         with self._lock:
-            below = ("/".join(path.split("/")[:depth]) for path in self._below(collection))
-            return sorted(set(below) - self._storage.records.keys())
-
-    def _below(self, collection: str) -> list[str]:
-        depth = collection.count("/") + 2
-        return [path for path in self._storage.collection_paths(collection) if path.count("/") >= depth]
+            paths = (path.split("/") for path in self._storage.collection_paths(collection))
+            below = {"/".join(parts[:depth]) for parts in paths if len(parts) > depth}
+            return sorted(below - self._storage.records.keys())
 
     def _query(self, query: Query, transaction: bytes | None) -> list[Record]:
         if transaction:
@@ -118,7 +126,7 @@ class Database:
         old = staged[path] if path in staged else self._storage.records.get(path)
         check(write.precondition, path, old)
         if isinstance(write, Put):
-            record, results = _written(write, old, segments, time)
+            record, results = _write_record(write, old, segments, time)
             if record is not old:
                 staged[path] = record
             return Outcome(record.updated, results)
@@ -136,7 +144,10 @@ class Database:
     # -- transactions ------------------------------------------------------------------------------
 
     def begin(self, *, read_only: bool = False) -> bytes:
-        """Open a transaction, which sees the documents as they are now until it ends."""
+        """Open a transaction.
+
+        It sees the documents as they are now until it ends.
+        """
         with self._lock:
             now = self._read_time()
             self._forget_expired(now)
@@ -155,7 +166,7 @@ class Database:
         del self._open[identity]
         if transaction.read_only and writes:
             raise InvalidArgument("Cannot modify entities in a read-only transaction.")
-        if transaction.disturbed(self._storage):
+        if transaction.is_outdated(self._storage):
             raise Aborted("Too much contention on these documents. Please try again.")
 
     def _transaction(self, identity: bytes) -> Transaction:
@@ -169,7 +180,7 @@ class Database:
         return transaction
 
     def _forget_expired(self, now: int) -> None:
-        for identity in [name for name, one in self._open.items() if one.expired(now)]:
+        for identity in [name for name, one in self._open.items() if one.is_expired(now)]:
             del self._open[identity]
 
     # -- time --------------------------------------------------------------------------------------
@@ -184,8 +195,10 @@ class Database:
         return self._last
 
 
-def _written(write: Put, old: Record | None, segments: tuple[str, ...], time: int) -> tuple[Record, tuple[object, ...]]:
-    """Return the document after a write; it is the old one itself if nothing changed."""
+def _write_record(
+    write: Put, old: Record | None, segments: tuple[str, ...], time: int
+) -> tuple[Record, tuple[object, ...]]:
+    """Return the document after a write, the old one if nothing changed."""
     fields, results = apply(write, old, time)
     if old is not None and identical(fields, old.fields):
         return old, results

@@ -1,4 +1,4 @@
-"""What the database refuses, named after the gRPC status that Firestore answers with."""
+"""The database's refusals, named after the gRPC status that Firestore answers with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FailedPrecondition(FirestoreError):
 
 
 class Aborted(FirestoreError):
-    """What a transaction had read was changed by another commit."""
+    """Another commit changed a document that the transaction had read."""
 
 
 class Unimplemented(FirestoreError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""Running a query: choose the documents to look at, then filter, sort and cut."""
+"""Run a query: choose the documents to look at, then filter, sort and cut."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Overlay: TypeAlias = Mapping[str, Record | None]
 """Documents as they were at a snapshot, where they have changed since."""
 
 _STREAM_FACTOR: Final = 8
-"""How many documents a walk in result order is guessed to look at for each that it answers."""
+"""The guessed number of documents that a walk in result order looks at for each that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,27 @@ class _Plan:
 
 
 def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
-    """Return the matching documents in order, as of the overlay's snapshot, with the selected fields only."""
+    """Return the matching documents in order, with the selected fields.
+
+    They are as of the overlay's snapshot.
+    """
     if query.offset < 0 or (query.limit or 0) < 0:
         raise InvalidArgument("offset and limit must not be negative")
     orders = full_order(query)
     changed = {path: record for path, record in overlay.items() if _concerns(storage, query, path, record)}
     plan = None if changed else _choose(storage, query, orders)
-    found = _matching(_candidates(storage, query, plan, changed), query, orders)
-    rows = (record for record, _ in found) if plan and plan.ordered else _sorted(found, orders)
+    found = _match(_find_candidates(storage, query, plan, changed), query, orders)
+    rows = (record for record, _ in found) if plan and plan.ordered else _sort(found, orders)
     stop = None if query.limit is None else query.offset + query.limit
-    return _projected(query, islice(rows, query.offset, stop))
+    page = islice(rows, query.offset, stop)
+    return list(page) if query.select is None else [project(record, query.select) for record in page]
 
 
 def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
-    """Whether a document that a query ranges over has changed since the overlay's snapshot."""
+    """Return True if a document in a query's scope has changed.
+
+    That is since the overlay's snapshot.
+    """
     return any(_concerns(storage, query, path, record) for path, record in overlay.items())
 
 
@@ -65,7 +72,7 @@ def _concerns(storage: Storage, query: Query, path: str, old: Record | None) -> 
     return record is not None and in_scope(query, record)
 
 
-def _candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Overlay) -> Iterable[Record]:
+def _find_candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Overlay) -> Iterable[Record]:
     if plan:
         descending = plan.ordered and full_order(query)[0].descending
         records = map(storage.records.__getitem__, plan.index.walk(plan.span, descending=descending))
@@ -81,30 +88,35 @@ def _candidates(storage: Storage, query: Query, plan: _Plan | None, changed: Ove
 
 def _choose(storage: Storage, query: Query, orders: Sequence[Order]) -> _Plan | None:
     """Return the cheapest way through an index, None for a scan."""
-    plans = [*_by_filter(storage, query, orders), *_by_order(storage, query, orders)]
+    # A condition that every match must satisfy bounds a part of its field's index. The index of the first order gives
+    # the results sorted, so that a limit ends the walk early. The fewest documents to look at win.
+    plans = [*_plan_by_filter(storage, query, orders), *_plan_by_order(storage, query, orders)]
     return min(plans, key=lambda plan: plan.cost, default=None)
 
 
-def _by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
+def _plan_by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
     for one in required(query.where):
         index = None if one.field == NAME else storage.index(query, one.field)
         span = index and index.span(one)
         if index and span:
-            yield _plan(index, span, query, orders)
+            yield _make_plan(index, span, query, orders)
 
 
-def _by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
-    """Walk the first order's index; worth it only for the first few results."""
+def _plan_by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
+    """Walk the first order's index.
+
+    It is worth it only for the first few results.
+    """
     if query.limit is None or orders[0].field == NAME:
         return
     index = storage.index(query, orders[0].field)
     if index:
-        plan = _plan(index, index.whole(), query, orders)
+        plan = _make_plan(index, index.whole(), query, orders)
         if plan.ordered:
             yield plan
 
 
-def _plan(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> _Plan:
+def _make_plan(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> _Plan:
     if not _gives_order(index, orders):
         return _Plan(index, span, ordered=False, cost=span[1] - span[0])
     start, stop = _within_cursors(index, span, query, orders)
@@ -121,7 +133,10 @@ def _gives_order(index: FieldIndex, orders: Sequence[Order]) -> bool:
 
 
 def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> Span:
-    """Return the part of a span between the query's cursors, which point backwards in a descending order."""
+    """Return the part of a span between the query's cursors.
+
+    They point backwards in a descending order.
+    """
     descending = orders[0].descending
     start, stop = span
     for cursor, first in ((query.start, not descending), (query.end, descending)):
@@ -135,8 +150,11 @@ def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequenc
 # -- filter, sort, cut -----------------------------------------------------------------------------
 
 
-def _matching(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
-    """Each match with its sort keys; a document without an ordered field is none."""
+def _match(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
+    """Yield each match with its sort keys.
+
+    A document without an ordered field is none.
+    """
     test = compile_filter(query.where) if query.where else None
     inside = _between_cursors(query, orders)
     fields = [order.field for order in orders]
@@ -148,7 +166,7 @@ def _matching(records: Iterable[Record], query: Query, orders: Sequence[Order]) 
             yield record, keys
 
 
-def _sorted(found: Iterable[tuple[Record, Keys]], orders: Sequence[Order]) -> Iterator[Record]:
+def _sort(found: Iterable[tuple[Record, Keys]], orders: Sequence[Order]) -> Iterator[Record]:
     rows = list(found)
     if len({order.descending for order in orders}) == 1:
         rows.sort(key=lambda row: row[1], reverse=orders[0].descending)
@@ -177,7 +195,10 @@ def _between_cursors(query: Query, orders: Sequence[Order]) -> Callable[[Keys], 
 
 
 def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
-    """Return whether keys lie behind a cursor; what equals a cursor lies behind it if it stands before."""
+    """Return the test for keys behind a cursor.
+
+    What equals a cursor lies behind it if it stands before.
+    """
     marks = tuple(zip(_cursor_keys(cursor, orders), (order.descending for order in orders), strict=False))
 
     def behind(keys: Keys) -> bool:
@@ -187,12 +208,6 @@ def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
         return cursor.before
 
     return behind
-
-
-def _projected(query: Query, rows: Iterable[Record]) -> list[Record]:
-    if query.select is None:
-        return list(rows)
-    return [project(record, query.select) for record in rows]
 
 
 def project(record: Record, select: Iterable[FieldPath]) -> Record:

@@ -29,7 +29,10 @@ class FieldIndex:
         return None if key is None else (key, record.segments, record.path)
 
     def replace(self, old: Record | None, new: Record | None) -> None:
-        """Follow a document's change; a field that stayed as it was costs one comparison."""
+        """Follow a document's change.
+
+        A field that stayed as it was costs one comparison.
+        """
         before = self._entry(old) if old else None
         after = self._entry(new) if new else None
         if before == after:
@@ -40,7 +43,10 @@ class FieldIndex:
             insort(self._entries, after)
 
     def span(self, one: Compare) -> Span | None:
-        """Return where the entries that can match a comparison lie, None if they do not lie together."""
+        """Return where the entries that can match a comparison lie.
+
+        Returns None if they do not lie together.
+        """
         if one.op is Op.IS_NULL:
             return self._between((0,), (0,))
         key = order_key(one.value) if one.op in _SPANS else ()
@@ -53,7 +59,10 @@ class FieldIndex:
         return None
 
     def _between(self, low: OrderKey, high: OrderKey) -> Span:
-        """Return the entries from `low` to all that begin like `high`, which may be a rank alone."""
+        """Return the entries from `low` to the last like `high`.
+
+        `high` may be a rank alone.
+        """
         width = len(high)
         start = bisect_left(self._entries, (low,))
         stop = bisect_right(self._entries, high, key=lambda entry: entry[0][:width])
@@ -64,14 +73,17 @@ class FieldIndex:
         return 0, len(self._entries)
 
     def place(self, keys: tuple[Any, ...], *, after: bool) -> int:
-        """Return the position before or after the entries that begin with these keys (value, then name)."""
+        """Return the position before or after the entries of these keys.
+
+        The keys are those that an entry begins with: the value, then the name.
+        """
         width = len(keys)
         if after:
             return bisect_right(self._entries, keys, key=lambda entry: entry[:width])
         return bisect_left(self._entries, keys)
 
     def walk(self, span: Span, *, descending: bool = False) -> Iterator[str]:
-        """Iterate over the paths in a span, in the order of the index or its reverse."""
+        """Iterate over the paths in a span, in order or in reverse."""
         start, stop = span
         positions = range(stop - 1, start - 1, -1) if descending else range(start, stop)
         return (self._entries[position][2] for position in positions)

@@ -20,51 +20,58 @@ from atom_workflows.ports import Create, Delete, Document, Query, Update, Write,
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 
 
-def _system_time() -> datetime:
-    return datetime.now(UTC)
-
-
 class MemoryStore:
     """Implements `atom_workflows.ports.Store`. Nothing the caller holds is shared with what is stored.
 
     What Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Never raises `StoreUnavailable`.
     """
 
-    def __init__(self, now: Callable[[], datetime] = _system_time) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.database = Database(now)
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
-        """Return the documents in the order asked for, None for each that does not exist."""
-        with _translated():
+        """Return the documents in the order asked for.
+
+        A missing document is None.
+        """
+        with _translate_errors():
             records, _ = self.database.get(paths)
-        return [_document(record) if record else None for record in records]
+        return [_to_document(record) if record else None for record in records]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Do all the writes or none, and answer in their order."""
         if len({write.path for write in writes}) != len(writes):
             raise NotStorable("a commit names a document twice")
-        with _translated():
+        with _translate_errors():
             done = self.database.commit([_to_core(write) for write in writes])
         return [
-            WriteResult(version=outcome.updated, increments=_increments(write, outcome))
+            WriteResult(
+                version=outcome.updated,
+                increments=dict(zip(write.increments, outcome.transformed, strict=True))
+                if isinstance(write, Update)
+                else {},
+            )
             for write, outcome in zip(writes, done.outcomes, strict=True)
         ]
 
     def query(self, query: Query) -> list[Document]:
-        """Return the matching documents, with all their fields unless the query names some."""
-        with _translated():
-            records, _ = self.database.query(_query(query))
-        return [_document(record) for record in records]
+        """Return the matching documents.
+
+        They have all their fields unless the query names some.
+        """
+        with _translate_errors():
+            records, _ = self.database.query(_to_core_query(query))
+        return [_to_document(record) for record in records]
 
     def count(self, query: Query) -> int:
         """Return how many documents match."""
-        with _translated():
-            values, _, _ = self.database.aggregate(_query(query), [_COUNT])
+        with _translate_errors():
+            values, _, _ = self.database.aggregate(_to_core_query(query), [_COUNT])
         return int(values[0] or 0)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except errors.AlreadyExists as error:
@@ -75,16 +82,19 @@ def _translated() -> Iterator[None]:
         raise NotStorable(str(error)) from error
 
 
-def _document(record: Record) -> Document:
-    return Document(path=record.path, fields=_plain(record.fields), version=record.updated)
+def _to_document(record: Record) -> Document:
+    return Document(path=record.path, fields=_normalize(record.fields), version=record.updated)
 
 
-def _plain(value: Any) -> Any:
-    """Return a copy made of the exact types that the database holds, as the client's encoding would."""
+def _normalize(value: Any) -> Any:
+    """Return a copy made of the exact types that the database holds.
+
+    The client's encoding would do the same.
+    """
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _normalize(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_normalize(item) for item in value]
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
         return moment.astimezone(UTC)
@@ -97,7 +107,7 @@ def _plain(value: Any) -> Any:
 def _to_core(write: Write) -> writes.Write:
     if isinstance(write, Delete):
         return Remove(path=write.path)
-    fields: Fields = _plain(write.fields)
+    fields: Fields = _normalize(write.fields)
     if isinstance(write, Create):
         return Put(path=write.path, fields=fields, precondition=writes.ABSENT)
     return Put(
@@ -119,16 +129,10 @@ def _guard(write: Update) -> Precondition:
     return Precondition(updated=write.guard)
 
 
-def _increments(write: Write, outcome: writes.Outcome) -> dict[str, int]:
-    if not isinstance(write, Update):
-        return {}
-    return dict(zip(write.increments, outcome.transformed, strict=True))
-
-
-def _query(query: Query) -> queries.Query:
+def _to_core_query(query: Query) -> queries.Query:
     parent, _, collection = query.collection.rpartition("/")
     conditions = tuple(
-        Compare(parse_field_path(name), Op(operator), _plain(value)) for name, operator, value in query.where
+        Compare(parse_field_path(name), Op(operator), _normalize(value)) for name, operator, value in query.where
     )
     return queries.Query(
         collection=collection,
@@ -146,4 +150,4 @@ def _after(query: Query) -> Cursor | None:
     if query.after is None:
         return None
     *values, path = query.after
-    return Cursor((*map(_plain, values), Reference("", path)), before=False)
+    return Cursor((*map(_normalize, values), Reference("", path)), before=False)

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.cloud.firestore_v1.types import document, firestore, write
 from google.protobuf.empty_pb2 import Empty
 
+from atom_workflows.adapters.grpc_calls import message_class
 
-def _raw(wrapper: Any) -> Any:
-    return type(wrapper.pb(wrapper()))
-
-
-BatchGetDocumentsRequest = _raw(firestore.BatchGetDocumentsRequest)
-BatchGetDocumentsResponse = _raw(firestore.BatchGetDocumentsResponse)
-BatchWriteRequest = _raw(firestore.BatchWriteRequest)
-BatchWriteResponse = _raw(firestore.BatchWriteResponse)
-BeginTransactionRequest = _raw(firestore.BeginTransactionRequest)
-BeginTransactionResponse = _raw(firestore.BeginTransactionResponse)
-CommitRequest = _raw(firestore.CommitRequest)
-CommitResponse = _raw(firestore.CommitResponse)
-CreateDocumentRequest = _raw(firestore.CreateDocumentRequest)
-DeleteDocumentRequest = _raw(firestore.DeleteDocumentRequest)
-Document = _raw(document.Document)
-GetDocumentRequest = _raw(firestore.GetDocumentRequest)
-ListCollectionIdsRequest = _raw(firestore.ListCollectionIdsRequest)
-ListCollectionIdsResponse = _raw(firestore.ListCollectionIdsResponse)
-ListDocumentsRequest = _raw(firestore.ListDocumentsRequest)
-ListDocumentsResponse = _raw(firestore.ListDocumentsResponse)
-RollbackRequest = _raw(firestore.RollbackRequest)
-RunAggregationQueryRequest = _raw(firestore.RunAggregationQueryRequest)
-RunAggregationQueryResponse = _raw(firestore.RunAggregationQueryResponse)
-RunQueryRequest = _raw(firestore.RunQueryRequest)
-RunQueryResponse = _raw(firestore.RunQueryResponse)
-UpdateDocumentRequest = _raw(firestore.UpdateDocumentRequest)
-WriteResult = _raw(write.WriteResult)
+BatchGetDocumentsRequest = message_class(firestore.BatchGetDocumentsRequest)
+BatchGetDocumentsResponse = message_class(firestore.BatchGetDocumentsResponse)
+BatchWriteRequest = message_class(firestore.BatchWriteRequest)
+BatchWriteResponse = message_class(firestore.BatchWriteResponse)
+BeginTransactionRequest = message_class(firestore.BeginTransactionRequest)
+BeginTransactionResponse = message_class(firestore.BeginTransactionResponse)
+CommitRequest = message_class(firestore.CommitRequest)
+CommitResponse = message_class(firestore.CommitResponse)
+CreateDocumentRequest = message_class(firestore.CreateDocumentRequest)
+DeleteDocumentRequest = message_class(firestore.DeleteDocumentRequest)
+Document = message_class(document.Document)
+GetDocumentRequest = message_class(firestore.GetDocumentRequest)
+ListCollectionIdsRequest = message_class(firestore.ListCollectionIdsRequest)
+ListCollectionIdsResponse = message_class(firestore.ListCollectionIdsResponse)
+ListDocumentsRequest = message_class(firestore.ListDocumentsRequest)
+ListDocumentsResponse = message_class(firestore.ListDocumentsResponse)
+RollbackRequest = message_class(firestore.RollbackRequest)
+RunAggregationQueryRequest = message_class(firestore.RunAggregationQueryRequest)
+RunAggregationQueryResponse = message_class(firestore.RunAggregationQueryResponse)
+RunQueryRequest = message_class(firestore.RunQueryRequest)
+RunQueryResponse = message_class(firestore.RunQueryResponse)
+UpdateDocumentRequest = message_class(firestore.UpdateDocumentRequest)
+WriteResult = message_class(write.WriteResult)
 
 __all__ = ["Empty"]

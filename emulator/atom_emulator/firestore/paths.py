@@ -15,7 +15,7 @@ NAME: Final[FieldPath] = ("__name__",)
 """The field path that means the document's own name."""
 
 MISSING: Final = object()
-"""What `look_up` answers for a field that is not there."""
+"""The answer of `look_up` for a field that is not there."""
 
 MAX_ID_BYTES: Final = 1500
 _RESERVED: Final = re.compile(r"__.*__", re.DOTALL)

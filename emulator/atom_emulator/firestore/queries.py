@@ -1,4 +1,4 @@
-"""Queries as values, and what it takes for one document to match."""
+"""Queries as values, and the test for one document to match."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMERIC_ID: Final = re.compile(r"__id-?\d+__")
 
 
 class Op(StrEnum):
-    """How a field is compared."""
+    """The comparisons of a field."""
 
     EQUAL = "=="
     NOT_EQUAL = "!="
@@ -108,7 +108,7 @@ Predicate: TypeAlias = Callable[[Record], bool]
 
 
 def comparisons(where: Filter | None) -> Iterator[Compare]:
-    """Every comparison in a filter, at any depth."""
+    """Yield the comparisons in a filter, at any depth."""
     if isinstance(where, Compare):
         yield where
     elif where is not None:
@@ -126,7 +126,10 @@ def required(where: Filter | None) -> tuple[Compare, ...]:
 
 
 def full_order(query: Query) -> tuple[Order, ...]:
-    """Return the order with what Firestore adds: the other fields compared unequally, then the name."""
+    """Return the order with what Firestore adds.
+
+    That is the other fields compared unequally, then the name.
+    """
     orders = list(query.order_by)
     descending = orders[-1].descending if orders else False
     ordered = {order.field for order in orders}
@@ -138,7 +141,10 @@ def full_order(query: Query) -> tuple[Order, ...]:
 
 
 def field_key(record: Record, field: FieldPath) -> OrderKey | None:
-    """Return the sort key of a document's field, None if it has none; a name's key is its parts."""
+    """Return the sort key of a document's field, None without one.
+
+    A name's key is its parts.
+    """
     if field == NAME:
         return record.segments
     value = look_up(record.fields, field)
@@ -213,7 +219,7 @@ _UNARY: Final = {Op.IS_NULL: NULL_KEY, Op.IS_NOT_NULL: NULL_KEY, Op.IS_NAN: NAN_
 
 
 def _unequal(key: OrderKey) -> Callable[[OrderKey], bool]:
-    """Firestore's != never matches null."""
+    """Return the test for `!=`, which never matches null."""
     return lambda own: own not in (key, NULL_KEY)
 
 

@@ -24,7 +24,10 @@ from atom_emulator.firestore.writes import (
 
 
 def decode_write(write: Any, database: str) -> Write:
-    """Return one write of a commit to a database (`projects/P/databases/D`)."""
+    """Decode one write of a commit to that database.
+
+    The database is named `projects/P/databases/D`.
+    """
     precondition = decode_precondition(write.current_document)
     match write.WhichOneof("operation"):
         case "update":
@@ -48,7 +51,10 @@ def decode_write(write: Any, database: str) -> Write:
 
 
 def path_in(name: str, database: str) -> str:
-    """Return the path in a document's full name, which must be of that database."""
+    """Return the path in a document's full name.
+
+    The name must be of that database.
+    """
     own, path = split_name(name)
     if own != database:
         raise InvalidArgument(f"{name!r} is not in {database}")
@@ -124,21 +130,17 @@ def decode_query(parent: str, query: Any) -> Query:
         parent=parent,
         group=bool(source and source.all_descendants),
         where=_filter(query.where) if query.HasField("where") else None,
-        order_by=tuple(_order(one) for one in query.order_by),
+        order_by=tuple(
+            Order(parse_field_path(one.field.field_path), one.direction == _DESCENDING) for one in query.order_by
+        ),
         start=_cursor(query.start_at) if query.HasField("start_at") else None,
         end=_cursor(query.end_at) if query.HasField("end_at") else None,
         offset=query.offset,
         limit=query.limit.value if query.HasField("limit") else None,
-        select=_selected(query.select.fields) if query.HasField("select") else None,
+        select=tuple(parse_field_path(field.field_path) for field in query.select.fields)
+        if query.HasField("select")
+        else None,
     )
-
-
-def _selected(fields: Iterable[Any]) -> tuple[FieldPath, ...]:
-    return tuple(parse_field_path(field.field_path) for field in fields)
-
-
-def _order(order: Any) -> Order:
-    return Order(parse_field_path(order.field.field_path), order.direction == _DESCENDING)
 
 
 def _cursor(cursor: Any) -> Cursor:

@@ -49,7 +49,10 @@ class FirestoreServer:
         self._server.start()
 
     def stop(self, grace: float = 0.2) -> None:
-        """Stop listening, give calls in progress `grace` seconds, and return once all is closed."""
+        """Stop listening, and return once all is closed.
+
+        Calls in progress have `grace` seconds.
+        """
         self._server.stop(grace).wait()
 
     def _methods(self) -> dict[str, Any]:
@@ -71,22 +74,22 @@ class FirestoreServer:
         }
 
     def _unary(self, method: Method, request: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(self._guarded(method), request.FromString, _serialize)
+        return grpc.unary_unary_rpc_method_handler(self._wrap(method), request.FromString, _serialize)
 
     def _streaming(self, method: Method, request: Any) -> Any:
-        call = self._guarded(method)
+        call = self._wrap(method)
 
         def stream(message: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             return iter(call(message, context))
 
         return grpc.unary_stream_rpc_method_handler(stream, request.FromString, _serialize)
 
-    def _guarded(self, method: Method) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def _wrap(self, method: Method) -> Callable[[Any, grpc.ServicerContext], Any]:
         """Count a method's calls and answer its refusals with their status."""
         name = "".join(word.capitalize() for word in method.__name__.split("_"))
 
         def call(message: Any, context: grpc.ServicerContext) -> Any:
-            self.counters.called(name)
+            self.counters.count_call(name)
             try:
                 return method(message)
             except FirestoreError as error:

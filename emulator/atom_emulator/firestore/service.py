@@ -31,18 +31,14 @@ _PAGE: Final = 300
 """Documents on a page of a listing whose size is not asked for."""
 
 
-def _system_time() -> datetime:
-    return datetime.now(UTC)
-
-
 class Service:
-    """Every database of every project; each springs into being when it is first named.
+    """The databases of all projects; each is made when it is first named.
 
     Each method takes the request message and returns the response, or a list of them where the service
     streams, or raises a `FirestoreError`. Safe to use from several threads.
     """
 
-    def __init__(self, counters: Counters, now: Callable[[], datetime] = _system_time) -> None:
+    def __init__(self, counters: Counters, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._counters = counters
         self._now = now
         self._lock = threading.Lock()
@@ -112,7 +108,7 @@ class Service:
     def _commit(self, database: str, writes: Sequence[Write], transaction: bytes = b"") -> Committed:
         done = self.database(database).commit(writes, transaction or None)
         deletes = sum(type(write) is Remove for write in writes)
-        self._counters.wrote(writes=len(writes) - deletes, deletes=deletes)
+        self._counters.count_commit(writes=len(writes) - deletes, deletes=deletes)
         return done
 
     def _write_one(self, database: str, write: Put, request: Any) -> Any:
@@ -120,7 +116,7 @@ class Service:
         (record,), _ = self.database(database).get([write.path])
         if record is None:
             raise NotFound(f"Document was deleted at once: {write.path}")
-        return _encoded(record, database, _mask(request))
+        return _encode_document(record, database, _mask(request))
 
     # -- transactions -------------------------------------------------------------------------------
 
@@ -139,8 +135,11 @@ class Service:
             raise Unimplemented("reading at a given time is not emulated")
         return self.database(database).begin(read_only=options.WhichOneof("mode") == "read_only")
 
-    def _reading(self, request: Any, database: str) -> tuple[bytes | None, bytes]:
-        """Return the transaction to read in, and its id again if this request has opened it."""
+    def _choose_transaction(self, request: Any, database: str) -> tuple[bytes | None, bytes]:
+        """Return the transaction to read in, and a new one's id.
+
+        The second is empty unless this request has opened it.
+        """
         match request.WhichOneof("consistency_selector"):
             case "transaction":
                 return request.transaction, b""
@@ -158,18 +157,18 @@ class Service:
         database, path = split_name(request.name)
         transaction = request.transaction or None
         (record,), _ = self.database(database).get([path], transaction)
-        self._counters.read(1)
+        self._counters.count_reads(1)
         if record is None:
             raise NotFound(f'Document "{request.name}" not found.')
-        return _encoded(record, database, _mask(request))
+        return _encode_document(record, database, _mask(request))
 
     def batch_get_documents(self, request: Any) -> list[Any]:
-        """Return each document or that it is missing, in the order asked for."""
+        """Return each document, or that it is missing, in order."""
         names = list(dict.fromkeys(request.documents))
         paths = [path_in(name, request.database) for name in names]
-        transaction, opened = self._reading(request, request.database)
+        transaction, opened = self._choose_transaction(request, request.database)
         records, time = self.database(request.database).get(paths, transaction)
-        self._counters.read(len(records))
+        self._counters.count_reads(len(records))
         root, mask = request.database + "/documents", _mask(request)
         responses = [pb.BatchGetDocumentsResponse(transaction=opened)] if opened else []
         for name, record in zip(names, records, strict=True):
@@ -186,9 +185,9 @@ class Service:
         """Return the matching documents in order, or one answer without any."""
         database, parent = split_name(request.parent)
         query = decode_query(parent, request.structured_query)
-        transaction, opened = self._reading(request, database)
+        transaction, opened = self._choose_transaction(request, database)
         records, time = self.database(database).query(query, transaction)
-        self._counters.read(len(records) + query.offset)
+        self._counters.count_reads(len(records) + query.offset)
         root = database + "/documents"
         responses = [pb.RunQueryResponse(transaction=opened)] if opened else []
         for record in records:
@@ -206,10 +205,10 @@ class Service:
         database, parent = split_name(request.parent)
         asked = request.structured_aggregation_query
         query = decode_query(parent, asked.structured_query)
-        transaction, opened = self._reading(request, database)
+        transaction, opened = self._choose_transaction(request, database)
         wanted = [decode_aggregation(one) for one in asked.aggregations]
         values, seen, time = self.database(database).aggregate(query, wanted, transaction)
-        self._counters.aggregated(seen)
+        self._counters.count_aggregation(seen)
         response = pb.RunAggregationQueryResponse(transaction=opened)
         for number, (one, value) in enumerate(zip(asked.aggregations, values, strict=True), start=1):
             encode(value, response.result.aggregate_fields[one.alias or f"field_{number}"])
@@ -217,11 +216,14 @@ class Service:
         return [response]
 
     def list_documents(self, request: Any) -> Any:
-        """Return a page of a collection by name; a page token is the number of documents before it."""
+        """Return a page of a collection by name.
+
+        A page token is the number of documents before it.
+        """
         if request.order_by:
             raise Unimplemented("a listing is ordered by name only")
         database, parent = split_name(request.parent)
-        transaction, _ = self._reading(request, database)
+        transaction, _ = self._choose_transaction(request, database)
         query = Query(collection=request.collection_id or None, parent=parent)
         records, _ = self.database(database).query(query, transaction)
         rows: dict[str, Record | None] = {record.path: record for record in records}
@@ -229,17 +231,22 @@ class Service:
             collection = f"{parent}/{request.collection_id}".lstrip("/")
             rows |= dict.fromkeys(self.database(database).missing_documents(collection))
         page, token = _page(sorted(rows), request)
-        self._counters.read(len(page))
+        self._counters.count_reads(len(page))
         response = pb.ListDocumentsResponse(next_page_token=token)
+        root, mask = f"{database}/documents", _mask(request)
         for path in page:
-            _encode_row(rows[path], f"{database}/documents", path, _mask(request), response.documents.add())
+            record, document = rows[path], response.documents.add()
+            if record is None:
+                document.name = f"{root}/{path}"
+            else:
+                encode_record(project(record, mask) if mask is not None else record, root, document)
         return response
 
     def list_collection_ids(self, request: Any) -> Any:
-        """Return the names of the collections right below a document, or below the root."""
+        """Return the collections right below a document or the root."""
         database, parent = split_name(request.parent)
         page, token = _page(self.database(database).collection_ids(parent), request)
-        self._counters.read(1)
+        self._counters.count_reads(1)
         return pb.ListCollectionIdsResponse(collection_ids=page, next_page_token=token)
 
 
@@ -254,21 +261,17 @@ def _mask(request: Any) -> tuple[FieldPath, ...] | None:
     return decode_mask(request.mask) if request.HasField("mask") else None
 
 
-def _encoded(record: Record, database: str, mask: tuple[FieldPath, ...] | None) -> Any:
+def _encode_document(record: Record, database: str, mask: tuple[FieldPath, ...] | None) -> Any:
     document = pb.Document()
     encode_record(project(record, mask) if mask is not None else record, database + "/documents", document)
     return document
 
 
-def _encode_row(record: Record | None, root: str, path: str, mask: tuple[FieldPath, ...] | None, into: Any) -> None:
-    if record is None:
-        into.name = f"{root}/{path}"
-    else:
-        encode_record(project(record, mask) if mask is not None else record, root, into)
-
-
 def _page(rows: list[str], request: Any) -> tuple[list[str], str]:
-    """Return the page of rows asked for and the token of the next, empty after the last."""
+    """Return the rows asked for and the next page's token.
+
+    It is empty after the last page.
+    """
     try:
         start = int(request.page_token or 0)
     except ValueError:

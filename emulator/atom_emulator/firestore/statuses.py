@@ -1,4 +1,4 @@
-"""Which gRPC status answers each of the database's errors."""
+"""The gRPC status that answers each of the database's errors."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ _CODES: Final = {
 
 
 def status_of(error: errors.FirestoreError) -> StatusCode:
-    """Return the status that tells a client of the error."""
+    """Return the status that answers the error."""
     return _CODES[type(error)]

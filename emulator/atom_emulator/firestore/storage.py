@@ -25,7 +25,10 @@ class Storage:
         self._indexes: dict[str, dict[FieldPath, FieldIndex]] = {}
 
     def install(self, path: str, segments: tuple[str, ...], new: Record | None) -> Record | None:
-        """Put a document in place of the one of its path, or take that away; answer the old one."""
+        """Put a document in place of its predecessor, and return that.
+
+        Without a new document the old one is taken away.
+        """
         old = self.records.pop(path, None)
         if new is not None:
             self.records[path] = new
@@ -47,7 +50,7 @@ class Storage:
                 self._indexes.pop(scope, None)
 
     def scan(self, query: Query) -> Iterable[Record]:
-        """Every document that a query ranges over, in no order."""
+        """Return every document that a query ranges over, in no order."""
         members = self._members(query)
         if members is None:
             return (record for record in self.records.values() if in_scope(query, record))
@@ -56,7 +59,10 @@ class Storage:
         return members.values()
 
     def index(self, query: Query, field: FieldPath) -> FieldIndex | None:
-        """Return the index of a field over a query's scope, built at first need; None if a scan will do."""
+        """Return the index of a field over a query's scope.
+
+        It is built at first need; None if a scan will do.
+        """
         members = self._members(query)
         if members is None or len(members) <= SMALL:
             return None
@@ -69,7 +75,10 @@ class Storage:
         return None if query.collection is None else self._scopes.get(_scope(query), _NO_RECORDS)
 
     def collection_paths(self, parent: str) -> Iterator[str]:
-        """Iterate over the collections at any depth below a document, or below the root."""
+        """Iterate over the collections at any depth below a document.
+
+        An empty `parent` is the root.
+        """
         prefix = parent and parent + "/"
         return (scope for scope in self._scopes if not scope.startswith("/") and scope.startswith(prefix))
 
@@ -78,7 +87,10 @@ _NO_INDEXES: Final[Mapping[FieldPath, FieldIndex]] = {}
 
 
 def _group(collection_id: str) -> str:
-    """Return the scope of a collection group; no collection's path begins with a slash."""
+    """Return the scope of a collection group.
+
+    No collection's path begins with a slash.
+    """
     return "/" + collection_id
 
 
@@ -90,7 +102,7 @@ def _scope(query: Query) -> str:
 
 
 def in_scope(query: Query, record: Record) -> bool:
-    """Whether a query ranges over a document, whatever it filters."""
+    """Return True if a query ranges over a document, before filters."""
     if query.parent and not record.path.startswith(query.parent + "/"):
         return False
     if query.collection is not None and record.segments[-2] != query.collection:

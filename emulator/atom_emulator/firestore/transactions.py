@@ -28,8 +28,8 @@ class Transaction:
     paths: set[str] = field(default_factory=set)
     queries: list[tuple[Query, Fingerprint]] = field(default_factory=list)
 
-    def expired(self, now: int) -> bool:
-        """Whether Firestore would have closed it by now."""
+    def is_expired(self, now: int) -> bool:
+        """Return True if Firestore would have closed it by now."""
         return now - self.used > IDLE_LIMIT or now - self.began > TOTAL_LIMIT
 
     def get(self, storage: Storage, path: str) -> Record | None:
@@ -43,8 +43,11 @@ class Transaction:
         self.queries.append((query, fingerprint(found)))
         return found
 
-    def disturbed(self, storage: Storage) -> bool:
-        """Whether anything it read is no longer so, including documents that a query would now find."""
+    def is_outdated(self, storage: Storage) -> bool:
+        """Return True if anything it read is no longer so.
+
+        That includes documents that a query would now find.
+        """
         if not self.before or self.read_only:
             return False
         if not self.paths.isdisjoint(self.before):

@@ -1,4 +1,4 @@
-"""Values as Firestore sees them: how they compare across types, when two are the same, how large they are.
+"""Values as Firestore sees them: their order across types, their identity and their size.
 
 A value is None, bool, int, float, str, bytes, an aware `datetime` (microseconds), `Reference`, `GeoPoint`,
 a list or a dict with string keys. Values are never changed once they are stored.
@@ -71,12 +71,18 @@ _KEYS: Final[dict[type, Callable[[Any], OrderKey]]] = {
 
 
 def order_key(value: Any) -> OrderKey:
-    """Return what sorts the value among all others; equal values have equal keys, also `1` and `1.0`."""
+    """Return the key that sorts the value among all others.
+
+    Equal values have equal keys, also `1` and `1.0`.
+    """
     return _KEYS[type(value)](value)
 
 
 def identical(one: Any, other: Any) -> bool:
-    """Whether two values are the same in type and content, so that putting one for the other is no change."""
+    """Return True if two values are the same in type and content.
+
+    Putting one for the other is then no change.
+    """
     if one is other:
         return True
     if type(one) is not type(other):
@@ -144,7 +150,10 @@ def _size(value: Any, depth: int) -> int:
 
 
 def name_size(path: str) -> int:
-    """Return the bytes that a document's name counts for: its parts, one each, and 16."""
+    """Return the bytes that a document's name counts for.
+
+    They are its parts, one more for each, and 16.
+    """
     return _text_size(path) + 15 + 1
 
 

@@ -1,4 +1,4 @@
-"""What a commit may ask for, and what each request makes of one document."""
+"""The requests of a commit, and the effect of each on one document."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precondition:
-    """What must hold of a document before it is written; `updated` is the update time it must have."""
+    """The condition on a document before it is written; `updated` is the update time it must have."""
 
     exists: bool | None = None
     updated: int | None = None
@@ -38,7 +38,7 @@ PRESENT: Final = Precondition(exists=True)
 
 
 class TransformKind(StrEnum):
-    """What the server computes."""
+    """The kinds of values that the server computes."""
 
     REQUEST_TIME = "request_time"
     INCREMENT = "increment"
@@ -89,14 +89,14 @@ Write: TypeAlias = Put | Remove | Verify
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a write came to: the document's update time (None once deleted) and each transform's new value."""
+    """The outcome of a write: the document's update time (None once deleted) and each transform's new value."""
 
     updated: int | None
     transformed: tuple[Any, ...] = ()
 
 
 def check(precondition: Precondition, path: str, record: Record | None) -> None:
-    """Raise what Firestore answers if the precondition does not hold."""
+    """Raise Firestore's error if the precondition does not hold."""
     if precondition.exists is True and record is None:
         raise NotFound(f"No document to update: {path}")
     if precondition.exists is False and record is not None:
@@ -111,14 +111,17 @@ def check(precondition: Precondition, path: str, record: Record | None) -> None:
 
 
 def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[Any, ...]]:
-    """Return the document's new fields and the transforms' results; the old ones stay untouched."""
-    fields = dict(write.fields) if write.mask is None else _merged(write, record)
+    """Return the document's new fields and the transforms' results.
+
+    The old fields stay untouched.
+    """
+    fields = dict(write.fields) if write.mask is None else _merge(write, record)
     if not write.transforms:
         return fields, ()
-    return fields, tuple(_transformed(fields, transform, now) for transform in write.transforms)
+    return fields, tuple(_transform(fields, transform, now) for transform in write.transforms)
 
 
-def _merged(write: Put, record: Record | None) -> Fields:
+def _merge(write: Put, record: Record | None) -> Fields:
     fields = {} if record is None else dict(record.fields)
     for path in write.mask or ():
         value = look_up(write.fields, path)
@@ -129,7 +132,7 @@ def _merged(write: Put, record: Record | None) -> Fields:
     return fields
 
 
-def _transformed(fields: Fields, transform: Transform, now: int) -> Any:
+def _transform(fields: Fields, transform: Transform, now: int) -> Any:
     old = look_up(fields, transform.field)
     new = _COMPUTE[transform.kind](old, transform.operand, now)
     put(fields, transform.field, new)
@@ -144,51 +147,49 @@ def _is_number(value: Any) -> bool:
     return type(value) is int or type(value) is float
 
 
-def _number(operand: Any) -> Any:
+def _require_number(operand: Any) -> Any:
     if not _is_number(operand):
         raise InvalidArgument("The operand of a numeric transform must be an integer or a double.")
     return operand
 
 
-def _incremented(old: Any, operand: Any, _: int) -> Any:
-    new = _number(operand) if not _is_number(old) else old + _number(operand)
+def _increment(old: Any, operand: Any, _: int) -> Any:
+    new = _require_number(operand) if not _is_number(old) else old + _require_number(operand)
     return new if type(new) is float else max(_LOWEST, min(_HIGHEST, new))
 
 
-def _largest(old: Any, operand: Any, _: int) -> Any:
-    """Keep the old of two equal numbers; NaN beats every number, either way round."""
+def _take_larger(old: Any, operand: Any, _: int) -> Any:
+    """Keep the old of two equal numbers.
+
+    NaN beats every number, either way round.
+    """
     if not _is_number(old):
-        return _number(operand)
-    if order_key(_number(operand))[0] == NAN_RANK:
+        return _require_number(operand)
+    if order_key(_require_number(operand))[0] == NAN_RANK:
         return operand
     return operand if order_key(old)[0] != NAN_RANK and operand > old else old
 
 
-def _smallest(old: Any, operand: Any, _: int) -> Any:
+def _take_smaller(old: Any, operand: Any, _: int) -> Any:
     if not _is_number(old):
-        return _number(operand)
-    return operand if order_key(_number(operand)) < order_key(old) else old
+        return _require_number(operand)
+    return operand if order_key(_require_number(operand)) < order_key(old) else old
 
 
-def _appended(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
+def _append_missing(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
     new = list(old) if type(old) is list else []
-    seen = {_hashable(value) for value in new}
+    seen = {order_key(value) for value in new}
     for value in operand:
-        key = _hashable(value)
+        key = order_key(value)
         if key not in seen:
             seen.add(key)
             new.append(value)
     return new
 
 
-def _without(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
-    unwanted = {_hashable(value) for value in operand}
-    return [value for value in old if _hashable(value) not in unwanted] if type(old) is list else []
-
-
-def _hashable(value: Any) -> Any:
-    """Return the order key, which is made of tuples and scalars alone and is equal for equal values."""
-    return order_key(value)
+def _remove_all(old: Any, operand: Iterable[Any], _: int) -> list[Any]:
+    unwanted = {order_key(value) for value in operand}
+    return [value for value in old if order_key(value) not in unwanted] if type(old) is list else []
 
 
 def _request_time(_old: Any, _operand: Any, now: int) -> datetime:
@@ -198,9 +199,9 @@ def _request_time(_old: Any, _operand: Any, now: int) -> datetime:
 
 _COMPUTE: Final[Mapping[TransformKind, Callable[[Any, Any, int], Any]]] = {
     TransformKind.REQUEST_TIME: _request_time,
-    TransformKind.INCREMENT: _incremented,
-    TransformKind.MAXIMUM: _largest,
-    TransformKind.MINIMUM: _smallest,
-    TransformKind.APPEND_MISSING: _appended,
-    TransformKind.REMOVE_ALL: _without,
+    TransformKind.INCREMENT: _increment,
+    TransformKind.MAXIMUM: _take_larger,
+    TransformKind.MINIMUM: _take_smaller,
+    TransformKind.APPEND_MISSING: _append_missing,
+    TransformKind.REMOVE_ALL: _remove_all,
 }

@@ -1,4 +1,4 @@
-"""Who may have which token: service accounts, their keys, access tokens, and the ID tokens made for them."""
+"""The rights to tokens: service accounts, their keys, access tokens, and the ID tokens made for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_emulator.identity.jwt import InvalidToken, sign, unverified, verified
+from atom_emulator.identity.jwt import InvalidToken, read_unverified, sign, verify
 from atom_emulator.identity.keys import Key
 
 ISSUER: Final = "https://accounts.google.com"
@@ -21,7 +21,7 @@ _CLOCK_TOLERANCE_S: Final = 10
 
 
 class Fault(StrEnum):
-    """What is wrong with an ID token that is made wrong on purpose."""
+    """The fault of an ID token that is made wrong on purpose."""
 
     EXPIRED = "expired"
     WRONG_AUDIENCE = "wrong-audience"
@@ -52,11 +52,14 @@ class Authority:
     _access: dict[str, str] = field(default_factory=dict)
 
     def certificates(self) -> dict[str, str]:
-        """By key id, what verifies the ID tokens."""
-        return {self.key.id: self.key.certificate()}
+        """Return the certificates that verify the ID tokens, by key id."""
+        return {self.key.id: self.key.make_certificate()}
 
-    def id_token(self, account: str, audience: str, *, how: str) -> str:
-        """An ID token; counted by its audience and by how it was asked for."""
+    def make_id_token(self, account: str, audience: str, *, how: str) -> str:
+        """Make an ID token.
+
+        It is counted by its audience and by how it was asked for.
+        """
         self.made[how] += 1
         self.made[f"{how} {audience}"] += 1
         fault = self.faults.popleft() if self.faults else None
@@ -77,38 +80,44 @@ class Authority:
         key = self._foreign if fault == Fault.FOREIGN_KEY else self.key
         return sign(claims, key.private, self.key.id)
 
-    def access_token(self, account: str) -> str:
-        """An access token for the account."""
+    def make_access_token(self, account: str) -> str:
+        """Make an access token for the account."""
         token = f"ya29.{secrets.token_urlsafe(32)}"
         self._access[token] = account
         return token
 
-    def new_key(self, account: str = KEY_ACCOUNT) -> Key:
-        """The account's new key; its former one is disabled."""
+    def replace_key(self, account: str = KEY_ACCOUNT) -> Key:
+        """Make a new key for the account and disable its former one."""
         self._account_keys[account] = Key()
         return self._account_keys[account]
 
-    def granted(self, assertion: str) -> dict[str, Any]:
-        """The answer to a signed assertion: an ID token if it names an audience, else an access token."""
-        claims = self._asserted(assertion)
+    def grant(self, assertion: str) -> dict[str, Any]:
+        """Answer a signed assertion.
+
+        It is answered with an ID token if it names an audience, else with an access token.
+        """
+        claims = self._verify_assertion(assertion)
         audience = claims.get("target_audience")
         if isinstance(audience, str):
-            return {"id_token": self.id_token(claims["iss"], audience, how="key")}
-        return {"access_token": self.access_token(claims["iss"]), "expires_in": 3599, "token_type": "Bearer"}
+            return {"id_token": self.make_id_token(claims["iss"], audience, how="key")}
+        return {"access_token": self.make_access_token(claims["iss"]), "expires_in": 3599, "token_type": "Bearer"}
 
-    def impersonated(self, access_token: str, account: str, wish: Mapping[str, Any]) -> str:
-        """An ID token of another account, which only the account with a key may act for."""
+    def impersonate(self, access_token: str, account: str, wish: Mapping[str, Any]) -> str:
+        """Make an ID token of an account that the caller acts for.
+
+        Only the account with a key may do so.
+        """
         caller = self._access.get(access_token)
         if caller is None:
             raise Denied(401, "UNAUTHENTICATED", "the access token is not known")
         if (caller, account) != (KEY_ACCOUNT, IMPERSONATED_ACCOUNT):
             raise Denied(403, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getOpenIdToken' denied")
-        return self.id_token(account, str(wish.get("audience")), how="impersonation")
+        return self.make_id_token(account, str(wish.get("audience")), how="impersonation")
 
-    def _asserted(self, assertion: str) -> dict[str, Any]:
+    def _verify_assertion(self, assertion: str) -> dict[str, Any]:
         try:
-            account = unverified(assertion).get("iss")
-            claims = verified(assertion, self._account_keys[str(account)].private.public_key())
+            account = read_unverified(assertion).get("iss")
+            claims = verify(assertion, self._account_keys[str(account)].private.public_key())
         except (InvalidToken, LookupError):
             raise Denied(400, "invalid_grant", "Invalid JWT Signature.") from None
         now = self.now()

@@ -17,36 +17,42 @@ class InvalidToken(ValueError):
 
 
 def sign(claims: Mapping[str, Any], key: rsa.RSAPrivateKey, key_id: str) -> str:
-    """The token of these claims."""
+    """Return the token of these claims."""
     head = {"alg": "RS256", "kid": key_id, "typ": "JWT"}
-    signed = f"{_encoded(json.dumps(head).encode())}.{_encoded(json.dumps(claims).encode())}"
-    return f"{signed}.{_encoded(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+    signed = f"{_encode(json.dumps(head).encode())}.{_encode(json.dumps(claims).encode())}"
+    return f"{signed}.{_encode(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
-def verified(token: str, key: rsa.RSAPublicKey) -> dict[str, Any]:
-    """The claims of a token that this key signed; raises `InvalidToken`. Their meaning is not looked at."""
+def verify(token: str, key: rsa.RSAPublicKey) -> dict[str, Any]:
+    """Return the claims of a token that this key signed.
+
+    Raises `InvalidToken`. Nothing in the claims is checked.
+    """
     signed, _, signature = token.rpartition(".")
     try:
-        key.verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        key.verify(_decode(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature as error:
         raise InvalidToken("the signature is wrong") from error
-    return unverified(token)
+    return read_unverified(token)
 
 
-def unverified(token: str) -> dict[str, Any]:
-    """The claims of a token that anybody may have made; raises `InvalidToken`."""
+def read_unverified(token: str) -> dict[str, Any]:
+    """Return the claims of a token, whoever signed it.
+
+    Raises `InvalidToken`.
+    """
     try:
-        claims = json.loads(_decoded(token.split(".")[1]))
+        claims = json.loads(_decode(token.split(".")[1]))
     except (ValueError, LookupError) as error:
         raise InvalidToken("not a JWT") from error
     if not isinstance(claims, dict):
-        raise InvalidToken("the claims are no object")
+        raise InvalidToken("the claims are not an object")
     return claims
 
 
-def _encoded(content: bytes) -> str:
+def _encode(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

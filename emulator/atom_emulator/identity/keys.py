@@ -1,4 +1,4 @@
-"""RSA keys: made here, told as certificates and as service account key files."""
+"""RSA keys: made here, published as certificates and as service account key files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Key:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
 
-    def certificate(self) -> str:
-        """A certificate that the key signed for itself."""
+    def make_certificate(self) -> str:
+        """Make a certificate that the key signs for itself."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "identity.emulator")])
         now = datetime.now(UTC)
         unsigned = (

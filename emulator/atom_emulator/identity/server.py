@@ -1,21 +1,21 @@
-"""The server process: binds, says that it is ready, serves until it is told to stop."""
+"""The server process: binds, writes its ready file, serves until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from atom_emulator.identity.authority import Authority
 from atom_emulator.identity.service import IdentityService
-from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response, without_web_pages
+from atom_emulator.ready_file import write_ready_file
+from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityOptions:
-    """What the server is started with. Port 0 takes a free one, which `ready_file` tells."""
+    """The options of the server. Port 0 takes a free one, which `ready_file` names."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -24,7 +24,10 @@ class IdentityOptions:
 
 
 def run(options: IdentityOptions) -> None:
-    """Serve until SIGTERM or SIGINT; raises `OSError` if the port is taken."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `OSError` if the port is taken.
+    """
     asyncio.run(_serve(options))
 
 
@@ -38,18 +41,11 @@ async def _serve(options: IdentityOptions) -> None:
     def handle(request: Request) -> Response:
         return service.handle(request) if service else Response(503, b"")
 
-    guarded = without_web_pages(handle, bound_to=options.host)
+    guarded = refuse_web_pages(handle, bound_to=options.host)
     server = await loop.create_server(lambda: HttpProtocol(guarded), options.host, options.port)
     port = server.sockets[0].getsockname()[1]
     service = IdentityService(Authority(lifetime_s=options.lifetime_s), f"http://{options.host}:{port}")
     if options.ready_file is not None:
-        _announce(options.ready_file, port)
+        write_ready_file(options.ready_file, port=port)
     await stopped.wait()
     server.close()
-
-
-def _announce(ready_file: Path, port: int) -> None:
-    """Write the file whole: a reader never sees half of it."""
-    partial = ready_file.with_name(f"{ready_file.name}.partial")
-    partial.write_text(json.dumps({"port": port}))
-    partial.replace(ready_file)

@@ -1,4 +1,4 @@
-"""The HTTP interface: what google-auth asks of Google, and side doors for tests.
+"""The HTTP interface: the calls that google-auth makes to Google, and side doors for tests.
 
 Side doors: `GET /_key` (a new service account key file), `GET /_impersonation` (a credential that impersonates),
 `GET /_counters`, `PUT /_faults` (a JSON list: expired, wrong-audience, foreign-key or an HTTP status, one for each of
@@ -30,14 +30,14 @@ class IdentityService:
         self._base_url = base_url
         self._routes: dict[tuple[str, str], Route] = {
             ("GET", "/"): lambda _request, _query: _text("computeMetadata/\n"),
-            ("GET", f"{_ACCOUNT}/"): self._account,
-            ("GET", f"{_ACCOUNT}/identity"): self._identity,
-            ("GET", f"{_ACCOUNT}/token"): self._access_token,
+            ("GET", f"{_ACCOUNT}/"): self._get_account,
+            ("GET", f"{_ACCOUNT}/identity"): self._get_identity,
+            ("GET", f"{_ACCOUNT}/token"): self._get_access_token,
             ("GET", "/computeMetadata/v1/project/project-id"): lambda _request, _query: _text("atom-local"),
             ("POST", "/token"): self._grant,
             ("GET", "/certs"): lambda _request, _query: _json(200, authority.certificates()),
-            ("GET", "/_key"): lambda _request, _query: _json(200, self._key_file()),
-            ("GET", "/_impersonation"): lambda _request, _query: _json(200, self._impersonation_file()),
+            ("GET", "/_key"): lambda _request, _query: _json(200, self._make_key_file()),
+            ("GET", "/_impersonation"): lambda _request, _query: _json(200, self._make_impersonation_file()),
             ("GET", "/_counters"): lambda _request, _query: _json(200, dict(sorted(authority.made.items()))),
             ("PUT", "/_faults"): self._replace_faults,
             ("POST", "/_reset"): self._reset,
@@ -55,27 +55,27 @@ class IdentityService:
             return _json(403, {"error": "Missing Metadata-Flavor:Google header."})
         return route(request, query)
 
-    def _account(self, _request: Request, _query: str) -> Response:
+    def _get_account(self, _request: Request, _query: str) -> Response:
         document = {"aliases": ["default"], "email": RUNTIME_ACCOUNT, "scopes": []}
         return _json(200, document, _FLAVOR)
 
-    def _identity(self, _request: Request, query: str) -> Response:
+    def _get_identity(self, _request: Request, query: str) -> Response:
         (audience,) = parse_qs(query).get("audience", [""])[:1]
         if not audience:
             return _text("non-empty audience parameter required", 400)
         try:
-            return _text(self._authority.id_token(RUNTIME_ACCOUNT, audience, how="metadata"))
+            return _text(self._authority.make_id_token(RUNTIME_ACCOUNT, audience, how="metadata"))
         except Denied as denied:
             return _text(denied.text, denied.status)
 
-    def _access_token(self, _request: Request, _query: str) -> Response:
-        token = self._authority.access_token(RUNTIME_ACCOUNT)
+    def _get_access_token(self, _request: Request, _query: str) -> Response:
+        token = self._authority.make_access_token(RUNTIME_ACCOUNT)
         return _json(200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}, _FLAVOR)
 
     def _grant(self, request: Request, _query: str) -> Response:
         (assertion,) = parse_qs(request.body.decode("latin-1")).get("assertion", [""])[:1]
         try:
-            return _json(200, self._authority.granted(assertion))
+            return _json(200, self._authority.grant(assertion))
         except Denied as denied:
             return _json(denied.status, {"error": denied.code, "error_description": denied.text})
 
@@ -85,13 +85,13 @@ class IdentityService:
             return _json(501, {"error": {"message": f"{method} is not emulated"}})
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            return _json(200, {"token": self._authority.impersonated(token, account, json.loads(request.body))})
+            return _json(200, {"token": self._authority.impersonate(token, account, json.loads(request.body))})
         except Denied as denied:
             body = {"error": {"code": denied.status, "status": denied.code, "message": denied.text}}
             return _json(denied.status, body)
 
-    def _key_file(self) -> dict[str, str]:
-        key = self._authority.new_key()
+    def _make_key_file(self) -> dict[str, str]:
+        key = self._authority.replace_key()
         return {
             "type": "service_account",
             "project_id": "atom-local",
@@ -102,13 +102,13 @@ class IdentityService:
             "token_uri": f"{self._base_url}/token",
         }
 
-    def _impersonation_file(self) -> dict[str, Any]:
+    def _make_impersonation_file(self) -> dict[str, Any]:
         return {
             "type": "impersonated_service_account",
             "service_account_impersonation_url": (
                 f"{self._base_url}{_IMPERSONATED}{IMPERSONATED_ACCOUNT}:generateAccessToken"
             ),
-            "source_credentials": self._key_file(),
+            "source_credentials": self._make_key_file(),
             "delegates": [],
         }
 

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 from atom_emulator.platform.errors import PlatformError
-from atom_emulator.platform.google import with_running_emulators
+from atom_emulator.platform.google import use_running_emulators
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PlatformOptions
 
 
 def main() -> None:
-    """Run the platform with the options of the command line; prints what to export once it is ready."""
+    """Run the platform with the options of the command line.
+
+    Prints what to export once it is ready.
+    """
     parser = argparse.ArgumentParser(prog="atom_emulator.platform", description=__doc__)
     parser.add_argument("--project", default=PlatformOptions().project)
     parser.add_argument("--emulators", choices=("embedded", "google"), default="embedded")
@@ -25,23 +28,19 @@ def main() -> None:
     parser.add_argument("--task-runner-script", type=Path, help="what the mock's jobs do")
     parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
     parser.add_argument("--log-dir", type=Path)
-    options = with_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))
+    options = use_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))
     # SIGTERM ends the `with` block in the same way as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _serve(options)
+        with LocalPlatform(options) as platform:
+            exports = "".join(f"export {name}={value}\n" for name, value in platform.environment.items())
+            sys.stdout.write(f"{exports}# logs: {platform.log_dir}\n")
+            sys.stdout.flush()
+            platform.wait()
     except KeyboardInterrupt:
         sys.exit(0)
     except PlatformError as error:
         sys.exit(str(error))
-
-
-def _serve(options: PlatformOptions) -> None:
-    with LocalPlatform(options) as platform:
-        exports = "".join(f"export {name}={value}\n" for name, value in platform.environment.items())
-        sys.stdout.write(f"{exports}# logs: {platform.log_dir}\n")
-        sys.stdout.flush()
-        platform.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs one command so that it never outlives the process that asked for it.
+"""Run one command so that it never outlives the process that asked for it.
 
 `python -I -S child.py [--listen-fd N] -- COMMAND...`, started as the leader of its own process group with a
 pipe as standard input, whose other end only the asking process holds. When that process is gone, however it
@@ -28,59 +28,58 @@ _COMMAND_NOT_FOUND: Final = 127
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command behind `--` and return its exit code; 128 + N if signal N ended it."""
+    """Run the command behind `--` and return its exit code.
+
+    The code is 128 + N if signal N ended the command.
+    """
     split = arguments.index("--")
     listen_fd = int(arguments[1]) if arguments[0] == "--listen-fd" else None
     command = list(arguments[split + 1 :])
     for signum in (signal.SIGTERM, signal.SIGINT):
         # They are sent to the whole group. The command decides what they mean; this process waits for it.
         # A handler, unlike SIG_IGN, is not passed on to the command.
-        signal.signal(signum, _let_the_command_decide)
+        signal.signal(signum, _leave_signal_to_command)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     pid = os.fork()
     if pid == 0:
-        _become(command, listen_fd, libc)
+        _exec_command(command, listen_fd, libc)
     if listen_fd is not None:
         os.close(listen_fd)
-    threading.Thread(target=_kill_group_when_asker_is_gone, daemon=True).start()
+    threading.Thread(target=_kill_group_after_parent, daemon=True).start()
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
-def _let_the_command_decide(_signum: int, _frame: object) -> None:
+def _leave_signal_to_command(_signum: int, _frame: object) -> None:
     pass
 
 
-def _kill_group_when_asker_is_gone() -> None:
+def _kill_group_after_parent() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.killpg(0, signal.SIGKILL)
 
 
-def _become(command: list[str], listen_fd: int | None, libc: ctypes.CDLL | None) -> None:
+def _exec_command(command: list[str], listen_fd: int | None, libc: ctypes.CDLL | None) -> None:
     launcher = os.getppid()
     if libc is not None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launcher:
-        os._exit(1)  # The launcher died before Linux was asked to tell.
+        os._exit(1)  # The launcher died before Linux was asked to watch it.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if listen_fd is not None:
-        _hand_over(listen_fd)
+        if listen_fd == _FIRST_HANDED_FD:
+            os.set_inheritable(listen_fd, True)  # noqa: FBT003 - the standard library's signature
+        else:
+            os.dup2(listen_fd, _FIRST_HANDED_FD)
+            os.close(listen_fd)
+        os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
     with suppress(FileNotFoundError):
         os.execvp(command[0], command)  # noqa: S606 - the command is the platform's own
     sys.stderr.write(f"there is no command {command[0]}\n")
     sys.stderr.flush()
     os._exit(_COMMAND_NOT_FOUND)
-
-
-def _hand_over(listen_fd: int) -> None:
-    if listen_fd == _FIRST_HANDED_FD:
-        os.set_inheritable(listen_fd, True)  # noqa: FBT003 - the standard library's signature
-    else:
-        os.dup2(listen_fd, _FIRST_HANDED_FD)
-        os.close(listen_fd)
-    os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can go wrong with the platform itself."""
+"""The errors of the platform itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class PlatformError(Exception):
 
 
 class PartCrashed(PlatformError):
-    """A part ended though nobody asked it to; the platform is stopped."""
+    """A part ended by itself; the platform is stopped."""
 
     def __init__(self, part: str, exit_code: int, log_tail: str) -> None:
         how = f"signal {exit_code - 128}" if exit_code > 128 else f"exit code {exit_code}"  # noqa: PLR2004 - as a shell counts
@@ -30,10 +30,10 @@ class PartNotReady(PlatformError, TimeoutError):
 
 
 class PortTaken(PlatformError, OSError):
-    """A port that a part was told to use is another process's."""
+    """A port that was chosen for a part is another process's."""
 
     def __init__(self, part: str, port: int) -> None:
-        super().__init__(f"port {port}, which {part} was told to use, is taken")
+        super().__init__(f"port {port}, chosen for {part}, is taken by another process")
         self.part = part
         self.port = port
 
@@ -61,7 +61,7 @@ class EmulatorsMissing(PlatformError, FileNotFoundError):
 
 
 class EmulatorUnreachable(PlatformError, ConnectionError):
-    """A server that the platform was told to use is not there."""
+    """A server that the platform is to use is not there."""
 
     def __init__(self, name: str, address: str) -> None:
         variable = f"{name.upper()}_EMULATOR_HOST"

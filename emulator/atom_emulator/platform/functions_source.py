@@ -1,4 +1,4 @@
-"""Finding the functions' sources: in the repository, or in an installed package."""
+"""Find the functions' sources: in the repository, or in an installed package."""
 
 from __future__ import annotations
 

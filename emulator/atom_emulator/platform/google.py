@@ -1,4 +1,4 @@
-"""Google's own Firestore and Pub/Sub emulators: finding them, and starting their jars.
+"""Find Google's own Firestore and Pub/Sub emulators, and start their jars.
 
 The jars are run by `java` itself. `gcloud emulators … start` would put a wrapper in between that, when it is ended,
 leaves the server behind.
@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import Final
 
 from atom_emulator.platform.errors import EmulatorsMissing
-from atom_emulator.platform.network import HOST, accepts
+from atom_emulator.platform.network import HOST, accepts_connections
 from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.platform.servers import Server
 
 SYSTEM_SDK: Final = Path("/usr/lib/google-cloud-sdk")
-"""Where Google's Debian and RPM packages put it."""
+"""The place where Google's Debian and RPM packages put it."""
 
 _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
     {
@@ -29,7 +29,7 @@ _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
         PartName.PUBSUB: "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar",
     }
 )
-"""Where the SDK keeps them; the version stands in the name of one."""
+"""The jars' places in the SDK; the version stands in the name of one."""
 
 _FIRESTORE_MAIN: Final = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 
@@ -44,13 +44,16 @@ _JAVA_FLAGS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """What was found on this machine."""
+    """Java and the emulators that were found on this machine."""
 
     java: Path
     jars: Mapping[PartName, Path]
 
     def server(self, name: PartName, port: int) -> Server:
-        """How to start one of them; it is ready once it takes connections."""
+        """Describe how to start one of them.
+
+        It is ready once it takes connections.
+        """
         jar = str(self.jars[name])
         where = (f"--host={HOST}", f"--port={port}")
         run = ("-cp", jar, _FIRESTORE_MAIN, "start") if name is PartName.FIRESTORE else ("-jar", jar)
@@ -58,24 +61,30 @@ class Installed:
         return Server(
             name=name,
             command=[str(self.java), *_JAVA_FLAGS, *run, *where],
-            address=lambda: address if accepts(address) else None,
+            address=lambda: address if accepts_connections(address) else None,
         )
 
 
 def find_installed(names: Sequence[PartName], environment: Mapping[str, str] = os.environ) -> Installed:
-    """Find Java and these emulators. Raises `EmulatorsMissing`, which names all that is not there."""
-    java = _java(environment)
-    found = {name: _jar(name, environment) for name in names}
-    jars = {name: jar for name, jar in found.items() if jar is not None}
+    """Find Java and these emulators.
+
+    Raises `EmulatorsMissing`, which names all that is not there.
+    """
+    java = _find_java(environment)
+    jars: dict[PartName, Path] = {}
+    for name in names:
+        found = (jar for sdk in _find_sdks(environment) for jar in sorted(sdk.glob(_JARS[name])))
+        if jar := next(found, None):
+            jars[name] = jar
     if java is None or len(jars) < len(names):
         raise EmulatorsMissing(java=java is None, emulators=[name for name in names if name not in jars])
     return Installed(java=java, jars=jars)
 
 
-def with_running_emulators(options: PlatformOptions, environment: Mapping[str, str] = os.environ) -> PlatformOptions:
+def use_running_emulators(options: PlatformOptions, environment: Mapping[str, str] = os.environ) -> PlatformOptions:
     """Use the emulators that the environment names, if Google's are wanted.
 
-    What they hold stays untouched: unless the project was chosen, the platform then works in a new one.
+    The data they hold stays untouched: unless the project was chosen, the platform then works in a new one.
     """
     if options.emulators != "google":
         return options
@@ -87,7 +96,7 @@ def with_running_emulators(options: PlatformOptions, environment: Mapping[str, s
     return replace(options, firestore_address=firestore, pubsub_address=pubsub, project=project)
 
 
-def _java(environment: Mapping[str, str]) -> Path | None:
+def _find_java(environment: Mapping[str, str]) -> Path | None:
     home = environment.get("JAVA_HOME")
     of_home = Path(home, "bin", "java") if home else None
     if of_home is not None and os.access(of_home, os.X_OK):
@@ -96,16 +105,14 @@ def _java(environment: Mapping[str, str]) -> Path | None:
     return Path(found) if found else None
 
 
-def _jar(name: PartName, environment: Mapping[str, str]) -> Path | None:
-    jars = (jar for sdk in _sdks(environment) for jar in sorted(sdk.glob(_JARS[name])))
-    return next(jars, None)
+def _find_sdks(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the places where the Google Cloud SDK may be.
 
-
-def _sdks(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where the Google Cloud SDK may be. `gcloud info` would tell, but takes seconds."""
-    told = environment.get("CLOUDSDK_ROOT_DIR")
-    if told:
-        yield Path(told)
+    `gcloud info` knows, but takes seconds.
+    """
+    root = environment.get("CLOUDSDK_ROOT_DIR")
+    if root:
+        yield Path(root)
     gcloud = shutil.which("gcloud", path=environment.get("PATH"))
     if gcloud:
         yield Path(gcloud).resolve().parents[1]

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -15,11 +16,19 @@ from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
-from atom_emulator.platform.network import HOST, accepts, answers, bound, port_of, reserved, unproxied
+from atom_emulator.platform.network import (
+    HOST,
+    accepts_connections,
+    answers_http,
+    bind_port,
+    bypass_proxies,
+    port_of,
+    reserve_port,
+)
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.part import PartSpec
 from atom_emulator.platform.scratch import scratch_folder
-from atom_emulator.platform.servers import PYTHON, Server, embedded
+from atom_emulator.platform.servers import PYTHON, Server, build_embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
@@ -52,20 +61,21 @@ class LocalPlatform:
 
     def __init__(self, options: PlatformOptions | None = None) -> None:
         self.options = options or PlatformOptions()
-        self.log_dir = self.options.log_dir or _new_log_dir()
+        started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
+        self.log_dir = self.options.log_dir or Path.cwd() / OWN_FOLDER / "logs" / started
         self.addresses: dict[PartName, str] = {}
         self.start_seconds: dict[PartName, float] = {}
         self.pubsub_url = ""
         self.storage: Storage | None = None
         self.storage_missing = ""
-        self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._crashed)
+        self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._handle_crash)
         self._stack = ExitStack()
         self._closing = threading.Lock()
         self._spawned_at: dict[PartName, float] = {}
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a user exports to reach the platform, and what the functions are given."""
+        """The variables that a user exports to reach the platform, and that the functions are given."""
         return {
             "FIRESTORE_EMULATOR_HOST": self.addresses[PartName.FIRESTORE],
             "PUBSUB_EMULATOR_HOST": self.addresses[PartName.PUBSUB],
@@ -75,7 +85,7 @@ class LocalPlatform:
             "WORKFLOW_CHECK_STATE_DURATION_SEC": "1",
             "WORKFLOW_OBJECT_PREFIX": OBJECT_PREFIX,
             **({"STORAGE_EMULATOR_HOST": self.storage.url} if self.storage is not None else {}),
-            **unproxied(os.environ),
+            **bypass_proxies(os.environ),
             **self.options.environment,
         }
 
@@ -102,11 +112,14 @@ class LocalPlatform:
 
     @property
     def revivals(self) -> Mapping[str, int]:
-        """How often each part was started again after it had been killed."""
+        """The number of times that each part was started again after it had been killed."""
         return dict(self._supervisor.revivals)
 
     def process_group(self, name: PartName) -> int:
-        """The id of the process group that a part of the platform's own runs in now; raises `KeyError` if none does."""
+        """Return the id of the process group that a part runs in.
+
+        Raises `KeyError` for a part that is not the platform's own.
+        """
         return self._supervisor.process_group(name)
 
     @property
@@ -115,18 +128,24 @@ class LocalPlatform:
         return self._supervisor.crash
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the platform is stopped; False if time is up before. Raises `PartCrashed`."""
+        """Wait until the platform is stopped.
+
+        Returns False if time is up before. Raises `PartCrashed`.
+        """
         return self._supervisor.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop everything. May be called twice."""
+        """Stop everything.
+
+        May be called twice.
+        """
         self._close()
 
     def _close(self) -> None:
         with self._closing:  # A crash and the end of the block may come together.
             self._stack.close()
 
-    def _crashed(self, crash: PartCrashed) -> None:
+    def _handle_crash(self, crash: PartCrashed) -> None:
         self._close()
         if self.options.on_crash is not None:
             self.options.on_crash(crash)
@@ -134,12 +153,12 @@ class LocalPlatform:
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
         make_folder(self.log_dir)
-        # Left in the opposite order: the folder is removed when nobody writes to it any more.
+        # Left in the opposite order: the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
-        servers = self._servers(scratch)
+        servers = self._choose_servers(scratch)
         program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
-        listeners = {function: self._listener(function) for function in FUNCTIONS}
+        listeners = {function: self._listen(function) for function in FUNCTIONS}
         started = [(server, self._spawn_server(server)) for server in servers]
         # Google's client takes 0.3 s to import, which pass while the servers start.
         from atom_emulator.platform.topology import SUBSCRIBED, PubSub  # noqa: PLC0415 - see above
@@ -155,21 +174,21 @@ class LocalPlatform:
         most = max_deliveries({**os.environ, **self.environment})
         pubsub = PubSub(self.addresses[PartName.PUBSUB], self.options.project, max_deliveries=most)
         self._stack.enter_context(closing(pubsub))
-        pubsub.create({topic: self._endpoint(topic, function) for topic, function in SUBSCRIBED.items()})
+        path = f"/projects/{self.options.project}/topics"
+        pubsub.create({topic: f"{self.addresses[PartName(name)]}{path}/{topic}" for topic, name in SUBSCRIBED.items()})
         if self.options.pubsub_address is not None:
             self._stack.callback(pubsub.unsubscribe)
-        self.pubsub_url = self._rest_of(pubsub)
+        self.pubsub_url = self._start_rest(pubsub)
         storage_ready()
         for function, part in functions.items():
-            self._await_answer(function, part)
+            address = self.addresses[function].removeprefix("http://")
+            self._supervisor.wait_until(part, partial(answers_http, address), timeout_s=self.options.start_timeout_s)
+            self._mark_ready(function)
         ticker = Ticker(pubsub.tick, every_s=self.options.tick_every_s)
         self._stack.callback(ticker.stop)
         ticker.start()
 
-    def _endpoint(self, topic: str, function: str) -> str:
-        return f"{self.addresses[PartName(function)]}/projects/{self.options.project}/topics/{topic}"
-
-    def _rest_of(self, pubsub: PubSub) -> str:
+    def _start_rest(self, pubsub: PubSub) -> str:
         if self.options.emulators == "google":
             return f"http://{self.addresses[PartName.PUBSUB]}"  # It speaks both on one port.
         from atom_emulator.platform.rest_publish import RestPublish  # noqa: PLC0415 - as for PubSub
@@ -180,7 +199,7 @@ class LocalPlatform:
 
     # -- servers
 
-    def _servers(self, scratch: Path) -> list[Server]:
+    def _choose_servers(self, scratch: Path) -> list[Server]:
         given = {
             PartName.FIRESTORE: self.options.firestore_address,
             PartName.PUBSUB: self.options.pubsub_address,
@@ -188,29 +207,29 @@ class LocalPlatform:
         }
         self.addresses |= {name: address for name, address in given.items() if address}
         for name, address in self.addresses.items():
-            if name in _EMULATORS and not accepts(address):
+            if name in _EMULATORS and not accepts_connections(address):
                 raise EmulatorUnreachable(name, address)
         own = [name for name, address in given.items() if not address]
         googles = [name for name in own if self.options.emulators == "google" and name in _EMULATORS]
         installed = find_installed(googles) if googles else None
         return [
-            installed.server(name, reserved(name, self._port(name), self._stack))
+            installed.server(name, reserve_port(name, self._port(name), self._stack))
             if installed is not None and name in googles
-            else self._embedded(name, scratch)
+            else self._choose_embedded(name, scratch)
             for name in own
         ]
 
     def _port(self, name: PartName) -> int:
         return self.options.ports.get(name, 0)
 
-    def _embedded(self, name: PartName, scratch: Path) -> Server:
+    def _choose_embedded(self, name: PartName, scratch: Path) -> Server:
         port = self._port(name)
         if name in self.options.revived:
-            port = reserved(name, port, self._stack)
+            port = reserve_port(name, port, self._stack)
         elif port:
-            bound(name, port).close()
+            bind_port(name, port).close()
         more = self._task_runner_options() if name is PartName.TASK_RUNNER else ()
-        return embedded(name, port=port, scratch=scratch, more=more)
+        return build_embedded(name, port=port, scratch=scratch, more=more)
 
     def _task_runner_options(self) -> list[str]:
         options = ["--log", str(self.task_runner_log)]
@@ -227,12 +246,15 @@ class LocalPlatform:
     def _await_server(self, server: Server, part: Part) -> None:
         self._supervisor.wait_until(part, lambda: server.address() is not None, timeout_s=self.options.start_timeout_s)
         self.addresses[server.name] = server.address() or ""
-        self._is_ready(server.name)
+        self._mark_ready(server.name)
 
     # -- storage
 
     def _find_storage(self) -> Path | None:
-        """Take the ports early, as the functions are told them; None if there is to be, or can be, no storage."""
+        """Find the storage server and take its ports.
+
+        They are taken early, as the functions are started with them. Returns None without a bucket or a server.
+        """
         if self.options.bucket is None:
             return None
         try:
@@ -242,13 +264,13 @@ class LocalPlatform:
             return None
         self.storage = Storage(
             bucket=self.options.bucket,
-            http_port=reserved(PartName.STORAGE, self._port(PartName.STORAGE), self._stack),
-            https_port=reserved(PartName.STORAGE, 0, self._stack),
+            http_port=reserve_port(PartName.STORAGE, self._port(PartName.STORAGE), self._stack),
+            https_port=reserve_port(PartName.STORAGE, 0, self._stack),
         )
         return program
 
     def _start_storage(self, program: Path | None) -> Callable[[], None]:
-        """Start it, and answer what waits for it."""
+        """Start the storage server, and return what waits for it."""
         storage = self.storage
         if storage is None or program is None:
             return lambda: None
@@ -266,10 +288,10 @@ class LocalPlatform:
 
     # -- functions
 
-    def _listener(self, function: PartName) -> socket.socket:
-        listener = bound(function, self._port(function))
+    def _listen(self, function: PartName) -> socket.socket:
+        listener = bind_port(function, self._port(function))
         self._stack.callback(listener.close)
-        # Listening from the start: what is sent before the function is ready waits, and nobody polls.
+        # Listening from the start: what is sent before the function is ready waits, and no one polls.
         listener.listen(1024)
         self.addresses[function] = f"http://{HOST}:{port_of(listener)}"
         return listener
@@ -299,11 +321,6 @@ class LocalPlatform:
         }
         return kept | serving | self.environment
 
-    def _await_answer(self, function: PartName, part: Part) -> None:
-        address = self.addresses[function].removeprefix("http://")
-        self._supervisor.wait_until(part, lambda: answers(address), timeout_s=self.options.start_timeout_s)
-        self._is_ready(function)
-
     # -- both
 
     def _spawn(
@@ -321,10 +338,5 @@ class LocalPlatform:
         )
         return self._supervisor.start(spec)
 
-    def _is_ready(self, name: PartName) -> None:
+    def _mark_ready(self, name: PartName) -> None:
         self.start_seconds[name] = time.monotonic() - self._spawned_at[name]
-
-
-def _new_log_dir() -> Path:
-    started = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-    return Path.cwd() / OWN_FOLDER / "logs" / started

@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: taking them, seeing whether anything answers, and keeping proxies out of the way."""
+"""Ports of the loopback interface: take them, see that something answers, and keep proxies out of the way."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _PROXIES: Final = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 _EVERYTHING: Final = "*"
 
 
-def bound(part: str, port: int) -> socket.socket:
-    """Take a port, or a free one for 0. Raises `PortTaken`."""
+def bind_port(part: str, port: int) -> socket.socket:
+    """Take a port, or a free one for 0.
+
+    Raises `PortTaken`.
+    """
     taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -32,13 +35,13 @@ def bound(part: str, port: int) -> socket.socket:
     return taken
 
 
-def reserved(part: str, port: int, until_closed: ExitStack) -> int:
-    """Take a port, or a free one for 0, for a server that opens it by itself and must be told its number before.
+def reserve_port(part: str, port: int, until_closed: ExitStack) -> int:
+    """Take a port for a server that opens it by itself.
 
-    Linux lets that server listen while a socket here still holds the port, so nobody else is given it meanwhile.
-    Elsewhere the port is free again from now on. Raises `PortTaken`.
+    0 takes a free one. The server must be started with the number. Linux lets it listen while a socket here still holds
+    the port, so no one else is given it meanwhile. Elsewhere the port is free again from now on. Raises `PortTaken`.
     """
-    holder = bound(part, port)
+    holder = bind_port(part, port)
     if sys.platform == "linux":
         until_closed.callback(holder.close)
         return port_of(holder)
@@ -47,12 +50,12 @@ def reserved(part: str, port: int, until_closed: ExitStack) -> int:
 
 
 def port_of(taken: socket.socket) -> int:
-    """Tell which port a socket has."""
+    """Return the port of a socket."""
     return int(taken.getsockname()[1])
 
 
-def accepts(address: str) -> bool:
-    """Tell whether somebody takes connections at host:port."""
+def accepts_connections(address: str) -> bool:
+    """Return True if a server takes connections at host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
@@ -61,8 +64,8 @@ def accepts(address: str) -> bool:
     return True
 
 
-def answers(address: str) -> bool:
-    """Tell whether an HTTP server at host:port answers, whatever it says."""
+def answers_http(address: str) -> bool:
+    """Return True if an HTTP server at host:port answers, with any status."""
     connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/robots.txt")
@@ -74,22 +77,21 @@ def answers(address: str) -> bool:
     return True
 
 
-def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep clients from asking a proxy for this machine.
+def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep clients from using a proxy here.
 
-    None if there is no proxy.
-
-    `requests`, urllib and curl read `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not
-    at all if there is a `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
+    They are those for requests to this machine; there are none without a proxy. `requests`, urllib and curl read
+    `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not at all if there is a
+    `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
     """
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}
-    told = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    of_grpc = environment.get("no_grpc_proxy") or told
-    everywhere = told if told.strip() == _EVERYTHING else _with_loopback(told)
-    return {"no_proxy": everywhere, "NO_PROXY": everywhere, "no_grpc_proxy": _with_loopback(of_grpc)}
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    of_grpc = environment.get("no_grpc_proxy") or given
+    everywhere = given if given.strip() == _EVERYTHING else _add_loopback(given)
+    return {"no_proxy": everywhere, "NO_PROXY": everywhere, "no_grpc_proxy": _add_loopback(of_grpc)}
 
 
-def _with_loopback(told: str) -> str:
-    names = [name.strip() for name in told.split(",") if name.strip() not in {"", _EVERYTHING}]
+def _add_loopback(given: str) -> str:
+    names = [name.strip() for name in given.split(",") if name.strip() not in {"", _EVERYTHING}]
     return ",".join(dict.fromkeys([*names, *_LOOPBACK]))

@@ -1,4 +1,4 @@
-"""What the platform is started with, and the names of its parts."""
+"""The options of the platform, and the names of its parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REVIVABLE = frozenset({*FUNCTIONS, PartName.TASK_RUNNER})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformOptions:
-    """How the platform runs. Every part takes a free port unless `ports` names one.
+    """The options of the platform. Every part takes a free port unless `ports` names one.
 
     `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that run already;
     the platform then starts none of its own. `bucket` is created in a Cloud Storage of the platform's own; None
@@ -68,4 +68,4 @@ class PlatformOptions:
 
     def __post_init__(self) -> None:
         if kept := sorted(self.revived - REVIVABLE):
-            raise ValueError(f"{' and '.join(kept)} cannot be revived: what it held would be gone")
+            raise ValueError(f"{' and '.join(kept)} cannot be revived: its data would be lost")

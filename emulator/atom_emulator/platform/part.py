@@ -25,12 +25,12 @@ _TAIL_BYTES: Final = 16_384
 _ROOM_BYTES: Final = 1_048_576
 
 LAST_EXIT_CODE: Final = 128
-"""What is above tells a signal, as a shell counts."""
+"""A higher code stands for a signal, as a shell counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSpec:
-    """What to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed.
+    """The command to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
     that who connects meanwhile waits for the next one.
@@ -72,7 +72,7 @@ class Part:
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal ended the command, or the process that looks after it."""
+        """True if a signal ended the command, or the process that looks after it."""
         return self.exit_code is not None and not 0 <= self.exit_code <= LAST_EXIT_CODE
 
     def terminate(self) -> None:
@@ -89,16 +89,21 @@ class Part:
             os.killpg(self._process.pid, signum)
 
     def log_tail(self) -> str:
-        """Return the last lines of the part's log, or, in brackets, that there are none."""
+        """Return the last lines of the part's log.
+
+        If there are none it says so, in brackets.
+        """
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
-        return "\n".join(lines) or f"(its log is empty{_disk_may_be_full(self.log.parent)})"
-
-
-def _disk_may_be_full(folder: Path) -> str:
-    """What to add if that may be why a part has written nothing."""
-    return f"; the disk that holds {folder} may be full" if shutil.disk_usage(folder).free < _ROOM_BYTES else ""
+        if lines:
+            return "\n".join(lines)
+        is_full = shutil.disk_usage(self.log.parent).free < _ROOM_BYTES
+        return (
+            f"(its log is empty; the disk that holds {self.log.parent} may be full)"
+            if is_full
+            else "(its log is empty)"
+        )
 
 
 def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""Publishing by REST, which `gcloud pubsub topics publish` speaks and the embedded Pub/Sub does not.
+"""Publish by REST, which `gcloud pubsub topics publish` speaks and the embedded Pub/Sub does not.
 
 One method of the Pub/Sub REST API, `topics.publish`, passed on to the server's gRPC; any other is answered 501.
 """
@@ -42,7 +42,7 @@ class RestPublish:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; calls under way are dropped with the process."""
+        """Stop listening, and drop the calls under way."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -76,13 +76,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", "the request is larger than 10 MB of messages")
         elif match is None:
             self.rfile.read(length)
-            self._not_done()
+            said = "of Pub/Sub's REST API only topics.publish is here; use the client libraries, which speak gRPC"
+            self._refuse(HTTPStatus.NOT_IMPLEMENTED, "UNIMPLEMENTED", said)
         else:
             self._publish(match[1], self.rfile.read(length))
 
     def _publish(self, topic: str, raw: bytes) -> None:
         try:
-            message_ids = self.server.publish(topic, _messages(raw))
+            message_ids = self.server.publish(topic, _decode_messages(raw))
         except (LookupError, TypeError, ValueError, AttributeError, binascii.Error) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", f"the request is not a publish request: {error}")
         except GoogleAPICallError as error:
@@ -90,10 +91,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(int(error.code or HTTPStatus.INTERNAL_SERVER_ERROR), status, error.message)
         else:
             self._answer(HTTPStatus.OK, {"messageIds": list(message_ids)})
-
-    def _not_done(self) -> None:
-        said = "of Pub/Sub's REST API only topics.publish is here; use the client libraries, which speak gRPC"
-        self._refuse(HTTPStatus.NOT_IMPLEMENTED, "UNIMPLEMENTED", said)
 
     def _refuse(self, code: int, status: str, message: str) -> None:
         self._answer(code, {"error": {"code": code, "status": status, "message": message}})
@@ -107,10 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's word
-        """Say nothing: the process is the user's command line."""
+        """Log nothing, as the process is the user's command line."""
 
 
-def _messages(raw: bytes) -> list[dict[str, Any]]:
+def _decode_messages(raw: bytes) -> list[dict[str, Any]]:
     return [
         {
             "data": base64.b64decode(message.get("data", ""), validate=True),

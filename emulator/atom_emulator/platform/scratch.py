@@ -1,7 +1,7 @@
-"""The folder that the parts write into while a platform is up, and what a platform that was killed left of its own.
+"""The folder that the parts write into while a platform is up, and those that killed platforms left behind.
 
 The process that a platform runs in keeps a lock on a file in its folder, which the kernel takes back however that
-process ends. So a folder whose lock can be had belongs to nobody any more.
+process ends. So a folder whose lock can be had belongs to no platform any more.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ MARK: Final = "local-platform.lock"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder for as long as the block lasts; those of platforms that were killed are removed first."""
+    """Make a new folder for as long as the block lasts.
+
+    Those of platforms that were killed are removed first.
+    """
     remove_abandoned(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = _marked(folder)
+    lock = _lock_mark(folder)
     try:
         yield folder
     finally:
@@ -37,16 +40,20 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove this user's folders of platforms whose process is gone; what cannot be removed stays."""
+    """Remove this user's folders of platforms whose process is gone.
+
+    What cannot be removed stays.
+    """
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             _remove_if_abandoned(folder)
 
 
-def _marked(folder: Path) -> int:
-    """Lock the folder's mark, which is not there before it is locked: nobody can take a new folder for an old one.
+def _lock_mark(folder: Path) -> int:
+    """Lock the folder's mark, which appears only once it is locked.
 
-    A file system without locks gets no mark, so that nothing is removed there.
+    So no one can take a new folder for an old one. A file system without locks gets no mark, so that nothing is removed
+    there.
     """
     unseen = folder / f"{MARK}.new"
     lock = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -57,7 +64,10 @@ def _marked(folder: Path) -> int:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Raises `OSError` if the lock is held, or there is none."""
+    """Remove a folder whose platform has ended.
+
+    Raises `OSError` if the lock is held, or there is none.
+    """
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         return

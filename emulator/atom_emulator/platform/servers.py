@@ -1,8 +1,7 @@
-"""A server of the platform: how it is started and how it tells its address; and the embedded ones."""
+"""The servers of the platform: the command that starts each, and the address it then has; and the embedded ones."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Final
 
 from atom_emulator.platform.network import HOST
 from atom_emulator.platform.options import PartName
+from atom_emulator.ready_file import read_port
 
 PYTHON: Final = (sys.executable, "-P", "-m")
 """Without the working directory on the path: a user's own files must not stand in for modules."""
@@ -27,22 +27,18 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
-def embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
-    """One of this package's own servers, which takes a free port for 0 and writes its port into a file."""
+def build_embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
+    """Describe one of this package's own servers.
+
+    It takes a free port for 0 and writes its port into a file.
+    """
     ready_file = scratch / f"{name}.json"
     module = f"atom_emulator.{name.replace('-', '_')}"
     scheme = "http://" if name is PartName.TASK_RUNNER else ""
 
     def address() -> str | None:
-        found = _port_in(ready_file)
+        found = read_port(ready_file)
         return None if found is None else f"{scheme}{HOST}:{found}"
 
     command = [*PYTHON, module, "--port", str(port), "--ready-file", str(ready_file), *more]
     return Server(name=name, command=command, address=address)
-
-
-def _port_in(ready_file: Path) -> int | None:
-    try:
-        return int(json.loads(ready_file.read_text())["port"])
-    except (FileNotFoundError, ValueError):
-        return None  # Not there yet, or not whole.

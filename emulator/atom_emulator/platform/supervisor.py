@@ -1,4 +1,4 @@
-"""Keeps the parts together: they run, or none of them does, but for those that are revived."""
+"""Keep the parts together: they run, or none of them does, but for those that are revived."""
 
 from __future__ import annotations
 
@@ -37,15 +37,21 @@ class Supervisor:
         self._stopped = threading.Event()
 
     def start(self, spec: PartSpec) -> Part:
-        """Start a part. Raises `PartCrashed` if another one has crashed meanwhile."""
+        """Start a part.
+
+        Raises `PartCrashed` if another one has crashed meanwhile.
+        """
         with self._lock:
             self._raise_crash()
-            part = Part(spec, self._ended)
+            part = Part(spec, self._handle_exit)
             self._parts.append(part)
             return part
 
     def wait_until(self, part: Part, ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Return once the part is ready. Raises `PartCrashed` (of any part) or `PartNotReady`."""
+        """Wait until the part is ready.
+
+        Raises `PartCrashed` (of any part) or `PartNotReady`.
+        """
         deadline = time.monotonic() + timeout_s
         while not ready():
             if part.exited.wait(_LOOK_EVERY_S) or self.crash is not None:
@@ -56,18 +62,27 @@ class Supervisor:
         self._ready.add(part.name)
 
     def process_group(self, name: str) -> int:
-        """The process group of the part of that name that was started last; raises `KeyError` if there is none."""
+        """Return the process group of the part of that name.
+
+        It is the one that was started last. Raises `KeyError` if there is none.
+        """
         with self._lock:
             return {part.name: part for part in self._parts}[name].process_group
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything is stopped; False if time is up before. Raises `PartCrashed`."""
+        """Wait until everything is stopped.
+
+        Returns False if time is up before. Raises `PartCrashed`.
+        """
         stopped = self._stopped.wait(timeout_s)
         self._raise_crash()
         return stopped
 
     def stop(self) -> None:
-        """Stop all parts: ask all at once, and kill what is left after the grace period. May be called twice."""
+        """Stop all parts, and kill what is left after the grace period.
+
+        All are stopped at once. May be called twice.
+        """
         with self._lock:
             first = not self._stopping
             self._stopping = True
@@ -75,31 +90,28 @@ class Supervisor:
         if not first:
             self._stopped.wait(self._grace_s + 1)
             return
-        _end(parts, self._grace_s)
+        _end_parts(parts, self._grace_s)
         self._stopped.set()
 
     def _raise_crash(self) -> None:
         if self.crash is not None:
             raise self.crash
 
-    def _ended(self, part: Part) -> None:
+    def _handle_exit(self, part: Part) -> None:
         with self._lock:
             if self._stopping or self.crash is not None:
                 return
             if part.spec.revived and part.was_killed and part.name in self._ready:
-                self._revive(part)
+                self.revivals[part.name] += 1
+                self._parts[self._parts.index(part)] = Part(part.spec, self._handle_exit)
                 return
             self.crash = PartCrashed(part.name, part.exit_code or 0, part.log_tail())
         self.stop()
         if self._on_crash is not None:
             self._on_crash(self.crash)
 
-    def _revive(self, dead: Part) -> None:
-        self.revivals[dead.name] += 1
-        self._parts[self._parts.index(dead)] = Part(dead.spec, self._ended)
 
-
-def _end(parts: list[Part], grace_s: float) -> None:
+def _end_parts(parts: list[Part], grace_s: float) -> None:
     for part in parts:
         part.terminate()
     deadline = time.monotonic() + grace_s

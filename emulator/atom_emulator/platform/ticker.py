@@ -42,7 +42,10 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. May be called though it was never started, and twice."""
+        """End the thread.
+
+        May be called though it was never started, and twice.
+        """
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)

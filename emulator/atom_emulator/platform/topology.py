@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -57,33 +58,44 @@ class PubSub:
         self._subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
 
     def create(self, endpoints: Mapping[str, str]) -> None:
-        """Create what is missing; `endpoints` is where each topic of `SUBSCRIBED` is pushed to.
+        """Create the topics and subscriptions that are missing.
 
-        Raises `TopicsMissing`.
+        `endpoints` is where each topic of `SUBSCRIBED` is pushed to. Raises `TopicsMissing`.
         """
         try:
             for topic in TOPICS:
-                self._create_topic(topic)
+                # An emulator that was there before has it from the last time.
+                with suppress(AlreadyExists):
+                    self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
             for topic in SUBSCRIBED:
                 self._subscribe(topic, endpoints[topic])
-            self._keep_dead_letters()
+            self._subscribe_dead_letters()
         except GoogleAPIError as error:
             raise TopicsMissing(self._address, str(error)) from error
 
     def publish(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """Publish to a topic of any project (`projects/P/topics/T`) and answer the messages' ids."""
+        """Publish to a topic of any project and return the messages' ids.
+
+        The topic is named `projects/P/topics/T`.
+        """
         request = {"topic": topic, "messages": list(messages)}
         return list(self._publisher.publish(request=request, timeout=_CALL_TIMEOUT_S, retry=None).message_ids)
 
     def tick(self) -> None:
-        """Publish a tick. One that cannot be published is left out, as the next one does its work."""
+        """Publish a tick.
+
+        One that cannot be published is left out, as the next one does its work.
+        """
         try:
             self.publish(self._topic("tick"), [{"data": json.dumps({"type": "tick"}).encode()}])
         except GoogleAPIError as error:
             _log.warning("a tick was not published: %s", error)
 
     def unsubscribe(self) -> None:
-        """Delete the push subscriptions, so that a server that stays up pushes no more to where nobody listens."""
+        """Delete the push subscriptions.
+
+        A server that stays up would go on pushing to addresses where nothing listens.
+        """
         for topic in SUBSCRIBED:
             try:
                 self._subscriber.delete_subscription(
@@ -102,36 +114,8 @@ class PubSub:
     def _subscription(self, name: str) -> str:
         return f"projects/{self._project}/subscriptions/{name}"
 
-    def _create_topic(self, topic: str) -> None:
-        try:
-            self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
-        except AlreadyExists:
-            return  # An emulator that was there before has it from the last time.
-
     def _subscribe(self, topic: str, endpoint: str) -> None:
-        request = self._push_subscription(topic, endpoint)
-        try:
-            self._subscriber.create_subscription(request=request, timeout=_FIRST_CALL_TIMEOUT_S)
-        except AlreadyExists:
-            self._subscriber.modify_push_config(
-                subscription=request["name"], push_config=request["push_config"], timeout=_CALL_TIMEOUT_S
-            )
-
-    def _keep_dead_letters(self) -> None:
-        request = {
-            "name": self._subscription(DEAD_LETTERS),
-            "topic": self._topic(DEAD_LETTERS),
-            "ack_deadline_seconds": ACK_DEADLINE_S,
-            "message_retention_duration": DEAD_LETTERS_KEPT,
-            "expiration_policy": {},  # never, however long nobody looks
-        }
-        try:
-            self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)
-        except AlreadyExists:
-            return
-
-    def _push_subscription(self, topic: str, endpoint: str) -> dict[str, Any]:
-        return {
+        request: dict[str, Any] = {
             "name": self._subscription(topic),
             "topic": self._topic(topic),
             "push_config": {"push_endpoint": endpoint},
@@ -142,3 +126,20 @@ class PubSub:
                 "max_delivery_attempts": self._max_deliveries,
             },
         }
+        try:
+            self._subscriber.create_subscription(request=request, timeout=_FIRST_CALL_TIMEOUT_S)
+        except AlreadyExists:
+            self._subscriber.modify_push_config(
+                subscription=request["name"], push_config=request["push_config"], timeout=_CALL_TIMEOUT_S
+            )
+
+    def _subscribe_dead_letters(self) -> None:
+        request = {
+            "name": self._subscription(DEAD_LETTERS),
+            "topic": self._topic(DEAD_LETTERS),
+            "ack_deadline_seconds": ACK_DEADLINE_S,
+            "message_retention_duration": DEAD_LETTERS_KEPT,
+            "expiration_policy": {},  # never, however long no one looks
+        }
+        with suppress(AlreadyExists):
+            self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT
 from atom_emulator.pubsub.server import PubsubServer, ServerSettings
 from atom_emulator.pubsub.wire import SHORTEST_ACK_DEADLINE_S
+from atom_emulator.ready_file import write_ready_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,10 @@ _log = logging.getLogger("atom_emulator.pubsub")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code is 1 if the port cannot be had."""
+    """Serve until SIGTERM or SIGINT.
+
+    The exit code is 1 if the port cannot be had.
+    """
     options = _parser().parse_args(argv)
     logging.basicConfig(
         stream=sys.stderr,
@@ -52,16 +54,9 @@ async def _serve(options: argparse.Namespace) -> None:
     port = await server.start()
     _log.info("listening on 127.0.0.1:%d", port)
     if options.ready_file is not None:
-        _announce(options.ready_file, port)
+        write_ready_file(options.ready_file, port=port)
     await stopped.wait()
     await server.stop()
-
-
-def _announce(path: Path, port: int) -> None:
-    """Write the port where the parent looks for it, complete from the first moment it is there."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps({"port": port}), encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,23 +47,24 @@ class Backlog:
         self._serial = 0
 
     def __len__(self) -> int:
-        """How many messages are not yet acknowledged."""
+        """Return the number of messages that are not yet acknowledged."""
         held = sum(map(len, self._held.values()))
         return len(self._ready) + len(self._leases) + self._waiting + held
 
     @property
     def ready(self) -> bool:
-        """Whether `lease` may find something."""
+        """True if `lease` may find something."""
         return bool(self._ready)
 
     @property
     def leased(self) -> int:
-        """How many messages are on lease."""
+        """The number of messages on lease."""
         return len(self._leases)
 
     def add(self, message: PubsubMessage) -> None:
         """Take in a new message."""
         entry = Entry(message)
+        # A key is in `_held` while one of its messages is out; the next ones queue up there.
         key = message.ordering_key if self.settings.ordered else ""
         if not key:
             self._ready.append(entry)
@@ -74,7 +75,7 @@ class Backlog:
             self._ready.append(entry)
 
     def lease(self, now: float, limit: int) -> list[Delivery]:
-        """Up to `limit` ready messages, each on lease until the ack deadline."""
+        """Lease up to `limit` ready messages until the ack deadline."""
         deliveries: list[Delivery] = []
         oldest = now - self.settings.retention_s
         while self._ready and len(deliveries) < limit:
@@ -87,7 +88,10 @@ class Backlog:
         return deliveries
 
     def ack(self, ack_id: str) -> bool:
-        """Forget the message; False if that lease is over (it then changes nothing)."""
+        """Forget a message.
+
+        Returns False if that lease is over; then nothing changes.
+        """
         entry = self._leases.pop(ack_id, None)
         if entry is None:
             return False
@@ -97,18 +101,24 @@ class Backlog:
         return True
 
     def nack(self, ack_id: str, now: float) -> Entry | None:
-        """Give the message back, to be redelivered; returns it if it is to be dead-lettered instead."""
+        """Give a message back to be redelivered.
+
+        Returns it if it is to be dead-lettered instead.
+        """
         entry = self._leases.get(ack_id)
         return None if entry is None else self._fail(entry, now)
 
     def extend(self, ack_id: str, deadline: float) -> None:
-        """Move the deadline of a lease; nothing happens if that lease is over."""
+        """Move the deadline of a lease, if it is not over."""
         entry = self._leases.get(ack_id)
         if entry is not None:
             self._set_alarm(entry, deadline)
 
     def advance(self, now: float) -> list[Entry]:
-        """Let time pass: end leases and waits that are due, and return what is to be dead-lettered."""
+        """Let time pass, and return what is to be dead-lettered.
+
+        Leases and waits that are due end.
+        """
         dead: list[Entry] = []
         while (due := self.next_due()) is not None and due <= now:
             entry = heappop(self._alarms)[2]
@@ -122,22 +132,22 @@ class Backlog:
         return dead
 
     def next_due(self) -> float | None:
-        """When `advance` next has something to do."""
+        """Return the time at which `advance` next has something to do."""
         alarms = self._alarms
         while alarms and alarms[0][2].due != alarms[0][0]:
             heappop(alarms)
         return alarms[0][0] if alarms else None
 
     def put_back(self, entry: Entry, now: float) -> None:
-        """Redeliver an entry after all, which could not be dead-lettered."""
+        """Redeliver an entry that could not be dead-lettered."""
         if self._wait_s(entry) > 0:
             self._waiting += 1
             self._set_alarm(entry, now + self._wait_s(entry))
         else:
             self._make_ready(entry)
 
-    def buried(self, entry: Entry) -> None:
-        """The entry was dead-lettered and is no longer ours."""
+    def remove_dead(self, entry: Entry) -> None:
+        """Let go of an entry that was dead-lettered."""
         self.tally.dead_lettered += 1
         self._release_key(entry)
 

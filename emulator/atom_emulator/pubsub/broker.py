@@ -1,8 +1,8 @@
 """The broker: topics and subscriptions in memory, with no thread, socket or clock of its own.
 
 The caller passes `now` (seconds since the epoch, never going back) and drives it: after any call,
-`take_stirred` names the subscriptions that got something to deliver, and `next_due` tells when `advance`
-next has work.
+`take_deliverable` names the subscriptions that got something to deliver, and `next_due` is the time at which
+`advance` next has work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("atom_emulator.pubsub")
 
 DELETED_TOPIC: Final = "_deleted-topic_"
-"""What a subscription names as its topic once that was deleted."""
+"""The topic that a subscription names once its own was deleted."""
 
 
 class Subscription:
@@ -34,7 +34,7 @@ class Subscription:
 
     @property
     def settings(self) -> SubscriptionSettings:
-        """What it promises now."""
+        """The settings that hold now."""
         return self.backlog.settings
 
 
@@ -44,34 +44,40 @@ class Broker:
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscription] = {}
-        self._stirred: dict[str, Subscription] = {}
+        self._deliverable: dict[str, Subscription] = {}
         self._last_id = 0
         self._created = 0
 
     # -- topics and subscriptions --
 
     def create_topic(self, name: str, *, as_asked: Any = None) -> Topic:
-        """Make a topic. `as_asked` is kept with it and never looked at."""
+        """Make a topic.
+
+        `as_asked` is kept with it and never read.
+        """
         if name in self.topics:
             raise already_exists(name)
         self.topics[name] = Topic(name=name, as_asked=as_asked)
         return self.topics[name]
 
     def topic(self, name: str) -> Topic:
-        """The topic of that name."""
+        """Return the topic of that name."""
         try:
             return self.topics[name]
         except KeyError:
             raise not_found(name) from None
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic; its subscriptions stay and deliver what they have."""
+        """Delete a topic.
+
+        Its subscriptions stay and deliver what they have.
+        """
         for subscription in self.topic(name).subscriptions:
             self.subscriptions[subscription].topic = DELETED_TOPIC
         del self.topics[name]
 
     def create_subscription(self, name: str, topic: str, settings: SubscriptionSettings) -> Subscription:
-        """Make a subscription; it gets what is published from now on."""
+        """Make a subscription, which gets what is published from now on."""
         if name in self.subscriptions:
             raise already_exists(name)
         self.topic(topic).subscriptions[name] = None
@@ -82,19 +88,22 @@ class Broker:
         return self.subscriptions[name]
 
     def subscription(self, name: str) -> Subscription:
-        """The subscription of that name."""
+        """Return the subscription of that name."""
         try:
             return self.subscriptions[name]
         except KeyError:
             raise not_found(name) from None
 
     def update_subscription(self, name: str, settings: SubscriptionSettings) -> None:
-        """Change what a subscription promises, for messages that are delivered or fail from now on."""
+        """Change a subscription's settings.
+
+        They hold for messages that are delivered or fail from now on.
+        """
         subscription = self.subscription(name)
         if settings.ordered != subscription.settings.ordered:
             raise RefusalError(Code.INVALID_ARGUMENT, "message ordering cannot be changed after creation")
         subscription.backlog.settings = settings
-        self._stir(subscription)
+        self._mark_deliverable(subscription)
 
     def delete_subscription(self, name: str) -> None:
         """Delete a subscription and its messages."""
@@ -102,20 +111,26 @@ class Broker:
         if subscription.topic in self.topics:
             del self.topics[subscription.topic].subscriptions[name]
         del self.subscriptions[name]
-        self._stirred.pop(name, None)
+        self._deliverable.pop(name, None)
 
     def clear(self) -> None:
-        """Forget every topic, subscription and message. Ids go on from where they were."""
+        """Forget every topic, subscription and message.
+
+        Ids go on from where they were.
+        """
         self.topics.clear()
         self.subscriptions.clear()
-        self._stirred.clear()
+        self._deliverable.clear()
 
     # -- messages --
 
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str], now: float, *, ordering_key: str = ""
     ) -> str:
-        """Hand a message to every subscription of the topic that wants it, and return its id."""
+        """Add a message to the topic's subscriptions and return its id.
+
+        A subscription whose filter does not match is left out.
+        """
         target = self.topic(topic)
         self._last_id += 1
         message = PubsubMessage(
@@ -130,29 +145,38 @@ class Broker:
             subscription = self.subscriptions[name]
             if subscription.settings.wants(attributes):
                 subscription.backlog.add(message)
-                self._stir(subscription)
+                self._mark_deliverable(subscription)
         return message.id
 
     def lease(self, name: str, now: float, *, limit: int = 1) -> list[Delivery]:
-        """Up to `limit` messages of a subscription, to be acknowledged before their deadline."""
+        """Lease up to `limit` messages of a subscription.
+
+        They are to be acknowledged before their deadline.
+        """
         return self.subscription(name).backlog.lease(now, limit)
 
     def ack(self, name: str, ack_ids: Sequence[str]) -> int:
-        """Acknowledge leases and count those still open; one that is over is ignored, its message comes again."""
+        """Acknowledge leases and return the number of those still open.
+
+        One that is over is ignored, and its message is redelivered.
+        """
         subscription = self.subscription(name)
         acked = sum(map(subscription.backlog.ack, ack_ids))
-        self._stir(subscription)  # an ordering key may have released its next message
+        self._mark_deliverable(subscription)  # an ordering key may have released its next message
         return acked
 
     def nack(self, name: str, ack_ids: Sequence[str], now: float) -> None:
-        """Give leases back for redelivery after the back-off; ones that are over are ignored."""
+        """Give leases back for redelivery after the back-off.
+
+        Those that are over are ignored.
+        """
         subscription = self.subscription(name)
         for ack_id in ack_ids:
-            self._bury(subscription, subscription.backlog.nack(ack_id, now), now)
-        self._stir(subscription)
+            self._dead_letter(subscription, subscription.backlog.nack(ack_id, now), now)
+        self._mark_deliverable(subscription)
 
     def modify_ack_deadline(self, name: str, ack_ids: Sequence[str], seconds: float, now: float) -> None:
-        """Let leases end `seconds` from now; 0 gives them back at once."""
+        """Let leases end `seconds` from now, at once for 0."""
         if seconds <= 0:
             self.nack(name, ack_ids, now)
             return
@@ -163,30 +187,39 @@ class Broker:
     # -- time --
 
     def advance(self, now: float) -> None:
-        """Let time pass: deadlines that were missed and back-offs that are over."""
+        """Let time pass.
+
+        Deadlines are missed and back-offs end.
+        """
         for subscription in self.subscriptions.values():
             due = subscription.backlog.next_due()
             if due is None or due > now:
                 continue
             for entry in subscription.backlog.advance(now):
-                self._bury(subscription, entry, now)
-            self._stir(subscription)
+                self._dead_letter(subscription, entry, now)
+            self._mark_deliverable(subscription)
 
     def next_due(self) -> float | None:
-        """When `advance` next has something to do; None if only a call can change anything."""
+        """Return the time at which `advance` next has something to do.
+
+        Returns None if only a call can change anything.
+        """
         dues = (subscription.backlog.next_due() for subscription in self.subscriptions.values())
         return min((due for due in dues if due is not None), default=None)
 
-    def take_stirred(self) -> list[Subscription]:
-        """The subscriptions that got something to deliver since this was last asked."""
-        stirred, self._stirred = self._stirred, {}
-        return list(stirred.values())
+    def take_deliverable(self) -> list[Subscription]:
+        """Return the subscriptions with something new to deliver.
 
-    def _stir(self, subscription: Subscription) -> None:
+        It is new since the last call of this.
+        """
+        deliverable, self._deliverable = self._deliverable, {}
+        return list(deliverable.values())
+
+    def _mark_deliverable(self, subscription: Subscription) -> None:
         if subscription.backlog.ready:
-            self._stirred[subscription.name] = subscription
+            self._deliverable[subscription.name] = subscription
 
-    def _bury(self, subscription: Subscription, entry: Entry | None, now: float) -> None:
+    def _dead_letter(self, subscription: Subscription, entry: Entry | None, now: float) -> None:
         dead_letters = subscription.settings.dead_letters
         if entry is None or dead_letters is None:
             return
@@ -198,7 +231,7 @@ class Broker:
         message = entry.message
         attributes = {**message.attributes, **_origin(subscription, entry)}
         self.publish(dead_letters.topic, message.data, attributes, now, ordering_key=message.ordering_key)
-        subscription.backlog.buried(entry)
+        subscription.backlog.remove_dead(entry)
         _log.warning(
             "%s: message %s failed %d times and went to %s",
             *(subscription.name, message.id, entry.attempts, dead_letters.topic),
@@ -206,7 +239,7 @@ class Broker:
 
 
 def _origin(subscription: Subscription, entry: Entry) -> dict[str, str]:
-    """The attributes by which a dead letter tells where it comes from."""
+    """Return the attributes that say where a dead letter comes from."""
     published = datetime.fromtimestamp(entry.message.publish_time, UTC)
     project = subscription.name.split("/")[1] if "/" in subscription.name else ""
     return {

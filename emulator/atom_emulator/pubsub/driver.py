@@ -1,4 +1,4 @@
-"""What moves the broker in real time: an event loop that owns it, woken by calls and by what is due."""
+"""The broker's drive in real time: an event loop that owns it, woken by calls and by what is due."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("atom_emulator.pubsub")
 class Driver:
     """Hands ready messages to pushers and waiting pulls, and lets time pass exactly when something is due.
 
-    Not thread-safe: everything runs in the loop that made it. `changed` must follow every call to the broker.
+    Not thread-safe: everything runs in the loop that made it. `deliver_ready` must follow every call to the broker.
     """
 
     def __init__(self, *, in_flight: int = DEFAULT_IN_FLIGHT) -> None:
@@ -34,12 +34,12 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """Seconds since the epoch, never going back."""
+        """Return the seconds since the epoch, which never go back."""
         return self._epoch + self._loop.time()
 
-    def changed(self) -> None:
-        """Deliver what became ready, and set the alarm for what is due next."""
-        for subscription in self.broker.take_stirred():
+    def deliver_ready(self) -> None:
+        """Deliver what became ready, and set the alarm for the next."""
+        for subscription in self.broker.take_deliverable():
             pusher = self._pushers.get(subscription.name)
             if pusher is not None:
                 pusher.pump()
@@ -47,7 +47,7 @@ class Driver:
                 waiter.set()
         self._set_alarm()
 
-    def endpoint_changed(self, subscription: Subscription) -> None:
+    def update_pusher(self, subscription: Subscription) -> None:
         """Start, stop or replace the pusher of a subscription that was made or modified."""
         pusher = self._pushers.get(subscription.name)
         if pusher is not None and pusher.url == subscription.settings.push_endpoint:
@@ -55,7 +55,7 @@ class Driver:
         self.forget(subscription.name)
         if subscription.settings.push_endpoint:
             self._pushers[subscription.name] = pusher = Pusher(
-                self.broker, subscription, now=self.now, settled=self.changed, in_flight=self._in_flight
+                self.broker, subscription, now=self.now, on_done=self.deliver_ready, in_flight=self._in_flight
             )
             pusher.pump()
 
@@ -68,8 +68,11 @@ class Driver:
             waiter.set()
 
     @contextmanager
-    def waiting(self, name: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the subscription may have something to deliver, or is gone."""
+    def watch(self, name: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set when a subscription may have messages.
+
+        It is also set when the subscription is gone.
+        """
         waiter = asyncio.Event()
         self._waiters.setdefault(name, set()).add(waiter)
         try:
@@ -88,7 +91,7 @@ class Driver:
         self._set_alarm()
 
     def close(self) -> None:
-        """Stop; pushes in flight are dropped."""
+        """Stop, and drop the pushes in flight."""
         for pusher in self._pushers.values():
             pusher.close()
         if self._timer is not None:
@@ -108,4 +111,4 @@ class Driver:
     def _alarm(self) -> None:
         self._timer = None
         self.broker.advance(self.now())
-        self.changed()
+        self.deliver_ready()

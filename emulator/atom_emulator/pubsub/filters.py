@@ -23,7 +23,10 @@ _TOKEN: Final = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-
 
 
 def compile_filter(text: str) -> Predicate:
-    """The predicate a filter stands for; raises INVALID_ARGUMENT, saying what was expected where."""
+    """Compile a filter to a predicate.
+
+    Raises INVALID_ARGUMENT, saying what was expected where.
+    """
     if len(text.encode()) > MAX_FILTER_BYTES:
         raise invalid(f"a filter may have {MAX_FILTER_BYTES} bytes")
     parser = _Parser(text)
@@ -32,11 +35,11 @@ def compile_filter(text: str) -> Predicate:
     return predicate
 
 
-def _negated(inner: Predicate) -> Predicate:
+def _negate(inner: Predicate) -> Predicate:
     return lambda attributes: not inner(attributes)
 
 
-def _joined(parts: list[Predicate], word: str) -> Predicate:
+def _join(parts: list[Predicate], word: str) -> Predicate:
     if len(parts) == 1:
         return parts[0]
     quantifier = all if word == "AND" else any
@@ -67,20 +70,20 @@ class _Parser:
             self._tokens.pop(0)
 
     def expression(self) -> Predicate:
-        """One term, or several joined by the same word."""
+        """Parse one term, or several joined by the same word."""
         parts = [self._term()]
         word = self._tokens[0]
         while self._tokens[0] in {"AND", "OR"}:
             if self._tokens.pop(0) != word:
                 raise self._error("AND and OR are mixed without parentheses")
             parts.append(self._term())
-        return _joined(parts, word)
+        return _join(parts, word)
 
     def _term(self) -> Predicate:
         found = self._tokens[0]
         if found in {"NOT", "-"}:
             self._tokens.pop(0)
-            return _negated(self._term())
+            return _negate(self._term())
         if found == "(":
             self._tokens.pop(0)
             inner = self.expression()
@@ -117,7 +120,7 @@ class _Parser:
         def equal(attributes: Mapping[str, str]) -> bool:
             return attributes.get(key) == value
 
-        return equal if sign == "=" else _negated(equal)
+        return equal if sign == "=" else _negate(equal)
 
     def _key(self) -> str:
         token = self._tokens[0]

@@ -1,7 +1,7 @@
 """One keep-alive HTTP/1.1 connection that POSTs, as an asyncio protocol.
 
 It reads only what a push needs, the status, and spends a fraction of what a general client does. A response
-whose end is not told by Content-Length is taken at its status line, and the connection is then closed.
+without a Content-Length is taken at its status line, and the connection is then closed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may be sent."""
+        """True if another request may be sent."""
         return self._transport is not None and self._answered is None and not self._transport.is_closing()
 
     @property
-    def heard(self) -> bool:
-        """Whether any part of an answer has come."""
+    def has_received(self) -> bool:
+        """True if any part of an answer has come."""
         return bool(self._received)
 
     def post(self, request: bytes, answered: Answered) -> None:
@@ -68,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on in the answer (asyncio calls this)."""
         if self._answered is None:
-            self.abort()  # bytes nobody asked for: the stream cannot be trusted any more
+            self.abort()  # unrequested bytes: the stream cannot be trusted any more
             return
         self._received += data
         self._read()
@@ -80,23 +80,20 @@ class HttpConnection(asyncio.Protocol):
                 self._close_and_finish(None)
             return
         head = self._received[:end].lower()
-        status = _status(head)
+        status = _parse_status(head)
         if status is not None and status < _FIRST_FINAL and status != _PROCESSING:
             self._received = self._received[end + 4 :]
             self._read()
             return
-        length = _content_length(head, status)
+        length = _parse_content_length(head, status)
         if status is None or length is None:
             self._close_and_finish(status)
         elif len(self._received) >= end + 4 + length:
-            self._keep_or_close(head, status)
-
-    def _keep_or_close(self, head: bytes, status: int) -> None:
-        if b"connection: close" in head or head.startswith(b"http/1.0"):
-            self._close_and_finish(status)
-        else:
-            self.used = True
-            self._finish(status)
+            if b"connection: close" in head or head.startswith(b"http/1.0"):
+                self._close_and_finish(status)
+            else:
+                self.used = True
+                self._finish(status)
 
     def _close_and_finish(self, status: int | None) -> None:
         if self._transport is not None:
@@ -109,14 +106,14 @@ class HttpConnection(asyncio.Protocol):
             answered(self, status)
 
 
-def _status(head: bytes) -> int | None:
-    """The status in `HTTP/1.1 204 No Content`."""
+def _parse_status(head: bytes) -> int | None:
+    """Return the status in `HTTP/1.1 204 No Content`."""
     digits = head[9:12]
     return int(digits) if head.startswith(b"http/1.") and digits.isdigit() else None
 
 
-def _content_length(head: bytes, status: int | None) -> int | None:
-    """How long the body is, None if only its end will tell."""
+def _parse_content_length(head: bytes, status: int | None) -> int | None:
+    """Return the body's length, None if the connection's end marks its end."""
     if status in _WITHOUT_BODY:
         return 0
     start = head.find(b"\r\ncontent-length:")

@@ -59,12 +59,15 @@ class MemoryBus:
             self.broker.create_subscription(topic, topic, settings or SubscriptionSettings())
 
     def subscribe(self, name: str, topic: str, settings: SubscriptionSettings | None = None) -> None:
-        """Add a subscription; it gets what is published from now on."""
+        """Add a subscription, which gets what is published from now on."""
         with self._lock:
             self.broker.create_subscription(name, topic, settings or SubscriptionSettings())
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Take in all the messages, or raise `BusUnavailable` and take in none if a topic does not exist."""
+        """Take in all the messages.
+
+        Raises `BusUnavailable` and takes in none if a topic does not exist.
+        """
         with self._lock:
             try:
                 for topic in {message.topic for message in messages}:
@@ -78,12 +81,15 @@ class MemoryBus:
                 self.broker.publish(message.topic, data, dict(message.attributes), self._now())
 
     def take(self, subscription: str) -> TakenMessage | None:
-        """The next message of a subscription, on lease; None if none is ready."""
+        """Lease the next message of a subscription, if one is ready."""
         taken = self.take_all(subscription, limit=1)
         return taken[0] if taken else None
 
     def take_all(self, subscription: str, *, limit: int = 1000) -> list[TakenMessage]:
-        """Every message that is ready, on lease, so that a test may handle them in any order."""
+        """Lease every message that is ready.
+
+        So a test may handle them in any order.
+        """
         with self._lock:
             now = self._now()
             self.broker.advance(now)
@@ -100,7 +106,10 @@ class MemoryBus:
             ]
 
     def ack(self, taken: TakenMessage) -> bool:
-        """Acknowledge; False if the lease was over, so that the message comes again."""
+        """Acknowledge a message.
+
+        Returns False if the lease was over, so that the message is redelivered.
+        """
         with self._lock:
             self.broker.advance(self._now())
             return self.broker.ack(taken.subscription, (taken.ack_id,)) == 1
@@ -113,16 +122,19 @@ class MemoryBus:
             self.broker.nack(taken.subscription, (taken.ack_id,), now)
 
     def unacknowledged(self, subscription: str) -> int:
-        """How many messages are ready, waiting or on lease."""
+        """Count the messages that are ready, waiting or on lease."""
         with self._lock:
             return len(self.broker.subscription(subscription).backlog)
 
     def tally(self, subscription: str) -> Tally:
-        """What has happened to the subscription's messages so far."""
+        """Return the counts of what happened to the subscription's messages."""
         return self.broker.subscription(subscription).backlog.tally
 
     def next_due_s(self) -> float | None:
-        """When a lease or back-off next ends, in seconds since the epoch; None if nothing waits."""
+        """Return the time at which a lease or back-off next ends.
+
+        In seconds since the epoch; None if nothing waits.
+        """
         with self._lock:
             return self.broker.next_due()
 

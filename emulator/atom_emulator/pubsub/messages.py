@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 Predicate: TypeAlias = Callable[[Mapping[str, str]], bool]
-"""Whether a subscription wants a message with these attributes."""
+"""True for the attributes of a message that a subscription wants."""
 
 DEFAULT_ACK_DEADLINE_S: Final = 10.0
 DEFAULT_RETENTION_S: Final = 7 * 24 * 3600.0
@@ -38,32 +38,32 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedeliveryBackoff:
-    """How long a failed message waits: `minimum_s`, doubled with each failure more, at most `maximum_s`."""
+    """The wait of a failed message: `minimum_s`, doubled with each failure more, at most `maximum_s`."""
 
     minimum_s: float
     maximum_s: float
 
     def delay_s(self, failures: int) -> float:
-        """The delay after that many failures, from 1."""
+        """Return the delay after that many failures, from 1."""
         return min(self.maximum_s, self.minimum_s * 2.0 ** min(failures - 1, _LARGEST_EXPONENT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetters:
-    """Where a message goes that failed `max_attempts` times."""
+    """The topic for messages that failed `max_attempts` times."""
 
     topic: str
     max_attempts: int
 
 
-def everything(_attributes: Mapping[str, str]) -> bool:
-    """The predicate of a subscription without a filter."""
+def match_all(_attributes: Mapping[str, str]) -> bool:
+    """Match every message, as a subscription without a filter does."""
     return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSettings:
-    """What a subscription promises. Without `backoff` a failed message is ready again at once.
+    """A subscription's settings. Without `backoff` a failed message is ready again at once.
 
     `as_asked` is whatever the caller wants to find again with the subscription; the broker never looks at it.
     """
@@ -74,13 +74,13 @@ class SubscriptionSettings:
     dead_letters: DeadLetters | None = None
     ordered: bool = False
     push_endpoint: str = ""
-    wants: Predicate = everything
+    wants: Predicate = match_all
     as_asked: Any = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What has happened to a subscription's messages. `nacked` includes `expired`, the missed deadlines."""
+    """The counts of what happened to a subscription's messages. `nacked` includes `expired`, the missed deadlines."""
 
     delivered: int = 0
     acked: int = 0

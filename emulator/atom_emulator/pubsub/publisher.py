@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf.empty_pb2 import Empty
 
 from atom_emulator.pubsub.refusals import invalid
-from atom_emulator.pubsub.rpc import Methods, merged, page
+from atom_emulator.pubsub.rpc import Methods, merge_masked, page
 from atom_emulator.pubsub.wire import check_topic, message_type
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ MAX_ATTRIBUTES: Final = 100
 MAX_KEY_BYTES: Final = 256
 MAX_VALUE_BYTES: Final = 1024
 
-_NOT_DONE: Final = ("ListTopicSnapshots", "DetachSubscription")
+_UNIMPLEMENTED: Final = ("ListTopicSnapshots", "DetachSubscription")
 _PublishResponse: Final = message_type("PublishResponse")
 _Topic: Final = message_type("Topic")
 _ListTopicsResponse: Final = message_type("ListTopicsResponse")
@@ -37,7 +37,7 @@ class Publisher:
         self._broker = driver.broker
 
     def methods(self, calls: Counter[str]) -> Methods:
-        """The methods, as a gRPC server takes them."""
+        """Return the methods, as a gRPC server takes them."""
         methods = Methods("google.pubsub.v1.Publisher", calls)
         methods.function("Publish", "PublishRequest", self.publish)
         methods.function("CreateTopic", "Topic", self.create_topic)
@@ -46,7 +46,7 @@ class Publisher:
         methods.function("DeleteTopic", "DeleteTopicRequest", self.delete_topic)
         methods.function("ListTopics", "ListTopicsRequest", self.list_topics)
         methods.function("ListTopicSubscriptions", "ListTopicSubscriptionsRequest", self.list_topic_subscriptions)
-        methods.not_done(_NOT_DONE)
+        methods.refuse_unimplemented(_UNIMPLEMENTED)
         return methods
 
     def publish(self, request: Any) -> Any:
@@ -59,7 +59,7 @@ class Publisher:
             self._broker.publish(topic, message.data, dict(message.attributes), now, ordering_key=message.ordering_key)
             for message in messages
         ]
-        self._driver.changed()
+        self._driver.deliver_ready()
         return _PublishResponse(message_ids=ids)
 
     def create_topic(self, topic: Any) -> Any:
@@ -69,28 +69,28 @@ class Publisher:
     def update_topic(self, request: Any) -> Any:
         """Change a topic's own fields."""
         topic = self._broker.topic(request.topic.name)
-        changed = merged(topic.as_asked, request.topic, request.update_mask, fixed={"name": "cannot be changed"})
+        changed = merge_masked(topic.as_asked, request.topic, request.update_mask, fixed={"name": "cannot be changed"})
         topic.as_asked = check_topic(changed)
         return topic.as_asked
 
     def get_topic(self, request: Any) -> Any:
-        """The topic, as it was asked for."""
+        """Return the topic, as it was asked for."""
         return self._broker.topic(request.topic).as_asked
 
     def delete_topic(self, request: Any) -> Any:
-        """Delete a topic; its subscriptions stay."""
+        """Delete a topic, but not its subscriptions."""
         self._broker.delete_topic(request.topic)
         return Empty()
 
     def list_topics(self, request: Any) -> Any:
-        """A project's topics, by name."""
+        """List a project's topics by name."""
         prefix = f"{request.project}/topics/"
         names, token = page([name for name in self._broker.topics if name.startswith(prefix)], request)
         topics = [self._broker.topics[name].as_asked for name in names]
         return _ListTopicsResponse(topics=topics, next_page_token=token)
 
     def list_topic_subscriptions(self, request: Any) -> Any:
-        """The names of a topic's subscriptions."""
+        """List the names of a topic's subscriptions."""
         names, token = page([*self._broker.topic(request.topic).subscriptions], request)
         return _ListTopicSubscriptionsResponse(subscriptions=names, next_page_token=token)
 

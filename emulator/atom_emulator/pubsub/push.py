@@ -1,7 +1,7 @@
 """Push delivery: each message a POST, acknowledged by its status code.
 
 One `Pusher` per push subscription, each with its own connections and its own limit, so that a slow endpoint
-holds up nobody else. Everything happens in callbacks of the event loop: no task or thread per message.
+holds up no other. Everything happens in callbacks of the event loop: no task or thread per message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _QUIET_S: Final = 1.0  # at most one line a second on a subscription's failures
 
 
 class Endpoint:
-    """Where a subscription pushes to: makes connections and keeps the idle ones."""
+    """The endpoint of a subscription: makes connections and keeps the idle ones."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -49,11 +49,11 @@ class Endpoint:
         ).encode()
 
     def request(self, body: bytes) -> bytes:
-        """The complete request that carries this body."""
+        """Build the complete request that carries this body."""
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     def idle(self) -> HttpConnection | None:
-        """A connection that is open and unused, the warmest first."""
+        """Take a connection that is open and unused, the warmest first."""
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
@@ -61,11 +61,14 @@ class Endpoint:
         return None
 
     async def connect(self) -> HttpConnection:
-        """A new connection; raises OSError."""
+        """Open a new connection.
+
+        Raises `OSError`.
+        """
         loop = asyncio.get_running_loop()
 
         def make() -> HttpConnection:
-            return HttpConnection(self._lost)
+            return HttpConnection(self._forget_lost)
 
         _, connection = await loop.create_connection(make, self._host, self._port, ssl=self._tls)
         return connection
@@ -78,12 +81,12 @@ class Endpoint:
             connection.abort()
 
     def close(self) -> None:
-        """Close what is idle, and keep nothing from now on."""
+        """Close the idle connections, and keep none from now on."""
         self._closed = True
         while self._idle:
             self._idle.pop().abort()
 
-    def _lost(self, connection: HttpConnection) -> None:
+    def _forget_lost(self, connection: HttpConnection) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -91,7 +94,7 @@ class Endpoint:
 class Pusher:
     """Delivers one subscription's messages to its endpoint, up to `in_flight` at a time.
 
-    `settled` is called after each delivery has been acknowledged or given back.
+    `on_done` is called after each delivery has been acknowledged or given back.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class Pusher:
         subscription: Subscription,
         *,
         now: Callable[[], float],
-        settled: Callable[[], None],
+        on_done: Callable[[], None],
         in_flight: int = DEFAULT_IN_FLIGHT,
     ) -> None:
         self.url = subscription.settings.push_endpoint
@@ -108,64 +111,68 @@ class Pusher:
         self._broker = broker
         self._subscription = subscription
         self._now = now
-        self._settled = settled
+        self._on_done = on_done
         self._limit = in_flight
-        self._flights: set[Flight] = set()
+        self._attempts: set[PushAttempt] = set()
         self._closed = False
         self._quiet_until = 0.0
-        self._unsaid = 0
+        self._suppressed = 0
 
     def pump(self) -> None:
         """Send whatever is ready, as far as the limit allows."""
-        while not self._closed and len(self._flights) < self._limit:
+        while not self._closed and len(self._attempts) < self._limit:
             deliveries = self._broker.lease(self._subscription.name, self._now())
             if not deliveries:
                 return
-            self._launch(deliveries[0])
+            delivery = deliveries[0]
+            request = self.endpoint.request(encode_push(self._subscription, delivery))
+            attempt = PushAttempt(self, delivery, request)
+            self._attempts.add(attempt)
+            attempt.start(max(0.0, delivery.deadline - self._now()))
 
     def close(self) -> None:
-        """Send nothing more and drop what is in flight; its leases run out by themselves."""
+        """Send nothing more and drop what is in flight.
+
+        Its leases run out by themselves.
+        """
         self._closed = True
-        for flight in self._flights:
-            flight.abandon()
-        self._flights.clear()
+        for attempt in self._attempts:
+            attempt.abandon()
+        self._attempts.clear()
         self.endpoint.close()
 
-    def landed(self, flight: Flight, status: int | None, problem: str) -> None:
-        """A delivery has its answer, or will never have one (`status` is None)."""
-        self._flights.discard(flight)
+    def finish(self, attempt: PushAttempt, status: int | None, problem: str) -> None:
+        """End a delivery that has its answer, or will never have one.
+
+        The `status` is None without an answer.
+        """
+        self._attempts.discard(attempt)
         name = self._subscription.name
-        delivery = flight.delivery
+        delivery = attempt.delivery
         if status in ACKNOWLEDGING:
             self._broker.ack(name, (delivery.ack_id,))
             _log.debug("%s: message %s acknowledged with %s", name, delivery.message.id, status)
         else:
             self._broker.nack(name, (delivery.ack_id,), self._now())
-            self._complain(delivery, f"HTTP {status}" if status else problem)
+            self._log_failure(delivery, f"HTTP {status}" if status else problem)
         self.pump()
-        self._settled()
+        self._on_done()
 
-    def _launch(self, delivery: Delivery) -> None:
-        request = self.endpoint.request(push_body(self._subscription, delivery))
-        flight = Flight(self, delivery, request)
-        self._flights.add(flight)
-        flight.start(max(0.0, delivery.deadline - self._now()))
-
-    def _complain(self, delivery: Delivery, problem: str) -> None:
+    def _log_failure(self, delivery: Delivery, problem: str) -> None:
         now = self._now()
         if now < self._quiet_until:
-            self._unsaid += 1
+            self._suppressed += 1
             return
-        more = f" (and {self._unsaid} failures more before it)" if self._unsaid else ""
+        more = f" (and {self._suppressed} failures more before it)" if self._suppressed else ""
         _log.warning(
             "%s: push of message %s to %s failed, delivery %d: %s%s",
             *(self._subscription.name, delivery.message.id, self.url, delivery.attempt, problem, more),
         )
         self._quiet_until = now + _QUIET_S
-        self._unsaid = 0
+        self._suppressed = 0
 
 
-class Flight:
+class PushAttempt:
     """One delivery on its way: over an idle connection if there is one, else over a new one.
 
     If an idle connection turns out to have been closed by the other side before any answer, which happens to
@@ -183,16 +190,19 @@ class Flight:
         self._connecting: asyncio.Task[None] | None = None
 
     def start(self, timeout_s: float) -> None:
-        """Send the request; there is an answer, or a failure, within that time."""
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
+        """Send the request.
+
+        An answer, or a failure, comes within that time.
+        """
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out)
         self._connection = self._pusher.endpoint.idle()
         if self._connection is None:
             self._connect()
         else:
-            self._connection.post(self._request, self._answered)
+            self._connection.post(self._request, self._handle_answer)
 
     def abandon(self) -> None:
-        """Drop the request, whatever its state, and tell nobody."""
+        """Drop the request in any state, and call no one back."""
         if self._timer is not None:
             self._timer.cancel()
         if self._connecting is not None:
@@ -208,33 +218,33 @@ class Flight:
             self._connection = await self._pusher.endpoint.connect()
         except OSError as error:
             self._connecting = None
-            self._land(None, f"cannot connect: {error}")
+            self._finish(None, f"cannot connect: {error}")
         else:
             self._connecting = None
-            self._connection.post(self._request, self._answered)
+            self._connection.post(self._request, self._handle_answer)
 
-    def _answered(self, connection: HttpConnection, status: int | None) -> None:
-        if status is None and connection.used and not connection.heard:
+    def _handle_answer(self, connection: HttpConnection, status: int | None) -> None:
+        if status is None and connection.used and not connection.has_received:
             self._connect()
             return
         if status is not None:
             self._pusher.endpoint.give_back(connection)
-        self._land(status, "the connection was closed without an answer")
+        self._finish(status, "the connection was closed without an answer")
 
-    def _timed_out(self) -> None:
+    def _time_out(self) -> None:
         self.abandon()
-        self._land(None, "no answer within the acknowledgement deadline")
+        self._finish(None, "no answer within the acknowledgement deadline")
 
-    def _land(self, status: int | None, problem: str) -> None:
+    def _finish(self, status: int | None, problem: str) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._pusher.landed(self, status, problem)
+        self._pusher.finish(self, status, problem)
 
 
-def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
-    """The wrapped push message, as JSON."""
+def encode_push(subscription: Subscription, delivery: Delivery) -> bytes:
+    """Wrap a message for a push, as JSON."""
     message = delivery.message
-    published = timestamp(message.publish_time)
+    published = format_time(message.publish_time)
     wrapped: dict[str, Any] = {
         "attributes": message.attributes,
         "data": base64.b64encode(message.data).decode("ascii"),
@@ -251,6 +261,6 @@ def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def timestamp(seconds: float) -> str:
-    """A time as protobuf's JSON writes it, to the millisecond."""
+def format_time(seconds: float) -> str:
+    """Format a time as protobuf's JSON does, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

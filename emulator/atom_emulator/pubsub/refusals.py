@@ -1,4 +1,4 @@
-"""Why the broker refuses a call, in the words of a gRPC status."""
+"""The broker's refusals of calls, in the words of a gRPC status."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class RefusalError(Exception):
 
 
 def invalid(reason: str) -> RefusalError:
-    """A refusal because of what was asked."""
+    """Make a refusal of what was asked."""
     return RefusalError(Code.INVALID_ARGUMENT, reason)
 
 
 def unimplemented(what: str) -> RefusalError:
-    """A refusal because the embedded Pub/Sub does not do that."""
+    """Make a refusal of what the embedded Pub/Sub does not do."""
     return RefusalError(Code.UNIMPLEMENTED, f"the embedded Pub/Sub does not do {what}")
 
 
 def not_found(name: str) -> RefusalError:
-    """A refusal because there is no such topic or subscription."""
+    """Make a refusal for a missing topic or subscription."""
     return RefusalError(Code.NOT_FOUND, f"Resource not found (resource={name.rpartition('/')[2]}).")
 
 
 def already_exists(name: str) -> RefusalError:
-    """A refusal because the name is taken."""
+    """Make a refusal for a name that is taken."""
     return RefusalError(
         Code.ALREADY_EXISTS, f"Resource already exists in the project (resource={name.rpartition('/')[2]})."
     )

@@ -1,4 +1,4 @@
-"""How a plain function becomes a gRPC method: counted, and with refusals turned into statuses."""
+"""Make a plain function a gRPC method: counted, and with refusals turned into statuses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Methods:
 
     @property
     def generic_handler(self) -> Any:
-        """What a gRPC server takes."""
+        """The handler that a gRPC server takes."""
         return grpc.method_handlers_generic_handler(self._service, self._handlers)
 
     def function(self, name: str, request: str, function: Function) -> None:
@@ -74,13 +74,13 @@ class Methods:
             response_serializer=_serialize,
         )
 
-    def not_done(self, names: Iterable[str]) -> None:
+    def refuse_unimplemented(self, names: Iterable[str]) -> None:
         """Answer UNIMPLEMENTED to methods of the real service, saying which it was."""
         for name in names:
-            self._handlers[name] = grpc.unary_unary_rpc_method_handler(_refusing(name))
+            self._handlers[name] = grpc.unary_unary_rpc_method_handler(_make_refusal(name))
 
 
-def _refusing(name: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+def _make_refusal(name: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def call(_message: bytes, context: Context) -> bytes:
         await refuse(context, unimplemented(name))
 
@@ -94,7 +94,7 @@ async def refuse(context: Context, error: RefusalError) -> NoReturn:
 
 
 def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
-    """The names that a List request asks for, and the token for the next page."""
+    """Return the names on a List request's page, and the next token."""
     size = request.page_size or _DEFAULT_PAGE
     if size < 0:
         raise invalid("page_size is negative")
@@ -102,10 +102,10 @@ def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
     return rest[:size], rest[size - 1] if len(rest) > size else ""
 
 
-def merged(stored: Any, update: Any, mask: Any, *, fixed: Mapping[str, str]) -> Any:
-    """A copy of a stored resource with the fields that the mask names taken over from the update.
+def merge_masked(stored: Any, update: Any, mask: Any, *, fixed: Mapping[str, str]) -> Any:
+    """Return a copy of a resource with the masked fields updated.
 
-    `fixed` tells of the fields that cannot be changed, and why.
+    `fixed` holds the fields that cannot be changed, and why.
     """
     if not mask.paths:
         raise invalid("update_mask names no field")

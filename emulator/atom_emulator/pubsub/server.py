@@ -31,7 +31,7 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """How to run the server. Port 0 lets the system choose.
+    """The options of the server. Port 0 lets the system choose.
 
     `shortest_ack_deadline_s` is the service's own 10 s unless a test cannot wait that long.
     """
@@ -60,7 +60,10 @@ class PubsubServer:
         )
 
     async def start(self) -> int:
-        """Listen, and return the port; raises OSError if it cannot be had."""
+        """Listen, and return the port.
+
+        Raises `OSError` if it cannot be had.
+        """
         address = f"{HOST}:{self._settings.port}"
         try:
             port = self._server.add_insecure_port(address)
@@ -70,6 +73,9 @@ class PubsubServer:
         return int(port)
 
     async def stop(self) -> None:
-        """Stop within the grace period; calls and pushes under way are dropped."""
+        """Stop within the grace period.
+
+        Calls and pushes under way are dropped.
+        """
         self._driver.close()
         await self._server.stop(STOP_GRACE_S)

@@ -1,4 +1,4 @@
-"""The service `atom.emulator`, beside the real ones: what was counted, and a way to start afresh.
+"""The service `atom.emulator`, beside the real ones: the counts, and a way to start afresh.
 
 Both methods are unary, take any bytes and answer JSON bytes.
 """
@@ -20,7 +20,7 @@ SERVICE: Final = "atom.emulator"
 
 
 class SideDoor:
-    """`Counters` tells what happened since the start or the last `Reset`, which forgets everything."""
+    """`Counters` counts since the start or the last `Reset`, which forgets everything."""
 
     def __init__(self, driver: Driver, calls: Counter[str]) -> None:
         self._driver = driver
@@ -28,7 +28,7 @@ class SideDoor:
 
     @property
     def generic_handler(self) -> Any:
-        """What a gRPC server takes."""
+        """The handler that a gRPC server takes."""
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Counters": grpc.unary_unary_rpc_method_handler(self._counters),
             "Reset": grpc.unary_unary_rpc_method_handler(self._reset),
@@ -36,7 +36,10 @@ class SideDoor:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def counters(self) -> dict[str, Any]:
-        """Calls per method; messages per topic and subscription, `backlog` is what is unacknowledged."""
+        """Return calls per method, and messages per topic and subscription.
+
+        `backlog` is the number of messages that are unacknowledged.
+        """
         broker = self._driver.broker
         return {
             "calls": dict(self._calls),

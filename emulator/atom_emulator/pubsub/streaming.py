@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc.aio
 
 from atom_emulator.pubsub.refusals import Code, RefusalError, invalid
-from atom_emulator.pubsub.wire import message_type, received
+from atom_emulator.pubsub.wire import encode_received, message_type
 
 if TYPE_CHECKING:
     from atom_emulator.pubsub.driver import Driver
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from atom_emulator.pubsub.rpc import Context
 
 MAX_BATCH: Final = 200
-"""How many messages one response carries at most."""
+"""The most messages that one response carries."""
 
 _MIN_STREAM_DEADLINE_S: Final = 10
 _MAX_STREAM_DEADLINE_S: Final = 600
@@ -63,20 +63,23 @@ class _Stream:
 
     async def send(self, context: Context) -> None:
         """Send whatever becomes ready."""
-        with self._driver.waiting(self._name) as ready:
+        with self._driver.watch(self._name) as ready:
             ready.set()
             while True:
                 await ready.wait()
                 ready.clear()
                 while deliveries := self._lease():
-                    await context.write(self._response(deliveries))
+                    settings = self._driver.broker.subscription(self._name).settings
+                    response = _Response(received_messages=encode_received(settings, deliveries))
+                    response.subscription_properties.message_ordering_enabled = settings.ordered
+                    await context.write(response)
 
     async def receive(self, requests: Any) -> None:
         """Do what the client asks."""
         async for request in requests:
-            self._obey(request)
+            self._apply(request)
 
-    def _obey(self, request: Any) -> None:
+    def _apply(self, request: Any) -> None:
         broker = self._driver.broker
         if request.stream_ack_deadline_seconds:
             self._deadline_s = float(request.stream_ack_deadline_seconds)
@@ -85,7 +88,7 @@ class _Stream:
         changes = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=False)
         for ack_id, seconds in changes:
             broker.modify_ack_deadline(self._name, (ack_id,), float(seconds), self._driver.now())
-        self._driver.changed()
+        self._driver.deliver_ready()
 
     def _lease(self) -> list[Delivery]:
         broker = self._driver.broker
@@ -96,14 +99,8 @@ class _Stream:
         deliveries = broker.lease(self._name, now, limit=room)
         for delivery in deliveries:
             broker.modify_ack_deadline(self._name, (delivery.ack_id,), self._deadline_s, now)
-        self._driver.changed()
+        self._driver.deliver_ready()
         return deliveries
-
-    def _response(self, deliveries: list[Delivery]) -> Any:
-        settings = self._driver.broker.subscription(self._name).settings
-        response = _Response(received_messages=received(settings, deliveries))
-        response.subscription_properties.message_ordering_enabled = settings.ordered
-        return response
 
 
 async def _end(task: asyncio.Future[None]) -> None:

@@ -9,15 +9,15 @@ from google.protobuf.empty_pb2 import Empty
 
 from atom_emulator.pubsub.broker import DELETED_TOPIC, Subscription
 from atom_emulator.pubsub.refusals import Code, RefusalError, invalid
-from atom_emulator.pubsub.rpc import Context, Methods, merged, page
+from atom_emulator.pubsub.rpc import Context, Methods, merge_masked, page
 from atom_emulator.pubsub.streaming import StreamingPull
 from atom_emulator.pubsub.wire import (
     LONGEST_ACK_DEADLINE_S,
     SHORTEST_ACK_DEADLINE_S,
     check_name,
+    encode_received,
     message_type,
-    received,
-    settings_of,
+    read_settings,
 )
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from atom_emulator.pubsub.messages import Delivery
 
 LONG_POLL_S: Final = 30.0
-"""How long a Pull of an empty subscription waits before it answers with nothing."""
+"""The time that a Pull of an empty subscription waits before it answers with nothing."""
 
 _FIXED: Final = dict.fromkeys(("name", "topic", "filter", "enable_message_ordering"), "cannot be changed")
-_NOT_DONE: Final = (
+_UNIMPLEMENTED: Final = (
     "GetSnapshot",
     "ListSnapshots",
     "CreateSnapshot",
@@ -52,7 +52,7 @@ class Subscriber:
         self._shortest_ack_deadline_s = shortest_ack_deadline_s
 
     def methods(self, calls: Counter[str]) -> Methods:
-        """The methods, as a gRPC server takes them."""
+        """Return the methods, as a gRPC server takes them."""
         methods = Methods("google.pubsub.v1.Subscriber", calls)
         methods.function("CreateSubscription", "Subscription", self.create_subscription)
         methods.function("GetSubscription", "GetSubscriptionRequest", self.get_subscription)
@@ -64,7 +64,7 @@ class Subscriber:
         methods.function("ModifyAckDeadline", "ModifyAckDeadlineRequest", self.modify_ack_deadline)
         methods.coroutine("Pull", "PullRequest", self.pull)
         methods.stream("StreamingPull", "StreamingPullRequest", StreamingPull(self._driver).serve)
-        methods.not_done(_NOT_DONE)
+        methods.refuse_unimplemented(_UNIMPLEMENTED)
         return methods
 
     # -- subscriptions --
@@ -72,22 +72,25 @@ class Subscriber:
     def create_subscription(self, subscription: Any) -> Any:
         """Make a subscription."""
         check_name(subscription.topic, "topics")
-        settings = settings_of(subscription, shortest_ack_deadline_s=self._shortest_ack_deadline_s)
+        settings = read_settings(subscription, shortest_ack_deadline_s=self._shortest_ack_deadline_s)
         created = self._broker.create_subscription(subscription.name, subscription.topic, settings)
-        self._driver.endpoint_changed(created)
+        self._driver.update_pusher(created)
         return _answer(created)
 
     def get_subscription(self, request: Any) -> Any:
-        """The subscription, with defaults filled in."""
+        """Return the subscription, with defaults filled in."""
         return _answer(self._broker.subscription(request.subscription))
 
     def update_subscription(self, request: Any) -> Any:
         """Change the fields of a subscription that the mask names."""
         stored = self._broker.subscription(request.subscription.name).settings.as_asked
-        return self._replace(merged(stored, request.subscription, request.update_mask, fixed=_FIXED))
+        return self._replace(merge_masked(stored, request.subscription, request.update_mask, fixed=_FIXED))
 
     def modify_push_config(self, request: Any) -> Any:
-        """Change where a subscription pushes to; without an endpoint it is pulled from."""
+        """Change the push endpoint of a subscription.
+
+        Without an endpoint it is pulled from.
+        """
         changed = _Subscription()
         changed.CopyFrom(self._broker.subscription(request.subscription).settings.as_asked)
         changed.push_config.CopyFrom(request.push_config)
@@ -95,7 +98,7 @@ class Subscriber:
         return Empty()
 
     def list_subscriptions(self, request: Any) -> Any:
-        """A project's subscriptions, by name."""
+        """List a project's subscriptions by name."""
         prefix = f"{request.project}/subscriptions/"
         names, token = page([name for name in self._broker.subscriptions if name.startswith(prefix)], request)
         subscriptions = [_answer(self._broker.subscriptions[name]) for name in names]
@@ -108,33 +111,42 @@ class Subscriber:
         return Empty()
 
     def _replace(self, changed: Any) -> Any:
-        settings = settings_of(changed, shortest_ack_deadline_s=self._shortest_ack_deadline_s)
+        settings = read_settings(changed, shortest_ack_deadline_s=self._shortest_ack_deadline_s)
         self._broker.update_subscription(changed.name, settings)
         subscription = self._broker.subscription(changed.name)
-        self._driver.endpoint_changed(subscription)
-        self._driver.changed()
+        self._driver.update_pusher(subscription)
+        self._driver.deliver_ready()
         return _answer(subscription)
 
     # -- messages --
 
     def acknowledge(self, request: Any) -> Any:
-        """Acknowledge deliveries; those whose deadline has passed are ignored."""
+        """Acknowledge deliveries.
+
+        Those whose deadline has passed are ignored.
+        """
         self._broker.ack(request.subscription, request.ack_ids)
-        self._driver.changed()
+        self._driver.deliver_ready()
         return Empty()
 
     def modify_ack_deadline(self, request: Any) -> Any:
-        """Move deadlines to so many seconds from now; 0 asks for redelivery."""
+        """Move deadlines to so many seconds from now.
+
+        0 asks for redelivery.
+        """
         seconds = request.ack_deadline_seconds
         if not 0 <= seconds <= LONGEST_ACK_DEADLINE_S:
             raise invalid(f"ack_deadline_seconds is {seconds}; it must be 0 to {LONGEST_ACK_DEADLINE_S:g}")
         now = self._driver.now()
         self._broker.modify_ack_deadline(request.subscription, request.ack_ids, seconds, now)
-        self._driver.changed()
+        self._driver.deliver_ready()
         return Empty()
 
     async def pull(self, request: Any, _context: Context) -> Any:
-        """Lease messages; waits for one unless asked to return at once, and answers with none in the end."""
+        """Lease messages, waiting for one unless `return_immediately` is set.
+
+        Answers with none if none comes.
+        """
         name = request.subscription
         if request.max_messages <= 0:
             raise invalid("max_messages must be positive")
@@ -143,16 +155,16 @@ class Subscriber:
         deliveries = self._lease(name, request.max_messages)
         if not deliveries and not request.return_immediately:
             deliveries = await self._wait(name, request.max_messages)
-        return _PullResponse(received_messages=received(self._broker.subscription(name).settings, deliveries))
+        return _PullResponse(received_messages=encode_received(self._broker.subscription(name).settings, deliveries))
 
     def _lease(self, name: str, limit: int) -> list[Delivery]:
         deliveries = self._broker.lease(name, self._driver.now(), limit=limit)
-        self._driver.changed()
+        self._driver.deliver_ready()
         return deliveries
 
     async def _wait(self, name: str, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
-        with self._driver.waiting(name) as ready:
+        with self._driver.watch(name) as ready:
             try:
                 async with asyncio.timeout(LONG_POLL_S):
                     while not deliveries:
@@ -165,7 +177,7 @@ class Subscriber:
 
 
 def _answer(subscription: Subscription) -> Any:
-    """A Subscription as the service would answer with it."""
+    """Return a Subscription as the service would answer it."""
     answer = subscription.settings.as_asked
     if subscription.topic == DELETED_TOPIC:
         answer.topic = DELETED_TOPIC

@@ -1,4 +1,4 @@
-"""google.pubsub.v1 on the wire: the message types, and what a resource's fields mean to the broker.
+"""google.pubsub.v1 on the wire: the message types, and the meaning of a resource's fields to the broker.
 
 The plain protobuf classes are used, not the proto-plus ones around them, which cost more than the work.
 """
@@ -18,7 +18,7 @@ from atom_emulator.pubsub.messages import (
     Delivery,
     RedeliveryBackoff,
     SubscriptionSettings,
-    everything,
+    match_all,
 )
 from atom_emulator.pubsub.refusals import invalid, unimplemented
 
@@ -32,10 +32,10 @@ FEWEST_DELIVERY_ATTEMPTS: Final = 5
 MOST_DELIVERY_ATTEMPTS: Final = 100
 
 DEFAULT_BACKOFF: Final = RedeliveryBackoff(minimum_s=10.0, maximum_s=600.0)
-"""What a retry policy means that leaves its fields out."""
+"""The meaning of a retry policy that leaves its fields out."""
 
 PUSH_BACKOFF: Final = RedeliveryBackoff(minimum_s=0.1, maximum_s=60.0)
-"""How a push subscription without a retry policy spares a failing endpoint: the service's documented span."""
+"""The backoff of a push subscription without a retry policy: the service's documented span."""
 
 _NAME: Final = re.compile(r"projects/([^/]+)/(topics|subscriptions)/(?!goog)([A-Za-z][\w.~+%-]{2,254})")
 _TOPIC_FIELDS_NOT_DONE: Final = ("schema_settings", "ingestion_data_source_settings")
@@ -43,7 +43,7 @@ _SUBSCRIPTION_FIELDS_NOT_DONE: Final = ("bigquery_config", "cloud_storage_config
 
 
 def message_type(name: str) -> Any:
-    """The protobuf class of that name."""
+    """Return the protobuf class of that name."""
     return getattr(pubsub, name).pb()
 
 
@@ -52,7 +52,10 @@ _ReceivedMessage: Final = message_type("ReceivedMessage")
 
 
 def check_name(name: str, kind: str) -> str:
-    """That name, if it is one of a `topics` or `subscriptions` resource."""
+    """Return the name, if it is one of a `kind` resource.
+
+    A kind is `topics` or `subscriptions`.
+    """
     match = _NAME.fullmatch(name)
     if match is None or match[2] != kind:
         raise invalid(f"Invalid resource name given (name={name}); expected projects/PROJECT/{kind}/NAME.")
@@ -60,7 +63,7 @@ def check_name(name: str, kind: str) -> str:
 
 
 def check_topic(topic: Any) -> Any:
-    """That topic, if the broker can do what it asks."""
+    """Return the topic, if the broker can do what it asks."""
     check_name(topic.name, "topics")
     for name in _TOPIC_FIELDS_NOT_DONE:
         if topic.HasField(name):
@@ -70,32 +73,42 @@ def check_topic(topic: Any) -> Any:
     return topic
 
 
-def settings_of(subscription: Any, *, shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S) -> SubscriptionSettings:
-    """What a Subscription means to the broker. Fills in the defaults the service would answer with."""
+def read_settings(
+    subscription: Any, *, shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S
+) -> SubscriptionSettings:
+    """Translate a Subscription into the broker's settings.
+
+    Fills in the defaults that the service would answer with.
+    """
     check_name(subscription.name, "subscriptions")
-    _refuse_what_is_not_done(subscription)
+    _refuse_unimplemented(subscription)
     subscription.ack_deadline_seconds = subscription.ack_deadline_seconds or int(DEFAULT_ACK_DEADLINE_S)
-    _check_ack_deadline(subscription.ack_deadline_seconds, shortest_ack_deadline_s)
+    seconds, shortest_s = subscription.ack_deadline_seconds, shortest_ack_deadline_s
+    if not shortest_s <= seconds <= LONGEST_ACK_DEADLINE_S:
+        raise invalid(f"ack_deadline_seconds is {seconds}; it must be {shortest_s:g} to {LONGEST_ACK_DEADLINE_S:g}")
     if not _seconds(subscription.message_retention_duration):
         subscription.message_retention_duration.FromSeconds(int(DEFAULT_RETENTION_S))
     return SubscriptionSettings(
         ack_deadline_s=float(subscription.ack_deadline_seconds),
         retention_s=_seconds(subscription.message_retention_duration),
-        backoff=_backoff(subscription),
-        dead_letters=_dead_letters(subscription),
+        backoff=_read_backoff(subscription),
+        dead_letters=_read_dead_letters(subscription),
         ordered=subscription.enable_message_ordering,
-        push_endpoint=_push_endpoint(subscription.push_config),
-        wants=compile_filter(subscription.filter) if subscription.filter else everything,
+        push_endpoint=_read_push_endpoint(subscription.push_config),
+        wants=compile_filter(subscription.filter) if subscription.filter else match_all,
         as_asked=subscription,
     )
 
 
-def received(settings: SubscriptionSettings, deliveries: Sequence[Delivery]) -> list[Any]:
-    """The deliveries as ReceivedMessage; attempts are told only where there is a dead-letter policy."""
-    return [_received(delivery, counted=settings.dead_letters is not None) for delivery in deliveries]
+def encode_received(settings: SubscriptionSettings, deliveries: Sequence[Delivery]) -> list[Any]:
+    """Encode deliveries as ReceivedMessage.
+
+    Attempts are counted only where there is a dead-letter policy.
+    """
+    return [_encode_received(delivery, counted=settings.dead_letters is not None) for delivery in deliveries]
 
 
-def _received(delivery: Delivery, *, counted: bool) -> Any:
+def _encode_received(delivery: Delivery, *, counted: bool) -> Any:
     message = delivery.message
     wrapped = _PubsubMessage(
         data=message.data,
@@ -108,7 +121,7 @@ def _received(delivery: Delivery, *, counted: bool) -> Any:
     return _ReceivedMessage(ack_id=delivery.ack_id, message=wrapped, delivery_attempt=attempt)
 
 
-def _refuse_what_is_not_done(subscription: Any) -> None:
+def _refuse_unimplemented(subscription: Any) -> None:
     for name in _SUBSCRIPTION_FIELDS_NOT_DONE:
         if subscription.HasField(name):
             raise unimplemented(f"subscriptions with {name}")
@@ -120,19 +133,14 @@ def _refuse_what_is_not_done(subscription: Any) -> None:
         raise unimplemented("unwrapped push")
 
 
-def _check_ack_deadline(seconds: float, shortest_s: float) -> None:
-    if not shortest_s <= seconds <= LONGEST_ACK_DEADLINE_S:
-        raise invalid(f"ack_deadline_seconds is {seconds}; it must be {shortest_s:g} to {LONGEST_ACK_DEADLINE_S:g}")
-
-
-def _push_endpoint(config: Any) -> str:
+def _read_push_endpoint(config: Any) -> str:
     endpoint = str(config.push_endpoint)
     if endpoint and not re.match(r"https?://[^/\s]+(/\S*)?$", endpoint):
         raise invalid(f"push_endpoint {endpoint!r} is not an http(s) URL")
     return endpoint
 
 
-def _backoff(subscription: Any) -> RedeliveryBackoff | None:
+def _read_backoff(subscription: Any) -> RedeliveryBackoff | None:
     if not subscription.HasField("retry_policy"):
         return PUSH_BACKOFF if subscription.push_config.push_endpoint else None
     policy = subscription.retry_policy
@@ -147,7 +155,7 @@ def _backoff(subscription: Any) -> RedeliveryBackoff | None:
     return RedeliveryBackoff(minimum_s=minimum_s, maximum_s=maximum_s)
 
 
-def _dead_letters(subscription: Any) -> DeadLetters | None:
+def _read_dead_letters(subscription: Any) -> DeadLetters | None:
     policy = subscription.dead_letter_policy
     if not policy.dead_letter_topic:
         return None

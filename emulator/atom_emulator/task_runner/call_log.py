@@ -26,16 +26,17 @@ class CallLog:
         self._seq = 0
 
     def add(self, **fields: Any) -> None:
-        """Add a call; `seq` numbers the calls from 1 and never goes back."""
+        """Add a call.
+
+        `seq` numbers the calls from 1 and never goes back.
+        """
         self._seq += 1
         line = json.dumps({"seq": self._seq, **fields})
         self._kept.append(line)
-        if self._file is not None:
-            self._write(self._file, line)
-
-    def _write(self, file: BinaryIO, line: str) -> None:
+        if self._file is None:
+            return
         try:
-            file.write(line.encode() + b"\n")
+            self._file.write(line.encode() + b"\n")
         except OSError as error:
             self._file = None
             logging.getLogger(__name__).warning("no further call is logged to a file: %s", error)

@@ -9,8 +9,8 @@ _TEXTS: Final = ("imageUri", "engine", "url", "masterType")
 _KNOWN: Final = frozenset({"job_name", "scaleTier", "args", "labels", *_TEXTS})
 
 
-def breaches(job: Any) -> list[str]:
-    """Every way in which a `POST /job` body breaks the contract; none if it keeps it."""
+def find_breaches(job: Any) -> list[str]:
+    """List the ways in which a `POST /job` body breaks the contract."""
     if not isinstance(job, Mapping):
         return ["the body must be a JSON object"]
     found = [f"unknown field {name}" for name in job if name not in _KNOWN]
@@ -18,14 +18,14 @@ def breaches(job: Any) -> list[str]:
     found += [f"{name} must be a text" for name in _TEXTS if not isinstance(job.get(name, ""), str | None)]
     if not isinstance(job.get("args"), list | Mapping | None):
         found.append("args must be a list or a map")
-    return found + _label_breaches(job.get("labels"))
+    return found + _find_label_breaches(job.get("labels"))
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _label_breaches(labels: Any) -> list[str]:
+def _find_label_breaches(labels: Any) -> list[str]:
     if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
         return ["labels must be a map of texts"]
     found = [] if labels.get("workflow") else ["labels must hold the workflow"]

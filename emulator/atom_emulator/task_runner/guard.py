@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens are verified as Cloud Run does, by signature, audience, expiry and account."""
+"""The check of callers: bearer tokens are verified as Cloud Run does, by signature, audience, expiry and account."""
 
 from __future__ import annotations
 
@@ -27,36 +27,37 @@ class Guard:
     invokers: frozenset[str] = frozenset()
     _certs: Mapping[str, str] = field(default_factory=dict)
 
-    def refusal(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """The status and the reason for which the call is refused, None if it is welcome."""
+    def find_refusal(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        """Return the status and reason of a call's refusal.
+
+        Returns None for a call that may be made.
+        """
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return 403, "the call has no bearer token"
         try:
-            claims = self._claims(token)
+            claims = self._verify(token)
         except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
-            return 401, f"the token is not valid: {_reason(error)}"
+            return 401, f"the token is not valid: {_name_kind(error)}"
         except urllib.error.URLError:
             return 503, "the certificates cannot be fetched"
         if self.invokers and claims.get("email") not in self.invokers:
             return 403, f"{claims.get('email')} may not call this service"
         return None
 
-    def _claims(self, token: str) -> Mapping[str, Any]:
+    def _verify(self, token: str) -> Mapping[str, Any]:
         if google.auth.jwt.decode_header(token).get("kid") not in self._certs:  # type: ignore[no-untyped-call]  # as above
-            self._certs = _fetched(self.certs_url)
+            with urllib.request.urlopen(self.certs_url, timeout=_TIMEOUT_S) as response:  # noqa: S310 (the operator's own address)
+                self._certs = json.load(response)
         claims: Mapping[str, Any] = _decode(token, certs=self._certs, audience=self.audience)
         return claims
 
 
-def _fetched(url: str) -> dict[str, str]:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 (the operator's own address)
-        certs: dict[str, str] = json.load(response)
-    return certs
+def _name_kind(error: Exception) -> str:
+    """Name an error's kind.
 
-
-def _reason(error: Exception) -> str:
-    """The error's kind in words: its text may quote the token."""
+    Its text may quote the token.
+    """
     text = str(error)
     kinds = {"audience": "wrong audience", "expired": "expired", "signature": "wrong signature", "early": "too early"}
     return next((kind for sign, kind in kinds.items() if sign in text), "malformed")

@@ -42,8 +42,11 @@ class Response:
     delay_s: float = 0.0
     drop: bool = False
 
-    def encoded(self) -> bytes:
-        """Return the bytes on the wire: one buffer, so that one packet carries a small answer."""
+    def encode(self) -> bytes:
+        """Return the bytes on the wire.
+
+        It is one buffer, so that one packet carries a small answer.
+        """
         start = _REASONS.get(self.status) or f"HTTP/1.1 {self.status} \r\n".encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         head = f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n{extra}\r\n"
@@ -53,8 +56,11 @@ class Response:
 Handler: TypeAlias = Callable[[Request], Response]
 
 
-def without_web_pages(handler: Handler, *, bound_to: str) -> Handler:
-    """Have a server on this address refuse, with 403, what a web page sends."""
+def refuse_web_pages(handler: Handler, *, bound_to: str) -> Handler:
+    """Wrap a handler so that what web pages send is answered 403.
+
+    `bound_to` is the address that the server listens on.
+    """
 
     def guarded(request: Request) -> Response:
         reason = explain_refusal(request.headers, bound_to=bound_to)
@@ -81,7 +87,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; asyncio has set TCP_NODELAY on it."""
+        """Keep the transport, on which asyncio has set TCP_NODELAY."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
@@ -112,19 +118,16 @@ class HttpProtocol(asyncio.Protocol):
             if len(self._received) > MAX_HEAD_BYTES:
                 raise BadRequest(431, "the request's head is too long")
             return None
-        method, target, headers = _parsed_head(self._received[:head_end])
+        method, target, headers = _parse_head(self._received[:head_end])
         body_start = head_end + len(_HEAD_END)
-        body_end = body_start + _body_length(headers)
+        body_end = body_start + _parse_body_length(headers)
         if len(self._received) < body_end:
-            self._encourage(headers)
+            if self._transport is not None and headers.get("expect", "").lower() == "100-continue":
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return None
         body = self._received[body_start:body_end]
         self._received = self._received[body_end:]
         return Request(method, target, headers, body)
-
-    def _encourage(self, headers: dict[str, str]) -> None:
-        if self._transport is not None and headers.get("expect", "").lower() == "100-continue":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _answer(self, request: Request) -> None:
         response = self._handler(request)
@@ -144,13 +147,13 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if not response.drop:
-            self._transport.write(response.encoded())
+            self._transport.write(response.encode())
         if close:
             self._transport.close()
             self._transport = None
 
 
-def _parsed_head(head: bytes) -> tuple[str, str, dict[str, str]]:
+def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     start, *lines = head.decode("latin-1").split("\r\n")
     parts = start.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
@@ -162,7 +165,7 @@ def _parsed_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     return parts[0], parts[1], headers
 
 
-def _body_length(headers: dict[str, str]) -> int:
+def _parse_body_length(headers: dict[str, str]) -> int:
     if "transfer-encoding" in headers:
         raise BadRequest(411, "send the body with Content-Length")
     length = headers.get("content-length", "0")

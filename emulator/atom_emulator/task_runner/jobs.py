@@ -1,4 +1,4 @@
-"""The Task Runner's brain: which answer each call gets. No socket, no clock: time is passed in as seconds."""
+"""The Task Runner's brain: the answer to each call. No socket, no clock: time is passed in as seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from atom_emulator.task_runner.contract import breaches
+from atom_emulator.task_runner.contract import find_breaches
 from atom_emulator.task_runner.script import (
     FOREVER,
     TERMINAL_STATES,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 StepKey: TypeAlias = tuple[str, ...]
-"""What names a step of a run, as far as the wire tells."""
+"""The name of a step of a run, as far as the calls show it."""
 
 _ATTEMPT_KEY: Final = re.compile(r"(.+)[^0-9A-Za-z]\d{1,4}")
 """An idempotency key that ends in an attempt number: `run/step/2`."""
@@ -31,7 +31,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to send back, after `delay_s`. With a `fault`, the answer is spoilt in that way instead."""
+    """The answer to send after `delay_s`. With a `fault`, it is spoilt in that way instead."""
 
     status: int
     job_id: str = ""
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """A submission that became a job, and when: all that it takes to know the job again."""
+    """A submission that became a job, and when: all that it takes to restore the job."""
 
     job_id: str
     job: Mapping[str, Any]
@@ -51,11 +51,11 @@ class Acceptance:
     at: float
 
 
-class KeepsJobs(Protocol):
-    """Where accepted jobs are written down."""
+class JobJournal(Protocol):
+    """The place where accepted jobs are written down."""
 
     def add(self, accepted: Acceptance) -> None:
-        """Keep a job; its submission is answered afterwards."""
+        """Keep a job, whose submission is answered afterwards."""
 
     def clear(self) -> None:
         """Forget all jobs."""
@@ -89,7 +89,7 @@ class Jobs:
     """All jobs since the last reset.
 
     Job ids start with `id_prefix`, so that a restarted server repeats none. With a `journal`, what it holds can be
-    given to `recall` after a restart.
+    given to `restore` after a restart.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Jobs:
         *,
         default_duration_s: float = 0.0,
         id_prefix: str = "job",
-        journal: KeepsJobs | None = None,
+        journal: JobJournal | None = None,
     ) -> None:
         self.script = script or Script()
         self._default_duration_s = default_duration_s
@@ -109,20 +109,23 @@ class Jobs:
 
     @property
     def made(self) -> int:
-        """The number of jobs that were started, whether or not an answer told of them."""
+        """The number of jobs that were started, whether or not an answer named them."""
         return self._made
 
     def reset(self) -> None:
-        """Forget every job and start every fault list anew. Job ids go on."""
+        """Forget every job, and use every fault list from its beginning.
+
+        Job ids go on.
+        """
         self._forget()
         if self._journal is not None:
             self._journal.clear()
 
-    def recall(self, accepted: Iterable[Acceptance]) -> None:
-        """Know jobs of an earlier server again, in the order in which they were accepted."""
+    def restore(self, accepted: Iterable[Acceptance]) -> None:
+        """Take over the jobs that an earlier server accepted, in their order."""
         for one in accepted:
             behaviour, step = self.script.behaviour_for(one.job), _step_key(one.job, one.idempotency_key)
-            self._keep(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
+            self._register(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
 
     def _forget(self) -> None:
         self._jobs: dict[str, _Job] = {}
@@ -132,14 +135,14 @@ class Jobs:
 
     def submit(self, job: Any, idempotency_key: str | None, now: float) -> Answer:
         """Answer a `POST /job`."""
-        wrong = breaches(job)
+        wrong = find_breaches(job)
         if wrong:
             return Answer(status=400, message="; ".join(wrong))
         behaviour, step = self.script.behaviour_for(job), _step_key(job, idempotency_key)
         fault = self._next_fault("submit", step, behaviour.submit_errors)
         if fault is not None and not fault.accepted:
             return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
-        answer = self._accepted(job, behaviour, step, idempotency_key, now).answer_at(now)
+        answer = self._accept(job, behaviour, step, idempotency_key, now).answer_at(now)
         return answer if fault is None else replace(answer, status=fault.status, fault=fault)
 
     def status(self, job_id: str, now: float) -> Answer:
@@ -157,19 +160,19 @@ class Jobs:
             return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
         return job.answer_at(now)
 
-    def _accepted(
+    def _accept(
         self, job: Mapping[str, Any], behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float
     ) -> _Job:
         if self.script.idempotent and idempotency_key in self._by_idempotency_key:
             return self._by_idempotency_key[idempotency_key]
         self._made += 1
         made = self._make(behaviour, step, now, f"{self._id_prefix}-{self._made:06d}")
-        self._keep(made, idempotency_key)
+        self._register(made, idempotency_key)
         if self._journal is not None:
             self._journal.add(Acceptance(job_id=made.id, job=job, idempotency_key=idempotency_key, at=now))
         return made
 
-    def _keep(self, job: _Job, idempotency_key: str | None) -> None:
+    def _register(self, job: _Job, idempotency_key: str | None) -> None:
         self._jobs[job.id] = job
         if idempotency_key:
             self._by_idempotency_key[idempotency_key] = job
@@ -177,22 +180,18 @@ class Jobs:
     def _make(self, behaviour: Behaviour, step: StepKey, now: float, job_id: str) -> _Job:
         self._attempts[step] += 1
         attempt = self._attempts[step]
-        end = _end(behaviour, attempt)
+        end = _choose_end(behaviour, attempt)
+        duration_s = self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
         return _Job(
             id=job_id,
             step=step,
             behaviour=behaviour,
             started=now,
-            duration_s=self._duration(behaviour),
+            duration_s=0.0 if behaviour.synchronous else duration_s,
             end=end,
-            message=_message(behaviour, end, attempt),
+            message=_choose_message(behaviour, end, attempt),
             lost=behaviour.lose_job is Loss.ALWAYS or (behaviour.lose_job is Loss.ONCE and attempt == 1),
         )
-
-    def _duration(self, behaviour: Behaviour) -> float:
-        if behaviour.synchronous:
-            return 0.0
-        return self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
 
     def _next_fault(self, call: str, step: StepKey, faults: tuple[Fault, ...]) -> Fault | None:
         if not faults:
@@ -207,7 +206,10 @@ class Jobs:
 
 
 def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
-    """Name the step of a run: by the idempotency key if it counts attempts, else by the labels."""
+    """Name the step of a run.
+
+    By the idempotency key if it counts attempts, else by the labels.
+    """
     counted = _ATTEMPT_KEY.fullmatch(idempotency_key) if idempotency_key else None
     if counted:
         return (counted[1], job["job_name"])
@@ -215,14 +217,14 @@ def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
     return (labels["workflow"], labels.get("run", ""), job["job_name"])
 
 
-def _end(behaviour: Behaviour, attempt: int) -> str:
+def _choose_end(behaviour: Behaviour, attempt: int) -> str:
     if behaviour.always_fail or attempt <= behaviour.fail_times:
         return "FAILED"
     last = behaviour.states[-1]
     return last if last in TERMINAL_STATES else "SUCCEEDED"
 
 
-def _message(behaviour: Behaviour, end: str, attempt: int) -> str:
+def _choose_message(behaviour: Behaviour, end: str, attempt: int) -> str:
     if end == "SUCCEEDED":
         return behaviour.message if behaviour.message and not behaviour.fail_times else ""
     return behaviour.message or f"attempt {attempt} {end.lower()} as the script says"

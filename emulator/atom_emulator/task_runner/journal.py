@@ -1,6 +1,6 @@
 """The journal: every accepted job, one JSON object a line, so that a restarted server still knows them.
 
-What a line tells is the submission; how its job goes follows from the script, as it did the first time.
+A line holds the submission; how its job goes follows from the script, as it did the first time.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from atom_emulator.task_runner.contract import breaches
+from atom_emulator.task_runner.contract import find_breaches
 from atom_emulator.task_runner.jobs import Acceptance
 
 
 class InvalidJournal(ValueError):
-    """A line of the file is no job that a server has written there."""
+    """A line of the file is not a job that a server has written there."""
 
     def __init__(self, path: Path, line: int) -> None:
-        super().__init__(f"{path}: line {line} is no job of a Task Runner; name another file, or delete this one")
+        super().__init__(
+            f"{path}: line {line} is not a job that a Task Runner wrote; name another file, or delete this one"
+        )
         self.path = path
         self.line = line
 
 
 class Journal:
-    """Jobs in a file. Whoever empties the file makes the next server forget them."""
+    """Jobs in a file. The next server knows none of them if the file is emptied."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -45,7 +47,7 @@ class Journal:
         self._path.write_bytes(b"")
 
     def read(self) -> Iterator[Acceptance]:
-        """The jobs in the order in which they were accepted.
+        """Yield the jobs in the order in which they were accepted.
 
         A line that a death cut short was not answered, and is taken away. Raises `InvalidJournal`.
         """
@@ -57,14 +59,14 @@ class Journal:
             os.truncate(self._path, len(whole))  # Else the next line would become part of it.
         for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
-                yield _acceptance(line)
+                yield _parse_line(line)
             except (ValueError, KeyError, TypeError) as error:
                 raise InvalidJournal(self._path, number) from error
 
 
-def _acceptance(line: bytes) -> Acceptance:
+def _parse_line(line: bytes) -> Acceptance:
     found = json.loads(line)
-    if wrong := breaches(found["job"]):
+    if wrong := find_breaches(found["job"]):
         raise ValueError("; ".join(wrong))
     key = found["idempotency_key"]
     return Acceptance(

@@ -1,4 +1,4 @@
-"""What the mock Task Runner is told to do: immutable values, and which rule a job falls under.
+"""The mock Task Runner's script: immutable values, and the rule that a job falls under.
 
 A script is an ordered list of rules; the first rule whose conditions all hold decides. A job that no rule
 matches behaves as `Script.default` says.
@@ -21,7 +21,7 @@ FOREVER: Final = 0
 
 
 class FaultKind(StrEnum):
-    """How an answer may be spoilt. `STATUS` is an HTTP error, or a success of another status than 200."""
+    """The ways to spoil an answer. `STATUS` is an HTTP error, or a success of another status than 200."""
 
     STATUS = "status"
     DROP = "drop"
@@ -33,7 +33,7 @@ class FaultKind(StrEnum):
 
 
 class Loss(StrEnum):
-    """Whether jobs that were accepted are unknown afterwards."""
+    """The loss of jobs that were accepted: they are unknown afterwards."""
 
     NEVER = "never"
     ONCE = "once"
@@ -56,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """How jobs go. Durations are in seconds, since that is what the script's file says.
+    """The behaviour of jobs. Durations are in seconds, since that is what the script's file says.
 
     `duration_s` None means the server's default; 0 means the submission is answered with the job's end.
     Fault lists are used up per step of a run, one fault per call.
@@ -87,17 +87,14 @@ class Rule:
     behaviour: Behaviour = Behaviour()
 
     def matches(self, job: Mapping[str, Any]) -> bool:
-        """Tell whether a submitted job falls under this rule."""
+        """Return True if a submitted job falls under this rule."""
         labels = job.get("labels") or {}
-        if self.step is not None and not self._names_step(job, labels):
+        names = (str(job.get("job_name", "")), str(labels.get("step", "")))
+        if self.step is not None and not any(fnmatchcase(name, self.step) for name in names):
             return False
         if self.image is not None and not fnmatchcase(str(job.get("imageUri") or ""), self.image):
             return False
         return all(labels.get(name) == value for name, value in self.labels.items())
-
-    def _names_step(self, job: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
-        names = (str(job.get("job_name", "")), str(labels.get("step", "")))
-        return any(fnmatchcase(name, self.step or "") for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Reading a script from YAML or JSON, with one error that lists every problem.
+"""Read a script from YAML or JSON, with one error that lists every problem.
 
 ```yaml
 idempotent: true              # honour Idempotency-Key (the default)
@@ -59,45 +59,52 @@ class InvalidScript(ValueError):
 
 
 def load_script(path: Path) -> Script:
-    """Read a script file; YAML, of which JSON is a part. Raises `InvalidScript` or `OSError`."""
+    """Read a script from a YAML or JSON file.
+
+    Raises `InvalidScript` or `OSError`.
+    """
     return parse_script(path.read_text(encoding="utf-8"))
 
 
 def parse_script(text: str) -> Script:
-    """Read a script from its text. Raises `InvalidScript`."""
+    """Read a script from its text.
+
+    Raises `InvalidScript`.
+    """
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidScript([" ".join(str(error).split())]) from error
-    return script_from(document)
+    return build_script(document)
 
 
-def script_from(document: Any) -> Script:
-    """Build a script from its parsed document. Raises `InvalidScript`."""
+def build_script(document: Any) -> Script:
+    """Build a script from its parsed document.
+
+    Raises `InvalidScript`.
+    """
     problems: list[str] = []
-    fields = _checked(document or {}, "script", _SCRIPT_CHECKS, problems)
-    rules = tuple(_rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", [])))
-    default = _behaviour(_checked(fields.get("default", {}), "default", _BEHAVIOUR_CHECKS, problems))
-    _refuse_unreachable(rules, problems)
+    fields = _check_fields(document or {}, "script", _SCRIPT_CHECKS, problems)
+    rules = tuple(
+        _build_rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", []))
+    )
+    default = _build_behaviour(_check_fields(fields.get("default", {}), "default", _BEHAVIOUR_CHECKS, problems))
+    for place, rule in enumerate(rules[:-1]):
+        if rule.step is None and rule.image is None and not rule.labels:
+            problems.append(f"rules[{place}]: matches every job, so the rules after it never apply")
+            break
     if problems:
         raise InvalidScript(problems)
     return Script(rules=rules, default=default, idempotent=fields.get("idempotent", True))
 
 
-def _refuse_unreachable(rules: tuple[Rule, ...], problems: list[str]) -> None:
-    for place, rule in enumerate(rules[:-1]):
-        if rule.step is None and rule.image is None and not rule.labels:
-            problems.append(f"rules[{place}]: matches every job, so the rules after it never apply")
-            return
-
-
-def _rule(document: Any, place: str, problems: list[str]) -> Rule:
-    fields = _checked(document, place, _BEHAVIOUR_CHECKS | _CONDITION_CHECKS, problems)
+def _build_rule(document: Any, place: str, problems: list[str]) -> Rule:
+    fields = _check_fields(document, place, _BEHAVIOUR_CHECKS | _CONDITION_CHECKS, problems)
     conditions = {name: fields.pop(name) for name in _CONDITION_CHECKS if name in fields}
-    return Rule(**conditions, behaviour=_behaviour(fields))
+    return Rule(**conditions, behaviour=_build_behaviour(fields))
 
 
-def _behaviour(fields: dict[str, Any]) -> Behaviour:
+def _build_behaviour(fields: dict[str, Any]) -> Behaviour:
     garbage = fields.pop("garbage", None)
     if garbage is not None:
         forever = Fault(kind=garbage, times=FOREVER)
@@ -108,10 +115,13 @@ def _behaviour(fields: dict[str, Any]) -> Behaviour:
     return Behaviour(**fields)
 
 
-def _checked(document: Any, place: str, checks: Mapping[str, Check], problems: list[str]) -> dict[str, Any]:
-    """Keep the valid fields of a mapping; each invalid one is added to the problems."""
+def _check_fields(document: Any, place: str, checks: Mapping[str, Check], problems: list[str]) -> dict[str, Any]:
+    """Keep the valid fields of a mapping.
+
+    Each invalid one is added to the problems.
+    """
     if not isinstance(document, Mapping):
-        problems.append(f"{place}: expected a mapping, not {_written(document)}")
+        problems.append(f"{place}: expected a mapping, not {_quote(document)}")
         return {}
     fields = {}
     for name, value in document.items():
@@ -121,64 +131,64 @@ def _checked(document: Any, place: str, checks: Mapping[str, Check], problems: l
         try:
             fields[name] = checks[name](value)
         except ValueError as error:
-            problems.append(f"{place}.{name}: {error}, not {_written(value)}")
+            problems.append(f"{place}.{name}: {error}, not {_quote(value)}")
     return fields
 
 
-def _written(value: Any) -> str:
+def _quote(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
-def _text(value: Any) -> str:
+def _parse_text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("expected a text")
     return value
 
 
-def _flag(value: Any) -> bool:
+def _parse_flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("expected true or false")  # noqa: TRY004 - one kind of error for every check
     return value
 
 
-def _seconds(value: Any) -> float:
+def _parse_seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError("expected seconds, 0 or more")
     return float(value)
 
 
-def _count(value: Any) -> int:
+def _parse_count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("expected a whole number, 0 or more")
     return value
 
 
-def _items(value: Any) -> list[Any]:
+def _parse_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError("expected a list")  # noqa: TRY004 - one kind of error for every check
     return value
 
 
-def _labels(value: Any) -> dict[str, str]:
+def _parse_labels(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
         raise ValueError("expected a mapping of texts")
     return value
 
 
-def _states(value: Any) -> tuple[str, ...]:
-    states = tuple(_text(state) for state in _items(value))
+def _parse_states(value: Any) -> tuple[str, ...]:
+    states = tuple(_parse_text(state) for state in _parse_list(value))
     if not states or any(state in TERMINAL_STATES for state in states[:-1]):
         raise ValueError("expected a list of states, of which only the last may be terminal")
     return states
 
 
-def _garbage(value: Any) -> FaultKind:
+def _parse_garbage(value: Any) -> FaultKind:
     if not isinstance(value, str) or value not in GARBAGE:
         raise ValueError(f"expected one of {', '.join(sorted(GARBAGE))}")
     return FaultKind(value)
 
 
-def _loss(value: Any) -> Loss:
+def _parse_loss(value: Any) -> Loss:
     if isinstance(value, bool):
         return Loss.ALWAYS if value else Loss.NEVER
     if value not in tuple(Loss):
@@ -186,31 +196,31 @@ def _loss(value: Any) -> Loss:
     return Loss(value)
 
 
-def _http_status(value: Any) -> int:
-    status = _count(value)
+def _parse_http_status(value: Any) -> int:
+    status = _parse_count(value)
     if not 200 <= status <= 599:  # noqa: PLR2004 - the range of HTTP's final answers
         raise ValueError("expected an HTTP status from 200 to 599")
     return status
 
 
-def _times(value: Any) -> int:
-    return FOREVER if value == "forever" else max(1, _count(value))
+def _parse_times(value: Any) -> int:
+    return FOREVER if value == "forever" else max(1, _parse_count(value))
 
 
-def _fault(value: Any) -> Fault:
+def _parse_fault(value: Any) -> Fault:
     if isinstance(value, dict):
-        return _detailed_fault(value)
+        return _parse_fault_map(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return Fault(status=_http_status(value), accepted=value < 300)  # noqa: PLR2004 - 2xx: carried out
+        return Fault(status=_parse_http_status(value), accepted=value < 300)  # noqa: PLR2004 - 2xx: carried out
     if not isinstance(value, str) or value not in {FaultKind.DROP, *GARBAGE}:
         named = ", ".join([FaultKind.DROP, *sorted(GARBAGE)])
         raise ValueError(f"expected HTTP statuses from 200 to 599, {named}, or maps such as {{status: 429, times: 2}}")
     return Fault(kind=FaultKind(value))
 
 
-def _detailed_fault(value: dict[str, Any]) -> Fault:
+def _parse_fault_map(value: dict[str, Any]) -> Fault:
     problems: list[str] = []
-    fields = _checked(value, "fault", _FAULT_CHECKS, problems)
+    fields = _check_fields(value, "fault", _FAULT_CHECKS, problems)
     kinds = {name for name in ("status", "garbage", "drop") if name in fields}
     if problems or (len(kinds) != 1 and kinds != {"status", "garbage"}):
         raise ValueError("; ".join(problems) or "expected one of status, garbage, drop, or a status with garbage")
@@ -225,37 +235,37 @@ def _detailed_fault(value: dict[str, Any]) -> Fault:
     return Fault(**fields)
 
 
-def _faults(value: Any) -> tuple[Fault, ...]:
-    return tuple(_fault(item) for item in _items(value))
+def _parse_faults(value: Any) -> tuple[Fault, ...]:
+    return tuple(_parse_fault(item) for item in _parse_list(value))
 
 
 _FAULT_CHECKS: Final[dict[str, Check]] = {
-    "status": _http_status,
-    "garbage": _garbage,
-    "drop": _flag,
-    "retry_after": _seconds,
-    "times": _times,
-    "accepted": _flag,
+    "status": _parse_http_status,
+    "garbage": _parse_garbage,
+    "drop": _parse_flag,
+    "retry_after": _parse_seconds,
+    "times": _parse_times,
+    "accepted": _parse_flag,
 }
 
-_CONDITION_CHECKS: Final[dict[str, Check]] = {"step": _text, "image": _text, "labels": _labels}
+_CONDITION_CHECKS: Final[dict[str, Check]] = {"step": _parse_text, "image": _parse_text, "labels": _parse_labels}
 
 _BEHAVIOUR_CHECKS: Final[dict[str, Check]] = {
-    "duration": _seconds,
-    "synchronous": _flag,
-    "states": _states,
-    "fail_times": _count,
-    "always_fail": _flag,
-    "message": _text,
-    "submit_errors": _faults,
-    "status_errors": _faults,
-    "garbage": _garbage,
-    "lose_job": _loss,
-    "delay": _seconds,
+    "duration": _parse_seconds,
+    "synchronous": _parse_flag,
+    "states": _parse_states,
+    "fail_times": _parse_count,
+    "always_fail": _parse_flag,
+    "message": _parse_text,
+    "submit_errors": _parse_faults,
+    "status_errors": _parse_faults,
+    "garbage": _parse_garbage,
+    "lose_job": _parse_loss,
+    "delay": _parse_seconds,
 }
 
 _SCRIPT_CHECKS: Final[dict[str, Check]] = {
-    "rules": _items,
+    "rules": _parse_list,
     "default": lambda value: value,  # checked as a behaviour, with its own place
-    "idempotent": _flag,
+    "idempotent": _parse_flag,
 }

@@ -1,9 +1,8 @@
-"""The server process: binds, says that it is ready, serves until it is told to stop."""
+"""The server process: binds, writes its ready file, serves until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import signal
 import time
@@ -13,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from atom_emulator.log_files import append_to
+from atom_emulator.ready_file import write_ready_file
 from atom_emulator.task_runner.call_log import CallLog
-from atom_emulator.task_runner.http_protocol import HttpProtocol, without_web_pages
+from atom_emulator.task_runner.http_protocol import HttpProtocol, refuse_web_pages
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import Journal
 from atom_emulator.task_runner.script_file import load_script
-from atom_emulator.task_runner.service import Refusal, TaskRunnerService, welcome
+from atom_emulator.task_runner.service import FindRefusal, TaskRunnerService, allow_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the server is started with. Port 0 takes a free one, which `ready_file` tells.
+    """The options of the server. Port 0 takes a free one, which `ready_file` names.
 
     A server with a `journal` knows the jobs that an earlier one wrote there.
     """
@@ -44,13 +44,16 @@ class ServerOptions:
 
 
 def run(options: ServerOptions) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `InvalidScript`, `InvalidJournal` or `OSError` (a file, the port)."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `InvalidScript`, `InvalidJournal` or `OSError` (a file, the port).
+    """
     with ExitStack() as stack:
-        service = _service(options, stack)
+        service = _build_service(options, stack)
         asyncio.run(_serve(options, service))
 
 
-def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
+def _build_service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
     journal = Journal(options.journal) if options.journal else None
     jobs = Jobs(
         load_script(options.script) if options.script else None,
@@ -59,22 +62,22 @@ def _service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
         journal=journal,
     )
     if journal is not None:
-        jobs.recall(journal.read())
+        jobs.restore(journal.read())
     file: BinaryIO | None = None
     if options.log is not None:
         file = stack.enter_context(append_to(options.log))
-    # What a journal tells must mean the same to the next process.
+    # The times in a journal must mean the same to the next process.
     now = time.monotonic if journal is None else time.time
-    return TaskRunnerService(jobs, CallLog(file), now=now, refusal=_refusal(options))
+    return TaskRunnerService(jobs, CallLog(file), now=now, find_refusal=_choose_check(options))
 
 
-def _refusal(options: ServerOptions) -> Refusal:
+def _choose_check(options: ServerOptions) -> FindRefusal:
     if options.certs_url is None:
-        return welcome
+        return allow_all
     from atom_emulator.task_runner.guard import Guard  # noqa: PLC0415 (google-auth takes a while to import)
 
     guard = Guard(certs_url=options.certs_url, audience=options.audience, invokers=frozenset(options.invokers))
-    return guard.refusal
+    return guard.find_refusal
 
 
 async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
@@ -82,16 +85,9 @@ async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
-    handle = without_web_pages(service.handle, bound_to=options.host)
+    handle = refuse_web_pages(service.handle, bound_to=options.host)
     server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port, backlog=1024)
     if options.ready_file is not None:
-        _announce(options.ready_file, server.sockets[0].getsockname()[1])
+        write_ready_file(options.ready_file, port=server.sockets[0].getsockname()[1])
     await stopped.wait()
     server.close()
-
-
-def _announce(ready_file: Path, port: int) -> None:
-    """Write the file whole: a reader never sees half of it."""
-    partial = ready_file.with_name(f"{ready_file.name}.partial")
-    partial.write_text(json.dumps({"port": port}))
-    partial.replace(ready_file)

@@ -34,12 +34,12 @@ _GARBAGE: Final = {
 }
 
 
-Refusal: TypeAlias = "Callable[[Mapping[str, str]], tuple[int, str] | None]"
-"""Gives the status and the reason with which a call of these headers is refused, None if it is welcome."""
+FindRefusal: TypeAlias = "Callable[[Mapping[str, str]], tuple[int, str] | None]"
+"""Gives the status and the reason with which a call of these headers is refused, None if it is allowed."""
 
 
-def welcome(_headers: Mapping[str, str]) -> None:
-    """Refuse nobody."""
+def allow_all(_headers: Mapping[str, str]) -> None:
+    """Refuse no call."""
 
 
 class TaskRunnerService:
@@ -51,18 +51,18 @@ class TaskRunnerService:
         log: CallLog,
         *,
         now: Callable[[], float] = time.monotonic,
-        refusal: Refusal = welcome,
+        find_refusal: FindRefusal = allow_all,
     ) -> None:
         self._jobs = jobs
         self._log = log
         self._now = now
-        self._refusal = refusal
+        self._find_refusal = find_refusal
         self._counters: Counter[str] = Counter()
         self._routes: dict[tuple[str, str], Callable[[Request, str], Response]] = {
             ("POST", "/job"): self._submit,
             ("GET", "/jobstatus"): self._status,
-            ("GET", "/_log"): self._calls,
-            ("GET", "/_counters"): self._counted,
+            ("GET", "/_log"): self._get_log,
+            ("GET", "/_counters"): self._get_counters,
             ("POST", "/_reset"): self._reset,
             ("PUT", "/_script"): self._replace_script,
         }
@@ -72,15 +72,15 @@ class TaskRunnerService:
         path, _, query = request.target.partition("?")
         route = self._routes.get((request.method, path))
         if route is None:
-            return _json(404, {"message": f"there is no {request.method} {path}"})
-        refused = None if path.startswith("/_") else self._refusal(request.headers)
-        return self._refused(path, *refused) if refused else route(request, query)
+            return _json_response(404, {"message": f"there is no {request.method} {path}"})
+        refused = None if path.startswith("/_") else self._find_refusal(request.headers)
+        return self._refuse(path, *refused) if refused else route(request, query)
 
-    def _refused(self, path: str, status: int, reason: str) -> Response:
+    def _refuse(self, path: str, status: int, reason: str) -> Response:
         call = "submit" if path == "/job" else "status"
         self._counters[f"{call} {status}"] += 1
         self._log.add(time=datetime.now(UTC).isoformat(), call=call, authorized=False, status=status, refused=reason)
-        return _json(status, {"message": reason})
+        return _json_response(status, {"message": reason})
 
     def _submit(self, request: Request, _query: str) -> Response:
         try:
@@ -90,7 +90,7 @@ class TaskRunnerService:
         key = request.headers.get("idempotency-key")
         answer = self._jobs.submit(job, key, self._now())
         fields = job if isinstance(job, dict) else {}
-        self._note(
+        self._record(
             "submit",
             request,
             answer,
@@ -98,17 +98,19 @@ class TaskRunnerService:
             labels=fields.get("labels"),
             idempotency_key=key,
         )
-        return response_to(answer)
+        return encode_answer(answer)
 
     def _status(self, request: Request, query: str) -> Response:
         (job_id,) = parse_qs(query).get("job_id", [""])[:1]
         answer = self._jobs.status(job_id, self._now())
-        self._note("status", request, answer)
-        return response_to(answer)
+        self._record("status", request, answer)
+        return encode_answer(answer)
 
-    def _note(self, call: str, request: Request, answer: Answer, **fields: Any) -> None:
+    def _record(self, call: str, request: Request, answer: Answer, **fields: Any) -> None:
+        fault = answer.fault
+        outcome = fault.kind if fault is not None and fault.kind is not FaultKind.STATUS else answer.status
         self._counters[call] += 1
-        self._counters[f"{call} {_outcome(answer)}"] += 1
+        self._counters[f"{call} {outcome}"] += 1
         self._log.add(
             time=datetime.now(UTC).isoformat(),
             call=call,
@@ -117,48 +119,42 @@ class TaskRunnerService:
             status=answer.status,
             state=answer.state,
             job_id=answer.job_id,
-            fault=answer.fault.kind if answer.fault else None,
+            fault=fault.kind if fault else None,
         )
 
-    def _calls(self, _request: Request, _query: str) -> Response:
+    def _get_log(self, _request: Request, _query: str) -> Response:
         return Response(_OK, self._log.lines().encode(), "application/x-ndjson")
 
-    def _counted(self, _request: Request, _query: str) -> Response:
-        return _json(_OK, dict(sorted(self._counters.items())))
+    def _get_counters(self, _request: Request, _query: str) -> Response:
+        return _json_response(_OK, dict(sorted(self._counters.items())))
 
     def _reset(self, _request: Request, _query: str) -> Response:
         self._jobs.reset()
         self._log.clear()
         self._counters.clear()
-        return _json(_OK, {})
+        return _json_response(_OK, {})
 
     def _replace_script(self, request: Request, _query: str) -> Response:
         try:
             self._jobs.script = parse_script(request.body.decode())
         except (InvalidScript, UnicodeDecodeError) as error:
-            return _json(400, {"message": str(error)})
-        return _json(_OK, {})
+            return _json_response(400, {"message": str(error)})
+        return _json_response(_OK, {})
 
 
-def _outcome(answer: Answer) -> str:
-    if answer.fault is not None and answer.fault.kind is not FaultKind.STATUS:
-        return answer.fault.kind
-    return str(answer.status)
-
-
-def response_to(answer: Answer) -> Response:
-    """Return an answer as it goes over the wire."""
+def encode_answer(answer: Answer) -> Response:
+    """Encode an answer for the wire."""
     fault = answer.fault
     is_success = 200 <= answer.status < 300 and (fault is None or fault.kind is FaultKind.STATUS)  # noqa: PLR2004 - HTTP
     if is_success and answer.status not in _WITHOUT_BODY:
         job = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
-        return _json(answer.status, {"job": job}, delay_s=answer.delay_s)
+        return _json_response(answer.status, {"job": job}, delay_s=answer.delay_s)
     if fault is not None:
-        return _spoilt(fault, answer.delay_s)
-    return _json(answer.status, {"message": answer.message}, delay_s=answer.delay_s)
+        return _encode_fault(fault, answer.delay_s)
+    return _json_response(answer.status, {"message": answer.message}, delay_s=answer.delay_s)
 
 
-def _spoilt(fault: Fault, delay_s: float) -> Response:
+def _encode_fault(fault: Fault, delay_s: float) -> Response:
     if fault.kind is FaultKind.DROP:
         return Response(0, b"", delay_s=delay_s, drop=True)
     if fault.kind is FaultKind.STATUS:
@@ -171,5 +167,5 @@ def _spoilt(fault: Fault, delay_s: float) -> Response:
     return Response(fault.status, garbage.body, garbage.content_type, delay_s=delay_s)
 
 
-def _json(status: int, document: Any, *, delay_s: float = 0.0) -> Response:
+def _json_response(status: int, document: Any, *, delay_s: float = 0.0) -> Response:
     return Response(status, json.dumps(document).encode(), delay_s=delay_s)

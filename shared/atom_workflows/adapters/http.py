@@ -163,7 +163,7 @@ def _certificates() -> str:
     for name in CERTIFICATES:
         if path := os.environ.get(name):
             if not Path(path).exists():
-                raise CertificatesMissing(f"{name} names {path}, which is not there")
+                raise CertificatesMissing(f"{name} names {path}, which does not exist")
             return path
     return ""
 
@@ -185,6 +185,7 @@ class _DeadlineStream(io.RawIOBase):
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
+            # Each wait for bytes may take what is left of the whole time.
             self._connection.settimeout(left_s)
         return self._raw.readinto(buffer)
 
@@ -196,6 +197,7 @@ class _DeadlineStream(io.RawIOBase):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
+        # http.client reads all of an answer from this file, its head included.
         self.fp = io.BufferedReader(_DeadlineStream(self.fp.detach(), sock))
 
 

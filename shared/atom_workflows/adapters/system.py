@@ -15,11 +15,11 @@ from typing import Final, Generic
 from atom_workflows.ports import Answer, Item
 
 WAVE_S: Final = 0.05
-"""How long a first answer waits for others to join its wave: a commit for many is cheaper than many commits."""
+"""The time that a first answer waits for others to join its wave: one commit for many costs less than many."""
 
 
 AHEAD: Final = 4
-"""Items that are with a lane's threads, for each thread: enough for none to run dry while a wave is saved."""
+"""Items handed to a lane's threads, for each thread: enough for none to run dry while a wave is saved."""
 
 
 class SystemClock:
@@ -86,6 +86,7 @@ class ThreadCalls(Generic[Item, Answer]):
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
         """See `ports.Calls.wave`."""
+        # A failure is raised last, so that no other call's answer is lost.
         if not self._submitted and self._failure is not None:
             raise self._failure
         done, others = wait(self._submitted, timeout=within_s, return_when=FIRST_COMPLETED)

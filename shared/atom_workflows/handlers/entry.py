@@ -76,9 +76,10 @@ def read_request_body(body: RequestBody, most: int) -> bytes:
     declared = body.content_length
     if declared is not None and declared > most:
         raise BodyTooLarge(f"{declared:,}", most, _skip_rest(body.stream))
-    buffer = BytesIO()
+    buffer, size = BytesIO(), 0
     while piece := body.stream.read(_PIECE):
-        if buffer.tell() + len(piece) > most:
+        size += len(piece)
+        if size > most:
             tail = buffer.getvalue()[-_TAIL:] + piece
             buffer.close()
             raise BodyTooLarge(f"over {most:,}", most, _skip_rest(body.stream, tail))
@@ -115,27 +116,27 @@ def answer_request(
 ) -> Answer:
     """Answer a request to the function that takes this topic's events."""
     with log.tracing(headers, services.settings.project):
-        return _answer(topic, handle, services, headers, request)
+        lowered, hosts = lower_names(headers), services.settings.hosts
+        if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
+            log.warned("request.refused", f"refused, as {reason}")
+            return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
+        if topic == "start" and request.method != "POST":
+            return _answer_wrong_method(request.method)
+        try:
+            # The body is not kept here: the handler lets go of it as soon as it can.
+            return handle(services, headers, read_request_body(request, MAX_BODIES[topic]))
+        except BodyTooLarge as error:
+            return _answer_too_large(services, topic, lowered, error)
 
 
-def _answer(topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request) -> Answer:
-    lowered, hosts = lower_names(headers), services.settings.hosts
-    if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
-        log.warned("request.refused", f"refused, as {reason}")
-        return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
-    if topic == "start" and request.method != "POST":
-        # As someone sends who opens the function's URL in a browser.
-        error = (
-            f"{request.method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the "
-            "header Content-Type: application/json"
-        )
-        text, status, answered = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
-        return text, status, {**answered, "Allow": "POST"}
-    try:
-        # The body is not kept here: the handler lets go of it as soon as it can.
-        return handle(services, headers, read_request_body(request, MAX_BODIES[topic]))
-    except BodyTooLarge as error:
-        return _answer_too_large(services, topic, lowered, error)
+def _answer_wrong_method(method: str) -> Answer:
+    # As someone sends who opens the start function's URL in a browser.
+    error = (
+        f"{method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the header "
+        "Content-Type: application/json"
+    )
+    text, status, headers = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
+    return text, status, {**headers, "Allow": "POST"}
 
 
 def _answer_too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.bounded_json import MAX_START_VALUES
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.start import Refusal, Started, handle_start
+from atom_workflows.coordinator.start import Refusal, handle_start
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.errors import MalformedEvent, NewerVersion, NotJson, RunNotFound
 from atom_workflows.handlers.delivery import (
@@ -38,6 +38,10 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 }
 
 
+class NotJson(MalformedEvent):
+    """A caller does not say that the body is JSON; a web page's form cannot say it."""
+
+
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """Answer a request to the start function.
 
@@ -49,7 +53,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
     size = len(raw)
     try:
         with turn_to_read(size):
-            asked = _read(headers, raw, event_id)
+            asked = _read_request(headers, raw, event_id)
     except NotJson as error:
         return json_answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, {"error": str(error)})
     except NewerVersion as error:
@@ -58,50 +62,50 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
         return drop(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
     del raw  # What it holds is there as values now.
     if not isinstance(asked, ReceivedEvent):
-        return _on_plain_start(services, asked, event_id)
+        return _start_for_caller(services, asked, event_id)
 
     def handle(received: ReceivedEvent) -> None:
         with turn_to_read(size):
-            request = _start_request(services.settings, received)
+            request = _read_start(services.settings, received)
         if request is not None:
             handle_start(services, request)
 
     return handle_event(services, "start", asked, handle)
 
 
-def _read(headers: Mapping[str, str], raw: bytes, event_id: str) -> ReceivedEvent | StartRequested | RunSeedRequested:
+def _read_request(
+    headers: Mapping[str, str], raw: bytes, event_id: str
+) -> ReceivedEvent | StartRequested | RunSeedRequested:
     """Return a request's event, or what a plain POST asks for."""
     event = read_event(headers, raw, most_values=MAX_START_VALUES)
     if isinstance(event, ReceivedEvent):
         return event
-    _require_json(headers)
-    return read_start_event(event, event_id=event_id, kind="http")
-
-
-def _require_json(headers: Mapping[str, str]) -> None:
     sent = headers.get("content-type", "")
     if sent.partition(";")[0].strip().lower() != "application/json":
         raise NotJson(sent)
+    return read_start_event(event, event_id=event_id, kind="http")
 
 
-def _start_request(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
+def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
     """Return the start that an event asks for.
 
     Returns None for an object that is no workflow.
     """
     if event.type == OBJECT_FINALIZED:
-        return _object_start(settings, event, event.payload, ("bucket", "name", "generation"))
+        return _read_upload(settings, event, event.payload, ("bucket", "name", "generation"))
     attributes = message_of(event.payload).get("attributes")
     if isinstance(attributes, Mapping) and "eventType" in attributes:
         if attributes["eventType"] != "OBJECT_FINALIZE":
-            told = f"a bucket's {attributes['eventType']!r:.80} starts nothing; let it notify of OBJECT_FINALIZE alone"
-            log.warned("object.ignored", told)
+            message = (
+                f"a bucket's {attributes['eventType']!r:.80} starts nothing; let it notify of OBJECT_FINALIZE alone"
+            )
+            log.warned("object.ignored", message)
             return None
-        return _object_start(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
+        return _read_upload(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
     return read_start_event(read_message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
 
 
-def _object_start(
+def _read_upload(
     settings: Settings, event: ReceivedEvent, fields: Any, names: tuple[str, str, str]
 ) -> StartRequested | None:
     try:
@@ -110,15 +114,15 @@ def _object_start(
         raise MalformedEvent(f"a bucket notification needs {', '.join(names)}") from None
     if settings.is_workflow_object(name):
         return start_of_object(bucket, name, generation, event_id=event.id)
-    told = (
+    message = (
         f"gs://{bucket}/{name:.300} starts nothing: the names of workflows begin with {settings.object_prefix!r} "
         f"and end in {' or '.join(settings.object_suffixes)}"
     )
-    log.decided("object.ignored", told, object=name)
+    log.decided("object.ignored", message, object=name)
     return None
 
 
-def _on_plain_start(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
+def _start_for_caller(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
     """Start a run for a caller.
 
     With an `Idempotency-Key` the same call again is answered with the same run.
@@ -128,12 +132,9 @@ def _on_plain_start(services: Services, request: StartRequested | RunSeedRequest
             started = handle_start(services, request)
         except RunNotFound as error:
             return json_answer(HTTPStatus.NOT_FOUND, {"error": str(error)})
-    return json_answer(_STATUS[started.refusal], _answer(started, request))
-
-
-def _answer(started: Started, request: StartRequested | RunSeedRequested) -> dict[str, Any]:
     more = {
         "problems": [dict(problem) for problem in started.problems],
         "warnings": [*(request.warnings if isinstance(request, StartRequested) else ()), *started.warnings],
     }
-    return {"run_id": started.run_id, **{name: lines for name, lines in more.items() if lines}}
+    body = {"run_id": started.run_id, **{name: entries for name, entries in more.items() if entries}}
+    return json_answer(_STATUS[started.refusal], body)

@@ -41,11 +41,14 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({}, "found null"),
         ([], "not a JSON credential"),
         ({"type": "service_account"}, "a key without client_email, private_key, token_uri"),
-        (KEY, "the private_key cannot be read"),
-        ({**IMPERSONATED, "service_account_impersonation_url": "http://evil.test/a:generateAccessToken"}, "is not one"),
-        ({**IMPERSONATED, "service_account_impersonation_url": None}, "service_account_impersonation_url is not one"),
-        ({**IMPERSONATED, "source_credentials": {"type": "gdch"}}, "source_credentials are no usable"),
-        ({**IMPERSONATED, "source_credentials": {**KEY}}, "source_credentials are no usable"),
+        (KEY, "whose private_key cannot be read"),
+        (
+            {**IMPERSONATED, "service_account_impersonation_url": "http://evil.test/a:generateAccessToken"},
+            "is not valid",
+        ),
+        ({**IMPERSONATED, "service_account_impersonation_url": None}, "service_account_impersonation_url is not valid"),
+        ({**IMPERSONATED, "source_credentials": {"type": "gdch"}}, "source_credentials are not a usable"),
+        ({**IMPERSONATED, "source_credentials": {**KEY}}, "source_credentials are not a usable"),
     ],
 )
 def test_a_credential_that_can_never_work_is_refused_at_once(content: Any, message: str, credentials: Path) -> None:

@@ -15,7 +15,7 @@ from atom_workflows.ports import DEAD_LETTERS, HeldMessage
 LIMITS: Final = Limits(total_s=20.0)
 
 WAIT_S: Final = 1.5
-"""How long messages may take to come before there are none: a pull that returns at once misses some."""
+"""The wait for messages before there are none: a pull that returns at once misses some."""
 
 LEASE_S: Final = 60
 

@@ -1,4 +1,4 @@
-"""How long a request to Pub/Sub may take, and which refusals are worth another attempt."""
+"""Time limits of requests to Pub/Sub, and the refusals that are worth another attempt."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Limits:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a client's calls are given; a timeout alone would not bound the retries that it makes by itself."""
+        """The options of a client's calls; a timeout alone would not bound the retries that it makes by itself."""
         return {"retry": self.retry, "timeout": self.call_s}
 
     @property
     def retry(self) -> Retry:
-        """When a request is made again."""
+        """The retry of a refused request."""
         return Retry(
             predicate=if_exception_type(
                 google_errors.ServiceUnavailable,

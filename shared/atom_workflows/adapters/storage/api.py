@@ -1,4 +1,4 @@
-"""Cloud Storage's JSON API without its client library: where it is, how its objects are named, and who asks."""
+"""Cloud Storage's JSON API without its client library: its address, its objects' names and its sessions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StorageApi:
 
     @property
     def base_url(self) -> str:
-        """Where it is."""
+        """The API's address."""
         base = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
         return base if "://" in base else f"http://{base}"
 

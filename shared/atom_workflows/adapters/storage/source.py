@@ -52,7 +52,7 @@ def _read_content(response: requests.Response, path: str) -> bytes:
             f"{path} may not be read; give the start function's service account roles/storage.objectViewer"
         )
     if response.status_code == requests.codes.bad_request:
-        raise SourceNotFound(f"{path} is not the name of an object, or its generation is none")
+        raise SourceNotFound(f"{path} is not the name of an object, or its generation is not valid")
     if response.status_code != requests.codes.ok:
         raise SourceUnavailable(f"{path} could not be read: HTTP {response.status_code}")
     try:

@@ -66,7 +66,7 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             ) from error
     said = _quote_message(text)
     if response.status_code == requests.codes.not_found:
-        raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those there are")
+        raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those that exist")
     if response.status_code == requests.codes.bad_request:
         raise SourceNotFound(f"{path} is not a name that an object can have{said}")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:

@@ -103,6 +103,7 @@ _DECODER: Final = json.JSONDecoder(strict=False, parse_int=_parse_int)
 
 # -- what no JSON reader takes: a text that was cut, or is too deep ---------------------------------------------------
 
+# The quantifiers with `++` and `*+` give nothing back, so that no text takes quadratic time.
 _FIELDS: Final = frozenset({"state", "jobId", "message"})
 _SPACE: Final = re.compile(r"\s*")
 _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+', re.DOTALL)

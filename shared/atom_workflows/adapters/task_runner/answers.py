@@ -1,4 +1,4 @@
-"""What a Task Runner's answer means: the tables of docs/reference/task-runner.md as code.
+"""The meaning of a Task Runner's answers: the tables of docs/reference/task-runner.md as code.
 
 Nothing here reads from a connection, so that whatever a Task Runner might say can be tried in memory.
 """
@@ -37,7 +37,7 @@ _TAG: Final = re.compile(r"<[^<>]*>")
 
 
 class Meaning(StrEnum):
-    """What the status of an answer to a submission means."""
+    """The meaning of the status of an answer to a submission."""
 
     ANSWERED = "answered"
     REFUSED = "refused"

@@ -219,7 +219,7 @@ _REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
     ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its answer cannot be unpacked"),
     ((ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError), "the TLS connection broke"),
     ((ConnectionError, http.client.IncompleteRead), "the connection was cut before the answer was complete"),
-    ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is no HTTP"),
+    ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is not HTTP"),
 )
 """The first row that fits one of an error's causes; some are several at once."""
 

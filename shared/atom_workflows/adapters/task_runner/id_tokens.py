@@ -266,7 +266,7 @@ def _require_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
     else:
         broken = False
     if broken:
-        raise CredentialUnusable(f"{about}, of which the private_key cannot be read; download it again, {OVERRIDE}")
+        raise CredentialUnusable(f"{about}, whose private_key cannot be read; download it again, {OVERRIDE}")
     return info
 
 
@@ -276,7 +276,7 @@ def _read_impersonation(info: Mapping[str, Any], about: str) -> Impersonation:
     parts = urlsplit(str(url))
     safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     if method != "generateAccessToken" or not account or not safe:
-        raise CredentialUnusable(f"{about}, of which the service_account_impersonation_url is not one; {_LOG_IN_AGAIN}")
+        raise CredentialUnusable(f"{about}, whose service_account_impersonation_url is not valid; {_LOG_IN_AGAIN}")
     return Impersonation(
         source=_load_source_credential(info.get("source_credentials"), about),
         identity=account,
@@ -300,8 +300,7 @@ def _load_source_credential(info: Any, about: str) -> Any:
         credential = None
     if credential is None:
         raise CredentialUnusable(
-            f"{about}, of which the source_credentials are no usable service_account or authorized_user; "
-            f"{_LOG_IN_AGAIN}"
+            f"{about}, whose source_credentials are not a usable service_account or authorized_user; {_LOG_IN_AGAIN}"
         )
     return credential
 

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""So many letters and digits of a token in a row give it away: an answer may quote a header cut short at either end."""
+"""This many letters and digits of a token in a row give it away: an answer may quote a header cut at either end."""
 
 WITHHELD: Final = "(it quotes a token in a spelling of its own, so it is not shown)"
 
@@ -22,7 +22,7 @@ _LEAST_TOKEN: Final = 6
 """A shorter token is masked only as a word of its own: it may be part of any number or name."""
 
 _SHORTEST_JWT: Final = 13
-"""What is shorter matches neither pattern of a JWT, and decoding only shortens."""
+"""A shorter text matches neither pattern of a JWT, and decoding only shortens."""
 
 _ROUNDS: Final = 4
 _PLACE: Final = "(token)"
@@ -61,20 +61,15 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
         if _SPLIT_JWT.search("".join(bare.split())):
             return True
         letters = _letters(bare)
-        if any(_contains_part(letters, token) for token in tokens):
-            return True
+        for token in tokens:
+            parts, length = _parts(token)
+            if parts and any(letters[at : at + length] in parts for at in range(len(letters) - length + 1)):
+                return True
         decoded = unquote(html.unescape(_ESCAPED.sub(_unescape, bare))) if _CODED.search(text) else text
         if decoded == text:
             return False
         text = decoded
     return False
-
-
-def _contains_part(letters: str, token: str) -> bool:
-    parts, length = _parts(token)
-    if not parts or len(letters) < length:
-        return False
-    return any(letters[at : at + length] in parts for at in range(len(letters) - length + 1))
 
 
 @lru_cache(maxsize=16)

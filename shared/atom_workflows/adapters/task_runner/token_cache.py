@@ -12,17 +12,21 @@ from typing import Final
 from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
+# A token is fresh until `_renew_at`, and is then replaced: the caller who comes first waits for another one, while the
+# old one serves the others until it expires. Without a token that still counts, all wait for the same fetch. A fetch
+# that fails is not repeated at once: its error answers those who ask in the next seconds, or the old token serves on.
+
 RENEW_BEFORE: Final = timedelta(minutes=5)
-"""How long before its expiry a token is replaced: longer than a call with it may take, or clocks may differ."""
+"""A token is replaced so long before its expiry: longer than a call with it may take, or clocks may differ."""
 
 MIN_USE: Final = timedelta(seconds=30)
-"""How long a new token is used at least. A metadata server may hand out the one it has until that expires."""
+"""A new token is used at least so long. A metadata server may hand out the one it has until that expires."""
 
 FAILURE_PAUSE: Final = timedelta(seconds=5)
-"""How long a failure answers those who ask next, so that they do not wait in turn for a server that is down."""
+"""A failure answers those who ask next for so long, so that they do not wait in turn for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
-"""How often a refused token is replaced: where every token is refused, another one each call would not help."""
+"""A refused token is replaced at most so often: where all are refused, another one each call would not help."""
 
 FETCH_WAIT_S: Final = 12.0
 

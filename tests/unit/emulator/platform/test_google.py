@@ -15,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore, pubsub_v1
 
 from atom_emulator.platform.errors import EmulatorsMissing, EmulatorUnreachable
-from atom_emulator.platform.google import find_installed, with_running_emulators
+from atom_emulator.platform.google import find_installed, use_running_emulators
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
 from support.services import need
@@ -80,12 +80,12 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest
 def test_emulators_of_the_environment_are_used_in_a_project_of_their_own() -> None:
     """What they hold already is out of sight, unless the project was chosen; the embedded ones ignore them."""
     environment = {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}
-    first, second = (with_running_emulators(PlatformOptions(emulators="google"), environment) for _ in range(2))
+    first, second = (use_running_emulators(PlatformOptions(emulators="google"), environment) for _ in range(2))
     assert (first.firestore_address, first.pubsub_address) == ("127.0.0.1:1", None)
     assert len({first.project, second.project, PlatformOptions().project}) == 3
-    chosen = with_running_emulators(PlatformOptions(emulators="google", project="mine"), environment)
+    chosen = use_running_emulators(PlatformOptions(emulators="google", project="mine"), environment)
     assert chosen.project == "mine"
-    assert with_running_emulators(PlatformOptions(), environment) == PlatformOptions()
+    assert use_running_emulators(PlatformOptions(), environment) == PlatformOptions()
 
 
 def test_an_emulator_that_does_not_run_is_named(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_second_platform_on_running_emulators_sees_nothing_of_the_first(
         for name, address in environment.items():
             monkeypatch.setenv(name, address)
         other = PlatformOptions(emulators="google", functions_dir=STUBS, log_dir=tmp_path / "b", tick_every_s=0.05)
-        with LocalPlatform(with_running_emulators(other, environment)) as second:
+        with LocalPlatform(use_running_emulators(other, environment)) as second:
             project = second.options.project
             for platform, value in ((first, 1), (second, 2)):
                 client = firestore.Client(project=platform.options.project, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]  # google-auth is partly typed

@@ -17,7 +17,7 @@ import requests
 
 from atom_emulator.platform.errors import PartCrashed, PortTaken
 from atom_emulator.platform.local import LocalPlatform
-from atom_emulator.platform.network import answers
+from atom_emulator.platform.network import answers_http
 from atom_emulator.platform.options import PartName, PlatformOptions
 from support.services import need
 from unit.emulator.platform.processes import Descendants, family, gone, until
@@ -109,7 +109,7 @@ def test_killed_functions_and_task_runners_are_replaced(tmp_path: Path) -> None:
             os.killpg(platform.process_group(part), signal.SIGKILL)
         seen = len(told(platform, PartName.CHECKER))
         assert requests.get(platform.addresses[PartName.CHECKER], timeout=20).status_code
-        until(lambda: answers(url.removeprefix("http://")))
+        until(lambda: answers_http(url.removeprefix("http://")))
         assert requests.get(f"{url}/jobstatus?job_id={job_id}", timeout=5).json()["job"]["state"] == "SUCCEEDED"
         until(lambda: len(told(platform, PartName.CHECKER)) > seen)
         assert platform.revivals == dict.fromkeys(revived, 1)

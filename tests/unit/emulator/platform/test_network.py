@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import requests
 
-from atom_emulator.platform.network import unproxied
+from atom_emulator.platform.network import bypass_proxies
 
 PROXY = "http://proxy.test:3128"
 LOOPBACK = "localhost,127.0.0.1,::1"
@@ -28,20 +28,20 @@ def test_loopback_is_never_proxied(
     variable: str, told: Mapping[str, str], everywhere: str, of_grpc: str | None
 ) -> None:
     """Whichever variable names a proxy, what the user keeps from it is kept, and this machine's addresses are, too."""
-    found = unproxied({variable: PROXY, **told})
+    found = bypass_proxies({variable: PROXY, **told})
     assert found == {"no_proxy": everywhere, "NO_PROXY": everywhere, "no_grpc_proxy": of_grpc or everywhere}
-    assert unproxied({variable: PROXY, **told, **found}) == found
+    assert bypass_proxies({variable: PROXY, **told, **found}) == found
 
 
 def test_without_a_proxy_nothing_is_set() -> None:
     """An environment that names none is left alone."""
-    assert unproxied({"NO_PROXY": "corp.test", "http_proxy": ""}) == {}
+    assert bypass_proxies({"NO_PROXY": "corp.test", "http_proxy": ""}) == {}
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 def test_requests_goes_by_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client that uploads files asks no proxy for this machine, and still asks it for the cloud."""
-    for name, value in {"http_proxy": PROXY, **unproxied({"http_proxy": PROXY})}.items():
+    for name, value in {"http_proxy": PROXY, **bypass_proxies({"http_proxy": PROXY})}.items():
         monkeypatch.setenv(name, value)
     assert requests.utils.get_environ_proxies(f"http://{host}:8080/x") == {}
     assert requests.utils.get_environ_proxies("http://storage.googleapis.com")["http"] == PROXY

@@ -243,12 +243,12 @@ def test_a_released_key_is_ready_for_later_messages() -> None:
 
 
 def test_stirred_names_who_got_something() -> None:
-    """`take_stirred` names each subscription once, and only until it was asked."""
+    """`take_deliverable` names each subscription once, and only until it was asked."""
     s = scene()
     s.publish()
     s.publish()
-    assert [subscription.name for subscription in s.broker.take_stirred()] == [SUBSCRIPTION]
-    assert s.broker.take_stirred() == []
+    assert [subscription.name for subscription in s.broker.take_deliverable()] == [SUBSCRIPTION]
+    assert s.broker.take_deliverable() == []
 
 
 def test_time_stirs_what_it_redelivers() -> None:
@@ -256,10 +256,10 @@ def test_time_stirs_what_it_redelivers() -> None:
     s = scene()
     s.publish()
     s.take()
-    s.broker.take_stirred()
+    s.broker.take_deliverable()
     s.gap_s()
     s.broker.advance(s.now)
-    assert [subscription.name for subscription in s.broker.take_stirred()] == [SUBSCRIPTION]
+    assert [subscription.name for subscription in s.broker.take_deliverable()] == [SUBSCRIPTION]
 
 
 def test_a_deleted_topic_leaves_its_messages() -> None:

@@ -17,7 +17,7 @@ SCRIPT = Script(default=Behaviour(duration_s=10, fail_times=1))
 def restarted(journal: Journal) -> Jobs:
     """A Task Runner that begins with what the journal holds."""
     jobs = Jobs(SCRIPT, id_prefix="new", journal=journal)
-    jobs.recall(journal.read())
+    jobs.restore(journal.read())
     return jobs
 
 
@@ -71,5 +71,5 @@ def test_a_file_that_is_no_journal_is_refused(line: str, tmp_path: Path) -> None
     submitted(Jobs(SCRIPT, journal=journal), "run/load/1")
     with path.open("ab") as file:
         file.write(line.encode(errors="surrogateescape") + b"\n")
-    with pytest.raises(InvalidJournal, match=r"jobs\.jsonl: line 2 is no job of a Task Runner; name another file"):
+    with pytest.raises(InvalidJournal, match=r"jobs\.jsonl: line 2 is not a job that a Task Runner wrote"):
         restarted(journal)

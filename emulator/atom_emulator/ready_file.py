@@ -1,0 +1,25 @@
+"""The file by which a server makes known to its parent that it listens, and on which port."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_ready_file(path: Path, *, port: int, **more: Any) -> None:
+    """Write the port, and more about the server, as one line of JSON.
+
+    The file appears complete: a reader never sees half of it.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps({"port": port, **more}) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_port(path: Path) -> int | None:
+    """Return the port in a ready file, None until the server listens."""
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["port"])
+    except (FileNotFoundError, ValueError):
+        return None
