@@ -28,18 +28,21 @@ _TIMEOUT_S: Final = 20
 
 
 def with_digest(text: str, ask: Ask) -> tuple[str, list[str]]:
-    """Return a build's text with the digest of each image behind its tag, and a line for each of them."""
-    told: dict[str, str] = {}
+    """Pin each image of a build to its tag's digest.
 
-    def written(match: re.Match[str]) -> str:
+    Returns the text, and a line for each image. An image stays as it was if its registry does not answer.
+    """
+    digests: dict[str, str] = {}
+
+    def pin(match: re.Match[str]) -> str:
         tagged = f"{match['name']}:{match['tag']}"
-        if tagged not in told:
-            told[tagged] = _digest(match["name"], match["tag"], ask)
-        return f"{match['before']}{tagged}@{told[tagged]}" if told[tagged] else match[0]
+        if tagged not in digests:
+            digests[tagged] = _digest(match["name"], match["tag"], ask)
+        return f"{match['before']}{tagged}@{digests[tagged]}" if digests[tagged] else match[0]
 
-    text = _IMAGE.sub(written, text)
+    text = _IMAGE.sub(pin, text)
     return text, [
-        f"{tagged} is {digest or 'left as it was: its registry did not answer'}" for tagged, digest in told.items()
+        f"{tagged} is {digest or 'left as it was: its registry did not answer'}" for tagged, digest in digests.items()
     ]
 
 
@@ -59,7 +62,7 @@ def _digest(name: str, tag: str, ask: Ask) -> str:
 
 
 def _token(headers: Mapping[str, str], ask: Ask) -> str:
-    """Get the token that everybody gets who asks where the registry says."""
+    """Get the anonymous token that the registry's challenge names."""
     asked_for = {name.lower(): value for name, value in headers.items()}["www-authenticate"]
     parts = dict(re.findall(r'(\w+)="([^"]*)"', asked_for))
     realm = parts.pop("realm")
@@ -69,7 +72,7 @@ def _token(headers: Mapping[str, str], ask: Ask) -> str:
     return str(json.loads(body)["token"])
 
 
-def asked(url: str, headers: Mapping[str, str]) -> Answer:
+def ask_registry(url: str, headers: Mapping[str, str]) -> Answer:
     """Ask over HTTPS."""
     request = Request(url, headers=dict(headers))  # noqa: S310 (https, see _digest and _token)
     try:

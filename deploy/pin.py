@@ -1,4 +1,4 @@
-"""Writes what is deployed, and what deploys it, so that nobody can put something else in its place.
+"""Pins what is deployed, and what deploys it, so that no one can put something else in its place.
 
     python deploy/pin.py
 
@@ -23,7 +23,7 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from image_digests import asked, with_digest
+from image_digests import ask_registry, with_digest
 
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "deploy" / "requirements.txt"
@@ -31,7 +31,7 @@ BUILDS: Final = tuple(sorted(ROOT.glob("cloudbuild*.yaml")))
 RUNTIMES: Final = ("3.11", "3.12", "3.13", "3.14")
 """Versions of Python that the functions may run on: a package that any of them needs is pinned for all."""
 
-_HEADER: Final = """# Made by deploy/pin.py of pyproject.toml and constraints.txt; `make pins` makes it anew.
+_HEADER: Final = """# Made by deploy/pin.py of pyproject.toml and constraints.txt; `make pins` makes it again.
 # Nothing is built where it is installed: a build would fetch packages that no one pinned.
 --only-binary :all:
 """
@@ -40,19 +40,22 @@ _RESOLVER: Final = "uv==0.13.9"
 
 
 def pins() -> list[str]:
-    """Return package and version of each; raises KeyError for one that constraints.txt does not pin."""
+    """Return `name==version` of every package to pin.
+
+    Raises `KeyError` for one that constraints.txt does not pin.
+    """
     versions = {
-        canonicalize_name(name): version for name, _, version in (line.partition("==") for line in _constraints())
+        canonicalize_name(name): version for name, _, version in (line.partition("==") for line in _constraint_lines())
     }
     return [f"{name}=={versions[name]}" for name in sorted(_closure())]
 
 
 def pinned(text: str) -> list[str]:
-    """Return the packages and versions of a file of requirements, without their hashes."""
+    """Return the `name==version` entries of a requirements file."""
     return re.findall(r"^[\w.-]+==[^\s\\]+", text, flags=re.MULTILINE)
 
 
-def _constraints() -> Iterator[str]:
+def _constraint_lines() -> Iterator[str]:
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             yield line.strip()
@@ -91,7 +94,7 @@ def _environment(version: str, extra: str) -> dict[str, str]:
     }
 
 
-def _hashed(lines: list[str]) -> str:
+def _with_hashes(lines: list[str]) -> str:
     """Return the requirements with the hashes of all their files."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -111,12 +114,12 @@ def _run(*command: str) -> None:
 
 def main() -> int:
     """Write the files."""
-    TARGET.write_text(_HEADER + _hashed(pins()), encoding="utf-8")
+    TARGET.write_text(_HEADER + _with_hashes(pins()), encoding="utf-8")
     sys.stdout.write(f"{TARGET.name}: {len(pins())} packages\n")
     for build in BUILDS:
-        text, told = with_digest(build.read_text(encoding="utf-8"), asked)
+        text, lines = with_digest(build.read_text(encoding="utf-8"), ask_registry)
         build.write_text(text, encoding="utf-8")
-        for line in told:
+        for line in lines:
             sys.stdout.write(f"{build.name}: {line}\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m atom_deploy`: stage, deploy, destroy, or tell the plan."""
+"""`python -m atom_deploy`: stage, deploy, destroy, or print the plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atom_deploy import command_line
 from atom_deploy.apply import Application, Outcome, check_accepted
 from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, Deployment
 from atom_deploy.destroy import Removal
-from atom_deploy.gcloud import Gcloud, InstalledGcloud, written
+from atom_deploy.gcloud import Gcloud, InstalledGcloud, shell_text
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.regions import check_place, check_regions
@@ -24,54 +24,57 @@ from atom_deploy.stage import digests, stage
 from atom_workflows.closed_pipe import exit_with
 
 _INTERRUPTED: Final = 130
-_NOT_STAGED: Final[Mapping[str, str]] = dict.fromkeys(FUNCTIONS, "")
+_NO_DIGESTS: Final[Mapping[str, str]] = dict.fromkeys(FUNCTIONS, "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked; a problem is one message on stderr and exit code 1."""
-    asked = command_line.parser().parse_args(arguments)
+    """Run the verb that the command line names.
+
+    Prints a problem as one message on stderr and returns 1.
+    """
+    options = command_line.parser().parse_args(arguments)
     try:
-        return _VERBS[asked.verb](asked)
+        return _VERBS[options.verb](options)
     except DeployProblem as problem:
         _complain(str(problem))
         return 1
     except KeyboardInterrupt:
-        _complain(f"interrupted; the same command again goes on where this one stopped ({asked.verb})")
+        _complain(f"interrupted; the same command again goes on where this one stopped ({options.verb})")
         return _INTERRUPTED
 
 
-def _stage(asked: argparse.Namespace) -> int:
-    for function, digest in stage(asked.out).items():
-        _say(f"{asked.out / function}  {digest[:12]}")
+def _stage(options: argparse.Namespace) -> int:
+    for function, digest in stage(options.out).items():
+        _say(f"{options.out / function}  {digest[:12]}")
     return 0
 
 
-def _plan(asked: argparse.Namespace) -> int:
-    deployment = command_line.deployment(asked)
+def _plan(options: argparse.Namespace) -> int:
+    deployment = command_line.deployment(options)
     check_regions(deployment)
     for note in deployment.notes:
         _say(f"# {note}")
-    plan = plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED)
+    plan = plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS)
     for resource in (one for part in plan for one in part):
         _say(f"\n# {resource.kind} {resource.name}: {resource.why}")
-        commands = resource.create or dict.fromkeys(check.mend for check in resource.checks)
+        commands = resource.create or dict.fromkeys(check.fix for check in resource.checks)
         for command in commands:
-            _say(written(command, asked.project))
+            _say(shell_text(command, options.project))
     return 0
 
 
-def _deploy(asked: argparse.Namespace) -> int:
-    deployment = command_line.deployment(asked)
-    gcloud = InstalledGcloud(deployment.project, tell=_say)
+def _deploy(options: argparse.Namespace) -> int:
+    deployment = command_line.deployment(options)
+    gcloud = InstalledGcloud(deployment.project, report=_say)
     check_regions(deployment, gcloud)
     found = check_place(deployment, gcloud, instead=", or to move it destroy it there first")
     _check_database(deployment, gcloud)
     for note in deployment.notes:
         _say(note)
     with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
-        staged = asked.staged or Path(scratch) / "staged"
-        staged_as = digests(staged) if asked.staged else stage(staged)
-        application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
+        staged = options.staged or Path(scratch) / "staged"
+        staged_as = digests(staged) if options.staged else stage(staged)
+        application = Application(gcloud=gcloud, project=deployment.project, report=_say, dry_run=options.dry_run)
         application.carry_out(plan_of(deployment, staged=staged.resolve(), digests=staged_as))
     _say(_summary(application, deployment))
     if found.others:
@@ -83,9 +86,9 @@ def _deploy(asked: argparse.Namespace) -> int:
 
 
 def _check_database(deployment: Deployment, gcloud: Gcloud) -> None:
-    """Raise `Refused` if the database exists and is of a kind that the functions cannot use.
+    """Raise `Refused` if an existing database cannot be used.
 
-    Neither mode nor edition can be changed once it is there, so that is asked before anything is made.
+    Its mode and edition can never be changed, so they are checked before anything is made.
     """
     wanted = database(deployment)
     try:
@@ -97,26 +100,26 @@ def _check_database(deployment: Deployment, gcloud: Gcloud) -> None:
         check_accepted(wanted, found, {}, deployment.project)
 
 
-def _destroy(asked: argparse.Namespace) -> int:
-    deployment = command_line.deployment(asked)
-    if asked.delete_data and deployment.prefix != DEFAULT_PREFIX and deployment.database == DEFAULT_DATABASE:
+def _destroy(options: argparse.Namespace) -> int:
+    deployment = command_line.deployment(options)
+    if options.delete_data and deployment.prefix != DEFAULT_PREFIX and deployment.database == DEFAULT_DATABASE:
         raise DeployProblem(
             f"the database {DEFAULT_DATABASE} may be that of another deployment than {deployment.prefix}; "
             "name this one's own by --database, or leave --delete-data out"
         )
     gcloud = InstalledGcloud(deployment.project)
     check_regions(deployment, gcloud)
-    if asked.delete_data and not asked.dry_run:
+    if options.delete_data and not options.dry_run:
         _confirm(deployment)
     found = check_place(deployment, gcloud)
     removal = Removal(
         gcloud=gcloud,
         project=deployment.project,
-        tell=_say,
-        with_data=asked.delete_data,
-        dry_run=asked.dry_run,
+        report=_say,
+        with_data=options.delete_data,
+        dry_run=options.dry_run,
     )
-    removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NOT_STAGED, all_options=True))
+    removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS, all_options=True))
     if removal.kept:
         _say("The data was kept: deploying again goes on with it. `--delete-data` removes it, too.")
     if found.others:
@@ -125,7 +128,10 @@ def _destroy(asked: argparse.Namespace) -> int:
 
 
 def _confirm(deployment: Deployment) -> None:
-    """Whoever sits at a terminal is asked once more; a script has said what it wants."""
+    """Ask again before data is deleted.
+
+    Only someone at a terminal is asked; a script has said what it wants.
+    """
     if not sys.stdin.isatty():
         return
     _say(
@@ -136,10 +142,10 @@ def _confirm(deployment: Deployment) -> None:
         raise DeployProblem("nothing was removed")
 
 
-def _deployer(asked: argparse.Namespace) -> int:
-    deployment = command_line.deployment(asked)
-    gcloud = InstalledGcloud(deployment.project, tell=_say)
-    application = Application(gcloud=gcloud, project=deployment.project, tell=_say, dry_run=asked.dry_run)
+def _deployer(options: argparse.Namespace) -> int:
+    deployment = command_line.deployment(options)
+    gcloud = InstalledGcloud(deployment.project, report=_say)
+    application = Application(gcloud=gcloud, project=deployment.project, report=_say, dry_run=options.dry_run)
     application.carry_out(deployer_plan(deployment))
     return 0
 
@@ -154,7 +160,7 @@ def _summary(application: Application, deployment: Deployment) -> str:
         f"\n{deployment.prefix} in {deployment.project}: {counts}.",
         "\nStart a first run:",
         f"  gsutil cp examples/fork_join.yaml gs://{bucket}/{prefix}",
-        f"or POST to {application.known.get('start-url', '')} as somebody with roles/run.invoker on it,",
+        f"or POST to {application.known.get('start-url', '')} as someone with roles/run.invoker on it,",
         "and watch it:",
         "  gcloud auth application-default login     # once",
         f"  atom-workflows runs list {where}",
@@ -167,7 +173,7 @@ def _summary(application: Application, deployment: Deployment) -> str:
 
 
 def _where(deployment: Deployment) -> str:
-    """The options by which the command line of the library finds this deployment."""
+    """Return the client's options that select this deployment."""
     options = [f"--project {deployment.project}"]
     if deployment.prefix != DEFAULT_PREFIX:
         options.append(f"--topic-prefix {deployment.prefix}-")

@@ -1,4 +1,4 @@
-"""Carries out a plan: looks at each resource, makes what is missing, mends what differs, leaves the rest alone."""
+"""Carry out a plan: look at each resource, make what is missing, and change what differs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
-from atom_deploy.gcloud import Gcloud, written
+from atom_deploy.gcloud import Gcloud, shell_text
 from atom_deploy.plan import Plan
 from atom_deploy.problems import DeployProblem, Exists, Missing, Refused
-from atom_deploy.resource import Command, Known, Resource, at, filled
+from atom_deploy.resource import Command, Known, Resource, at, fill
 
 WORKERS: Final = 4
 """Commands at a time: enough for the three functions to be built side by side."""
@@ -29,26 +29,26 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Application:
-    """One pass over a plan. With `dry_run` nothing is changed, and what would be is told."""
+    """One pass over a plan. With `dry_run` nothing is changed, and the commands are printed instead."""
 
     gcloud: Gcloud
     project: str
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     dry_run: bool = False
     known: dict[str, str] = field(default_factory=dict)
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
     def carry_out(self, plan: Plan) -> None:
-        """Stage by stage; raises the first `DeployProblem` once the commands that run beside it have ended."""
-        with working(self.gcloud) as pool:
+        """Make every resource of the plan, stage by stage.
+
+        Raises the first `DeployProblem` once the commands that run beside it have ended.
+        """
+        with worker_pool(self.gcloud) as pool:
             for stage in plan:
-                self._stage(pool, stage)
+                answers = look_at_all(pool, self.gcloud, stage, self.known)
+                run_side_by_side(pool, [partial(self._ensure, one, answers[self._fill(one.look)]) for one in stage])
 
-    def _stage(self, pool: Executor, stage: Sequence[Resource]) -> None:
-        answers = looked_at(pool, self.gcloud, stage, self.known)
-        side_by_side(pool, [partial(self._bring_about, one, answers[self._filled(one.look)]) for one in stage])
-
-    def _bring_about(self, resource: Resource, answer: Any) -> None:
+    def _ensure(self, resource: Resource, answer: Any) -> None:
         found = None if answer is None else resource.pick(answer, self.known)
         if found is None and resource.create:
             self._create(resource)
@@ -56,51 +56,51 @@ class Application:
         check_accepted(resource, found, self.known, self.project)
         self._learn(resource, found)
         unmet = resource.unmet(found, self.known)
-        self._change(resource, list(dict.fromkeys(check.mend for check in unmet)))
-        self._told(resource, Outcome.CHANGED if unmet else Outcome.UNCHANGED, [check.told for check in unmet])
+        self._change(resource, list(dict.fromkeys(check.fix for check in unmet)))
+        self._record(resource, Outcome.CHANGED if unmet else Outcome.UNCHANGED, [check.expectation for check in unmet])
 
     def _create(self, resource: Resource) -> None:
         try:
             self._change(resource, resource.create)
         except Exists:
-            # Another deployment was faster. If it is still not there, its name is taken by somebody else.
-            if self._found_now(resource) is None:
+            # Another deployment was faster. If it is still not there, someone else's resource has its name.
+            if self._look_again(resource) is None:
                 raise
-        self._told(resource, Outcome.CREATED, ())
+        self._record(resource, Outcome.CREATED, ())
         if resource.learns and not self.dry_run:
-            self._learn(resource, self._found_now(resource))
+            self._learn(resource, self._look_again(resource))
 
-    def _found_now(self, resource: Resource) -> Any:
-        answer = _answer(self.gcloud, self._filled(resource.look))
+    def _look_again(self, resource: Resource) -> Any:
+        answer = _answer(self.gcloud, self._fill(resource.look))
         return None if answer is None else resource.pick(answer, self.known)
 
     def _learn(self, resource: Resource, found: Any) -> None:
         for placeholder, path in resource.learns.items():
             value = at(found, path)
             if value is None and not self.dry_run:
-                look = written(resource.look, self.project)
+                look = shell_text(resource.look, self.project)
                 raise DeployProblem(f"the {resource.kind} {resource.name} has no {path}; look at it with `{look}`")
             if value is not None:
                 self.known[placeholder] = str(value)
 
     def _change(self, resource: Resource, commands: Sequence[Command]) -> None:
         if commands and resource.takes and not self.dry_run:
-            self.tell(f"      ...  {resource.kind} {resource.name} takes {resource.takes}")
+            self.report(f"      ...  {resource.kind} {resource.name} takes {resource.takes}")
         for command in commands:
-            wanted = self._filled(command)
+            wanted = self._fill(command)
             if self.dry_run:
-                self.tell(written(wanted, self.project))
+                self.report(shell_text(wanted, self.project))
             else:
                 self.gcloud.change(wanted)
 
-    def _filled(self, command: Command) -> Command:
-        return tuple(filled(word, self.known) for word in command)
+    def _fill(self, command: Command) -> Command:
+        return tuple(fill(word, self.known) for word in command)
 
-    def _told(self, resource: Resource, outcome: Outcome, differences: Sequence[str]) -> None:
+    def _record(self, resource: Resource, outcome: Outcome, differences: Sequence[str]) -> None:
         self.outcomes[outcome] += 1
         if not self.dry_run:
             what = f" ({'; '.join(differences)})" if differences else ""
-            self.tell(f"{outcome:>9}  {resource.kind} {resource.name}{what}")
+            self.report(f"{outcome:>9}  {resource.kind} {resource.name}{what}")
 
 
 def check_accepted(resource: Resource, found: Any, known: Known, project: str) -> None:
@@ -111,13 +111,16 @@ def check_accepted(resource: Resource, found: Any, known: Known, project: str) -
     refusal = resource.refuse(found, known)
     if refusal is None:
         return
-    mend = " && ".join(written(tuple(filled(word, known) for word in one), project) for one in refusal.mend)
-    raise Refused(f"{resource.kind} {resource.name}: {refusal.told}" + (f":\n  {mend}" if mend else ""))
+    fix = " && ".join(shell_text(tuple(fill(word, known) for word in one), project) for one in refusal.fix)
+    raise Refused(f"{resource.kind} {resource.name}: {refusal.reason}" + (f":\n  {fix}" if fix else ""))
 
 
 @contextmanager
-def working(gcloud: Gcloud) -> Iterator[Executor]:
-    """Workers for as long as the block lasts; if it ends otherwise than well, nothing is waited for and tried again."""
+def worker_pool(gcloud: Gcloud) -> Iterator[Executor]:
+    """Yield workers for as long as the block lasts.
+
+    If the block raises, gcloud no longer repeats commands that only need time.
+    """
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
             yield pool
@@ -126,8 +129,11 @@ def working(gcloud: Gcloud) -> Iterator[Executor]:
             raise
 
 
-def side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
-    """Make all calls. Once one has failed, or somebody interrupts, those that did not begin yet are left out."""
+def run_side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls at once and raise the first error.
+
+    Once a call has failed, or someone interrupts, calls that have not begun are left out.
+    """
     jobs = [pool.submit(call) for call in calls]
     try:
         done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
@@ -139,11 +145,14 @@ def side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
             job.cancel()
 
 
-def looked_at(
+def look_at_all(
     pool: Executor, gcloud: Gcloud, resources: Sequence[Resource], known: dict[str, str]
 ) -> dict[Command, Any]:
-    """The answers of all looks of some resources, each asked for once; None where there is nothing to look at."""
-    looks = list(dict.fromkeys(tuple(filled(word, known) for word in one.look) for one in resources))
+    """Return the answer of every look of these resources.
+
+    Each distinct look is run once. The answer is None where there is nothing to look at.
+    """
+    looks = list(dict.fromkeys(tuple(fill(word, known) for word in one.look) for one in resources))
     return dict(zip(looks, pool.map(lambda look: _answer(gcloud, look), looks), strict=True))
 
 

@@ -29,12 +29,12 @@ _NOWHERE: Final = "https://not-needed.invalid"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all verbs."""
+    """Return the parser of all verbs."""
     whole = argparse.ArgumentParser(prog="atom_deploy", description="Deploys Atom Workflows to a Google Cloud project.")
     verbs = whole.add_subparsers(dest="verb", required=True)
     staging = verbs.add_parser("stage", help="lay out the folders that are deployed")
     staging.add_argument("--out", type=Path, default=STAGED, help="where to (default: %(default)s)")
-    _add(verbs.add_parser("plan", help="print every resource and the commands that make it; asks nobody"))
+    _add(verbs.add_parser("plan", help="print every resource and the commands that make it; calls no one"))
     deploying = _add(verbs.add_parser("deploy", help="create what is missing, change what differs"))
     deploying.add_argument("--staged", type=Path, help="folders that were staged before")
     removing = _add(verbs.add_parser("destroy", help="remove everything but the data"), region="")
@@ -45,31 +45,34 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def deployment(asked: argparse.Namespace) -> Deployment:
-    """What the options describe; raises `DeployProblem`."""
-    if not asked.region and asked.verb not in _MAKES:
+def deployment(options: argparse.Namespace) -> Deployment:
+    """Return the deployment that the options describe.
+
+    Raises `DeployProblem`.
+    """
+    if not options.region and options.verb not in _MAKES:
         raise DeployProblem(
             "REGION is not set, and the functions and the tick are looked for in that region alone: "
-            f"`gcloud functions list --project={asked.project or 'PROJECT'}` shows where they are"
+            f"`gcloud functions list --project={options.project or 'PROJECT'}` shows where they are"
         )
     return Deployment(
-        project=asked.project,
-        region=asked.region,
-        task_runner_url=asked.task_runner_url.rstrip("/") or ("" if asked.verb in _SUBMITS else _NOWHERE),
-        prefix=asked.prefix,
-        bucket=asked.bucket.removeprefix("gs://").rstrip("/"),
-        database=asked.database,
-        database_location=asked.database_location,
-        task_runner_service=asked.task_runner_service,
-        task_runner_region=asked.task_runner_region,
-        token_file=asked.token_file,
-        object_prefix=asked.object_prefix,
-        environment=_environment(asked.set),
-        runtime=asked.runtime,
-        max_instances=asked.max_instances,
-        alerts=asked.alerts or any(asked.alert_channel) or bool(asked.alert_email),
-        alert_channels=tuple(filter(None, asked.alert_channel)),
-        alert_email=asked.alert_email,
+        project=options.project,
+        region=options.region,
+        task_runner_url=options.task_runner_url.rstrip("/") or ("" if options.verb in _SUBMITS else _NOWHERE),
+        prefix=options.prefix,
+        bucket=options.bucket.removeprefix("gs://").rstrip("/"),
+        database=options.database,
+        database_location=options.database_location,
+        task_runner_service=options.task_runner_service,
+        task_runner_region=options.task_runner_region,
+        token_file=options.token_file,
+        object_prefix=options.object_prefix,
+        environment=_environment(options.set),
+        runtime=options.runtime,
+        max_instances=options.max_instances,
+        alerts=options.alerts or any(options.alert_channel) or bool(options.alert_email),
+        alert_channels=tuple(filter(None, options.alert_channel)),
+        alert_email=options.alert_email,
     )
 
 
@@ -84,7 +87,11 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     verb.add_argument("--database-location", default="", help="where it is made, for ever (default: the region)")
     verb.add_argument("--task-runner-service", default="", help="its Cloud Run service, which to call is then granted")
     verb.add_argument("--task-runner-region", default="", help="where that is (default: the region)")
-    verb.add_argument("--token-file", type=_path, help="a file with a fixed token for the Task Runner")
+    verb.add_argument(
+        "--token-file",
+        type=lambda text: Path(text) if text else None,
+        help="a file with a fixed token for the Task Runner",
+    )
     verb.add_argument("--object-prefix", default="workflows/", help="uploads that start runs (default: %(default)s)")
     verb.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the functions"
@@ -97,10 +104,6 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     verb.add_argument("--alert-email", default="", help="an address that they are sent to; makes a channel for it")
     verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel that they go to")
     return verb
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
 
 
 def _instances(text: str) -> int:

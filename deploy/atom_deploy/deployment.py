@@ -1,4 +1,4 @@
-"""What a deployment is told, and the names and limits that follow from it."""
+"""The options of a deployment, and the names and limits that follow from them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MAX_INSTANCES: Final = 10
 """Instances of each function, unless said otherwise.
 
 Cloud Run refuses a function whose instances, with a processor each, exceed the region's quota. People with new projects
-report quotas of 20 processors, in small regions and before billing is settled of 10.
+report quotas of 20 processors, in small regions and before billing is set up of 10.
 """
 
 MAX_ACK_DEADLINE_S: Final = 600
 """The longest that Pub/Sub waits for a push to be answered."""
 
 _GUESSABLE_BYTES: Final = 24
-"""All shorter tokens of letters and digits could be tried, or those that people think of."""
+"""A shorter token of letters and digits could be found by trying them all, or the ones people choose."""
 
 _ANSWER_S: Final = 10
-"""The acknowledgement deadline ends so much later than the function, or an event would be handled twice at once."""
+"""The acknowledgement deadline ends this much after the function; otherwise an event could be handled twice at once."""
 
 _AFTER_BURST_S: Final = 90
 """A burst's last calls end within ten seconds, what they found is published within thirty, and a start may be cold."""
@@ -74,7 +74,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How much a function's instances may take, and how many requests each handles at a time."""
+    """Limits of a function's instances, and the requests that each handles at a time."""
 
     timeout_s: int
     concurrency: int
@@ -85,7 +85,7 @@ class Shape:
 
     @property
     def ack_deadline_s(self) -> int:
-        """When Pub/Sub gives up waiting: after the function has."""
+        """Seconds until Pub/Sub gives up waiting, which is after the function has."""
         return min(self.timeout_s + _ANSWER_S, MAX_ACK_DEADLINE_S)
 
 
@@ -121,8 +121,8 @@ class Deployment:
             if not pattern.fullmatch(value):
                 is_of_make = name in {"project", "region", "task_runner_url"}
                 flag = name.upper() if is_of_make else f"--{name}".replace("_", "-")
-                told = shown_url(value) if name == "task_runner_url" else value
-                raise DeployProblem(f"{flag} is {told!r:.100}, but has to be {what}")
+                shown = shown_url(value) if name == "task_runner_url" else value
+                raise DeployProblem(f"{flag} is {shown!r:.100}, but has to be {what}")
         if not self.object_prefix:
             raise DeployProblem("--object-prefix is empty, but every upload to the bucket would then be looked at")
         if not self.object_prefix.isprintable() or set(self.object_prefix) & set("<>"):
@@ -139,7 +139,7 @@ class Deployment:
 
     @property
     def settings(self) -> Settings:
-        """What the functions will make of their environment."""
+        """The settings as the functions will read them from their environment."""
         try:
             return from_environment(self.function_environment)
         except SettingsError as error:
@@ -189,7 +189,7 @@ class Deployment:
         return f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}"
 
     def name_of_bucket(self, place: str) -> str:
-        """The bucket of workflows, or that of the builds' sources."""
+        """Return the workflows' bucket, or that of the builds' sources."""
         return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-build"
 
     @property
@@ -204,38 +204,38 @@ class Deployment:
         It stands in labels, which many may read. Of a short token, which could be guessed from any digest, it says
         nothing: another one in each process, so the token is deployed again each time.
         """
-        return _digest(_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
+        return _salted_digest(_read_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks about options that may not be meant as they are; mostly empty."""
         shares = self.prefix != DEFAULT_PREFIX and self.database == DEFAULT_DATABASE
-        is_mute = self.alerts and not self.alert_email and not self.alert_channels
+        is_silent = self.alerts and not self.alert_email and not self.alert_channels
         notes = {
             f"note: {self.prefix} uses the database {DEFAULT_DATABASE}. If the project has another deployment, each "
             f"would look after the other's runs; give this one its own with --database={self.prefix}-runs.": shares,
-            "note: the alerts notify no one; give an address with --alert-email=team@example.org.": is_mute,
+            "note: the alerts notify no one; give an address with --alert-email=team@example.org.": is_silent,
         }
         return tuple(text for text, holds in notes.items() if holds)
 
     def name(self, part: str) -> str:
-        """The name of one of this deployment's parts."""
+        """Return the full name of one of this deployment's parts."""
         return f"{self.prefix}-{part}"
 
     def account(self, identity: str) -> str:
-        """The service account that one of this deployment's parts runs as."""
+        """Return the service account that one part runs as."""
         domain, _, project = self.project.rpartition(":")
         return f"{self.name(identity)}@{project}{f'.{domain}' if domain else ''}.iam.gserviceaccount.com"
 
 
 @lru_cache
-def _digest(token: bytes, salt: str) -> str:
+def _salted_digest(token: bytes, salt: str) -> str:
     if len(token) < _GUESSABLE_BYTES:
         return secrets.token_hex(20)
     return hashlib.scrypt(token, salt=salt.encode(), n=2**15, r=8, p=1, maxmem=2**26, dklen=20).hex()
 
 
-def _token(path: Path) -> bytes:
+def _read_token(path: Path) -> bytes:
     try:
         token = path.read_bytes()
     except OSError as error:

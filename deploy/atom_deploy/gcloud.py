@@ -1,4 +1,4 @@
-"""Runs gcloud commands: JSON comes back, what fails is told apart, and what only needs time is repeated."""
+"""Runs gcloud commands, sorts their failures, and repeats what only needs time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from atom_deploy.problems import CommandFailed, DeployProblem, Exists, Missing, 
 from atom_deploy.resource import Command
 
 PATIENCE_S: Final = 600.0
-"""How long one command is waited for in all, not counting the time that it runs: a build that fails took its minutes.
+"""The longest total wait between attempts of one command. Running time does not count, as builds take minutes.
 
 Google says of new grants that most count within two minutes, and that seven or more are possible. A new service
 account, a service agent and an API that was just enabled take as long.
 """
 
-_LONGEST_TOLD: Final = 200
+_LONGEST_LINE: Final = 200
 
 _PAUSES_S: Final = (5.0, 10.0, 20.0, 40.0)
 
@@ -38,7 +38,7 @@ _NEEDS_TIME: Final = re.compile(
     # A new account or agent that another service has not heard of yet.
     r"service ?account .*(does not exist|was not found|not found|is not available)|service agent|"
     r"iam\.service_?accounts\.actAs|Identity Pool does not exist|"
-    # A new grant that does not count yet: a function's build, its secret, and what tells of uploads.
+    # A new grant that does not count yet: a function's build, its secret, and the bucket's notifications.
     r"Access to bucket \S+ denied|must grant Storage Object Viewer|does not have storage\.objects\.(get|list) access|"
     r"(Permission|denied).*artifactregistry|Unable to retrieve the repository metadata|"
     r"does not have permission to write logs|(does not|n't) have permission to publish messages|"
@@ -58,14 +58,14 @@ _TOO_MANY_INSTANCES: Final = (
 )
 
 _NEVER_COMES: Final = re.compile(_TOO_MANY_INSTANCES, re.IGNORECASE)
-"""What no waiting helps against, though the same answer may hold words of what only needs time."""
+"""No waiting helps against these, though the same answer may match `_NEEDS_TIME`, too."""
 
 _NOT_LOGGED_IN: Final = re.compile(
     r"not currently have an active account|not have any valid credentials|Reauthentication (failed|required|is needed)|"
     r"problem reauthenticating|invalid authentication credentials|invalid_grant|UNAUTHENTICATED",
     re.IGNORECASE,
 )
-"""A refusal names the active account, too, and a broken network fails to refresh a token: neither needs a login."""
+"""Narrow on purpose: a refusal names the active account, and a broken network fails to refresh a token, too."""
 
 _ADVICE: Final[Mapping[str, str]] = {
     r"SERVICE_DISABLED|has not been used in project": (
@@ -79,7 +79,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     r"billing": "link a billing account to the project: https://console.cloud.google.com/billing/linkedaccount",
     r"iam\.service_?accounts\.actAs": (
         "whoever deploys needs roles/iam.serviceAccountUser on that account; `make deployer PROJECT=...` grants it to "
-        "the account of cloudbuild.yaml, and has to be run again once the accounts were removed and made anew"
+        "the account of cloudbuild.yaml, and has to be run again once the accounts were removed and created again"
     ),
     r"logging\.notificationRules": (
         "an alert on logs takes logging.notificationRules.create and its like beside the right to make alerts: "
@@ -103,18 +103,21 @@ _ADVICE: Final[Mapping[str, str]] = {
 
 
 class Gcloud(Protocol):
-    """What runs commands. `Missing` is raised if the resource does not exist, `CommandFailed` for the rest."""
+    """Runs commands. Raises `Missing` if the resource does not exist, and `CommandFailed` for the rest."""
 
     def look(self, command: Command) -> Any:
-        """The answer of a command that changes nothing."""
+        """Return the answer of a command that changes nothing."""
         ...
 
     def change(self, command: Command) -> None:
-        """Run a command that changes something; it is repeated while all that it needs is time."""
+        """Run a command that changes something.
+
+        It is repeated while all that it needs is time.
+        """
         ...
 
     def stop(self) -> None:
-        """Repeat nothing any more."""
+        """Repeat no command from now on."""
         ...
 
 
@@ -127,7 +130,7 @@ class InstalledGcloud:
         *,
         program: str = "gcloud",
         sleep: Callable[[float], object] | None = None,
-        tell: Callable[[str], object] | None = None,
+        report: Callable[[str], object] | None = None,
     ) -> None:
         found = shutil.which(program)
         if found is None:
@@ -136,21 +139,21 @@ class InstalledGcloud:
         self._project = project
         self._stopping = threading.Event()
         self._sleep = sleep or self._stopping.wait
-        self._tell = tell
+        self._report = report
 
     def look(self, command: Command) -> Any:
         """See `Gcloud.look`."""
-        return self._patiently(command, "json", lambda error: not isinstance(error, Missing))
+        return self._run_patiently(command, "json", lambda error: not isinstance(error, Missing))
 
     def change(self, command: Command) -> None:
         """See `Gcloud.change`."""
-        self._patiently(command, "none", lambda _: True)
+        self._run_patiently(command, "none", lambda _: True)
 
     def stop(self) -> None:
         """See `Gcloud.stop`."""
         self._stopping.set()
 
-    def _patiently(self, command: Command, shown: str, may_repeat: Callable[[CommandFailed], bool]) -> Any:
+    def _run_patiently(self, command: Command, shown: str, may_repeat: Callable[[CommandFailed], bool]) -> Any:
         waited_s = 0.0
         pauses = iter(_PAUSES_S)
         while True:
@@ -158,10 +161,12 @@ class InstalledGcloud:
                 return self._run(command, shown)
             except CommandFailed as error:
                 pause = next(pauses, _PAUSES_S[-1])
-                if not (may_repeat(error) and _only_needs_time(error.told)) or waited_s + pause > PATIENCE_S:
+                only_needs_time = _NEEDS_TIME.search(error.output) and not _NEVER_COMES.search(error.output)
+                if not (may_repeat(error) and only_needs_time) or waited_s + pause > PATIENCE_S:
                     raise
-                if self._tell and not waited_s:
-                    self._tell(f"      ...  waiting, as this may only need time: {_first_line(error.told)}")
+                if self._report and not waited_s:
+                    line = next((one for one in error.output.splitlines() if one.strip()), "no answer")
+                    self._report(f"      ...  waiting, as this may only need time: {line[:_LONGEST_LINE]}")
                 waited_s += pause
                 self._sleep(pause)
                 if self._stopping.is_set():
@@ -178,35 +183,30 @@ class InstalledGcloud:
             text=True,
         )
         if ended.returncode:
-            raise _failure(written(command, self._project), ended.stderr)
-        return _parsed(ended.stdout)
+            raise _classify_failure(shell_text(command, self._project), ended.stderr)
+        return _parse(ended.stdout)
 
 
-def written(command: Command, project: str) -> str:
-    """The command as it can be typed, on whatever project gcloud is set to; what makes it quiet is left out."""
+def shell_text(command: Command, project: str) -> str:
+    """Return the command as a person can type it.
+
+    The options that make it quiet are left out. The project is named, whichever one gcloud is set to.
+    """
     return shlex.join(("gcloud", *command, f"--project={project}"))
 
 
-def _first_line(told: str) -> str:
-    return next((line for line in told.splitlines() if line.strip()), "no answer")[:_LONGEST_TOLD]
-
-
-def _only_needs_time(told: str) -> bool:
-    return bool(_NEEDS_TIME.search(told)) and not _NEVER_COMES.search(told)
-
-
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text) if text.strip() else None
     except ValueError:
         return text.strip()  # Some commands print one value, whatever format is asked for.
 
 
-def _failure(command: str, told: str) -> DeployProblem:
-    if _NOT_LOGGED_IN.search(told):
-        return NotLoggedIn(told)
-    if _EXISTS.search(told):
-        return Exists(command, told)
-    kind = Missing if _MISSING.search(told) else CommandFailed
-    advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, told, re.IGNORECASE)), "")
-    return kind(command, told + (f"\nWhat to do: {advice}." if advice else ""))
+def _classify_failure(command: str, output: str) -> DeployProblem:
+    if _NOT_LOGGED_IN.search(output):
+        return NotLoggedIn(output)
+    if _EXISTS.search(output):
+        return Exists(command, output)
+    kind = Missing if _MISSING.search(output) else CommandFailed
+    advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, output, re.IGNORECASE)), "")
+    return kind(command, output + (f"\nWhat to do: {advice}." if advice else ""))

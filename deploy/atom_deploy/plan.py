@@ -14,9 +14,9 @@ Plan: TypeAlias = Sequence[Sequence[Resource]]
 
 
 def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str], all_options: bool = False) -> Plan:
-    """Everything, from the project itself to the grants on what was made.
+    """Return all stages, from the project to the grants.
 
-    With `all_options` what only some deployments have is in it, too: a removal does not know which it removes.
+    With `all_options` it has what only some deployments have, too, since a removal does not know which it removes.
     """
     return (
         (project(deployment),),
@@ -42,7 +42,10 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
 
 
 def _policies(deployment: Deployment, *, early: bool, of: str = "") -> list[Resource]:
-    """Grants on what was there before the functions, or on one kind of what came after them."""
+    """Return the grants of one stage.
+
+    With `early`, those on what exists before the functions do; else those on one kind of what comes after.
+    """
     late = ("grants on function", "grants on subscription")
     found = iam.policies(deployment)
     if early:
@@ -51,7 +54,7 @@ def _policies(deployment: Deployment, *, early: bool, of: str = "") -> list[Reso
 
 
 def project(deployment: Deployment) -> Resource:
-    """The project itself."""
+    """Return the project, which is neither made nor removed here."""
     return Resource(
         kind="project",
         name=deployment.project,

@@ -1,11 +1,11 @@
-"""What can go wrong with a deployment, told to the person who deploys."""
+"""Errors of a deployment, written for the person who deploys."""
 
 from __future__ import annotations
 
 from typing import Final
 
-_WORDS_OF_LOGIN: Final = 3
-"""Lines of gcloud's own words; the others say at length how to log in."""
+_LOGIN_LINES: Final = 3
+"""Lines of gcloud's output that are quoted; the rest explains at length how to log in."""
 
 
 class DeployProblem(Exception):
@@ -13,7 +13,7 @@ class DeployProblem(Exception):
 
 
 class WrongRegion(DeployProblem):
-    """The region that was said does not exist, or is not where the deployment is."""
+    """The region that was given does not exist, or is not where the deployment is."""
 
 
 class Refused(DeployProblem):
@@ -21,29 +21,29 @@ class Refused(DeployProblem):
 
 
 class CommandFailed(DeployProblem):
-    """A gcloud command that did not succeed; `told` is what gcloud said."""
+    """A gcloud command that failed; `output` is what gcloud said."""
 
-    def __init__(self, command: str, told: str) -> None:
-        super().__init__(f"this command failed:\n  {command}\ngcloud said:\n{_indented(told)}")
+    def __init__(self, command: str, output: str) -> None:
+        super().__init__(f"this command failed:\n  {command}\ngcloud said:\n{_indented(output)}")
         self.command = command
-        self.told = told
+        self.output = output
 
 
 class Exists(CommandFailed):
-    """What the command was to make exists already: somebody was faster, or has taken its name."""
+    """The resource to create exists already: someone else was faster, or has taken its name."""
 
 
 class Missing(CommandFailed):
-    """What the command is about does not exist, or its API is not enabled yet."""
+    """The resource does not exist, or its API is not enabled yet."""
 
 
 class NotLoggedIn(DeployProblem):
-    """No command can succeed before somebody logs in; that comes first, and little of what gcloud said."""
+    """Every command fails until someone logs in, so the message starts with that and quotes gcloud briefly."""
 
-    def __init__(self, told: str) -> None:
+    def __init__(self, output: str) -> None:
         super().__init__(
             "gcloud is not logged in: run `gcloud auth login`, then run the same command again; "
-            f"gcloud said:\n{_indented(told, at_most=_WORDS_OF_LOGIN)}"
+            f"gcloud said:\n{_indented(output, at_most=_LOGIN_LINES)}"
         )
 
 

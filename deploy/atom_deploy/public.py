@@ -29,8 +29,8 @@ def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
         if not public:
             return None
         named = ", ".join(f"{member} has {role}" for role, member in public)
-        mend = tuple((*remove, f"--member={member}", f"--role={role}", *every) for role, member in public)
-        return Refusal(told=f"it is public: {named}. Deploy again once that is taken away", mend=mend)
+        fix = tuple((*remove, f"--member={member}", f"--role={role}", *every) for role, member in public)
+        return Refusal(reason=f"it is public: {named}. Deploy again once that is taken away", fix=fix)
 
     return refuse
 
@@ -45,8 +45,9 @@ def refuse_public_bucket(bucket: Any, _known: Known) -> Refusal | None:
     if not public:
         return None
     url = f"gs://{bucket.get('name', 'BUCKET')}"
-    mend = ("storage", "buckets", "update", url, "--public-access-prevention", "--uniform-bucket-level-access")
+    fix = ("storage", "buckets", "update", url, "--public-access-prevention", "--uniform-bucket-level-access")
     return Refusal(
-        told=f"it is public by its access control lists, to {' and '.join(public)}. Deploy again once that is changed",
-        mend=(mend,),
+        reason=f"it is public by its access control lists, to {' and '.join(public)}. "
+        "Deploy again once that is changed",
+        fix=(fix,),
     )

@@ -1,4 +1,4 @@
-"""Whether a region is one, and where a deployment is: asked first, since in a wrong region nothing of it is found."""
+"""Check a region, and find where a deployment is. This comes first, as nothing is found in a wrong region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.gcloud import Gcloud, written
+from atom_deploy.gcloud import Gcloud, shell_text
 from atom_deploy.problems import Missing, WrongRegion
 from atom_deploy.resource import Command, at
 from atom_deploy.resources.functions import DIGEST_LABEL, FUNCTIONS
@@ -25,7 +25,7 @@ KNOWN: Final = frozenset(
         *("us-west2", "us-west3", "us-west4"),
     }
 )
-"""Those that are there for sure, so that nobody need be asked. Of any other Google is asked, as there are new ones."""
+"""Regions accepted without a call. Google is asked about any other, as new ones open."""
 
 _REGIONS: Final[Command] = ("functions", "regions", "list", "--gen2")
 _EVERYWHERE: Final[Command] = ("functions", "list", "--v2", "--regions=-")
@@ -35,14 +35,14 @@ _MOST_LIKE: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """The regions that functions of a deployment's names are in: whether its own is one of them, and the others."""
+    """The regions in which a deployment's functions were found."""
 
     is_here: bool
     others: tuple[str, ...]
 
     @property
-    def is_elsewhere_alone(self) -> bool:
-        """Whether the region that was said is a wrong one."""
+    def is_only_elsewhere(self) -> bool:
+        """True if the functions are in other regions but not in the one that was given."""
         return bool(self.others) and not self.is_here
 
     @property
@@ -52,7 +52,10 @@ class Places:
 
 
 def check_regions(deployment: Deployment, gcloud: Gcloud | None = None) -> None:
-    """Raise `WrongRegion` for a region that does not exist; without gcloud, for one that is not known here."""
+    """Raise `WrongRegion` for a region that does not exist.
+
+    Without gcloud, for one that is not in the list of this module.
+    """
     said = {"REGION": deployment.region, "--task-runner-region": deployment.task_runner_region}
     for name, region in said.items():
         if region and region not in KNOWN:
@@ -60,16 +63,21 @@ def check_regions(deployment: Deployment, gcloud: Gcloud | None = None) -> None:
 
 
 def places(deployment: Deployment, gcloud: Gcloud) -> Places:
-    """Where the deployment's functions are, whichever region was said."""
+    """Find the regions that the deployment's functions are in."""
     names = {deployment.name(function) for function in FUNCTIONS}
-    regions = {region for region, name in _ours(_looked(gcloud, _EVERYWHERE) or ()) if name in names}
+    regions = {
+        region for region, name in _deployed_functions(_list_or_none(gcloud, _EVERYWHERE) or ()) if name in names
+    }
     return Places(is_here=deployment.region in regions, others=tuple(sorted(regions - {deployment.region})))
 
 
 def check_place(deployment: Deployment, gcloud: Gcloud, *, instead: str = "") -> Places:
-    """Raise `WrongRegion` if the deployment is in other regions alone; `instead` is what else one may want."""
+    """Raise `WrongRegion` if the deployment is only in other regions.
+
+    `instead` ends the advice with what else one may want.
+    """
     found = places(deployment, gcloud)
-    if found.is_elsewhere_alone:
+    if found.is_only_elsewhere:
         raise WrongRegion(
             f"REGION is {deployment.region}, but {deployment.prefix} of {deployment.project} is in {found.named}: "
             f"say REGION={found.others[0]}{instead}; nothing was changed"
@@ -78,7 +86,7 @@ def check_place(deployment: Deployment, gcloud: Gcloud, *, instead: str = "") ->
 
 
 def _check(name: str, region: str, project: str, gcloud: Gcloud | None) -> None:
-    listed = None if gcloud is None else _looked(gcloud, _REGIONS)
+    listed = None if gcloud is None else _list_or_none(gcloud, _REGIONS)
     there = KNOWN if listed is None else {str(at(one, "locationId")) for one in listed}
     if region in there:
         return
@@ -88,16 +96,16 @@ def _check(name: str, region: str, project: str, gcloud: Gcloud | None) -> None:
 
 
 def _whose(project: str, gcloud: Gcloud | None, listed: Any) -> str:
-    """Who says so, and what to do if it is one all the same."""
+    """Return who says so, and what to do about a new region."""
     if listed is not None:
-        return f"of Cloud Functions (`{written(_REGIONS, project)}` shows them)"
+        return f"of Cloud Functions (`{shell_text(_REGIONS, project)}` shows them)"
     if gcloud is not None:
-        return f"that is known here (if it is new, `{written(_ENABLE, project)}` has Google be asked)"
+        return f"that is known here (if it is new, `{shell_text(_ENABLE, project)}` has Google be asked)"
     return "that is known here (if it is new, deploy with OPTIONS=--dry-run, which asks Google)"
 
 
-def _looked(gcloud: Gcloud, look: Command) -> Any:
-    """The answer, None if the service is not enabled: then there is nothing of it."""
+def _list_or_none(gcloud: Gcloud, look: Command) -> Any:
+    """Return the list, or None if the service is not enabled."""
     try:
         answer = gcloud.look(look)
     except Missing:
@@ -105,8 +113,8 @@ def _looked(gcloud: Gcloud, look: Command) -> Any:
     return answer or []
 
 
-def _ours(functions: Any) -> Iterator[tuple[str, str]]:
-    """Region and name of each function that a deployment made."""
+def _deployed_functions(functions: Any) -> Iterator[tuple[str, str]]:
+    """Yield region and name of each function that a deployment made."""
     for one in functions:
         _, _, _, region, _, name = str(one["name"]).split("/")
         if at(one, f"labels.{DIGEST_LABEL}"):

@@ -1,4 +1,4 @@
-"""A resource of the plan as a value: how to look at it, make it, tell what differs, mend that, and take it away.
+"""A resource of the plan as a value: the commands that look at it, make it, fix what differs, and remove it.
 
 Commands are what follows `gcloud`. Names in angle brackets, such as `<start-url>`, stand for what is only known once
 another resource was looked at; that one's `learns` says where in the answer it stands.
@@ -7,7 +7,7 @@ another resource was looked at; that one's `learns` says where in the answer it 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -20,26 +20,26 @@ _PLACEHOLDER: Final = re.compile(r"<([a-z][a-z-]*)>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Something that has to hold of a resource that exists, and the command that makes it hold.
+    """A condition on an existing resource, and the command that makes it hold.
 
     `undo` is for what a removal has to take back because the resource itself stays.
     """
 
-    told: str
+    expectation: str
     holds: Callable[[Any, Known], bool]
-    mend: Command
+    fix: Command
     undo: Command = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Something about a resource that exists which no deployment changes by itself: a person has to decide.
+    """A property of an existing resource that no deployment changes by itself, so a person has to decide.
 
-    `mend` are the commands that change it, if commands can.
+    `fix` are the commands that change it, if commands can.
     """
 
-    told: str
-    mend: tuple[Command, ...] = ()
+    reason: str
+    fix: tuple[Command, ...] = ()
 
 
 def accept_all(_found: Any, _known: Known) -> Refusal | None:
@@ -71,54 +71,57 @@ class Resource:
 
     @property
     def is_removable(self) -> bool:
-        """Whether a removal has anything to do here."""
+        """True if a removal has anything to do here."""
         return bool(self.remove) or any(check.undo for check in self.checks)
 
     def unmet(self, found: Any, known: Known) -> list[Check]:
-        """The checks that do not hold of what was found."""
+        """Return the checks that fail for what was found."""
         return [check for check in self.checks if not check.holds(found, known)]
 
 
-def filled(text: str, known: Known) -> str:
-    """The text with what is known in place of its placeholders."""
+def fill(text: str, known: Known) -> str:
+    """Replace the placeholders whose values are known."""
     return _PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), text)
 
 
 def at(found: Any, path: str) -> Any:
-    """What stands at a dotted path of an answer; None if nothing does."""
+    """Return the value at a dotted path, or None."""
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
 
 
 def is_at(path: str, wanted: Any) -> Callable[[Any, Known], bool]:
-    """Whether a dotted path leads to that value."""
-    return lambda found, known: at(found, path) == (filled(wanted, known) if isinstance(wanted, str) else wanted)
+    """Return a check that the path holds the value."""
+    return lambda found, known: at(found, path) == (fill(wanted, known) if isinstance(wanted, str) else wanted)
 
 
 def one_with(path: str, ending: str) -> Callable[[Any, Known], Any]:
-    """Pick from a list the one whose value at the path is that, or ends in it behind a slash."""
+    """Return a picker for the item with that value.
+
+    The value at the path is `ending`, or ends in it behind a slash. Picks None if no item matches.
+    """
 
     def pick(answer: Any, known: Known) -> Any:
-        wanted = filled(ending, known)
-        return next((one for one in _all(answer) if f"/{at(one, path)}".endswith(f"/{wanted}")), None)
+        wanted = fill(ending, known)
+        listed = answer if isinstance(answer, list) else ()
+        return next((one for one in listed if f"/{at(one, path)}".endswith(f"/{wanted}")), None)
 
     return pick
 
 
 def binds(member: str, role: str, *, condition: str = "") -> Callable[[Any, Known], bool]:
-    """Whether a policy gives the member that role, under that condition's expression and no other."""
+    """Return a check that a policy grants the role.
+
+    The binding must have that condition's expression and no other.
+    """
 
     def holds(policy: Any, known: Known) -> bool:
         return any(
             binding.get("role") == role
-            and filled(member, known) in binding.get("members", ())
+            and fill(member, known) in binding.get("members", ())
             and (at(binding, "condition.expression") or "") == condition
             for binding in (policy or {}).get("bindings", ())
         )
 
     return holds
-
-
-def _all(answer: Any) -> Iterator[Any]:
-    yield from answer if isinstance(answer, list) else ()

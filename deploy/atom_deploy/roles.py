@@ -166,5 +166,5 @@ BUILD_GRANTS: Final = (
 
 
 def grants_on(place: str) -> tuple[Grant, ...]:
-    """What is granted on one place."""
+    """Return the grants on one place."""
     return tuple(grant for grant in GRANTS if grant.on == place)

@@ -1,6 +1,6 @@
-"""Lays out what is deployed: for each function a folder with its main.py, the library and pinned requirements.
+"""Lay out what is deployed: for each function a folder with its main.py, the library and pinned requirements.
 
-The same sources give the same bytes, so a folder's digest tells whether a function has to be deployed again.
+The same sources give the same bytes, so a folder's digest shows when a function has to be deployed again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _IGNORED: Final = "# Everything here is deployed but this file.\n.gcloudignore\n
 
 
 def stage(out: Path, *, root: Path = ROOT) -> Mapping[str, str]:
-    """Lay out all three folders under `out`, and answer the digest of each. What `out` held before is gone."""
+    """Lay out the three folders and return their digests.
+
+    What `out` held before is removed.
+    """
     _require_sources(root)
     _empty(out)
     for function in FUNCTIONS:
@@ -32,7 +35,10 @@ def stage(out: Path, *, root: Path = ROOT) -> Mapping[str, str]:
 
 
 def digests(staged: Path) -> Mapping[str, str]:
-    """The digest of each folder; raises `DeployProblem` if one is not there."""
+    """Return the digest of each staged folder.
+
+    Raises `DeployProblem` if one is not there.
+    """
     missing = [name for name in FUNCTIONS if not (staged / name / "main.py").is_file()]
     if missing:
         raise DeployProblem(f"{staged} has no staged {', '.join(missing)}; run `make stage`, which lays them out")

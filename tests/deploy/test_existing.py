@@ -16,7 +16,7 @@ from atom_client.doctor.plan import plan_findings
 from atom_client.doctor.pubsub import Expected
 from atom_deploy.apply import check_accepted
 from atom_deploy.deployment import Deployment
-from atom_deploy.inspection import State, inspected
+from atom_deploy.inspection import State, compare_with_plan
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import Refused
 from atom_deploy.resource import Command, Resource
@@ -121,7 +121,7 @@ def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
     assert bucket.refuse({"name": "b", name: entries[:1]}, {}) is None
     refusal = bucket.refuse({"name": "b", name: entries}, {})
     assert refusal is not None
-    assert "to allUsers" in refusal.told
+    assert "to allUsers" in refusal.reason
 
 
 def test_a_subscription_of_another_topic_is_refused() -> None:
@@ -163,8 +163,8 @@ def test_a_database_of_another_kind_is_refused(there: dict[str, str], told: str)
     """Neither mode nor edition can be changed, so another database has to be named; the doctor says the same."""
     found = {"name": f"projects/{PROJECT}/databases/(default)", **there}
     refusal = database(deployment()).refuse(found, {})
-    assert told in (refusal.told if refusal else "")
-    states = {one.kind: one.state for one in inspected(deployment(), Answering([found]))}
+    assert told in (refusal.reason if refusal else "")
+    states = {one.kind: one.state for one in compare_with_plan(deployment(), Answering([found]))}
     assert (states["database"] is State.REFUSED) == bool(told)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from atom_deploy.apply import Application, Outcome, side_by_side
+from atom_deploy.apply import Application, Outcome, run_side_by_side
 from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import PATIENCE_S, InstalledGcloud
 from atom_deploy.problems import CommandFailed, DeployProblem, Missing, NotLoggedIn
@@ -148,7 +148,7 @@ def test_waiting_is_told(tmp_path: Path) -> None:
     clock = Clock()
     told: list[str] = []
     gcloud(tmp_path, clock, (1, "", LATE), (1, "", LATE), (0, "", ""))
-    program = InstalledGcloud("p", program=str(tmp_path / "gcloud"), sleep=clock.sleep, tell=told.append)
+    program = InstalledGcloud("p", program=str(tmp_path / "gcloud"), sleep=clock.sleep, report=told.append)
     program.change(("add", "binding"))
     assert told == [f"      ...  waiting, as this may only need time: {LATE}"]
 
@@ -229,7 +229,7 @@ def test_who_may_not_is_not_sent_to_log_in(tmp_path: Path) -> None:
 def deployed(program: InstalledGcloud) -> Application:
     """One topic, brought about by that program."""
     wanted = Deployment(project="my-project", region="us-central1", task_runner_url="https://runner")
-    application = Application(gcloud=program, project=wanted.project, tell=lambda _: None)
+    application = Application(gcloud=program, project=wanted.project, report=lambda _: None)
     application.carry_out([topics(wanted)[:1]])
     return application
 
@@ -262,7 +262,7 @@ def test_after_a_failure_nothing_more_is_begun() -> None:
     calls: list[Callable[[], None]] = [fail, last_one_begun, *(partial(made.append, number) for number in range(5))]
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(DeployProblem, match="it failed"):
-            side_by_side(pool, calls)
+            run_side_by_side(pool, calls)
         released.set()
     assert made == []
 

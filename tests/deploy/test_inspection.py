@@ -13,7 +13,7 @@ import pytest
 from atom_client.doctor.findings import Finding, Verdict
 from atom_client.doctor.plan import plan_findings, region_findings
 from atom_client.doctor.pubsub import Expected
-from atom_deploy.inspection import NOT_COMPARED, Inspected, State, inspected
+from atom_deploy.inspection import NOT_COMPARED, Comparison, State, compare_with_plan
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import CommandFailed, Missing
 from atom_deploy.resource import Command
@@ -108,16 +108,16 @@ def test_an_empty_project(empty_site: Site) -> None:
     assert found["topic atom-events"].mend == f"gcloud pubsub topics create atom-events --project={PROJECT}"
 
 
-def everything(gcloud: Refusing) -> list[Inspected]:
+def everything(gcloud: Refusing) -> list[Comparison]:
     """All that is found."""
-    return list(inspected(deployment(), gcloud))
+    return list(compare_with_plan(deployment(), gcloud))
 
 
 def test_who_may_not_look(tmp_path: Path) -> None:
     """A refusal is not a difference; without the project, nothing else is looked at."""
     gcloud = Refusing(CommandFailed("gcloud projects describe", "PERMISSION_DENIED:\nmay not\nWhat to do: log in."))
     [found] = everything(gcloud)
-    assert (found.state, found.told) == (State.UNSEEN, "PERMISSION_DENIED: may not What to do: log in.")
+    assert (found.state, found.detail) == (State.UNSEEN, "PERMISSION_DENIED: may not What to do: log in.")
     assert len(gcloud.asked) == 1
 
 
@@ -164,5 +164,7 @@ def test_where_nobody_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_compared_is_a_check_of_the_functions() -> None:
     """The one check that is left out goes by the name that the plan gives it."""
     plan = plan_of(deployment(), staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""))
-    told = {check.told for stage in plan for one in stage if one.kind == "function" for check in one.checks}
-    assert told > NOT_COMPARED
+    expectations = {
+        check.expectation for stage in plan for one in stage if one.kind == "function" for check in one.checks
+    }
+    assert expectations > NOT_COMPARED

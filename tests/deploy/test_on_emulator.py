@@ -64,7 +64,7 @@ def plan() -> Plan:
 def deployed(platform: LocalPlatform) -> Application:
     """Carry it out, once the functions' addresses are known."""
     known = {f"{function}-url": platform.addresses[PartName(function)] for function in PUSHED.values()}
-    application = Application(gcloud=InstalledGcloud(PROJECT), project=PROJECT, tell=lambda _: None, known=known)
+    application = Application(gcloud=InstalledGcloud(PROJECT), project=PROJECT, report=lambda _: None, known=known)
     application.carry_out(plan())
     return application
 

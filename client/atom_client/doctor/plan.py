@@ -17,7 +17,7 @@ from atom_client.doctor.pubsub import Expected
 
 if TYPE_CHECKING:
     from atom_deploy.deployment import Deployment
-    from atom_deploy.inspection import Inspected
+    from atom_deploy.inspection import Comparison
 
 _ABOUT: Final = "settings"
 _WHAT: Final = "APIs, roles, indexes and the schedule"
@@ -52,7 +52,7 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
     """A line for all that is as planned, and one for each thing that is not."""
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
-        from atom_deploy.inspection import State, inspected  # noqa: PLC0415 (likewise)
+        from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (likewise)
         from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (likewise)
     except ModuleNotFoundError:
         yield unknown(_ABOUT, f"{_WHAT} are compared where one deploys from", _make_doctor(expected))
@@ -68,7 +68,7 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         yield unknown(_ABOUT, str(problem))
         return
     counts: Counter[State] = Counter()
-    for one in inspected(deployment, gcloud):
+    for one in compare_with_plan(deployment, gcloud):
         counts[one.state] += 1
         if one.state is not State.AS_PLANNED:
             yield _finding(one, expected)
@@ -99,14 +99,14 @@ def _deployment(
     )
 
 
-def _finding(one: Inspected, expected: Expected) -> Finding:
+def _finding(one: Comparison, expected: Expected) -> Finding:
     about = f"{one.kind} {one.name}"
     if one.state.value == "unseen":
-        return unknown(about, one.told)
+        return unknown(about, one.detail)
     if one.state.value == "refused":
-        return wrong(about, one.told, one.mend or "docs/deploy.md says what to do")
-    told = f"it is missing, which {one.told}" if one.state.value == "missing" else f"it should be: {one.told}"
-    return wrong(about, told, one.mend or expected.mend_all)
+        return wrong(about, one.detail, one.fix or "docs/deploy.md says what to do")
+    told = f"it is missing, which {one.detail}" if one.state.value == "missing" else f"it should be: {one.detail}"
+    return wrong(about, told, one.fix or expected.mend_all)
 
 
 def _give_region(expected: Expected) -> str:

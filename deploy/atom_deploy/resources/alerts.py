@@ -1,4 +1,4 @@
-"""Alert policies: the three things that someone should hear of, and the e-mail channel that carries them."""
+"""Alert policies for what someone should hear of, and the e-mail channel that carries them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
-from atom_deploy.resource import Check, Known, Resource, filled, is_at
+from atom_deploy.resource import Check, Known, Resource, fill, is_at
 from atom_workflows.ports import DEAD_LETTERS
 
 SILENT_S: Final = 600
@@ -37,9 +37,9 @@ def email_channel(deployment: Deployment) -> Resource:
         create=(("beta", "monitoring", "channels", "create", *settings),),
         checks=(
             Check(
-                told=f"to {address}",
+                expectation=f"to {address}",
                 holds=is_at("labels.email_address", address),
-                mend=(
+                fix=(
                     *("beta", "monitoring", "channels", "update", f"<{_CHANNEL}>"),
                     f"--update-channel-labels=email_address={address}",
                 ),
@@ -51,7 +51,10 @@ def email_channel(deployment: Deployment) -> Resource:
 
 
 def alerts(deployment: Deployment) -> tuple[Resource, ...]:
-    """Return the policies for dead letters, a checker that does not tick, and runs that end badly."""
+    """Return the alert policies.
+
+    One each for dead letters, a checker that does not tick, and runs that end badly.
+    """
     channels = (*deployment.alert_channels, *((f"<{_CHANNEL}>",) if deployment.alert_email else ()))
     return tuple(_alert(part, policy, channels) for part, policy in _policies(deployment).items())
 
@@ -66,7 +69,7 @@ def _alert(part: str, policy: Mapping[str, Any], channels: tuple[str, ...]) -> R
     def notifies(found: Any, known: Known) -> bool:
         # A channel that was deleted and made again has another id, which no digest shows. Google may name its project
         # by number, so the ids alone are compared.
-        wanted = {_id(filled(one, known)) for one in channels}
+        wanted = {_id(fill(one, known)) for one in channels}
         return {_id(one) for one in found.get("notificationChannels", ())} == wanted
 
     return Resource(
@@ -77,8 +80,8 @@ def _alert(part: str, policy: Mapping[str, Any], channels: tuple[str, ...]) -> R
         pick=lambda answer, _: next((one for one in answer or () if one.get("displayName") == name), None),
         create=(("alpha", "monitoring", "policies", "create", content),),
         checks=(
-            Check(told="the same conditions", holds=is_at("userLabels.atom-digest", digest), mend=update),
-            Check(told="the same channels", holds=notifies, mend=update),
+            Check(expectation="the same conditions", holds=is_at("userLabels.atom-digest", digest), fix=update),
+            Check(expectation="the same channels", holds=notifies, fix=update),
         ),
         remove=(("alpha", "monitoring", "policies", "delete", f"<{placeholder}>"),),
         learns={placeholder: "name"},
@@ -94,7 +97,7 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
         "letters": _policy(
             f"{deployment.prefix}: dead letters",
             "An event was given up: `atom-workflows dead-letters list`.",
-            {"dead letters": _undelivered(deployment.name(DEAD_LETTERS))},
+            {"dead letters": _above(0, "num_undelivered_messages", deployment.name(DEAD_LETTERS))},
         ),
         "checker": _policy(
             f"{deployment.prefix}: checker",
@@ -102,7 +105,8 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
             "looked at.",
             {
                 "no tick is answered": _unanswered(deployment.name("checker")),
-                "a tick waits": _waiting(deployment.name("tick")),
+                # It holds even if no tick was ever answered, when "no tick is answered" has no metric to watch.
+                "a tick waits": _above(OLD_TICK_S, "oldest_unacked_message_age", deployment.name("tick")),
             },
         ),
         "runs": _policy(
@@ -115,22 +119,13 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
     }
 
 
-def _policy(name: str, told: str, conditions: Mapping[str, Mapping[str, Any]], **strategy: Any) -> dict[str, Any]:
+def _policy(name: str, meaning: str, conditions: Mapping[str, Mapping[str, Any]], **strategy: Any) -> dict[str, Any]:
     return {
         "displayName": name,
-        "documentation": {"content": f"{told} docs/runbook.md says more.", "mimeType": "text/markdown"},
+        "documentation": {"content": f"{meaning} docs/runbook.md says more.", "mimeType": "text/markdown"},
         "conditions": [{"displayName": one, **condition} for one, condition in conditions.items()],
         "alertStrategy": {"autoClose": CLOSED_AFTER, **strategy},
     }
-
-
-def _undelivered(subscription: str) -> dict[str, Any]:
-    return _above(0, "num_undelivered_messages", subscription)
-
-
-def _waiting(subscription: str) -> dict[str, Any]:
-    """Hold for ticks that are published and not answered, even if none ever was."""
-    return _above(OLD_TICK_S, "oldest_unacked_message_age", subscription)
 
 
 def _above(threshold: int, metric: str, subscription: str) -> dict[str, Any]:

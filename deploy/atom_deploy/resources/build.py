@@ -29,9 +29,9 @@ _ON_PROJECT: Final = frozenset({"project", "grants"})
 
 
 def deployer_plan(deployment: Deployment) -> Plan:
-    """Return the project, its services, all accounts, the bucket of sources, and what the builds' accounts may do.
+    """Return what Cloud Build needs to check and deploy.
 
-    The accounts of the functions are in it, since the deploying one is allowed to act as each of them.
+    The functions' accounts are in it, as the deploying account is allowed to act as each of them.
     """
     on_project = [(one, _condition(one)) for one in BUILD_GRANTS if one.on in _ON_PROJECT]
     places = dict.fromkeys(one.on for one in BUILD_GRANTS if one.on not in _ON_PROJECT)
@@ -52,7 +52,11 @@ def deployer_plan(deployment: Deployment) -> Plan:
 
 
 def _condition(grant: Grant) -> str:
-    """It may grant, on the project, the roles of the plan and no others: else it could make itself the owner."""
+    """Return the condition of a grant, mostly empty.
+
+    The deploying account may grant, on the project, the roles of the plan and no others. Otherwise it could make itself
+    the owner.
+    """
     if grant.role != GRANTER:
         return ""
     roles = sorted({one.role for one in GRANTS if one.on in {"project", "database"}})
@@ -84,12 +88,12 @@ def _log_alerts(deployment: Deployment) -> Resource:
         create=(("iam", "roles", "create", identifier, "--title=Atom Workflows: alerts on logs", permissions),),
         checks=(
             Check(
-                told="the right to make alert policies on logs",
+                expectation="the right to make alert policies on logs",
                 # The list of roles does not show what they permit.
                 holds=lambda found, _: (
                     set(at(found, "includedPermissions") or LOG_ALERT_PERMISSIONS) == set(LOG_ALERT_PERMISSIONS)
                 ),
-                mend=("iam", "roles", "update", identifier, permissions),
+                fix=("iam", "roles", "update", identifier, permissions),
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""The database, its composite indexes, exemptions and TTL policies, read from `firestore.indexes.json`."""
+"""The database, with the indexes, exemptions and TTL policies that `firestore.indexes.json` declares."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _EDITION: Final = "STANDARD"
 
 @lru_cache(maxsize=1)
 def declared() -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The file: `indexes` and `fieldOverrides`."""
+    """Read `indexes` and `fieldOverrides` from the file."""
     found: dict[str, Any] = json.loads(INDEXES_FILE.read_text(encoding="utf-8"))
     return found
 
 
 def database(deployment: Deployment) -> Resource:
-    """The database; it stays when the deployment goes."""
+    """Return the database, which outlives the deployment."""
     name = deployment.database
     flag = f"--database={name}"
     return Resource(
@@ -55,12 +55,12 @@ def database(deployment: Deployment) -> Resource:
             ("firestore", "databases", "delete", flag),
         ),
         holds_data=True,
-        refuse=lambda found, _: _unfit(found),
+        refuse=lambda found, _: _refuse_other_kind(found),
     )
 
 
-def _unfit(found: Mapping[str, Any]) -> Refusal | None:
-    """Return what is wrong with an existing database, if anything.
+def _refuse_other_kind(found: Mapping[str, Any]) -> Refusal | None:
+    """Refuse a database whose kind the functions cannot use.
 
     Old answers name no edition, as there was only one.
     """
@@ -68,13 +68,17 @@ def _unfit(found: Mapping[str, Any]) -> Refusal | None:
     if mode == _MODE and edition == _EDITION:
         return None
     return Refusal(
-        told=f"it is of type {mode} and edition {edition}, but the functions need {_MODE} and {_EDITION}, which cannot "
-        "be changed; name another database by --database, which is then made"
+        reason=f"it is of type {mode} and edition {edition}, but the functions need {_MODE} and {_EDITION}, which "
+        "cannot be changed; name another database by --database, which is then made"
     )
 
 
 def indexes(deployment: Deployment) -> list[Resource]:
-    """What queries need beyond the automatic indexes, and the fields that need none. All go with the database."""
+    """Return the indexes, exemptions and TTL policies.
+
+    Queries need the composite indexes beyond the automatic ones. An exemption saves an index that no query needs. All
+    of them go with the database.
+    """
     flag = f"--database={deployment.database}"
     overrides = declared()["fieldOverrides"]
     composite = [_index(flag, index) for index in declared()["indexes"]]

@@ -43,7 +43,10 @@ DIGEST_LABEL: Final = "atom-digest"
 
 
 def services() -> Resource:
-    """The APIs; they stay enabled, since others may use them."""
+    """Return the APIs.
+
+    They stay enabled, since others may use them.
+    """
     names = [f"{name}.googleapis.com" for name in SERVICES]
     enable = ("services", "enable", *names)
     return Resource(
@@ -53,14 +56,17 @@ def services() -> Resource:
         look=("services", "list", "--enabled"),
         takes="a minute or two",
         checks=tuple(
-            Check(told=name, holds=lambda found, _, name=name: name in _enabled(found), mend=enable)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
+            Check(expectation=name, holds=lambda found, _, name=name: name in _enabled(found), fix=enable)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
             for name in names
         ),
     )
 
 
 def secret(deployment: Deployment) -> Resource:
-    """The fixed token for the Task Runner; never in a command, a log or a function's settings."""
+    """Return the secret that holds the Task Runner's fixed token.
+
+    The token is never in a command, a log or a function's settings.
+    """
     name, digest = deployment.name("task-runner-token"), deployment.token_digest
     labelled = ("secrets", "update", name, f"--update-labels=token-digest={digest}")
     return Resource(
@@ -83,18 +89,21 @@ def secret(deployment: Deployment) -> Resource:
         ),
         checks=(
             Check(
-                told="the token of the file",
+                expectation="the token of the file",
                 holds=is_at("labels.token-digest", digest),
-                mend=("secrets", "versions", "add", name, f"--data-file={deployment.token_file}"),
+                fix=("secrets", "versions", "add", name, f"--data-file={deployment.token_file}"),
             ),
-            Check(told="its label", holds=is_at("labels.token-digest", digest), mend=labelled),
+            Check(expectation="its label", holds=is_at("labels.token-digest", digest), fix=labelled),
         ),
         remove=(("secrets", "delete", name),),
     )
 
 
 def functions(deployment: Deployment, staged: Path, digests: Mapping[str, str]) -> list[Resource]:
-    """The functions, from their staged folders; `digests` tells each folder's content."""
+    """Return the functions.
+
+    `digests` maps each name to the digest of its staged folder.
+    """
     return [_function(deployment, name, staged / name, digests[name]) for name in FUNCTIONS]
 
 
@@ -112,8 +121,8 @@ def _function(deployment: Deployment, function: str, source: Path, content: str)
         pick=one_with("name", f"functions/{name}"),
         create=(deploy,),
         checks=(
-            Check(told="the same code and settings", holds=is_at(f"labels.{DIGEST_LABEL}", digest), mend=deploy),
-            Check(told="active", holds=is_at("state", "ACTIVE"), mend=deploy),
+            Check(expectation="the same code and settings", holds=is_at(f"labels.{DIGEST_LABEL}", digest), fix=deploy),
+            Check(expectation="active", holds=is_at("state", "ACTIVE"), fix=deploy),
         ),
         remove=(("functions", "delete", name, "--gen2", place),),
         takes="some minutes",
@@ -142,12 +151,12 @@ def _flags(deployment: Deployment, function: str) -> Command:
         f"--max-instances={shape.max_instances}",
         f"--timeout={shape.timeout_s}s",
         f"--ingress-settings={shape.ingress}",
-        f"--set-env-vars={_joined(environment)}",
+        f"--set-env-vars={_env_vars_value(environment)}",
         f"--set-secrets=WORKFLOW_TR_AUTH_JWT={secret_name}:latest" if token else "--clear-secrets",
     )
 
 
-def _joined(environment: Mapping[str, str]) -> str:
+def _env_vars_value(environment: Mapping[str, str]) -> str:
     """Return the variables as one flag's value, joined by an unused sign.
 
     gcloud takes what stands between two carets for that sign. Any fixed one could be part of a value, whose rest would

@@ -1,4 +1,4 @@
-"""Policies as resources: each place on which roles are granted, with a check for each grant."""
+"""Service accounts, and IAM policies with one check for each grant."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from atom_workflows.ports import DEAD_LETTERS
 _ON_PROJECT: Final = frozenset({"project", "database", "grants"})
 
 _STAY: Final = frozenset({"bucket", "task-runner", "topic dead-letters"})
-"""What is still there when the deployment is gone, so that its accounts' roles have to be taken back."""
+"""Resources that outlive the deployment, so a removal takes its accounts' roles on them back."""
 
 
 _LETTERS: Final = f"subscription {DEAD_LETTERS}"
-"""Where nothing is granted by a deployment, but whole start messages are kept: nobody else may be granted either."""
+"""Holds whole start messages. A deployment grants nothing on it, and no one else may be granted anything either."""
 
 
 def accounts(deployment: Deployment) -> list[Resource]:
-    """The service accounts, each for one purpose."""
+    """Return the service accounts, each for one purpose."""
     return [account(deployment, identity, why) for identity, why in IDENTITIES.items()]
 
 
 def agents() -> list[Resource]:
-    """Google's own accounts: they come into being when they are asked for."""
+    """Return Google's own accounts.
+
+    Asking for one creates it.
+    """
     return [
         Resource(
             kind="service agent",
@@ -45,7 +48,10 @@ def agents() -> list[Resource]:
 
 
 def project_policy(deployment: Deployment) -> Resource:
-    """What is granted on the project: the builds' roles, and the database, which has no policy of its own."""
+    """Return the grants on the project.
+
+    Those of the builds, and those on the database, which has no policy of its own.
+    """
     project = deployment.project
     database = f'resource.name == "projects/{project}/databases/{deployment.database}"'
     conditioned = [(grant, database) for grant in grants_on("database")]
@@ -58,7 +64,10 @@ def project_policy(deployment: Deployment) -> Resource:
 
 
 def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]], *, why: str) -> Resource:
-    """Grants on the project, each with the expression of its condition, or none."""
+    """Return the policy that makes these grants on the project.
+
+    Each grant comes with the expression of its condition, or an empty one.
+    """
     project = deployment.project
     remove: Command = ("projects", "remove-iam-policy-binding", project)
     commands = ("projects", "add-iam-policy-binding", project), remove
@@ -73,26 +82,24 @@ def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]
 
 
 def policies(deployment: Deployment) -> list[Resource]:
-    """What is granted on single resources, in the order of the list of grants."""
+    """Return the grants on single resources.
+
+    In the order of the list of grants.
+    """
     places = dict.fromkeys([*(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT), _LETTERS])
-    wanted = [place for place in places if _is_there(deployment, place)]
-    return [policy(deployment, place, grants_on(place)) for place in wanted]
-
-
-def _is_there(deployment: Deployment, place: str) -> bool:
-    there = {"task-runner": deployment.task_runner_service, "secret": deployment.token_file}
-    return bool(there.get(place, True))
+    options = {"task-runner": deployment.task_runner_service, "secret": deployment.token_file}
+    return [policy(deployment, place, grants_on(place)) for place in places if options.get(place, True)]
 
 
 def policy(deployment: Deployment, place: str, grants: Sequence[Grant]) -> Resource:
-    """Return what is granted on one place that is not the project."""
+    """Return the grants on one place that is not the project."""
     group, target, more = _target(deployment, place)
     add, remove = ((*group, f"{verb}-iam-policy-binding", target, *more) for verb in ("add", "remove"))
     commands = (add, remove if place in _STAY else ())
     return Resource(
         kind=f"grants on {place.partition(' ')[0]}",
         name=target.removeprefix("gs://"),
-        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)) or "nobody but the project's own",
+        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)) or "no one but the project's own",
         look=(*group, "get-iam-policy", target, *more),
         checks=tuple(_check(deployment, grant, commands) for grant in grants),
         # Whoever runs the Task Runner decides who may call it.
@@ -101,7 +108,7 @@ def policy(deployment: Deployment, place: str, grants: Sequence[Grant]) -> Resou
 
 
 def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:  # noqa: PLR0911 (a table)
-    """The commands' group, the target, and the flags that say where it is."""
+    """Return the commands' group, the target and its location flags."""
     kind, _, name = place.partition(" ")
     region = f"--region={deployment.region}"
     match kind:
@@ -123,9 +130,9 @@ def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
 
 
 def role_name(deployment: Deployment, role: str) -> str:
-    """Return the role's whole name.
+    """Return the role's full name.
 
-    One of the project's own has the deployment's prefix in it.
+    A role of the project's own has the deployment's prefix in it.
     """
     if "/" in role:
         return role
@@ -136,9 +143,9 @@ def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Comman
     add, remove = commands
     binding = _binding(deployment, grant, condition)
     return Check(
-        told=f"{grant.role} for {grant.to}",
+        expectation=f"{grant.role} for {grant.to}",
         holds=binds(_member(deployment, grant), role_name(deployment, grant.role), condition=condition),
-        mend=(*add, *binding),
+        fix=(*add, *binding),
         undo=(*remove, *binding) if remove else (),
     )
 
@@ -158,7 +165,7 @@ def _member(deployment: Deployment, grant: Grant) -> str:
 
 
 def account(deployment: Deployment, identity: str, why: str) -> Resource:
-    """One service account."""
+    """Return one service account."""
     email = deployment.account(identity)
     return Resource(
         kind="service account",

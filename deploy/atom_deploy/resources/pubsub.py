@@ -15,7 +15,7 @@ TOPICS: Final = {
     "start": "what asks for a run: messages, and the bucket's notifications",
     "steps": "steps that are ready, and attempts that ended",
     "tick": "what wakes the checker",
-    "events": "what happened to runs, for anybody who subscribes",
+    "events": "what happened to runs, for anyone who subscribes",
     DEAD_LETTERS: "events that were given up",
 }
 
@@ -32,28 +32,28 @@ TICK_BODY: Final = '{"type":"tick","origin":"scheduler"}'
 
 
 def tried_for_s(topic: str, deliveries: int) -> int:
-    """Return for how long an event is tried, in seconds.
+    """Return the seconds for which an event is tried.
 
-    Each pause is taken to be twice the one before, up to the longest.
-    Pub/Sub lets pauses grow exponentially and promises no exact ones; what a delivery itself takes comes on top.
+    Each pause is taken to be twice the one before, up to the longest. Pub/Sub lets pauses grow exponentially and
+    promises no exact ones; what a delivery itself takes comes on top.
     """
     pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
     return min(sum(pauses), KEPT_S[topic])
 
 
 def topics(deployment: Deployment) -> list[Resource]:
-    """All of the topics."""
+    """Return the topics."""
     return [_topic(deployment, topic, why) for topic, why in TOPICS.items()]
 
 
 def subscriptions(deployment: Deployment, *, letters_kept_s: int = LETTERS_KEPT_S) -> list[Resource]:
-    """The push subscriptions, and the one that dead letters are read from."""
+    """Return the push subscriptions and that of the dead letters."""
     pushed = [_push_subscription(deployment, topic, function) for topic, function in PUSHED.items()]
     return [*pushed, _dead_letters(deployment, letters_kept_s)]
 
 
 def schedule(deployment: Deployment) -> Resource:
-    """The job that ticks once a minute."""
+    """Return the scheduler job that ticks once a minute."""
     name, topic = deployment.name("tick"), f"projects/{deployment.project}/topics/{deployment.name('tick')}"
     flags = (
         f"--location={deployment.region}",
@@ -72,12 +72,12 @@ def schedule(deployment: Deployment) -> Resource:
         pick=one_with("name", f"jobs/{name}"),
         create=(("scheduler", "jobs", "create", "pubsub", name, *flags),),
         checks=(
-            Check(told="once a minute", holds=is_at("schedule", "* * * * *"), mend=update),
-            Check(told=f"to {topic}", holds=is_at("pubsubTarget.topicName", topic), mend=update),
+            Check(expectation="once a minute", holds=is_at("schedule", "* * * * *"), fix=update),
+            Check(expectation=f"to {topic}", holds=is_at("pubsubTarget.topicName", topic), fix=update),
             Check(
-                told="not paused",
+                expectation="not paused",
                 holds=lambda found, _: found.get("state", "ENABLED") == "ENABLED",
-                mend=("scheduler", "jobs", "resume", name, place),
+                fix=("scheduler", "jobs", "resume", name, place),
             ),
         ),
         remove=(("scheduler", "jobs", "delete", name, place),),
@@ -85,13 +85,13 @@ def schedule(deployment: Deployment) -> Resource:
 
 
 def bucket(deployment: Deployment) -> Resource:
-    """The bucket that workflows are uploaded to."""
+    """Return the bucket that workflows are uploaded to."""
     url = f"gs://{deployment.bucket_name}/{deployment.object_prefix}"
     return private_bucket(deployment, deployment.bucket_name, f"an upload to {url} starts a run")
 
 
 def private_bucket(deployment: Deployment, name: str, why: str) -> Resource:
-    """Return a bucket in the region that cannot be made public."""
+    """Return a bucket that cannot be made public."""
     url = f"gs://{name}"
     return Resource(
         kind="bucket",
@@ -116,16 +116,20 @@ def private_bucket(deployment: Deployment, name: str, why: str) -> Resource:
 
 
 def notification(deployment: Deployment) -> Resource:
-    """What tells the start function of an upload."""
+    """Return the notification of uploads to the start function."""
     url = f"gs://{deployment.bucket_name}"
     path = f"projects/_/buckets/{deployment.bucket_name}/notificationConfigs"
     topic = f"projects/{deployment.project}/topics/{deployment.name('start')}"
 
     def pick(answer: Any, _: Known) -> Any:
         wanted = (topic, deployment.object_prefix)
-        told = [one["Notification Configuration"] for one in answer or ()]
-        # The service puts its own host before the topic's name.
-        return next((one for one in told if (_name(one["topic"]), one.get("object_name_prefix")) == wanted), None)
+        listed = [one["Notification Configuration"] for one in answer or ()]
+        for one in listed:
+            # The service puts its own host before the topic's name.
+            name = one["topic"].removeprefix("//pubsub.googleapis.com/")
+            if (name, one.get("object_name_prefix")) == wanted:
+                return one
+        return None
 
     return Resource(
         kind="notification",
@@ -150,10 +154,6 @@ def notification(deployment: Deployment) -> Resource:
         remove=(("storage", "buckets", "notifications", "delete", f"{path}/<notification-id>"),),
         learns={"notification-id": "id"},
     )
-
-
-def _name(topic: str) -> str:
-    return topic.removeprefix("//pubsub.googleapis.com/")
 
 
 def _topic(deployment: Deployment, topic: str, why: str) -> Resource:
@@ -214,18 +214,20 @@ def _dead_letters(deployment: Deployment, kept_s: int) -> Resource:
 
 
 def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, object], *, data: bool = False) -> Resource:
-    """A subscription has its topic's name."""
+    """Return a subscription with the name of its topic."""
     update = ("pubsub", "subscriptions", "update", name, *flags)
-    checks = [Check(told=f"{path} {value}", holds=is_at(path, value), mend=update) for path, value in wanted.items()]
+    checks = [
+        Check(expectation=f"{path} {value}", holds=is_at(path, value), fix=update) for path, value in wanted.items()
+    ]
     never = Check(
-        told="no expiration", holds=lambda found, _: not found.get("expirationPolicy", {}).get("ttl"), mend=update
+        expectation="no expiration", holds=lambda found, _: not found.get("expirationPolicy", {}).get("ttl"), fix=update
     )
 
     def refuse(found: Any, _: Known) -> Refusal | None:
         if str(found["topic"]).endswith(f"/topics/{name}"):
             return None
-        told = f"it is of topic {found['topic']}, which cannot be changed. Deploy again once it is deleted"
-        return Refusal(told=told, mend=(("pubsub", "subscriptions", "delete", name),))
+        reason = f"it is of topic {found['topic']}, which cannot be changed. Deploy again once it is deleted"
+        return Refusal(reason=reason, fix=(("pubsub", "subscriptions", "delete", name),))
 
     return Resource(
         kind="subscription",
