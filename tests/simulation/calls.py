@@ -32,7 +32,7 @@ class Calls:
         return answer
 
     def strikes(self, kind: Fault) -> bool:
-        """Whether a fault of this kind happens now; the trace tells."""
+        """Return True if this fault happens now, and trace it."""
         if not self.faults.strikes(kind):
             return False
         self.trace.note("FAULT", kind.value)

@@ -21,7 +21,7 @@ _AT_A_TIME: Final = 3
 
 
 def unobserved(_topic: str, services: Services) -> Services:
-    """The services themselves."""
+    """Return the services unchanged."""
     return services
 
 
@@ -48,7 +48,7 @@ class Instances:
         self._known: dict[str, list[Instance]] = {}
 
     def one_of(self, function: str) -> tuple[Instance, Services]:
-        """One of the function's processes, and what its handlers are given."""
+        """Return a process of the function and its handlers' services."""
         instance = self._instance(function)
         services = Services(**self._ports, settings=self._settings, wake_limit=instance.wake_limit)
         return instance, self._observed(function, services)
