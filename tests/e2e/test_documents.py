@@ -1,4 +1,4 @@
-"""What the documentation says is true: its commands exist, its links lead somewhere, its examples end as told."""
+"""The documentation is true: its commands exist, its links lead somewhere, its examples end as it says."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ EXAMPLES = ROOT / "examples"
 
 
 def pages() -> list[Path]:
-    """Every page of documentation, but none of an installed package."""
+    """Return every page of documentation outside hidden folders."""
     return [
         page for page in ROOT.rglob("*.md") if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
     ]
 
 
-def commands_told() -> Iterator[list[str]]:
-    """The words of each command in README's table of commands."""
+def readme_commands() -> Iterator[list[str]]:
+    """Yield the words of each command in README's table."""
     table = README.partition("| command |")[2].partition("\n\n")[0]
     for row in table.splitlines()[2:]:
         for written in re.findall(r"`([^`]+)`", row.split("|")[1]):
             yield [word for word in written.split() if word.islower()]
 
 
-def examples_told() -> list[tuple[str, str]]:
-    """Each workflow in the examples' table, with how it is said to end."""
+def readme_examples() -> list[tuple[str, str]]:
+    """Return each example's file and its documented end."""
     text = (EXAMPLES / "README.md").read_text()
     return re.findall(r"^\| \[`(\w+\.yaml)`\].*\| (\w+) \|$", text, flags=re.MULTILINE)
 
 
 def named(words: list[str]) -> click.Command:
-    """The command of that name."""
+    """Return the command of that name."""
     found: click.Command = cli
     for word in words:
         assert isinstance(found, click.Group)
@@ -50,7 +50,7 @@ def named(words: list[str]) -> click.Command:
 
 
 def all_commands(group: click.Group = cli) -> Iterator[click.Command]:
-    """Every command, and those in groups."""
+    """Yield every command, also those in groups."""
     for one in group.commands.values():
         yield one
         if isinstance(one, click.Group):
@@ -58,10 +58,10 @@ def all_commands(group: click.Group = cli) -> Iterator[click.Command]:
 
 
 def test_commands_exist() -> None:
-    """Each command in README's table is one of the command line's, and none of its commands is left out."""
-    told = [named(words) for words in commands_told()]
-    assert len(told) > 5
-    assert {one.name for one in told} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
+    """README's table has exactly the commands of the command line."""
+    documented = [named(words) for words in readme_commands()]
+    assert len(documented) > 5
+    assert {one.name for one in documented} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
 
 
 def test_options_exist() -> None:
@@ -79,20 +79,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_make_targets_exist() -> None:
-    """Each `make` that README tells of is a target."""
+    """Each `make` command in README names a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets
 
 
 @EMBEDDED_ONLY
-def test_examples_end_as_told(site: Site) -> None:
-    """Each example ends in the state that its README says, under the mock's script that goes with it."""
-    told = examples_told()
-    assert {name for name, _ in told} == {path.name for path in EXAMPLES.glob("*.yaml") if ".mock." not in path.name}
+def test_examples_end_as_documented(site: Site) -> None:
+    """Each example ends as its README says, with the mock script that belongs to it."""
+    documented = readme_examples()
+    assert {name for name, _ in documented} == {
+        path.name for path in EXAMPLES.glob("*.yaml") if ".mock." not in path.name
+    }
     ended = []
-    for name, _ in told:
+    for name, _ in documented:
         script = EXAMPLES / name.replace(".yaml", ".mock.yaml")
         site.script(script.read_text() if script.exists() else "{}")
         run_id = site.start((EXAMPLES / name).read_text(), name=name.removesuffix(".yaml"))
         ended.append((name, site.ended(run_id)["state"]))
-    assert ended == told
+    assert ended == documented
