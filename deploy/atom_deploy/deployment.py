@@ -143,7 +143,7 @@ class Deployment:
         try:
             return from_environment(self.function_environment)
         except SettingsError as error:
-            raise DeployProblem(f"the functions would not take a setting: {error}") from error
+            raise DeployProblem(f"the functions would refuse a setting: {error}") from error
 
     @property
     def function_environment(self) -> Mapping[str, str]:

@@ -53,7 +53,7 @@ class Resource:
 
     `look` answers JSON in which `pick` finds the resource, or None; several resources may share one look. `takes` is
     how long making or mending it takes, if that is long. One without `create` is always there. One that `holds_data`
-    stays when the deployment is taken away. `refuse` says why one that exists cannot be deployed over.
+    stays when the deployment is removed. `refuse` says why one that exists cannot be deployed over.
     """
 
     kind: str
