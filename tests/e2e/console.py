@@ -79,7 +79,7 @@ def console(
 
 @contextmanager
 def started(site: Site | None, *arguments: str | Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Yield a running command, which is killed at the end if need be."""
+    """Yield a running command, killed at the end if need be."""
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *command(*arguments)],
         env=surroundings(site),

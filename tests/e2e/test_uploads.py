@@ -36,9 +36,9 @@ def fresh(suffix: str = ".yaml") -> str:
 
 
 def require_soon(ended_at: float, look: Callable[[], str], tool: str) -> str:
-    """Require the run within 2 s of the tool's end and return its id.
+    """Require the run soon after the tool's end and return its id.
 
-    `look` returns the id.
+    `look` returns the id. Soon is within 2 s.
     """
     run_id = look()
     after_s = time.monotonic() - ended_at
@@ -110,7 +110,7 @@ def test_the_printed_command_is_pasted(backend: str, tmp_path: Path) -> None:
 
 
 def whole_object(process: subprocess.Popen[str]) -> str:
-    """Return the output of a process up to the end of a JSON object."""
+    """Return a process's output up to a JSON object's end."""
     text = ""
 
     def is_whole() -> bool:

@@ -74,7 +74,10 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
 
 
 def _make_crowd(drawn: Drawn, chance: Random) -> Drawn:
-    """Return many long jobs beside a small run, with faults that stop soon."""
+    """Return a crowd of long jobs beside a small run.
+
+    Faults stop soon.
+    """
     jobs = tuple(
         StepPlan(id=f"s{i}", timeout_s=1800, duration_s=chance.randint(500, 900)) for i in range(_CROWD_OF_JOBS)
     )

@@ -80,7 +80,7 @@ class Flow:
         )
 
     def on_given_up(self, message: Message) -> None:
-        """Leave the steps of an event that was given up to the audit."""
+        """Leave the steps of a given-up event to the audit."""
         parts = [*message.body.get("steps", ()), *message.body.get("outcomes", ())]
         names = [part.get("id") or part["step"] for part in parts]
         if names:
