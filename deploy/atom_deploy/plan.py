@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Resource
-from atom_deploy.resources import alerts, firestore, functions, iam, pubsub
+from atom_deploy.resources import alerts, firestore, functions, iam, pubsub, storage
 
 Plan: TypeAlias = Sequence[Sequence[Resource]]
 
@@ -25,12 +25,12 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
             *iam.accounts(deployment),
             *iam.agents(),
             *pubsub.topics(deployment),
-            pubsub.bucket(deployment),
+            storage.bucket(deployment),
             firestore.database(deployment),
             *((functions.secret(deployment),) if deployment.token_file or all_options else ()),
         ),
         (iam.project_policy(deployment), *_policies(deployment, early=True), *firestore.indexes(deployment)),
-        (*functions.functions(deployment, staged, digests), pubsub.notification(deployment)),
+        (*functions.functions(deployment, staged, digests), storage.notification(deployment)),
         (*pubsub.subscriptions(deployment), *_policies(deployment, early=False, of="function")),
         (
             *_policies(deployment, early=False, of="subscription"),
