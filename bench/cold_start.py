@@ -17,7 +17,7 @@ PASSES: Final = 5
 _CLIENTS: Final = (
     "import flask, functions_framework, google.cloud.firestore, google.cloud.pubsub_v1, google.auth.transport.requests"
 )
-"""What every function needs, whatever it does with it."""
+"""Imports that every function needs."""
 
 _MEASURE: Final = """
 import json, os, runpy, sys, time

@@ -1,4 +1,4 @@
-"""What the platform's processes took of the machine, by part."""
+"""Processor time and memory of the platform's processes, by part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is measured: what is installed for each, and how it is configured."""
+"""The engines to measure, with what is installed for each and how it is configured."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def times_floor(self) -> float:
-        """How many times longer than the bare calls: the median of the passes' own ratios."""
+        """The median ratio of a pass to its bare calls."""
         return median(self.ratios_to_floor)
 
     @property
@@ -63,13 +63,13 @@ class Cell:
 
     @property
     def times_ours(self) -> float:
-        """How many times longer than ours: the median of the passes' own ratios; 0 if ours was not run."""
+        """The median ratio of a pass to ours; 0 if ours was not run."""
         return median([one.wall_s / one.ours_s for one in self.passes if one.ours_s] or [0.0])
 
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """What was found out about one engine; `failed` says why it is not all."""
+    """The results of one engine; `failed` says why some are missing."""
 
     name: str
     title: str
@@ -80,7 +80,7 @@ class Row:
 
 
 class Engine(Protocol):
-    """What is measured."""
+    """An engine that runs workloads."""
 
     def seconds(self, workload: Workload, limit_s: float) -> float:
         """Run the workload once.

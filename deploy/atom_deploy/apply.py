@@ -25,7 +25,7 @@ WORKERS: Final = 4
 
 
 class Outcome(StrEnum):
-    """What became of a resource."""
+    """The result for a resource."""
 
     CREATED = "created"
     CHANGED = "changed"

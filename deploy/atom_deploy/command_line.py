@@ -21,7 +21,7 @@ _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
 """The verbs that may choose a region: to look in a wrong one for what exists is to overlook it."""
 
 _HERE: Final = "us-central1"
-"""Where a deployment is made if nothing is said."""
+"""The region of a deployment that names none."""
 
 _SETTING: Final = re.compile(r"WORKFLOW_[A-Z][A-Z0-9_]*")
 

@@ -194,7 +194,7 @@ class Deployment:
 
     @property
     def location(self) -> str:
-        """Where the database is, which can never be changed."""
+        """The database's location, which can never be changed."""
         return self.database_location or self.region
 
     @property

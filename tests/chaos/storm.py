@@ -39,14 +39,14 @@ EXPECTED: Final = frozenset(
         "task_runner.unavailable",
     }
 )
-"""What functions warn of when they are kept from their work; anything else should not happen however it storms."""
+"""Warnings of functions that are kept from their work. No other may come up in any storm."""
 
 _AFTERWARDS: Final = Workload(shape="after the storm", edges={"first": [], "then-1s": ["first"], "last": ["then-1s"]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long faults last, how many runs are in flight meanwhile, on which servers, and what chance starts from."""
+    """The length of a storm, the runs in flight meanwhile, the servers, and the seed of chance."""
 
     seconds: float = 15
     runs: int = 50
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a storm.
+    """The result of a storm.
 
     `counts` are faults by kind and place, `said` the functions' warnings by action; `fewest_in_flight` is what was left
     of the plan's runs at worst while faults went on, and `calm_s` how long after them the last run ended.
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def started(self) -> int:
-        """How many runs there were."""
+        """The number of runs."""
         return sum(self.ended.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What was done to the platform, counted, and when."""
+"""Counts what was done to the platform, and when."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Bucket:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The bucket's name."""
         storage = self.site.platform.storage
         assert storage is not None, self.site.platform.storage_missing
         return storage.bucket

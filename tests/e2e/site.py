@@ -30,7 +30,7 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a user exports."""
+        """The variables that a user exports."""
         return self.platform.environment
 
     def script(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a step costs on the wire, by the servers' own counters: the budgets are promises, not estimates."""
+"""The cost of a step in calls, by the servers' own counters. The budgets are promises, not estimates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_ONCE, A_MOMENT = "{default: {duration: 0}}", "{default: {duration: 0.2}}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What something made the servers do."""
+    """Work of the servers."""
 
     writes: int
     reads: int

@@ -15,7 +15,7 @@ from simulation.plain import simplifications
 T = TypeVar("T")
 
 INTERRUPTED: Final = 130
-"""How a command ends that was interrupted, as shells say it."""
+"""The exit code of an interrupted command, as in shells."""
 
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """Where every port call passes."""
+    """The gate that every port call passes."""
 
     scheduler: Scheduler
     faults: Faults

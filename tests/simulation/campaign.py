@@ -75,7 +75,7 @@ class Tally:
 
     @property
     def is_good(self) -> bool:
-        """Whether no rule was broken, and all was tried that so many seeds should try."""
+        """True if no rule was broken, and everything was tried that so many seeds should try."""
         return not self.failed and (self.played < ENOUGH or not (self.never_struck or self.never_repaired))
 
 

@@ -29,7 +29,7 @@ class Try:
 
 
 class Reply(StrEnum):
-    """How a submission was answered, by the script alone."""
+    """The answer to a submission, by the script alone."""
 
     NONE = "none yet, or whoever asked died"
     NOT_ACCEPTED = "not accepted, and nothing was started"

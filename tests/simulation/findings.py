@@ -9,7 +9,7 @@ from simulation.trace import Trace
 
 
 class Rule(StrEnum):
-    """What must never be broken."""
+    """The rules that must never be broken."""
 
     STUCK = "a run is terminal within a bounded time after the faults stop"
     ENDS = "each step ends as its workflow and script say"

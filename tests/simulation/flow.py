@@ -40,7 +40,7 @@ class Flow:
 
     @property
     def wants_retry(self) -> bool:
-        """Whether its users will retry it."""
+        """True if its users will retry it."""
         run = self.watch.run
         return bool(self.retries) and run is not None and run.state in _RETRIED
 
@@ -53,7 +53,7 @@ class Flow:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will happen to it any more."""
+        """True once nothing will happen to it any more."""
         return self.watch.has_ended and not self.wants_retry
 
     def set_end(self, now: float, *, left_over_s: float, slack_s: float) -> None:

@@ -15,7 +15,7 @@ from simulation.faults import Fault
 from simulation.scheduler import Instance
 
 Observed: TypeAlias = Callable[[str, Services], Services]
-"""What a function's handlers are given in place of its services, by the topic that the function is pushed."""
+"""Wraps the services of a function's handlers, by the topic that the function is pushed."""
 
 _AT_A_TIME: Final = 3
 

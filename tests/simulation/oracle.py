@@ -1,4 +1,4 @@
-"""How a step must end, worked out from the workflow and the script alone."""
+"""The end that a step must have, derived from the workflow and the script alone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SCRIPTED: Final[Mapping[Ending, OutcomeKind]] = {
     Ending.VANISHES: OutcomeKind.LOST,
     Ending.NEVER_ENDS: OutcomeKind.TIMED_OUT,
 }
-"""What becomes of an attempt if nothing but the script decides."""
+"""The outcome of an attempt if nothing but the script decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a step's earlier attempts have used up."""
+    """The tries and losses of a step's earlier attempts."""
 
     tries: int = 0
     losses: int = 0

@@ -53,7 +53,7 @@ _CALM_PAUSE_S: Final = 1.0
 _LEFT_OVER_S: Final = 1800.0
 """Time to repair, once the faults stop: events on their way (600 s), a lease (180 s), the audit (300 s), a burst."""
 _SLACK_S: Final = 240.0
-"""What a step may take beyond its job: ticks, polls, a deferral that began before the faults stopped."""
+"""Time of a step beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 250_000
 
 _ALLOWED: Final = (
@@ -65,7 +65,7 @@ _ALLOWED: Final = (
     RunNotFound,
     MalformedEvent,
 )
-"""What a handler may raise: its event comes again, for so often; or, by the last two, it is given up at once."""
+"""Errors that a handler may raise. Its event comes again for some time; after the last two it is given up at once."""
 
 
 class Play:

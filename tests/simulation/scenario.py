@@ -1,4 +1,4 @@
-"""What a simulation plays: a workflow, how each of its jobs goes, and what its users do."""
+"""The script of a simulation: a workflow, how each of its jobs goes, and what its users do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEY: Final = "k"
 
 
 class Ending(StrEnum):
-    """How the job of an attempt ends by itself."""
+    """The ways in which a job may end by itself."""
 
     SUCCEEDS = "succeeds"
     FAILS = "fails"
@@ -95,7 +95,7 @@ class Scenario:
 
     @property
     def path(self) -> str:
-        """Where its definition is, or seems to be."""
+        """The path of its definition, even if that comes in the message."""
         return f"gs://bucket/{self.name}.yaml" if self.is_file else f"{self.name}.yaml"
 
     @cached_property
@@ -112,12 +112,12 @@ class Scenario:
 
     @property
     def task_runner_url(self) -> str:
-        """Where its jobs run."""
+        """The Task Runner of its jobs."""
         return TASK_RUNNER_URL if self.name == FIRST else OTHER_URL
 
     @property
     def mark(self) -> str:
-        """What stands before the names of its steps where the runs have to be distinguished."""
+        """The prefix of its steps' names where several runs are distinguished."""
         return "" if self.name == FIRST else f"{self.name}/"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Who runs next: invocations hand over at every port call, and time passes only when the scheduler says so."""
+"""Decides who runs next. Invocations hand over at every port call, and time passes only when the scheduler says so."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Invocation:
 
     @property
     def gave_up(self) -> bool:
-        """Whether the whole invocation died or failed, so that its event comes again."""
+        """True if the whole invocation died or failed, so that its event comes again."""
         return self.root.killed or self.root.error is not None
 
     def can_go_on(self, now: float) -> bool:

@@ -28,7 +28,7 @@ _ODDS: Final = (0.02, 0.1, 0.4)
 
 _LONGER: Final = 1.2
 _LONGER_S: Final = 30.0
-"""What is to be smaller may take that much longer to break the rule."""
+"""A smaller simulation may take that much longer to break the rule."""
 
 
 def shrink(drawn: Drawn, rule: Rule, *, plays: int = PLAYS, seconds: float = SECONDS) -> Play:
@@ -60,7 +60,7 @@ class _Search:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is time for more."""
+        """True while there is time for more."""
         return self.plays > 0 and time.monotonic() < self.ends_at
 
     @property

@@ -33,7 +33,7 @@ _UNHEARD_S: Final = 60.0
 
 _ROUNDING_S: Final = 0.01
 _LEAST_SHARE: Final = 0.9
-"""What jitter leaves of a back-off."""
+"""The least share of a back-off that jitter leaves."""
 
 _NOTICED_S: Final = 300.0
 """A tick, the lease of a burst that died, the longest wait after status calls that failed, and the event's way."""

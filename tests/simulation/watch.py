@@ -317,7 +317,7 @@ class Watch:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run is terminal and with it all its steps; its end may be left by a retry that came too late."""
+        """True if the run and its steps are terminal; a retry that came too late may leave its end open."""
         return (
             self.run is not None
             and self.run.state.is_terminal

@@ -28,17 +28,17 @@ class Call:
 
     @property
     def is_submission(self) -> bool:
-        """Whether a job was asked for."""
+        """True for a submission."""
         return self.kind == "submit"
 
     @property
     def is_accepted(self) -> bool:
-        """Whether a job was asked for, taken, and the answer sent whole."""
+        """True for a submission that was accepted and answered completely."""
         return self.is_submission and self.status == _OK and not self.spoilt
 
     @property
     def reports_success(self) -> bool:
-        """Whether the answer said that the step's job has succeeded."""
+        """True if the answer said that the step's job has succeeded."""
         return self.status == _OK and not self.spoilt and self.state == "SUCCEEDED"
 
 
