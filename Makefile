@@ -1,15 +1,15 @@
-# Every target sets itself up: the only requirement is Python 3.11 or newer.
+# Every target installs what it needs; only Python 3.11 or newer has to be there.
 PYTHON ?= python3
 WORKFLOW ?= examples/fork_join.yaml
 SEEDS ?= 2000
 FIRST ?= 0
-# One waits for the functions' processes while the other computes; more of them would disturb what is timed.
+# With two, one computes while the other waits for the functions' processes; more would disturb tests with time limits.
 TEST_PROCESSES ?= 2
 PREFIX ?= atom
 
-# What is given from outside is text, to make as to the shell: `value` takes it without reading it, and recipes quote it
-# where they take it from their environment. Otherwise PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be
-# carried out. In a recipe `$(if $(X),…)` may ask whether X is given; what it is stands there as "$$X" alone.
+# Variables given from outside are plain text, to make and to the shell: `value` takes them unexpanded, and recipes read
+# them, quoted, from the environment. Else PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be executed.
+# In a recipe, `$(if $(X),…)` may test whether X is given; its value is written only as "$$X".
 override GIVEN := PYTHON WORKFLOW SEEDS FIRST TEST_PROCESSES PREFIX OPTIONS PROJECT REGION BUCKET TASK_RUNNER_URL \
 	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW
 $(foreach one,$(GIVEN),$(eval override $(one) := $$(value $(one))))
@@ -19,10 +19,10 @@ override VENV := .venv
 override BIN := $(VENV)/bin
 override DEPLOY := PYTHONPATH=deploy:shared "$$PYTHON" -m atom_deploy
 override NAMED := --project="$$PROJECT" --prefix="$$PREFIX" --task-runner-url="$$TASK_RUNNER_URL" --bucket="$$BUCKET"
-# A deployment that exists is looked for in its own region, which has to be said.
+# Targets that look for an existing deployment need its region, for which there is no default.
 override HERE := --region="$${REGION:-us-central1}" $(NAMED)
 override THERE := --region="$$REGION" $(NAMED)
-# Words with spaces between them are several; none of them is a pattern of files.
+# Split a variable into words without expanding file patterns in them.
 override WORDS := set -f;
 
 .PHONY: run test e2e simulate simulate-mutations chaos lint types check docs bench bench-peers dist clean stage pins plan \
@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 e2e: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/e2e
 
-# SEED=n plays one seed and tells its story; a failure prints the whole command.
+# SEED=n plays one seed and prints its trace; a failure prints the whole command for it.
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed="$$SEED" --schedule="$${SCHEDULE:-0}" \
 		$(if $(ONLY),--only="$$ONLY") $(if $(WITHOUT),--without="$$WITHOUT") \
@@ -46,8 +46,8 @@ simulate: $(VENV)/.dev
 simulate-mutations: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds="$$SEEDS"
 
-# EMULATORS="embedded google" plays on both; WRITE=1 brings docs/explanation/chaos.md up to date.
-# Make and the storm are interrupted together, and the storm ends what it started.
+# EMULATORS="embedded google" plays on both; WRITE=1 updates docs/explanation/chaos.md.
+# Ctrl-C interrupts make and the storm together, and the storm ends what it started.
 chaos: $(VENV)/.dev
 	@$(WORDS) for one in $$EMULATORS; do set -- "$$@" --emulators="$$one"; done; \
 		PYTHONPATH=tests exec $(BIN)/python -m chaos $(if $(SECONDS),--seconds="$$SECONDS") $(if $(RUNS),--runs="$$RUNS") \
@@ -70,20 +70,21 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
 
-# Installs each engine from the package index under .bench/; ONLY="dbos luigi" are these alone, SLOW=1 is Airflow, too.
+# Installs each engine from the package index into .bench/; ONLY="dbos luigi" runs just these, SLOW=1 adds Airflow.
 bench-peers: $(VENV)/.dev
 	@$(WORDS) for one in $$ONLY; do set -- "$$@" --only="$$one"; done; \
 		exec $(BIN)/python -m bench.peers $(if $(SLOW),--with-slow) $(if $(ONLY),,--write) "$$@"
 
-# The source archive and the wheel, under dist/.
+# Build the source archive and the wheel in dist/.
 dist: $(VENV)/.dev
 	@$(BIN)/python -m hatchling build --clean
 
-# What is deployed, laid out under build/staged.
+# Lay out what is deployed in build/staged.
 stage:
 	@$(DEPLOY) stage
 
-# deploy/requirements.txt and the images of cloudbuild*.yaml anew, after a change of pyproject.toml, constraints.txt or a tag.
+# Write deploy/requirements.txt and the images of cloudbuild*.yaml again, after a change of pyproject.toml,
+# constraints.txt or a tag.
 pins: $(VENV)/.dev
 	@$(BIN)/python deploy/pin.py
 
@@ -91,11 +92,11 @@ pins: $(VENV)/.dev
 deploy:
 	@$(WORDS) $(DEPLOY) deploy $(HERE) $$OPTIONS
 
-# Every resource, what it is for, and the commands that make it; asks nobody.
+# Print every resource, what it is for, and the commands that make it, without calling Google Cloud.
 plan:
 	@$(WORDS) $(DEPLOY) plan $(HERE) $$OPTIONS
 
-# Whether a deployment is well, and as it was planned; needs `gcloud auth login` and `gcloud auth application-default login`.
+# Check that a deployment works and is as planned; needs `gcloud auth login` and `gcloud auth application-default login`.
 doctor: says-region $(VENV)/.local
 	@$(WORDS) PYTHONPATH=deploy $(BIN)/atom-workflows doctor --project="$$PROJECT" --region="$$REGION" \
 		--topic-prefix="$$PREFIX-" $(if $(BUCKET),--bucket="$$BUCKET") \
@@ -104,11 +105,11 @@ doctor: says-region $(VENV)/.local
 says-region:
 	@$(if $(REGION),,$(error REGION is not set: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
 
-# Everything but bucket, database and dead letters; those, too, with OPTIONS=--delete-data.
+# Remove everything but bucket, database and dead letters; OPTIONS=--delete-data removes these, too.
 destroy:
 	@$(WORDS) $(DEPLOY) destroy $(THERE) $$OPTIONS
 
-# Once: the accounts that cloudbuild.yaml and its checks run as.
+# Create, once, the accounts that cloudbuild.yaml and cloudbuild.checks.yaml run as.
 deployer:
 	@$(WORDS) $(DEPLOY) deployer $(HERE) $$OPTIONS
 
@@ -118,9 +119,9 @@ clean:
 $(VENV)/bin/python:
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atom Workflows needs Python 3.11 or newer; try: make PYTHON=python3.12 run")'
 	@echo "Setting up $(VENV) ..."
-	@"$$PYTHON" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # Half of one would be taken for a whole one the next time.
+	@"$$PYTHON" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # Half of one would pass for a whole one the next time.
 
-# Nothing is built from source but this project itself, by what pyproject.toml pins: a build would run what nobody pinned.
+# Only this project is built from source, with what pyproject.toml pins: another build would run packages no one pinned.
 $(VENV)/.local: $(VENV)/bin/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --only-binary :all: --editable '.[local]'
 	@touch $@

@@ -35,7 +35,10 @@ WHERE: Final = "where"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and report; 1 if a run did not succeed or the servers' counts contradict the workload."""
+    """Measure and report.
+
+    Returns 1 if a run did not succeed, or if the servers' counts contradict the workload.
+    """
     options = _options(arguments)
     load, _, _ = os.getloadavg()
     try:
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Inconsistent as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
-    _tell(measured)
+    _print_sections(measured)
     if options.write:
         DOCUMENT.write_text(report.document(measured), encoding="utf-8")
     return 0
@@ -60,7 +63,7 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
         measured = replace(measured, swept=[_swept(jobs) for jobs in sweep.SIZES], cold=cold_start.measure())
     if not options.only or options.only == WHERE:
         with _platform() as platform:
-            measured = replace(measured, where=where.measure(_unheard(platform)))
+            measured = replace(measured, where=where.measure(_unsubscribed(platform)))
     return measured
 
 
@@ -71,8 +74,11 @@ def _swept(jobs: int) -> sweep.Swept:
             return sweep.measure(connect(from_environment(os.environ)), platform, others, jobs)
 
 
-def _unheard(platform: LocalPlatform) -> Services:
-    """Services whose messages nobody gets: the platform's functions leave the runs to this process."""
+def _unsubscribed(platform: LocalPlatform) -> Services:
+    """Connect to a platform whose functions get no messages.
+
+    They leave the runs to this process.
+    """
     settings = from_environment(os.environ)
     with closing(PubSub(platform.addresses[PartName.PUBSUB], settings.project)) as pubsub:
         pubsub.unsubscribe()
@@ -103,7 +109,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _platform(environment: Mapping[str, str] | None = None) -> Iterator[LocalPlatform]:
-    """A platform of our own, which this process's Google clients are led to."""
+    """Start a platform, and lead this process's Google clients to it."""
     with (
         tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
         LocalPlatform(
@@ -132,7 +138,10 @@ def _measure(platform: LocalPlatform, chosen: Sequence[Workload], repeat: int, l
 def _passes(
     bench: Bench, servers: Servers, floor: Floor, chosen: Sequence[Workload], repeat: int
 ) -> dict[Workload, list[Sample]]:
-    """Every workload in turn, again and again; the first round warms up and is not kept."""
+    """Run every workload in turn, again and again.
+
+    The first round warms up and is not kept.
+    """
     samples: dict[Workload, list[Sample]] = {workload: [] for workload in chosen}
     for turn in range(repeat + 1):
         for workload in chosen:
@@ -154,10 +163,10 @@ def _takes_part(workload: Workload, turn: int, repeat: int) -> bool:
     return not (workload.job_s and turn == 0)
 
 
-def _tell(measured: report.Measured) -> None:
-    for told in (section(measured) for section in report.SECTIONS):
-        if told:
-            _say("\n" + told)
+def _print_sections(measured: report.Measured) -> None:
+    for text in (section(measured) for section in report.SECTIONS):
+        if text:
+            _say("\n" + text)
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What it takes to import a function in a fresh process: the part of a cold start that is ours to keep small."""
+"""The cost of importing a function in a fresh process, which is our part of a cold start."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PASSES: Final = 5
 _CLIENTS: Final = (
     "import flask, functions_framework, google.cloud.firestore, google.cloud.pubsub_v1, google.auth.transport.requests"
 )
-"""What every function needs, whatever it does with it."""
+"""Imports that every function needs."""
 
 _MEASURE: Final = """
 import json, os, runpy, sys, time
 began = time.process_time()
 {what}
 took, modules = time.process_time() - began, len(sys.modules)
-import psutil  # what getrusage tells as the peak begins with that of the process that started this one
+import psutil  # the peak that getrusage reports begins with that of the process that started this one
 print(json.dumps([took, psutil.Process(os.getpid()).memory_info().rss, modules]))
 """
 
@@ -40,7 +40,10 @@ class ColdStart:
 
 
 def measure() -> list[ColdStart]:
-    """Each function, and for comparison the clients alone; medians of fresh processes."""
+    """Measure each function, and the clients alone for comparison.
+
+    Each figure is the median of fresh processes.
+    """
     return [_measured(what, code) for what, code in _subjects()]
 
 

@@ -1,4 +1,4 @@
-"""What the platform's servers counted: nothing here is estimated by the one who asked."""
+"""What the platform's servers counted, so that nothing is estimated by the client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Counts:
 
 
 class Servers:
-    """The side doors of the platform's servers, by which nothing is counted."""
+    """The servers' own counters, read by calls that are not counted."""
 
     def __init__(self, addresses: Mapping[PartName, str]) -> None:
         self._task_runner = addresses[PartName.TASK_RUNNER]
@@ -42,7 +42,7 @@ class Servers:
         self._store, self._bus = (grpc.insecure_channel(addresses[p]) for p in (PartName.FIRESTORE, PartName.PUBSUB))
 
     def counts(self) -> Counts:
-        """All counters as they stand."""
+        """Return all counters as they stand."""
         store, bus, task_runner = _counted(self._store), _counted(self._bus), self._task_runner_counters()
         return Counts(
             writes=store["writes"] + store["deletes"],
@@ -56,17 +56,17 @@ class Servers:
         )
 
     def backlog(self) -> int:
-        """Messages that some function has not acknowledged yet."""
+        """Return the number of messages not yet acknowledged."""
         return sum(_tally(_counted(self._bus), "backlog").values())
 
     def set_job_duration(self, seconds: float) -> None:
-        """Let jobs take that long from now on, and forget those that were."""
+        """Forget all jobs, and let new ones take that long."""
         self._http.post(f"{self._task_runner}/_reset", timeout=_TIMEOUT_S).raise_for_status()
         script = json.dumps({"default": {"duration": seconds}})
         self._http.put(f"{self._task_runner}/_script", data=script, timeout=_TIMEOUT_S).raise_for_status()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
         self._store.close()
         self._bus.close()
@@ -85,6 +85,9 @@ def _counted(channel: grpc.Channel) -> dict[str, Any]:
 
 
 def _tally(bus: Mapping[str, Any], name: str) -> dict[str, int]:
-    """One figure of each push subscription; their names end in the topic's."""
+    """Return one figure of each push subscription.
+
+    Their names end in the topic's.
+    """
     subscriptions = bus["subscriptions"].items()
     return {full: tally[name] for full, tally in subscriptions if full.rpartition("/")[2] in PUSHED}

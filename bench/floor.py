@@ -1,4 +1,4 @@
-"""The floor: the same jobs asked of the same Task Runner by bare HTTP calls, with nothing around them."""
+"""The floor: the same jobs submitted to the same Task Runner by bare HTTP calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Floor:
         self._session.mount("http://", HTTPAdapter(pool_maxsize=64))
 
     def seconds(self, calls: int, threads: int) -> float:
-        """How long that many calls take."""
+        """Return the time that so many calls take."""
         began = time.perf_counter()
         if threads == 1:
             for _ in range(calls):
@@ -37,7 +37,7 @@ class Floor:
         return time.perf_counter() - began
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._session.close()
 
     def _call(self) -> None:

@@ -1,4 +1,4 @@
-"""Running a workload and taking down what it cost."""
+"""Run a workload and record what it cost."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Bench:
         return Sample(wall_s=wall_s, counts=_without_looks(counts, self._looks - looks), cpu_s=taken_s)
 
     def request_body(self, run_key: str) -> Any:
-        """Run a single step and answer the body that its job was asked for with."""
+        """Run one step and return the body of its submission."""
         definition = json.dumps({"name": "bench", "steps": [{"id": "s0", "task": {"imageUri": "image"}}]})
         run_id = self.start(definition, [run_key])[0]
         self._until(lambda: self._finished_at(run_id) is not None, f"run {run_id} did not end")
@@ -81,7 +81,7 @@ class Bench:
         return max(self._end_of(run_id) for run_id in run_ids) - began
 
     def start(self, definition: str, run_keys: Sequence[str]) -> list[str]:
-        """Ask for runs of one definition; their ids."""
+        """Start runs of one definition and return their ids."""
         body = {"definition": definition, "workflow_path": FILE}
         self._services.bus.publish([Message(topic="start", body={**body, "run_key": key}) for key in run_keys])
         return [run_id_for(FILE, "key", key) for key in run_keys]

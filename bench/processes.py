@@ -1,4 +1,4 @@
-"""What the platform's processes took of the machine, by part."""
+"""Processor time and memory of the platform's processes, by part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _MARKS = {
 
 
 def by_part() -> dict[PartName, list[psutil.Process]]:
-    """Every process below this one, by the part it belongs to; a part that does not run is left out."""
+    """Return every process below this one, by part.
+
+    A part that does not run is left out.
+    """
     found: dict[PartName, list[psutil.Process]] = {part: [] for part in PartName}
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -31,12 +34,18 @@ def by_part() -> dict[PartName, list[psutil.Process]]:
 
 
 def cpu_seconds(processes: dict[PartName, list[psutil.Process]]) -> dict[PartName, float]:
-    """The processor time each part has taken so far, in user and system mode."""
+    """Return each part's processor time so far.
+
+    User and system mode together.
+    """
     return {part: sum(sum(one.cpu_times()[:2]) for one in group) for part, group in processes.items()}
 
 
 def peak_mb(processes: dict[PartName, list[psutil.Process]]) -> dict[PartName, float]:
-    """The most memory that the largest process of each part ever held; nothing where the system does not tell."""
+    """Return the peak memory of each part's largest process.
+
+    Empty where the system does not report it.
+    """
     peaks = {
         part: max((peak for one in group for peak in _peak_mb(one.pid)), default=0.0)
         for part, group in processes.items()

@@ -56,7 +56,7 @@ class Measured:
 
 
 def document(measured: Measured) -> str:
-    """The whole of docs/explanation/benchmarks.md."""
+    """Return the whole of docs/explanation/benchmarks.md."""
     parts = (
         _HEAD,
         _machine(measured),
@@ -81,7 +81,7 @@ def document(measured: Measured) -> str:
 
 
 def time_table(measured: Measured) -> str:
-    """Wall time beside the floor of the same passes."""
+    """Return wall time beside the floor of the same passes."""
     rows = []
     for workload, samples in _instant(measured):
         walls, floors = [s.wall_s for s in samples], [s.floor_s for s in samples]
@@ -101,7 +101,7 @@ def time_table(measured: Measured) -> str:
 
 
 def count_table(measured: Measured) -> str:
-    """What the servers counted, by step."""
+    """Return what the servers counted, by step."""
     fields: dict[str, Callable[[Sample], int]] = {
         "documents written": lambda s: s.counts.writes,
         "documents read": lambda s: s.counts.reads,
@@ -120,7 +120,7 @@ def count_table(measured: Measured) -> str:
 
 
 def cpu_table(measured: Measured) -> str:
-    """Processor time of a step, by part."""
+    """Return the processor time of a step, by part."""
     rows = []
     for workload, samples in measured.samples.items():
         each = [[1000 * sample.cpu_s[part] / workload.steps for sample in samples] for part in measured.parts]
@@ -130,7 +130,10 @@ def cpu_table(measured: Measured) -> str:
 
 
 def where_section(measured: Measured) -> str:
-    """What the time of a step is spent on; empty if that was not measured."""
+    """Describe where the time of a step goes.
+
+    Empty if that was not measured.
+    """
     if not measured.where:
         return ""
     head = ("milliseconds a step", *(f"{one.workload.title} | share" for one in measured.where))
@@ -144,12 +147,15 @@ def where_section(measured: Measured) -> str:
 
 
 def memory_table(measured: Measured) -> str:
-    """The peak of each part's largest process."""
+    """Return the peak of each part's largest process."""
     return _table(("part", "peak RSS, MB"), [(part, f"{mb:.0f}") for part, mb in measured.peak_mb.items()])
 
 
 def growth_section(measured: Measured) -> str:
-    """What a step costs at ten times the size, as a share of what it cost before; empty if not measured."""
+    """Compare the cost of a step at ten times the size.
+
+    Empty if that was not measured.
+    """
     rows = [_growth(small, large, measured) for small, large in GROWTH if {small, large} <= set(measured.samples)]
     if not rows:
         return ""
@@ -173,7 +179,10 @@ def _growth(small: Workload, large: Workload, measured: Measured) -> tuple[str, 
 
 
 def sweep_section(measured: Measured) -> str:
-    """Describe how many thousand jobs are looked after; empty if that was not measured."""
+    """Describe how many thousand jobs are polled.
+
+    Empty if that was not measured.
+    """
     if not measured.swept:
         return ""
     head = (
@@ -208,7 +217,10 @@ def sweep_section(measured: Measured) -> str:
 
 
 def cold_section(measured: Measured) -> str:
-    """What a function's imports take; empty if that was not measured."""
+    """Describe the cost of a function's imports.
+
+    Empty if that was not measured.
+    """
     rows = [(one.what, f"{one.cpu_ms:.0f}", f"{one.rss_mb:.0f}", f"{one.modules:,}") for one in measured.cold]
     if not rows:
         return ""
@@ -233,7 +245,10 @@ def _machine(measured: Measured) -> str:
 
 
 def jobs_section(measured: Measured) -> str:
-    """How much longer than the jobs themselves a graph of them takes; empty if that was not measured."""
+    """Compare a graph of jobs with the jobs themselves.
+
+    Empty if that was not measured.
+    """
     samples = next((samples for workload, samples in measured.samples.items() if workload is JOBS), None)
     if samples is None:
         return ""
@@ -287,7 +302,7 @@ whether the run has ended. On two cores the wall time of a wide graph cannot be 
 _WHERE_NOTES: Final = """\
 The start function's handler and the dispatcher's, called in one process, run after run, with each of their calls timed
 by the wall clock until its answer is there; median of 20 passes. The servers are the platform's, the messages go to
-nobody: the times above have pushes and the functions' web server besides, and all of them share the cores."""
+no one: the times above have pushes and the functions' web server besides, and all of them share the cores."""
 
 _GROWTH_NOTES: Final = """\
 The cost of one step at the larger size, divided by that at the smaller: 1.00 is linear growth. One pass each."""

@@ -1,4 +1,4 @@
-"""Many thousand jobs in flight at three Task Runners, one of them slow: how long each waits, and what that takes."""
+"""Many thousand jobs in flight at three Task Runners, one of them slow: how long each waits, and what polling costs."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What looking after so many jobs took.
+    """The cost of polling so many jobs.
 
-    `longest_s` is the longest that a job waited between two looks, from the beginning, or until the end. `late_s` is
+    `longest_s` is the longest that a job waited between two polls, from the beginning, or until the end. `late_s` is
     the longest that the single step of another run waited for its next attempt when its back-off was over. `counts` are
     of the whole time.
     """
@@ -68,7 +68,10 @@ class Address:
 
 @contextmanager
 def other_task_runners(folder: Path) -> Iterator[list[Address]]:
-    """Start two Task Runners beside the platform's, and yield their addresses; the last is to be the slow one."""
+    """Start two more Task Runners and yield their addresses.
+
+    The last is to be the slow one.
+    """
     with ExitStack() as stack:
         found = []
         for name in ("second", "slow"):
@@ -83,7 +86,10 @@ def other_task_runners(folder: Path) -> Iterator[list[Address]]:
 
 
 def measure(services: Services, platform: LocalPlatform, others: Sequence[Address], jobs: int) -> Swept:
-    """Put the jobs in flight and watch the checker for some minutes. Raises `Inconsistent`."""
+    """Put the jobs in flight and watch the checker for minutes.
+
+    Raises `Inconsistent`.
+    """
     own = Address(url=platform.addresses[PartName.TASK_RUNNER], log=platform.task_runner_log)
     each = [own, *others]
     with closing(Servers(platform.addresses)) as servers:
@@ -129,7 +135,10 @@ def _start(services: Services, url: str, jobs: int) -> None:
 
 
 def _start_late_steps(services: Services, url: str, *, until: float) -> int:
-    """Start single steps that fail at once and back off, one after the other until then. Return how many."""
+    """Start single steps that fail and back off; return how many.
+
+    One after the other until then.
+    """
     backoff = {"initial": f"{_BACK_OFF_S:.0f}s", "jitter": 0}
     step = {"id": "late", "retry": {"maxAttempts": 2, "backoff": backoff}, "task": {"imageUri": "image"}}
     started = 0
@@ -163,7 +172,7 @@ def _calls(log: Path, kind: str) -> Iterator[tuple[dict[str, Any], float]]:
 
 
 def _looks(log: Path, began: float, ended: float) -> dict[str, list[float]]:
-    """Return when each job was asked about within that time."""
+    """Return the times of each job's polls within that time."""
     looks: dict[str, list[float]] = {}
     for call, at in _calls(log, "status"):
         if began <= at <= ended:

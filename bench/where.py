@@ -1,4 +1,4 @@
-"""Where the time of a step goes: the handlers in this process, each of their calls to the outside clocked."""
+"""Where the time of a step goes: the handlers run in this process, and each of their calls outside is timed."""
 
 from __future__ import annotations
 
@@ -121,18 +121,21 @@ class _TaskRunner:
 
 
 def measure(services: Services, *, passes: int = PASSES) -> list[Where]:
-    """Both workloads, after a pass to warm up. `services` publish where nobody listens. Raises `Inconsistent`."""
-    with _logging_to_nobody():
+    """Measure both workloads after a pass to warm up.
+
+    `services` publish where no one listens. Raises `Inconsistent`.
+    """
+    with _logging_to_nothing():
         return [_measured(services, workload, passes) for workload in RUNS_A_PASS]
 
 
 @contextmanager
-def _logging_to_nobody() -> Iterator[None]:
-    """The log's lines are made as in a function, and thrown away."""
+def _logging_to_nothing() -> Iterator[None]:
+    """Make the log's lines as in a function, and discard them."""
     logger = logging.getLogger("atom_workflows")
     before = logger.handlers, logger.level, logger.propagate
-    with Path(os.devnull).open("w", encoding="utf-8") as nobody:
-        handler = logging.StreamHandler(nobody)
+    with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+        handler = logging.StreamHandler(nothing)
         handler.setFormatter(JsonLines())
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
@@ -168,18 +171,18 @@ def _start(services: Services, watch: _Watch, workload: Workload) -> str:
     body = {"definition": workload.definition, "workflow_path": FILE, "run_key": uuid.uuid4().hex}
     event = read_start_event(body, event_id="bench")
     watch.inside = Part.START
-    run_id = _clocked(watch, Part.START_OWN, lambda: handle_start(services, event).run_id)
+    run_id = _timed(watch, Part.START_OWN, lambda: handle_start(services, event).run_id)
     watch.inside = None
     return run_id
 
 
 def _dispatch(services: Services, watch: _Watch, run_id: str) -> None:
     event = StepsReady(run_id=run_id, steps=(ReadyStep(step_id="s0"),))
-    _clocked(watch, Part.OWN, lambda: handle_steps(services, event))
+    _timed(watch, Part.OWN, lambda: handle_steps(services, event))
 
 
-def _clocked(watch: _Watch, own: Part, work: Callable[[], Done]) -> Done:
-    """Do it; what its calls to the outside did not take is its own."""
+def _timed(watch: _Watch, own: Part, work: Callable[[], Done]) -> Done:
+    """Do the work, and record the time outside its calls as its own."""
     before, began = sum(watch.seconds.values()), time.perf_counter()
     done = work()
     took = time.perf_counter() - began

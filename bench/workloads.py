@@ -33,18 +33,18 @@ class Workload:
 
 
 def chain(length: int) -> str:
-    """Steps that each depend on the one before."""
+    """Return steps that each depend on the one before."""
     return _definition({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(length)})
 
 
 def fan(width: int) -> str:
-    """A root, steps that depend on it, and an end that depends on them all."""
+    """Return a root, steps that depend on it, and their join."""
     leaves = [f"leaf{i}" for i in range(width)]
     return _definition({"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves})
 
 
 def layers(depth: int, width: int) -> str:
-    """Layers of which each step depends on every step of the layer before."""
+    """Return layers, each fully connected to the one before."""
     names = [[f"l{layer}x{i}" for i in range(width)] for layer in range(depth)]
     return _definition({name: names[k - 1] if k else [] for k, layer in enumerate(names) for name in layer})
 

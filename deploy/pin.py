@@ -36,7 +36,7 @@ _HEADER: Final = """# Made by deploy/pin.py of pyproject.toml and constraints.tx
 --only-binary :all:
 """
 _RESOLVER: Final = "uv==0.13.9"
-"""What asks the package index for the hashes of all files of a version. It is installed for that, and nowhere else."""
+"""Asks the package index for the hashes of all files of a version. It is installed for that alone."""
 
 
 def pins() -> list[str]:

@@ -37,7 +37,10 @@ OURS_CONFIGURED: Final = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and report; 1 if we failed, or a peer that was asked for by name."""
+    """Measure and report.
+
+    Returns 1 if we failed, or a peer that was asked for by name.
+    """
     options = _options(arguments)
     try:
         with reserved():
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("bench: interrupted; nothing is left running\n")
         return 130
-    _tell(compared)
+    _print_tables(compared)
     if options.write:
         DOCUMENT.write_text(page.document(compared), encoding="utf-8")
     return int(bool(options.only) and any(row.failed for row in compared.rows))
@@ -99,7 +102,10 @@ def _compared(options: argparse.Namespace) -> page.Compared:
 
 
 def _installed(peer: Peer) -> tuple[Peer, Row, Path | None]:
-    """The peer's row and interpreter; no interpreter if it cannot be installed, which the row then tells."""
+    """Install a peer; return its row and interpreter.
+
+    The interpreter is None if it cannot be installed, and the row says why.
+    """
     row = Row(name=peer.name, title=peer.title, configured=peer.configured)
     _say(f"{peer.title}: installing into {HOME.name}/{peer.name} unless it is there")
     try:
@@ -132,7 +138,7 @@ def _fail(row: Row, error: PeerFailed) -> None:
 
 @contextmanager
 def _platform() -> Iterator[LocalPlatform]:
-    """A platform of our own, which this process's Google clients are led to."""
+    """Start a platform, and lead this process's Google clients to it."""
     with (
         tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
         LocalPlatform(PlatformOptions(log_dir=Path(folder), tick_every_s=TICK_EVERY_S)) as platform,
@@ -141,7 +147,7 @@ def _platform() -> Iterator[LocalPlatform]:
         yield platform
 
 
-def _tell(compared: page.Compared) -> None:
+def _print_tables(compared: page.Compared) -> None:
     _say("\nMilliseconds a step · steps/s · times the floor\n\n" + page.time_table(compared))
     if ratios := page.ratio_table(compared):
         _say("\nTimes ours\n\n" + ratios)

@@ -24,7 +24,10 @@ _VERSIONS: Final = (
 
 
 def python_for(peer: Peer, home: Path = HOME) -> Path:
-    """The interpreter of the peer's environment, which is made if it is not there as wanted. Raises `PeerFailed`."""
+    """Return the interpreter of the peer's environment, made if needed.
+
+    Raises `PeerFailed`.
+    """
     folder = home / peer.name
     python, stamp = folder / "bin" / "python", folder / _STAMP
     wanted = json.dumps([sys.version, *peer.packages])
@@ -37,14 +40,20 @@ def python_for(peer: Peer, home: Path = HOME) -> Path:
 
 
 def versions(python: Path, packages: Sequence[str]) -> Mapping[str, str]:
-    """The installed versions of these packages. Raises `PeerFailed`."""
+    """Return the installed versions of these packages.
+
+    Raises `PeerFailed`.
+    """
     found: dict[str, str] = json.loads(_output([str(python), "-c", _VERSIONS, *packages], within_s=60))
     return found
 
 
 @contextmanager
 def reserved(home: Path = HOME) -> Iterator[None]:
-    """Keep a second benchmark out of these environments. Raises `PeerFailed` if one is at work."""
+    """Keep a second benchmark out of these environments.
+
+    Raises `PeerFailed` if one is at work.
+    """
     import fcntl  # noqa: PLC0415 - not on Windows, where only this fails
 
     home.mkdir(exist_ok=True)
@@ -72,7 +81,7 @@ def _output(command: Sequence[str], within_s: float) -> str:
     return done.stdout
 
 
-def _reason(told: str) -> str:
-    """The last line that says what went wrong."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+def _reason(output: str) -> str:
+    """Return the last line that says what went wrong."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if line.startswith("ERROR")), (lines or ["no reason given"])[-1])

@@ -1,4 +1,4 @@
-"""What can go wrong with a peer: it is told in a line, and the others go on."""
+"""Errors of a peer. Each is reported in a line, and the others go on."""
 
 from __future__ import annotations
 

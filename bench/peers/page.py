@@ -45,7 +45,10 @@ class Compared:
 
 
 def time_table(compared: Compared) -> str:
-    """For each engine and workload: milliseconds a step, steps a second, and how many times the floor that is."""
+    """Return the times of each engine and workload.
+
+    Milliseconds a step, steps a second, and how many times the floor that is.
+    """
     rows = (
         (row.title, *(_figures(row.cells.get(one.name)) for one in compared.workloads)) for row in compared.measured
     )
@@ -53,7 +56,10 @@ def time_table(compared: Compared) -> str:
 
 
 def ratio_table(compared: Compared) -> str:
-    """For each engine and workload: how many times longer than ours; empty if there is no other."""
+    """Return how many times longer than ours each engine takes.
+
+    Empty if there is no other.
+    """
     others = [row for row in compared.measured if row.name != OURS]
     rows = ((row.title, *(_ratio(row.cells.get(one.name)) for one in compared.workloads)) for row in others)
     return _table(_head(compared), rows) if others else ""
@@ -65,7 +71,7 @@ def failures(compared: Compared) -> str:
 
 
 def document(compared: Compared) -> str:
-    """The whole of docs/explanation/benchmarks-peers.md."""
+    """Return the whole of docs/explanation/benchmarks-peers.md."""
     failed, ratios = failures(compared), ratio_table(compared)
     parts = (
         _HEAD,

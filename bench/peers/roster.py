@@ -1,4 +1,4 @@
-"""Who is measured: what is installed for each, and how it is configured."""
+"""The engines to measure, with what is installed for each and how it is configured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SCRIPTS: Final = "bench.peers.scripts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """An engine. `packages` are what pip is asked for, `versions_of` whose versions the table tells.
+    """An engine. `packages` are what pip is asked for, `versions_of` whose versions the table shows.
 
     `environment` is set for its script; `{scratch}` stands for a folder that is removed afterwards. A `slow` one is
     measured only if asked for, and once.

@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def times_floor(self) -> float:
-        """How many times longer than the bare calls: the median of the passes' own ratios."""
+        """The median ratio of a pass to its bare calls."""
         return median(self.ratios_to_floor)
 
     @property
@@ -63,13 +63,13 @@ class Cell:
 
     @property
     def times_ours(self) -> float:
-        """How many times longer than ours: the median of the passes' own ratios; 0 if ours was not run."""
+        """The median ratio of a pass to ours; 0 if ours was not run."""
         return median([one.wall_s / one.ours_s for one in self.passes if one.ours_s] or [0.0])
 
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """What was found out about one engine; `failed` says why it is not all."""
+    """The results of one engine; `failed` says why some are missing."""
 
     name: str
     title: str
@@ -80,10 +80,13 @@ class Row:
 
 
 class Engine(Protocol):
-    """What is measured."""
+    """An engine that runs workloads."""
 
     def seconds(self, workload: Workload, limit_s: float) -> float:
-        """Run the workload once. Raises `PeerFailed`, or `TooLong`."""
+        """Run the workload once.
+
+        Raises `PeerFailed`, or `TooLong`.
+        """
 
 
 class Ours:
@@ -120,7 +123,10 @@ class Theirs:
         self._running.__exit__(*error)  # type: ignore[arg-type]  # as the interpreter gave them
 
     def seconds(self, workload: Workload, limit_s: float) -> float:
-        """Run the workload once, and hold the engine to it. Raises `PeerFailed`, or `TooLong`."""
+        """Run the workload once, and check what the engine did.
+
+        Raises `PeerFailed`, or `TooLong`.
+        """
         if self._script is None:
             self._script = self._running.enter_context(Script(self._command, self._environment))
         number, steps = next(self._numbers), edges(workload)
@@ -133,19 +139,19 @@ class Theirs:
             self._running.__exit__(type(error), error, error.__traceback__)
             raise
         run_ids = [f"{number}-{run}" for run in range(workload.runs)]
-        if told := breach(steps, run_ids, self._task_runner.submitted()):
-            raise PeerFailed(f"{workload.title}: {told}")
+        if problem := breach(steps, run_ids, self._task_runner.submitted()):
+            raise PeerFailed(f"{workload.title}: {problem}")
         return wall_s
 
 
 def edges(workload: Workload) -> dict[str, list[str]]:
-    """Each step and what it depends on."""
+    """Return each step and what it depends on."""
     return {step["id"]: step["dependsOn"] for step in json.loads(workload.definition)["steps"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """How often what is measured, beside what, and where it is told while that goes on."""
+    """The workloads to measure, how often, beside which engine, and how to report progress."""
 
     workloads: Sequence[Workload]
     repeat: int
@@ -155,7 +161,10 @@ class Rounds:
     beside: Engine | None = None
 
     def cells(self, title: str, engine: Engine, *, slow: bool = False) -> Iterator[Cell]:
-        """Each workload as soon as it is measured. Raises `PeerFailed`."""
+        """Yield each workload as soon as it is measured.
+
+        Raises `PeerFailed`.
+        """
         if slow:
             self._timed(f"{title}, warm-up", engine, WARM_UP)
         for workload in self.workloads:

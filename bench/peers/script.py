@@ -1,4 +1,4 @@
-"""A peer's script as a process: asked for passes by a line each, and ended with all that it started."""
+"""A peer's script as a process: each pass is asked for by a line, and all that it started ends with it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ class Script:
         self._stack.close()
 
     def seconds(self, asked: Mapping[str, Any], limit_s: float) -> float:
-        """How long the pass took. Raises `PeerFailed`, or `TooLong`, after which nothing more can be asked."""
+        """Return how long the pass took.
+
+        Raises `PeerFailed`, or `TooLong`, after which nothing more can be asked.
+        """
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
@@ -107,7 +110,7 @@ class Script:
             raise PeerFailed(f"not ready within {START_WITHIN_S:.0f} s") from None
 
     def _let_end(self) -> None:
-        """The end of its input asks the script to end, and with it what it started."""
+        """Close the script's input, which asks it to end."""
         self._close_input()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_WITHIN_S)
@@ -125,7 +128,10 @@ class Script:
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """In memory where the system has that: ours keeps its state in memory here, and disks differ more than engines."""
+    """Make a folder in memory where the system has that.
+
+    Ours keeps its state in memory here, and disks differ more than engines.
+    """
     return tempfile.TemporaryDirectory(
         prefix="atom-peer-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None, ignore_cleanup_errors=True
     )
@@ -133,7 +139,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not keep us from ending what was started."""
+    """Ignore a second Ctrl-C while what was started is ended."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -142,7 +148,10 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _started_by(session: int, mark: str) -> Iterator[psutil.Process]:
-    """By their session, as a process that changes its title may lose its environment; else by the mark."""
+    """Yield the processes of the session, or with the mark.
+
+    A process that changes its title may lose its environment, and one that leaves its session keeps the mark.
+    """
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if os.getsid(process.pid) == session or process.environ().get(_MARK) == mark:

@@ -1,4 +1,4 @@
-"""Whether the Task Runner was asked for exactly the jobs of a pass, each after those that it depends on."""
+"""Checks that the Task Runner was asked for exactly the jobs of a pass, each after those that it depends on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMEOUT_S = 30.0
 
 
 class TaskRunner:
-    """The mock's side doors, by which nothing is counted."""
+    """The mock's own endpoints, by which nothing is counted."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -22,7 +22,7 @@ class TaskRunner:
         requests.post(f"{self.url}/_reset", timeout=_TIMEOUT_S).raise_for_status()
 
     def submitted(self) -> list[str]:
-        """The idempotency key of every submission since, in the order in which they came."""
+        """Return the key of every submission since, in order."""
         answer = requests.get(f"{self.url}/_log", timeout=_TIMEOUT_S)
         answer.raise_for_status()
         calls = (json.loads(line) for line in answer.text.splitlines())
@@ -30,10 +30,10 @@ class TaskRunner:
 
 
 def breach(steps: Mapping[str, Sequence[str]], run_ids: Sequence[str], submitted: Iterable[str]) -> str:
-    """The first thing that was other than asked for; empty if nothing was."""
+    """Return the first thing that went wrong, or an empty text."""
     keys = list(submitted)
     return next(
-        (told for run_id in run_ids for told in _breaches(steps, run_id, keys)), _strangers(steps, run_ids, keys)
+        (problem for run_id in run_ids for problem in _breaches(steps, run_id, keys)), _surplus(steps, run_ids, keys)
     )
 
 
@@ -45,6 +45,6 @@ def _breaches(steps: Mapping[str, Sequence[str]], run_id: str, keys: Sequence[st
         yield from (f"{step} of run {run_id} came before {need}" for need in needs if place[need] > place[step])
 
 
-def _strangers(steps: Mapping[str, Sequence[str]], run_ids: Sequence[str], keys: Sequence[str]) -> str:
+def _surplus(steps: Mapping[str, Sequence[str]], run_ids: Sequence[str], keys: Sequence[str]) -> str:
     more = len(keys) - len(steps) * len(run_ids)
-    return f"{more} jobs were submitted that nobody asked for" if more else ""
+    return f"{more} jobs were submitted that no one asked for" if more else ""

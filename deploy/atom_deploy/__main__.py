@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(problem))
         return 1
     except KeyboardInterrupt:
-        _complain(f"interrupted; the same command again goes on where this one stopped ({options.verb})")
+        _complain(f"interrupted; run the same command again to continue ({options.verb})")
         return _INTERRUPTED
 
 
@@ -80,7 +80,7 @@ def _deploy(options: argparse.Namespace) -> int:
     if found.others:
         _say(
             f"\nnote: {deployment.prefix} is in {found.named}, too, where nothing is pushed any more; "
-            "`gcloud functions delete` and `gcloud scheduler jobs delete` take that away"
+            "`gcloud functions delete` and `gcloud scheduler jobs delete` remove that"
         )
     return 0
 
@@ -121,9 +121,12 @@ def _destroy(options: argparse.Namespace) -> int:
     )
     removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS, all_options=True))
     if removal.kept:
-        _say("The data was kept: deploying again goes on with it. `--delete-data` removes it, too.")
+        _say("The data was kept: deploying again uses it. `--delete-data` removes it, too.")
     if found.others:
-        _say(f"{deployment.prefix} is in {found.named}, too: the same with REGION={found.others[0]} takes that away.")
+        _say(
+            f"{deployment.prefix} is in {found.named}, too; "
+            f"run the same command with REGION={found.others[0]} to remove that."
+        )
     return 0
 
 

@@ -1,4 +1,9 @@
-"""Carry out a plan: look at each resource, make what is missing, and change what differs."""
+"""Carry out a plan: look at each resource, make what is missing, and change what differs.
+
+Stages run one after the other, the resources of a stage side by side. Each resource is looked at first, so the same
+plan again only changes what differs, and an interrupted deployment continues by being run again. What a look teaches (a
+function's URL, the project's number) fills the placeholders of later commands.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ WORKERS: Final = 4
 
 
 class Outcome(StrEnum):
-    """What became of a resource."""
+    """The result for a resource."""
 
     CREATED = "created"
     CHANGED = "changed"

@@ -21,7 +21,7 @@ _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
 """The verbs that may choose a region: to look in a wrong one for what exists is to overlook it."""
 
 _HERE: Final = "us-central1"
-"""Where a deployment is made if nothing is said."""
+"""The region of a deployment that names none."""
 
 _SETTING: Final = re.compile(r"WORKFLOW_[A-Z][A-Z0-9_]*")
 
@@ -78,7 +78,7 @@ def deployment(options: argparse.Namespace) -> Deployment:
 
 def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.ArgumentParser:
     verb.add_argument("--project", required=True, help="the project's id")
-    default = "default: %(default)s" if region else "has to be said"
+    default = "default: %(default)s" if region else "required"
     verb.add_argument("--region", default=region, help=f"where the functions run ({default})")
     verb.add_argument("--task-runner-url", default="", help="where jobs are submitted; needed to deploy and to plan")
     verb.add_argument("--prefix", default=DEFAULT_PREFIX, help="what all names begin with (default: %(default)s)")

@@ -143,7 +143,7 @@ class Deployment:
         try:
             return from_environment(self.function_environment)
         except SettingsError as error:
-            raise DeployProblem(f"the functions would not take a setting: {error}") from error
+            raise DeployProblem(f"the functions would refuse a setting: {error}") from error
 
     @property
     def function_environment(self) -> Mapping[str, str]:
@@ -194,7 +194,7 @@ class Deployment:
 
     @property
     def location(self) -> str:
-        """Where the database is, which can never be changed."""
+        """The database's location, which can never be changed."""
         return self.database_location or self.region
 
     @property

@@ -21,7 +21,7 @@ _NOT_LOOKED_AT: Final = frozenset({"service agent"})
 """Looking at one makes it."""
 
 NOT_COMPARED: Final = frozenset({"the same code and settings"})
-"""What a function was deployed with is known to whoever deployed it."""
+"""Only who deployed a function knows what it was deployed with."""
 
 
 class State(StrEnum):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Resource
-from atom_deploy.resources import alerts, firestore, functions, iam, pubsub
+from atom_deploy.resources import alerts, firestore, functions, iam, pubsub, storage
 
 Plan: TypeAlias = Sequence[Sequence[Resource]]
 
@@ -20,18 +20,22 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
     """
     return (
         (project(deployment),),
-        (functions.services(),),
+        (functions.services(),),  # Nothing can be looked at before its API is enabled.
+        # What depends on nothing but an enabled API.
         (
             *iam.accounts(deployment),
             *iam.agents(),
             *pubsub.topics(deployment),
-            pubsub.bucket(deployment),
+            storage.bucket(deployment),
             firestore.database(deployment),
             *((functions.secret(deployment),) if deployment.token_file or all_options else ()),
         ),
+        # The functions' builds and the notification need their grants first, which take a while to count.
         (iam.project_policy(deployment), *_policies(deployment, early=True), *firestore.indexes(deployment)),
-        (*functions.functions(deployment, staged, digests), pubsub.notification(deployment)),
+        (*functions.functions(deployment, staged, digests), storage.notification(deployment)),
+        # Subscriptions push to the functions' URLs, which are known only now.
         (*pubsub.subscriptions(deployment), *_policies(deployment, early=False, of="function")),
+        # Ticks begin last, once everything that they wake is there.
         (
             *_policies(deployment, early=False, of="subscription"),
             pubsub.schedule(deployment),

@@ -30,7 +30,7 @@ def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
             return None
         named = ", ".join(f"{member} has {role}" for role, member in public)
         fix = tuple((*remove, f"--member={member}", f"--role={role}", *every) for role, member in public)
-        return Refusal(reason=f"it is public: {named}. Deploy again once that is taken away", fix=fix)
+        return Refusal(reason=f"it is public: {named}. Deploy again once that is removed", fix=fix)
 
     return refuse
 

@@ -80,7 +80,7 @@ def check_place(deployment: Deployment, gcloud: Gcloud, *, instead: str = "") ->
     if found.is_only_elsewhere:
         raise WrongRegion(
             f"REGION is {deployment.region}, but {deployment.prefix} of {deployment.project} is in {found.named}: "
-            f"say REGION={found.others[0]}{instead}; nothing was changed"
+            f"use REGION={found.others[0]}{instead}; nothing was changed"
         )
     return found
 
@@ -91,8 +91,8 @@ def _check(name: str, region: str, project: str, gcloud: Gcloud | None) -> None:
     if region in there:
         return
     like = get_close_matches(region, sorted(there), n=_MOST_LIKE)
-    meant = f"; like it are {', '.join(like)}" if like else ""
-    raise WrongRegion(f"{name} is {region}, which is no region {_whose(project, gcloud, listed)}{meant}")
+    meant = f"; similar regions: {', '.join(like)}" if like else ""
+    raise WrongRegion(f"{name} is {region}, which is not a region {_whose(project, gcloud, listed)}{meant}")
 
 
 def _whose(project: str, gcloud: Gcloud | None, listed: Any) -> str:
@@ -100,7 +100,7 @@ def _whose(project: str, gcloud: Gcloud | None, listed: Any) -> str:
     if listed is not None:
         return f"of Cloud Functions (`{shell_text(_REGIONS, project)}` shows them)"
     if gcloud is not None:
-        return f"that is known here (if it is new, `{shell_text(_ENABLE, project)}` has Google be asked)"
+        return f"that is known here (if it is new, `{shell_text(_ENABLE, project)}` allows asking Google)"
     return "that is known here (if it is new, deploy with OPTIONS=--dry-run, which asks Google)"
 
 

@@ -49,24 +49,27 @@ def accept_all(_found: Any, _known: Known) -> Refusal | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """Something that a deployment consists of.
-
-    `look` answers JSON in which `pick` finds the resource, or None; several resources may share one look. `takes` is
-    how long making or mending it takes, if that is long. One without `create` is always there. One that `holds_data`
-    stays when the deployment is taken away. `refuse` says why one that exists cannot be deployed over.
-    """
+    """Something that a deployment consists of, and the commands that look at it, make it and remove it."""
 
     kind: str
     name: str
+    # For people, in the plan and in what the doctor reports as missing.
     why: str
+    # Answers JSON. Several resources may share one look, which is then run once.
     look: Command
+    # Finds the resource in the answer, or returns None.
     pick: Callable[[Any, Known], Any] = lambda answer, _: answer
+    # Empty for what is always there, such as the project.
     create: tuple[Command, ...] = ()
     checks: tuple[Check, ...] = ()
     remove: tuple[Command, ...] = ()
+    # Stays when the deployment is removed, unless its data is to go, too.
     holds_data: bool = False
+    # How long creating or fixing it takes, if that is long.
     takes: str = ""
+    # Placeholders that this resource gives a value to, with the path in what was found.
     learns: Mapping[str, str] = field(default_factory=dict)
+    # Returns why an existing resource cannot be deployed over, or None.
     refuse: Callable[[Any, Known], Refusal | None] = accept_all
 
     @property

@@ -1,4 +1,4 @@
-"""Who may do what: each role of each identity, on what, and the call that needs it.
+"""Roles: each role of each identity, on what, and the call that needs it.
 
 This list is what is granted; docs/explanation/security.md shows it.
 """

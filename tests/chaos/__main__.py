@@ -26,7 +26,10 @@ GOOD, BAD, UNABLE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play, and answer how it went: `BAD` if anything was not as it should be."""
+    """Play the storms and return how they went.
+
+    `BAD` if anything was not as it should be.
+    """
     options = _options(arguments)
     folder = options.logs or Path(tempfile.mkdtemp(prefix="chaos-"))
     ending = _play(options, folder)
@@ -69,7 +72,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _problems(options: argparse.Namespace, emulators: Emulators, folder: Path) -> int:
-    """How many there were in one storm, which is reported."""
+    """Play one storm, print its report and return its problems' count."""
     plan = Plan(seconds=options.seconds, runs=options.runs, seed=options.seed, emulators=emulators)
     result = play(plan, folder / emulators)
     lines = list(report(result))

@@ -60,7 +60,7 @@ class Echo:
                 self._publish(topic, heapq.heappop(waiting)[2])
 
     def _pulled(self, topic: str) -> list[bytes]:
-        """New messages, without those that were published here."""
+        """Return new messages without those that were published here."""
         request = {"subscription": self._subscription(topic), "max_messages": 100}
         try:
             found = self._subscriber.pull(request=request, timeout=_PULL_S, retry=None).received_messages

@@ -17,7 +17,7 @@ from chaos.workloads import Workload
 
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "INVALID"})
 MOST_FORGOTTEN: Final = 2
-"""A job that is lost a third time fails its step, as it should: then the end of a run would be anybody's guess."""
+"""A job that is lost a third time fails its step, as it should: then the end of a run could not be predicted."""
 
 _CALL_S: Final = 30.0
 
@@ -58,20 +58,20 @@ class Flight:
         return run_id
 
     def open(self) -> dict[str, Run]:
-        """Those that have not been seen to have ended."""
+        """Return the runs not yet seen to have ended."""
         with self._lock:
             return {run_id: run for run_id, run in self.runs.items() if run.ended_at is None}
 
     def is_over(self) -> bool:
-        """Whether every run has been seen to have ended."""
+        """Return True once every run was seen to have ended."""
         return not self.open()
 
     def are_all_there(self) -> bool:
-        """Whether every run has a document, as far as was seen."""
+        """Return True once every run was seen to have a document."""
         return all(run.state for run in self.open().values())
 
     def look(self) -> int:
-        """See which have ended since the last look, and answer how many."""
+        """Note which runs have ended, and return how many."""
         still = self.open()
         references = [self.database.document(f"runs/{run_id}") for run_id in still]
         if not references:
@@ -86,7 +86,10 @@ class Flight:
         return ended
 
     def may_forget(self) -> bool:
-        """Let the Task Runner forget its jobs, unless some run has been through that too often."""
+        """Allow the Task Runner to forget its jobs.
+
+        Returns False if some run has been through that too often.
+        """
         with self._lock:
             still = [run for run in self.runs.values() if run.ended_at is None]
             if any(run.forgotten >= MOST_FORGOTTEN for run in still):
@@ -96,7 +99,7 @@ class Flight:
         return True
 
     def documents(self, run_id: str) -> Ended:
-        """The run as the store holds it now."""
+        """Return the run as the store holds it now."""
         document = self.database.document(f"runs/{run_id}")
         steps: dict[str, Mapping[str, Any]] = {
             step.id: step.to_dict() for step in document.collection("steps").stream(retry=None, timeout=_CALL_S)

@@ -1,4 +1,4 @@
-"""Whether a run ended as it should, and whether every job was asked for with reason."""
+"""Judge whether a run ended as it should, and whether every job was submitted with reason."""
 
 from __future__ import annotations
 
@@ -83,18 +83,18 @@ class Judge:
     calm_at: float
 
     def judge(self, ended: Ended, verdict: Verdict) -> None:
-        """Add what is to be said of one run."""
+        """Add the findings about one run to the verdict."""
         lines = self.log.get(ended.run_id, ())
         submissions = _by_key(lines)
-        found = [*_ends(ended), *_counters(ended), *_attempts(ended)]
+        found = [*_wrong_ends(ended), *_wrong_counters(ended), *_excess_attempts(ended)]
         found += out_of_order(calls_of(ended.run_id, lines), ended.workload.edges)
-        found += [*_too_late(ended, submissions), *_strangers(ended, submissions)]
+        found += [*_late_submissions(ended, submissions), *_unknown_keys(ended, submissions)]
         for key, asked in submissions.items():
             found += self._repetitions(key, asked, verdict)
         verdict.findings += [f"{ended.run_id} ({ended.workload.shape}): {what}" for what in found]
         verdict.submitted += len(submissions)
         verdict.in_the_storm += sum(asked[0].at < self.calm_at for asked in submissions.values())
-        verdict.given_up += len(_given_up(ended))
+        verdict.given_up += len(_lost_frail_steps(ended))
 
     def _repetitions(self, key: str, asked: Sequence[Submission], verdict: Verdict) -> Iterator[str]:
         verdict.twice += len({one.job_id for one in asked if one.job_id}) > 1
@@ -127,7 +127,7 @@ class Judge:
 
 
 def by_run(lines: Iterable[str]) -> dict[str, list[str]]:
-    """The lines of the Task Runner's log, by the run that they concern."""
+    """Sort the lines of the Task Runner's log by run."""
     runs: defaultdict[str, list[str]] = defaultdict(list)
     run_of_job: dict[str, str] = {}
     for line in lines:
@@ -155,8 +155,11 @@ def _by_key(lines: Sequence[str]) -> dict[str, list[Submission]]:
     return found
 
 
-def _given_up(ended: Ended) -> frozenset[str]:
-    """The frail steps that failed and say that their job, or its dispatcher, was lost."""
+def _lost_frail_steps(ended: Ended) -> frozenset[str]:
+    """Return the frail steps that failed because a job was lost.
+
+    Their message says that the job, or its dispatcher, was lost.
+    """
     return frozenset(
         step
         for step, fields in ended.steps.items()
@@ -164,8 +167,8 @@ def _given_up(ended: Ended) -> frozenset[str]:
     )
 
 
-def _ends(ended: Ended) -> Iterator[str]:
-    expected = ended.workload.ends(_given_up(ended))
+def _wrong_ends(ended: Ended) -> Iterator[str]:
+    expected = ended.workload.ends(_lost_frail_steps(ended))
     found = {step: fields["state"] for step, fields in ended.steps.items() if not step.startswith("~")}
     for step in sorted(expected.keys() | found.keys()):
         if found.get(step) != expected.get(step):
@@ -175,13 +178,13 @@ def _ends(ended: Ended) -> Iterator[str]:
     if ended.run.get("state") != state:
         yield f"the run is {ended.run.get('state')} instead of {state}"
     failed = {step for step, end in expected.items() if end == "FAILED"}
-    told = {error["step"] for error in ended.run.get("errors", ())}
-    if told != failed:
-        yield f"its errors name {sorted(map(str, told))} instead of {sorted(failed)}"
+    named = {error["step"] for error in ended.run.get("errors", ())}
+    if named != failed:
+        yield f"its errors name {sorted(map(str, named))} instead of {sorted(failed)}"
 
 
-def _counters(ended: Ended) -> Iterator[str]:
-    """Counters that say what the states do not, and looks that nobody needs to take any more."""
+def _wrong_counters(ended: Ended) -> Iterator[str]:
+    """Yield counters that contradict the states, and due times left over."""
     for step, fields in ended.steps.items():
         unsuccessful = sum(ended.steps[need]["state"] != DONE for need in fields["depends_on"])
         counted = (fields.get("remaining", 0), fields.get("unsuccessful", 0))
@@ -191,7 +194,7 @@ def _counters(ended: Ended) -> Iterator[str]:
             yield f"{step} has ended and is still due at {fields['due_at']}"
 
 
-def _attempts(ended: Ended) -> Iterator[str]:
+def _excess_attempts(ended: Ended) -> Iterator[str]:
     for step in ended.workload.edges:
         attempts = ended.steps.get(step, {}).get("attempt", 0)
         most = ended.workload.most_attempts(step, ended.forgotten)
@@ -199,8 +202,11 @@ def _attempts(ended: Ended) -> Iterator[str]:
             yield f"{step} was tried {attempts} times, at most {most} are right"
 
 
-def _strangers(ended: Ended, submissions: Iterable[str]) -> Iterator[str]:
-    """Keys that no attempt had: with a new key, a Task Runner cannot know that it was asked before."""
+def _unknown_keys(ended: Ended, submissions: Iterable[str]) -> Iterator[str]:
+    """Yield keys that no attempt had.
+
+    With a new key, a Task Runner cannot know that it was asked before.
+    """
     for key in submissions:
         step, attempt = key.split("/")[1:]
         attempts = ended.steps.get(step, {}).get("attempt", 0)
@@ -208,7 +214,7 @@ def _strangers(ended: Ended, submissions: Iterable[str]) -> Iterator[str]:
             yield f"{key} was submitted, but {step} was tried {attempts} times only"
 
 
-def _too_late(ended: Ended, submissions: Mapping[str, Sequence[Submission]]) -> Iterator[str]:
+def _late_submissions(ended: Ended, submissions: Mapping[str, Sequence[Submission]]) -> Iterator[str]:
     finished_at = ended.run.get("finished_at")
     last = max((one for asked in submissions.values() for one in asked), key=lambda one: one.at, default=None)
     if finished_at is not None and last is not None and last.at > finished_at.timestamp():

@@ -80,7 +80,10 @@ class Killer:
                 self._to_do.append(self._to_do.pop(0))  # Not now, as what it would kill is just starting.
 
     def _strike(self, fault: Fault, part: PartName) -> bool:
-        """Kill it; False if it is not there to be killed, or must not forget now."""
+        """Kill one part.
+
+        Returns False if it is not running, or must not forget now.
+        """
         group = self._platform.process_group(part)
         if fault is Fault.WORKER_KILLED:
             victims = _workers(group)
@@ -106,7 +109,10 @@ class Killer:
 
 
 def _workers(group: int) -> list[psutil.Process]:
-    """The processes that handle events: at the end of the line of launcher, gunicorn and worker."""
+    """Return the processes that handle events.
+
+    They are the last in the line of launcher, gunicorn and worker.
+    """
     try:
         return [
             worker for server in psutil.Process(group).children() for worker in server.children() if worker.is_running()

@@ -1,6 +1,6 @@
-"""A network that fails: TCP connections that are refused, cut, delayed or held up, as dice tell.
+"""A network that fails at random: TCP connections are refused, cut, delayed or held up.
 
-It knows nothing of what it carries, so it stands before the embedded servers and Google's emulators alike.
+It does not interpret what it carries, so it works for the embedded servers and Google's emulators.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Odds:
 
 @dataclass(slots=True, kw_only=True)
 class Weather:
-    """Tells what goes wrong at one place, and counts it. All is calm until it is told to be `stormy`."""
+    """Decides what goes wrong at one place, and counts it. All is calm until it is `stormy`."""
 
     where: str
     odds: Odds
@@ -46,7 +46,7 @@ class Weather:
     stormy: bool = False
 
     def strikes(self, fault: Fault) -> bool:
-        """Whether the fault strikes now; it is counted if so."""
+        """Return True if the fault strikes now, and count it."""
         odds = {
             Fault.REFUSED: self.odds.refused,
             Fault.CUT: self.odds.cut,
@@ -59,27 +59,27 @@ class Weather:
         return struck
 
     def delay(self) -> float:
-        """How late a piece is, in seconds."""
+        """Return the seconds by which a piece is late."""
         if self.strikes(Fault.STALLED):
             return self.dice.uniform(*STALL_S)
         return self.dice.uniform(0, LONGEST_DELAY_S) if self.strikes(Fault.DELAYED) else 0.0
 
     def still_arrives(self) -> bool:
-        """Whether what was under way when a connection is cut still arrives."""
+        """Return True if a cut connection's last piece still arrives."""
         return self.dice.random() < ARRIVES
 
 
 class Listener(Protocol):
-    """Who is told what a connection carries; `link` tells connections apart."""
+    """Receives what a connection carries; `link` identifies the connection."""
 
     def asked(self, link: int, data: bytes) -> None:
-        """The client sent it."""
+        """Note what the client sent."""
 
     def answered(self, link: int, data: bytes) -> None:
-        """It was sent on to the client, whose connection stands."""
+        """Note what was sent on to the client, whose connection stands."""
 
     def closed(self, link: int) -> None:
-        """The connection is gone."""
+        """Note that the connection is gone."""
 
 
 class Network:
@@ -103,7 +103,10 @@ class Network:
     def proxy(
         self, name: str, target: Callable[[], str], weather: Weather, *, listener: Listener | None = None
     ) -> Proxy:
-        """A proxy that listens; `target` answers host:port for each connection."""
+        """Start a proxy that listens.
+
+        `target` returns host:port for each connection.
+        """
         proxy = Proxy(name, target, weather, listener)
         self._run(proxy.listen())
         self._proxies.append(proxy)
@@ -147,13 +150,13 @@ class Proxy:
             link.abort()
 
     def forget(self, link: Link) -> None:
-        """The link is gone."""
+        """Drop a link that is gone."""
         self._links.discard(link)
         if self.listener is not None:
             self.listener.closed(link.number)
 
     def target(self) -> tuple[str, int]:
-        """Where the server is."""
+        """Return the server's host and port."""
         host, _, port = self._target().rpartition(":")
         return host, int(port)
 
@@ -176,7 +179,10 @@ class Link:
         self._early: list[bytes] = []
 
     def opened(self, end: _End) -> None:
-        """One of the two connections stands: first the client's, then the server's."""
+        """Note that one of the two connections stands.
+
+        First the client's, then the server's.
+        """
         self._ends.append(end)
         if self._is_over:
             end.close(reset=True)
@@ -220,7 +226,7 @@ class Link:
                 self._send(end)
 
     def _send(self, end: _End) -> None:
-        """Send on all that one end has received, in the order in which it came."""
+        """Send on all that one end has received, in order."""
         data, end.received, end.held = bytes(end.received), bytearray(), None
         from_client = end is self._ends[0]
         self._ends[1 if from_client else 0].transport.write(data)
@@ -228,11 +234,11 @@ class Link:
             self._proxy.listener.answered(self.number, data)
 
     def abort(self) -> None:
-        """Reset both connections; what was under way is lost."""
+        """Reset both connections and drop what was under way."""
         self._over(reset=True)
 
     def end(self) -> None:
-        """Close both connections; what was sent on still arrives."""
+        """Close both connections after what was sent on."""
         self._over(reset=False)
 
     def _over(self, *, reset: bool) -> None:
@@ -268,7 +274,7 @@ class _End(asyncio.Protocol):
         self._link.end()
 
     def close(self, *, reset: bool) -> None:
-        """End it; what is held up never arrives."""
+        """Close the connection, and drop what is held up."""
         if self.held is not None:
             self.held.cancel()
         if not reset:

@@ -1,4 +1,4 @@
-"""What a person reads of a storm."""
+"""The report of a storm, for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SERVERS = {"embedded": "the embedded servers", "google": "Google's emulators"}
 
 
 def report(result: Result) -> Iterator[str]:
-    """The report, a line each."""
+    """Yield the lines of the report."""
     plan, verdict = result.plan, result.verdict
     yield (
         f"chaos on {_SERVERS[plan.emulators]}: faults for {plan.seconds:g} s while {plan.runs} runs are in flight, "

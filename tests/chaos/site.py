@@ -55,7 +55,10 @@ class Site:
 
 @contextmanager
 def site(emulators: Emulators, seed: int, folder: Path) -> Iterator[Site]:
-    """A platform whose functions reach every server through the network; logs are kept in the folder."""
+    """Start a platform behind the failing network, with logs in the folder.
+
+    Its functions reach every server through the network.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "script.yaml"
     script.write_text(SCRIPT)

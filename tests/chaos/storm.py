@@ -1,4 +1,4 @@
-"""One storm: fifty runs in flight, faults of every kind for a while, then calm and judgement."""
+"""One storm: fifty runs in flight, faults of every kind for a while, then calm and a verdict."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ EXPECTED: Final = frozenset(
         "task_runner.unavailable",
     }
 )
-"""What functions warn of when they are kept from their work; anything else should not happen however it storms."""
+"""Warnings of functions that are kept from their work. No other may come up in any storm."""
 
 _AFTERWARDS: Final = Workload(shape="after the storm", edges={"first": [], "then-1s": ["first"], "last": ["then-1s"]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long faults last, how many runs are in flight meanwhile, on which servers, and what chance starts from."""
+    """The length of a storm, the runs in flight meanwhile, the servers, and the seed of chance."""
 
     seconds: float = 15
     runs: int = 50
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a storm.
+    """The result of a storm.
 
     `counts` are faults by kind and place, `said` the functions' warnings by action; `fewest_in_flight` is what was left
     of the plan's runs at worst while faults went on, and `calm_s` how long after them the last run ended.
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def started(self) -> int:
-        """How many runs there were."""
+        """The number of runs."""
         return sum(self.ended.values())
 
     @property
@@ -91,7 +91,7 @@ class Result:
 
 
 def play(plan: Plan, folder: Path) -> Result:
-    """Play the plan; logs are kept in the folder."""
+    """Play the plan, with logs in the folder."""
     began = time.monotonic()
     dice = random.Random(plan.seed)  # noqa: S311 - nothing secret
     with site(plan.emulators, plan.seed, folder) as there:
@@ -104,13 +104,13 @@ def play(plan: Plan, folder: Path) -> Result:
         )
         # A bus may deliver twice in any weather; when all else is calm, nothing excuses a job that was given twice.
         with Echo(there.publisher, there.subscriber, flight.project, seed=plan.seed, tally=there.tally):
-            fewest = _storm(plan, there, flight)
+            fewest = _run_storm(plan, there, flight)
             calm_at, calm_wall = time.monotonic(), time.time()
             _wait(flight.is_over, flight, calm_at + ALL_ENDED_WITHIN_S)
         # One more shows that the platform is well, and gives whatever is late the time to show.
         flight.start(_AFTERWARDS)
         _wait(flight.is_over, flight, time.monotonic() + ALL_ENDED_WITHIN_S / 2)
-        verdict = _verdict(there, flight, calm_wall)
+        verdict = _judge_runs(there, flight, calm_wall)
         revived = there.platform.revivals
     ended_at = [run.ended_at for run in flight.runs.values() if run.workload is not _AFTERWARDS and run.ended_at]
     return Result(
@@ -122,13 +122,16 @@ def play(plan: Plan, folder: Path) -> Result:
         fewest_in_flight=fewest,
         calm_s=max([0.0, *(at - calm_at for at in ended_at)]),
         took_s=time.monotonic() - began,
-        said=Counter(str(line["action"]) for line in _said(folder)),
+        said=Counter(str(line["action"]) for line in _warnings(folder)),
         verdict=verdict,
     )
 
 
-def _storm(plan: Plan, there: Site, flight: Flight) -> int:
-    """Faults while runs are in flight, each replaced when it ends; answer how many there were at the fewest."""
+def _run_storm(plan: Plan, there: Site, flight: Flight) -> int:
+    """Strike while runs are in flight, and return their fewest.
+
+    Each run is replaced when it ends.
+    """
     dice = random.Random(f"{plan.seed}/killer")  # noqa: S311 - nothing secret
     _start(flight, plan.runs // 2)
     _wait(flight.are_all_there, flight, time.monotonic() + ALL_ENDED_WITHIN_S)
@@ -141,7 +144,10 @@ def _storm(plan: Plan, there: Site, flight: Flight) -> int:
 
 
 def _replace_for(plan: Plan, there: Site, flight: Flight) -> int:
-    """Keep so many runs in flight for so long, and on until each kind of fault has struck, but not for ever."""
+    """Keep runs in flight while the storm lasts, and return their fewest.
+
+    It lasts until each kind of fault has struck, but not for ever.
+    """
     fewest, enough = plan.runs, time.monotonic() + plan.seconds
     # What the Task Runner spoils is counted afterwards.
     while (now := time.monotonic()) < enough or (
@@ -165,7 +171,7 @@ def _wait(condition: Callable[[], bool], flight: Flight, deadline: float) -> Non
         time.sleep(LOOK_EVERY_S)
 
 
-def _verdict(there: Site, flight: Flight, calm_at: float) -> Verdict:
+def _judge_runs(there: Site, flight: Flight, calm_at: float) -> Verdict:
     lines = there.platform.task_runner_log.read_text().splitlines()
     spoilt = sum(json.loads(line).get("fault") is not None for line in lines)
     there.tally.add_many(Fault.ANSWERED_BADLY, PartName.TASK_RUNNER, spoilt)
@@ -173,14 +179,14 @@ def _verdict(there: Site, flight: Flight, calm_at: float) -> Verdict:
     verdict = Verdict()
     for run_id in flight.runs:
         judge.judge(flight.documents(run_id), verdict)
-    for line in _said(there.platform.log_dir):
+    for line in _warnings(there.platform.log_dir):
         if line["action"] not in EXPECTED or "Traceback" in line["message"]:
             verdict.findings.append(f"a function logged {line['action']}: {line['message']:.500}")
     return verdict
 
 
-def _said(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The functions' warnings and errors."""
+def _warnings(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the functions' warnings and errors."""
     for function in FUNCTIONS:
         for text in (folder / f"{function}.log").read_text(errors="replace").splitlines():
             # A process that was killed may have left half a line.

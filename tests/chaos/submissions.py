@@ -1,4 +1,4 @@
-"""Which answers to submissions reached who asked: seen by the network that stands before the Task Runner."""
+"""Records which answers to submissions reached the dispatcher, as seen by the network before the Task Runner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Final
 
 HEARD_WITHIN_S: Final = 2.5
-"""An answer that comes later may find that nobody waits any more: the hasty functions wait for 3 s."""
+"""An answer that comes later may find that no one waits any more: the hasty functions wait for 3 s."""
 
 _KEY: Final = re.compile(rb"Idempotency-Key: (\S+)\r\n", re.IGNORECASE)
 _STATUS: Final = b"HTTP/1.1 "
@@ -17,7 +17,7 @@ _OK: Final = b"HTTP/1.1 200"
 
 
 class SubmissionWatch:
-    """Reads over the shoulder of every connection; `unheard_between` is for other threads."""
+    """Reads what every connection carries; `unheard_between` is for other threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,13 +25,16 @@ class SubmissionWatch:
         self._unheard: defaultdict[str, list[float]] = defaultdict(list)
 
     def asked(self, link: int, data: bytes) -> None:
-        """A request goes to the Task Runner; one at a time on each connection."""
+        """Note a request to the Task Runner.
+
+        There is one at a time on each connection.
+        """
         key = _KEY.search(data)
         if key is not None:
             self._asked[link] = (key[1].decode(), time.time())
 
     def answered(self, link: int, data: bytes) -> None:
-        """An answer goes back."""
+        """Note an answer that goes back."""
         key, at = self._asked.get(link, ("", 0.0))
         if not key or not data.startswith(_STATUS):
             return
@@ -40,13 +43,16 @@ class SubmissionWatch:
             self._note(key)
 
     def closed(self, link: int) -> None:
-        """Whoever waited for an answer on that connection gets none."""
+        """Note that an answer on that connection got lost."""
         key, _ = self._asked.pop(link, ("", 0.0))
         if key:
             self._note(key)
 
     def unheard_between(self, key: str, since: float, until: float) -> bool:
-        """Whether an answer for that key was lost, late or an error in that time."""
+        """Return True if the key's answer got lost in that time.
+
+        Also if it was late, or an error.
+        """
         with self._lock:
             return any(since <= at <= until for at in self._unheard[key])
 

@@ -1,4 +1,4 @@
-"""What was done to the platform, counted, and when."""
+"""Counts what was done to the platform, and when."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ class Tally:
         self._struck: list[Struck] = []
 
     def add(self, fault: Fault, where: str) -> None:
-        """A fault struck now."""
+        """Count a fault that struck now."""
         with self._lock:
             self._struck.append(Struck(fault=fault, where=where, at=time.time()))
 
     def add_many(self, fault: Fault, where: str, count: int) -> None:
-        """Faults of which it is not known when they struck."""
+        """Count faults that struck at unknown times."""
         with self._lock:
             self._struck += [Struck(fault=fault, where=where, at=0.0)] * count
 
     def counts(self) -> Counter[tuple[Fault, str]]:
-        """How often each fault struck each place."""
+        """Return how often each fault struck each place."""
         with self._lock:
             return Counter((one.fault, one.where) for one in self._struck)
 
     def is_any(self, faults: frozenset[Fault], where: str, since: float, until: float) -> bool:
-        """Whether one of these faults struck there in that time."""
+        """Return True if one of these faults struck there in that time."""
         with self._lock:
             return any(one.fault in faults and one.where == where and since <= one.at <= until for one in self._struck)

@@ -18,7 +18,7 @@ def test_every_run_weathers_the_storm(emulators: Emulators, tmp_path: Path) -> N
     if emulators == "google":
         need("google emulators")
     result = play(Plan(emulators=emulators), tmp_path)
-    told = "\n".join(report(result))
-    assert not result.problems, told
-    assert result.fewest_in_flight >= result.plan.runs // 2, told
-    assert result.calm_s < ALL_ENDED_WITHIN_S, told
+    text = "\n".join(report(result))
+    assert not result.problems, text
+    assert result.fewest_in_flight >= result.plan.runs // 2, text
+    assert result.calm_s < ALL_ENDED_WITHIN_S, text

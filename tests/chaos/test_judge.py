@@ -53,7 +53,7 @@ class Story:
     tally: Tally = field(default_factory=Tally)
 
     def findings(self) -> list[str]:
-        """What the judge says, without the run's name."""
+        """Return the judge's findings without the run's name."""
         judge = Judge(
             tally=self.tally,
             watch=SubmissionWatch(),
@@ -149,14 +149,14 @@ def _another_key(story: Story) -> None:
     ],
 )
 def test_what_is_wrong_is_found(spoil: Callable[[Story], None], found: str) -> None:
-    """Each breach of a promise is told."""
+    """Each broken promise is reported."""
     story = Story()
     spoil(story)
     assert any(finding.startswith(found) for finding in story.findings()), story.findings()
 
 
 def test_a_job_may_be_asked_for_again_with_reason() -> None:
-    """An answer that was an error is a reason, and so is a death; but a job that must not be given twice is not."""
+    """A job is repeated rightly after an error or a death, unless it must not be given twice."""
     story = Story()
     story.log.insert(0, submit("first", 0, fault="drop"))
     assert story.findings() == []

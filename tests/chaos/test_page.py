@@ -10,7 +10,7 @@ from chaos.tally import Fault, never_struck
 
 
 def test_a_report_takes_the_place_of_the_last_one() -> None:
-    """The report on the other servers, and all the rest of the page, stays as it is."""
+    """Replacing one report leaves the other and the rest of the page as they are."""
     page = PAGE.read_text(encoding="utf-8")
     first = with_report(page, "google", ["one", r"two \1"])
     second = with_report(first, "google", ["three"])
@@ -26,17 +26,17 @@ def test_a_page_without_a_place_for_the_report_is_an_error() -> None:
 
 
 def test_the_page_tells_of_storms_that_were_weathered() -> None:
-    """Both reports are there, tell of every kind of fault, and of no problem."""
+    """Both reports show every kind of fault and no problem."""
     page = PAGE.read_text(encoding="utf-8")
     for emulators in ("embedded", "google"):
         _, _, rest = page.partition(f"<!-- {emulators} -->\n")
-        told = rest.partition("<!-- end -->")[0]
-        assert all(f" {fault}: " in told and f" 0 {fault}" not in told for fault in Fault)
-        assert "\n       0 problems\n" in told
+        text = rest.partition("<!-- end -->")[0]
+        assert all(f" {fault}: " in text and f" 0 {fault}" not in text for fault in Fault)
+        assert "\n       0 problems\n" in text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [
         (["--seconds", "0"], "--seconds must be between 1 and 86400"),
         (["--seconds", "nan"], "--seconds must be between 1 and 86400"),
@@ -46,13 +46,13 @@ def test_the_page_tells_of_storms_that_were_weathered() -> None:
     ],
 )
 def test_a_storm_that_proves_nothing_is_not_played(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command says what would be right, and starts nothing."""
+    """A command that could prove nothing starts nothing, and says what would be right."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def test_faults_that_never_struck_are_told() -> None:

@@ -24,7 +24,7 @@ class Echoing(socketserver.BaseRequestHandler):
     """Answers with what it was sent."""
 
     def handle(self) -> None:
-        """Until the other side hangs up, in whatever way."""
+        """Echo until the other side hangs up."""
         with suppress(ConnectionError):
             while data := self.request.recv(1000):
                 self.request.sendall(data)
@@ -32,7 +32,7 @@ class Echoing(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """Where an echoing server listens."""
+    """Yield the address of an echoing server."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echoing) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
@@ -46,7 +46,7 @@ def address() -> Iterator[str]:
 def connected(
     address: str, tally: Tally, *, watch: SubmissionWatch | None = None, **odds: float
 ) -> Iterator[socket.socket]:
-    """A connection through a network with these odds."""
+    """Yield a connection through a network with these odds."""
     dice = random.Random(7)  # noqa: S311 - nothing secret
     weather = Weather(where="there", odds=Odds(**{**CALM, **odds}), dice=dice, tally=tally, stormy=True)
     with Network() as network:
@@ -58,7 +58,7 @@ def connected(
 
 
 def received(connection: socket.socket, size: int) -> bytes:
-    """So many bytes, fewer if the connection ends before."""
+    """Return so many bytes, fewer if the connection ends before."""
     found = b""
     while len(found) < size and (data := connection.recv(1000)):
         found += data
@@ -78,7 +78,7 @@ def test_what_is_late_is_whole_and_in_order(address: str) -> None:
 
 
 def test_a_refused_connection_carries_nothing(address: str) -> None:
-    """Who is refused is told so by a reset."""
+    """A refused client sees a reset."""
     tally = Tally()
     with pytest.raises(ConnectionResetError), connected(address, tally, refused=1.0) as connection:
         connection.recv(1)
@@ -96,13 +96,13 @@ def test_a_cut_connection_ends(address: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_noticed() -> None:
-    """The client of a dead server is not left waiting."""
+    """A client of a dead server is not left waiting."""
     with pytest.raises(ConnectionResetError), connected("127.0.0.1:1", Tally()) as connection:
         connection.recv(1)
 
 
 def test_an_answer_that_does_not_arrive_is_remembered(address: str) -> None:
-    """A submission whose connection ended before an answer is told by its key; one that was answered is not."""
+    """A lost answer is recorded under its submission's key, and an answer that arrived is not."""
     watch = SubmissionWatch()
     heard, lost = (b"HTTP/1.1 200 OK\r\nIdempotency-Key: r/%s/1\r\n\r\n" % step for step in (b"heard", b"lost"))
     with connected(address, Tally(), watch=watch) as connection:

@@ -1,6 +1,6 @@
 """The runs: graphs of many shapes, and how each must end whatever befalls the platform.
 
-What a job does is told by its step's name, so that one script serves all: `…-3s` takes three seconds, `flaky-…` fails
+A step's name says what its job does, so that one script serves all: `…-3s` takes three seconds, `flaky-…` fails
 once, `bad-…` always, `refused-…` is not accepted, `shaky-…` meets errors of the Task Runner itself, `slow-…` waits for
 each answer, so that others come while it is submitted, and the job of `frail-…` must not be given twice. All others are
 answered at once.
@@ -59,7 +59,10 @@ class Workload:
         return definition(self.edges, **{step: _FIELDS.get(_kind(step), _LOST_SOON) for step in self.edges})
 
     def ends(self, given_up: frozenset[str] = frozenset()) -> dict[str, str]:
-        """How each step must end if the frail ones among them that are `given_up` have failed."""
+        """Return how each step must end.
+
+        `given_up` are the frail steps that have failed.
+        """
         ends: dict[str, str] = {}
         for step in TopologicalSorter(self.edges).static_order():
             if any(ends[need] != "SUCCEEDED" for need in self.edges[step]):
@@ -70,21 +73,25 @@ class Workload:
         return ends
 
     def most_attempts(self, step: str, forgotten: int) -> int:
-        """How often a step may be tried if the Task Runner has forgotten its jobs so often meanwhile.
+        """Return how often a step may be tried at the most.
 
-        A Task Runner that forgot that an attempt had failed makes the next one fail, too.
+        `forgotten` is how often the Task Runner forgot its jobs meanwhile. One that forgot that an attempt had failed
+        makes the next one fail, too.
         """
         failures = {"flaky": 1, "bad": 1}.get(_kind(step), 0)
         return 1 if _kind(step) in {"refused", "frail"} else 1 + failures * (1 + forgotten) + forgotten
 
 
 def is_frail(step: str) -> bool:
-    """Whether the step's job must not be given twice."""
+    """Return True if the step's job must not be given twice."""
     return _kind(step) == "frail"
 
 
 def drawn(dice: random.Random) -> Iterator[Workload]:
-    """Run after run without end; each shape comes once before any comes again."""
+    """Yield runs without end.
+
+    Each shape comes once before any comes again.
+    """
     while True:
         for shape in dice.sample(list(SHAPES), len(SHAPES)):
             yield Workload(shape=shape, edges=SHAPES[shape](dice))

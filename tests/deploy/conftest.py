@@ -40,7 +40,7 @@ class Pass:
         return [request for request in self.requests if request.changes]
 
     def bodies(self, method: str, ending: str) -> list[object]:
-        """What was sent with a method to the paths that end so."""
+        """Return what a method sent to the paths that end so."""
         return [one.body for one in self.requests if one.method == method and one.path.endswith(ending)]
 
 
@@ -100,25 +100,28 @@ def empty_site(site: Site) -> Iterator[Site]:
 
 
 def _warm_ups() -> list[list[str]]:
-    """Every look of the plan, so that what these commands import is there before the first of them is run."""
+    """Return every look of the plan.
+
+    What these commands import is then there before the first of them is run.
+    """
     plan = plan_of(deployment(), staged=Path("STAGED"), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
     looks = dict.fromkeys(resource.look for stage in plan for resource in stage)
     return [[*look, f"--project={PROJECT}", "--format=json", "--quiet"] for look in looks]
 
 
 def deployment(*options: str) -> Deployment:
-    """What the command line makes of some options."""
+    """Return the deployment that some options describe."""
     required = ["deploy", "--project", PROJECT, "--task-runner-url", RUNNER_URL]
     return command_line.deployment(command_line.parser().parse_args([*required, *options]))
 
 
 @pytest.fixture(scope="package")
 def first(site: Site) -> Pass:
-    """A deployment to an empty project."""
+    """Deploy to an empty project."""
     return site.run("deploy", *site.options)
 
 
 @pytest.fixture(scope="package")
 def second(site: Site, first: Pass) -> Pass:
-    """The same deployment again."""
+    """Deploy the same again."""
     return site.run("deploy", *site.options)

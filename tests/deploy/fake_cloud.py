@@ -23,7 +23,7 @@ SERVICES: Final = (
     "ARTIFACTREGISTRY", "CLOUDBUILD", "CLOUDFUNCTIONS", "CLOUDRESOURCEMANAGER", "CLOUDSCHEDULER", "FIRESTORE", "IAM",
     "LOGGING", "MONITORING", "PUBSUB", "RUN", "SECRETMANAGER", "SERVICEUSAGE", "STORAGE",
 )  # fmt: skip
-"""Whose endpoints gcloud is told to find here."""
+"""The services whose endpoints gcloud is led to here."""
 
 REGIONS: Final = ("europe-west1", "europe-west9", "europe-west77", "us-central1")
 """Those that have functions, one of which is new."""
@@ -79,19 +79,22 @@ class Cloud:
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def refuse(self, path: str, *answers: tuple[int, str]) -> None:
-        """Answer the next changes of that path with these errors, before going on as usual."""
+        """Answer the next changes of that path with these errors."""
         self.refused[path] = list(answers)
 
     def changes(self) -> list[Request]:
-        """The requests so far that could change something."""
+        """Return the requests so far that could change something."""
         return [request for request in self.requests if request.changes]
 
     def sent(self, method: str, ending: str) -> list[Any]:
-        """The bodies of the requests of a method to the paths that end so."""
+        """Return what a method sent to the paths that end so."""
         return [one.body for one in self.requests if one.method == method and one.path.endswith(ending)]
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """What makes gcloud talk to this API alone, and keeps it from its user's own settings."""
+        """Return variables with which gcloud calls only this API.
+
+        They also keep it from its user's own settings.
+        """
         token = folder / "token"
         token.write_text("no-token")
         endpoints = {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}": f"{self.url}/" for name in SERVICES}
@@ -145,7 +148,10 @@ class Cloud:
         return self._resource(request, path)
 
     def _everywhere(self, path: str) -> tuple[int, Any]:
-        """What is asked of all regions, which may be before anything is enabled."""
+        """Answer a request about all regions.
+
+        It may come before anything is enabled.
+        """
         if FUNCTIONS_API not in self.enabled:
             return _error(403, f"Cloud Functions API has not been used in project {PROJECT} before or it is disabled.")
         if path.endswith("/functions"):
@@ -289,7 +295,7 @@ class Cloud:
 
 
 def _made(kind: str) -> Json:
-    """What a service adds to what it was sent."""
+    """Return what a service adds to what it was sent."""
     match kind:
         case "functions":
             return {"state": "ACTIVE", "environment": "GEN_2"}
@@ -328,12 +334,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 (names that http.server looks for)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name that http.server has)
-        """Write nothing: the requests are kept."""
+        """Write nothing, as the requests are kept."""
 
 
 @contextmanager
 def running_cloud() -> Iterator[Cloud]:
-    """The API on a free port, while the block lasts."""
+    """Run the API on a free port while the block lasts."""
     cloud = Cloud()
     handler = type("Handler", (_Handler,), {"cloud": cloud})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

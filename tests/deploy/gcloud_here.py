@@ -25,7 +25,10 @@ with socket.socket(socket.AF_UNIX) as server:
 
 @contextmanager
 def warm_gcloud(folder: Path, environment: Mapping[str, str], warm_ups: Sequence[Sequence[str]]) -> Iterator[Path]:
-    """A folder with a `gcloud` to put on the PATH; it works while the block lasts, in that environment."""
+    """Yield a folder with a `gcloud` to put on the PATH.
+
+    It works while the block lasts, in that environment.
+    """
     sdk = _sdk()
     bundled = sdk / "platform" / "bundledpythonunix" / "bin" / "python3"
     python = str(bundled) if bundled.exists() else sys.executable

@@ -38,7 +38,7 @@ class Asked:
 
 
 Note = Callable[[str, str, str], None]
-"""Told of each call, its role, and on what that has to be."""
+"""Gets each call, the role that it takes, and on what."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,10 @@ class Observation:
     asked: Counter[Asked] = field(default_factory=Counter)
 
     def of(self, topic: str, services: Services) -> Services:
-        """The same services, for the function that is pushed that topic; what people do by themselves is theirs."""
+        """Return services that note each call of a topic's function.
+
+        What people do by themselves is not noted.
+        """
         if topic not in PUSHED:
             return services
 

@@ -23,7 +23,7 @@ class Memory:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def get(self, path: str) -> Json | None:
-        """The resource."""
+        """Return the resource, or None."""
         return self.resources.get(path)
 
     def put(self, path: str, content: Mapping[str, Any]) -> Json:
@@ -33,7 +33,7 @@ class Memory:
             return self.resources[path]
 
     def patch(self, path: str, content: Mapping[str, Any], mask: str) -> Json | None:
-        """Change the fields of a mask, or without one those that are there."""
+        """Change the fields of a mask, or without one the given ones."""
         with self.lock:
             found = self.resources.get(path)
             if found is None:
@@ -43,7 +43,10 @@ class Memory:
             return found
 
     def delete(self, path: str) -> bool:
-        """Forget it and all below it; whether there was anything."""
+        """Delete it and all below it.
+
+        Returns True if there was anything.
+        """
         with self.lock:
             gone = [one for one in self.resources if one == path or one.startswith(f"{path}/")]
             for one in gone:
@@ -51,12 +54,15 @@ class Memory:
             return bool(gone)
 
     def children(self, collection: str) -> list[Json]:
-        """The resources of a collection (`projects/p/topics`); `-` in it stands for any name."""
+        """Return the resources of a collection.
+
+        A collection is such as `projects/p/topics`; `-` in it stands for any name.
+        """
         wanted = collection.split("/")
         return [content for path, content in sorted(self.resources.items()) if _is_in(path.split("/"), wanted)]
 
     def policy(self, path: str) -> Json:
-        """What is granted on it; nothing at first."""
+        """Return the policy of a resource, empty at first."""
         return self.policies.setdefault(path, {"version": 1, "etag": "BwX=", "bindings": []})
 
 

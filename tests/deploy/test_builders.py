@@ -109,7 +109,10 @@ NO_REQUEST_SHOWS: Final = {"roles/logging.logWriter"}
 
 
 def kind_of(method: str, path: str) -> str:
-    """Return a request's method and path without the names in it: `POST topics/X:setIamPolicy`."""
+    """Return a request's method and path without the names in it.
+
+    Such as `POST topics/X:setIamPolicy`.
+    """
     if path.startswith("b/") or path == "b":
         return f"{method} {re.sub(r'^b/[^/]+', 'b/X', path)}"
     rest = path.removeprefix(PLACE).removeprefix("/")
@@ -119,7 +122,10 @@ def kind_of(method: str, path: str) -> str:
 
 
 def sent(made: Pass) -> set[str]:
-    """Return the kinds of requests; an upload goes to an address that is a permission by itself."""
+    """Return the kinds of requests.
+
+    An upload goes to an address that is a permission by itself.
+    """
     return {kind_of(one.method, one.path) for one in made.requests if not one.path.startswith("put/")}
 
 
@@ -158,7 +164,7 @@ def granted(site: Site, member: str) -> set[tuple[str, str]]:
 
 
 def test_the_deploying_account_acts_as_named_accounts_only(site: Site, made: Pass) -> None:
-    """On the project it may act as nobody, or it could become any account there is; nor may it change an account."""
+    """It may act as the named accounts alone, as a grant on the project would be for any account."""
     assert made.code == 0, made.err
     mine = granted(site, DEPLOYS)
     acts_as = {place.rpartition("/")[2] for place, role in mine if role == ACT_AS}
@@ -168,7 +174,7 @@ def test_the_deploying_account_acts_as_named_accounts_only(site: Site, made: Pas
 
 
 def test_the_deploying_account_grants_what_the_plan_grants(site: Site, made: Pass) -> None:
-    """On the project it may grant the roles of the plan, and could not make itself the owner."""
+    """It may grant the roles of the plan on the project, and cannot make itself the owner."""
     bindings = site.cloud.memory.policy(PLACE)["bindings"]
     [admin] = [one for one in bindings if one["role"] == "roles/resourcemanager.projectIamAdmin"]
     assert admin["condition"]["expression"].endswith(
@@ -192,5 +198,5 @@ def test_alerts_on_logs_take_a_role_of_their_own(site: Site, made: Pass) -> None
 
 
 def test_the_second_time_nothing_is_changed(site: Site, made: Pass) -> None:
-    """The accounts, the bucket and the role are as they were made."""
+    """A second `make deployer` leaves the accounts, the bucket and the role as they are."""
     assert site.run("deployer", "--project", PROJECT).changes == []

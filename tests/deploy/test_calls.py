@@ -43,12 +43,12 @@ HANDLERS: Final[Mapping[str, Handler]] = {"start": on_start, "steps": on_steps, 
 TOPIC_OF: Final = {function: topic for topic, function in PUSHED.items()}
 FILE: Final = "gs://flows/workflows/daily.yaml"
 POSTED: Final = Golden("start", {"Content-Type": "application/json"}, {"workflow-path": FILE})
-"""Somebody calls the start function without any event."""
+"""A plain call of the start function, which is no event."""
 
 
 @pytest.fixture(scope="module")
 def observed() -> Observation:
-    """All that the functions did."""
+    """Return all calls that the functions made."""
     observation = Observation()
     with unread_log():
         for seed in range(SEEDS):
@@ -61,7 +61,7 @@ def observed() -> Observation:
 
 @contextmanager
 def unread_log() -> Iterator[None]:
-    """Nobody reads what hundreds of runs would log."""
+    """Disable logging, as no one reads what hundreds of runs would log."""
     logging.disable(logging.CRITICAL)
     try:
         yield
@@ -70,7 +70,7 @@ def unread_log() -> Iterator[None]:
 
 
 def requests() -> Iterator[Golden]:
-    """Every request that was kept, as it was seen or broken since."""
+    """Yield every recorded request, as it was seen or broken since."""
     for path in sorted(EVENTS.rglob("*.json")):
         yield golden(str(path.relative_to(EVENTS).with_suffix("")))
 
@@ -102,46 +102,46 @@ def granted() -> set[tuple[str, str, str]]:
 
 
 def needed(observation: Observation) -> set[tuple[str, str, str]]:
-    """What the calls that were made take."""
+    """Return what the calls that were made require."""
     return {(one.function, one.role, one.on) for one in observation.asked}
 
 
 def test_no_function_makes_a_call_that_is_not_granted(observed: Observation) -> None:
-    """Every call that any function made is covered by a role that it has on what it called."""
+    """A role of the function covers every call that it made."""
     assert needed(observed) - granted() == set()
 
 
 def test_no_grant_is_superfluous(observed: Observation) -> None:
-    """Every role of a function was needed by some call that it made."""
+    """Some call of a function needed each of its roles."""
     assert granted() - needed(observed) == set()
 
 
 def test_the_secret_is_granted_to_those_that_are_deployed_with_it() -> None:
-    """Whose instances are started with the token may read it, and nobody else."""
+    """Only functions whose instances start with the token may read it."""
     assert {one.to for one in GRANTS if one.role == READ_SECRET} == READS_TOKEN
 
 
 def test_the_task_runner_is_asked_as_the_list_says(observed: Observation) -> None:
-    """The dispatcher submits and nobody else does; the checker asks for states and nobody else does."""
+    """Only the dispatcher submits, and only the checker polls."""
     listed = {(one.to, one.call) for one in GRANTS if one.role == INVOKE and one.on == "task-runner"}
     assert listed == {(one.function, one.call) for one in observed.asked if one.role == INVOKE}
     assert {call for _, call in listed} == {SUBMIT, STATUS}
 
 
-def test_nobody_deletes(observed: Observation) -> None:
-    """Functions create, change, get, query and count documents; what is old goes by its TTL."""
+def test_no_function_deletes(observed: Observation) -> None:
+    """Functions create, change, get, query and count documents, and leave deleting to TTL policies."""
     made = {one.call for one in observed.asked if one.role == STORE}
     assert made == {"get", "query", "count", "commit create", "commit update"}
 
 
 def test_every_function_is_seen_at_work(observed: Observation) -> None:
-    """The nets are wide: each of them catches all three functions, and the requests are those of all three."""
+    """The observation covers all three functions and recorded requests of all three."""
     assert {one.function for one in observed.asked} == set(FUNCTIONS)
     assert {one.function for one in requests()} == set(FUNCTIONS)
 
 
 def test_a_call_that_is_not_granted_is_seen() -> None:
-    """A dispatcher that asked the start function for something would be told apart from what it may do."""
+    """A call of the dispatcher to the start function would be noticed as not granted."""
     observation, world = Observation(), World()
     observation.of("steps", world.services).bus.publish([Message(topic="start", body={"type": "run.seed"})])
     assert needed(observation) - granted() == {("dispatcher", "roles/pubsub.publisher", "topic start")}

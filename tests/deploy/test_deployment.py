@@ -1,4 +1,4 @@
-"""What a deployment is told: mistakes are named with what would be right, and limits follow from each other."""
+"""Options of a deployment: mistakes are named with what would be right, and limits follow from each other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "said"),
     [
         ("--project", "My Project", "PROJECT is 'My Project', but has to be a project's id"),
         ("--project", "", "PROJECT is ''"),
@@ -65,13 +65,13 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--alert-channel", "--flags-file=x", "a channel's whole name"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_done(
-    capsys: pytest.CaptureFixture[str], option: str, value: str, told: str
+def test_a_mistake_is_reported_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
 ) -> None:
-    """One message says which option is wrong and what it has to be; gcloud is not even looked for."""
+    """One message names the wrong option and what it has to be, before gcloud is even looked for."""
     required = ["deploy", "--project", "my-project", "--task-runner-url", "https://runner"]
     assert main([*required, f"{option}={value}"]) == 1
-    assert told in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "token\n", "none"])
@@ -83,8 +83,8 @@ def test_a_token_file_holds_the_token_alone(tmp_path: Path, content: str) -> Non
 
 
 @pytest.mark.parametrize(("token", "is_told_apart"), [("4711", False), ("header.payload.signature", True)])
-def test_no_label_tells_a_token_that_can_be_guessed(tmp_path: Path, token: str, *, is_told_apart: bool) -> None:
-    """A label tells a long token from another one of the same deployment; of a short one it says nothing."""
+def test_no_label_reveals_a_token_that_can_be_guessed(tmp_path: Path, token: str, *, is_told_apart: bool) -> None:
+    """A label distinguishes long tokens of a deployment, and says nothing about a short one."""
     (tmp_path / "jwt").write_text(token)
     options = ("--token-file", str(tmp_path / "jwt"))
     digest = deployment(*options).token_digest
@@ -126,7 +126,7 @@ def test_two_prefixes_share_no_name() -> None:
 
 
 def test_the_local_platform_has_the_same_topology() -> None:
-    """The same topics, the same functions behind them, the same deliveries."""
+    """Local platform and deployment have the same topics, functions and deliveries."""
     assert tuple(pubsub.TOPICS) == topology.TOPICS
     assert dict(pubsub.PUSHED) == dict(topology.SUBSCRIBED)
     assert deployment().settings.max_deliveries == MAX_DELIVERIES
@@ -139,7 +139,7 @@ def test_every_publisher_may_keep_dead_letters() -> None:
 
 
 def test_no_role_is_a_broad_one() -> None:
-    """Nobody is owner, editor or admin of anything, and every grant names its call."""
+    """No account is owner, editor or admin of anything, and every grant names its call."""
     assert all(grant.call for grant in roles.GRANTS)
     assert not [grant for grant in roles.GRANTS if "admin" in grant.role.lower() or grant.role.count("/") != 1]
     assert not {"roles/owner", "roles/editor"} & {grant.role for grant in roles.GRANTS}
@@ -160,7 +160,7 @@ def test_deploying_takes_the_standard_library_alone() -> None:
 
 
 class Terminal(io.StringIO):
-    """Somebody who types."""
+    """A person who types at a terminal."""
 
     def isatty(self) -> bool:
         """It is a terminal."""
@@ -172,18 +172,18 @@ def test_deleting_data_is_asked_for_twice(capsys: pytest.CaptureFixture[str], mo
     need("gcloud")
     monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
     assert main(["destroy", "--project", "my-project", "--region", "us-central1", "--delete-data"]) == 1
-    told = capsys.readouterr()
-    assert "the bucket my-project-atom-workflows with all its files" in told.out
-    assert told.err == "nothing was removed\n"
+    said = capsys.readouterr()
+    assert "the bucket my-project-atom-workflows with all its files" in said.out
+    assert said.err == "nothing was removed\n"
 
 
 @pytest.mark.parametrize("region", [[], ["--region", ""]])
-def test_a_removal_is_told_where(capsys: pytest.CaptureFixture[str], region: list[str]) -> None:
-    """Functions elsewhere would stay while all else goes, so nothing is removed until the region is said."""
+def test_a_removal_needs_the_region(capsys: pytest.CaptureFixture[str], region: list[str]) -> None:
+    """Functions elsewhere would stay while all else goes, so nothing is removed without a region."""
     assert main(["destroy", "--project", "my-project", *region]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("REGION is not set")
-    assert "`gcloud functions list --project=my-project`" in told
+    said = capsys.readouterr().err
+    assert said.startswith("REGION is not set")
+    assert "`gcloud functions list --project=my-project`" in said
 
 
 def test_make_chooses_a_region_only_for_what_is_made() -> None:
@@ -199,15 +199,15 @@ def test_make_chooses_a_region_only_for_what_is_made() -> None:
     assert "`gcloud functions list --project=my-project`" in ended.stderr
 
 
-def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is printed without gcloud: every resource, what it is for, and the commands."""
+def test_a_plan_calls_no_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan is printed without gcloud: every resource, what it is for, and the commands."""
     monkeypatch.setenv("PATH", "")
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner"]) == 0
-    told = capsys.readouterr().out
-    assert "# topic atom-events: what happened to runs" in told
-    assert "gcloud pubsub subscriptions create atom-steps" in told
-    assert "--push-endpoint=<dispatcher-url>" in told
-    commands = [line for line in told.splitlines() if line.startswith("gcloud ")]
+    said = capsys.readouterr().out
+    assert "# topic atom-events: what happened to runs" in said
+    assert "gcloud pubsub subscriptions create atom-steps" in said
+    assert "--push-endpoint=<dispatcher-url>" in said
+    commands = [line for line in said.splitlines() if line.startswith("gcloud ")]
     assert all(line.endswith(" --project=my-project") for line in commands), "pasted, it would be run elsewhere"
 
 
@@ -215,17 +215,17 @@ def test_a_plan_asks_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     ("options", "notes"),
     [([], 0), (["--prefix", "two"], 1), (["--prefix", "two", "--database", "two-runs"], 0)],
 )
-def test_a_second_deployment_is_told_of_its_database(
+def test_a_second_deployment_gets_a_note_about_its_database(
     capsys: pytest.CaptureFixture[str], options: list[str], notes: int
 ) -> None:
-    """With a prefix of its own and the database that the first one uses, a note says how to give it another."""
+    """A second prefix on the first one's database gets a note on how to give it another."""
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner", *options]) == 0
     assert capsys.readouterr().out.count("# note: two uses the database (default)") == notes
     assert "".join(deployment(*options).notes).count("--database=two-runs") == notes
 
 
 def test_functions_are_as_large_as_their_price_says() -> None:
-    """What `atom-workflows cost` takes an instance for is what is deployed."""
+    """`atom-workflows cost` assumes instances as large as those that are deployed."""
     priced, shapes = Assumptions(), deployment().shapes
     assert {name: float(shape.cpu) for name, shape in shapes.items()} == {
         "start": priced.vcpu,
@@ -262,7 +262,7 @@ def test_no_value_becomes_another_setting(url: str) -> None:
 
 
 def test_settings_that_leave_no_sign_are_refused() -> None:
-    """A value that uses every sign that could split them is told, not guessed at."""
+    """Settings that use every sign that could join them are refused."""
     wanted = deployment("--set", "WORKFLOW_TR_AUDIENCE=@|;~!%#&+$*?")
     with pytest.raises(DeployProblem, match="the functions' settings use each of"):
         functions(wanted, Path("x"), dict.fromkeys(FUNCTIONS, ""))
@@ -285,7 +285,7 @@ def test_a_new_project_has_room_for_all_instances() -> None:
 
 @pytest.mark.parametrize(("topic", "hours"), [("start", 3), ("steps", 1.5)])
 def test_an_outage_of_an_hour_gives_nothing_up(topic: str, hours: float) -> None:
-    """What asks for runs is tried for hours, and steps for longer than an hour; at first again within seconds."""
+    """Starts are tried for hours and steps for longer than an hour, at first within seconds."""
     wanted = deployment()
     assert pubsub.tried_for_s(topic, wanted.settings.max_deliveries) >= hours * 3600
     assert pubsub.tried_for_s(topic, 4) <= 10

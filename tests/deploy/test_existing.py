@@ -44,7 +44,7 @@ def resources(wanted: Deployment) -> list[Resource]:
 
 
 def test_every_policy_of_ours_is_looked_at() -> None:
-    """Each topic, subscription, function, bucket and secret is refused if all may use it; the runner is not ours."""
+    """Each resource of ours is refused if all may use it, but not the Task Runner, which is not ours."""
     public = {"bindings": [{"role": "roles/x", "members": ["user:me@example.org", "allUsers"]}]}
     wanted = deployment("--task-runner-service", "runner")
     granted = [one for one in resources(wanted) if one.kind.startswith("grants on ")]
@@ -54,8 +54,8 @@ def test_every_policy_of_ours_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
-def test_the_command_takes_just_that_away(member: str) -> None:
-    """The message has the role and the member, and the command that removes it."""
+def test_the_command_removes_just_that(member: str) -> None:
+    """The message names role and member, with the command that removes the binding."""
     [policy] = [one for one in resources(deployment()) if (one.kind, one.name) == ("grants on topic", "atom-start")]
     found = {"bindings": [{"role": "roles/pubsub.publisher", "members": [member], "condition": {"expression": "x"}}]}
     with pytest.raises(Refused, match=rf"it is public: {member} has roles/pubsub.publisher") as problem:
@@ -84,12 +84,12 @@ def public(site: Site, path: str, role: str) -> Iterator[None]:
     ],
 )
 def test_a_deployment_that_became_public_is_refused(site: Site, second: Pass, path: str, role: str) -> None:
-    """The same deployment again changes nothing and ends with an error, whose command takes that away."""
+    """Deploying again changes nothing and ends with an error whose command removes that binding."""
     with public(site, path, role):
-        told = site.run("deploy", *site.options)
-        assert (told.code, told.changes) == (1, [])
-        assert f"it is public: allUsers has {role}" in told.err
-        command = shlex.split(told.err.strip().splitlines()[-1])
+        said = site.run("deploy", *site.options)
+        assert (said.code, said.changes) == (1, [])
+        assert f"it is public: allUsers has {role}" in said.err
+        command = shlex.split(said.err.strip().splitlines()[-1])
         environment = {**os.environ, **site.environment}
         ended = subprocess.run([*command, "--quiet"], env=environment, capture_output=True, check=False, text=True)
         assert ended.returncode == 0, ended.stderr
@@ -97,7 +97,7 @@ def test_a_deployment_that_became_public_is_refused(site: Site, second: Pass, pa
 
 
 def test_the_doctor_tells_what_is_public(site: Site, second: Pass) -> None:
-    """It is wrong, and the command that mends it is told."""
+    """The doctor reports a public resource, with the command that fixes it."""
     expected = Expected(
         settings=Settings(project=PROJECT, topic_prefix="atom-"),
         is_local=False,
@@ -125,7 +125,7 @@ def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
 
 
 def test_a_subscription_of_another_topic_is_refused() -> None:
-    """A topic that was deleted and made again leaves its subscriptions behind, which deliver nothing any more."""
+    """A subscription of a deleted topic delivers nothing any more, so it is refused."""
     [steps] = [one for one in resources(deployment()) if (one.kind, one.name) == ("subscription", "atom-steps")]
     assert steps.refuse({"topic": f"projects/{PROJECT}/topics/atom-steps"}, {}) is None
     with pytest.raises(Refused, match=r"of topic _deleted-topic_(?s:.*)gcloud pubsub subscriptions delete atom-steps"):
@@ -151,7 +151,7 @@ class Answering:
 
 
 @pytest.mark.parametrize(
-    ("there", "told"),
+    ("there", "said"),
     [
         ({"type": "DATASTORE_MODE", "databaseEdition": "STANDARD"}, "type DATASTORE_MODE and edition STANDARD"),
         ({"type": "FIRESTORE_NATIVE", "databaseEdition": "ENTERPRISE"}, "edition ENTERPRISE"),
@@ -159,13 +159,13 @@ class Answering:
         ({"type": "FIRESTORE_NATIVE"}, ""),
     ],
 )
-def test_a_database_of_another_kind_is_refused(there: dict[str, str], told: str) -> None:
+def test_a_database_of_another_kind_is_refused(there: dict[str, str], said: str) -> None:
     """Neither mode nor edition can be changed, so another database has to be named; the doctor says the same."""
     found = {"name": f"projects/{PROJECT}/databases/(default)", **there}
     refusal = database(deployment()).refuse(found, {})
-    assert told in (refusal.reason if refusal else "")
+    assert said in (refusal.reason if refusal else "")
     states = {one.kind: one.state for one in compare_with_plan(deployment(), Answering([found]))}
-    assert (states["database"] is State.REFUSED) == bool(told)
+    assert (states["database"] is State.REFUSED) == bool(said)
 
 
 def test_a_database_is_looked_at_first(empty_site: Site) -> None:
@@ -173,7 +173,7 @@ def test_a_database_is_looked_at_first(empty_site: Site) -> None:
     empty_site.cloud.enabled.add("firestore.googleapis.com")
     path = f"projects/{PROJECT}/databases/(default)"
     empty_site.cloud.memory.put(path, {"type": "DATASTORE_MODE", "databaseEdition": "STANDARD"})
-    told = empty_site.run("deploy", *empty_site.options)
-    assert (told.code, told.changes) == (1, [])
-    assert "name another database by --database" in told.err
-    assert "DATASTORE_MODE" in told.err
+    said = empty_site.run("deploy", *empty_site.options)
+    assert (said.code, said.changes) == (1, [])
+    assert "name another database by --database" in said.err
+    assert "DATASTORE_MODE" in said.err

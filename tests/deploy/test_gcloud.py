@@ -80,7 +80,10 @@ class Clock:
 
 
 def gcloud(folder: Path, clock: Clock, *answers: tuple[int, str, str]) -> InstalledGcloud:
-    """A program that notes its arguments and gives these answers (code, stdout, stderr) in turn, the last for ever."""
+    """Make a program that notes its arguments and gives these answers.
+
+    An answer is code, stdout and stderr. The last one is given for ever.
+    """
     for number, (code, out, err) in enumerate(answers):
         (folder / f"{number}.out").write_text(out)
         (folder / f"{number}.err").write_text(err)
@@ -96,14 +99,14 @@ def gcloud(folder: Path, clock: Clock, *answers: tuple[int, str, str]) -> Instal
 
 
 def test_an_answer_is_json(tmp_path: Path) -> None:
-    """The project and the format are asked for with every command, and nobody is asked back."""
+    """Every command names project and format, and asks no questions."""
     assert gcloud(tmp_path, Clock(), (0, '[{"name": "t"}]', "")).look(("pubsub", "topics", "list")) == [{"name": "t"}]
     asked = (tmp_path / "asked").read_text()
     assert asked == "pubsub topics list --project=my-project --format=json --quiet\n"
 
 
 @pytest.mark.parametrize(
-    "told",
+    "output",
     [
         "ERROR: (gcloud.pubsub.topics.describe) NOT_FOUND: Resource not found (resource=t).",
         "ERROR: (gcloud.storage.buckets.describe) gs://b not found: 404.",
@@ -111,11 +114,11 @@ def test_an_answer_is_json(tmp_path: Path) -> None:
         "ERROR: (gcloud.run.services.get-iam-policy) Cannot find service [s]",
     ],
 )
-def test_what_does_not_exist_is_told_apart(tmp_path: Path, told: str) -> None:
-    """Looking at it is answered at once, without waiting for it to appear."""
+def test_a_missing_resource_is_reported_at_once(tmp_path: Path, output: str) -> None:
+    """A look at what does not exist is answered without waiting for it to appear."""
     clock = Clock()
     with pytest.raises(Missing):
-        gcloud(tmp_path, clock, (1, "", told)).look(("describe", "it"))
+        gcloud(tmp_path, clock, (1, "", output)).look(("describe", "it"))
     assert clock.slept == []
 
 
@@ -126,37 +129,37 @@ def test_what_needs_time_is_repeated(tmp_path: Path) -> None:
     assert clock.slept == [5.0, 10.0]
 
 
-@pytest.mark.parametrize("told", NEW.strip().splitlines())
-def test_what_is_too_new_is_waited_for(tmp_path: Path, told: str) -> None:
+@pytest.mark.parametrize("output", NEW.strip().splitlines())
+def test_what_is_too_new_is_waited_for(tmp_path: Path, output: str) -> None:
     """A change that fails since an account or a grant is not known everywhere yet is made again."""
     clock = Clock()
-    gcloud(tmp_path, clock, (1, "", told), (0, "", "")).change(("functions", "deploy", "atom-start"))
+    gcloud(tmp_path, clock, (1, "", output), (0, "", "")).change(("functions", "deploy", "atom-start"))
     assert clock.slept == [5.0]
 
 
-@pytest.mark.parametrize("told", FULL.strip().splitlines())
-def test_a_full_region_is_told_at_once(tmp_path: Path, told: str) -> None:
-    """No waiting makes room for instances; the message names the option that asks for fewer."""
+@pytest.mark.parametrize("output", FULL.strip().splitlines())
+def test_a_full_region_is_reported_at_once(tmp_path: Path, output: str) -> None:
+    """Waiting makes no room for instances, so the message names the option for fewer."""
     clock = Clock()
     with pytest.raises(CommandFailed, match=r"OPTIONS='--max-instances=N'"):
-        gcloud(tmp_path, clock, (1, "", told)).change(("functions", "deploy", "atom-start"))
+        gcloud(tmp_path, clock, (1, "", output)).change(("functions", "deploy", "atom-start"))
     assert clock.slept == []
 
 
-def test_waiting_is_told(tmp_path: Path) -> None:
-    """Minutes in which nothing seems to happen have their reason said, once a command."""
+def test_waiting_is_reported(tmp_path: Path) -> None:
+    """A wait of minutes is explained once a command."""
     clock = Clock()
-    told: list[str] = []
+    output: list[str] = []
     gcloud(tmp_path, clock, (1, "", LATE), (1, "", LATE), (0, "", ""))
-    program = InstalledGcloud("p", program=str(tmp_path / "gcloud"), sleep=clock.sleep, report=told.append)
+    program = InstalledGcloud("p", program=str(tmp_path / "gcloud"), sleep=clock.sleep, report=output.append)
     program.change(("add", "binding"))
-    assert told == [f"      ...  waiting, as this may only need time: {LATE}"]
+    assert output == [f"      ...  waiting, as this may only need time: {LATE}"]
 
 
 def test_patience_ends(tmp_path: Path) -> None:
-    """What does not come in ten minutes of waiting is told, with the command and gcloud's own words.
+    """After ten minutes of waiting the failure is reported with the command and gcloud's own words.
 
-    Only pauses are counted, whatever time the commands themselves take: a build that fails late may be tried as often.
+    Only pauses are counted, whatever time the commands themselves take: a build that fails late may be tried again.
     """
     clock = Clock()
     with pytest.raises(CommandFailed, match=r"gcloud add binding(?s:.*)Service account a@b does not exist"):
@@ -165,7 +168,7 @@ def test_patience_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "advice"),
+    ("output", "advice"),
     [
         ("ERROR: FAILED_PRECONDITION: Billing account for project '1' is not found.", "link a billing account"),
         ("ERROR: PERMISSION_DENIED: caller does not have permission", "docs/how-to/deploy.md lists the roles"),
@@ -176,16 +179,16 @@ def test_patience_ends(tmp_path: Path) -> None:
         (REFUSED, "check the project's id .* and the roles of the account"),
     ],
 )
-def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str) -> None:
+def test_a_problem_comes_with_what_to_do(tmp_path: Path, output: str, advice: str) -> None:
     """It fails at once, and says what helps."""
     clock = Clock()
     with pytest.raises(CommandFailed, match=advice):
-        gcloud(tmp_path, clock, (1, "", told)).change(("services", "enable", "x"))
+        gcloud(tmp_path, clock, (1, "", output)).change(("services", "enable", "x"))
     assert clock.slept == []
 
 
 @pytest.mark.parametrize(
-    "told",
+    "output",
     [
         NO_ACCOUNT,
         "ERROR: Reauthentication failed. cannot prompt during non-interactive execution.",
@@ -193,22 +196,22 @@ def test_a_problem_comes_with_what_to_do(tmp_path: Path, told: str, advice: str)
         "ERROR: (gcloud.x) Your current active account [me@example.org] does not have any valid credentials",
     ],
 )
-def test_who_is_not_logged_in_is_told_that_first(tmp_path: Path, told: str) -> None:
-    """One sentence says what helps, whatever was run; at most three lines of gcloud's own words follow it."""
+def test_a_missing_login_is_reported_first(tmp_path: Path, output: str) -> None:
+    """One sentence says how to log in, followed by at most three lines of gcloud's own words."""
     with pytest.raises(NotLoggedIn) as problem:
-        gcloud(tmp_path, Clock(), (1, "", told)).look(("projects", "describe", "my-project"))
+        gcloud(tmp_path, Clock(), (1, "", output)).look(("projects", "describe", "my-project"))
     first, *others = str(problem.value).splitlines()
     assert first.startswith("gcloud is not logged in: run `gcloud auth login`, then run the same command again")
     assert 1 <= len(others) <= 3
     assert all(line.startswith("  ") for line in others)
-    assert told.splitlines()[0] in others[0]
+    assert output.splitlines()[0] in others[0]
 
 
 def test_a_place_in_a_name_is_no_wrong_region(tmp_path: Path) -> None:
-    """What is missing in a region that there is has nothing to do with the region."""
-    told = "ERROR: NOT_FOUND: Resource 'projects/p/locations/us-central1/functions/atom-start' was not found"
+    """A resource missing in an existing region has nothing to do with the region."""
+    output = "ERROR: NOT_FOUND: Resource 'projects/p/locations/us-central1/functions/atom-start' was not found"
     with pytest.raises(Missing) as problem:
-        gcloud(tmp_path, Clock(), (1, "", told)).change(("functions", "delete", "atom-start"))
+        gcloud(tmp_path, Clock(), (1, "", output)).change(("functions", "delete", "atom-start"))
     assert "REGION" not in str(problem.value)
 
 
@@ -235,14 +238,14 @@ def deployed(program: InstalledGcloud) -> Application:
 
 
 def test_a_second_deployment_at_the_same_time_does_no_harm(tmp_path: Path) -> None:
-    """What somebody else has made between the look and the command is as good as made here."""
+    """A resource that someone else made between look and command counts as made."""
     there = '[{"name": "projects/my-project/topics/atom-start"}]'
     answers = (0, "[]", ""), (1, "", "ERROR: (gcloud) ALREADY_EXISTS: Resource already exists"), (0, there, "")
     assert deployed(gcloud(tmp_path, Clock(), *answers)).outcomes[Outcome.CREATED] == 1
 
 
-def test_a_name_that_somebody_else_has_is_told(tmp_path: Path) -> None:
-    """What exists but is not to be seen here is a problem."""
+def test_a_name_that_someone_else_has_is_reported(tmp_path: Path) -> None:
+    """A resource that exists but cannot be seen here is a problem."""
     answers = (0, "[]", ""), (1, "", "ERROR: (gcloud) HTTPError 409: The name is not available."), (0, "[]", "")
     with pytest.raises(CommandFailed, match="The name is not available"):
         deployed(gcloud(tmp_path, Clock(), *answers))
@@ -268,7 +271,7 @@ def test_after_a_failure_nothing_more_is_begun() -> None:
 
 
 def test_an_interrupted_deployment_waits_for_nothing(tmp_path: Path) -> None:
-    """What was waiting to be tried again is given up at once."""
+    """After an interrupt, no command that waits is tried again."""
     clock = Clock()
     program = gcloud(tmp_path, clock, (1, "", LATE))
     program.stop()
@@ -295,9 +298,9 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
     with subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         eventually((tmp_path / "begun").exists, within_s=30, what="the first command")
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert told == "interrupted; the same command again goes on where this one stopped (deploy)\n"
+    assert output == "interrupted; run the same command again to continue (deploy)\n"
 
 
 def test_without_gcloud_nothing_is_begun() -> None:

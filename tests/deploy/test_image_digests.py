@@ -42,9 +42,9 @@ class Registry:
 
 
 def test_each_image_gets_the_digest_of_its_tag() -> None:
-    """The tag stays, for people; the registry of a short name is Docker's, and each image is asked for once."""
+    """Each image gets its tag's digest, asked for once, and keeps the tag for people."""
     registry = Registry()
-    text, told = with_digest(BUILD, registry.ask)
+    text, lines = with_digest(BUILD, registry.ask)
     assert text.count(f"name: python:3.13.9-bookworm@{DIGEST}\n") == 2
     assert text.count(f"name: gcr.io/tools/cli:528.0.0-slim@{DIGEST}\n") == 1
     assert registry.asked == [
@@ -53,7 +53,7 @@ def test_each_image_gets_the_digest_of_its_tag() -> None:
         "https://registry-1.docker.io/v2/library/python/manifests/3.13.9-bookworm",
         "https://gcr.io/v2/tools/cli/manifests/528.0.0-slim",
     ]
-    assert len(told) == 2
+    assert len(lines) == 2
 
 
 def test_a_digest_is_renewed() -> None:
@@ -86,7 +86,7 @@ def elsewhere(_url: str, _headers: Mapping[str, str]) -> Answer:
 @pytest.mark.parametrize("ask", [refused, silent, odd, elsewhere])
 @pytest.mark.parametrize("before", [BUILD, with_digest(BUILD, Registry().ask)[0]])
 def test_without_an_answer_nothing_is_changed(before: str, ask: object) -> None:
-    """A registry that cannot be asked leaves the tag, and the digest that it had, and that is told."""
-    text, told = with_digest(before, ask)  # type: ignore[arg-type]  # one of the functions above
+    """If its registry does not answer, an image keeps tag and digest, and that is reported."""
+    text, lines = with_digest(before, ask)  # type: ignore[arg-type]  # one of the functions above
     assert text == before
-    assert all(line.endswith("left as it was: its registry did not answer") for line in told)
+    assert all(line.endswith("left as it was: its registry did not answer") for line in lines)

@@ -36,7 +36,7 @@ class Seen:
     makers: set[tuple[str, str]] = field(default_factory=set)
 
     def maker(self, module: str) -> Callable[..., Query]:
-        """What stands in for `Query` in a module."""
+        """Return a stand-in for `Query` in a module."""
 
         def make(**fields: Any) -> Query:
             query = Query(**fields)
@@ -48,7 +48,7 @@ class Seen:
 
 
 def makers() -> set[tuple[str, str]]:
-    """The functions of library and client in which a query is made, read from the sources."""
+    """Return the functions of library and client that make queries."""
     found = set()
     for place, path in ((package.parent, path) for package in SOURCES for path in package.rglob("*.py")):
         module = ".".join(path.relative_to(place).with_suffix("").parts)
@@ -64,7 +64,7 @@ def _makes_query(function: ast.FunctionDef) -> bool:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """All queries that the library makes while the test lasts."""
+    """Record all queries that the library makes while the test lasts."""
     seen = Seen()
     for name in {module for module, _ in makers()}:
         monkeypatch.setattr(importlib.import_module(name), "Query", seen.maker(name))
@@ -140,7 +140,10 @@ def test_what_is_exempted_is_stored() -> None:
 
 
 def has_index(query: Query) -> bool:
-    """Whether production would run it: by what is automatic, or by a composite index of the file."""
+    """Return True if production would run the query.
+
+    By what is automatic, or by a composite index of the file.
+    """
     group = query.collection.rpartition("/")[2]
     equal = {name for name, operator, _ in query.where if operator in EQUALITIES}
     ranged = [name for name, operator, _ in query.where if operator not in EQUALITIES]

@@ -48,7 +48,10 @@ class Refusing:
 
 
 def findings(site: Site) -> list[Finding]:
-    """What the doctor finds on the recording API; no request of it may change anything."""
+    """Return the doctor's findings on the recording API.
+
+    No request of it may change anything.
+    """
     before = len(site.cloud.requests)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in site.environment.items():
@@ -60,7 +63,7 @@ def findings(site: Site) -> list[Finding]:
 
 @pytest.fixture
 def drifted(site: Site, second: Pass) -> Iterator[None]:
-    """A deployment that somebody meddled with, for as long as a test looks at it."""
+    """Yield a deployment that was changed by hand, for as long as a test lasts."""
     memory = site.cloud.memory
     job: Any = memory.get(f"projects/{PROJECT}/locations/us-central1/jobs/atom-tick")
     subscription: Any = memory.get(f"projects/{PROJECT}/subscriptions/atom-steps")
@@ -85,8 +88,8 @@ def test_what_was_deployed_is_as_planned(site: Site, second: Pass) -> None:
 
 
 @pytest.mark.usefixtures("drifted")
-def test_what_differs_is_told_with_its_command(site: Site) -> None:
-    """A paused schedule, a changed deadline, a lost grant, a removed index and a disabled API: each has its line."""
+def test_what_differs_is_reported_with_its_command(site: Site) -> None:
+    """Each difference has a line: schedule, deadline, grant, index and disabled API."""
     found = {one.about: one for one in findings(site) if one.verdict is Verdict.WRONG}
     assert found["scheduler job atom-tick"].mend.startswith("gcloud scheduler jobs resume atom-tick")
     assert "ackDeadlineSeconds 310" in found["subscription atom-steps"].told
@@ -101,7 +104,7 @@ def test_what_differs_is_told_with_its_command(site: Site) -> None:
 
 
 def test_an_empty_project(empty_site: Site) -> None:
-    """All is missing; what takes a whole deployment is mended by that."""
+    """In an empty project all is missing, and what takes a whole deployment refers to it."""
     found = {one.about: one for one in findings(empty_site)}
     assert found["function atom-start"].mend == "deploy"
     assert found["subscription atom-steps"].mend == "deploy"
@@ -109,12 +112,12 @@ def test_an_empty_project(empty_site: Site) -> None:
 
 
 def everything(gcloud: Refusing) -> list[Comparison]:
-    """All that is found."""
+    """Return all comparisons."""
     return list(compare_with_plan(deployment(), gcloud))
 
 
 def test_who_may_not_look(tmp_path: Path) -> None:
-    """A refusal is not a difference; without the project, nothing else is looked at."""
+    """A refusal is not a difference, and without the project nothing else is looked at."""
     gcloud = Refusing(CommandFailed("gcloud projects describe", "PERMISSION_DENIED:\nmay not\nWhat to do: log in."))
     [found] = everything(gcloud)
     assert (found.state, found.detail) == (State.UNSEEN, "PERMISSION_DENIED: may not What to do: log in.")
@@ -122,13 +125,13 @@ def test_who_may_not_look(tmp_path: Path) -> None:
 
 
 def test_a_project_that_is_not_there() -> None:
-    """That is all there is to say."""
+    """A missing project is the only finding."""
     [found] = everything(Refusing(Missing("gcloud projects describe", "NOT_FOUND")))
     assert (found.kind, found.state) == ("project", State.MISSING)
 
 
 def test_without_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only gcloud can see is not known."""
+    """Without gcloud, the state of the resources is unknown."""
     monkeypatch.setenv("PATH", "")
     [found] = plan_findings(EXPECTED, bucket="", environment={})
     assert (found.verdict, "gcloud is not installed" in found.told) == (Verdict.UNKNOWN, True)
@@ -150,7 +153,7 @@ def test_a_deployment_that_is_not_named(expected: Expected) -> None:
     )
 
 
-def test_where_nobody_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_one_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed command line has no plan, and says where there is one."""
     monkeypatch.setitem(sys.modules, "atom_deploy.gcloud", None)
     assert list(region_findings(EXPECTED)) == []
@@ -162,7 +165,7 @@ def test_where_nobody_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_compared_is_a_check_of_the_functions() -> None:
-    """The one check that is left out goes by the name that the plan gives it."""
+    """The one check that is left out has the name that the plan gives it."""
     plan = plan_of(deployment(), staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""))
     expectations = {
         check.expectation for stage in plan for one in stage if one.kind == "function" for check in one.checks

@@ -47,7 +47,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, target: str, given: Mapping[str, str], way: str = WAYS[0]) -> list[list[str]]:
-    """Run a target; answer the arguments of each program that ran."""
+    """Run a target and return the arguments of each program that ran."""
     given = {"PYTHON": str(checkout / "python"), **given}
     words = [f"{name}={value}" for name, value in given.items()] if way == WAYS[0] else []
     environment = {"PATH": os.environ["PATH"], **(given if way == WAYS[1] else {})}
@@ -66,7 +66,7 @@ def test_no_value_becomes_a_command(checkout: Path, way: str) -> None:
 
 @pytest.mark.parametrize("name", ["PYTHON", "VENV", "BIN", "DEPLOY", "NAMED", "HERE", "THERE", "WORDS", "GIVEN"])
 def test_no_name_of_make_becomes_a_command(checkout: Path, name: str) -> None:
-    """The program is one program, and what make names for itself cannot be replaced."""
+    """The program stays one program, and make's internal names cannot be replaced."""
     for target in ("plan", "lint", "chaos"):
         make(checkout, target, {name: HOSTILE})
     assert not (checkout / "pwned").exists()
@@ -99,7 +99,7 @@ def test_options_are_words(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "given", "told"),
+    ("target", "given", "ending"),
     [
         ("chaos", {"EMULATORS": "embedded google", "WRITE": "1"}, "--write --emulators=embedded --emulators=google"),
         ("bench-peers", {"ONLY": "dbos luigi"}, "--only=dbos --only=luigi"),
@@ -110,7 +110,7 @@ def test_options_are_words(checkout: Path) -> None:
         ("doctor", {"PROJECT": "p", "REGION": "r"}, "doctor --project=p --region=r --topic-prefix=atom-"),
     ],
 )
-def test_a_target_says_what_was_asked(checkout: Path, target: str, given: Mapping[str, str], told: str) -> None:
+def test_a_target_says_what_was_asked(checkout: Path, target: str, given: Mapping[str, str], ending: str) -> None:
     """Variables become the options of the program, those of several words one option each."""
     [arguments] = make(checkout, target, given)
-    assert " ".join(arguments).endswith(told)
+    assert " ".join(arguments).endswith(ending)

@@ -74,7 +74,7 @@ LOWER: Final = (
 """What these are made of, and what makes tokens of the function's own identity, which takes no role."""
 
 FOR_PEOPLE: Final = {"atom_workflows.adapters.pubsub.dead_letters"}
-"""What is only imported once somebody calls for it, and no function does: see the test."""
+"""Modules that are imported only by a call that no function makes, see the test."""
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Refusing(grpc.GenericRpcHandler):
     asked: list[str] = field(default_factory=list)
 
     def service(self, details: Any) -> None:
-        """Note the call; it is answered UNIMPLEMENTED."""
+        """Note the call, and answer UNIMPLEMENTED."""
         self.asked.append(details.method)
 
 
@@ -102,7 +102,7 @@ def refusing(patch: pytest.MonkeyPatch) -> Iterator[Refusing]:
 
 
 def asked_by_store(patch: pytest.MonkeyPatch) -> list[str]:
-    """The methods by which each call of the Store port is made."""
+    """Return the methods by which each call of the Store port is made."""
     with refusing(patch) as server:
         store = FirestoreStore(project="p", database="(default)")
         calls = (
@@ -120,7 +120,7 @@ def asked_by_store(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def asked_by_bus(patch: pytest.MonkeyPatch) -> list[str]:
-    """The methods by which messages are published."""
+    """Return the methods by which messages are published."""
     with refusing(patch) as server:
         with suppress(AtomWorkflowsError):
             PubsubBus(project="p", topic_prefix="").publish([Message(topic="events", body={"type": "x"})])
@@ -128,7 +128,7 @@ def asked_by_bus(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def asked_by_source(patch: pytest.MonkeyPatch) -> list[str]:
-    """The methods by which a file is read."""
+    """Return the methods by which a file is read."""
     with canned(lambda _asked, _connection: answer(b"")) as server:
         patch.setenv("STORAGE_EMULATOR_HOST", server.url)
         StorageSource().read("gs://bucket/object", None)
@@ -148,7 +148,7 @@ def test_the_role_covers_every_method(adapter: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_method_is_listed_that_nothing_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list of methods is that of the adapters."""
+    """The list of methods has only methods that the adapters call."""
     assert {method for ask in ASKED_BY.values() for method in ask(monkeypatch)} == set(TAKEN)
 
 
@@ -156,13 +156,19 @@ def test_no_method_is_listed_that_nothing_asks_for(monkeypatch: pytest.MonkeyPat
 
 
 def source(module: str) -> Path | None:
-    """Where a module of the library is, None if it is not of the library."""
+    """Return the file of a module of the library, or None.
+
+    None if it is not of the library.
+    """
     place = SHARED.joinpath(*module.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def reached() -> dict[str, Path]:
-    """Every module of the library that a function imports, at once or later, itself or by others."""
+    """Return every module of the library that a function imports.
+
+    At once or later, itself or by others.
+    """
     found: dict[str, Path] = {}
     mains = sorted((ROOT / "functions").glob("*/main.py"))
     waiting = [name for main in mains for name in names_in(main)]
@@ -176,7 +182,10 @@ def reached() -> dict[str, Path]:
 
 
 def names_in(path: Path) -> list[str]:
-    """The modules that a file imports, and what it takes from them, as `module.name`."""
+    """Return the modules and names that a file imports.
+
+    A name is written as `module.name`.
+    """
     tree = ast.parse(path.read_text())
     taken = [
         f"{node.module}.{alias.name}"

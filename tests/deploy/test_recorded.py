@@ -25,12 +25,12 @@ PLACE = f"projects/{PROJECT}/locations/us-central1"
 
 
 def account(identity: str) -> str:
-    """The address of one of the deployment's accounts."""
+    """Return the address of one of the deployment's accounts."""
     return f"atom-{identity}@{PROJECT}.iam.gserviceaccount.com"
 
 
 def test_an_empty_project_is_filled(first: Pass) -> None:
-    """The first deployment succeeds, and says how to start a run and what to watch."""
+    """The first deployment succeeds, and says how to start a run and how to watch it."""
     assert (first.code, first.err) == (0, "")
     assert f"gsutil cp examples/fork_join.yaml gs://{PROJECT}-atom-workflows/workflows/" in first.out
     assert "or POST to https://atom-start-abc-uc.a.run.app" in first.out
@@ -38,7 +38,7 @@ def test_an_empty_project_is_filled(first: Pass) -> None:
 
 
 def test_the_second_time_nothing_is_changed(second: Pass) -> None:
-    """The same deployment again only looks, and says of each resource that it is unchanged."""
+    """A second deployment only looks, and reports each resource as unchanged."""
     assert (second.code, second.err) == (0, "")
     assert second.changes == []
     assert re.search(r": 0 created, 0 changed, \d+ unchanged\.", second.out)
@@ -52,7 +52,7 @@ def test_every_service_is_enabled_at_once(first: Pass) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_is_private_and_runs_as_itself(site: Site, first: Pass, function: str) -> None:
-    """It has an account of its own, another one builds it, nobody may call it yet, and only start can be reached."""
+    """A function has its own account and builder, and only start can be reached from outside."""
     made: Any = site.cloud.memory.get(f"{PLACE}/functions/atom-{function}")
     service, build = made["serviceConfig"], made["buildConfig"]
     assert service["serviceAccountEmail"] == account(function)
@@ -65,14 +65,14 @@ def test_a_function_is_private_and_runs_as_itself(site: Site, first: Pass, funct
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_told_its_settings(site: Site, first: Pass, function: str) -> None:
-    """Its environment names project, topics and Task Runner; only those that submit and poll are given the token."""
+def test_a_function_gets_its_settings(site: Site, first: Pass, function: str) -> None:
+    """Its environment names project, topics and Task Runner, and the token only where it is needed."""
     service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{function}") or {})["serviceConfig"]
-    told = service["environmentVariables"]
-    assert told["WORKFLOW_PROJECT"] == PROJECT
-    assert told["WORKFLOW_TOPIC_PREFIX"] == "atom-"
-    assert told["WORKFLOW_TASK_RUNNER_URL"] == RUNNER_URL
-    assert told["THREADS"] == str(service["maxInstanceRequestConcurrency"])
+    sent = service["environmentVariables"]
+    assert sent["WORKFLOW_PROJECT"] == PROJECT
+    assert sent["WORKFLOW_TOPIC_PREFIX"] == "atom-"
+    assert sent["WORKFLOW_TASK_RUNNER_URL"] == RUNNER_URL
+    assert sent["THREADS"] == str(service["maxInstanceRequestConcurrency"])
     secrets = [one["secret"] for one in service.get("secretEnvironmentVariables", ())]
     assert secrets == ([] if function == "start" else ["atom-task-runner-token"])
 
@@ -101,28 +101,28 @@ def test_a_push_subscription_is_ours(site: Site, first: Pass, topic: str) -> Non
     assert made["expirationPolicy"] == {}
 
 
-def test_dead_letters_are_kept_until_somebody_looks(site: Site, first: Pass) -> None:
-    """Their subscription is pulled from, never expires, and keeps them for as long as Pub/Sub can."""
+def test_dead_letters_are_kept_until_someone_looks(site: Site, first: Pass) -> None:
+    """Their subscription never expires, and keeps letters for as long as Pub/Sub can."""
     made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-dead-letters")
     assert "pushConfig" not in made
     assert (made["expirationPolicy"], made["messageRetentionDuration"]) == ({}, f"{31 * 86_400}s")
 
 
 def test_every_topic_is_made(site: Site, first: Pass) -> None:
-    """All five, each with the prefix."""
+    """All five topics are made, each with the prefix."""
     made = {one["name"].rpartition("/")[2] for one in site.cloud.memory.children(f"projects/{PROJECT}/topics")}
     assert made == {f"atom-{topic}" for topic in TOPICS}
 
 
-def test_uploads_under_the_prefix_are_told_of(site: Site, first: Pass) -> None:
-    """The bucket allows nothing public, and tells topic start of new objects under the prefix alone."""
+def test_uploads_under_the_prefix_are_notified(site: Site, first: Pass) -> None:
+    """The bucket allows nothing public, and notifies topic start of new objects under the prefix."""
     bucket: Any = site.cloud.memory.get(BUCKET)
     assert bucket["iamConfiguration"] == {
         "publicAccessPrevention": "enforced",
         "uniformBucketLevelAccess": {"enabled": True},
     }
-    [told] = first.bodies("POST", f"{BUCKET}/notificationConfigs")
-    assert told == {
+    [sent] = first.bodies("POST", f"{BUCKET}/notificationConfigs")
+    assert sent == {
         "event_types": ["OBJECT_FINALIZE"],
         "object_name_prefix": "workflows/",
         "payload_format": "JSON_API_V1",
@@ -131,7 +131,7 @@ def test_uploads_under_the_prefix_are_told_of(site: Site, first: Pass) -> None:
 
 
 def test_the_checker_ticks_every_minute(site: Site, first: Pass) -> None:
-    """The job publishes an event that the checker reads as a tick."""
+    """The scheduler's job publishes an event that the checker reads as a tick."""
     made: Any = site.cloud.memory.get(f"{PLACE}/jobs/atom-tick")
     assert (made["schedule"], made["timeZone"]) == ("* * * * *", "Etc/UTC")
     assert made["pubsubTarget"]["topicName"] == f"projects/{PROJECT}/topics/atom-tick"
@@ -156,14 +156,14 @@ def test_the_database_has_what_is_declared(site: Site, first: Pass) -> None:
 def test_the_token_is_in_the_secret_alone(site: Site, first: Pass) -> None:
     """It is sent once, to Secret Manager, and printed nowhere."""
     token = site.token_file.read_bytes()
-    told = base64.b64encode(token).decode()
-    carrying = [one.path for one in first.requests if told in json.dumps(one.body) or token.decode() in str(one.body)]
+    sent = base64.b64encode(token).decode()
+    carrying = [one.path for one in first.requests if sent in json.dumps(one.body) or token.decode() in str(one.body)]
     assert carrying == [f"projects/{PROJECT}/secrets/atom-task-runner-token:addVersion"]
     assert token.decode() not in first.out
 
 
 def test_the_grants_are_those_of_the_list(site: Site, first: Pass) -> None:
-    """On every resource just what the list says, for nobody else; the database's are bound to it by a condition."""
+    """Every resource has just the grants of the list, those on the database with a condition."""
     granted = {
         (place, binding["role"], member.removeprefix("serviceAccount:"))
         for place, policy in site.cloud.memory.policies.items()
@@ -201,7 +201,7 @@ def test_an_alert_reaches_someone(site: Site, first: Pass, name: str) -> None:
 
 
 def test_a_silent_checker_is_seen_whatever_its_revision(site: Site, first: Pass) -> None:
-    """The sum over all revisions is watched, as each deployment leaves one behind that is silent for ever."""
+    """The alert sums over all revisions, as a replaced one is silent for ever."""
     absent, _ = alert(site, "checker")["conditions"]
     [aggregation] = absent["conditionAbsent"]["aggregations"]
     assert aggregation["crossSeriesReducer"] == "REDUCE_SUM"
@@ -225,7 +225,7 @@ def test_the_secret_stays_in_the_region(site: Site, first: Pass) -> None:
 
 
 def path_of(place: str) -> str:
-    """The path of what a grant is on."""
+    """Return the path of what a grant is on."""
     kind, _, name = place.partition(" ")
     return {
         "project": f"projects/{PROJECT}",
@@ -240,6 +240,6 @@ def path_of(place: str) -> str:
 
 
 def member_of(identity: str) -> str:
-    """The address behind an identity of the list."""
+    """Return the address of an identity of the list."""
     service = AGENTS_OF.get(identity)
     return f"service-{NUMBER}@{service}.iam.gserviceaccount.com" if service else account(identity)

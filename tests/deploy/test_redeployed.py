@@ -13,8 +13,8 @@ from deploy.fake_cloud import PROJECT
 FUNCTIONS = f"projects/{PROJECT}/locations/us-central1/functions"
 
 
-def test_only_what_differs_is_mended(site: Site, second: Pass) -> None:
-    """Drift of a subscription, a lost grant, a removed index and a paused job are found and mended."""
+def test_only_what_differs_is_fixed(site: Site, second: Pass) -> None:
+    """A changed subscription, lost grant, removed index and paused job are found and fixed."""
     memory = site.cloud.memory
     subscription: Any = memory.get(f"projects/{PROJECT}/subscriptions/atom-steps")
     subscription["ackDeadlineSeconds"] = 10
@@ -23,10 +23,10 @@ def test_only_what_differs_is_mended(site: Site, second: Pass) -> None:
     memory.delete(index["name"])
     job: Any = memory.get(f"projects/{PROJECT}/locations/us-central1/jobs/atom-tick")
     job["state"] = "PAUSED"
-    mended = site.run("deploy", *site.options)
-    assert mended.code == 0, mended.err
-    assert " 1 created, 3 changed," in mended.out
-    assert {request.path.rpartition("/")[2] for request in mended.changes} == {
+    fixed = site.run("deploy", *site.options)
+    assert fixed.code == 0, fixed.err
+    assert " 1 created, 3 changed," in fixed.out
+    assert {request.path.rpartition("/")[2] for request in fixed.changes} == {
         "atom-steps",
         "atom-tick:setIamPolicy",
         "indexes",
@@ -36,7 +36,7 @@ def test_only_what_differs_is_mended(site: Site, second: Pass) -> None:
 
 
 def test_another_address_changes_its_channel_alone(site: Site, second: Pass) -> None:
-    """The alerts go on by the same channel, which sends them to the new address."""
+    """The alerts keep their channel, which sends them to the new address."""
     options = site.options
     options[options.index("team@example.org")] = "others@example.org"
     changed = site.run("deploy", *options)
@@ -57,16 +57,16 @@ def test_a_changed_setting_deploys_the_functions_again(site: Site, second: Pass)
     asked = [one.path for one in changed.changes if not one.path.endswith(":setIamPolicy")]
     made = [path for path in asked if not path.startswith("put/")]
     assert sorted(made) == [f"{FUNCTIONS}/atom-{name}" for name in ("checker", "dispatcher", "start")]
-    told: Any = site.cloud.memory.get(f"{FUNCTIONS}/atom-checker")
-    assert told["serviceConfig"]["environmentVariables"]["WORKFLOW_KEEP_RUNS_SEC"] == "8640000"
+    answer: Any = site.cloud.memory.get(f"{FUNCTIONS}/atom-checker")
+    assert answer["serviceConfig"]["environmentVariables"]["WORKFLOW_KEEP_RUNS_SEC"] == "8640000"
 
 
 def test_a_dry_run_changes_nothing(site: Site, second: Pass) -> None:
     """It prints the commands that would be run."""
-    told = site.run("deploy", *site.options, "--dry-run", "--max-instances", "3")
-    assert told.changes == []
-    assert told.out.count("gcloud functions deploy") == 3
-    assert "Nothing was changed." in told.out
+    answer = site.run("deploy", *site.options, "--dry-run", "--max-instances", "3")
+    assert answer.changes == []
+    assert answer.out.count("gcloud functions deploy") == 3
+    assert "Nothing was changed." in answer.out
 
 
 def test_another_token_is_another_version(site: Site, second: Pass, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_project_that_is_not_there(site: Site, missing: str) -> None:
     """Says which account deploys and what it lacks, in some lines, without a traceback."""
     options = site.options
     options[1] = missing.rpartition("/")[2]
-    told = site.run("deploy", *options)
-    assert (told.code, told.changes) == (1, [])
-    assert "gcloud projects describe nobodys-project" in told.err
-    assert "What to do:" in told.err
+    answer = site.run("deploy", *options)
+    assert (answer.code, answer.changes) == (1, [])
+    assert "gcloud projects describe nobodys-project" in answer.err
+    assert "What to do:" in answer.err

@@ -31,7 +31,7 @@ def enabled_site(empty_site: Site) -> Site:
 
 @pytest.fixture
 def twice_deployed(site: Site, second: Pass) -> Iterator[Site]:
-    """A deployment that was made in a second region, too, for as long as a test looks at it."""
+    """Yield a deployment that is in a second region, too, while a test lasts."""
     memory = site.cloud.memory
     other = f"projects/{PROJECT}/locations/europe-west9/functions/atom-start"
     memory.put(other, {**(memory.get(FUNCTIONS[0]) or {}), "name": other})
@@ -44,12 +44,12 @@ def twice_deployed(site: Site, second: Pass) -> Iterator[Site]:
 
 @pytest.mark.parametrize("verb", ["deploy", "destroy"])
 def test_a_region_that_google_does_not_have_is_refused(enabled_site: Site, verb: str) -> None:
-    """One sentence names it, says who says so and what is like it; nothing was changed, and little was asked."""
+    """One sentence names the region, its source and similar ones, and nothing is changed."""
     refused = enabled_site.run(verb, *NOWHERE)
     assert (refused.code, refused.changes, refused.out) == (1, [], "")
     assert refused.err == (
-        "REGION is europe-west99, which is no region of Cloud Functions (`gcloud functions regions list --gen2 "
-        f"--project={PROJECT}` shows them); like it are europe-west9, europe-west1, europe-west77\n"
+        "REGION is europe-west99, which is not a region of Cloud Functions (`gcloud functions regions list --gen2 "
+        f"--project={PROJECT}` shows them); similar regions: europe-west9, europe-west1, europe-west77\n"
     )
     assert len(refused.requests) == 1
 
@@ -60,18 +60,18 @@ def test_where_nothing_is_enabled_an_unknown_region_is_refused_as_well(empty_sit
     refused = empty_site.run(verb, *NOWHERE)
     assert (refused.code, refused.changes, refused.out) == (1, [], "")
     assert refused.err.startswith(
-        "REGION is europe-west99, which is no region that is known here (if it is new, `gcloud "
+        "REGION is europe-west99, which is not a region that is known here (if it is new, `gcloud "
     )
-    assert f"services enable {FUNCTIONS_API} --project={PROJECT}` has Google be asked)" in refused.err
+    assert f"services enable {FUNCTIONS_API} --project={PROJECT}` allows asking Google)" in refused.err
 
 
 def test_a_plan_is_not_made_for_an_unknown_region(capsys: pytest.CaptureFixture[str]) -> None:
-    """It asks nobody, and says what does."""
+    """Planning calls no one, and the message names a command that does."""
     assert main(["plan", *NOWHERE]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "REGION is europe-west99, which is no region that is known here" in told.err
-    assert "deploy with OPTIONS=--dry-run, which asks Google" in told.err
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "REGION is europe-west99, which is not a region that is known here" in said.err
+    assert "deploy with OPTIONS=--dry-run, which asks Google" in said.err
 
 
 def test_a_new_region_is_taken(enabled_site: Site) -> None:
@@ -83,15 +83,15 @@ def test_a_new_region_is_taken(enabled_site: Site) -> None:
 
 
 def test_a_known_region_is_not_asked_for() -> None:
-    """Nobody waits for an answer that is known."""
-    gcloud = Refusing(AssertionError("nobody asks"))
+    """A region that is known needs no call."""
+    gcloud = Refusing(AssertionError("no one asks"))
     check_regions(deployment(), gcloud)
     assert gcloud.asked == []
 
 
 def test_the_task_runners_region_is_looked_at_too() -> None:
     """It is named by the option that says it."""
-    with pytest.raises(WrongRegion, match="--task-runner-region is nowhere1, which is no region"):
+    with pytest.raises(WrongRegion, match="--task-runner-region is nowhere1, which is not a region"):
         check_regions(deployment("--task-runner-region", "nowhere1"))
 
 
@@ -105,27 +105,27 @@ def test_a_deployment_elsewhere_is_found(site: Site, second: Pass, verb: str, mo
     refused = site.run(verb, *ELSEWHERE)
     assert (refused.code, refused.changes) == (1, [])
     assert (
-        f"REGION is europe-west1, but atom of {PROJECT} is in us-central1: say REGION=us-central1{more}" in refused.err
+        f"REGION is europe-west1, but atom of {PROJECT} is in us-central1: use REGION=us-central1{more}" in refused.err
     )
     assert refused.err.endswith("; nothing was changed\n")
     assert set(site.cloud.memory.resources) == before
 
 
-def test_what_is_left_in_another_region_is_told(twice_deployed: Site) -> None:
-    """A deployment that is here is deployed and removed, but that there is more of it is said at the end."""
+def test_what_is_left_in_another_region_is_reported(twice_deployed: Site) -> None:
+    """Deploying and removing end with a note if more of the deployment is elsewhere."""
     options = (*NOWHERE[:-1], "us-central1", "--dry-run")
-    for verb, told in (
-        ("destroy", "the same with REGION=europe-west9"),
+    for verb, said in (
+        ("destroy", "run the same command with REGION=europe-west9"),
         ("deploy", "where nothing is pushed any more"),
     ):
         made = twice_deployed.run(verb, *options)
         assert made.code == 0, made.err
         assert "atom is in europe-west9, too" in made.out.splitlines()[-1]
-        assert told in made.out
+        assert said in made.out
 
 
 def test_other_peoples_functions_are_not_ours(site: Site, second: Pass) -> None:
-    """A function elsewhere that has such a name, but no label of a deployment, or another prefix, keeps nobody."""
+    """A function elsewhere without our label, or with another prefix, does not count."""
     theirs = f"projects/{PROJECT}/locations/us-central1/functions/two-start"
     site.cloud.memory.put(theirs, {"labels": {}})
     removed = site.run("destroy", *ELSEWHERE, "--prefix", "two", "--dry-run")
@@ -143,7 +143,7 @@ def test_who_may_not_look_everywhere_is_told_so() -> None:
 
 
 def found(site: Site, region: str, prefix: str = "atom-") -> list[Finding]:
-    """What the doctor says of a region."""
+    """Return the doctor's findings about a region."""
     settings = Settings(project=PROJECT, topic_prefix=prefix)
     expected = Expected(settings=settings, is_local=False, region=region, mend_all="deploy")
     with pytest.MonkeyPatch.context() as patch:
@@ -153,23 +153,23 @@ def found(site: Site, region: str, prefix: str = "atom-") -> list[Finding]:
 
 
 @pytest.mark.parametrize(
-    ("region", "told"),
+    ("region", "said"),
     [
-        ("europe-west99", "is no region of Cloud Functions"),
-        ("europe-west1", "is in us-central1: say REGION=us-central1"),
+        ("europe-west99", "is not a region of Cloud Functions"),
+        ("europe-west1", "is in us-central1: use REGION=us-central1"),
     ],
 )
-def test_the_doctor_finds_a_wrong_region(site: Site, second: Pass, region: str, told: str) -> None:
-    """It would else find all functions missing, and tell to deploy them there."""
+def test_the_doctor_finds_a_wrong_region(site: Site, second: Pass, region: str, said: str) -> None:
+    """The doctor reports a wrong region instead of all functions as missing."""
     [finding] = found(site, region)
     assert (finding.about, finding.verdict) == ("region", Verdict.WRONG)
     assert f"REGION is {region}, " in finding.told
-    assert told in finding.told
+    assert said in finding.told
     assert "gcloud functions list" in finding.mend
 
 
 def test_the_doctor_says_nothing_of_a_right_region(site: Site, second: Pass) -> None:
-    """Nor where it was not told which, or of a deployment that is nowhere."""
+    """The doctor reports no region that is right or unnamed, or without a deployment."""
     assert found(site, "us-central1") == []
     assert found(site, "REGION") == []
     assert found(site, "us-central1", prefix="nobodys-") == []

@@ -10,16 +10,16 @@ WHERE = ("--project", PROJECT, "--region", "us-central1", "--task-runner-service
 
 
 def left(site: Site) -> set[str]:
-    """The kinds of what still exists, but for fields and versions."""
+    """Return the kinds of what still exists, but for fields and versions."""
     kinds = {tuple(path.split("/"))[-2] for path in site.cloud.memory.resources}
     return kinds - {"fields", "versions", "indexes"}
 
 
 def test_a_dry_run_removes_nothing(site: Site, second: Pass) -> None:
     """It prints the commands, each with the project that it is about."""
-    told = site.run("destroy", *WHERE, "--dry-run")
-    assert told.changes == []
-    commands = [line for line in told.out.splitlines() if line.startswith("gcloud ")]
+    plan = site.run("destroy", *WHERE, "--dry-run")
+    assert plan.changes == []
+    commands = [line for line in plan.out.splitlines() if line.startswith("gcloud ")]
     assert [line for line in commands if line.startswith("gcloud functions delete atom-start ")]
     assert all(line.endswith(f" --project={PROJECT}") for line in commands)
 
@@ -37,7 +37,7 @@ def test_everything_but_the_data_goes(site: Site, second: Pass) -> None:
 
 
 def test_what_is_gone_need_not_be_removed_again(site: Site, second: Pass) -> None:
-    """A removal that was interrupted, or is repeated, goes on with what is left."""
+    """A removal that was interrupted, or is repeated, continues with what is left."""
     again = site.run("destroy", *WHERE)
     assert (again.code, again.changes) == (0, [])
 

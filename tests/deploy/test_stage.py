@@ -57,7 +57,7 @@ def test_the_same_sources_give_the_same_digests(tmp_path: Path) -> None:
     assert [name for name in FUNCTIONS if changed[name] != first[name]] == ["start"]
 
 
-def test_nobodys_files_are_staged_over(tmp_path: Path) -> None:
+def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
     """A folder that holds something else is refused, and left as it was."""
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(DeployProblem, match="holds something that was not staged there"):
@@ -88,7 +88,7 @@ def test_what_is_deployed_has_hashes() -> None:
 
 
 def test_a_build_takes_what_is_pinned() -> None:
-    """What pyproject.toml builds this project with has the versions of constraints.txt, and is all that it takes."""
+    """The project is built with exactly the packages that pyproject.toml and constraints.txt pin."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     needed = project["build-system"]["requires"]
@@ -101,7 +101,10 @@ def test_a_build_takes_what_is_pinned() -> None:
 
 @pytest.fixture(scope="module")
 def clean_python(request: pytest.FixtureRequest) -> Path:
-    """A Python that has the pinned requirements and nothing else; kept between runs, until they change."""
+    """Return a Python with only the pinned requirements.
+
+    It is kept between runs, until they change.
+    """
     content = pin.TARGET.read_bytes()
     name = hashlib.sha256(content + sys.version.encode()).hexdigest()[:16]
     folder = request.config.cache.mkdir("atom-requirements") / name
@@ -125,7 +128,10 @@ def _install(python: Path) -> None:
 
 @pytest.fixture
 def addresses(clean_python: Path, tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """The three functions, each started in its staged folder by the clean Python, on the local platform's stores."""
+    """Start the three functions in their staged folders.
+
+    Each is started by the clean Python, on the local platform's stores.
+    """
     staged = tmp_path / "staged"
     stage(staged)
     options = PlatformOptions(log_dir=tmp_path / "logs", bucket=None, environment={"WORKFLOW_PROJECT": "atom-local"})

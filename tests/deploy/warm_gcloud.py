@@ -19,10 +19,10 @@ from typing import Any
 
 
 def main() -> None:
-    """Import and warm up, then serve until the input, which is the parent's, ends."""
+    """Import and warm up, then serve until the parent closes the input."""
     library, path, *warm_ups = sys.argv[1:]
     ready = os.dup(1)
-    # What the warming up prints is nobody's answer.
+    # No command's output: discard what the warm-up prints.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.path.insert(0, library)
     import gcloud  # type: ignore[import-not-found]  # noqa: PLC0415 (of gcloud's own library)
@@ -53,7 +53,10 @@ def _serve(listener: socket.socket, entry: Any, cli: Any) -> None:
 
 
 def _run(connection: socket.socket, entry: Any, cli: Any) -> None:
-    """In the child: be the gcloud that was asked for, and answer its exit code."""
+    """Run the gcloud that was asked for, and return its exit code.
+
+    In the child.
+    """
     code = 1
     try:
         message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)

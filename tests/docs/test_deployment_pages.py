@@ -17,7 +17,7 @@ PAGES: Final = ("how-to/deploy.md", "how-to/runbook.md", "explanation/security.m
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, Any]:
-    """The program that writes them."""
+    """Return the program that writes the tables."""
     return runpy.run_path(str(ROOT / "docs" / "deploy_tables.py"))
 
 
@@ -36,12 +36,12 @@ def test_every_option_is_explained() -> None:
         for action in verb._actions
         for text in action.option_strings
     }
-    told = set(
+    named = set(
         re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "docs" / "how-to" / "deploy.md").read_text(encoding="utf-8"))
     )
     elsewhere = {"--project", "--region", "--bucket", "--task-runner-url", "--out", "--staged", "--help"}
-    assert options - {"-h"} - elsewhere - told == set()
-    assert told - options == {"--config", "--substitutions", "--gcs-source-staging-dir", "--condition"}
+    assert options - {"-h"} - elsewhere - named == set()
+    assert named - options == {"--config", "--substitutions", "--gcs-source-staging-dir", "--condition"}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -18,7 +18,7 @@ EXAMPLES = [path for path in (ROOT / "examples").glob("*.yaml") if ".mock." not 
 
 
 def pages() -> list[Path]:
-    """Every page of documentation, but none of an installed package."""
+    """Return every page of documentation outside hidden folders."""
     return [
         page for page in ROOT.rglob("*.md") if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
     ]
@@ -33,7 +33,7 @@ def commands_told() -> Iterator[list[str]]:
 
 
 def named(words: list[str]) -> click.Command:
-    """The command of that name."""
+    """Return the command of that name."""
     found: click.Command = cli
     for word in words:
         assert isinstance(found, click.Group)
@@ -43,7 +43,7 @@ def named(words: list[str]) -> click.Command:
 
 
 def all_commands(group: click.Group = cli) -> Iterator[click.Command]:
-    """Every command, and those in groups."""
+    """Yield every command, also those in groups."""
     for one in group.commands.values():
         yield one
         if isinstance(one, click.Group):

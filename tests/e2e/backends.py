@@ -39,7 +39,10 @@ EMBEDDED_ONLY: Final = pytest.mark.parametrize("backend", ["embedded"], indirect
 
 @contextmanager
 def site_on(backend: str, log_dir: Path, **options: Any) -> Iterator[Site]:
-    """A platform on that backend, with clients of its own; further options of the platform by name."""
+    """Yield a platform on that backend, with clients of its own.
+
+    Keywords are further options of the platform.
+    """
     environment = {"WORKFLOW_CHECK_STATE_DURATION_SEC": CHECK_EVERY_S, **options.pop("environment", {})}
     chosen = {**QUICK, **BACKENDS[backend](), **options, "environment": environment, "log_dir": log_dir}
     with LocalPlatform(PlatformOptions(**chosen)) as platform, ExitStack() as stack:

@@ -31,13 +31,13 @@ class Bucket:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The bucket's name."""
         storage = self.site.platform.storage
         assert storage is not None, self.site.platform.storage_missing
         return storage.bucket
 
     def path(self, name: str) -> str:
-        """The object's path, as a run's source names it."""
+        """Return the object's path as a run's source names it."""
         return f"gs://{self.name}/{name}"
 
     def put(self, name: str, content: str) -> str:
@@ -57,7 +57,7 @@ class Bucket:
         self.site.publish("start", b"{}", eventType="OBJECT_FINALIZE", payloadFormat="JSON_API_V1", **named)
 
     def paste(self, command: str, file: str, content: str) -> float:
-        """Run a command with that file in the place of FILE.yaml, and answer when it ended."""
+        """Run a command with that file for FILE.yaml; return when it ended."""
         (self.folder / file).write_text(content)
         return run_shell(command.replace("FILE.yaml", shlex.quote(file)), self.folder)
 
@@ -67,13 +67,13 @@ class Bucket:
         return self.paste(command, file, content)
 
     def runs(self, name: str) -> dict[str, dict[str, Any]]:
-        """The documents of the object's runs, by id."""
+        """Return the documents of the object's runs, by id."""
         at = FieldFilter("source.path", "==", self.path(name))
         found = self.site.database.collection("runs").where(filter=at)
         return {one.id: one.to_dict() for one in found.stream(retry=None, timeout=10)}
 
     def new_run(self, name: str, known: Mapping[str, Any], *, within_s: float = 10) -> str:
-        """The id of the object's run that is not known yet."""
+        """Return the id of the object's run that is not known yet."""
         new = eventually(
             lambda: self.runs(name).keys() - known.keys(), within_s=within_s, what=f"a run of {name}", every_s=0.005
         )
@@ -85,7 +85,7 @@ class Bucket:
 
 
 def run_shell(command: str, home: Path) -> float:
-    """Run a command as a user would who has no settings of his own, and answer when it ended."""
+    """Run a command without settings and return when it ended."""
     environment = {**os.environ, "CLOUDSDK_CONFIG": str(home / "gcloud"), "HOME": str(home)}
     done = subprocess.run(
         ["sh", "-c", command],

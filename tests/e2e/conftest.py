@@ -29,25 +29,28 @@ def shared_site(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def site(shared_site: Site) -> Site:
-    """The shared platform, whose mock succeeds at once with every job until it is told otherwise."""
+    """Yield the shared platform.
+
+    Its mock succeeds at once with every job until it gets a script.
+    """
     shared_site.script("{}")
     return shared_site
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Let each scenario's report tell its backend."""
+    """Add its backend to each scenario's report."""
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "backend" in item.callspec.params:
             item.user_properties.append(("backend", item.callspec.params["backend"]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many scenarios ran on each backend, and how many could not."""
+    """Print how many scenarios ran on each backend."""
     ran, skipped = (_by_backend(terminalreporter, outcomes) for outcomes in (("passed", "failed"), ("skipped",)))
     if ran or skipped:
-        told = [f"{ran[name]} on {name}" for name in BACKENDS]
-        told += [f"{count} skipped on {name}" for name, count in skipped.items()]
-        terminalreporter.write_line(f"end-to-end scenarios: {', '.join(told)}")
+        lines = [f"{ran[name]} on {name}" for name in BACKENDS]
+        lines += [f"{count} skipped on {name}" for name, count in skipped.items()]
+        terminalreporter.write_line(f"end-to-end scenarios: {', '.join(lines)}")
 
 
 def _by_backend(reporter: pytest.TerminalReporter, outcomes: Sequence[str]) -> Counter[str]:

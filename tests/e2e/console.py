@@ -34,20 +34,23 @@ class Answer:
     stderr: str
 
     def succeeded(self) -> str:
-        """What it printed; fails if it did not succeed."""
+        """Return what it printed, or fail if it did not succeed."""
         assert self.code == 0, f"exit code {self.code}\n{self.stdout}\n{self.stderr}"
         return self.stdout
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """The command line, as the installed script runs it."""
+    """Return the command line as the installed script runs it."""
     script = Path(sys.executable).with_name("atom-workflows")
     start = [str(script)] if script.exists() else [sys.executable, "-c", ENTRY]
     return [*start, *map(str, arguments)]
 
 
 def surroundings(site: Site | None = None, **changed: str) -> dict[str, str]:
-    """The environment of a user's shell, in which the site's platform is exported if there is one."""
+    """Return a user's environment.
+
+    The site's platform is exported in it, if there is one.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -76,7 +79,7 @@ def console(
 
 @contextmanager
 def started(site: Site | None, *arguments: str | Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A command while it runs, killed at the end of the block if it still does."""
+    """Yield a running command, killed at the end if need be."""
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *command(*arguments)],
         env=surroundings(site),

@@ -14,9 +14,10 @@ SHARE_WITHOUT_TASK: Final = 0.05
 
 
 def layered() -> tuple[dict[str, list[str]], list[str]]:
-    """A random graph of some 2,000 steps, the same each time, and those of its steps that have no task.
+    """Return a random graph of some 2,000 steps.
 
-    Every step depends on one to four of the layer before, and now and then on one further up.
+    It is the same each time. Also returns those of its steps that have no task. Every step depends on one to four of
+    the layer before, and now and then on one further up.
     """
     dice = random.Random(SEED)  # noqa: S311 - nothing secret
     layers = [[f"l{layer}-{place}" for place in range(STEPS // LAYERS)] for layer in range(LAYERS)]

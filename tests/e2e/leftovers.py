@@ -1,4 +1,4 @@
-"""Messages that no function has acknowledged yet: the embedded Pub/Sub tells them, at Google's they are looked for."""
+"""Messages that no function has acknowledged yet. The embedded Pub/Sub counts them; at Google's they are pulled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALL_S: Final = 10
 
 
 def require_nothing_left(site: Site, *, given_up: int = 0) -> None:
-    """Every message is acknowledged in the end, and only so many are given up."""
+    """Require that every message is acknowledged, and few are given up."""
     look = _at_google if site.platform.options.emulators == "google" else _at_the_embedded
     eventually(lambda: not look(site), within_s=30, what="every event's acknowledgement")
     letters: list[bytes] = []
@@ -40,12 +40,12 @@ def require_nothing_left(site: Site, *, given_up: int = 0) -> None:
 def _at_the_embedded(site: Site) -> int:
     channel: Any = grpc.insecure_channel(site.environment["PUBSUB_EMULATOR_HOST"])
     with channel:
-        told = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=5))
-    return sum(told["subscriptions"][_path(site, topic)]["backlog"] for topic in SUBSCRIBED)
+        counters = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=5))
+    return sum(counters["subscriptions"][_path(site, topic)]["backlog"] for topic in SUBSCRIBED)
 
 
 def _at_google(site: Site) -> list[bytes]:
-    """What would have been pushed, had the pushes not been stopped for a moment."""
+    """Return what a short stop of the pushes leaves unacknowledged."""
     with ThreadPoolExecutor(len(SUBSCRIBED)) as pool:
         return [data for found in pool.map(lambda topic: _intercepted(site, topic), SUBSCRIBED) for data in found]
 
@@ -70,7 +70,10 @@ def _without_pushes(site: Site, path: str) -> Iterator[None]:
 
 
 def _peeked(site: Site, path: str, within_s: float) -> list[bytes]:
-    """Messages of a subscription, which are pushed again as soon as there are pushes."""
+    """Return messages of a subscription without taking them.
+
+    They are pushed again as soon as there are pushes.
+    """
     request = {"subscription": path, "max_messages": 1_000}
     try:
         found = site.subscriber.pull(request=request, timeout=within_s, retry=None).received_messages

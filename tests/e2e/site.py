@@ -1,4 +1,4 @@
-"""A running platform as its users see it: messages are published, documents read, the mock told what to do."""
+"""A running platform as its users see it: messages are published, documents read, the mock given scripts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a user exports."""
+        """The variables that a user exports."""
         return self.platform.environment
 
     def script(self, text: str) -> None:
-        """Tell the mock Task Runner how the jobs submitted from now on go."""
+        """Set how the jobs submitted from now on go."""
         url = self.environment["WORKFLOW_TASK_RUNNER_URL"]
         answer = requests.put(f"{url}/_script", data=text.encode(), timeout=5)
         assert answer.ok, answer.text
@@ -45,7 +45,10 @@ class Site:
         self.publisher.publish(path, data, **attributes).result(timeout=10)
 
     def start(self, definition: str, *, name: str = "flow", times: int = 1, **fields: Any) -> str:
-        """Publish a start message that carries the definition, and answer the id that its run will have."""
+        """Publish a start message and return the run's id.
+
+        The message carries the definition.
+        """
         run_key = uuid.uuid4().hex
         body = {"workflow_path": f"{name}.yaml", "definition": definition, "run_key": run_key, **fields}
         for _ in range(times):
@@ -53,13 +56,13 @@ class Site:
         return run_id_for(f"{name}.yaml", "key", run_key)
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """The run's document, empty if there is none."""
+        """Return the run's document, empty if there is none."""
         assert self.platform.crash is None, self.platform.crash
         # The client's own retries would outlast every deadline of a test.
         return self.database.document(f"runs/{run_id}").get(retry=None, timeout=CALL_S).to_dict() or {}
 
     def steps(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """The documents of the user's steps, by id."""
+        """Return the documents of the user's steps, by id."""
         documents = self.database.collection(f"runs/{run_id}/steps").stream(retry=None, timeout=CALL_S)
         return {document.id: document.to_dict() for document in documents if not document.id.startswith("~")}
 
@@ -68,7 +71,7 @@ class Site:
         return {step: fields["state"] for step, fields in self.steps(run_id).items()}
 
     def ended(self, run_id: str, *, within_s: float = 20) -> dict[str, Any]:
-        """The run's document once it is terminal."""
+        """Wait for the run's end and return its document."""
 
         def terminal() -> Mapping[str, Any]:
             run = self.run(run_id)
@@ -77,12 +80,12 @@ class Site:
         return dict(eventually(terminal, within_s=within_s, what=f"the end of run {run_id}", every_s=0.05))
 
     def calls(self, run_id: str) -> list[Call]:
-        """The Task Runner's calls for the run so far."""
+        """Return the Task Runner's calls for the run so far."""
         whole, _, _ = self.platform.task_runner_log.read_text().rpartition("\n")
         return calls_of(run_id, whole.splitlines())
 
     def submitted(self, run_id: str, step: str, *, times: int = 1, within_s: float = 20) -> None:
-        """Wait until the Task Runner was asked that often for the step's job."""
+        """Wait until the step's job was submitted that often."""
 
         def asked() -> bool:
             return sum(call.is_submission and call.step == step for call in self.calls(run_id)) >= times

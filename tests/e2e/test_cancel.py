@@ -11,11 +11,11 @@ from support.workflows import definition
 
 FAN = {"root": [], **{f"part{n}": ["root"] for n in range(8)}, "join": [f"part{n}" for n in range(8)]}
 LONG_JOBS = "rules: [{step: part*, duration: 3}, {step: witness, duration: 3.5}]"
-"""The witness is started when all parts are under way, so that its end tells that theirs are over."""
+"""The witness is started when all parts are under way, so that its end shows that theirs are over."""
 
 
 def test_cancelled_in_the_middle(site: Site) -> None:
-    """A cancelled run is CANCELLED at once, and nothing is submitted for it when its jobs end later."""
+    """A cancelled run is CANCELLED at once, and jobs that end later submit nothing."""
     site.script(LONG_JOBS)
     run_id = site.start(definition(FAN))
     eventually(lambda: len(submissions(site.calls(run_id))) == 9, within_s=20, what="all parts under way")
@@ -33,8 +33,8 @@ def test_cancelled_in_the_middle(site: Site) -> None:
 
 
 @EMBEDDED_ONLY
-def test_unknown_runs_are_told(site: Site) -> None:
-    """Cancelling, retrying or showing a run that does not exist fails with a sentence."""
+def test_unknown_runs_are_reported(site: Site) -> None:
+    """Cancelling, retrying or showing an unknown run fails with a sentence."""
     for verb in ("cancel", "retry", "show"):
         answer = console(site, "runs", verb, "no-such-run")
         assert (answer.code, answer.stdout) == (1, "")

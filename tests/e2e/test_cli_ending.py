@@ -1,4 +1,4 @@
-"""How the command line ends when it is told to from outside."""
+"""Signals from outside end the command line in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IGNORING = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {ENTRY
 
 @contextmanager
 def started(program: str, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A local platform that is up, and keeps what is temporary in that folder."""
+    """Start a local platform whose temporary files are in that folder."""
     command = [sys.executable, "-c", program, "local", "up", "--no-bucket", "--log-dir", str(folder / "logs"), *options]
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -37,7 +37,10 @@ def started(program: str, folder: Path, *options: str) -> Iterator[subprocess.Po
 
 
 def environment_printed(stdout: IO[str]) -> dict[str, str]:
-    """What a platform prints with --json, of which the first line has been read, to be exported."""
+    """Return the environment that a platform prints with --json.
+
+    Its first line has been read.
+    """
     lines = iter(stdout.readline, "}\n")
     environment: dict[str, str] = json.loads("".join(["{", *lines, "}"]))["environment"]
     return environment
@@ -45,7 +48,7 @@ def environment_printed(stdout: IO[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
 def test_a_platform_ends_in_order(signum: signal.Signals, tmp_path: Path) -> None:
-    """Told to end, or with its terminal closed, which may be told twice, a platform leaves nothing temporary behind."""
+    """A platform leaves nothing temporary behind, even if it gets its signal twice."""
     with started(ENTRY, tmp_path) as process:
         assert list((tmp_path / "scratch").iterdir())
         process.send_signal(signum)
@@ -65,7 +68,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
 
 
 def test_a_run_that_outlives_the_command_is_named(tmp_path: Path) -> None:
-    """After Ctrl-C on a platform that goes on, the user is told how to look at that very run, and how to end it."""
+    """Ctrl-C on a platform that goes on prints how to show and how to cancel the run."""
     with started(ENTRY, tmp_path, "--mock-duration", "60", "--json") as platform:
         assert platform.stdout is not None
         shell = {**os.environ, **environment_printed(platform.stdout)}

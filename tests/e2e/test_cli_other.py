@@ -19,7 +19,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def exported(process: subprocess.Popen[str]) -> dict[str, str]:
-    """The variables that `local up` prints for a shell, up to its last line."""
+    """Return the variables that `local up` prints for a shell.
+
+    Reads up to its last line.
+    """
     found: dict[str, str] = {}
 
     def is_last() -> bool:
@@ -35,7 +38,7 @@ def exported(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def test_a_platform_that_stays_up(tmp_path: Path) -> None:
-    """A platform serves run after run to whoever exports what it prints, until SIGTERM, which leaves no process."""
+    """A platform serves run after run until SIGTERM, which leaves no process."""
     with started(None, "local", "up", "--log-dir", "logs", cwd=tmp_path) as process:
         environment = surroundings(None, **exported(process))
 
@@ -63,7 +66,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
 
 @EMBEDDED_ONLY
 def test_runs_are_listed_by_state(site: Site) -> None:
-    """`runs list --state` shows only runs in that state, and --limit no more than asked."""
+    """`runs list` shows only runs in the state and no more than the limit."""
     site.script("default: {always_fail: true}")
     run_id = site.start(definition({"only": []}))
     site.ended(run_id)
@@ -73,7 +76,7 @@ def test_runs_are_listed_by_state(site: Site) -> None:
 
 
 def test_several_files_are_checked(tmp_path: Path) -> None:
-    """`validate` tells of every problem of every file with its place, and fails if one of them is bad."""
+    """`validate` reports every problem of every file with its place, and fails if one is bad."""
     (tmp_path / "bad.yaml").write_text("name: bad\nsteps:\n  - id: a\n    dependsOn: [b]\n    tsk: {}\n")
     (tmp_path / "good.yaml").write_bytes((EXAMPLES / "fork_join.yaml").read_bytes())
     answer = console(None, "validate", "bad.yaml", "good.yaml", "missing.yaml", cwd=tmp_path)
@@ -90,7 +93,7 @@ def test_several_files_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_platform_that_is_well(site: Site) -> None:
-    """`doctor` finds nothing wrong with a platform that has just run a workflow, but for dead letters of others."""
+    """`doctor` finds nothing wrong with a platform that has just run a workflow."""
     site.ended(site.start(definition({"only": []})))
     answer = console(site, "doctor", "--json")
     found = json.loads(answer.stdout)["findings"]
@@ -101,7 +104,7 @@ def test_a_platform_that_is_well(site: Site) -> None:
 
 
 def test_a_look_leaves_nothing_in_the_logs(site: Site) -> None:
-    """That somebody asked a function whether it answers is no event, and no warning of one that was broken."""
+    """`doctor` calls the functions, which do not log that as malformed events."""
     logs = [site.platform.log_dir / f"{name}.log" for name in ("start", "dispatcher", "checker")]
     broken = [log.read_text().count("event.malformed") for log in logs]
     console(site, "doctor")

@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 FORK_JOIN = EXAMPLES / "fork_join.yaml"
 ESCAPE = "\x1b"
 BROKEN_PIPE = {1, 128 + signal.SIGPIPE}
-"""What a command may exit with when nobody reads on: click's own answer, and a shell's."""
+"""Exit codes of a command whose output is no longer read: click's own, and a shell's."""
 
 BROKEN = """\
 name: broken
@@ -37,7 +37,10 @@ steps:
 
 
 def require_sentence(answer: Answer, code: int) -> str:
-    """The command refused with that code and a sentence, without a traceback; what it said."""
+    """Require a refusal with that code, and return its sentence.
+
+    Without a traceback.
+    """
     assert (answer.code, answer.stdout) == (code, ""), answer
     assert "Traceback" not in answer.stderr
     assert answer.stderr.strip()
@@ -51,7 +54,7 @@ def require_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_a_run_on_a_platform_of_its_own(tmp_path: Path) -> None:
-    """A run that succeeds exits with 0, tells of every step, and writes no escape codes into a pipe."""
+    """A run that succeeds exits with 0, shows every step, and writes no escape codes into a pipe."""
     answer = console(None, "run", FORK_JOIN, "--log-dir", tmp_path / "logs", cwd=tmp_path)
     shown = answer.succeeded()
     assert re.search(r"Run fork-join-\w+ SUCCEEDED in .*: 6 steps\.", shown)
@@ -71,7 +74,7 @@ ODD_MACHINE = {
 def test_a_run_that_fails_on_an_odd_machine(tmp_path: Path) -> None:
     """A failed run exits with 1 and says which step failed, why, and what was skipped.
 
-    It does so on a machine with a proxy, which is for other machines, and into a stream that lacks some signs.
+    It does so on a machine with a proxy for other machines, and into a stream that lacks some characters.
     """
     script = tmp_path / "mock.yaml"
     text = (EXAMPLES / "failing_branch.mock.yaml").read_text(encoding="utf-8")
@@ -88,10 +91,10 @@ def test_a_run_that_fails_on_an_odd_machine(tmp_path: Path) -> None:
 
 @EMBEDDED_ONLY
 def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
-    """With --json, stdout holds one JSON object and nothing else; whatever else is said goes to stderr."""
+    """With --json, stdout holds one JSON object and the rest goes to stderr."""
     answer = console(site, "run", "--json", FORK_JOIN, cwd=tmp_path)
-    told = json.loads(answer.succeeded())
-    assert (told["run"]["state"], len(told["steps"])) == ("SUCCEEDED", 6)
+    shown = json.loads(answer.succeeded())
+    assert (shown["run"]["state"], len(shown["steps"])) == ("SUCCEEDED", 6)
     assert "SUCCEEDED" in answer.stderr
     site.script("default: {always_fail: true, message: broken}")
     answer = console(site, "run", "--json", FORK_JOIN, cwd=tmp_path)
@@ -99,7 +102,7 @@ def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
 
 
 def test_json_of_an_invalid_file(tmp_path: Path) -> None:
-    """With --json, an invalid file's problems are the one JSON object; the exit code is 2."""
+    """With --json, an invalid file prints its problems as one JSON object and exits with 2."""
     (tmp_path / "broken.yaml").write_text(BROKEN)
     answer = console(None, "run", "--json", "broken.yaml", cwd=tmp_path)
     problems = json.loads(answer.stdout)["problems"]
@@ -122,7 +125,7 @@ def test_json_of_an_invalid_file(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_misuse_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
-    """What cannot be run is refused at once, in a sentence that names it; nothing is started or left behind."""
+    """Misuse is refused at once in a sentence, and nothing is left behind."""
     (tmp_path / "broken.yaml").write_text(BROKEN)
     (tmp_path / "fine.yaml").write_bytes(FORK_JOIN.read_bytes())
     answer = console(None, *arguments, cwd=tmp_path)
@@ -140,7 +143,7 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
 def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C exits with 130, SIGTERM with 143; no process is left, and the user is told what became of the run."""
+    """An interrupted run leaves no process, and says what became of the run."""
     with started(None, "run", FORK_JOIN, "--mock-duration", "60", cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -156,16 +159,16 @@ def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: P
 
 
 def test_two_runs_at_the_same_time(tmp_path: Path) -> None:
-    """Two runs started in the same folder at the same moment do not get in each other's way."""
+    """Two runs started in one folder at the same moment do not disturb each other."""
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: console(None, "run", "--json", FORK_JOIN, cwd=tmp_path), range(2)))
-    told = [json.loads(answer.succeeded())["run"] for answer in answers]
-    assert [run["state"] for run in told] == ["SUCCEEDED"] * 2
-    assert told[0]["id"] != told[1]["id"]
+    shown = [json.loads(answer.succeeded())["run"] for answer in answers]
+    assert [run["state"] for run in shown] == ["SUCCEEDED"] * 2
+    assert shown[0]["id"] != shown[1]["id"]
 
 
 def test_the_reader_goes_away(tmp_path: Path) -> None:
-    """When nobody reads its output any more, a run ends, quietly, and leaves no process behind."""
+    """A run whose output is no longer read ends quietly and leaves no process."""
     with started(None, "run", FORK_JOIN, "--mock-duration", "60", cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -182,7 +185,7 @@ def test_the_reader_goes_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", ["schema", "--help", "runs list --limit 1000"])
 @EMBEDDED_ONLY
 def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path) -> None:
-    """`| head -1` gets its line and nobody hears of a broken pipe."""
+    """`| head -1` gets its line, and no broken pipe is reported."""
     line = f"set -o pipefail; {shlex.join(command())} {arguments} | head -1"
     done = subprocess.run(["bash", "-c", line], env=surroundings(site), capture_output=True, text=True, check=False)
     assert done.returncode in {0, *BROKEN_PIPE}
@@ -191,14 +194,14 @@ def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path)
 
 @EMBEDDED_ONLY
 def test_a_workflow_from_stdin_and_by_the_first_versions_flag(site: Site) -> None:
-    """`-` reads the workflow from stdin, and --workflow-path names it as the first version did."""
+    """`-` reads a workflow from stdin, and --workflow-path names one as in version 1."""
     assert "SUCCEEDED" in console(site, "run", "-", stdin=FORK_JOIN.read_text()).succeeded()
     assert "SUCCEEDED" in console(site, "run", "--workflow-path", FORK_JOIN).succeeded()
 
 
 @EMBEDDED_ONLY
 def test_waiting_no_longer_than_asked(site: Site) -> None:
-    """With --timeout the command stops waiting; on a platform that is up, the run goes on."""
+    """With --timeout the command stops waiting, and the run goes on."""
     site.script("default: {duration: 2}")
     answer = console(site, "run", "--json", "--timeout", "0.5", "-", stdin=definition({"only": []}))
     run = json.loads(answer.stdout)["run"]

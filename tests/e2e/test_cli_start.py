@@ -17,22 +17,22 @@ PAIR = {"first": [], "second": ["first"]}
 
 
 def test_a_run_is_started_and_followed(site: Site, tmp_path: Path) -> None:
-    """`start --wait` shows a run to its end, and its exit code says how it ended; the same key starts it once."""
+    """`start --wait` shows a run to its end, and the same key starts it only once."""
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))
     key = uuid.uuid4().hex
     first, again = (console(site, "start", file, "--key", key, "--wait", "--json") for _ in range(2))
-    told = json.loads(first.succeeded())
-    assert (told["run"]["state"], [step["id"] for step in told["steps"]]) == ("SUCCEEDED", ["first", "second"])
-    told_again = json.loads(again.succeeded())
-    assert told_again["run"]["id"] == told["run"]["id"]
-    assert (told["started_before"], told_again["started_before"]) == (False, True)
-    assert len(site.calls(told["run"]["id"])) == 2
+    shown = json.loads(first.succeeded())
+    assert (shown["run"]["state"], [step["id"] for step in shown["steps"]]) == ("SUCCEEDED", ["first", "second"])
+    shown_again = json.loads(again.succeeded())
+    assert shown_again["run"]["id"] == shown["run"]["id"]
+    assert (shown["started_before"], shown_again["started_before"]) == (False, True)
+    assert len(site.calls(shown["run"]["id"])) == 2
 
 
 @EMBEDDED_ONLY
 def test_a_run_that_fails(site: Site, tmp_path: Path) -> None:
-    """`start --wait` ends with 1 if the run does not succeed, and says how to run it again."""
+    """`start --wait` exits with 1 if the run fails, and says how to run it again."""
     site.script("default: {always_fail: true}")
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))
@@ -42,7 +42,7 @@ def test_a_run_that_fails(site: Site, tmp_path: Path) -> None:
 
 @EMBEDDED_ONLY
 def test_a_retry_is_followed(site: Site, tmp_path: Path) -> None:
-    """`retry --wait` shows what runs again until the run has ended; what it keeps is not told again."""
+    """`retry --wait` shows what runs again, but not what it keeps."""
     site.script("rules: [{step: second, fail_times: 2}]")
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))
@@ -60,7 +60,7 @@ def test_a_retry_is_followed(site: Site, tmp_path: Path) -> None:
 
 @EMBEDDED_ONLY
 def test_ctrl_c_leaves_the_run_going(site: Site, tmp_path: Path) -> None:
-    """Whoever stops waiting is told how to look at the run, and how to end it."""
+    """Ctrl-C stops waiting, and prints how to show the run."""
     site.script("default: {duration: 30}")
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))
@@ -76,12 +76,14 @@ def test_ctrl_c_leaves_the_run_going(site: Site, tmp_path: Path) -> None:
     console(site, "runs", "cancel", run_id).succeeded()
 
 
-def test_an_uploaded_file_starts_the_run_that_is_told(site: Site, tmp_path: Path) -> None:
-    """`upload` tells the run before the bucket's notification has come."""
+def test_an_uploaded_file_names_its_run(site: Site, tmp_path: Path) -> None:
+    """`upload` names the run that the bucket's notification will start."""
     need("storage")
     assert site.platform.storage is not None
     file = tmp_path / f"flow-{uuid.uuid4().hex[:8]}.yaml"
     file.write_text(definition(PAIR))
-    told = json.loads(console(site, "upload", file, f"gs://{site.platform.storage.bucket}/workflows/", "--json").stdout)
-    run = site.ended(told["run"])
-    assert (run["state"], run["source"]["generation"]) == ("SUCCEEDED", told["generation"])
+    shown = json.loads(
+        console(site, "upload", file, f"gs://{site.platform.storage.bucket}/workflows/", "--json").stdout
+    )
+    run = site.ended(shown["run"])
+    assert (run["state"], run["source"]["generation"]) == ("SUCCEEDED", shown["generation"])

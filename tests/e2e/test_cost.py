@@ -26,17 +26,20 @@ LOCAL: Final[dict[str, Any]] = {
     "task_runner_s": 0.001,
     "cpu_s": 0.001,
 }
-"""How long the local platform's calls take, about: how often changes are told depends on that."""
+"""How long the local platform's calls take, about. The number of reports of changes depends on it."""
 
 
 def layers(depth: int, width: int) -> str:
-    """Layers of which each step depends on every step of the layer before."""
+    """Return layers, each fully connected to the one before."""
     names = [[f"l{layer}x{place}" for place in range(width)] for layer in range(depth)]
     return definition({name: names[at - 1] if at else [] for at, layer in enumerate(names) for name in layer})
 
 
 def diamonds(count: int) -> str:
-    """Forks of three that join again, one after the other, with a step without a task between them."""
+    """Return forks of three that join again, one after the other.
+
+    A step without a task stands between two of them.
+    """
     edges: dict[str, list[str]] = {"m0": []}
     for at in range(count):
         sides = [f"d{at}{side}" for side in "abc"]
@@ -69,13 +72,13 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 
 def rehearsed(text: str, given: Assumptions) -> Tally:
-    """What the model says of it."""
+    """Return what the model says of a workflow."""
     return rehearse(parse_workflow(text.encode(), filename="flow.yaml"), given)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_rehearsed_run_takes_what_a_real_one_takes(wire: Wire, shape: str) -> None:
-    """Documents written and read, and messages: to the last one, but for how a machine's pace groups answers."""
+    """A rehearsal predicts documents and messages up to how a machine groups answers."""
     counted, said = wire.run(SHAPES[shape]), rehearsed(SHAPES[shape], Assumptions(**LOCAL))
     print(f"{shape}: counted {counted}; rehearsed {said}")  # noqa: T201 - the figures are the test's other result
     assert said.writes == pytest.approx(counted.writes, rel=0.03)
@@ -85,13 +88,13 @@ def test_a_rehearsed_run_takes_what_a_real_one_takes(wire: Wire, shape: str) -> 
 
 @pytest.mark.parametrize("length", [10, 110])
 def test_a_rehearsed_chain_is_exact(wire: Wire, length: int) -> None:
-    """Nothing runs at the same time in a chain, so nothing may differ."""
+    """A rehearsed chain is exact, as nothing runs at the same time in it."""
     counted, said = wire.run(chain(length)), rehearsed(chain(length), Assumptions(**LOCAL))
     assert (said.writes, said.reads) == (counted.writes, counted.reads)
 
 
 def test_a_thousand_chained_steps_cost_less_than_a_cent(wire: Wire) -> None:
-    """At list prices, from what the servers counted: 3 documents written, 1 read and less than 1 message a step."""
+    """A chained step costs 3 writes, 1 read and at most 1 message, so 1,000 cost less than a cent."""
     short, long = (wire.run(chain(length)) for length in (10, 110))
     added = long.per_step(short, 100)
     print("a further chained step:", added)  # noqa: T201 - the figures are the test's other result
@@ -109,7 +112,10 @@ def test_a_thousand_chained_steps_cost_less_than_a_cent(wire: Wire) -> None:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    """A platform whose scheduler, bursts and checker's interval are a twentieth of a deployment's."""
+    """Yield a platform that is 20 times as fast as a deployment.
+
+    That goes for its scheduler, bursts and check interval.
+    """
     environment = {"WORKFLOW_CHECK_STATE_DURATION_SEC": "0.5", "WORKFLOW_BURST_SEC": "2.5"}
     with site_on("embedded", tmp_path_factory.mktemp("platform"), tick_every_s=3.0, environment=environment) as site:
         site.script("{default: {duration: 4}}")
@@ -120,7 +126,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 @pytest.mark.parametrize("shape", ["one step", "fan of 20"])
 def test_rehearsed_jobs_take_what_real_ones_take(watched: Wire, shape: str) -> None:
-    """What depends on when the scheduler ticks is met by a fifth, and polls are rather over- than underrated."""
+    """What depends on ticks is predicted within a fifth, and polls rather over- than underestimated."""
     settings = Settings(check_interval=timedelta(seconds=0.5), burst=timedelta(seconds=2.5))
     given = Assumptions(job=timedelta(seconds=4), new_states=0, tick=timedelta(seconds=3), settings=settings, **LOCAL)
     counted, said = watched.run(SHAPES[shape]), rehearsed(SHAPES[shape], given)

@@ -26,23 +26,26 @@ WITHIN_S: Final = 60
 
 @dataclass(slots=True)
 class Bucket:
-    """A Cloud Storage that is out of order until it is mended."""
+    """A Cloud Storage that fails until it is repaired."""
 
     content: bytes
-    is_mended: bool = False
+    is_repaired: bool = False
     asked: list[str] = field(default_factory=list)
 
     def __call__(self, asked: Asked, _connection: socket.socket) -> bytes:
         """Answer 503, or with the file."""
         self.asked.append(asked.target)
-        if self.is_mended:
+        if self.is_repaired:
             return answer(self.content, x_goog_generation="7")
         return answer(b"out of order", "503 Service Unavailable")
 
 
 @contextmanager
 def out_of_order(backend: str, log_dir: Path) -> Iterator[tuple[Site, Bucket]]:
-    """A platform that gives up after five deliveries, and whose files cannot be read."""
+    """Yield a platform that cannot read files.
+
+    It gives events up after five deliveries.
+    """
     bucket = Bucket(definition({"only": []}).encode())
     with canned(bucket) as server:
         environment = {"WORKFLOW_MAX_DELIVERIES": "5", "STORAGE_EMULATOR_HOST": server.url}
@@ -58,7 +61,7 @@ def broken_site(backend: str, tmp_path: Path) -> Iterator[tuple[Site, Bucket]]:
 
 
 def listed(site: Site, count: int) -> list[dict[str, Any]]:
-    """The dead letters once there are so many."""
+    """Return the dead letters once there are so many."""
 
     def look() -> list[dict[str, Any]]:
         found = json.loads(console(site, "dead-letters", "list", "--json").succeeded())
@@ -69,14 +72,14 @@ def listed(site: Site, count: int) -> list[dict[str, Any]]:
 
 
 def started(site: Site) -> str:
-    """The id of the one run, empty while there is none."""
+    """Return the id of the one run, empty while there is none."""
     runs = json.loads(console(site, "runs", "list", "--json").succeeded())
     assert len(runs) <= 1
     return str(runs[0]["id"]) if runs else ""
 
 
 def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Site, Bucket]) -> None:
-    """It ends in the list with a reason; once the cause is mended, a replay starts the run that was asked for."""
+    """A failing start is listed with its reason, and a replay starts its run once the cause is fixed."""
     site, bucket = broken_site
     assert "There are no dead letters" in console(site, "dead-letters", "list").succeeded()
     site.publish("start", json.dumps({"workflow_path": PATH}).encode(), who="me")
@@ -91,7 +94,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
     shown = console(site, "dead-letters", "show", letter["id"]).succeeded()
     assert PATH in shown
     assert "who=me" in shown
-    bucket.is_mended = True
+    bucket.is_repaired = True
     assert "Would replay 1" in console(site, "dead-letters", "replay", "--all", "--dry-run").succeeded()
     assert "Replayed 1" in console(site, "dead-letters", "replay", letter["id"]).succeeded()
     run_id = eventually(lambda: started(site), within_s=20, what="the run")
@@ -100,7 +103,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
 
 
 def test_a_malformed_start_is_listed_and_dropped(site: Site) -> None:
-    """What can never be handled is there at once, with its reason, and is taken away by hand."""
+    """A malformed event is listed at once with its reason, and can be dropped."""
     site.dead_letters()
     site.publish("start", b'{"workflow_path": 7}')
     site.publish("steps", b"\x1b[31mnot JSON")

@@ -16,7 +16,7 @@ from support.deadline import eventually
 from support.workflows import definition
 
 HASTY = Path(__file__).parent / "hasty_functions"
-"""The functions with shorter waits, since what is tested is that somebody goes on, not when."""
+"""The functions with shorter waits, since what is tested is that someone goes on, not when."""
 
 LEASE_S = 4
 CHAIN = {"first": [], "middle": ["first"], "last": ["middle"]}
@@ -32,13 +32,19 @@ def hasty_site(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def kill_worker(function: str) -> None:
-    """End the process that handles the function's events; its gunicorn starts another."""
+    """Kill the process that handles the function's events.
+
+    Its gunicorn starts another.
+    """
     (worker,) = eventually(lambda: workers(function), within_s=10, what=f"a worker of {function}")
     worker.kill()
 
 
 def workers(function: str) -> list[psutil.Process]:
-    """The function's workers that are alive: those at the end of the line of launcher, gunicorn and worker."""
+    """Return the function's workers that are alive.
+
+    They are the last in the line of launcher, gunicorn and worker.
+    """
     target = {f"--source={HASTY / function / 'main.py'}", f"--target={function}"}
     parents = {os.getpid()}
     found: list[psutil.Process] = []
@@ -49,12 +55,12 @@ def workers(function: str) -> list[psutil.Process]:
 
 
 def is_one(process: psutil.Process, parents: set[int], target: set[str]) -> bool:
-    """Whether a process is a child of one of these and was started for the target."""
+    """Return True for a child of these that serves the target."""
     return process.info["ppid"] in parents and target <= set(process.info["cmdline"] or ())
 
 
 def test_a_dispatcher_dies_while_it_submits(hasty_site: Site) -> None:
-    """Another one submits the same attempt with the same key, unless the step asks for onLost: fail."""
+    """Another dispatcher repeats the attempt with the same key, unless onLost is fail."""
     hasty_site.script("rules: [{step: middle, delay: 1.5}]")
     going_on = hasty_site.start(definition(CHAIN))
     giving_up = hasty_site.start(definition(CHAIN, middle={"onLost": "fail"}))
@@ -72,7 +78,7 @@ def test_a_dispatcher_dies_while_it_submits(hasty_site: Site) -> None:
 
 
 def hasty_keys(site: Site, run_id: str, step: str) -> set[str]:
-    """The keys that a step's jobs were asked for with."""
+    """Return the keys with which a step's jobs were submitted."""
     return {call.key for call in site.calls(run_id) if call.is_submission and call.step == step}
 
 
@@ -102,7 +108,7 @@ def test_workers_die_again_and_again(hasty_site: Site) -> None:
 
 
 def test_a_job_is_forgotten(hasty_site: Site) -> None:
-    """A job that the Task Runner no longer knows is submitted again, once, as a new attempt."""
+    """A job that the Task Runner no longer knows is submitted once more, as a new attempt."""
     hasty_site.script("rules: [{step: middle, duration: 0.3, lose_job: once}]")
     run_id = hasty_site.start(definition(CHAIN, middle={"retry": {"backoff": {"initial": "0.2s"}}}))
     assert hasty_site.ended(run_id, within_s=30)["state"] == "SUCCEEDED"

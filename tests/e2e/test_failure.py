@@ -36,7 +36,7 @@ def test_a_step_is_tried_again(site: Site, duration_s: float) -> None:
 
 
 def test_a_step_without_tries_left_fails(site: Site) -> None:
-    """A step that fails as often as it may be tried is FAILED, and what depends on it is never submitted."""
+    """A step without tries left is FAILED, and its dependents are never submitted."""
     site.script("rules: [{step: middle, always_fail: true, message: out of memory}]")
     run_id = site.start(definition(CHAIN, middle={"retry": {**RETRY, "maxAttempts": 2}}))
     run = site.ended(run_id)
@@ -61,7 +61,7 @@ def test_a_job_that_takes_too_long(site: Site) -> None:
 
 
 def test_a_branch_fails_and_the_run_is_retried(site: Site) -> None:
-    """The other branch is done, the user is told why the run failed, and a retry repeats only what did not succeed."""
+    """One failed branch leaves the other alone, and a retry repeats only what did not succeed."""
     site.script(BROKEN)
     run_id = site.start(definition(BRANCHES))
     run = site.ended(run_id)

@@ -26,7 +26,7 @@ STEPS = (*SUBMITTED_TWICE, *NOT_LOOKED_AT, "unavailable", "slow", "chatty")
 
 
 def test_a_shaky_task_runner(site: Site) -> None:
-    """Errors, lost answers and slowness delay a run, cost no attempt and give no step a second job."""
+    """Errors, lost answers and slowness delay a run, but cost no attempt and no second job."""
     site.script(SHAKY)
     edges = {"root": [], **{step: ["root"] for step in STEPS}, "join": list(STEPS)}
     run_id = site.start(definition(edges))
@@ -46,7 +46,7 @@ def test_a_shaky_task_runner(site: Site) -> None:
 
 
 def test_a_refused_job(site: Site) -> None:
-    """A submission that is refused fails its step with the answer's text, though it had tries left."""
+    """A refused submission fails its step with the answer's text, even with tries left."""
     site.script("rules: [{step: refused, submit_errors: [{status: 422, times: forever}]}]")
     run_id = site.start(definition({"refused": []}, refused={"retry": {"maxAttempts": 5}}))
     assert site.ended(run_id)["state"] == "FAILED"
@@ -55,7 +55,7 @@ def test_a_refused_job(site: Site) -> None:
 
 
 def test_a_task_runner_that_is_away_for_good(site: Site) -> None:
-    """A step that nobody takes fails when its timeout is over, and says what was answered."""
+    """A step that no Task Runner accepts fails at its timeout, with the last answer."""
     site.script("""
 rules:
   - {step: unwanted, submit_errors: [{status: 503, times: forever}]}
@@ -70,5 +70,5 @@ rules:
 
 
 def asked(calls: list[Call], step: str) -> list[Call]:
-    """The submissions of a step, whatever was answered."""
+    """Return a step's submissions, whatever was answered."""
     return [call for call in calls if call.is_submission and call.step == step]

@@ -35,8 +35,8 @@ MALFORMED = [
 
 
 def test_an_invalid_definition_is_answered(site: Site) -> None:
-    """A workflow with several problems becomes an INVALID run, which shows every one with its place."""
-    text = "name: bad\nsteps:\n- id: a\n  dependsOn: [nobody]\n  task: {imageUri: i}\n- id: a\n  tsk: {}\n"
+    """An invalid workflow becomes an INVALID run that shows every problem with its place."""
+    text = "name: bad\nsteps:\n- id: a\n  dependsOn: [no-one]\n  task: {imageUri: i}\n- id: a\n  tsk: {}\n"
     run_id = site.start(text, name="bad")
     run = site.ended(run_id)
     assert run["state"] == "INVALID"
@@ -51,7 +51,7 @@ def test_an_invalid_definition_is_answered(site: Site) -> None:
 
 
 def test_a_start_message_that_comes_twice(site: Site) -> None:
-    """The same key starts one run, however often it is sent."""
+    """A key starts one run, however often it is sent."""
     run_id = site.start(definition(PAIR), times=5)
     assert site.ended(run_id)["state"] == "SUCCEEDED"
     require_nothing_left(site)
@@ -61,7 +61,7 @@ def test_a_start_message_that_comes_twice(site: Site) -> None:
 
 
 def test_repeated_events_change_nothing(site: Site) -> None:
-    """Events of a run that were handled already are acknowledged, and no job is submitted again."""
+    """Repeated events of a run are acknowledged, and no job is submitted again."""
     run_id = site.start(definition(PAIR))
     assert site.ended(run_id)["state"] == "SUCCEEDED"
     before = (site.run(run_id), site.steps(run_id), site.calls(run_id))
@@ -80,7 +80,7 @@ def test_repeated_events_change_nothing(site: Site) -> None:
 
 @pytest.mark.parametrize(("topic", "given_up"), [("start", 18), ("steps", 18), ("tick", 14)])
 def test_malformed_messages_become_dead_letters(site: Site, topic: str, given_up: int) -> None:
-    """What cannot be read is acknowledged and kept as a dead letter, and the next run goes well.
+    """Malformed messages become dead letters, and the next run goes well.
 
     An object without a type is a tick; a bucket's other events, and those of a run that is gone, ask for nothing.
     """

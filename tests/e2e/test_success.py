@@ -21,7 +21,7 @@ MOST_MEMORY_MB = 300
 
 
 def without(text: str, steps: Sequence[str]) -> str:
-    """The definition, of which these steps have no task."""
+    """Return the definition without the tasks of these steps."""
     document = json.loads(text)
     for step in document["steps"]:
         if step["id"] in steps:
@@ -30,7 +30,7 @@ def without(text: str, steps: Sequence[str]) -> str:
 
 
 def require_success(site: Site, run_id: str, edges: Edges, *, within_s: float) -> None:
-    """The run succeeds with one job a step, none before its time."""
+    """Require one job a step, none of them before its time."""
     assert site.ended(run_id, within_s=within_s)["state"] == "SUCCEEDED"
     assert set(site.states(run_id).values()) == {"SUCCEEDED"}
     calls = site.calls(run_id)
@@ -50,14 +50,14 @@ def test_fork_and_join(site: Site, duration_s: float) -> None:
 
 
 def test_a_fan_of_a_thousand(site: Site) -> None:
-    """A root, a thousand steps and their join, 1,004 in all, succeed within half a minute."""
+    """A fan of a thousand steps, 1,004 in all, succeeds within half a minute."""
     leaves = [f"leaf{place}" for place in range(WIDE)]
     edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
     require_success(site, site.start(definition(edges)), edges, within_s=30)
 
 
 def test_a_layered_graph_of_two_thousand(site: Site) -> None:
-    """A random graph of two thousand steps, some without a task, keeps every one of its dependencies."""
+    """A random graph of two thousand steps keeps every one of its dependencies."""
     edges, without_task = layered()
     run_id = site.start(without(definition(edges), without_task))
     require_success(site, run_id, between_jobs(edges, without_task), within_s=60)
@@ -65,14 +65,17 @@ def test_a_layered_graph_of_two_thousand(site: Site) -> None:
 
 
 def test_no_process_has_grown(site: Site) -> None:
-    """After all that, no process of the platform has ever held more than 300 MB, Google's emulators apart."""
+    """No process of the platform ever held more than 300 MB, Google's emulators apart."""
     ours = [child for child in psutil.Process().children(recursive=True) if child.name() != "java"]
     peaks = {" ".join(child.cmdline())[-80:]: peak_mb(child.pid) for child in ours}
     assert {name: peak for name, peak in peaks.items() if peak > MOST_MEMORY_MB} == {}
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that a process has held; what it holds now where the system does not tell."""
+    """Return a process's peak memory, or its present one.
+
+    The present one where the system does not report the peak.
+    """
     status = Path(f"/proc/{pid}/status")
     if os.name != "posix" or not status.exists():
         return float(psutil.Process(pid).memory_info().rss) / 1e6

@@ -31,12 +31,15 @@ TOOLS: Final[Mapping[str, Service]] = {"gsutil": "gsutil", "gcloud-storage": "gc
 
 
 def fresh(suffix: str = ".yaml") -> str:
-    """The name of a file that no other test has."""
+    """Return a file name that no other test has."""
     return f"flow-{uuid.uuid4().hex[:8]}{suffix}"
 
 
 def require_soon(ended_at: float, look: Callable[[], str], tool: str) -> str:
-    """The run is there at most 2 s after the tool has ended; what `look` answers."""
+    """Require the run soon after the tool's end and return its id.
+
+    `look` returns the id. Soon is within 2 s.
+    """
     run_id = look()
     after_s = time.monotonic() - ended_at
     print(f"the run was seen {after_s * 1000:.0f} ms after {tool} had ended")  # noqa: T201 - the figure is asked for
@@ -45,7 +48,10 @@ def require_soon(ended_at: float, look: Callable[[], str], tool: str) -> str:
 
 
 def require_success(site: Site, run_id: str) -> dict[str, Any]:
-    """The run of the pair succeeds with one job a step, in order; its document."""
+    """Require the pair to succeed and return the run's document.
+
+    With one job a step, in order.
+    """
     run = site.ended(run_id)
     assert (run["state"], run["errors"]) == ("SUCCEEDED", [])
     calls = site.calls(run_id)
@@ -56,14 +62,14 @@ def require_success(site: Site, run_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def bucket(site: Site, tmp_path: Path) -> Bucket:
-    """The shared platform's bucket."""
+    """Return the shared platform's bucket."""
     need("storage")
     return Bucket(site=site, folder=tmp_path)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_uploads_a_file(bucket: Bucket, tool: str) -> None:
-    """An upload by gsutil or gcloud starts a run that is there within 2 s of the tool's end, and succeeds."""
+    """An upload by gsutil or gcloud starts a run within 2 s, which succeeds."""
     need(TOOLS[tool])
     file = fresh()
     name = f"workflows/{file}"
@@ -75,7 +81,7 @@ def test_a_tool_uploads_a_file(bucket: Bucket, tool: str) -> None:
 
 
 def test_gcloud_publishes_a_start_message(bucket: Bucket) -> None:
-    """So does a message that gcloud publishes, for an object that was there before."""
+    """A message published by gcloud starts a run of an object that was there before."""
     need("gcloud")
     file = fresh()
     name = f"workflows/{file}"
@@ -90,21 +96,21 @@ def test_gcloud_publishes_a_start_message(bucket: Bucket) -> None:
 
 @EMBEDDED_ONLY
 def test_the_printed_command_is_pasted(backend: str, tmp_path: Path) -> None:
-    """What `local up --json` prints for gsutil works as it is, on the platform that it starts."""
+    """The gsutil command that `local up --json` prints works as it is."""
     need("storage")
     need("gsutil")
     with started(None, "local", "up", "--json", "--log-dir", "logs", cwd=tmp_path) as process:
-        told = json.loads(whole_object(process))
+        shown = json.loads(whole_object(process))
         (tmp_path / "FILE.yaml").write_text(definition(PAIR))
-        run_shell(told["commands"]["gsutil"], tmp_path)
-        log = tmp_path / told["log_dir"] / "dispatcher.log"
+        run_shell(shown["commands"]["gsutil"], tmp_path)
+        log = tmp_path / shown["log_dir"] / "dispatcher.log"
         eventually(lambda: re.search(r"run file-\w+ is SUCCEEDED", log.read_text()), within_s=20, what="a success")
         process.terminate()
         process.wait(10)
 
 
 def whole_object(process: subprocess.Popen[str]) -> str:
-    """What a process prints up to the end of a JSON object."""
+    """Return a process's output up to a JSON object's end."""
     text = ""
 
     def is_whole() -> bool:
@@ -118,7 +124,7 @@ def whole_object(process: subprocess.Popen[str]) -> str:
 
 
 def test_overwriting_starts_a_new_run(bucket: Bucket) -> None:
-    """Each generation of an object is a run of its own, and each run names the generation that it read."""
+    """Each generation of an object is a run of its own, which names its generation."""
     name = f"workflows/{fresh()}"
     runs: dict[str, str] = {}
     for _ in range(3):
@@ -130,7 +136,7 @@ def test_overwriting_starts_a_new_run(bucket: Bucket) -> None:
 
 
 def test_other_objects_start_nothing(bucket: Bucket) -> None:
-    """An object elsewhere, or with another ending, starts no run, whether or not the bucket tells of it."""
+    """An object elsewhere, or with another ending, starts no run even if it is notified."""
     names = [f"elsewhere/{fresh()}", f"workflows/{fresh('.txt')}", fresh(), f"workflows/{fresh('.yaml.bak')}"]
     for name in names:
         bucket.notify(name, bucket.put(name, definition(PAIR)))
@@ -155,9 +161,9 @@ def test_a_notification_that_comes_twice(bucket: Bucket) -> None:
 
 
 def test_an_invalid_file_is_answered(bucket: Bucket) -> None:
-    """An upload that is no workflow becomes an INVALID run, and `runs show` tells every problem with its place."""
+    """An invalid upload becomes an INVALID run that shows every problem with its place."""
     name = f"workflows/{fresh()}"
-    bucket.put(name, "name: bad\nsteps:\n- id: a\n  dependsOn: [nobody]\n  task: {imageUri: i}\n- id: a\n  tsk: {}\n")
+    bucket.put(name, "name: bad\nsteps:\n- id: a\n  dependsOn: [no-one]\n  task: {imageUri: i}\n- id: a\n  tsk: {}\n")
     run_id = bucket.new_run(name, {})
     run = bucket.site.ended(run_id)
     assert (run["state"], len(run["errors"]) >= 3) == ("INVALID", True)
@@ -169,7 +175,7 @@ def test_an_invalid_file_is_answered(bucket: Bucket) -> None:
 
 
 def test_an_object_that_is_gone(bucket: Bucket) -> None:
-    """An object that was deleted before it was read becomes an INVALID run that says so."""
+    """An object deleted before it was read becomes an INVALID run that says so."""
     name = f"workflows/{fresh()}"
     generation = bucket.put(name, definition(PAIR))
     known = {bucket.new_run(name, {}): None}

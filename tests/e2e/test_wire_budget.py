@@ -1,4 +1,4 @@
-"""What a step costs on the wire, by the servers' own counters: the budgets are promises, not estimates."""
+"""The cost of a step in calls, by the servers' own counters. The budgets are promises, not estimates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_ONCE, A_MOMENT = "{default: {duration: 0}}", "{default: {duration: 0.2}}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What something made the servers do."""
+    """Work of the servers."""
 
     writes: int
     reads: int
@@ -36,7 +36,7 @@ class Cost:
     new_states: int = 0
 
     def per_step(self, shorter: Cost, steps: int) -> dict[str, float]:
-        """What each of the further steps added."""
+        """Return what each of the further steps added."""
         less = asdict(shorter)
         return {name: (count - less[name]) / steps for name, count in asdict(self).items()}
 
@@ -50,9 +50,10 @@ class Wire:
     _channels: dict[PartName, grpc.Channel] = field(default_factory=dict)
 
     def run(self, definition: str) -> Cost:
-        """What a run costs from its start message until the functions are at rest, within a minute of the clock.
+        """Return the cost of a run, until the functions are at rest.
 
-        At its end the checker's burst gives way to another, which no step is to pay for.
+        It lies within a minute of the clock: at a minute's end the checker's burst gives way to another, which no step
+        is to pay for.
         """
         minute = datetime.now(UTC).minute
         cost = self._run(definition)
@@ -65,13 +66,13 @@ class Wire:
         return self._at_rest_since(before, self.site.calls(run_id))
 
     def tick(self) -> Cost:
-        """What a wake-up of the checker costs."""
+        """Return the cost of waking the checker."""
         before = self._counted([])
         self.site.publish("tick", b'{"type": "tick"}')
         return self._at_rest_since(before, [])
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         for channel in self._channels.values():
             channel.close()
 
@@ -97,7 +98,7 @@ class Wire:
 
     def _counted(self, calls: list[Call]) -> Cost:
         store, bus = self._counters(PartName.FIRESTORE), self._counters(PartName.PUBSUB)
-        told = {(call.step, call.state) for call in calls if call.is_submission}
+        answered = {(call.step, call.state) for call in calls if call.is_submission}
         polls = [(call.step, call.state) for call in calls if not call.is_submission]
         return Cost(
             writes=store["writes"] + store["deletes"],
@@ -105,7 +106,7 @@ class Wire:
             queries=store["calls"].get("RunQuery", 0),
             messages=sum(topic["published"] for topic in bus["topics"].values()),
             polls=len(polls),
-            new_states=sum(state not in TERMINAL for _, state in {*polls} - told),
+            new_states=sum(state not in TERMINAL for _, state in {*polls} - answered),
         )
 
     def _counters(self, server: PartName) -> Mapping[str, Any]:
@@ -126,7 +127,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 
 def test_a_chained_step_answered_at_once_keeps_the_budget(wire: Wire) -> None:
-    """Each further step of a chain costs at most 4 document writes, 2 document reads and 2 messages."""
+    """A chained step costs at most 4 writes, 2 reads and 2 messages."""
     wire.site.script(AT_ONCE)
     short, long = wire.run(chain(SHORT)), wire.run(chain(LONG))
     added = long.per_step(short, LONG - SHORT)
@@ -138,7 +139,7 @@ def test_a_chained_step_answered_at_once_keeps_the_budget(wire: Wire) -> None:
 
 
 def test_a_chained_job_keeps_the_budget(wire: Wire) -> None:
-    """A job that takes a moment costs one write more for each new state that a poll sees, and a message a poll."""
+    """A job that takes a moment adds at most a write for each new state and a message a poll."""
     wire.site.script(A_MOMENT)
     short, long = wire.run(chain(2)), wire.run(chain(6))
     added = long.per_step(short, 4)
@@ -149,5 +150,5 @@ def test_a_chained_job_keeps_the_budget(wire: Wire) -> None:
 
 
 def test_an_idle_tick_is_one_query(wire: Wire) -> None:
-    """With nothing in flight a tick costs that query alone, which Firestore bills as one read."""
+    """With nothing in flight a tick costs one query, which Firestore bills as one read."""
     assert wire.tick() == Cost(queries=1, reads=1, writes=0, messages=1)

@@ -1,4 +1,4 @@
-"""`python -m simulation`: play many seeds and report, or one seed and tell its story."""
+"""`python -m simulation`: play many seeds and report, or play one seed and print its story."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from simulation.shrink import shrink
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play; 1 if a rule was broken, or seeds that should suffice never met a kind of fault or repair."""
+    """Play the seeds and report.
+
+    Returns 1 if a rule was broken, or if seeds that should suffice never met a kind of fault or repair.
+    """
     options = read_arguments(arguments)
     quiet()
     try:
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _one(drawn: Drawn) -> int:
     one = play(drawn)
-    _tell(report.story(one))
+    _print(report.story(one))
     return bool(one.findings)
 
 
@@ -39,17 +42,17 @@ def _many(options: argparse.Namespace) -> int:
         for one in play_all(range(options.first, options.first + options.seeds), options.processes):
             tally.add(one)
             if one.findings:
-                _tell(report.failure(one))
+                _print(report.failure(one))
     finally:
-        _tell(report.summary(tally, time.monotonic() - began))
+        _print(report.summary(tally, time.monotonic() - began))
     if tally.failed:
         smallest = min(tally.failed, key=lambda one: one.steps)
-        _tell(report.failure(smallest))
-        _tell(report.shrunk(shrink(draw(smallest.seed), smallest.findings[0].rule)))
+        _print(report.failure(smallest))
+        _print(report.shrunk(shrink(draw(smallest.seed), smallest.findings[0].rule)))
     return not tally.is_good
 
 
-def _tell(lines: Iterable[str]) -> None:
+def _print(lines: Iterable[str]) -> None:
     for line in lines:
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

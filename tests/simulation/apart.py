@@ -1,4 +1,4 @@
-"""What all runs share, and what each has for itself: one burst at a time, and no commit for another's documents."""
+"""Checks across runs: one burst at a time, and no commit that changes two runs."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Apart:
         self._lease: Mapping[str, Any] | None = None
 
     def on_commit(self, writes: Sequence[Write]) -> set[str]:
-        """A commit took effect; the runs that it is about."""
+        """Check a commit that took effect, and return its runs."""
         run_ids = {write.path.split("/")[1] for write in writes if write.path.startswith(f"{RUNS}/")}
         of = self.works_for.get(self._evidence.scheduler.current.root)
         if len(run_ids) > 1 or (of is not None and run_ids - {of}):
-            self._findings.found(Rule.APART, f"one commit, for {of or 'all runs'}, changes {sorted(run_ids)}")
+            self._findings.report(Rule.APART, f"one commit, for {of or 'all runs'}, changes {sorted(run_ids)}")
         for write in writes:
             if write.path == BURST_LEASE_PATH and isinstance(write, Create | Update):
-                self._burst(write.fields)
+                self._check_burst_lease(write.fields)
         return run_ids
 
-    def _burst(self, fields: Mapping[str, Any]) -> None:
+    def _check_burst_lease(self, fields: Mapping[str, Any]) -> None:
         before, self._lease = self._lease, fields
         if before is None or "holder" not in fields:
             return
         left_s = (before["until"] - true_time(self._evidence.scheduler)).total_seconds()
         if left_s > self._skew_s:
-            self._findings.found(Rule.LEASE, f"a burst began {left_s:.2f} s before the lease of another one was over")
+            self._findings.report(Rule.LEASE, f"a burst began {left_s:.2f} s before the lease of another one was over")
         if "holder" in before:
             self._repairs.counts[Repair.BURST_TAKEN_OVER] += 1

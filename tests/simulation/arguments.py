@@ -1,4 +1,4 @@
-"""What the command for simulations is asked for; what makes no sense is refused with what would."""
+"""The options of the command for simulations. What makes no sense is refused, with what would."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Final, TypeVar
 from simulation.drawing import draw
 from simulation.drawn import NONE, WHOLE, Cut, Drawn
 from simulation.faults import Fault, Strike
-from simulation.plain import words_for
+from simulation.plain import simplifications
 
 T = TypeVar("T")
 
 INTERRUPTED: Final = 130
-"""How a command ends that was interrupted, as shells say it."""
+"""The exit code of an interrupted command, as in shells."""
 
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options; with `seed` there is also what is `drawn`. Exits with a message if they make no sense."""
+    """Return the options, with what is `drawn` if there is a `seed`.
+
+    Exits with a message if the options make no sense.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     options.drawn = None
@@ -30,7 +33,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def at_least_one(text: str) -> int:
-    """A count of which there must be some."""
+    """Read a count that must not be 0."""
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError(f"{count} is not enough: it takes at least 1")
@@ -60,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, whole: Drawn) -> None:
     if unknown := sorted((options.only or frozenset()) - set(whole.names)):
         parser.error(f"seed {whole.seed} has no step {', '.join(unknown)}; it has {', '.join(whole.names)}")
-    known = sorted(words_for(whole))
+    known = sorted(simplifications(whole))
     if unknown := sorted(options.plain - set(known)):
         parser.error(f"nothing of seed {whole.seed} is made simpler by {', '.join(unknown)}; known: {', '.join(known)}")
 

@@ -1,4 +1,4 @@
-"""What is due must be looked at: a job asked for, a step handed on, a run examined, however many others there are."""
+"""Checks that what is due is looked at (jobs polled, steps handed on, runs audited), however much else there is."""
 
 from __future__ import annotations
 
@@ -34,18 +34,21 @@ class Attention:
         self._looked: dict[tuple[str, str], float] = {}
 
     def on_look(self, run_id: str, step_ids: Iterable[str]) -> None:
-        """Somebody looked at these steps: changed them, asked for their jobs, or told others of them."""
+        """Note that someone looked at these steps.
+
+        That is, changed them, polled their jobs, or published a message about them.
+        """
         for step_id in step_ids:
             self._looked[run_id, step_id] = self._scheduler.now
 
     def on_accepted(self, message: Message) -> None:
-        """A message was published: it tells of steps."""
+        """Note the steps that a published message is about."""
         body = message.body
         names = [part.get("id") or part["step"] for part in (*body.get("steps", ()), *body.get("outcomes", ()))]
         self.on_look(body.get("run_id", ""), names)
 
     def check(self, calm_since: float) -> None:
-        """Find what has been due for too long."""
+        """Report what has been due for too long."""
         for index, flow in enumerate(self._flows):
             soon_s = self._soon_s if index else self._soon_s + self._more_s
             for step in _watched(flow):
@@ -53,8 +56,8 @@ class Attention:
                 looked_at = self._looked.get((flow.run_id, step.id), 0.0)
                 since = max(_seconds(step.due_at), looked_at, calm_since)
                 if self._scheduler.now > since + soon_s:
-                    told = f"{step.id} is {step.state} and due since {since:.0f} s"
-                    flow.watch.found(Rule.LOOKED, f"{told}, and nobody has looked at it")
+                    state = f"{step.id} is {step.state} and due since {since:.0f} s"
+                    flow.watch.report(Rule.LOOKED, f"{state}, and no one has looked at it")
 
 
 def _watched(flow: Flow) -> list[StepRecord]:

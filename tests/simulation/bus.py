@@ -13,8 +13,8 @@ from atom_workflows.ports import DEAD_LETTERS, Message
 from simulation.calls import Calls
 from simulation.faults import Fault
 
-_TOLD_ONLY: Final = "events"
-"""What the outside world is told; nobody here listens."""
+_REPORTS: Final = "events"
+"""The topic of reports to the outside world, to which no function subscribes."""
 
 _ECHOES: Final = 10
 _UNTIL_REPLAYED_S: Final = 300.0
@@ -32,10 +32,10 @@ class Delivery:
 
 
 class FaultyBus:
-    """Implements `ports.Bus`. `on_accepted` is told of each message that was accepted, also if it will be lost.
+    """Implements `ports.Bus`. `on_accepted` gets each message that was accepted, also one that will be lost.
 
-    `on_given_up` is told of those whose handler failed or died and that never come again, or only as dead letters that
-    users replay. `dead_letters` are those that functions kept, by the ids of the events.
+    `on_given_up` gets those whose handler failed or died and that never come again, or only as dead letters that users
+    replay. `dead_letters` are those that functions kept, by the ids of the events.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FaultyBus:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `ports.Bus.publish`."""
-        self._calls.make("publish", lambda: self._publish([m for m in messages if m.topic != _TOLD_ONLY]))
+        self._calls.make("publish", lambda: self._publish([m for m in messages if m.topic != _REPORTS]))
 
     def send(self, message: Message) -> None:
         """Accept a message, as the service does."""
@@ -91,13 +91,16 @@ class FaultyBus:
         self.under_way.append(replace(delivery, due=due, attempt=delivery.attempt + 1))
 
     def give_up(self, delivery: Delivery) -> None:
-        """Bring a message never again, unless a user replays its dead letter: it is still the same event."""
+        """Never deliver a message again, unless a user replays its dead letter.
+
+        A replayed dead letter is still the same event.
+        """
         self._on_given_up(delivery.message)
         if self._calls.strikes(Fault.LETTER_REPLAYED):
             self._put(delivery.message, delivery.message_id, self._chance.uniform(0, _UNTIL_REPLAYED_S))
 
     def echo(self, run_id: str) -> None:
-        """Bring messages of a run again that were handled long ago."""
+        """Deliver messages of a run again that were handled long ago."""
         of_run = [message for message in self._asked_for_steps if message.body["run_id"] == run_id]
         if of_run and self._calls.strikes(Fault.MESSAGES_FROM_BEFORE):
             for message in self._chance.choices(of_run, k=_ECHOES):
@@ -106,7 +109,10 @@ class FaultyBus:
                 self._put(message, f"echo-{next(self._echoes)}", after)
 
     def take(self, now: float) -> Delivery | None:
-        """A message that has arrived: the oldest, if no later one overtakes it."""
+        """Take the oldest message that has arrived, or one that overtakes it.
+
+        Returns None if none has arrived.
+        """
         arrived = [one for one in self.under_way if one.due <= now]
         if not arrived:
             return None
@@ -117,11 +123,11 @@ class FaultyBus:
         return chosen
 
     def has_arrived(self, now: float) -> bool:
-        """Whether there is one to take."""
+        """Return True if there is a message to take."""
         return any(one.due <= now for one in self.under_way)
 
     def next_arrival(self, now: float) -> float:
-        """When the next message arrives that has not yet."""
+        """Return the time at which the next message arrives."""
         return min((one.due for one in self.under_way if one.due > now), default=float("inf"))
 
     def _accept(self, message: Message) -> None:
@@ -158,7 +164,10 @@ class FaultyBus:
 
 
 def _as_another_version(message: Message) -> Message:
-    """The message with fields that this version does not know; a tick as a schedule of old sends it."""
+    """Return the message as another version would write it.
+
+    It has fields that this version does not know; a tick is as an old schedule sends it.
+    """
     body: dict[str, Any] = json.loads(json.dumps(message.body))
     if body.get("type") == "tick":
         return Message(topic=message.topic, body={"wake": True})

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """Where every port call passes."""
+    """The gate that every port call passes."""
 
     scheduler: Scheduler
     faults: Faults
@@ -32,7 +32,7 @@ class Calls:
         return answer
 
     def strikes(self, kind: Fault) -> bool:
-        """Whether a fault of this kind happens now; the trace tells."""
+        """Return True if this fault happens now, and trace it."""
         if not self.faults.strikes(kind):
             return False
         self.trace.note("FAULT", kind.value)

@@ -1,4 +1,4 @@
-"""Many simulations, on all cores, and what they came to."""
+"""Many simulations on all cores, and their results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENOUGH: Final = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What one simulation came to, each of its runs; without a finding it went as it should."""
+    """The result of one simulation, run by run; without a finding it went as it should."""
 
     seed: int
     ended: tuple[str, ...]
@@ -38,7 +38,7 @@ class Played:
 
 @dataclass(slots=True)
 class Tally:
-    """What many came to."""
+    """The sum of many results."""
 
     played: int = 0
     with_several: int = 0
@@ -51,7 +51,7 @@ class Tally:
     failed: list[Played] = field(default_factory=list)
 
     def add(self, one: Played) -> None:
-        """Count one more."""
+        """Count one more result."""
         self.played += 1
         self.steps += one.steps
         self.simulated_s += one.simulated_s
@@ -75,17 +75,23 @@ class Tally:
 
     @property
     def is_good(self) -> bool:
-        """Whether no rule was broken, and all was tried that so many seeds should try."""
+        """True if no rule was broken, and everything was tried that so many seeds should try."""
         return not self.failed and (self.played < ENOUGH or not (self.never_struck or self.never_repaired))
 
 
 def quiet() -> None:
-    """Log nothing: nobody reads what thousands of runs would say."""
+    """Disable logging.
+
+    No one reads what thousands of runs would log.
+    """
     logging.disable(logging.CRITICAL)
 
 
 def begin_worker() -> None:
-    """Be one of several processes: whoever started them is interrupted with them, and ends them."""
+    """Prepare a worker process.
+
+    An interrupt reaches the parent, too, which ends its workers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     quiet()
 
@@ -107,7 +113,7 @@ def play_seed(seed: int) -> Played:
 
 
 def play_all(seeds: Sequence[int], processes: int) -> Iterator[Played]:
-    """Play them, in any order."""
+    """Yield the result of each seed, in any order."""
     if processes == 1:
         yield from map(play_seed, seeds)
         return

@@ -1,4 +1,4 @@
-"""Delta debugging: the smallest part of a list that still does what the whole list does."""
+"""Delta debugging: reduce a list to a small part for which a condition still holds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 def ddmin(items: Sequence[T], holds: Callable[[list[T]], bool]) -> list[T]:
-    """A part of the items for which this holds, as it does for all: with any one of them less it no longer would.
+    """Return a minimal part for which the condition holds.
 
-    It may hold for nothing at all. The order is kept.
+    It must hold for all items. Without any one of the returned items it no longer holds. The part may be empty. The
+    order is kept.
     """
     if not items or holds([]):
         return []
@@ -30,7 +31,7 @@ def ddmin(items: Sequence[T], holds: Callable[[list[T]], bool]) -> list[T]:
 
 
 def _smaller(items: list[T], parts: int) -> Iterator[list[T]]:
-    """Each of so many parts by itself, then all without it."""
+    """Yield each of so many parts by itself, then everything without each."""
     bounds = [round(i * len(items) / parts) for i in range(parts + 1)]
     chunks = [(items[a:b], items[:a] + items[b:]) for a, b in pairwise(bounds) if a < b]
     yield from (part for part, _ in chunks)

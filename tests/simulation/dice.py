@@ -6,5 +6,8 @@ import random
 
 
 def dice(*seed: object) -> random.Random:
-    """Chance of its own for this seed, the same in every process."""
+    """Return random numbers that depend on the seed alone.
+
+    They are the same in every process.
+    """
     return random.Random("/".join(map(str, seed)))  # noqa: S311 - no secret: it is to be repeated

@@ -1,4 +1,4 @@
-"""From a number to a simulation: what a seed means."""
+"""Draw a simulation from a seed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
 from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
-from simulation.faults import MEDDLING, drawn_weather
-from simulation.limits import crowded, drawn_limits
-from simulation.plain import made_plain
+from simulation.faults import MEDDLING, draw_weather
+from simulation.limits import crowd_limits, draw_limits
+from simulation.plain import simplify
 from simulation.scenario import FIRST, Ending, Scenario, StepPlan
 from simulation.shapes import SHAPES, Shape
 
@@ -57,24 +57,27 @@ _BAD: Final = (
 
 
 def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
-    """What a seed means, or a shrunk part of it."""
+    """Draw the simulation of a seed, or a shrunk part of it."""
     whole = Drawn(
         seed=seed,
         cut=cut,
-        scenarios=tuple(_scenarios(seed)),
-        weather=drawn_weather(dice(seed, "weather")).without(cut.without),
-        limits=drawn_limits(dice(seed, "limits")),
+        scenarios=tuple(_draw_scenarios(seed)),
+        weather=draw_weather(dice(seed, "weather")).without(cut.without),
+        limits=draw_limits(dice(seed, "limits")),
     )
     if dice(seed, "crowd").random() < _CROWDS:
-        whole = _crowded(whole, dice(seed, "crowd", "how"))
+        whole = _make_crowd(whole, dice(seed, "crowd", "how"))
     elif dice(seed, "long").random() < _LONG_ONES:
-        whole = _long(whole, dice(seed, "long", "how"))
-    kept = whole if cut.only is None else replace(whole, scenarios=tuple(_kept(whole.scenarios, cut.only)))
-    return made_plain(kept, cut.plain)
+        whole = _make_long(whole, dice(seed, "long", "how"))
+    kept = whole if cut.only is None else replace(whole, scenarios=tuple(_keep_only(whole.scenarios, cut.only)))
+    return simplify(kept, cut.plain)
 
 
-def _crowded(drawn: Drawn, chance: Random) -> Drawn:
-    """Return a simulation in which many long jobs run beside a small run, and faults stop soon."""
+def _make_crowd(drawn: Drawn, chance: Random) -> Drawn:
+    """Return a crowd of long jobs beside a small run.
+
+    Faults stop soon.
+    """
     jobs = tuple(
         StepPlan(id=f"s{i}", timeout_s=1800, duration_s=chance.randint(500, 900)) for i in range(_CROWD_OF_JOBS)
     )
@@ -88,15 +91,18 @@ def _crowded(drawn: Drawn, chance: Random) -> Drawn:
         drawn,
         scenarios=(crowd, single),
         weather=replace(drawn.weather, calm_at=_CALM_IN_A_CROWD_S),
-        limits=crowded(drawn.limits, chance),
+        limits=crowd_limits(drawn.limits, chance),
     )
 
 
-def _long(drawn: Drawn, chance: Random) -> Drawn:
-    """Return a simulation whose run is open, or retried, for longer than runs are kept. There are few ticks a day."""
+def _make_long(drawn: Drawn, chance: Random) -> Drawn:
+    """Return a run that outlasts its retention, with few ticks a day.
+
+    It is open, or retried, for longer than runs are kept.
+    """
     weather = replace(drawn.weather, calm_at=chance.choice(_CALM_IN_A_LONG_RUN_DAYS) * DAY_S)
     one = Scenario(
-        steps=tuple(_long_steps(chance)),
+        steps=tuple(_draw_long_steps(chance)),
         retries=3,
         retry_after_s=chance.choice(_THOUGHT_OVER_DAYS) * DAY_S,
         is_file=chance.random() < _FILES,
@@ -110,7 +116,7 @@ def _long(drawn: Drawn, chance: Random) -> Drawn:
     )
 
 
-def _long_steps(chance: Random) -> Iterator[StepPlan]:
+def _draw_long_steps(chance: Random) -> Iterator[StepPlan]:
     is_one_round = chance.random() < _IN_ONE_ROUND
     for i in range(chance.randint(6, 8) if is_one_round else chance.randint(4, 8)):
         step = StepPlan(
@@ -125,28 +131,28 @@ def _long_steps(chance: Random) -> Iterator[StepPlan]:
         yield step
 
 
-def _kept(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:
+def _keep_only(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:
     for one in scenarios:
         if kept := {step.id for step in one.steps if f"{one.mark}{step.id}" in only}:
             yield one.only(kept)
 
 
-def _scenarios(seed: int) -> Iterator[Scenario]:
+def _draw_scenarios(seed: int) -> Iterator[Scenario]:
     chance = dice(seed, "runs")
     count = chance.choice(_RUNS)
     for name in _NAMES[:count]:
         mostly = _MOSTLY if count == 1 else _MOSTLY_OF_SEVERAL
         of = ("scenario",) if name == FIRST else ("scenario", name)
         starts_at = 0.0 if name == FIRST else chance.choice([0.0, 0.0, chance.uniform(0, 50)])
-        scenario = _with_close_calls(_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
+        scenario = _add_close_calls(_draw_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
         yield replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
 
 
-def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
+def _draw_scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
     count = chance.randint(1, chance.choice(mostly))
     shape = SHAPES[chance.choice(list(SHAPES))]
     return Scenario(
-        steps=tuple(_steps(chance, shape, count)),
+        steps=tuple(_draw_steps(chance, shape, count)),
         timeout_s=chance.choice([None, None, None, None, 40, 100, 600]),
         honours_keys=chance.random() < 0.7,
         cancels=chance.choice([0, 0, 0, 1, 2]),
@@ -155,8 +161,8 @@ def _scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
     )
 
 
-def _with_close_calls(scenario: Scenario, chance: Random) -> Scenario:
-    """Some of the jobs of some workflows end just before their timeouts."""
+def _add_close_calls(scenario: Scenario, chance: Random) -> Scenario:
+    """Let some jobs of some workflows end just before their timeouts."""
     odds = chance.choice([0, 0, 0, 0.3])
     steps = tuple(
         replace(step, duration_s=step.timeout_s - chance.choice(_JUST_BEFORE_S))
@@ -167,7 +173,7 @@ def _with_close_calls(scenario: Scenario, chance: Random) -> Scenario:
     return replace(scenario, steps=steps)
 
 
-def _steps(chance: Random, shape: Shape, count: int) -> Iterator[StepPlan]:
+def _draw_steps(chance: Random, shape: Shape, count: int) -> Iterator[StepPlan]:
     at_once = chance.choice([0, 0.5, 1])
     badly = chance.choice([0, 0.1, 0.3, 0.5])
     timeout_s = chance.choice([60, 300, 1800])
@@ -179,10 +185,10 @@ def _steps(chance: Random, shape: Shape, count: int) -> Iterator[StepPlan]:
             timeout_s=timeout_s,
             duration_s=0 if chance.random() < at_once else chance.choice([1, 5, 25, 120]),
         )
-        yield _with_policies(chance, plan, badly) if plan.has_task else plan
+        yield _draw_policies(chance, plan, badly) if plan.has_task else plan
 
 
-def _with_policies(chance: Random, plan: StepPlan, badly: float) -> StepPlan:
+def _draw_policies(chance: Random, plan: StepPlan, badly: float) -> StepPlan:
     return replace(
         plan,
         max_attempts=chance.choice([1, 1, 2, 3]),

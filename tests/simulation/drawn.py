@@ -1,4 +1,4 @@
-"""What is played: what a seed means, or a part of it."""
+"""The simulation that a seed stands for, or a part of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulation.scenario import Scenario
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What is kept of a seed's simulation when it is shrunk, and `schedule`: chance's part while it plays.
+    """The part that is kept of a seed's simulation when it is shrunk. `schedule` seeds chance while it plays.
 
     `only` are the steps that are kept, `without` the kinds of faults that are left out, `strikes` the only faults that
     happen; None means all. `plain` is what is made simpler: see plain.py.
@@ -30,7 +30,7 @@ TICK_S: Final = 60.0
 DAY_S: Final = 86_400.0
 
 NONE: Final = "none"
-"""How the command says that no fault strikes."""
+"""The command's word for no faults at all."""
 
 WHOLE: Final = Cut()
 """Nothing is left out."""
@@ -54,7 +54,7 @@ class Drawn:
 
     @property
     def crowd_s(self) -> float:
-        """What looking once at everything in flight takes beyond a burst, at the least, in seconds."""
+        """Seconds that polling everything in flight once takes beyond a burst, at the least."""
         jobs, limits = max(len(one.steps) for one in self.scenarios), self.limits
         reading_s = jobs / limits.sweep_page * limits.query_s
         asking_s = jobs * limits.status_s / limits.workers

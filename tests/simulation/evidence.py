@@ -1,4 +1,4 @@
-"""What was seen of the outside world, by which the watch judges whether a decision was justified."""
+"""Evidence from the outside world, by which the watch judges whether a decision was justified."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Try:
 
     @classmethod
     def of(cls, idempotency_key: str) -> Try:
-        """The one that a submission's key names."""
+        """Return the attempt that a submission's key names."""
         run_id, step, attempt = idempotency_key.rsplit("/", 2)
         return cls(run_id, step, int(attempt))
 
 
 class Reply(StrEnum):
-    """How a submission was answered, by the script alone."""
+    """The answer to a submission, by the script alone."""
 
     NONE = "none yet, or whoever asked died"
     NOT_ACCEPTED = "not accepted, and nothing was started"
@@ -60,7 +60,7 @@ UNKNOWN: Final = "unknown"
 """The Task Runner's word on a job that it does not know, in its contract's form."""
 
 UNHEARD: Final = ""
-"""No word: nobody answered, or not in the contract's form."""
+"""No answer, or none in the contract's form."""
 
 _NO_NEWS: Final = frozenset({UNKNOWN, UNHEARD})
 _ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
@@ -83,7 +83,7 @@ class Look:
 class Evidence:
     """Claims, submissions, looks at jobs, what the Task Runner said, and files that are gone.
 
-    `rounds` are how often a run had been retried when an attempt was claimed, by its key. `told_from` is when
+    `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks.
     """
 
@@ -93,35 +93,41 @@ class Evidence:
     rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
-    told_from: dict[str, float] = field(default_factory=dict)
+    visible_from: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     calm_at: float | None = None
 
     def add(self, submission: Submission) -> None:
-        """A job was asked for."""
+        """Record a submission."""
         self.submissions[submission.key].append(submission)
 
     def submissions_of(self, of: Try) -> list[Submission]:
-        """The submissions of an attempt and of all before it in the same round of the run."""
+        """Return submissions of an attempt and the ones before it.
+
+        Attempts of earlier rounds of the run are left out.
+        """
         keys = [f"{of.run_id}/{of.step}/{attempt}" for attempt in range(1, of.attempt + 1)]
         same = [key for key in keys if self.rounds.get(key) == self.rounds.get(keys[-1])]
         return [one for key in same for one in self.submissions.get(key, ())]
 
-    def claims(self, step: StepRecord, until: datetime) -> None:
-        """The invocation that runs has the right to submit, until its lease is over."""
+    def record_claim(self, step: StepRecord, until: datetime) -> None:
+        """Give the running invocation the right to submit until its lease ends."""
         self.leases[step.idempotency_key, self.scheduler.current.root] = until
         self.rounds[step.idempotency_key] = step.retries
 
-    def hears(self, of: Try, word: str) -> None:
-        """The Task Runner said how a job is doing, to somebody who may have died since."""
+    def record_answer(self, of: Try, word: str) -> None:
+        """Record the Task Runner's word on an attempt.
+
+        Whoever got the answer may have died since.
+        """
         self.said[of].setdefault(word, self.scheduler.now)
 
-    def looks_at(self, job_id: str, word: str) -> None:
-        """Somebody asked for a job, and this was answered."""
+    def record_look(self, job_id: str, word: str) -> None:
+        """Record the answer to a status call."""
         self.looks[job_id].append(Look(self.scheduler.now, self.scheduler.current.root, word))
 
-    def records(self, step: StepRecord) -> None:
-        """The invocation that runs has written to the step: it remembers what it heard of its attempt last."""
+    def record_write(self, step: StepRecord) -> None:
+        """Mark the running invocation's last evidence as written to the step."""
         by = self.scheduler.current.root
         if step.state is not StepState.DISPATCHING:
             for one in self.submissions.get(step.idempotency_key, ()):
@@ -130,10 +136,10 @@ class Evidence:
         if heard:
             heard[-1].is_recorded = True
 
-    def was_missed_for(self, job_id: str) -> float:
-        """Return for how long, in seconds, the Task Runner said again and again that it does not know the job.
+    def unknown_for_s(self, job_id: str) -> float:
+        """Return the longest time for which the job was unknown.
 
-        Any other answer, or none, begins it anew, unless whoever got it could not write it down.
+        In seconds. Any other answer, or none, ends such a time, unless its caller died before writing it down.
         """
         since, longest = None, 0.0
         for one in self.looks.get(job_id, ()):
@@ -144,10 +150,10 @@ class Evidence:
                 since = None
         return longest
 
-    def goes_on_since(self, job_id: str, since: float, patience_s: float) -> bool:
-        """Return whether somebody asked for the job since then and was told that it goes on.
+    def was_running_since(self, job_id: str, since: float, patience_s: float) -> bool:
+        """Return True if a poll since then found the job in progress.
 
-        If nothing at all is heard for so long, that may be said of it, too.
+        Also if the last poll got no news and so much time has passed.
         """
         words = [one.word for one in self.looks.get(job_id, ()) if one.at >= since]
         if any(word not in _NO_NEWS and word not in _ENDS for word in words):
@@ -155,8 +161,11 @@ class Evidence:
         return bool(words) and words[-1] in _NO_NEWS and self.scheduler.now >= since + patience_s
 
     def is_late_for(self, job_id: str, limit_s: float) -> bool:
-        """Whether that job's end could have been noticed for so long, and nothing went wrong meanwhile."""
-        told_from = self.told_from.get(job_id)
-        if told_from is None or self.calm_at is None:
+        """Return True if the job's end should have been noticed.
+
+        It could have been seen for longer than the limit, and nothing went wrong meanwhile.
+        """
+        visible_from = self.visible_from.get(job_id)
+        if visible_from is None or self.calm_at is None:
             return False
-        return self.scheduler.now - max(told_from, self.calm_at) > limit_s
+        return self.scheduler.now - max(visible_from, self.calm_at) > limit_s

@@ -1,4 +1,4 @@
-"""What Firestore does with documents whose `expire_at` has passed: it deletes them, one by one, some time after."""
+"""Deletes documents whose `expire_at` has passed as Firestore does: one by one, some time after."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Expiry:
                     self._delete(flow, run, document)
 
     def check_end(self, flow: Flow) -> None:
-        """Find what of a run that is over would stay for ever."""
+        """Report documents of a finished run that would stay for ever."""
         left = [document.path for document in self._documents(flow) if document.fields.get("expire_at") is None]
         if left:
-            flow.watch.found(Rule.RETAINED, f"the run is over, and these never expire: {left}")
+            flow.watch.report(Rule.RETAINED, f"the run is over, and these never expire: {left}")
 
     def _delete(self, flow: Flow, run: RunRecord, document: Document) -> None:
         self._memory.commit([Delete(path=document.path)])
         self._calls.trace.note("expires", document.path)
         now = flow.watch.now
         if not run.state.is_terminal or run.expire_at is None or run.expire_at > now:
-            told = f"the run is {run.state}, was retried {run.retries} times, and expires at {run.expire_at}"
-            flow.watch.found(Rule.RETAINED, f"{document.path} was deleted at {now}, though {told}")
+            state = f"the run is {run.state}, was retried {run.retries} times, and expires at {run.expire_at}"
+            flow.watch.report(Rule.RETAINED, f"{document.path} was deleted at {now}, though {state}")
 
     def _documents(self, flow: Flow) -> Iterator[Document]:
         paths = [run_path(flow.run_id), definition_path(flow.run_id)]

@@ -1,4 +1,4 @@
-"""What goes wrong: each kind of fault with a probability of its own in every simulation, counted when it strikes."""
+"""Kinds of faults. Each has a probability of its own in every simulation, and is counted when it strikes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fault(StrEnum):
     STORE_UNAVAILABLE = "store call failed, no effect"
     STORE_UNAVAILABLE_AFTER = "commit failed after it took effect"
     STORE_CONFLICT = "commit aborted, no effect"
-    STORE_CONFLICT_AFTER = "commit told a conflict after it took effect"
+    STORE_CONFLICT_AFTER = "commit answered with a conflict after it took effect"
     STORE_SLOW = "store call took seconds"
 
     BUS_UNAVAILABLE = "publishing failed, nothing accepted"
@@ -66,7 +66,7 @@ class Fault(StrEnum):
 
 
 MEDDLING: Final = frozenset({Fault.COUNTER_WRONG, Fault.DOCUMENT_GONE, Fault.DUE_TIME_GONE})
-"""What somebody does to documents behind the coordinator's back."""
+"""Changes of documents behind the coordinator's back."""
 
 _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.KILLED_BEFORE_CALL: (0, 0, 0.003, 0.01, 0.03),
@@ -130,12 +130,12 @@ class Weather:
     odds: Mapping[Fault, float]
 
     def without(self, kinds: Collection[Fault]) -> Weather:
-        """The same without these kinds."""
+        """Return this weather without some kinds of faults."""
         return replace(self, odds={kind: odds for kind, odds in self.odds.items() if kind not in kinds})
 
 
-def drawn_weather(chance: Random) -> Weather:
-    """That of a seed."""
+def draw_weather(chance: Random) -> Weather:
+    """Draw the weather of a seed."""
     skew_s = chance.choice([0, 0, 2, 5])
     calm_at = chance.choice([60, 300, 900])
     pause_s = chance.choice([0, 1, 6])
@@ -161,7 +161,7 @@ class Strike(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Strike:
-        """What `str` made of one."""
+        """Parse what `str` makes of a strike."""
         name, _, occasion = text.partition(":")
         return cls(Fault[name], int(occasion))
 
@@ -188,7 +188,7 @@ class Faults:
         return Counter(strike.kind for strike in self.log)
 
     def strikes(self, kind: Fault) -> bool:
-        """Whether a fault of this kind happens now."""
+        """Return True if a fault of this kind happens now."""
         odds = self.weather.odds.get(kind, 0.0)
         if self.is_calm or not odds:
             return False

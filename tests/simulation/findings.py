@@ -1,4 +1,4 @@
-"""What a simulation may find: a promise that was broken."""
+"""The promises that a simulation checks, and the violations that it finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simulation.trace import Trace
 
 
 class Rule(StrEnum):
-    """What must never be broken."""
+    """The rules that must never be broken."""
 
     STUCK = "a run is terminal within a bounded time after the faults stop"
     ENDS = "each step ends as its workflow and script say"
@@ -19,13 +19,13 @@ class Rule(StrEnum):
     ONE_OUTCOME = "an attempt has one outcome"
     DEPENDENCIES = "nothing is submitted or skipped before its dependencies allow it"
     HELD = "a submission is for the attempt that the step is at"
-    ONCE = "a job is asked for again if none was accepted; if nobody can tell, with onLost: retry alone"
+    ONCE = "a job is asked for again if none was accepted; if that is unknown, with onLost: retry alone"
     WINDOW = "nothing is submitted with too little of a lease left"
-    LEASE = "nobody takes what another holds, nor before it is due"
+    LEASE = "no one takes what another holds, nor before it is due"
     BACK_OFF = "a failed attempt is followed by the next one after its back-off"
     COUNTERS = "counters say what the states imply"
-    TOLD = "no event is acknowledged before what it released was published"
-    STOP = "a run is stopped only if somebody asked or its time was up, and then claims nothing"
+    PUBLISHED = "no event is acknowledged before what it released was published"
+    STOP = "a run is stopped only if someone asked or its time was up, and then claims nothing"
     COMMAND = "what a command did has happened when it returns"
     NO_ERROR = "a handler raises nothing but outages and lost races"
     NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
@@ -48,13 +48,13 @@ class Finding:
 
 
 class Findings:
-    """What one simulation found; the trace tells where."""
+    """All violations that one simulation found; the trace shows where."""
 
     def __init__(self, trace: Trace) -> None:
         self.all: list[Finding] = []
         self._trace = trace
 
-    def found(self, rule: Rule, text: str) -> None:
-        """A rule was broken."""
+    def report(self, rule: Rule, text: str) -> None:
+        """Record that a rule was broken."""
         self.all.append(Finding(rule, text))
         self._trace.note("BROKEN", rule.name, text)

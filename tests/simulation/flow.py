@@ -13,7 +13,7 @@ from simulation.oracle import longest_path_s
 from simulation.scenario import Scenario
 from simulation.watch import Watch
 
-_UNTIL_MENDED_S = 600.0
+_UNTIL_REPAIRED_S = 600.0
 _RETRIED = frozenset({RunState.FAILED, RunState.CANCELLED})
 
 
@@ -40,12 +40,12 @@ class Flow:
 
     @property
     def wants_retry(self) -> bool:
-        """Whether its users will retry it."""
+        """True if its users will retry it."""
         run = self.watch.run
         return bool(self.retries) and run is not None and run.state in _RETRIED
 
     def may_retry(self, now: datetime) -> bool:
-        """Whether its users have thought over that they want to retry it."""
+        """Return True once the users have decided to retry the run."""
         run = self.watch.run
         if not self.wants_retry or run is None:
             return False
@@ -53,28 +53,34 @@ class Flow:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will happen to it any more."""
+        """True once nothing will happen to it any more."""
         return self.watch.has_ended and not self.wants_retry
 
     def set_end(self, now: float, *, left_over_s: float, slack_s: float) -> None:
-        """It has to end within the time that its script takes on the longest way, and what is left over takes."""
+        """Set the time by which the run has to end.
+
+        That is as long as its script takes on the longest way, and what is left over takes.
+        """
         work_s = longest_path_s(self.watch.scenario, slack_s)
-        if self.watch.is_meddled_with:
+        if self.watch.may_need_repair:
             # What was held up goes on only when all the rest has ended.
-            work_s += work_s + _UNTIL_MENDED_S
+            work_s += work_s + _UNTIL_REPAIRED_S
         if self.scenario.timeout_s is not None:
             work_s = min(work_s, self.scenario.timeout_s)
         self.must_end_by = now + left_over_s + work_s
 
     def on_false_conflict(self, writes: Iterable[Write]) -> None:
-        """Somebody was told that another had changed these steps, and so leaves what follows to that one."""
+        """Leave what follows these steps to the audit.
+
+        Their writer was wrongly answered that another one had changed them, so it leaves what follows to that one.
+        """
         prefix = f"{steps_path(self.run_id)}/"
         self.watch.leave_to_audit(
             [write.path.removeprefix(prefix) for write in writes if write.path.startswith(prefix)]
         )
 
     def on_given_up(self, message: Message) -> None:
-        """An event of the run was not handled to its end, and never comes again."""
+        """Leave the steps of a given-up event to the audit."""
         parts = [*message.body.get("steps", ()), *message.body.get("outcomes", ())]
         names = [part.get("id") or part["step"] for part in parts]
         if names:

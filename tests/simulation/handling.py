@@ -1,4 +1,4 @@
-"""What a function does with a delivery: its handler's work, and what becomes of an event that fails again and again."""
+"""Handles a delivery as a function does, with what becomes of an event that fails again and again."""
 
 from __future__ import annotations
 
@@ -39,17 +39,20 @@ class GaveUp(Exception):
 
 
 def handle(services: Services, delivery: Delivery, chance: Random) -> None:
-    """Handle a delivery as its function does; raises `GaveUp` from what the handler raised if it never comes again."""
+    """Handle a delivery as its function does.
+
+    Raises `GaveUp` from the handler's error if the event never comes again.
+    """
     try:
         _handle(services, delivery, chance)
     except Exception as error:
-        if not give_up_or_redeliver(services, delivery.message.topic, _received(delivery), error):
+        if not give_up_or_redeliver(services, delivery.message.topic, _as_received(delivery), error):
             raise
         raise GaveUp(error) from error
 
 
 def is_kept(letter: Message | None, delivery: Delivery) -> bool:
-    """Whether this dead letter would bring the same event again."""
+    """Return True if this dead letter would bring the same event again."""
     if letter is None or letter.raw is None:
         return False
     held = HeldMessage(id="letter", data=letter.raw, attributes=letter.attributes, published_at=START, lease=None)
@@ -57,18 +60,18 @@ def is_kept(letter: Message | None, delivery: Delivery) -> bool:
         again = replayed(read_dead_letter(held))
     except ValueError:
         return False
-    told = (again.topic, json.loads(again.raw or b""), again.attributes[REPLAY_OF])
-    return told == (delivery.message.topic, json.loads(_data(delivery.message)), delivery.message_id)
+    same = (again.topic, json.loads(again.raw or b""), again.attributes[REPLAY_OF])
+    return same == (delivery.message.topic, json.loads(_data(delivery.message)), delivery.message_id)
 
 
 def _handle(services: Services, delivery: Delivery, chance: Random) -> None:
     if not delivery.fails or chance.random() < _IN_VAIN:
-        _work(services, delivery)
+        _call_handler(services, delivery)
     if delivery.fails:
         raise StoreUnavailable("no answer in time, whenever this event is handled")
 
 
-def _work(services: Services, delivery: Delivery) -> None:
+def _call_handler(services: Services, delivery: Delivery) -> None:
     body = delivery.message.body
     if delivery.message.topic == "start":
         handle_start(services, read_start_event(body, event_id=delivery.message_id))
@@ -78,7 +81,7 @@ def _work(services: Services, delivery: Delivery) -> None:
         handle_tick(services, read_tick_event(body))
 
 
-def _received(delivery: Delivery) -> ReceivedEvent:
+def _as_received(delivery: Delivery) -> ReceivedEvent:
     message = {
         "data": base64.b64encode(_data(delivery.message)).decode(),
         "attributes": dict(delivery.message.attributes),

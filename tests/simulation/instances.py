@@ -14,13 +14,13 @@ from simulation.faults import Fault
 from simulation.scheduler import Instance
 
 Observed: TypeAlias = Callable[[str, Services], Services]
-"""What a function's handlers are given in place of its services, by the topic that the function is pushed."""
+"""Wraps the services of a function's handlers, by the topic that the function is pushed."""
 
 _AT_A_TIME: Final = 3
 
 
 def unobserved(_topic: str, services: Services) -> Services:
-    """The services themselves."""
+    """Return the services unchanged."""
     return services
 
 
@@ -47,7 +47,7 @@ class Instances:
         self._known: dict[str, list[Instance]] = {}
 
     def one_of(self, function: str) -> tuple[Instance, Services]:
-        """One of the function's processes, and what its handlers are given."""
+        """Return a process of the function and its handlers' services."""
         instance = self._instance(function)
         services = Services(**self._ports, settings=self._settings, wake_limit=instance.wake_limit)
         return instance, self._observed(function, services)

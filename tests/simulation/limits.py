@@ -35,7 +35,7 @@ class Limits:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """These sizes instead of the deployed ones."""
+        """Use these sizes instead of the deployed ones."""
         sizes = (
             (seed, "BATCH_DOCUMENTS", self.batch),
             (seed, "PAGE", self.page),
@@ -57,8 +57,11 @@ class Limits:
                 setattr(module, name, value)
 
 
-def drawn_limits(chance: Random) -> Limits:
-    """Those of a seed: now and then each is as deployed."""
+def draw_limits(chance: Random) -> Limits:
+    """Draw the limits of a seed.
+
+    Now and then each is as deployed.
+    """
     return Limits(
         batch=chance.choice([3, 8, 200, 200]),
         page=chance.choice([2, 5, 200]),
@@ -71,8 +74,8 @@ def drawn_limits(chance: Random) -> Limits:
     )
 
 
-def crowded(limits: Limits, chance: Random) -> Limits:
-    """Return limits with which many jobs in flight are more than one burst of one instance can look at."""
+def crowd_limits(limits: Limits, chance: Random) -> Limits:
+    """Return limits under which one burst cannot poll a crowd."""
     return replace(
         limits,
         sweep_page=1,

@@ -15,7 +15,7 @@ from support.world import START
 
 
 def true_time(scheduler: Scheduler) -> datetime:
-    """The time that no instance knows for sure."""
+    """Return the time that no instance knows exactly."""
     return START + timedelta(seconds=scheduler.now)
 
 

@@ -1,6 +1,6 @@
-"""Somebody who changes documents behind the coordinator's back: a counter that is too high, something that is gone.
+"""Changes documents behind the coordinator's back: a counter that is too high, a document or due time that is gone.
 
-A counter that is too low would start a step too early, and nothing could tell it from one that is right.
+A counter that is too low would start a step too early, and nothing could distinguish it from a correct one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Meddler:
         self._meddles = bool(MEDDLING & calls.faults.weather.odds.keys())
 
     def act(self) -> None:
-        """Do it now and then."""
+        """Change or delete a document now and then."""
         if not self._meddles or self._calls.faults.is_calm:
             return
         for flow in self._flows:
@@ -73,7 +73,10 @@ class Meddler:
 
 
 def _due(flow: Flow) -> Iterator[str]:
-    """What the checker is to look at. A due time that is a lease or a back-off says more than that, and is left."""
+    """Yield steps whose due time is only when to look.
+
+    A due time that is a lease or a back-off holds more than that, and is left alone.
+    """
     for name, step in flow.watch.steps.items():
         is_due = step.state is StepState.RUNNING or (name == END_ID and step.state is StepState.PENDING)
         if is_due and step.due_at is not None and name not in flow.watch.gone:

@@ -1,4 +1,4 @@
-"""`python -m simulation.mutants`: whether the simulation finds every planted bug."""
+"""`python -m simulation.mutants`: check that the simulation finds every planted bug."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class Hunt:
 
 
 def hunt(mutation: Mutation, seeds: int, *, known_first: bool = True) -> Hunt:
-    """Play seeds with the bug planted until one breaks a rule that it does not break without."""
+    """Play seeds with the bug until one breaks a rule.
+
+    A seed that breaks a rule without the bug, too, does not count.
+    """
     known = [mutation.seed] if known_first else []
     for played, seed in enumerate(chain(known, range(seeds)), start=1):
         with mutation.planted():
@@ -42,7 +45,10 @@ def hunt(mutation: Mutation, seeds: int, *, known_first: bool = True) -> Hunt:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Hunt them all from the first seed on; 1 if one got away."""
+    """Hunt all planted bugs from the first seed on.
+
+    Returns 1 if one got away.
+    """
     parser = argparse.ArgumentParser(prog="simulation.mutants", description=__doc__)
     parser.add_argument("--seeds", type=at_least_one, default=2000, help="how many to play at the most (default: 2000)")
     parser.add_argument(
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escaped = 0
     for done in _hunts(names, options.seeds, options.processes):
         escaped += done.finding is None
-        sys.stdout.write(f"{_told(done)}\n")
+        sys.stdout.write(f"{_result_line(done)}\n")
         sys.stdout.flush()
     sys.stdout.write(f"{len(names) - escaped} of {len(names)} planted bugs found\n")
     return bool(escaped)
@@ -69,7 +75,7 @@ def _hunt_by_name(name: str, seeds: int) -> Hunt:
     return hunt(BY_NAME[name], seeds, known_first=False)
 
 
-def _told(done: Hunt) -> str:
+def _result_line(done: Hunt) -> str:
     if done.finding is None:
         return f"NOT FOUND in {done.played} seeds: {done.mutation}"
     return f"{done.mutation:<42} seed {done.seed:<5} {done.finding.rule.name:<12} {done.finding.text[:110]}"

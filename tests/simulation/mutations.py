@@ -34,7 +34,7 @@ class Mutation:
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """The coordinator with the bug."""
+        """Replace parts of the coordinator by the bug."""
         before = [(owner, name, getattr(owner, name)) for owner, name, _ in self.patches]
         for owner, name, value in self.patches:
             setattr(owner, name, value)
@@ -109,7 +109,7 @@ MUTATIONS: Final = (
     _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=327),
     _mutation("a barrier passed twice", (commits, "_guarded_write", planted.unguarded_barrier), seed=26),
     _mutation("a late outcome undoes a stop", (dispatch, "settled", planted.settle_what_was_stopped), seed=97),
-    _mutation("nobody looks at a job", (advance, "submitted", planted.submitted_unwatched), seed=6),
+    _mutation("no one looks at a job", (advance, "submitted", planted.submitted_unwatched), seed=6),
     _mutation(
         "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=7
     ),
@@ -129,7 +129,7 @@ MUTATIONS: Final = (
     _mutation(
         "a large run without its definition", (seed, "_opening", planted_checker.open_without_definition), seed=27
     ),
-    _mutation("a large run that nobody watches", (seed, "_opening", planted_checker.open_without_end), seed=7),
+    _mutation("a large run that no one watches", (seed, "_opening", planted_checker.open_without_end), seed=7),
     _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
     _mutation("a file that cannot be read is invalid", (start, "SourceTooLarge", SourceError), seed=6),
     _mutation("the consistency check never runs", (audit, "revive", planted.no_events), seed=7),
@@ -145,7 +145,7 @@ MUTATIONS: Final = (
     _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
     _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
     _mutation("what a retry keeps expires", (retry, "keep_all", planted_checker.kept), seed=40),
-    _mutation("a dead letter of nobody's event", (delivery, "buried", planted_checker.buried_nameless), seed=5),
+    _mutation("a dead letter of no event", (delivery, "buried", planted_checker.buried_nameless), seed=5),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

@@ -1,4 +1,4 @@
-"""How a step must end, worked out from the workflow and the script alone."""
+"""The end that a step must have, derived from the workflow and the script alone."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ SCRIPTED: Final[Mapping[Ending, OutcomeKind]] = {
     Ending.VANISHES: OutcomeKind.LOST,
     Ending.NEVER_ENDS: OutcomeKind.TIMED_OUT,
 }
-"""What becomes of an attempt if nothing but the script decides."""
+"""The outcome of an attempt if nothing but the script decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a step's earlier attempts have used up."""
+    """The tries and losses of a step's earlier attempts."""
 
     tries: int = 0
     losses: int = 0
 
 
 def after(plan: StepPlan, tally: Tally, kind: OutcomeKind) -> tuple[StepState, Tally]:
-    """What the outcome of one more attempt makes of the step: RETRYING, or its end."""
+    """Return the step's state and tally after one more outcome.
+
+    The state is RETRYING, or the step's end.
+    """
     if kind is OutcomeKind.SUCCEEDED:
         return StepState.SUCCEEDED, tally
     if kind is OutcomeKind.CANCELLED:
@@ -48,8 +51,8 @@ def after(plan: StepPlan, tally: Tally, kind: OutcomeKind) -> tuple[StepState, T
     return (StepState.FAILED if tried.tries >= plan.max_attempts else StepState.RETRYING), tried
 
 
-def scripted_end(plan: StepPlan) -> StepState:
-    """How a step ends that is released and left to its script."""
+def scripted_state(plan: StepPlan) -> StepState:
+    """Return the end of a step that only its script decides."""
     if not plan.has_task:
         return StepState.SUCCEEDED
     state, tally, attempt = StepState.RETRYING, Tally(), 0
@@ -60,18 +63,24 @@ def scripted_end(plan: StepPlan) -> StepState:
 
 
 def expected_ends(scenario: Scenario, excused: Mapping[str, StepState]) -> dict[str, StepState]:
-    """How every step of an undisturbed run ends; `excused` are those that faults rightly made end otherwise."""
+    """Return the end of every step of an undisturbed run.
+
+    `excused` are those that faults rightly made end otherwise.
+    """
     ends: dict[str, StepState] = {}
     for plan in scenario.steps:
         if any(ends[need] is not StepState.SUCCEEDED for need in plan.depends_on):
             ends[plan.id] = StepState.SKIPPED
         else:
-            ends[plan.id] = excused.get(plan.id) or scripted_end(plan)
+            ends[plan.id] = excused.get(plan.id) or scripted_state(plan)
     return ends
 
 
 def longest_path_s(scenario: Scenario, slack_s: float) -> float:
-    """How long the slowest way through the graph takes if every step takes as long as its script allows, and slack."""
+    """Return the longest time that the graph may take.
+
+    In seconds, if every step takes as long as its script allows, with the slack.
+    """
     ends: dict[str, float] = {}
     for plan in scenario.steps:
         begins = max((ends[need] for need in plan.depends_on), default=0.0)

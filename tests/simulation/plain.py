@@ -1,4 +1,4 @@
-"""What can be made simpler of a simulation, each by a word that the command for it takes."""
+"""Simplifications of a simulation, each named by a word that the command takes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ OF_STEP: Final[Mapping[str, OfStep]] = {
 """A job that ends at once; that succeeds; that is not tried again; that may be submitted again."""
 
 
-def made_plain(drawn: Drawn, words: Collection[str]) -> Drawn:
-    """The same, made simpler by these words: one of all, or `step.word` of a step."""
+def simplify(drawn: Drawn, words: Collection[str]) -> Drawn:
+    """Return the simulation simplified by these words.
+
+    A word is one for all steps, or `step.word` for one.
+    """
     for word in words:
         if word in OF_ALL:
             drawn = OF_ALL[word](drawn)
@@ -55,8 +58,8 @@ def _step(scenario: Scenario, step: StepPlan, words: Collection[str]) -> StepPla
     return step
 
 
-def words_for(drawn: Drawn) -> Iterator[str]:
-    """The words that would make it simpler."""
+def simplifications(drawn: Drawn) -> Iterator[str]:
+    """Yield the words that would make it simpler."""
     for word, of_all in OF_ALL.items():
         if of_all(drawn) != drawn:
             yield word

@@ -48,7 +48,10 @@ _counts = commits._counts
 def publish_first(
     self: Advance, decisions: Sequence[Decision], following: Sequence[Held], *, may_keep: bool
 ) -> list[Held]:
-    """Publish what a commit will release, then commit; see `go_on_in_silence`."""
+    """Publish what a commit will release, then commit.
+
+    See `go_on_in_silence`.
+    """
     ended = [one.step for one in decisions if one.change.state is StepState.SUCCEEDED]
     released = [name for step in ended for name in step.dependents if name not in step.barriers]
     self.outbox.ready(self.run_id, [ReadyStep(step_id=name) for name in released])
@@ -57,7 +60,7 @@ def publish_first(
 
 
 def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[Held]:
-    """Go on with some of what was released, and publish nothing of the rest."""
+    """Go on with some released steps, and publish none of the rest."""
     kept = self._release(saved)[:room]
     return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
 
@@ -81,13 +84,13 @@ def acknowledge_anyway(services: Services, event: StepsEvent) -> None:
 
 
 def unguarded_claim(decision: Decision) -> Update:
-    """A claim that overwrites another."""
+    """Let a claim overwrite another one."""
     write = _guarded_write(decision)
     return replace(write, guard=None) if decision.change.event is StepEvent.CLAIM else write
 
 
 def unguarded_outcome(decision: Decision) -> Update:
-    """An outcome that is counted again when it comes again."""
+    """Count an outcome again when it comes again."""
     write = _guarded_write(decision)
     ends = decision.change.is_terminal or decision.change.event is StepEvent.RETRY
     return replace(write, guard=None) if ends else write
@@ -142,7 +145,7 @@ def claims_without_counting(self: Advance, decisions: Sequence[Decision]) -> lis
 
 
 def unguarded_barrier(decision: Decision) -> Update:
-    """A barrier that counts again when it is passed again."""
+    """Let a barrier count again when it is passed again."""
     write = _guarded_write(decision)
     passes = decision.change.event is StepEvent.SUCCEED and decision.step.state is StepState.PENDING
     return replace(write, guard=None) if passes else write
@@ -152,18 +155,18 @@ def unguarded_barrier(decision: Decision) -> Update:
 
 
 def claim_for_ages(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
-    """A lease that is never over."""
+    """Claim with a lease that is never over."""
     return _claim(step, now=now, lease=lease + _AGES)
 
 
 def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
-    """Another attempt, though the earlier one has no outcome."""
+    """Begin another attempt, though the earlier one has no outcome."""
     change = _claim(step, now=now, lease=lease)
     return replace(change, fields={**change.fields, "attempt": step.attempt + 1})
 
 
 def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
-    """A lost job uses up one of the step's tries."""
+    """Let a lost job use up one of the step's tries."""
     change = _tried_again(step, outcome, now, learnt)
     if change is None:
         return None
@@ -171,19 +174,19 @@ def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: 
 
 
 def one_try_more(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
-    """One attempt more than the policy allows."""
+    """Allow one attempt more than the policy does."""
     retry = replace(step.policies.retry, max_attempts=step.policies.retry.max_attempts + 1)
     return _tried_again(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
 
 
 def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
-    """The next attempt at once."""
+    """Make the next attempt due at once."""
     change = _tried_again(step, outcome, now, learnt)
     return None if change is None else replace(change, fields={**change.fields, "due_at": now})
 
 
 def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
-    """Claim a step again after its lease, whatever `onLost` says of a dispatcher that died."""
+    """Claim a step after its lease whatever `onLost` says."""
     return transitions.may_claim(replace(step, answered=True), now=now, attempt=attempt)
 
 
@@ -205,12 +208,12 @@ def submitted_unwatched(step: StepRecord, **named: Any) -> StepChange:
 
 
 def another_key(step: StepRecord) -> str:
-    """A new key when an attempt is submitted again."""
+    """Return a new key when an attempt is submitted again."""
     return f"{step.run_id}/{step.id}/{step.attempt + step.deferrals}"
 
 
 def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """A status call without an answer means that the job failed."""
+    """Take a status call without an answer for a failed job."""
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
@@ -226,7 +229,7 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
 
 
 def finish_early(outbox: Outbox, run_id: str) -> None:
-    """Close the run without a look at what its end still waits for."""
+    """Close the run without checking what its end waits for."""
     held = load_run(outbox.services, run_id)
     ends = load_steps(outbox.services, run_id, [END_ID])
     if held is not None and held.run.state is RunState.RUNNING and ends:
@@ -274,8 +277,8 @@ def set_running_anyway(outbox: Outbox, held: HeldRun) -> bool:
 
 
 def no_seed(_run_id: str) -> Message:
-    """A plain tick instead of what would go on with the seeding."""
-    return tick_message("nobody")
+    """Send a plain tick instead of the message that resumes seeding."""
+    return tick_message("no one")
 
 
 def take_for_ages(self: Any) -> bool:

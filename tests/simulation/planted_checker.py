@@ -66,7 +66,7 @@ def publish_for_one_run(self: Any, outcomes: Sequence[tuple[str, Outcome]]) -> N
 
 
 def audit_some(services: Services, end: Held) -> Any:
-    """Look after every other run, and say of the others that it was done."""
+    """Audit every other run, and record the rest as audited."""
     if crc32(end.step.run_id.encode()) % 2:
         return _audit(services, end)
     _look_again(Outbox(services), end, None)
@@ -80,13 +80,13 @@ def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
 
 
 def unanswered_in_between(step: StepRecord, **named: Any) -> StepChange:
-    """Take a job for unknown all along, though nobody answered in between."""
+    """Take a job for unknown all along, though calls failed in between."""
     change = _unanswered(step, **named)
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "missing_since"})
 
 
 def poll_in_time_only(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """Time a job out when its time is over, without asking for it."""
+    """Time a job out when its time is over, without polling it."""
     deadline = step.attempt_deadline
     if deadline is None or services.clock.now() < deadline:
         return _ask(services, step)
@@ -94,14 +94,14 @@ def poll_in_time_only(services: Services, step: StepRecord) -> StepChange | Outc
 
 
 def load_round_of_burst(services: Services) -> Round:
-    """Begin a round anew with each burst, wherever the one before came to."""
+    """Begin a new round with each burst."""
     current = _load_round(services)
     is_old = current.page is not None and services.clock.now() - current.page.until >= services.settings.burst
     return replace(current, page=None) if is_old else current
 
 
 def not_accepted(_self: object) -> RequestNotAccepted:
-    """Say of a submission whose answer was lost that it was not accepted."""
+    """Take a submission whose answer was lost for not accepted."""
     return RequestNotAccepted("the answer was lost")
 
 
@@ -109,7 +109,7 @@ def not_accepted(_self: object) -> RequestNotAccepted:
 
 
 def miscount_what_remains(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
-    """Mend one of the two counters."""
+    """Repair one of the two counters."""
     found = _miscount(step, steps)
     if found is None:
         return None
@@ -128,7 +128,7 @@ def kept(*_arguments: object) -> bool:
 
 
 def buried_nameless(event: GivenUp) -> Message:
-    """A dead letter that does not tell which event it was."""
+    """Make a dead letter that does not name its event."""
     return _buried(replace(event, event_id="m0"))
 
 
@@ -136,7 +136,7 @@ def buried_nameless(event: GivenUp) -> Message:
 
 
 def open_without_definition(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
-    """Begin a large run without what it takes to go on with it."""
+    """Begin a large run without the definition that it needs later."""
     return [write for write in _opening(run, creates, text, path) if not write.path.endswith("/text")]
 
 
@@ -149,6 +149,6 @@ def open_without_end(run: RunRecord, creates: Sequence[Create], text: bytes, pat
 
 
 def run_for_each_message(services: Services, event: StartRequested) -> RunRecord:
-    """A run for each message, whatever key it has."""
+    """Make a run for each message, whatever key it has."""
     run = _new_run(services, event)
     return replace(run, id=run_id_for(event.workflow_path, str(event.trigger["event_id"])))

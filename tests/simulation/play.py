@@ -53,7 +53,7 @@ _CALM_PAUSE_S: Final = 1.0
 _LEFT_OVER_S: Final = 1800.0
 """Time to repair, once the faults stop: events on their way (600 s), a lease (180 s), the audit (300 s), a burst."""
 _SLACK_S: Final = 240.0
-"""What a step may take beyond its job: ticks, polls, a deferral that began before the faults stopped."""
+"""Time of a step beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 250_000
 
 _ALLOWED: Final = (
@@ -65,7 +65,7 @@ _ALLOWED: Final = (
     RunNotFound,
     MalformedEvent,
 )
-"""What a handler may raise: its event comes again, for so often; or, by the last two, it is given up at once."""
+"""Errors that a handler may raise. Its event comes again for some time; after the last two it is given up at once."""
 
 
 class Play:
@@ -94,9 +94,9 @@ class Play:
         )
         limits = drawn.limits
         self.bus = FaultyBus(
-            self.calls, deliveries=limits.deliveries, on_accepted=self._accepted, on_given_up=self._given_up
+            self.calls, deliveries=limits.deliveries, on_accepted=self._on_accepted, on_given_up=self._on_given_up
         )
-        self._instances = self._with_ports(
+        self._instances = self._make_instances(
             Settings(
                 task_runner_url=TASK_RUNNER_URL,
                 allowed_task_runner_urls=(OTHER_URL,),
@@ -115,7 +115,7 @@ class Play:
             chance=self._chance,
             instances=self._instances,
             on_begin=self._apart.works_for.__setitem__,
-            on_failure=self._failed,
+            on_failure=self._check_error,
             on_command=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
         )
         self._next_tick = TICK_S / 2
@@ -131,13 +131,13 @@ class Play:
             pace=self.drawn.pace,
         )
 
-    def _with_ports(self, settings: Settings, observed: Observed) -> Instances:
+    def _make_instances(self, settings: Settings, observed: Observed) -> Instances:
         ports: Ports = {
             "store": FaultyStore(
                 memory=self._memory,
                 calls=self.calls,
-                on_commit=self._committed,
-                on_false_conflict=self._false_conflict,
+                on_commit=self._on_commit,
+                on_false_conflict=self._on_false_conflict,
                 on_due=self.repairs.on_due,
                 query_s=self.drawn.limits.query_s,
             ),
@@ -146,7 +146,7 @@ class Play:
                 scenario_of=lambda run_id: self._by_run_id[run_id].watch.scenario,
                 calls=self.calls,
                 evidence=self.evidence,
-                on_submit=self._submitted,
+                on_submit=self._on_submit,
                 on_look=lambda of: self._attention.on_look(of.run_id, [of.step]),
                 status_s=self.drawn.limits.status_s,
             ),
@@ -163,18 +163,18 @@ class Play:
 
     # -- the turns -------------------------------------------------------------------------------------------------
 
-    def to_the_end(self, until: float) -> None:
-        """Play until everything is over or something was found, but not beyond that time."""
+    def run_until(self, until: float) -> None:
+        """Play until everything is over, a rule is broken, or that time."""
         with ExitStack() as stack:
             stack.enter_context(self.drawn.limits.applied())
-            stack.enter_context(self.repairs.heard())
+            stack.enter_context(self.repairs.listening())
             stack.callback(self.scheduler.close)
             for _ in range(_MAX_TURNS):
                 if self.findings or self.scheduler.now > until or self._is_over():
                     break
                 self._turn()
             else:
-                self._findings.found(Rule.BUDGET, f"{_MAX_TURNS} turns were not enough")
+                self._findings.report(Rule.BUDGET, f"{_MAX_TURNS} turns were not enough")
         if not self.findings and self.scheduler.now <= until:
             for flow in self.flows:
                 run_rules.check_end(flow.watch)
@@ -183,16 +183,19 @@ class Play:
     def _is_over(self) -> bool:
         quiet = not self.scheduler.invocations and not self.bus.under_way
         for flow in self.flows:
-            if flow.watch.untold and self._is_quiet(flow):
-                flow.watch.when_quiet()
+            if flow.watch.unpublished and self._is_quiet(flow):
+                flow.watch.check_published()
             if self.scheduler.now > flow.must_end_by and not flow.watch.has_ended:
                 run = flow.watch.run
                 state = "missing" if run is None else run.state.value
-                flow.watch.found(Rule.STUCK, f"the run is {state}, with {flow.watch.open_steps()}")
+                flow.watch.report(Rule.STUCK, f"the run is {state}, with {flow.watch.open_steps()}")
         return quiet and self.faults.is_calm and all(flow.is_over for flow in self.flows)
 
     def _is_quiet(self, flow: Flow) -> bool:
-        """Whether nobody is at that run: what a tick is about releases nothing."""
+        """Return True if no handler and no event is at that run.
+
+        Ticks do not count, as what a tick is about releases nothing.
+        """
         works_for = self._apart.works_for
         return not any(works_for.get(one.root) == flow.run_id for one in self.scheduler.invocations) and not any(
             self._flow_of(delivery.message) is flow for delivery in self.bus.under_way
@@ -213,9 +216,9 @@ class Play:
         elif overdue:
             self.scheduler.go_on(self._chance.choice(overdue))
         else:
-            self._let_time_pass(dawdle=bool(ready or arrived))
+            self._advance_time(dawdle=bool(ready or arrived))
 
-    def _let_time_pass(self, *, dawdle: bool) -> None:
+    def _advance_time(self, *, dawdle: bool) -> None:
         now = self.scheduler.now
         wake_up, arrival = self.scheduler.next_wake_up(), self.bus.next_arrival(now)
         until = min(self._next_tick, wake_up, arrival, self._users.next_start())
@@ -273,72 +276,78 @@ class Play:
             topic,
             lambda: handle(services, delivery, self._chance),
             instance,
-            lambda one: self._handled(one, delivery),
+            lambda one: self._on_end(one, delivery),
         )
         if (flow := self._flow_of(delivery.message)) is not None:
             self._apart.works_for[one] = flow.run_id
         self.trace.note("deliver", one.name, delivery.message_id, delivery.message)
 
-    def _handled(self, invocation: Invocation, delivery: Delivery) -> None:
+    def _on_end(self, invocation: Invocation, delivery: Delivery) -> None:
         error = invocation.error
         if error is None:
             self.trace.note("done", invocation.name)
         elif isinstance(error, GaveUp):
-            self._acknowledged(invocation, delivery, error.cause)
+            self._on_acknowledged(invocation, delivery, error.cause)
         else:
             self.trace.note("failed", invocation.name, repr(error))
-            self._failed(error)
+            self._check_error(error)
             self.bus.send_again(delivery)
 
-    def _acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
+    def _on_acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
         self.trace.note("given up", invocation.name, repr(cause))
-        self._failed(cause)
+        self._check_error(cause)
         if delivery.message.topic != NOT_KEPT and not is_kept(self.bus.dead_letters.get(delivery.message_id), delivery):
-            self._findings.found(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
+            self._findings.report(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
         self.bus.give_up(delivery)
 
-    def _failed(self, error: BaseException) -> None:
+    def _check_error(self, error: BaseException) -> None:
         if not isinstance(error, (*_ALLOWED, Died)):
             where = "".join(traceback.format_exception(error)[-3:])
-            self._findings.found(Rule.NO_ERROR, f"{error!r}\n{where}")
+            self._findings.report(Rule.NO_ERROR, f"{error!r}\n{where}")
 
     # -- what is seen ----------------------------------------------------------------------------------------------
 
     def _flow_of(self, message: Message) -> Flow | None:
-        """The run that a message is about; None if it is about all, as ticks are."""
+        """Return the run that a message is about.
+
+        None if it is about all, as ticks are.
+        """
         run_id, path = message.body.get("run_id"), message.body.get("workflow_path")
         return self._by_path[path] if path is not None else self._by_run_id.get(run_id or "")
 
-    def _committed(self, writes: Sequence[Write]) -> None:
+    def _on_commit(self, writes: Sequence[Write]) -> None:
         self.repairs.on_commit(writes, self.scheduler.current.name)
         for run_id in sorted(self._apart.on_commit(writes)):
             if run_id in self._by_run_id:
                 self._by_run_id[run_id].watch.on_commit(writes)
                 self._attention.on_look(run_id, [write.path.rpartition("/")[2] for write in writes])
             else:
-                self._findings.found(Rule.APART, f"there is a run that nobody asked for: {run_id}")
+                self._findings.report(Rule.APART, f"there is a run that no one asked for: {run_id}")
 
-    def _false_conflict(self, writes: Sequence[Write]) -> None:
+    def _on_false_conflict(self, writes: Sequence[Write]) -> None:
         for flow in self.flows:
             flow.on_false_conflict(writes)
 
-    def _submitted(self, submission: Submission, body: Mapping[str, Any]) -> None:
+    def _on_submit(self, submission: Submission, body: Mapping[str, Any]) -> None:
         self._by_run_id[submission.of.run_id].watch.on_submit(submission, body)
 
-    def _accepted(self, message: Message) -> None:
+    def _on_accepted(self, message: Message) -> None:
         running = self.scheduler.running
         self.repairs.on_accepted(message, "" if running is None else running.name)
         if (flow := self._flow_of(message)) is not None:
             flow.watch.on_accepted(message)
             self._attention.on_accepted(message)
 
-    def _given_up(self, message: Message) -> None:
+    def _on_given_up(self, message: Message) -> None:
         if (flow := self._flow_of(message)) is not None:
             flow.on_given_up(message)
 
 
 def play(drawn: Drawn, *, until: float = float("inf"), observed: Observed = unobserved) -> Play:
-    """Play a simulation to its end, or until that many simulated seconds have passed."""
+    """Play a simulation to its end, or until that simulated time.
+
+    `until` is in simulated seconds.
+    """
     one = Play(drawn, observed=observed)
-    one.to_the_end(until)
+    one.run_until(until)
     return one

@@ -1,4 +1,4 @@
-"""What set a run going again, and how often: a simulation that never needs a repair does not show that it works."""
+"""Counts what set a run going again. A simulation that never needs a repair does not show that repairs work."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Repair(StrEnum):
     DEFERRED = "submission put off"
     POLL_PUT_OFF = "look at a job put off"
     JOB_LOST = "job given up as lost"
-    LOST_IN_DISPATCH = "attempt failed, as nobody knows of its job"
+    LOST_IN_DISPATCH = "attempt failed, as no one knows its job"
     ATTEMPT_TIMED_OUT = "attempt ended by its timeout"
     RUN_TIMED_OUT = "run ended by its timeout"
     CANCELLED_BY_AUDIT = "cancelled run closed by the audit"
     BURST_TAKEN_OVER = "burst's lease taken over from one that died"
     PAGED = "page of a sweep handed to another instance"
-    MENDED = "counters mended by the consistency check"
+    CORRECTED = "counters corrected by the consistency check"
     WATCHED_AGAIN = "step or run's end made due again by the doctor"
     ENDED_AS_BROKEN = "run ended, as documents of it are gone"
     GIVEN_UP = "event given up after its last delivery"
@@ -48,7 +48,7 @@ _BY_ACTION: Final[Mapping[str, Repair]] = {
     "run.seed.repair": Repair.SEED_RESUMED,
     "run.stop.timeout": Repair.RUN_TIMED_OUT,
     "step.defer": Repair.DEFERRED,
-    "step.miscounted.mended": Repair.MENDED,
+    "step.miscounted.mended": Repair.CORRECTED,
     "step.unwatched.mended": Repair.WATCHED_AGAIN,
     "run.broken": Repair.ENDED_AS_BROKEN,
     "event.given_up": Repair.GIVEN_UP,
@@ -64,16 +64,16 @@ class Repairs:
     mixed_pages: int = 0
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Hear what is decided, instead of whoever reads the log."""
+    def listening(self) -> Iterator[None]:
+        """Receive log records instead of the log."""
         before = log._write
-        log._write = self._hear
+        log._write = self._on_log
         try:
             yield
         finally:
             log._write = before
 
-    def _hear(
+    def _on_log(
         self,
         level: int,
         action: str,
@@ -91,7 +91,10 @@ class Repairs:
             self.counts[_BY_ACTION[action]] += 1
 
     def on_accepted(self, message: Message, by: str) -> None:
-        """A message was published, in a handler of that name."""
+        """Count the repairs that a published message shows.
+
+        `by` is the name of the handler that published it.
+        """
         kind = message.body.get("type")
         if kind == "sweep.page":
             self.counts[Repair.PAGED] += 1
@@ -102,11 +105,14 @@ class Repairs:
                 self._on_outcome(outcome)
 
     def on_due(self, paths: Iterable[str]) -> None:
-        """The checker got a page of due steps."""
+        """Note a page of due steps that the checker got."""
         self.mixed_pages += len({path.split("/")[1] for path in paths}) > 1
 
     def on_commit(self, writes: Iterable[Write], by: str) -> None:
-        """A commit took effect, of a handler of that name."""
+        """Count the repairs that a commit shows.
+
+        `by` is the name of the handler that made it.
+        """
         for fields in (write.fields for write in writes if isinstance(write, Update)):
             if fields.get("unanswered"):
                 self.counts[Repair.POLL_PUT_OFF] += 1

@@ -1,4 +1,4 @@
-"""What a person reads of simulations."""
+"""Reports of simulations, for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulation.scenario import Scenario
 
 
 def summary(tally: Tally, took_s: float) -> Iterator[str]:
-    """What many simulations came to."""
+    """Yield the results of many simulations."""
     days = tally.simulated_s / 86_400
     yield f"{tally.played} simulations, {tally.steps} steps, {days:.1f} simulated days in {took_s:.0f} s"
     yield f"{tally.with_several} of them with several runs at the same time"
@@ -34,7 +34,7 @@ def summary(tally: Tally, took_s: float) -> Iterator[str]:
 
 
 def _what_lacks(played: int) -> str:
-    """What it means that something was never tried."""
+    """Explain what it means that something was never tried."""
     if played < ENOUGH:
         return (
             f"{played:,} seeds are too few to meet every kind of fault and repair: what was never met was not tried. "
@@ -47,7 +47,7 @@ def _what_lacks(played: int) -> str:
 
 
 def failure(one: Played) -> Iterator[str]:
-    """What one failing simulation found."""
+    """Yield what one failing simulation found."""
     yield f"seed {one.seed} ({one.steps} steps):"
     for finding in one.findings:
         yield f"  {finding}"
@@ -55,14 +55,14 @@ def failure(one: Played) -> Iterator[str]:
 
 
 def shrunk(one: Play) -> Iterator[str]:
-    """How small it gets."""
+    """Yield the size of the shrunk simulation and its command."""
     drawn = one.drawn
     steps, strikes = len(drawn.names), len(one.faults.log)
     yield f"  shrunk to {steps} steps, {strikes} strikes of faults: {drawn.command}"
 
 
 def story(one: Play) -> Iterator[str]:
-    """One simulation from its beginning to its end."""
+    """Yield one simulation from its beginning to its end."""
     for scenario in one.drawn.scenarios:
         yield from _plot(scenario)
     yield ", ".join(f"{kind.name} {odds:g}" for kind, odds in one.drawn.weather.odds.items()) or "no faults"
@@ -77,8 +77,8 @@ def _plot(scenario: Scenario) -> Iterator[str]:
     for step in scenario.steps:
         needs = ", ".join(step.depends_on) or "nothing"
         ends = " then ".join(step.endings) if step.has_task else "has no task"
-        told = f"{step.duration_s} s, {step.max_attempts} tries, lost: {step.on_lost}"
-        yield f"{scenario.mark}{step.id}: needs {needs}; {ends}; {told}"
+        policy = f"{step.duration_s} s, {step.max_attempts} tries, lost: {step.on_lost}"
+        yield f"{scenario.mark}{step.id}: needs {needs}; {ends}; {policy}"
     source = "a file" if scenario.is_file else "its message"
     asked = f"{scenario.cancels} cancels, {scenario.retries} retries, {scenario.doctors} doctors"
     yield f"{scenario.name}: from {source} at {scenario.starts_at:.0f} s; timeout {scenario.timeout_s} s, {asked}"

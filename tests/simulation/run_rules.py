@@ -1,4 +1,4 @@
-"""What may happen to a run, and how it must stand in the end."""
+"""Rules for each change of a run, and for its end."""
 
 from __future__ import annotations
 
@@ -28,87 +28,87 @@ def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
     state = None if before is None else before.state
     if state is not run.state:
         if run.state not in _NEXT.get(state, set()):
-            watch.found(Rule.RUN_STATE, f"the run went from {state} to {run.state}")
+            watch.report(Rule.RUN_STATE, f"the run went from {state} to {run.state}")
         if run.state is RunState.INVALID:
-            _refused(watch, run)
+            _check_invalid(watch, run)
         elif run.state.is_terminal:
-            _closed(watch, run)
+            _check_closed(watch, run)
     is_retried = before is not None and before.state in {RunState.FAILED, RunState.CANCELLED}
     reopened = is_retried and run.state is RunState.SEEDING
     if before is not None and run.retries != before.retries + reopened:
-        watch.found(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
-    _stop(watch, before, run, reopened=reopened)
+        watch.report(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
+    _check_stop(watch, before, run, reopened=reopened)
 
 
-def _stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: bool) -> None:
+def _check_stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: bool) -> None:
     stop = run.stop
     if stop == (before and before.stop):
         return
     if stop is None:
         if not reopened:
-            watch.found(Rule.STOP, "the run forgot that it is to be stopped")
+            watch.report(Rule.STOP, "the run forgot that it is to be stopped")
     elif stop.kind is StopKind.CANCEL:
         if not watch.cancel_was_asked:
-            watch.found(Rule.STOP, "nobody asked for the run to be cancelled")
+            watch.report(Rule.STOP, "no one asked for the run to be cancelled")
     elif stop.kind is StopKind.FAIL:
         if not watch.gone:
-            watch.found(Rule.STOP, f"the run was stopped, though all its documents are there: {stop.reason}")
+            watch.report(Rule.STOP, f"the run was stopped, though all its documents are there: {stop.reason}")
     elif run.deadline is None or run.deadline > watch.latest_now:
-        watch.found(Rule.STOP, f"the run was stopped before its deadline {run.deadline}")
+        watch.report(Rule.STOP, f"the run was stopped before its deadline {run.deadline}")
 
 
-def _refused(watch: Watch, run: RunRecord) -> None:
-    """The run could not start."""
+def _check_invalid(watch: Watch, run: RunRecord) -> None:
+    """Check a run that could not start."""
     if watch.scenario.path not in watch.evidence.gone:
-        watch.found(Rule.RUN_STATE, f"the run is INVALID: {run.errors}")
+        watch.report(Rule.RUN_STATE, f"the run is INVALID: {run.errors}")
     if watch.steps or not run.errors:
-        watch.found(
+        watch.report(
             Rule.RUN_STATE, f"the run is INVALID with the errors {run.errors} and the steps {list(watch.steps)}"
         )
 
 
-def _closed(watch: Watch, run: RunRecord) -> None:
-    """The run ended just now."""
+def _check_closed(watch: Watch, run: RunRecord) -> None:
+    """Check a run that ended just now."""
     # Who still seeds a run that was stopped may write more steps; it closes them when it finds out.
     left = [step for name, step in watch.steps.items() if not step.state.is_terminal and name not in watch.gone]
     if any(run.stop is None or step.state is not StepState.PENDING for step in left):
-        watch.found(Rule.RUN_STATE, f"the run is {run.state} with open steps: {watch.open_steps()}")
+        watch.report(Rule.RUN_STATE, f"the run is {run.state} with open steps: {watch.open_steps()}")
     ended_well = all(step.state is StepState.SUCCEEDED for step in watch.users_steps().values())
     if run.stop is not None:
         due = RunState.CANCELLED if run.stop.kind is StopKind.CANCEL else RunState.FAILED
     else:
         due = RunState.SUCCEEDED if ended_well else RunState.FAILED
     if run.state is not due:
-        watch.found(Rule.RUN_STATE, f"the run is {run.state} and should be {due}")
+        watch.report(Rule.RUN_STATE, f"the run is {run.state} and should be {due}")
     if run.state is RunState.FAILED and not run.errors:
-        watch.found(Rule.RUN_STATE, "the run is FAILED and does not say why")
+        watch.report(Rule.RUN_STATE, "the run is FAILED and does not say why")
 
 
 def check_end(watch: Watch) -> None:
     """Check the run once everything is over."""
     run = watch.run
     if run is None:
-        watch.found(Rule.STUCK, "there is no run")
+        watch.report(Rule.STUCK, "there is no run")
         return
     if run.stop is not None or run.state is RunState.INVALID:
         return
     steps = watch.users_steps()
     if set(steps) != set(watch.scenario.by_id):
-        watch.found(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
+        watch.report(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
         return
     for step in watch.steps.values():
         if (step.remaining, step.unsuccessful) != watch.implied(step):
-            watch.found(Rule.COUNTERS, f"{step.id} ended with {step.remaining} remaining, {step.unsuccessful} bad")
+            watch.report(Rule.COUNTERS, f"{step.id} ended with {step.remaining} remaining, {step.unsuccessful} bad")
     for plan in watch.scenario.steps:
         is_blocked = any(steps[need].state is not StepState.SUCCEEDED for need in plan.depends_on)
         if is_blocked is not (steps[plan.id].state is StepState.SKIPPED):
-            watch.found(Rule.ENDS, f"{plan.id} is {steps[plan.id].state}")
+            watch.report(Rule.ENDS, f"{plan.id} is {steps[plan.id].state}")
     if not run.retries:
-        _as_scripted(watch)
+        _check_script(watch)
 
 
-def _as_scripted(watch: Watch) -> None:
+def _check_script(watch: Watch) -> None:
     expected = expected_ends(watch.scenario, watch.excused)
     wrong = {name: step.state.value for name, step in watch.users_steps().items() if step.state is not expected[name]}
     if wrong:
-        watch.found(Rule.ENDS, f"the script says otherwise of {wrong}")
+        watch.report(Rule.ENDS, f"the script says otherwise of {wrong}")

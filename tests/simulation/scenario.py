@@ -1,4 +1,4 @@
-"""What a simulation plays: a workflow, how each of its jobs goes, and what its users do."""
+"""The script of a simulation: a workflow, how each of its jobs goes, and what its users do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEY: Final = "k"
 
 
 class Ending(StrEnum):
-    """How the job of an attempt ends by itself."""
+    """The ways in which a job may end by itself."""
 
     SUCCEEDS = "succeeds"
     FAILS = "fails"
@@ -49,16 +49,16 @@ class StepPlan:
     endings: tuple[Ending, ...] = (Ending.SUCCEEDS,)
 
     def ending(self, attempt: int) -> Ending:
-        """How the job of this attempt (from 1) ends."""
+        """Return how the job of this attempt ends; the first is 1."""
         return self.endings[min(attempt, len(self.endings)) - 1]
 
     def as_definition(self) -> dict[str, Any]:
-        """The step as a workflow file says it."""
-        told: dict[str, Any] = {"id": self.id, "dependsOn": list(self.depends_on)}
+        """Return the step as a workflow file has it."""
+        fields: dict[str, Any] = {"id": self.id, "dependsOn": list(self.depends_on)}
         if not self.has_task:
-            return told
+            return fields
         backoff = {"initial": f"{self.backoff_s}s"}
-        return told | {
+        return fields | {
             "task": {"imageUri": "image"},
             "retry": {"maxAttempts": self.max_attempts, "backoff": backoff},
             "onLost": self.on_lost.value,
@@ -70,9 +70,10 @@ class StepPlan:
 class Scenario:
     """A workflow, its script, and how a run of it is started.
 
-    `name` tells the runs of a simulation apart. `cancels`, `retries` and `doctors` are how often users ask for these at
-    the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run.
-    The definition is part of the message that starts it, or of a file: then somebody may put `newer` in its place.
+    `name` distinguishes the runs of a simulation. `cancels`, `retries` and `doctors` are how often users ask for these
+    at the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run.
+
+    The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
     """
 
     name: str = FIRST
@@ -94,7 +95,7 @@ class Scenario:
 
     @property
     def path(self) -> str:
-        """Where its definition is, or seems to be."""
+        """The path of its definition, even if that comes in the message."""
         return f"gs://bucket/{self.name}.yaml" if self.is_file else f"{self.name}.yaml"
 
     @cached_property
@@ -111,12 +112,12 @@ class Scenario:
 
     @property
     def task_runner_url(self) -> str:
-        """Where its jobs run."""
+        """The Task Runner of its jobs."""
         return TASK_RUNNER_URL if self.name == FIRST else OTHER_URL
 
     @property
     def mark(self) -> str:
-        """What stands before the names of its steps where the runs have to be told apart."""
+        """The prefix of its steps' names where several runs are distinguished."""
         return "" if self.name == FIRST else f"{self.name}/"
 
     @cached_property
@@ -126,22 +127,25 @@ class Scenario:
 
     @cached_property
     def versions(self) -> Mapping[str, Scenario]:
-        """The versions of the file by the digest that their runs tell."""
+        """The versions of the file by the digest that their runs store."""
         known = (self, self.newer) if self.is_file else (self,)
         return {hashlib.sha256(one.definition.encode()).hexdigest(): one for one in known}
 
     @cached_property
     def definition(self) -> str:
         """The workflow file."""
-        told: dict[str, Any] = {"name": "flow", "steps": [step.as_definition() for step in self.steps]}
+        fields: dict[str, Any] = {"name": "flow", "steps": [step.as_definition() for step in self.steps]}
         if self.description:
-            told["description"] = self.description
+            fields["description"] = self.description
         if self.timeout_s is not None:
-            told["timeout"] = f"{self.timeout_s}s"
-        return json.dumps(told)
+            fields["timeout"] = f"{self.timeout_s}s"
+        return json.dumps(fields)
 
     def only(self, kept: Collection[str]) -> Scenario:
-        """The same with these steps alone; what depended on one that is gone depends on one less."""
+        """Return the scenario with these steps alone.
+
+        Dependencies on other steps are dropped.
+        """
         steps = [step for step in self.steps if step.id in kept]
         pruned = (replace(step, depends_on=tuple(d for d in step.depends_on if d in kept)) for step in steps)
         return replace(self, steps=tuple(pruned))

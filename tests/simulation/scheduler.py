@@ -1,4 +1,4 @@
-"""Who runs next: invocations hand over at every port call, and time passes only when the scheduler says so."""
+"""Decides who runs next. Invocations hand over at every port call, and time passes only when the scheduler says so."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Invocation:
 
     @property
     def gave_up(self) -> bool:
-        """Whether the whole invocation died or failed, so that its event comes again."""
+        """True if the whole invocation died or failed, so that its event comes again."""
         return self.root.killed or self.root.error is not None
 
     def can_go_on(self, now: float) -> bool:
-        """Whether anything keeps it from going on."""
+        """Return True if nothing keeps it from going on."""
         if self.root.killed:
             return True
         return self.sleeps_until <= now or (self.waits_for is not None and self.waits_for())
@@ -91,12 +91,12 @@ class Scheduler:
         on_end: Callable[[Invocation], None] | None = None,
         parent: Invocation | None = None,
     ) -> Invocation:
-        """Let something begin; it first runs when it is chosen."""
+        """Register work, which first runs when it is chosen."""
         self._started += 1
         invocation: Invocation = Invocation(
             name=f"{name}#{self._started}",
             instance=instance,
-            thread=greenlet(lambda: self._live(invocation, work), parent=self._main),
+            thread=greenlet(lambda: self._run(invocation, work), parent=self._main),
             parent=parent,
             on_end=on_end,
             must_go_on_by=self.now + self._chance.uniform(0, self.pause_s),
@@ -105,16 +105,16 @@ class Scheduler:
         return invocation
 
     def ready(self) -> list[Invocation]:
-        """Those that can go on now."""
+        """Return the invocations that can go on now."""
         return [one for one in self.invocations if one.can_go_on(self.now)]
 
     def go_on(self, invocation: Invocation) -> None:
-        """Let one run up to its next port call, or to its end."""
+        """Run one up to its next port call or its end."""
         self.running = invocation
         invocation.thread.switch()
         self.running = None
         if invocation.has_ended:
-            self._ended(invocation)
+            self._finish(invocation)
 
     def kill(self, invocation: Invocation) -> None:
         """Kill the whole handler that it belongs to."""
@@ -127,7 +127,7 @@ class Scheduler:
                 one.root.killed = True
 
     def next_wake_up(self) -> float:
-        """When the next sleeper wakes, or somebody who pauses must go on."""
+        """Return when the next sleeper wakes or a pause must end."""
         sleepers = (one.sleeps_until for one in self.invocations if one.sleeps_until > self.now)
         paused = (one.must_go_on_by for one in self.invocations if one.can_go_on(self.now))
         return min([*sleepers, *paused], default=_FOREVER)
@@ -176,7 +176,7 @@ class Scheduler:
         if invocation.root.killed:
             raise Died
 
-    def _live(self, invocation: Invocation, work: Callable[[], Any]) -> None:
+    def _run(self, invocation: Invocation, work: Callable[[], Any]) -> None:
         try:
             self._go_on_or_die(invocation)
             invocation.result = work()
@@ -184,12 +184,12 @@ class Scheduler:
             invocation.error = error
         invocation.has_ended = True
 
-    def _ended(self, invocation: Invocation) -> None:
+    def _finish(self, invocation: Invocation) -> None:
         self.invocations.remove(invocation)
         if invocation.parent is not None:
             return
         for one in self.invocations:
-            if one.root is invocation:  # a call that nobody waits for any more
+            if one.root is invocation:  # a call that no one waits for any more
                 invocation.killed = True
         if invocation.on_end is not None:
             invocation.on_end(invocation)

@@ -1,4 +1,7 @@
-"""Shapes of graphs: random ones, and those that break joins. Each tells what step `i` of `count` depends on."""
+"""Shapes of graphs: random ones, and those that break joins.
+
+Each function returns what step `i` of `count` depends on.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ def _chain(i: int, _count: int, _chance: Random) -> Iterable[int]:
 
 
 def _diamonds(i: int, _count: int, _chance: Random) -> Iterable[int]:
-    """One, two, one, two …: every second level joins the one before."""
+    """Return a chain of diamonds.
+
+    The levels have one, two, one, two … steps; every second level joins the one before.
+    """
     place = i % 3
     if place == 0:
         return (i - 2, i - 1) if i else ()

@@ -1,4 +1,4 @@
-"""Making a failing simulation small: fewer faults, fewer steps, a simpler script, as long as the same rule is broken.
+"""Shrink a failing simulation: fewer faults, fewer steps, a simpler script, as long as the same rule is broken.
 
 What is found is always a list of single faults, so it can be played again. First it finds out which of those that
 struck matter. What is left out of the workflow changes what chance does and when, so the same faults strike elsewhere:
@@ -16,7 +16,7 @@ from simulation.ddmin import ddmin
 from simulation.drawing import draw
 from simulation.drawn import Cut, Drawn
 from simulation.findings import Rule
-from simulation.plain import words_for
+from simulation.plain import simplifications
 from simulation.play import Play, play
 
 PLAYS: Final = 3000
@@ -28,11 +28,14 @@ _ODDS: Final = (0.02, 0.1, 0.4)
 
 _LONGER: Final = 1.2
 _LONGER_S: Final = 30.0
-"""What is to be smaller may take that much longer to break the rule."""
+"""A smaller simulation may take that much longer to break the rule."""
 
 
 def shrink(drawn: Drawn, rule: Rule, *, plays: int = PLAYS, seconds: float = SECONDS) -> Play:
-    """The smallest simulation found that breaks the rule too, played; this one must break it."""
+    """Return the smallest simulation found that breaks the rule.
+
+    It has been played. `drawn` must break the rule.
+    """
     search = _Search(best=play(drawn), rule=rule, plays=plays, ends_at=time.monotonic() + seconds)
     search.list_strikes()
     before = None
@@ -57,7 +60,7 @@ class _Search:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is time for more."""
+        """True while there is time for more."""
         return self.plays > 0 and time.monotonic() < self.ends_at
 
     @property
@@ -65,8 +68,11 @@ class _Search:
         return self.best.drawn.cut
 
     def list_strikes(self) -> None:
-        """From now on, these faults and no others: that is the same simulation once more."""
-        self._breaks(self._listed(self.best))
+        """Play the same simulation from a list of its faults.
+
+        From now on, no other fault happens.
+        """
+        self._breaks(self._with_its_strikes(self.best))
 
     def strikes(self) -> None:
         """Leave out single faults."""
@@ -76,22 +82,25 @@ class _Search:
         """Leave out whole runs."""
         marks = {one.mark: [f"{one.mark}{step.id}" for step in one.steps] for one in self.best.drawn.scenarios}
         if len(marks) > 1:
-            ddmin(list(marks), lambda kept: self._holds_with([name for mark in kept for name in marks[mark]]))
+            ddmin(list(marks), lambda kept: self._still_breaks_with([name for mark in kept for name in marks[mark]]))
 
     def steps(self) -> None:
         """Leave out steps."""
-        ddmin(self.best.drawn.names, self._holds_with)
+        ddmin(self.best.drawn.names, self._still_breaks_with)
 
     def script(self) -> None:
         """Make the script simpler, a word at a time."""
-        for word in list(words_for(self.best.drawn)):
-            self._holds(replace(self._cut, plain=self._cut.plain | {word}))
+        for word in list(simplifications(self.best.drawn)):
+            self._still_breaks(replace(self._cut, plain=self._cut.plain | {word}))
 
-    def _holds_with(self, names: Sequence[str]) -> bool:
-        return bool(names) and self._holds(replace(self._cut, only=frozenset(names)))
+    def _still_breaks_with(self, names: Sequence[str]) -> bool:
+        return bool(names) and self._still_breaks(replace(self._cut, only=frozenset(names)))
 
-    def _holds(self, cut: Cut) -> bool:
-        """Whether this breaks the rule as well: as it is, or in another order of things."""
+    def _still_breaks(self, cut: Cut) -> bool:
+        """Return True if this part breaks the rule, too.
+
+        It is tried as it is, then in other orders of things.
+        """
         key = replace(cut, schedule=0, strikes=None)
         if key in self._failed:
             return False
@@ -105,7 +114,7 @@ class _Search:
         odds = dict.fromkeys(sorted(kinds), _ODDS[schedule % len(_ODDS)])
         drawn = draw(self.best.drawn.seed, replace(cut, schedule=schedule, strikes=None))
         one = self._play(replace(drawn, weather=replace(drawn.weather, odds=odds)))
-        return one is not None and self._breaks(self._listed(one))
+        return one is not None and self._breaks(self._with_its_strikes(one))
 
     def _breaks(self, cut: Cut) -> bool:
         one = self._play(draw(self.best.drawn.seed, cut))
@@ -113,12 +122,12 @@ class _Search:
             return False
         if len(one.faults.log) < len(cut.strikes or ()):
             # Some of the listed ones never come to pass.
-            return self._breaks(self._listed(one))
+            return self._breaks(self._with_its_strikes(one))
         self.best = one
         return True
 
     def _play(self, drawn: Drawn) -> Play | None:
-        """The simulation, if it breaks the rule."""
+        """Play a simulation and return it if it breaks the rule."""
         if not self.goes_on:
             return None
         self.plays -= 1
@@ -126,5 +135,5 @@ class _Search:
         return one if any(finding.rule is self.rule for finding in one.findings) else None
 
     @staticmethod
-    def _listed(one: Play) -> Cut:
+    def _with_its_strikes(one: Play) -> Cut:
         return replace(one.drawn.cut, strikes=frozenset(one.faults.log), without=frozenset())

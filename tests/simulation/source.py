@@ -1,4 +1,4 @@
-"""The bucket that handlers see: a file cannot be read for a while, somebody replaces it, or it is gone."""
+"""The bucket that handlers see: a file cannot be read for a while, is replaced by another one, or is gone."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ _SLOW_S: Final = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultyStore:
-    """Implements `ports.Store`. `on_commit` is told of every commit that took effect, whatever its caller is told.
+    """Implements `ports.Store`. `on_commit` gets every commit that took effect, whatever its caller is answered.
 
-    `on_false_conflict` is told of commits of which the caller is told a conflict that there was not, `on_due` of the
-    pages that are read across all runs, each of which takes `query_s`.
+    `on_false_conflict` gets commits that are answered with a conflict that there was not, `on_due` the pages that are
+    read across all runs, each of which takes `query_s`.
     """
 
     memory: MemoryStore

@@ -1,4 +1,4 @@
-"""The Task Runner that handlers see: it does to each attempt what the script says, and its answers may get lost."""
+"""The Task Runner that handlers see. Each attempt goes as its script says, and answers may get lost."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class _Job:
 
 @dataclass(slots=True, kw_only=True)
 class FaultyTaskRunner:
-    """Implements `ports.TaskRunner`. `on_submit` is told of every submission before it is answered.
+    """Implements `ports.TaskRunner`. `on_submit` gets every submission before it is answered.
 
-    `on_look` is told of every attempt whose job is asked for. `scenario_of` is the script by run id. A status call of
-    the first run takes `status_s`.
+    `on_look` gets every attempt whose job is polled. `scenario_of` is the script by run id. A status call of the first
+    run takes `status_s`.
     """
 
     scenario_of: Callable[[str], Scenario]
@@ -94,18 +94,18 @@ class FaultyTaskRunner:
             submission.reply = Reply.LOST
             return JobAnswer(job_id="", state="\x1b[31m?")
         submission.reply = Reply.GIVEN
-        self.evidence.hears(of, answer.state)
+        self.evidence.record_answer(of, answer.state)
         return answer
 
     def _not_accepted(self) -> RequestNotAccepted:
-        """What the client raises if nothing can have been started."""
+        """Return the client's error if nothing can have been started."""
         chance = self.calls.faults.chance
         reason = chance.choice(["the connection was refused", "HTTP 429", "HTTP 503"])
         is_busy, retry_after_s = reason == "HTTP 429", chance.choice(_RETRY_AFTER_S)
         return RequestNotAccepted(reason, retry_after_s=retry_after_s, is_busy=is_busy)
 
     def _lost(self) -> TaskRunnerUnavailable:
-        """What the client raises if nobody can tell whether the job was started."""
+        """Return the client's error if a job may have been started."""
         return TaskRunnerUnavailable(self.calls.faults.chance.choice(_LOST_ANSWERS))
 
     def _accept(self, of: Try, key: str) -> JobAnswer:
@@ -113,7 +113,7 @@ class FaultyTaskRunner:
         plan = scenario.by_id[of.step]
         ending = plan.ending(of.attempt)
         if ending is Ending.IS_REFUSED:
-            self.evidence.hears(of, "REFUSED")
+            self.evidence.record_answer(of, "REFUSED")
             raise JobRefused(422, "the script refuses it")
         job = self._by_key.get(key) if scenario.honours_keys else None
         if job is None:
@@ -121,7 +121,7 @@ class FaultyTaskRunner:
             job = _Job(id=f"job-{len(self._jobs) + 1}", of=of, ending=ending, ends_at=ends_at)
             self._jobs[job.id] = self._by_key[key] = job
             if ending in _ENDED:
-                self.evidence.told_from[job.id] = ends_at
+                self.evidence.visible_from[job.id] = ends_at
         return self._look(job)
 
     def _status(self, job_id: str) -> JobAnswer:
@@ -134,13 +134,13 @@ class FaultyTaskRunner:
         try:
             answer = self._status_of(job)
         except TaskRunnerUnavailable:
-            self.evidence.looks_at(job.id, UNHEARD)
+            self.evidence.record_look(job.id, UNHEARD)
             raise
         except JobUnknown:
-            self.evidence.looks_at(job.id, UNKNOWN)
+            self.evidence.record_look(job.id, UNKNOWN)
             self.calls.trace.note("unknown", job_id)
             raise
-        self.evidence.looks_at(job.id, answer.state)
+        self.evidence.record_look(job.id, answer.state)
         return answer
 
     def _status_of(self, job: _Job) -> JobAnswer:
@@ -156,11 +156,14 @@ class FaultyTaskRunner:
         if job.ending is Ending.VANISHES or self._is_forgotten(job):
             raise JobUnknown(job.id)
         answer = self._look(job)
-        self.evidence.hears(job.of, answer.state)
+        self.evidence.record_answer(job.of, answer.state)
         return answer
 
     def _falter(self, job: _Job) -> None:
-        """Let a job be unknown, then nobody answer, then it be unknown once more; after that it is known again."""
+        """Let a job be unknown, unanswered, then unknown once more.
+
+        After that it is known again.
+        """
         chance, now = self.calls.faults.chance, self.calls.scheduler.now
         silent_from = now + chance.choice([0.001, 5, 30])
         silent_until = silent_from + chance.choice(_SILENT_S)
@@ -175,8 +178,8 @@ class FaultyTaskRunner:
 
     def _forget(self, job: _Job, known_again: float) -> None:
         job.forgotten = (self.calls.scheduler.now, known_again)
-        if job.id in self.evidence.told_from:
-            self.evidence.told_from[job.id] = max(job.ends_at, known_again)
+        if job.id in self.evidence.visible_from:
+            self.evidence.visible_from[job.id] = max(job.ends_at, known_again)
 
     def _look(self, job: _Job) -> JobAnswer:
         is_over = self.calls.scheduler.now >= job.ends_at and job.ending in _ENDED

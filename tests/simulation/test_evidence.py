@@ -12,18 +12,18 @@ from simulation.scheduler import Scheduler
 
 Answers: TypeAlias = list[tuple[float, str]]
 
-NOBODY: Final = cast("Any", None)
+NO_ONE: Final = cast("Any", None)
 UNRECORDED: Final = "!"
 """Before an answer that whoever got it could not write down."""
 
 
 def evidence_of(answers: Answers, *, now: float = 0.0) -> Evidence:
-    """What was answered about the job `j`."""
+    """Return evidence of these answers about the job `j`."""
     evidence = Evidence(Scheduler(dice("none"), 0.0))
     evidence.scheduler.now = now
     for at, word in answers:
-        told = word.removeprefix(UNRECORDED)
-        evidence.looks["j"].append(Look(at, NOBODY, told, is_recorded=not word.startswith(UNRECORDED)))
+        answer = word.removeprefix(UNRECORDED)
+        evidence.looks["j"].append(Look(at, NO_ONE, answer, is_recorded=not word.startswith(UNRECORDED)))
     return evidence
 
 
@@ -40,8 +40,8 @@ def evidence_of(answers: Answers, *, now: float = 0.0) -> Evidence:
     ],
 )
 def test_only_uninterrupted_answers_lose_a_job(answers: Answers, seconds: float) -> None:
-    """Any other answer, or none, begins the time anew, unless whoever got it died before writing it down."""
-    assert evidence_of(answers).was_missed_for("j") == seconds
+    """An answer in between restarts the time, unless its caller died before writing it down."""
+    assert evidence_of(answers).unknown_for_s("j") == seconds
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_only_uninterrupted_answers_lose_a_job(answers: Answers, seconds: float)
     ],
 )
 def test_no_job_times_out_unheard(answers: Answers, now: float, *, may: bool) -> None:
-    """A job whose time was over at 100 s was asked for since, and goes on, or nothing is heard of it for a minute."""
-    assert evidence_of(answers, now=now).goes_on_since("j", 100, patience_s=60) is may
+    """A job times out if a poll since its deadline found it running, or after a minute of silence."""
+    assert evidence_of(answers, now=now).was_running_since("j", 100, patience_s=60) is may

@@ -27,7 +27,7 @@ SHRUNK = (
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Nobody reads what thousands of runs would log."""
+    """Disable logging, as no one reads what thousands of runs would log."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -41,7 +41,7 @@ def test_a_planted_bug_is_found(mutation: Mutation) -> None:
 
 @pytest.mark.parametrize("name", SHRUNK)
 def test_a_failing_seed_is_shrunk_to_what_matters(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Few steps and faults are left that break the same rule, and the command that is printed plays exactly these."""
+    """Few steps and faults remain that break the same rule, and the printed command plays exactly these."""
     found = hunt(BY_NAME[name], SEEDS)
     assert found.seed is not None
     assert found.finding is not None
@@ -56,6 +56,6 @@ def test_a_failing_seed_is_shrunk_to_what_matters(name: str, capsys: pytest.Capt
 
 
 def arguments_of(command: str) -> list[str]:
-    """What make passes on."""
+    """Return the arguments that make passes on."""
     pairs = (word.partition("=") for word in command.removeprefix("make simulate ").split(" "))
     return [word for name, _, value in pairs for word in (f"--{name.lower()}", value)]

@@ -23,7 +23,7 @@ SEVERAL = 839
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Nobody reads what thousands of runs would log."""
+    """Disable logging, as no one reads what thousands of runs would log."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -41,7 +41,7 @@ def test_no_seed_breaks_a_rule_and_every_kind_of_fault_and_repair_happens() -> N
 
 @pytest.mark.parametrize("seed", [3, 17, 42])
 def test_a_seed_plays_the_same_every_time(seed: int) -> None:
-    """The trace of a seed is the same, word for word, so that a failure can be looked at again."""
+    """A seed gives the same trace, word for word, so that a failure can be looked at again."""
     first, second = play(draw(seed)), play(draw(seed))
     assert list(first.trace.lines()) == list(second.trace.lines())
     assert first.faults.struck == second.faults.struck
@@ -66,29 +66,29 @@ def test_a_part_of_a_seed_keeps_its_order() -> None:
 
 
 def test_few_seeds_break_nothing_though_they_try_little(capsys: pytest.CaptureFixture[str]) -> None:
-    """What they never met is said, with the number that is enough, and is no failure."""
+    """Few seeds may miss some kinds; the report says which, and how many seeds suffice."""
     assert main(["--seeds", "3", "--processes", "1"]) == 0
     assert "3 seeds are too few to meet every kind of fault and repair" in capsys.readouterr().out
 
 
 def test_many_seeds_must_meet_everything() -> None:
-    """If so many never met a kind of fault, something is wrong with what draws or counts them."""
+    """Enough seeds that never meet a kind of fault fail, as drawing or counting is broken."""
     few, many = (Tally(played=played) for played in (ENOUGH - 1, ENOUGH))
     assert (few.is_good, many.is_good) == (True, False)
     assert f"{ENOUGH:,} seeds should meet every kind" in "\n".join(report.summary(many, 1.0))
 
 
 def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command for one seed prints its workflow, its trace, and the command itself."""
+    """Playing one seed prints its workflow, its trace and the command itself."""
     assert main(["--seed", "5"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("s0: needs nothing")
-    assert any(" deliver " in line for line in told)
-    assert told[-1] == "make simulate SEED=5"
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("s0: needs nothing")
+    assert any(" deliver " in line for line in output)
+    assert output[-1] == "make simulate SEED=5"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "output"),
     [
         (["--seed", "5", "--only", "s99"], "seed 5 has no step s99; it has s0"),
         (["--seed", "5", "--plain", "s0.sleep"], "nothing of seed 5 is made simpler by s0.sleep"),
@@ -98,21 +98,21 @@ def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever copied half a command is told what is wrong with it, and nothing is played."""
+    """Half a copied command is refused with what is wrong with it, and nothing is played."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert output in capsys.readouterr().err
 
 
 def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
     """Each has its line, and what was never injected is named."""
     main(["--seeds", "1", "--processes", "1"])
-    told = capsys.readouterr().out
-    assert all(f" {kind}\n" in told for kind in Fault)
-    assert "never injected: " in told
+    output = capsys.readouterr().out
+    assert all(f" {kind}\n" in output for kind in Fault)
+    assert "never injected: " in output
 
 
 def test_a_shrunk_seed_is_played_again_by_its_command() -> None:
@@ -129,7 +129,7 @@ def test_a_shrunk_seed_is_played_again_by_its_command() -> None:
 
 @pytest.mark.parametrize("seed", [3, SEVERAL, 42])
 def test_a_list_of_all_that_struck_repeats_the_simulation(seed: int) -> None:
-    """Single faults can be told one from another, so what mattered can be found out and played again."""
+    """A list of all single faults repeats the simulation, so shrinking can leave out each of them."""
     whole = play(draw(seed))
     again = play(draw(seed, Cut(strikes=frozenset(whole.faults.log))))
     assert list(again.trace.lines()) == list(whole.trace.lines())
@@ -143,7 +143,7 @@ def test_runs_at_the_same_time_meet_at_the_checker() -> None:
 
 
 def test_some_seeds_are_crowds_and_some_last_for_months() -> None:
-    """A crowd takes longer to look at than a burst lasts, beside a small run; a long run may outlast its retention."""
+    """Some seeds have more jobs than a burst can poll, and some a run that outlasts its retention."""
     drawn = [draw(seed) for seed in range(600)]
     crowds = [one for one in drawn if one.crowd_s]
     long_ones = [one for one in drawn if one.pace > 1]

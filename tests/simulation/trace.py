@@ -1,4 +1,4 @@
-"""What happened, in order; put into words only when somebody reads it."""
+"""What happened, in order. It is put into words only when someone reads it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,23 @@ class Trace:
         self._notes: list[tuple[float, str, str, tuple[Any, ...]]] = []
 
     def note(self, word: str, *details: Any) -> None:
-        """Remember something; the details must not change afterwards."""
+        """Remember an event.
+
+        The details must not change afterwards.
+        """
         running = self._scheduler.running
         self._notes.append((self._scheduler.now, running.name if running else "-", word, details))
 
     def lines(self) -> Iterator[str]:
-        """One line for each note: the true time in seconds, who, what."""
-        for now, who, word, details in self._notes:
-            told = " ".join(self._told(one) for one in details)
-            yield f"{now:9.2f} {who:<14} {word:<10} {told}".rstrip()
+        """Yield one line for each note.
 
-    def _told(self, detail: Any) -> str:
+        It has the true time in seconds, who, and what.
+        """
+        for now, who, word, details in self._notes:
+            text = " ".join(self._text(one) for one in details)
+            yield f"{now:9.2f} {who:<14} {word:<10} {text}".rstrip()
+
+    def _text(self, detail: Any) -> str:
         if isinstance(detail, Message):
             return self._message(detail)
         if isinstance(detail, tuple | list) and detail and isinstance(detail[0], Create | Update):
@@ -48,10 +54,10 @@ class Trace:
         for write in writes:
             verb = "+" if isinstance(write, Create) else ""
             fields = {} if not isinstance(write, Create | Update) else write.fields
-            told = [f"{field}={_value(fields[field])}" for field in _FIELDS if field in fields]
+            text = [f"{field}={_value(fields[field])}" for field in _FIELDS if field in fields]
             if isinstance(write, Update):
-                told += [f"{field}{by:+d}" for field, by in write.increments.items() if by]
-            yield f"{verb}{self._name(write.path)}({', '.join(told)})"
+                text += [f"{field}{by:+d}" for field, by in write.increments.items() if by]
+            yield f"{verb}{self._name(write.path)}({', '.join(text)})"
 
     def _name(self, path: str) -> str:
         collection, _, rest = path.partition("/")

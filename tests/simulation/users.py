@@ -1,4 +1,4 @@
-"""What users do: they start runs, cancel them and retry them, at any moment, twice at once, and die while at it."""
+"""Users start runs, cancel them and retry them, at any moment and twice at once, and die meanwhile."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ OnFailure: TypeAlias = Callable[[BaseException], None]
 
 
 class Users:
-    """Those of all runs. `on_begin` is told of each command that begins for a run, `on_failure` how one failed.
+    """The users of all runs. `on_begin` gets each command that begins, `on_failure` each error of one.
 
-    `on_command` is told of the run when one begins and when it ends, as this may give the run more time.
+    `on_command` gets the run when a command begins and when it ends, as this may give the run more time.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that they touch
@@ -62,7 +62,7 @@ class Users:
         self._on_command = on_command
 
     def act(self) -> None:
-        """Do what comes to their minds."""
+        """Let the users of each run do something now and then."""
         for flow in self._flows:
             self._act(flow)
 
@@ -75,7 +75,7 @@ class Users:
             self._bus.send(message)
 
     def next_start(self) -> float:
-        """When they ask for the next run."""
+        """Return the time at which they ask for the next run."""
         return min((one.scenario.starts_at for one in self._flows if not one.is_started), default=float("inf"))
 
     def _act(self, flow: Flow) -> None:
@@ -86,15 +86,15 @@ class Users:
             if flow.may_retry(flow.watch.now) and self._chance.random() < _RETRIED:
                 flow.retries -= 1
                 self._bus.echo(flow.run_id)
-                self._commands(flow, "retry", retry_run)
-        elif flow.cancels and run is not None and self._cancels(run.state):
+                self._run_commands(flow, "retry", retry_run)
+        elif flow.cancels and run is not None and self._wants_cancel(run.state):
             flow.cancels -= 1
             flow.watch.cancel_was_asked = True
-            self._commands(flow, "cancel", cancel_run)
-        elif run is not None and self._examines(flow):
-            self._commands(flow, "doctor", _mend)
+            self._run_commands(flow, "cancel", cancel_run)
+        elif run is not None and self._wants_doctor(flow):
+            self._run_commands(flow, "doctor", _repair)
 
-    def _examines(self, flow: Flow) -> bool:
+    def _wants_doctor(self, flow: Flow) -> bool:
         faults, now = self._calls.faults, self._calls.scheduler.now
         if faults.is_calm:
             is_due = bool(flow.watch.forgotten) and not flow.watch.has_ended and now >= flow.next_doctor
@@ -104,14 +104,14 @@ class Users:
         flow.doctors -= examines
         return examines
 
-    def _cancels(self, state: RunState) -> bool:
+    def _wants_cancel(self, state: RunState) -> bool:
         return not self._calls.faults.is_calm and self._chance.random() < _CANCELLED_WHILE[state]
 
-    def _commands(self, flow: Flow, name: str, command: Callable[[Services, str], None]) -> None:
+    def _run_commands(self, flow: Flow, name: str, command: Callable[[Services, str], None]) -> None:
         for _ in range(self._chance.choice([1, 1, 2])):
-            self._command(flow, name, command)
+            self._run_command(flow, name, command)
 
-    def _command(self, flow: Flow, name: str, command: Callable[[Services, str], None]) -> None:
+    def _run_command(self, flow: Flow, name: str, command: Callable[[Services, str], None]) -> None:
         instance, services = self._instances.one_of("user")
         run = flow.watch.run
         assert run is not None
@@ -119,24 +119,24 @@ class Users:
             name,
             lambda: command(services, flow.run_id),
             instance,
-            lambda one: self._ended(one, flow, name, run.retries),
+            lambda one: self._on_end(one, flow, name, run.retries),
         )
         self._on_begin(one, flow.run_id)
         self._on_command(flow)
         self._calls.trace.note("command", one.name, flow.run_id)
 
-    def _ended(self, invocation: Invocation, flow: Flow, name: str, round_before: int) -> None:
+    def _on_end(self, invocation: Invocation, flow: Flow, name: str, round_before: int) -> None:
         error, run = invocation.error, flow.watch.run
         self._calls.trace.note("done" if error is None else "failed", invocation.name, repr(error))
         self._on_command(flow)
         if error is None:
             is_done = run is not None and (run.retries > round_before or (name == "cancel" and run.state.is_terminal))
             if not is_done and name != "doctor":
-                flow.watch.found(Rule.COMMAND, f"{name} returned, and nothing came of it")
+                flow.watch.report(Rule.COMMAND, f"{name} returned, and nothing came of it")
         elif not isinstance(error, _REFUSED):
             flow.watch.leave_all_to_audit()
             self._on_failure(error)
 
 
-def _mend(services: Services, run_id: str) -> None:
+def _repair(services: Services, run_id: str) -> None:
     examine(services, run_id, mending=True)

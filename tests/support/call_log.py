@@ -1,4 +1,4 @@
-"""The mock Task Runner's log of calls, and whether what it tells of a run keeps the promises."""
+"""The mock Task Runner's log of calls, and checks that the calls for a run keep the promises."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ class Call:
 
     @property
     def is_submission(self) -> bool:
-        """Whether a job was asked for."""
+        """True for a submission."""
         return self.kind == "submit"
 
     @property
     def is_accepted(self) -> bool:
-        """Whether a job was asked for, taken, and the answer sent whole."""
+        """True for a submission that was accepted and answered completely."""
         return self.is_submission and self.status == _OK and not self.spoilt
 
     @property
-    def tells_success(self) -> bool:
-        """Whether the answer said that the step's job has succeeded."""
+    def reports_success(self) -> bool:
+        """True if the answer said that the step's job has succeeded."""
         return self.status == _OK and not self.spoilt and self.state == "SUCCEEDED"
 
 
 def calls_of(run_id: str, lines: Iterable[str]) -> list[Call]:
-    """The calls for that run, from the log's lines; a status call is told by the job that it asks for."""
+    """Return the calls for that run.
+
+    A status call belongs to the run of the job that it asks for.
+    """
     found: list[Call] = []
     jobs: dict[str, Call] = {}
     for line in lines:
@@ -57,9 +60,9 @@ def calls_of(run_id: str, lines: Iterable[str]) -> list[Call]:
 
 
 def violations(calls: Sequence[Call], edges: Edges) -> list[str]:
-    """What breaks the promises: a step without a job, an attempt with two, a job asked for before its time.
+    """Return the broken promises of a run that succeeded.
 
-    For a run that succeeded with every step in its graph.
+    A step without a job, an attempt with two, or a job submitted before its time. Every step must be in its graph.
     """
     accepted = Counter((call.step, call.attempt) for call in calls if call.is_accepted)
     with_job = {step for step, _ in accepted}
@@ -71,7 +74,10 @@ def violations(calls: Sequence[Call], edges: Edges) -> list[str]:
 
 
 def out_of_order(calls: Sequence[Call], edges: Edges) -> Iterator[str]:
-    """Submissions that came before the Task Runner had told that everything they depend on succeeded."""
+    """Yield submissions that came before their dependencies had succeeded.
+
+    A success counts once the Task Runner has reported it.
+    """
     succeeded: set[str] = set()
     for call in calls:
         if call.is_submission:
@@ -80,19 +86,19 @@ def out_of_order(calls: Sequence[Call], edges: Edges) -> Iterator[str]:
             for need in edges.get(call.step, ()):
                 if need not in succeeded:
                     yield f"{call.step} was submitted before {need} had succeeded"
-        if call.tells_success:
+        if call.reports_success:
             succeeded.add(call.step)
 
 
 def submissions(calls: Iterable[Call]) -> Counter[str]:
-    """How many jobs each step was given."""
+    """Return how many jobs each step was given."""
     return Counter(call.step for call in calls if call.is_accepted)
 
 
 def between_jobs(edges: Edges, without_task: Iterable[str]) -> dict[str, list[str]]:
-    """The same graph without those steps: who depended on one depends on what it depended on.
+    """Return the graph without some steps.
 
-    The steps must come after what they depend on.
+    What depended on one of them depends on its dependencies instead. The steps must come after what they depend on.
     """
     passed = set(without_task)
     behind: dict[str, list[str]] = {}

@@ -10,7 +10,10 @@ Seen = TypeVar("Seen")
 
 
 def eventually(look: Callable[[], Seen], *, within_s: float, what: str, every_s: float = 0.02) -> Seen:
-    """The first true value that `look` answers; fails with its last one if none comes in time."""
+    """Return the first true value of `look`.
+
+    Fails with the last value if none comes in time.
+    """
     deadline = time.monotonic() + within_s
     while not (seen := look()):
         assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s; last seen: {seen!r:.500}"

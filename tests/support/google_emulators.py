@@ -20,7 +20,10 @@ START_S: Final = 60
 
 @contextmanager
 def google_emulators(log_dir: Path) -> Iterator[Mapping[PartName, str]]:
-    """Where each of them listens. None outlives the process that asked for it. They must be installed."""
+    """Yield the addresses of both emulators, which must be installed.
+
+    Neither outlives the process that asked for it.
+    """
     supervisor = Supervisor(grace_s=1.0)
     with ExitStack() as stack:
         stack.callback(supervisor.stop)

@@ -48,7 +48,10 @@ class Meanwhile:
 
 
 def meanwhile(world: World, moment: Before, happens: Callable[[], None]) -> Meanwhile:
-    """Let something happen at that moment of the world's next handler; the others run as before."""
+    """Let something happen at one moment of the next handler.
+
+    Other handlers run as before.
+    """
     plain = world.services
     store = Meanwhile(plain.store, moment, happens=lambda: _with(world, plain, happens))
     world.services = replace(plain, store=store)

@@ -18,7 +18,7 @@ class Died(BaseException):
 
 @dataclass(slots=True)
 class Fate:
-    """Counts the port calls; the `fatal` one (from 1) kills, `after` or before it took effect. 0 kills nobody."""
+    """Counts the port calls; the `fatal` one (from 1) kills, `after` or before it took effect. 0 kills no handler."""
 
     fatal: int = 0
     after: bool = False

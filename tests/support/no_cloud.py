@@ -1,4 +1,4 @@
-"""An environment in which nobody is logged in to Google Cloud, and no platform is named."""
+"""An environment without a login to Google Cloud and without a platform."""
 
 from __future__ import annotations
 

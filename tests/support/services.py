@@ -18,7 +18,10 @@ Service: TypeAlias = Literal["google emulators", "storage", "gsutil", "gcloud"]
 
 
 def need(service: Service) -> None:
-    """Go on if it is installed; else skip the test and say what is missing, or fail it where `CI` is true."""
+    """Skip the test unless the service is installed.
+
+    Where `CI` is true, the test fails instead.
+    """
     reason = _MISSING[service]()
     if not reason:
         return

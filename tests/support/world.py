@@ -72,7 +72,7 @@ class CallsInTurn(Generic[Item, Answer]):
         """See `ports.Calls.begin`."""
         self.pending += items
 
-    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:  # noqa: ARG002 (nobody waits)
+    def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:  # noqa: ARG002 (no one waits)
         """See `ports.Calls.wave`."""
         if not self.pending and self.failure is not None:
             raise self.failure
@@ -112,7 +112,7 @@ class ScriptedTaskRunner:
 
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
-    """What the mock answers, as it would be read off the wire."""
+    """Return the mock's answer as it would be read off the wire."""
     response = encode_answer(answer)
     if response.drop:
         raise TaskRunnerUnavailable("the connection was cut")
@@ -197,7 +197,7 @@ class World:
         )
 
     def start(self, definition: str, *, run_key: str = "test", path: str = "flow.yaml") -> str:
-        """Start a run of a definition; nothing is delivered yet."""
+        """Start a run of a definition, but deliver nothing yet."""
         body = {"definition": definition, "workflow_path": path, "run_key": run_key}
         return handle_start(self.services, read_start_event(body, event_id="event-1")).run_id
 
@@ -234,26 +234,26 @@ class World:
         return self.run(run_id)
 
     def run(self, run_id: str) -> RunRecord:
-        """The run as it stands."""
+        """Return the run as it stands."""
         document = self.store.inner.get([run_path(run_id)])[0]
         assert document is not None
         return run_record(document)
 
     def steps(self, run_id: str) -> dict[str, StepRecord]:
-        """All the run's nodes as they stand, those of the compiler too."""
+        """Return all nodes of the run, the compiler's included."""
         documents = self.store.inner.query(Query(collection=steps_path(run_id)))
         return {document.id: step_record(document) for document in documents}
 
     def states(self, run_id: str) -> dict[str, str]:
-        """The states of the user's steps."""
+        """Return the states of the user's steps."""
         return {name: step.state.value for name, step in self.steps(run_id).items() if not name.startswith("~")}
 
     def submissions(self) -> list[str]:
-        """The steps and attempts that were submitted, in order: `step/attempt`."""
+        """Return the submitted attempts in order, as `step/attempt`."""
         return [key.partition("/")[2] for key, _ in self.task_runner.submitted]
 
     def changes(self) -> list[Message]:
-        """What the outside world was told so far."""
+        """Return the published reports so far."""
         taken = self.bus.take_all("events")
         return [Message(topic="events", body=one.body, attributes=one.attributes) for one in taken]
 

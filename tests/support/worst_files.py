@@ -26,7 +26,10 @@ _MOST_STEPS: Final = 9_998
 
 
 def filled(head: str, unit: Callable[[int], str], tail: str = "", *, most: int | None = None) -> Maker:
-    """Return what makes a file of a size: units between head and tail, each given its number."""
+    """Return a maker of files of a given size.
+
+    Units stand between head and tail, each made from its number.
+    """
 
     def make(size: int) -> str:
         return head + "".join(_units(unit, size - len((head + tail).encode()), most)) + tail
@@ -44,19 +47,22 @@ def _units(unit: Callable[[int], str], room: int, most: int | None) -> Iterator[
 
 
 def _unknown_dependencies(size: int) -> str:
-    """As many steps as may be, each named by none of the dependencies in the rest of the file."""
+    """Return as many steps as may be, and dependencies on unknown ones."""
     steps = filled("", lambda n: f"- id: s{n}\n", most=_MOST_STEPS)(size // 2)
     return filled(f"steps:\n{steps}- {{id: z, dependsOn: [", lambda n: f"q{n}, ", "]}\n", most=250_000)(size)
 
 
 def _similar_dependencies(size: int) -> str:
-    """Names of a length, of the same two letters, and as long as names are compared at all."""
+    """Return names as similar and as long as names are compared."""
     steps = filled("", lambda n: f"- id: {'ab' * 45}n{n:05}\n", most=_MOST_STEPS)(size // 4)
     return filled(f"steps:\n{steps}- {{id: z, dependsOn: [", lambda n: f"{'ba' * 45}n{n:05}, ", "]}\n")(size)
 
 
 def _all_in_cycles(size: int) -> str:
-    """Each step depends on all others, so that every second dependency closes a cycle."""
+    """Return steps that each depend on all others.
+
+    Every second dependency closes a cycle.
+    """
     names = range(int((size / 7) ** 0.5))
     return "steps:\n" + "".join(
         f"- {{id: s{n}, dependsOn: [{', '.join(f's{m}' for m in names if m != n)}]}}\n" for n in names

@@ -44,7 +44,10 @@ with DAG(path.stem, schedule=None) as dag:
 
 
 def prepare(asked: Pass) -> None:
-    """Deploy the graph as a DAG, and wait until Airflow knows it: as a rule, that is done long before a run."""
+    """Deploy the graph as a DAG, and wait until Airflow knows it.
+
+    As a rule, that is done long before a run.
+    """
     from airflow.models.serialized_dag import SerializedDagModel  # noqa: PLC0415 - once the settings are made
 
     dag_id = _dag_id(asked.steps)
@@ -56,7 +59,7 @@ def prepare(asked: Pass) -> None:
 
 
 def perform(asked: Pass) -> None:
-    """All runs at the same time."""
+    """Run all at the same time."""
     from airflow.api.client import get_current_api_client  # noqa: PLC0415 - once the settings are made
 
     dag_id, client = _dag_id(asked.steps), get_current_api_client()

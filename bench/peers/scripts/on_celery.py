@@ -21,21 +21,27 @@ step_task = app.task(submit, name="step")
 
 
 def _pass_on() -> None:
-    """Nothing: where one group follows another, Celery runs the second once for each task of the first."""
+    """Do nothing.
+
+    Where one group follows another, Celery runs the second once for each task of the first.
+    """
 
 
 between_groups = app.task(_pass_on, name="between_groups")
 
 
 def perform(asked: Pass) -> None:
-    """All runs at the same time."""
+    """Run all at the same time."""
     results = [_canvas(asked, run_id).apply_async() for run_id in asked.run_ids()]
     for result in results:
         result.get()
 
 
 def _canvas(asked: Pass, run_id: str) -> Any:
-    """A level begins when the one before has ended, which is all that the workloads ask for."""
+    """Begin a level when the one before has ended.
+
+    That is all that the workloads ask for.
+    """
     tasks: list[Any] = []
     for level in asked.levels:
         steps = group(step_task.si(run_id, step) for step in level) if level[1:] else step_task.si(run_id, level[0])

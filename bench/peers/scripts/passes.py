@@ -1,6 +1,6 @@
 """What all scripts share: the passes that they are asked for, and the one call that every step makes.
 
-A script is told its passes on standard input, one JSON object a line, and answers each with `{"wall_s": …}` to a pipe
+A script gets its passes on standard input, one JSON object a line, and answers each with `{"wall_s": …}` to a pipe
 of its own, as an engine may print what it likes; the first line there says that the script is ready.
 """
 
@@ -23,7 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 JOBS_AT_ONCE: Final = 8
-"""For every engine that can be told: as many as our dispatcher has threads."""
+"""For every engine that takes such a number: as many as our dispatcher has threads."""
 
 _TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 10.0
@@ -65,12 +65,18 @@ class Pass:
 
 
 def scratch() -> Path:
-    """A folder for whatever the engine keeps; it is removed afterwards."""
+    """Make a folder for whatever the engine keeps.
+
+    It is removed afterwards.
+    """
     return Path(os.environ["PEER_SCRATCH"])
 
 
 def submit(run_id: str, step: str) -> str:
-    """Ask the Task Runner for the step's job, which is done when the call returns; the job's id."""
+    """Submit the step's job and return its id.
+
+    The job is done when the call returns.
+    """
     headers = {"Idempotency-Key": f"{run_id}/{step}/1"}
     response = _session().post(_url(), json=_body(), headers=headers, timeout=_TIMEOUT_S)
     response.raise_for_status()
@@ -81,7 +87,10 @@ def submit(run_id: str, step: str) -> str:
 
 
 def serve(perform: Callable[[Pass], None], prepare: Callable[[Pass], None] = lambda _: None) -> None:
-    """Perform the passes that are asked for until standard input ends; what `prepare` does is not measured."""
+    """Perform the passes that standard input asks for.
+
+    What `prepare` does is not measured.
+    """
     with os.fdopen(int(os.environ["PEER_ANSWERS"]), "w", encoding="utf-8") as answers:
         _answer(answers, {"ready": True})
         for line in sys.stdin:

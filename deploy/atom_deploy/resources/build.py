@@ -13,7 +13,7 @@ from atom_deploy.plan import Plan, project
 from atom_deploy.resource import Check, Resource, at
 from atom_deploy.resources import iam
 from atom_deploy.resources.functions import services
-from atom_deploy.resources.pubsub import private_bucket
+from atom_deploy.resources.storage import private_bucket
 from atom_deploy.roles import (
     BUILD_BUCKET,
     BUILD_GRANTS,

@@ -38,10 +38,6 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 }
 
 
-class NotJson(MalformedEvent):
-    """A caller does not say that the body is JSON; a web page's form cannot say it."""
-
-
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """Answer a request to the start function.
 

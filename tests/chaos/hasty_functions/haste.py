@@ -1,6 +1,6 @@
 """Every limit of the coordinator, in the proportions that they are deployed with, but about twenty times as short.
 
-A lease outlasts a submission, which outlasts its timeouts; what is tested is that somebody goes on, not when.
+A lease outlasts a submission, which outlasts its timeouts; what is tested is that someone goes on, not when.
 """
 
 from __future__ import annotations
