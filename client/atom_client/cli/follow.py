@@ -56,11 +56,15 @@ def follow(  # noqa: PLR0913 (all but the first by name)
     show: Show,
     timeout_s: float | None = None,
     patience_s: float = PATIENCE_S,
+    superseded: RunRecord | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RunRecord:
-    """Show the run until it has ended or time is up, and answer it as it then stands.
+    """Show the run until it has ended or time is up, and return it as it then stands.
 
-    Raises `Failure` if the run does not appear: nobody took the start message. Raises `StoreUnavailable` if the store
+    `superseded` is an INVALID run of an earlier start, whose place this one takes: as long as it is read, the run has
+    not appeared.
+
+    Raises `Failure` if the run does not appear: no one took the start message. Raises `StoreUnavailable` if the store
     is away at first, or later for longer than `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
@@ -72,14 +76,16 @@ def follow(  # noqa: PLR0913 (all but the first by name)
         now = monotonic()
         if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
             looked_at = now
-            run = reader.run()
+            found = reader.run()
+            run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
                 view = _heard_out(view, feed, monotonic)
             view = _with_document(view, run)
             if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
                 show.finish(view)
                 return run
-            _require_appearance(run, view, now - started, timeout_s)
+            if run is None and now - started >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
+                raise Failure(_not_started(view.run_id, now - started, is_superseded=found is not None))
         show.update(view)
 
 
@@ -131,12 +137,19 @@ def _with_document(view: RunView, run: RunRecord | None) -> RunView:
     return replace(view, state=run.state, total=view.total or run.step_count)
 
 
-def _require_appearance(run: RunRecord | None, view: RunView, waited_s: float, timeout_s: float | None) -> None:
-    if run is None and waited_s >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
-        raise Failure(
-            f"run {view.run_id} has not appeared within {lasted(timedelta(seconds=waited_s))}: the start "
-            "message was published, but the start function has not handled it. Look at the start function's log."
+def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
+    waited = lasted(timedelta(seconds=waited_s))
+    if is_superseded:
+        # A start that is refused for the same reasons writes nothing, so it looks like one that is not handled yet.
+        return (
+            f"run {run_id} is still INVALID, as an earlier start left it: either this start was refused for the same "
+            f"reasons, which `{with_place(f'runs show {run_id}')}` lists, or the start function has not handled it "
+            f"within {waited}. Look at the start function's log."
         )
+    return (
+        f"run {run_id} has not appeared within {waited}: the start message was published, but the start function has "
+        "not handled it. Look at the start function's log."
+    )
 
 
 USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
@@ -155,6 +168,7 @@ class Waiting:
     as_json: bool = False
     timeout_s: float | None = None
     outlives: bool = True
+    superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
@@ -180,6 +194,7 @@ class Waiting:
                     show=show,
                     timeout_s=self.timeout_s,
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
+                    superseded=self.superseded,
                 )
         return run, _in_order(read_steps(self.services.store, run_id), self.view.order)
 

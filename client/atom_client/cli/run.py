@@ -29,6 +29,7 @@ from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, name_of
 from atom_client.views.as_json import dumped
 from atom_client.views.progress import RunView
+from atom_workflows.core.records import RunRecord
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.settings import from_environment
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the user asked for; `timeout_s` bounds only the waiting.
+    """What the user asked for.
 
-    `more_json` is what the JSON object says beside the run and its steps.
+    `timeout_s` bounds only the waiting. `superseded` is an INVALID run whose place the new one takes. `more_json` is
+    what the JSON object says beside the run and its steps.
     """
 
     source: str
@@ -50,6 +52,7 @@ class RunOptions:
     as_json: bool = False
     keep: bool = False
     timeout_s: float | None = None
+    superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -91,6 +94,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         as_json=options.as_json,
         timeout_s=options.timeout_s,
         outlives=is_shared,
+        superseded=options.superseded,
         more_json=options.more_json,
     )
 

@@ -19,9 +19,10 @@ from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
 from atom_client.views.as_json import dumped
+from atom_client.views.queries import read_run
 from atom_workflows.coordinator.known_run import difference
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
 from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
@@ -63,12 +64,11 @@ def start_run(options: StartOptions) -> int:
         return refused(error, as_json=options.as_json)
     tell_warnings(request.warnings)
     body = request.message_body(options.task_runner_url)
-    event = _checked(body)
-    is_known = False if options.key is None else _find_the_same(request, event, options)
+    earlier = _find_earlier(request, _checked(body), options)
     if options.wait:
-        return _followed(request, options, is_known=is_known)
+        return _start_and_follow(request, options, earlier)
     connected(environment()).bus.publish([Message(topic="start", body=body)])
-    _tell(request, options, is_known=is_known)
+    _print_request(request, options, earlier)
     return 0
 
 
@@ -120,17 +120,29 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
     return cast("StartRequested", event)  # It has no `type`, and so is no RunSeedRequested.
 
 
-def _find_the_same(request: RunRequest, event: StartRequested, options: StartOptions) -> bool | None:
-    """Return True if the key has started this run before, None if that cannot be read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Earlier:
+    """What earlier starts with the same key left.
 
-    Refuse a key that has started another one. An INVALID run does not count: the next start takes its place.
+    `is_started` is None if it cannot be read. An INVALID run does not count as started: the next start takes its place.
     """
+
+    is_started: bool | None = False
+    invalid: RunRecord | None = None
+
+
+def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
+    """Look up what the key has started before, and refuse a key of another run."""
+    if options.key is None:
+        return _Earlier()
     try:
-        document = connected(environment()).store.get([run_path(request.run_id)])[0]
+        run = read_run(connected(environment()).store, request.run_id)
     except StoreError:
-        return None  # Who may start runs need not be allowed to read them.
-    if document is None or (run := run_record(document)).state is RunState.INVALID:
-        return False
+        return _Earlier(is_started=None)  # Who may start runs need not be allowed to read them.
+    if run is None:
+        return _Earlier()
+    if run.state is RunState.INVALID:
+        return _Earlier(invalid=run)
     if what := difference(run, event):
         file = f"of another {name_of(request.workflow_path)}, or of this one before it was changed"
         raise Misuse(
@@ -138,26 +150,26 @@ def _find_the_same(request: RunRequest, event: StartRequested, options: StartOpt
             "give each run a key of its own"
         )
     click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
-    return True
+    return _Earlier(is_started=True)
 
 
-def _followed(request: RunRequest, options: StartOptions, *, is_known: bool | None) -> int:
-    choice = PlatformChoice(task_runner_url=options.task_runner_url)
-    followed = RunOptions(
+def _start_and_follow(request: RunRequest, options: StartOptions, earlier: _Earlier) -> int:
+    run_options = RunOptions(
         source=options.source,
-        choice=choice,
+        choice=PlatformChoice(task_runner_url=options.task_runner_url),
         as_json=options.as_json,
         timeout_s=options.timeout_s,
-        more_json={"started_before": is_known},
+        superseded=earlier.invalid,
+        more_json={"started_before": earlier.is_started},
     )
     running = Running(environment=platform_of(environment()))
-    return run_to_end(running, request, followed, Output(aside=options.as_json))
+    return run_to_end(running, request, run_options, Output(aside=options.as_json))
 
 
-def _tell(request: RunRequest, options: StartOptions, *, is_known: bool | None) -> None:
+def _print_request(request: RunRequest, options: StartOptions, earlier: _Earlier) -> None:
     if options.as_json:
-        told = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
-        click.echo(dumped({**told, "started_before": is_known}))
+        requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
+        click.echo(dumped({**requested, "started_before": earlier.is_started}))
         return
     size = f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
     click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{size}.")

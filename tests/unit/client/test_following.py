@@ -28,6 +28,7 @@ from unit.client.changes import run_told, told
 
 RUNNING = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=START, step_count=2)
 SUCCEEDED = replace(RUNNING, state=RunState.SUCCEEDED)
+INVALID = replace(RUNNING, state=RunState.INVALID, step_count=0, errors=({"step": None, "message": "no such file"},))
 Changes = Sequence[Mapping[str, Any]]
 
 
@@ -58,7 +59,9 @@ class Scene:
         """The time of this scene."""
         return self.now
 
-    def follow(self, *, total: int = 2, timeout_s: float | None = None) -> tuple[RunRecord, list[str]]:
+    def follow(
+        self, *, total: int = 2, timeout_s: float | None = None, superseded: RunRecord | None = None
+    ) -> tuple[RunRecord, list[str]]:
         """Watch; the run, and the lines that were printed."""
         view = RunView(run_id="r1", total=total)
         printed = io.StringIO()
@@ -69,6 +72,7 @@ class Scene:
                 read_run=self.read_run,
                 show=show,
                 timeout_s=timeout_s,
+                superseded=superseded,
                 monotonic=self.monotonic,
             )
         return run, [line.partition("] ")[2] for line in printed.getvalue().splitlines()]
@@ -151,6 +155,27 @@ def test_a_run_that_does_not_appear_is_an_error(timeout_s: float | None, least: 
     with pytest.raises(Failure, match="has not appeared"):
         scene.follow(timeout_s=timeout_s)
     assert least <= scene.now < least + 2
+
+
+def test_an_invalid_run_of_an_earlier_start_is_not_the_outcome() -> None:
+    """The run that an earlier start left INVALID does not count as the one that is followed."""
+    run, _ = Scene(documents=[INVALID, INVALID, RUNNING, SUCCEEDED]).follow(superseded=replace(INVALID))
+    assert run is SUCCEEDED
+
+
+def test_a_new_invalid_run_is_the_outcome() -> None:
+    """A start that is refused for another reason than the earlier one is reported with that reason."""
+    other = replace(INVALID, errors=({"step": None, "message": "no Task Runner"},))
+    run, _ = Scene(documents=[INVALID, other]).follow(superseded=INVALID)
+    assert run is other
+
+
+def test_an_invalid_run_that_stays_is_an_error() -> None:
+    """A start that changes nothing ends in a sentence, as its refusal cannot be distinguished from a delay."""
+    scene = Scene(documents=[INVALID])
+    with pytest.raises(Failure, match="is still INVALID, as an earlier start left it"):
+        scene.follow(timeout_s=5, superseded=INVALID)
+    assert 5 <= scene.now < 7
 
 
 def test_a_large_run_prints_a_line_every_few_seconds() -> None:
