@@ -19,7 +19,7 @@ from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, TooLong
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, one_line
-from atom_client.views.as_json import dumped
+from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.parser import parse_workflow
@@ -45,17 +45,17 @@ class CostOptions:
     as_json: bool = False
 
 
-def tell_cost(options: CostOptions) -> int:
-    """Print the estimate; answer the exit code."""
+def print_cost(options: CostOptions) -> int:
+    """Print the estimate and return the exit code."""
     try:
         found = _estimate(options)
     except InvalidWorkflow as error:
         if options.as_json:
-            click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
+            click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
         click.echo(problem_lines(error), err=True)
         return INVALID_USE
     if options.as_json:
-        click.echo(dumped(as_object(found)))
+        click.echo(json_text(as_object(found)))
     else:
         _show(found, Output())
     return 0
@@ -94,20 +94,20 @@ def _show(found: Estimate, output: Output) -> None:
 
 
 def how_long(given: Assumptions) -> str:
-    """How long jobs take, in words."""
+    """Say in words how long jobs take."""
     if given.is_at_once:
         return "each job answered at once"
     return f"each job takes {format_duration(given.job)} (but those with engine: edge, which are answered at once)"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """The lines of a bill, each with its formula."""
+    """Return the lines of a bill, each with its formula."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 
 
 def sentences(found: Estimate) -> Iterator[str]:
-    """The three figures that matter, and what makes most of them."""
+    """Yield the three main figures, and what causes most of them."""
     run, idle = found.run.usd, found.idle.usd
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield f"With no run in flight the platform costs {dollars(idle)} a month."
@@ -120,7 +120,10 @@ def sentences(found: Estimate) -> Iterator[str]:
 
 
 def _how_often(settings: Settings) -> str:
-    """By which settings jobs are looked at: a terminal in which a local platform was exported has its own."""
+    """Name the settings that decide how often jobs are polled.
+
+    A terminal in which a local platform was exported has settings of its own.
+    """
     usual, chosen = Settings(), (settings.check_interval, settings.burst)
     origin = (
         "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
@@ -132,7 +135,7 @@ def _how_often(settings: Settings) -> str:
 
 
 def peers_sheet(found: Estimate) -> Sheet:
-    """Ours beside the others."""
+    """Return our price beside those of others."""
     rows = [
         (
             quote.name,
@@ -154,7 +157,7 @@ def _amount(usd: float | None) -> str:
 
 
 def as_object(found: Estimate) -> dict[str, Any]:
-    """The estimate for programs; dollars are not rounded."""
+    """Return the estimate for programs, with dollars not rounded."""
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,

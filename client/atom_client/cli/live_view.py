@@ -84,7 +84,7 @@ def _step(step: StepView, name: str, remark: str, widths: tuple[int, int, int], 
 
 
 def _cut(line: Text, screen: Screen) -> Text:
-    """Return the line without what is beyond the screen's edge, which only the narrowest have."""
+    """Cut off what is beyond the edge of a very narrow screen."""
     line.rstrip()
     line.truncate(screen.width, overflow="crop")
     return line

@@ -1,4 +1,4 @@
-"""`start`: ask a platform for a run, by a message, and tell the run's id before it is there."""
+"""`start`: ask a platform for a run, by a message, and print the run's id before the run exists."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 
 from atom_client.cli.local import PlatformChoice, check_url
 from atom_client.cli.output import Output
-from atom_client.cli.platform import connected, platform_of
-from atom_client.cli.run import Running, RunOptions, refused, run_to_end
+from atom_client.cli.platform import connect_services, platform_of
+from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
-from atom_client.cli.validate import tell_warnings
+from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
-from atom_client.views.as_json import dumped
+from atom_client.views.as_json import json_text
 from atom_client.views.queries import read_run
 from atom_workflows.coordinator.known_run import difference
 from atom_workflows.core.records import RunRecord
@@ -55,19 +55,22 @@ class StartOptions:
 
 
 def start_run(options: StartOptions) -> int:
-    """Publish the start message, and with `wait` follow the run to its end; the exit code."""
+    """Publish the start message and return the exit code.
+
+    With `wait`, follow the run to its end.
+    """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
     try:
         request = _request(options)
     except InvalidWorkflow as error:
-        return refused(error, as_json=options.as_json)
-    tell_warnings(request.warnings)
+        return print_problems(error, as_json=options.as_json)
+    print_warnings(request.warnings)
     body = request.message_body(options.task_runner_url)
     earlier = _find_earlier(request, _checked(body), options)
     if options.wait:
         return _start_and_follow(request, options, earlier)
-    connected(environment()).bus.publish([Message(topic="start", body=body)])
+    connect_services(environment()).bus.publish([Message(topic="start", body=body)])
     _print_request(request, options, earlier)
     return 0
 
@@ -84,7 +87,10 @@ def _request(options: StartOptions) -> RunRequest:
 
 
 def require_object(path: str) -> tuple[str, str]:
-    """The bucket and the object's name in a path; refuses a path without one of them."""
+    """Split a path into bucket and object.
+
+    Refuses a path without one of them.
+    """
     bucket, _, name = path.removeprefix(BUCKET_PREFIX).partition("/")
     if not path.startswith(BUCKET_PREFIX) or not bucket or not name:
         raise Misuse(
@@ -106,7 +112,7 @@ def _pairs(option: str, written: Sequence[str]) -> dict[str, str]:
 
 
 def _checked(body: Mapping[str, Any]) -> StartRequested:
-    """Return what the message asks for, read here as the start function will read it."""
+    """Read the message as the start function will read it."""
     try:
         event = read_start_event(body, event_id="0")
     except MalformedEvent as error:
@@ -132,11 +138,14 @@ class _Earlier:
 
 
 def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
-    """Look up what the key has started before, and refuse a key of another run."""
+    """Look up what the key has started before.
+
+    Refuses a key of another run.
+    """
     if options.key is None:
         return _Earlier()
     try:
-        run = read_run(connected(environment()).store, request.run_id)
+        run = read_run(connect_services(environment()).store, request.run_id)
     except StoreError:
         return _Earlier(is_started=None)  # Who may start runs need not be allowed to read them.
     if run is None:
@@ -169,7 +178,7 @@ def _start_and_follow(request: RunRequest, options: StartOptions, earlier: _Earl
 def _print_request(request: RunRequest, options: StartOptions, earlier: _Earlier) -> None:
     if options.as_json:
         requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
-        click.echo(dumped({**requested, "started_before": earlier.is_started}))
+        click.echo(json_text({**requested, "started_before": earlier.is_started}))
         return
     size = f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
     click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{size}.")

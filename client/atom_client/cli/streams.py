@@ -59,7 +59,7 @@ class _Ascii(io.TextIOWrapper):
     """A stream of ASCII that does not say so: click would take it for a mistake of the system, and write UTF-8."""
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # nobody sets it
+    def encoding(self) -> str:  # type: ignore[override]  # no one sets it
         return "latin-1"
 
 
@@ -75,7 +75,7 @@ def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
 
 
 def _open_if_closed(fd: int) -> None:
-    """Open devnull in the place of a stream that the shell has closed.
+    """Open devnull in place of a stream that the shell closed.
 
     Otherwise a file or a socket would take its number.
     """

@@ -114,7 +114,7 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
-    """What each peer takes for such a run, and for so many in a month."""
+    """Price a run, and a month of runs, at each peer."""
     return [_quote(peer, tally, runs_per_month, prices) for peer in PEERS]
 
 

@@ -1,7 +1,7 @@
 """A run as it is seen from outside while it goes on: a value that changes are folded into.
 
-Changes come at least once and in any order, so each step keeps the newest it was told of: by attempt, and within an
-attempt the end counts more than anything that came before it.
+Changes come at least once and in any order, so each step keeps the newest change: by attempt, and within an attempt the
+end counts more than anything that came before it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,11 @@ class RunView:
     state: RunState = RunState.SEEDING
     steps: Mapping[str, StepView] = field(default_factory=dict)
 
-    def updated(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
-        """The view with these changes; stale, repeated and unreadable ones leave it as it is."""
+    def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
+        """Return the view with these changes.
+
+        Stale, repeated and unreadable ones leave it as it is.
+        """
         steps = dict(self.steps)
         state = self.state
         for change in changes:
@@ -64,7 +67,7 @@ class RunView:
         return replace(self, state=state, steps=steps)
 
     def news(self, before: RunView) -> list[StepView]:
-        """The steps that are other than they were, oldest change first."""
+        """Return the steps that have changed, oldest change first."""
         changed = [step for name, step in self.steps.items() if before.steps.get(name) != step]
         return sorted(changed, key=lambda step: step.at)
 
@@ -81,13 +84,19 @@ class RunView:
         return sum(step.state.is_terminal for step in self.steps.values())
 
     def rows(self, limit: int) -> list[StepView]:
-        """All steps in the order of the file if that is at most `limit`, else the most telling ones."""
+        """Return at most `limit` steps.
+
+        In the order of the file if all of them fit, else the most relevant ones.
+        """
         if not self.order or len(self.order) > limit:
-            return self.most_telling(limit)
+            return self.most_relevant(limit)
         return [self.steps.get(name) or _untouched(name) for name in self.order]
 
-    def most_telling(self, limit: int) -> list[StepView]:
-        """At most `limit` steps: what is under way first, those that wait the longest on top, then the newest ends."""
+    def most_relevant(self, limit: int) -> list[StepView]:
+        """Return at most `limit` steps, those under way first.
+
+        Of these the ones that wait the longest are on top. Then come the newest ends.
+        """
         if limit <= 0:
             return []
         under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
@@ -96,7 +105,7 @@ class RunView:
 
 
 def view_of(step: StepRecord) -> StepView:
-    """A step as its document tells of it."""
+    """Return a step as its document has it."""
     at = step.finished_at or step.started_at or _LONG_AGO
     return StepView(
         id=step.id,
@@ -122,10 +131,10 @@ def _is_newer(step: StepView, known: StepView | None) -> bool:
 
 def _newer_run_state(known: RunState, change: Mapping[str, Any]) -> RunState:
     try:
-        told = RunState(change["state"])
+        state = RunState(change["state"])
     except (KeyError, ValueError):
         return known
-    return known if known.is_terminal or told is RunState.SEEDING else told
+    return known if known.is_terminal or state is RunState.SEEDING else state
 
 
 def _step_view(change: Mapping[str, Any]) -> StepView | None:

@@ -29,7 +29,10 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
 
 
 def problem_lines(run: RunRecord) -> list[str]:
-    """A run's own errors: those of its file, or why it was stopped; not those of its steps."""
+    """Return a run's own errors, not those of its steps.
+
+    They are the problems of its file, or why it was stopped.
+    """
     return [_problem(error) for error in run.errors if not error.get("step")][:MOST_PROBLEMS]
 
 
@@ -55,7 +58,7 @@ def _repeated(steps: Sequence[StepRecord]) -> str:
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """A sentence for each step that failed, or that was cancelled at the Task Runner."""
+    """Yield a sentence for each step that failed, and the cancelled ones."""
     failed = [step for step in steps if step.state is StepState.FAILED]
     for step in failed[:MOST_FAILURES]:
         message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
@@ -77,7 +80,10 @@ def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """A sentence for each reason why steps cannot be submitted for now, as nothing else tells it in full."""
+    """Yield a sentence for each reason that delays submissions.
+
+    Nothing else gives that reason in full.
+    """
     by_reason: dict[str, list[StepRecord]] = {}
     for step in steps:
         if step.state is StepState.DISPATCHING and step.deferrals:
@@ -96,7 +102,10 @@ def _next_try(waiting: Sequence[StepRecord]) -> str:
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """A sentence for each step that others were skipped for, and one for those that were never started."""
+    """Yield a sentence for each cause of skipped steps.
+
+    One more is for those that were never started.
+    """
     skipped: dict[str | None, list[str]] = {}
     for step in steps:
         if step.state is StepState.SKIPPED:
