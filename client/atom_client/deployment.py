@@ -73,7 +73,9 @@ def chosen_project() -> str | None:
 def project_meant() -> str:
     """Name the command's project for sentences, as far as it is known."""
     place = environment()
-    found = (_found_project(), *(place.get(name) for name in PROJECTS))
+    context = click.get_current_context(silent=True)
+    login = "" if context is None else str(context.meta.get(_FOUND, ""))
+    found = (login, *(place.get(name) for name in PROJECTS))
     return next((one for one in found if one), "PROJECT")
 
 
@@ -109,8 +111,3 @@ def _chosen() -> dict[str, str]:
     context = click.get_current_context(silent=True)
     chosen: dict[str, str] = {} if context is None else context.meta.get(_CHOSEN, {})
     return chosen
-
-
-def _found_project() -> str:
-    context = click.get_current_context(silent=True)
-    return "" if context is None else str(context.meta.get(_FOUND, ""))

@@ -94,11 +94,18 @@ def _of_service(error: Exception) -> str:
 
     A local platform refuses no one, so there nothing is said of rights.
     """
-    is_local = bool(os.environ.get("FIRESTORE_EMULATOR_HOST"))
-    if not is_local and (sentences := explain_refusal(error, project_meant())):
+    host = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if not host and (sentences := explain_refusal(error, project_meant())):
         return sentences
     if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
-        return f"{one_line(error)}. {_where_to_look()}"
+        if host:
+            where = f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
+        else:
+            where = (
+                "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try "
+                "again."
+            )
+        return f"{one_line(error)}. {where}"
     return one_line(error)
 
 
@@ -106,13 +113,6 @@ def _is_of(module: str, name: str, error: Exception) -> bool:
     """Test an error's class without importing a module that nothing needed."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(error, getattr(loaded, name))
-
-
-def _where_to_look() -> str:
-    host = os.environ.get("FIRESTORE_EMULATOR_HOST")
-    if host:
-        return f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
-    return "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try again."
 
 
 _LONGEST_REFUSAL: Final = 300
@@ -160,8 +160,10 @@ def explain_refusal(error: Exception, project: str) -> str | None:
     refusal = refusal_of(error)
     if refusal is None:
         return None
+    kinds = {StoreError: "firestore", BusUnavailable: "pubsub", SourceError: "storage"}
+    service = next((service for kind, service in kinds.items() if isinstance(error, kind)), "firestore")
     said = clip(one_line(error), _LONGEST_REFUSAL).rstrip(".")
-    return f"{said}. {advice(refusal, _service_of(error), project)}"
+    return f"{said}. {advice(refusal, service, project)}"
 
 
 def advice(refusal: Refusal, service: str, project: str) -> str:
@@ -204,11 +206,6 @@ _LISTS: Final = {
     "names is the --topic-prefix.",
     "storage": "`gcloud storage buckets list --project={project}` shows its buckets.",
 }
-
-
-def _service_of(error: Exception) -> str:
-    kinds = {StoreError: "firestore", BusUnavailable: "pubsub", SourceError: "storage"}
-    return next((service for kind, service in kinds.items() if isinstance(error, kind)), "firestore")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -35,6 +35,21 @@ def timeout_of(text: str | None) -> float | None:
         raise Misuse(f"--timeout is {text!r}: {error}") from error
 
 
+def duration_of(text: str | None) -> timedelta | None:
+    """Return the duration of `--duration`, or None.
+
+    It is written as in a workflow file, or in seconds.
+    """
+    if text is None:
+        return None
+    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
+
+    try:
+        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--duration is {text!r}: {error}") from error
+
+
 _RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
 _FILE = click.Path(path_type=Path)
 
@@ -107,7 +122,9 @@ def run(
     """
     from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (see above)
 
-    source = _one_source(file, workflow_path)
+    if (file is None) == (workflow_path is None):
+        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
+    source = file or workflow_path or ""
     choice = _choice(**platform)
     options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=timeout_of(timeout))
     raise click.exceptions.Exit(run_workflow(options))
@@ -165,7 +182,7 @@ def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     from atom_client.cli.cost import CostOptions, print_cost  # noqa: PLC0415 (see above)
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (see above)
 
-    options = CostOptions(source=file, job=_duration(duration), settings=from_environment(os.environ), **chosen)
+    options = CostOptions(source=file, job=duration_of(duration), settings=from_environment(os.environ), **chosen)
     raise click.exceptions.Exit(print_cost(options))
 
 
@@ -411,21 +428,3 @@ def _choice(**chosen: Any) -> PlatformChoice:
     from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
 
     return PlatformChoice(**chosen)
-
-
-def _one_source(file: str | None, workflow_path: str | None) -> str:
-    if (file is None) == (workflow_path is None):
-        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
-    return file or workflow_path or ""
-
-
-def _duration(text: str | None) -> timedelta | None:
-    """Read a duration as workflow files have it, or as seconds."""
-    if text is None:
-        return None
-    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
-
-    try:
-        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
-    except (ValueError, OverflowError) as error:
-        raise Misuse(f"--duration is {text!r}: {error}") from error

@@ -21,7 +21,6 @@ from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
-from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
@@ -62,7 +61,12 @@ def print_cost(options: CostOptions) -> int:
 
 
 def _estimate(options: CostOptions) -> Estimate:
-    workflow = _workflow(options)
+    if options.source is not None and options.steps is not None:
+        raise click.UsageError("name a workflow file or give --steps, not both")
+    if options.source is None:
+        workflow = chain(options.steps or USUAL_STEPS)
+    else:
+        workflow = parse_workflow(content_of(options.source), filename=shown_name(options.source))
     usual = timedelta(0) if options.source is None else USUAL_JOB
     job = usual if options.job is None else options.job
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
@@ -71,14 +75,6 @@ def _estimate(options: CostOptions) -> Estimate:
     except TooLong as error:
         jobs = format_duration(job)
         raise Misuse(f"with jobs of {jobs} {error}; give a shorter --duration or fewer steps") from error
-
-
-def _workflow(options: CostOptions) -> Workflow:
-    if options.source is not None and options.steps is not None:
-        raise click.UsageError("name a workflow file or give --steps, not both")
-    if options.source is None:
-        return chain(options.steps or USUAL_STEPS)
-    return parse_workflow(content_of(options.source), filename=shown_name(options.source))
 
 
 def _show(found: Estimate, output: Output) -> None:
@@ -136,24 +132,13 @@ def _how_often(settings: Settings) -> str:
 
 def peers_sheet(found: Estimate) -> Sheet:
     """Return our price beside those of others."""
-    rows = [
-        (
-            quote.name,
-            *(_amount(usd) for usd in (quote.run, _per_1000(found, quote.run), quote.month)),
-            quote.formula,
-        )
-        for quote in found.all
-    ]
+    rows = []
+    for quote in found.all:
+        per_1000 = None if quote.run is None else found.per_1000_steps(quote.run)
+        amounts = ("cannot" if usd is None else dollars(usd) for usd in (quote.run, per_1000, quote.month))
+        rows.append((quote.name, *amounts, quote.formula))
     month = f"{counted(found.runs_per_month, 'RUN')}".upper()
     return Sheet(heading=("", "A RUN", "1,000 STEPS", f"{month} A MONTH", "FORMULA"), rows=tuple(rows), state_column=0)
-
-
-def _per_1000(found: Estimate, usd: float | None) -> float | None:
-    return None if usd is None else found.per_1000_steps(usd)
-
-
-def _amount(usd: float | None) -> str:
-    return "cannot" if usd is None else dollars(usd)
 
 
 def as_object(found: Estimate) -> dict[str, Any]:

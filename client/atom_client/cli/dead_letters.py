@@ -43,10 +43,27 @@ def list_letters(desk: Desk, *, limit: int, as_json: bool) -> None:
     elif not letters:
         click.echo("There are no dead letters: every event was handled, or is still being delivered.")
     else:
-        Output().show(_sheet(shown))
+        Output().show(letters_sheet(shown))
         if len(shown) < len(letters) or not is_all:
             more = "" if is_all else " or more"
             click.echo(f"\nThe newest {len(shown):,} of {len(letters):,}{more}; `--limit` shows more.")
+
+
+def letters_sheet(letters: Sequence[DeadLetter]) -> Sheet:
+    """Return dead letters as a sheet."""
+    rows = (
+        (
+            letter.id,
+            letter.topic,
+            local_time(letter.dead_since),
+            str(letter.deliveries or ""),
+            clip(one_line(letter.run_id), _LONGEST_CELL),
+            clip(reason(letter), _LONGEST_CELL),
+        )
+        for letter in letters
+    )
+    heading = ("ID", "TOPIC", "DEAD SINCE", "DELIVERIES", "RUN", "REASON")
+    return Sheet(heading=heading, rows=tuple(rows), state_column=0)
 
 
 def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
@@ -132,22 +149,3 @@ def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
                 f"{error}. {start:,} of {len(letters):,} were replayed before; the others are still there. Replaying "
                 "an event again does no harm: call the command again"
             ) from error
-
-
-def _sheet(letters: Sequence[DeadLetter]) -> Sheet:
-    return Sheet(
-        heading=("ID", "TOPIC", "DEAD SINCE", "DELIVERIES", "RUN", "REASON"),
-        rows=tuple(_row(letter) for letter in letters),
-        state_column=0,
-    )
-
-
-def _row(letter: DeadLetter) -> tuple[str, ...]:
-    return (
-        letter.id,
-        letter.topic,
-        local_time(letter.dead_since),
-        str(letter.deliveries or ""),
-        clip(one_line(letter.run_id), _LONGEST_CELL),
-        clip(reason(letter), _LONGEST_CELL),
-    )

@@ -88,7 +88,8 @@ def follow(  # noqa: PLR0913 (all but the first by name)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             view = _merge_document(view, run)
-            if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
+            is_time_up = timeout_s is not None and now - started >= timeout_s
+            if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
                 return run
             if run is None and now - started >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
@@ -137,10 +138,6 @@ def seconds_of(text: str) -> float:
     if seconds <= 0:
         raise ValueError("it must be more than 0")
     return seconds
-
-
-def _is_over(timeout_s: float | None, waited_s: float) -> bool:
-    return timeout_s is not None and waited_s >= timeout_s
 
 
 def _merge_document(view: RunView, run: RunRecord | None) -> RunView:
@@ -196,14 +193,17 @@ class Waiting:
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
 
         run_id = self.view.run_id
+        show_command = with_place(f"runs show {run_id}")
+        goes_on = f"Run {run_id} goes on: `{show_command}`, `{with_place(f'runs cancel {run_id}')}`"
+        not_followed = f"Run {run_id} was not followed to its end; `{show_command}` shows its state."
         with ChangeFeed(self.services.settings, run_id) as feed:
             if feed.problem:
                 self.output.say(f"Steps are shown at the end only: {feed.problem}")
             with self._report_if_interrupted(f"If the run was started, it goes on: `{with_place('runs list')}`"):
                 self.output.say(begin())
             with (
-                self._report_if_interrupted(_how_to_go_on(run_id)),
-                self._report_if_interrupted(_how_it_stands(run_id), by=(AtomWorkflowsError,)),
+                self._report_if_interrupted(goes_on),
+                self._report_if_interrupted(not_followed, by=(AtomWorkflowsError,)),
                 show_on(self.output, self.view) as show,
             ):
                 run = follow(
@@ -215,7 +215,10 @@ class Waiting:
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                     superseded=self.superseded,
                 )
-        return run, _in_order(read_steps(self.services.store, run_id), self.view.order)
+        # In the order of the file, then those that it does not name.
+        steps = {step.id: step for step in read_steps(self.services.store, run_id)}
+        named = [steps.pop(name) for name in self.view.order if name in steps]
+        return run, [*named, *steps.values()]
 
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
         """Print the table of steps and the sentences about the run.
@@ -267,18 +270,3 @@ def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = U
 def exit_code(run: RunRecord) -> int:
     """Return 0 only for a run that SUCCEEDED."""
     return _EXIT_CODES.get(run.state, RUN_FAILED)
-
-
-def _how_to_go_on(run_id: str) -> str:
-    return f"Run {run_id} goes on: `{with_place(f'runs show {run_id}')}`, `{with_place(f'runs cancel {run_id}')}`"
-
-
-def _how_it_stands(run_id: str) -> str:
-    return f"Run {run_id} was not followed to its end; `{with_place(f'runs show {run_id}')}` shows its state."
-
-
-def _in_order(steps: Sequence[StepRecord], order: Sequence[str]) -> list[StepRecord]:
-    """Sort the steps in that order, others behind them."""
-    by_id = {step.id: step for step in steps}
-    first = [by_id.pop(name) for name in order if name in by_id]
-    return [*first, *by_id.values()]

@@ -79,7 +79,10 @@ class Lines:
         if view is not self._shown:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):
-                if small or self._count_failure(step):
+                failed = step.state is StepState.FAILED
+                self._failures += failed
+                # Of a large run only failures have lines, and not thousands of them.
+                if small or (failed and self._failures <= MOST_FAILURE_LINES):
                     self._say_step(step)
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
@@ -109,11 +112,6 @@ class Lines:
 
     def _say(self, text: str) -> None:
         self._output.say(f"[{self._monotonic() - self._started:7.1f} s] {text}")
-
-    def _count_failure(self, step: StepView) -> bool:
-        """Count a failure and return True while few have been printed."""
-        self._failures += step.state is StepState.FAILED
-        return step.state is StepState.FAILED and self._failures <= MOST_FAILURE_LINES
 
 
 class Picture:

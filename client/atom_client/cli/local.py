@@ -260,11 +260,14 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     if problem := credential_problem(choice, os.environ):
         click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
-        click.echo(json_text(_as_json(platform)) if as_json else "\n".join(map(clean, _lines(platform))))
+        if as_json:
+            click.echo(json_text(_as_object(platform)))
+        else:
+            click.echo("\n".join(map(clean, _lines(platform))))
         platform.wait()
 
 
-def _as_json(platform: LocalPlatform) -> dict[str, Any]:
+def _as_object(platform: LocalPlatform) -> dict[str, Any]:
     return {
         "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
         "addresses": {str(name): address for name, address in platform.addresses.items()},
@@ -324,19 +327,21 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     """Return every way to start a run on this platform."""
     storage = platform.storage
     bucket = "BUCKET" if storage is None else storage.bucket
+    message = shlex.quote(json.dumps({"workflow_path": f"gs://{bucket}/workflows/{_FILE}"}))
+    gcloud = _gcloud_at("PUBSUB", f"{platform.pubsub_url}/")
     publish = Recipe(
         name="publish",
         purpose="Start a run of an object in a bucket",
-        command=_publish(platform.pubsub_url, platform.options.project, f"gs://{bucket}/workflows/{_FILE}"),
+        command=f"{gcloud} pubsub topics publish start --project={platform.options.project} --message={message}",
     )
-    return [publish] if storage is None else [*_uploads(storage), publish]
-
-
-def _uploads(storage: Storage) -> list[Recipe]:
-    target = f"gs://{storage.bucket}/workflows/"
+    if storage is None:
+        return [publish]
+    target = f"gs://{bucket}/workflows/"
+    upload = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
     return [
         Recipe(name="gsutil", purpose="Start a run by an upload", command=_gsutil(storage, target)),
-        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=_gcloud_storage(storage, target)),
+        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=upload),
+        publish,
     ]
 
 
@@ -354,15 +359,6 @@ def _gsutil(storage: Storage, target: str) -> str:
     flags = " ".join(f"-o {option}" for option in options)
     quiet = "BOTO_CONFIG=/dev/null CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL=false"
     return f"{quiet} gsutil {flags} cp {_FILE} {target}"
-
-
-def _gcloud_storage(storage: Storage, target: str) -> str:
-    return f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
-
-
-def _publish(url: str, project: str, path: str) -> str:
-    message = shlex.quote(json.dumps({"workflow_path": path}))
-    return f"{_gcloud_at('PUBSUB', f'{url}/')} pubsub topics publish start --project={project} --message={message}"
 
 
 def _gcloud_at(api: str, url: str) -> str:

@@ -55,7 +55,13 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
     That is a local one that accepts a connection at least, or a project.
     """
     if names_local_platform(environment):
-        _refuse_project_beside_local(environment)
+        project = chosen_project()
+        if project and project != environment.get("GOOGLE_CLOUD_PROJECT"):
+            raise Misuse(
+                f"--project is {project}, but {FIRESTORE_HOST} and {PUBSUB_HOST} name a local platform. To work on the "
+                f"project, `unset {FIRESTORE_HOST} {PUBSUB_HOST} STORAGE_EMULATOR_HOST`; to work on the local "
+                "platform, leave --project out."
+            )
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
             _require_answer(name, environment[name])
         ask_no_proxy()
@@ -78,16 +84,6 @@ def ask_no_proxy() -> None:
     from atom_emulator.platform.network import unproxied  # noqa: PLC0415 (of local platforms alone)
 
     os.environ.update(unproxied(os.environ))
-
-
-def _refuse_project_beside_local(environment: Mapping[str, str]) -> None:
-    project = chosen_project()
-    if project and project != environment.get("GOOGLE_CLOUD_PROJECT"):
-        raise Misuse(
-            f"--project is {project}, but {FIRESTORE_HOST} and {PUBSUB_HOST} name a local platform. To work on the "
-            f"project, `unset {FIRESTORE_HOST} {PUBSUB_HOST} STORAGE_EMULATOR_HOST`; to work on the local platform, "
-            "leave --project out."
-        )
 
 
 def _own_project() -> str:

@@ -26,7 +26,7 @@ from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_servic
 from atom_client.cli.sources import RunRequest, request_for
 from atom_client.cli.validate import print_warnings, problem_lines
 from atom_client.errors import INVALID_USE, Misuse
-from atom_client.text import counted, name_of
+from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.progress import RunView
 from atom_workflows.core.records import RunRecord
@@ -36,7 +36,6 @@ from atom_workflows.settings import from_environment
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
-    from atom_workflows.coordinator.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +101,10 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     )
 
     def begin() -> str:
-        _publish(waiting.services, request, options, running)
-        return f"Run {request.run_id} of {name_of(options.source)}{_size(request)}."
+        # A platform of one's own was started with that Task Runner; any other has to allow it.
+        url = options.choice.task_runner_url if is_shared else None
+        waiting.services.bus.publish([Message(topic="start", body=request.message_body(url))])
+        return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
 
     run, steps = waiting.to_end(begin)
     waiting.print_result(run, steps)
@@ -145,9 +146,11 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
-    foreign = _is_foreign(options.choice.task_runner_url, os.environ)
+    url = options.choice.task_runner_url
+    # Whether the platform allows that Task Runner, as far as the environment shows.
+    is_foreign = url is not None and not from_environment(os.environ).may_use_task_runner(url)
     chosen = [
-        *(["--tr-url"] if foreign else []),
+        *(["--tr-url"] if is_foreign else []),
         *options.choice.chosen,
         *(["--keep"] if options.keep else []),
     ]
@@ -157,26 +160,6 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
             f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
             f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
         )
-
-
-def _is_foreign(task_runner_url: str | None, environment: Mapping[str, str]) -> bool:
-    """Return True if the platform would refuse that Task Runner.
-
-    As far as the environment shows.
-    """
-    if task_runner_url is None:
-        return False
-    return not from_environment(environment).may_use_task_runner(task_runner_url)
-
-
-def _size(request: RunRequest) -> str:
-    return f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
-
-
-def _publish(services: Services, request: RunRequest, options: RunOptions, running: Running) -> None:
-    # A platform of one's own was started with that Task Runner; any other has to allow it.
-    url = options.choice.task_runner_url if running.own is None else None
-    services.bus.publish([Message(topic="start", body=request.message_body(url))])
 
 
 def _keep(platform: LocalPlatform, output: Output) -> None:

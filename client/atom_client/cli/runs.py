@@ -45,7 +45,10 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 def show_run(services: Services, text: str, *, as_json: bool) -> None:
     """Print all that is known of a run."""
-    run = _run(services, text)
+    run_id = full_run_id(services.store, text)
+    run = read_run(services.store, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
     steps = read_steps(services.store, run.id)
     if as_json:
         click.echo(json_text(run_with_steps(run, steps)))
@@ -71,16 +74,10 @@ def cancel_named(services: Services, text: str) -> None:
     )
 
 
-def _run(services: Services, text: str) -> RunRecord:
-    run_id = full_run_id(services.store, text)
-    run = read_run(services.store, run_id)
-    if run is None:
-        raise RunNotFound(run_id)
-    return run
-
-
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     """Yield what is known of a run, each with its name."""
+    # The kind of the trigger comes first.
+    trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
     facts = {
         "run": run.id,
         "workflow": run.workflow,
@@ -89,7 +86,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         if run.stop and not run.state.is_terminal
         else run.state,
         "source": _source(run),
-        "trigger": ", ".join(f"{name} {value}" for name, value in sorted(run.trigger.items(), key=_kind_first)),
+        "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
         "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
         "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
@@ -102,10 +99,6 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
-
-
-def _kind_first(item: tuple[str, Any]) -> tuple[bool, str]:
-    return item[0] != "kind", item[0]
 
 
 def _source(run: RunRecord) -> str:
@@ -147,9 +140,11 @@ def _retry_and_follow(services: Services, run_id: str, steps: Sequence[StepRecor
         retry_run(services, run_id)
         return _retry_line(run_id, steps)
 
+    # What succeeded is kept.
+    kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
     waiting = Waiting(
         services=services,
-        view=_view_before_retry(run_id, steps),
+        view=RunView(run_id=run_id, total=len(steps), order=tuple(step.id for step in steps), steps=kept),
         output=Output(aside=options.as_json),
         as_json=options.as_json,
         timeout_s=options.timeout_s,
@@ -158,12 +153,6 @@ def _retry_and_follow(services: Services, run_id: str, steps: Sequence[StepRecor
     waiting.print_result(run, ended)
     waiting.print_next_steps(run)
     return exit_code(run)
-
-
-def _view_before_retry(run_id: str, steps: Sequence[StepRecord]) -> RunView:
-    """Return the view in which what succeeded is kept."""
-    kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
-    return RunView(run_id=run_id, total=len(steps), order=tuple(step.id for step in steps), steps=kept)
 
 
 def _unsuccessful(steps: Sequence[StepRecord]) -> list[StepRecord]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_client.errors import Misuse
-from atom_client.text import name_of
+from atom_client.text import counted, name_of
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.limits import MAX_FILE_BYTES
 
@@ -35,6 +35,11 @@ class RunRequest:
     def run_id(self) -> str:
         """The id that the start function will give the run."""
         return run_id_for(self.workflow_path, "key", self.run_key)
+
+    @property
+    def size(self) -> str:
+        """`, 3 steps` to end a sentence with; empty if the file was not read here."""
+        return f", {counted(len(self.step_ids), 'step')}" if self.step_ids else ""
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
         """Return the start message."""

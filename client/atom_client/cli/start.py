@@ -17,7 +17,7 @@ from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
-from atom_client.text import counted, name_of
+from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.queries import read_run
 from atom_workflows.coordinator.known_run import difference
@@ -71,7 +71,12 @@ def start_run(options: StartOptions) -> int:
     if options.wait:
         return _start_and_follow(request, options, earlier)
     connect_services(environment()).bus.publish([Message(topic="start", body=body)])
-    _print_request(request, options, earlier)
+    if options.as_json:
+        requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
+        click.echo(json_text({**requested, "started_before": earlier.is_started}))
+    else:
+        click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{request.size}.")
+        click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
 
 
@@ -173,13 +178,3 @@ def _start_and_follow(request: RunRequest, options: StartOptions, earlier: _Earl
     )
     running = Running(environment=platform_of(environment()))
     return run_to_end(running, request, run_options, Output(aside=options.as_json))
-
-
-def _print_request(request: RunRequest, options: StartOptions, earlier: _Earlier) -> None:
-    if options.as_json:
-        requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
-        click.echo(json_text({**requested, "started_before": earlier.is_started}))
-        return
-    size = f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
-    click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{size}.")
-    click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")

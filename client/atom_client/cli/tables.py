@@ -68,7 +68,8 @@ class Sheet:
             stays = column == self.state_column or (self.may_be_narrowed and column == 0)
             table.add_column(name, no_wrap=stays, overflow="fold")
         for row in shown.rows:
-            cells = (Text(screen.sign(cell), style=self._style(row, column)) for column, cell in enumerate(row))
+            cells = [Text(screen.sign(cell)) for cell in row]
+            cells[self.state_column].style = COLOURS.get(row[self.state_column], "")
             table.add_row(*cells)
         return table
 
@@ -90,15 +91,21 @@ class Sheet:
     def _first(self, count: int) -> Sheet:
         return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
 
-    def _style(self, row: tuple[str, ...], column: int) -> str:
-        return COLOURS.get(row[column], "") if column == self.state_column else ""
-
 
 def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
     """Return the steps of a run as a sheet."""
     return Sheet(
         heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
-        rows=tuple(_step_row(step) for step in steps),
+        rows=tuple(
+            (
+                step.id,
+                step.state.value,
+                str(step.attempt or ""),
+                lasted(between(step.started_at, step.finished_at)),
+                clip(one_line(step.message), _LONGEST_CELL),
+            )
+            for step in steps
+        ),
         state_column=1,
         may_be_narrowed=True,
     )
@@ -108,7 +115,17 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
     """Return runs as a sheet."""
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
-        rows=tuple(_run_row(run) for run in runs),
+        rows=tuple(
+            (
+                run.id,
+                run.state.value,
+                local_time(run.created_at),
+                lasted(between(run.started_at, run.finished_at)),
+                str(run.step_count or ""),
+                clip(one_line(run.workflow), _LONGEST_CELL),
+            )
+            for run in runs
+        ),
         state_column=1,
         may_be_narrowed=True,
     )
@@ -125,15 +142,3 @@ def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
     # What failed before what was only skipped for it.
     remarkable.sort(key=lambda step: step.state is StepState.SKIPPED)
     return remarkable[:MOST_ROWS]
-
-
-def _step_row(step: StepRecord) -> tuple[str, ...]:
-    duration = lasted(between(step.started_at, step.finished_at))
-    message = clip(one_line(step.message), _LONGEST_CELL)
-    return step.id, step.state.value, str(step.attempt or ""), duration, message
-
-
-def _run_row(run: RunRecord) -> tuple[str, ...]:
-    duration = lasted(between(run.started_at, run.finished_at))
-    name = clip(one_line(run.workflow), _LONGEST_CELL)
-    return run.id, run.state.value, local_time(run.created_at), duration, str(run.step_count or ""), name

@@ -20,14 +20,20 @@ from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import start_of_object
-from atom_workflows.settings import Settings, from_environment
+from atom_workflows.settings import from_environment
 
 
 def upload_file(source: str, target: str, *, as_json: bool) -> int:
     """Check and upload the file, and return the exit code."""
     path = _path(source, target)
     bucket, name = require_object(path)
-    _require_start(path, name, from_environment(environment()))
+    settings = from_environment(environment())
+    if not settings.is_workflow_object(name):
+        raise Misuse(
+            f"an upload to {name_of(path)} would start no run: the object's name must begin with "
+            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
+            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
+        )
     content = content_of(source)
     try:
         workflow = parse_workflow(content, filename=shown_name(source))
@@ -59,12 +65,3 @@ def _path(source: str, target: str) -> str:
     if source == STDIN:
         raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
     return target + PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)
-
-
-def _require_start(path: str, name: str, settings: Settings) -> None:
-    if not settings.is_workflow_object(name):
-        raise Misuse(
-            f"an upload to {name_of(path)} would start no run: the object's name must begin with "
-            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
-            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
-        )

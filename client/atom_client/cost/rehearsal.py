@@ -277,14 +277,12 @@ class _Rehearsal:
             parts = self._parts(inner, frozenset(inner))
             released = [name for part in parts for name in self._commit(invocation, part, frozenset(inner))]
             if is_over:
-                self._finish(invocation)
+                # The run is closed, as in `coordinator.close`.
+                invocation.read(1)
+                invocation.read(1)
+                invocation.commit(2)
+                invocation.changes += 1
         return ready
-
-    def _finish(self, invocation: _Invocation) -> None:
-        invocation.read(1)
-        invocation.read(1)
-        invocation.commit(2)
-        invocation.changes += 1
 
     def _parts(self, names: Iterable[str], ended: frozenset[str]) -> Iterator[list[str]]:
         """Split the steps into parts that one commit can hold."""

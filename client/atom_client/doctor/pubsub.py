@@ -100,7 +100,9 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
             yield wrong(about, "it does not exist", expected.fix_all)
             continue
         flaws = list(_flaws(about, name, found, expected))
-        yield from flaws or [ok(about, _describe(found))]
+        kept = f"keeps what was given up for {found.kept_s / 86_400:g} days"
+        pushed = f"pushes to {found.endpoint}, gives up after {found.max_deliveries} deliveries"
+        yield from flaws or [ok(about, pushed if found.endpoint else kept)]
 
 
 def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
@@ -179,9 +181,3 @@ def _recreate_command(name: str, expected: Expected) -> str:
     named = expected.settings.topic_prefix + name
     delete = f"gcloud pubsub subscriptions delete {named} --project={expected.settings.project}"
     return f"{delete} && {expected.fix_all}"
-
-
-def _describe(found: SubscriptionSettings) -> str:
-    if not found.endpoint:
-        return f"keeps what was given up for {found.kept_s / 86_400:g} days"
-    return f"pushes to {found.endpoint}, gives up after {found.max_deliveries} deliveries"

@@ -157,6 +157,7 @@ def reason(letter: DeadLetter) -> str:
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
     """Yield what is known of it, each with its name."""
+    published = _moment(letter.published_at)
     known = {
         "dead letter": letter.id,
         "topic": letter.topic,
@@ -165,7 +166,8 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         "deliveries": str(letter.deliveries or ""),
         "run": letter.run_id,
         "event": letter.event_id,
-        "published": _local(letter.published_at),
+        # What is no time is shown as it came.
+        "published": letter.published_at if published is None else local_time(published),
         "dead since": local_time(letter.dead_since),
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
     }
@@ -213,6 +215,7 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:
     """Return it for programs, without the event's content."""
+    published = _moment(letter.published_at)
     return {
         "id": letter.id,
         "topic": letter.topic or None,
@@ -221,7 +224,7 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "run_id": letter.run_id or None,
         "event_id": letter.event_id,
-        "published_at": _utc(letter.published_at),
+        "published_at": letter.published_at or None if published is None else moment_text(published),
         "dead_since": moment_text(letter.dead_since),
         "replay_may_succeed": bool(letter.topic) and not letter.is_hopeless,
     }
@@ -250,16 +253,6 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else None
-
-
-def _local(text: str) -> str:
-    moment = _moment(text)
-    return text if moment is None else local_time(moment)
-
-
-def _utc(text: str) -> str | None:
-    moment = _moment(text)
-    return text or None if moment is None else moment_text(moment)
 
 
 def _how_to_end_it(letter: DeadLetter) -> str:

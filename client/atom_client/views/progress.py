@@ -62,8 +62,10 @@ class RunView:
         for change in changes:
             if "run" in change:
                 state = _newer_run_state(state, change)
-            elif (step := _step_view(change)) is not None and _is_newer(step, steps.get(step.id)):
-                steps[step.id] = step
+            elif (step := _step_view(change)) is not None:
+                known = steps.get(step.id)
+                if known is None or step.rank > known.rank:
+                    steps[step.id] = step
         return replace(self, state=state, steps=steps)
 
     def news(self, before: RunView) -> list[StepView]:
@@ -90,7 +92,8 @@ class RunView:
         """
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)
-        return [self.steps.get(name) or _untouched(name) for name in self.order]
+        untouched = StepView(id="", state=StepState.PENDING, attempt=0, at=_LONG_AGO)
+        return [self.steps.get(name) or replace(untouched, id=name) for name in self.order]
 
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
@@ -100,7 +103,11 @@ class RunView:
         if limit <= 0:
             return []
         under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
-        ended = sorted((s for s in self.steps.values() if s.state.is_terminal), key=_unsuccessful_then_newest)
+        ended = sorted(
+            (step for step in self.steps.values() if step.state.is_terminal),
+            # Failed steps first, and the newest of each kind.
+            key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
+        )
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
 
 
@@ -115,18 +122,6 @@ def view_of(step: StepRecord) -> StepView:
         job_state=one_line(step.job_state),
         message=step.message,
     )
-
-
-def _untouched(step_id: str) -> StepView:
-    return StepView(id=step_id, state=StepState.PENDING, attempt=0, at=_LONG_AGO)
-
-
-def _unsuccessful_then_newest(step: StepView) -> tuple[bool, float]:
-    return step.state is not StepState.FAILED, -step.at.timestamp()
-
-
-def _is_newer(step: StepView, known: StepView | None) -> bool:
-    return known is None or step.rank > known.rank
 
 
 def _newer_run_state(known: RunState, change: Mapping[str, Any]) -> RunState:

@@ -24,7 +24,9 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
         return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.state is RunState.SUCCEEDED:
-        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{_repeated(steps)}."]
+        again = [step.id for step in steps if step.attempt > 1]
+        needed = f", of which {listing(again)} needed more than one attempt" if again else ""
+        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{needed}."]
     return [f"Run {run.id} {run.state} after {took}{_stopped(run)}.", *_failures(steps), *_skipped(steps)]
 
 
@@ -45,16 +47,8 @@ def _problem(error: Mapping[str, Any]) -> str:
 def _stopped(run: RunRecord) -> str:
     if run.stop is None:
         return ""
-    return f": {one_line(run.stop.reason)}" if run.stop.kind is StopKind.CANCEL else f", stopped: {_reason(run)}"
-
-
-def _reason(run: RunRecord) -> str:
-    return one_line(run.stop.reason if run.stop else "").rstrip(".")
-
-
-def _repeated(steps: Sequence[StepRecord]) -> str:
-    again = [step.id for step in steps if step.attempt > 1]
-    return f", of which {listing(again)} needed more than one attempt" if again else ""
+    reason = one_line(run.stop.reason)
+    return f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
