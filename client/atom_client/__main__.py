@@ -14,7 +14,7 @@ from atom_workflows.closed_pipe import BROKEN_PIPE, discard_output
 
 _INTERRUPTED: Final = 130
 _SIGNALLED: Final = 128
-_ENDS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
+_END_SIGNALS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
 
 
 def main() -> None:
@@ -26,14 +26,14 @@ def main() -> None:
         from atom_client.cli.commands import cli  # noqa: PLC0415 (likewise)
     except ModuleNotFoundError as error:
         sys.exit(f"Error: {error}; install the command line with `pip install 'atom-workflows[local]'`")
-    _end_in_order()
+    _handle_end_signals()
     try:
         code = cli.main(prog_name="atom-workflows", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        click.echo(clean(told.getvalue()), err=True, nl=False)  # Click quotes arguments as they came.
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(clean(shown.getvalue()), err=True, nl=False)  # Click quotes arguments as they came.
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
@@ -46,17 +46,20 @@ def main() -> None:
     sys.exit(code)
 
 
-def _end_in_order() -> None:
-    """Have SIGTERM, and a terminal that is closed, stop a platform as Ctrl-C does; `nohup` is respected."""
-    for signum in _ENDS:
+def _handle_end_signals() -> None:
+    """Let SIGTERM and SIGHUP stop a platform as Ctrl-C does.
+
+    A signal that is ignored stays ignored, so `nohup` is respected.
+    """
+    for signum in _END_SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, _ended)
+            signal.signal(signum, _exit_on_signal)
 
 
-def _ended(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Leave every block."""
-    # The kernel and the shell may both tell of a closed terminal: a second signal must not disturb the tidying up.
-    for one in _ENDS:
+def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Exit through every open block."""
+    # The kernel and the shell may both signal a closed terminal. A second signal must not disturb the clean-up.
+    for one in _END_SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     sys.exit(_SIGNALLED + signum)
 

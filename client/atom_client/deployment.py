@@ -43,7 +43,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that can work on a deployment in Google Cloud."""
+    """Add the options that name a deployment in Google Cloud."""
     options = (
         _option(
             "--project", "P", "The Google Cloud project [env: WORKFLOW_PROJECT, GOOGLE_CLOUD_PROJECT; or gcloud's]."
@@ -61,38 +61,40 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def environment() -> dict[str, str]:
-    """The environment as the command's options change it."""
+    """Return the environment as the command's options change it."""
     return {**os.environ, **_chosen()}
 
 
 def chosen_project() -> str | None:
-    """The project that an option names."""
+    """Return the project that an option names."""
     return _chosen().get(_VARIABLES["project"])
 
 
 def project_meant() -> str:
-    """The project that the command is about, as far as that is known: for sentences."""
+    """Name the command's project for sentences, as far as it is known."""
     place = environment()
-    found = (_found_project(), *(place.get(name) for name in PROJECTS))
+    context = click.get_current_context(silent=True)
+    login = "" if context is None else str(context.meta.get(_FOUND, ""))
+    found = (login, *(place.get(name) for name in PROJECTS))
     return next((one for one in found if one), "PROJECT")
 
 
 def remember_project(project: str) -> None:
-    """Keep what was found out of the user's credentials, for sentences."""
+    """Keep the project of the user's credentials, for sentences."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_FOUND] = project
 
 
 def with_place(command: str) -> str:
-    """A command for the user to type that is about the same deployment."""
+    """Return a command to type that is about the same deployment."""
     names = {variable: f"--{name.replace('_', '-')}" for name, variable in _VARIABLES.items()}
     words = [f"{names[variable]}={shlex.quote(value)}" for variable, value in _chosen().items()]
     return " ".join(["atom-workflows", command, *words])
 
 
-def _option(flag: str, metavar: str, told: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(flag, metavar=metavar, help=told, expose_value=False, callback=_keep)
+def _option(flag: str, metavar: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(flag, metavar=metavar, help=text, expose_value=False, callback=_keep)
 
 
 def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -109,8 +111,3 @@ def _chosen() -> dict[str, str]:
     context = click.get_current_context(silent=True)
     chosen: dict[str, str] = {} if context is None else context.meta.get(_CHOSEN, {})
     return chosen
-
-
-def _found_project() -> str:
-    context = click.get_current_context(silent=True)
-    return "" if context is None else str(context.meta.get(_FOUND, ""))

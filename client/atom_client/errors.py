@@ -50,28 +50,31 @@ class Misuse(Failure):
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn every error that has a cause outside the program into a `Failure`."""
+def explain_errors() -> Iterator[None]:
+    """Turn errors with a cause outside the program into a `Failure`."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
         raise
     except Exception as error:
-        sentence = explanation(error)
+        sentence = explain(error)
         if sentence is None:
             raise
         raise Failure(sentence) from error
 
 
-def explanation(error: Exception) -> str | None:
-    """The sentence for an error, None if it is a defect of the program."""
+def explain(error: Exception) -> str | None:
+    """Return the sentence for an error.
+
+    None if it is a defect of the program.
+    """
     if isinstance(error, StoreError | BusUnavailable | SourceError):
         return _of_service(error)
     if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
         what_to_do = ". Install the version of atom-workflows that the deployment has."
         # What the platform says may end with lines of a log.
-        told = one_line(error) if isinstance(error, AtomWorkflowsError) else str(error)
-        return f"{told}{what_to_do if isinstance(error, NewerVersion) else ''}"
+        sentence = one_line(error) if isinstance(error, AtomWorkflowsError) else str(error)
+        return f"{sentence}{what_to_do if isinstance(error, NewerVersion) else ''}"
     if _is_of("google.auth.exceptions", "GoogleAuthError", error):
         said = clip(one_line(error), _LONGEST).rstrip(".")
         return (
@@ -87,26 +90,29 @@ def explanation(error: Exception) -> str | None:
 
 
 def _of_service(error: Exception) -> str:
-    """What a service did not do. A local platform refuses nobody, so there nothing is said of rights."""
-    is_local = bool(os.environ.get("FIRESTORE_EMULATOR_HOST"))
-    if not is_local and (told := told_as_refusal(error, project_meant())):
-        return told
+    """Explain what a service did not do.
+
+    A local platform refuses no one, so there nothing is said of rights.
+    """
+    host = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if not host and (sentences := explain_refusal(error, project_meant())):
+        return sentences
     if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
-        return f"{one_line(error)}. {_where_to_look()}"
+        if host:
+            where = f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
+        else:
+            where = (
+                "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try "
+                "again."
+            )
+        return f"{one_line(error)}. {where}"
     return one_line(error)
 
 
 def _is_of(module: str, name: str, error: Exception) -> bool:
-    """Whether it is such an error, without importing a module that nothing has needed so far."""
+    """Test an error's class without importing a module that nothing needed."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(error, getattr(loaded, name))
-
-
-def _where_to_look() -> str:
-    host = os.environ.get("FIRESTORE_EMULATOR_HOST")
-    if host:
-        return f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
-    return "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try again."
 
 
 _LONGEST_REFUSAL: Final = 300
@@ -134,26 +140,37 @@ _SIGNS: Final = (
     (Refusal.FORBIDDEN, re.compile(r"^403 |PERMISSION_DENIED|does not have permission")),
     (Refusal.MISSING, re.compile(r"^404 |The database .* does not exist|Requested project not found")),
 )
-"""What each refusal is told by, in this order: Google's own texts, and the status that its library puts before them."""
+"""What each refusal is recognized by, in this order.
+
+These are Google's own texts, and the status that its library puts before them.
+"""
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """Which refusal is behind the error, None if it is none of them."""
-    told = [str(one) for one in _causes(error)]
-    return next((refusal for refusal, sign in _SIGNS if any(sign.search(text) for text in told)), None)
+    """Return the refusal behind the error, or None."""
+    texts = [str(one) for one in _causes(error)]
+    return next((refusal for refusal, sign in _SIGNS if any(sign.search(text) for text in texts)), None)
 
 
-def told_as_refusal(error: Exception, project: str) -> str | None:
-    """The sentences for a refusal: what was said, and what to do about it; None for other errors."""
+def explain_refusal(error: Exception, project: str) -> str | None:
+    """Say what was refused, and what to do about it.
+
+    None for other errors.
+    """
     refusal = refusal_of(error)
     if refusal is None:
         return None
+    kinds = {StoreError: "firestore", BusUnavailable: "pubsub", SourceError: "storage"}
+    service = next((service for kind, service in kinds.items() if isinstance(error, kind)), "firestore")
     said = clip(one_line(error), _LONGEST_REFUSAL).rstrip(".")
-    return f"{said}. {advice(refusal, _service_of(error), project)}"
+    return f"{said}. {advice(refusal, service, project)}"
 
 
 def advice(refusal: Refusal, service: str, project: str) -> str:
-    """What to do about a refusal of that service (`firestore`, `pubsub` or `storage`)."""
+    """Say what to do about a refusal of a service.
+
+    The service is `firestore`, `pubsub` or `storage`.
+    """
     match refusal:
         case Refusal.NO_LOGIN:
             return f"Your Google credentials are not there, or have expired: run `{_LOG_IN}`."
@@ -180,7 +197,7 @@ _ROLES: Final = {
     "pubsub": "roles/pubsub.editor",
     "storage": "roles/storage.objectUser",
 }
-"""Enough for all commands of each service; docs/how-to/cloud-cli.md tells which suffices for which."""
+"""Enough for all commands of each service; docs/how-to/cloud-cli.md says which command needs which."""
 
 _LISTS: Final = {
     "firestore": "`gcloud firestore databases list --project={project}` shows its databases; choose one with "
@@ -191,13 +208,11 @@ _LISTS: Final = {
 }
 
 
-def _service_of(error: Exception) -> str:
-    kinds = {StoreError: "firestore", BusUnavailable: "pubsub", SourceError: "storage"}
-    return next((service for kind, service in kinds.items() if isinstance(error, kind)), "firestore")
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it came from; the library's own "gave up" holds the last refusal as its `cause`."""
+    """Yield the error, and those that it came from.
+
+    The library's own "gave up" holds the last refusal as its `cause`.
+    """
     found: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if found is None:

@@ -27,22 +27,22 @@ _TENTHS_BELOW_S: Final = 10
 
 
 def clean(text: object) -> str:
-    """What somebody else wrote, without anything that a terminal would obey."""
+    """Remove everything that a terminal would interpret."""
     return _UNSEEN.sub("", _ESCAPES.sub("", str(text).replace("\r\n", "\n")))
 
 
 def escaped(text: object) -> str:
-    """What somebody else wrote, with everything that a terminal would obey spelt out in ASCII."""
+    """Spell out in ASCII what a terminal would interpret."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def one_line(text: object) -> str:
-    """What somebody else wrote, clean and on one line."""
+    """Clean a text and put it on one line."""
     return " ".join(clean(text).split())
 
 
 def name_of(text: object) -> str:
-    """Return a name that someone else gave on one line, clean and clipped.
+    """Put someone else's name on one line, clean and clipped.
 
     That of a file or an object, for example.
     """
@@ -50,12 +50,15 @@ def name_of(text: object) -> str:
 
 
 def clip(text: str, length: int) -> str:
-    """The text, at most that long."""
+    """Cut the text to that length."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def lasted(duration: timedelta | None) -> str:
-    """A duration at a glance: `45 ms`, `2.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; nothing for None."""
+    """Write a duration at a glance.
+
+    For example `45 ms`, `2.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; nothing for None.
+    """
     if duration is None:
         return ""
     seconds = max(0.0, duration.total_seconds())
@@ -72,22 +75,22 @@ def lasted(duration: timedelta | None) -> str:
 
 
 def between(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """How long it took, if both are known."""
+    """Return the time from start to end, if both are known."""
     return None if start is None or end is None else end - start
 
 
 def local_time(moment: datetime | None) -> str:
-    """A moment in this machine's zone."""
+    """Write a moment in this machine's zone."""
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def counted(count: int, noun: str) -> str:
-    """The count with its noun: 1 step, 2 steps."""
+    """Write the count with its noun, such as `2 steps`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def listing(names: Sequence[str], *, most: int = 5) -> str:
-    """The names, at most so many: `a`, `b` and 7 more."""
+    """List at most so many names, such as `a` and 7 more."""
     shown = [f"`{name_of(name)}`" for name in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most:,} more"

@@ -37,7 +37,7 @@ class Deployed:
         """What the doctor finds, without the plan, which gcloud reads."""
         options = DoctorOptions(task_runner_url=self.server.url, region=region)
         expected = doctor._expected(self.services.settings, options, is_local=False)
-        return [one for one in doctor._of_platform(self.services, expected, options) if one.about != "settings"]
+        return [one for one in doctor._check_parts(self.services, expected, options) if one.about != "settings"]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_deployment_that_is_not(deployed: Deployed) -> None:
     deployed.services.bus.publish([Message(topic=DEAD_LETTERS, raw=b"{}", attributes={"deadLetterReason": "full"})])
     wrong = {one.about: one for one in deployed.found() if one.verdict is Verdict.WRONG}
     assert set(wrong) == {"subscription atom-tick", "dead letters"}
-    assert f"make deploy PROJECT={project} REGION=REGION TASK_RUNNER_URL=URL" in wrong["subscription atom-tick"].mend
+    assert f"make deploy PROJECT={project} REGION=REGION TASK_RUNNER_URL=URL" in wrong["subscription atom-tick"].fix
     subscriber.create_subscription(request=subscription(project, "tick", deployed.server.url))
 
 
@@ -109,7 +109,7 @@ def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "")
     [found] = deployed.found("europe-west99")
     assert (found.about, found.verdict) == ("region", Verdict.WRONG)
-    assert found.told.startswith("REGION is europe-west99, which is no region that is known here")
+    assert found.detail.startswith("REGION is europe-west99, which is no region that is known here")
 
 
 def test_a_platform_that_is_away(refusing_address: str) -> None:

@@ -102,15 +102,15 @@ def test_the_doctor_tells_what_is_public(site: Site, second: Pass) -> None:
         settings=Settings(project=PROJECT, topic_prefix="atom-"),
         is_local=False,
         region="us-central1",
-        mend_all="deploy",
+        fix_all="deploy",
     )
     with public(site, SERVICE, "roles/run.invoker"), pytest.MonkeyPatch.context() as patch:
         for name, value in site.environment.items():
             patch.setenv(name, value)
         found = {one.about: one for one in plan_findings(expected, bucket="", environment={})}
     wrong = found["grants on function atom-start"]
-    assert "it is public: allUsers has roles/run.invoker" in wrong.told
-    assert wrong.mend.startswith("gcloud run services remove-iam-policy-binding atom-start --region=us-central1")
+    assert "it is public: allUsers has roles/run.invoker" in wrong.detail
+    assert wrong.fix.startswith("gcloud run services remove-iam-policy-binding atom-start --region=us-central1")
 
 
 @pytest.mark.parametrize("name", ["acl", "defaultObjectAcl"])

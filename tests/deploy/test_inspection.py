@@ -23,7 +23,7 @@ from deploy.conftest import Pass, Site, deployment
 from deploy.fake_cloud import PROJECT
 
 EXPECTED = Expected(
-    settings=Settings(project=PROJECT, topic_prefix="atom-"), is_local=False, region="us-central1", mend_all="deploy"
+    settings=Settings(project=PROJECT, topic_prefix="atom-"), is_local=False, region="us-central1", fix_all="deploy"
 )
 
 
@@ -84,19 +84,19 @@ def drifted(site: Site, second: Pass) -> Iterator[None]:
 def test_what_was_deployed_is_as_planned(site: Site, second: Pass) -> None:
     """One line says so, with the number of resources."""
     [found] = findings(site)
-    assert (found.verdict, "resources are as they were planned" in found.told) == (Verdict.OK, True)
+    assert (found.verdict, "resources are as they were planned" in found.detail) == (Verdict.OK, True)
 
 
 @pytest.mark.usefixtures("drifted")
 def test_what_differs_is_reported_with_its_command(site: Site) -> None:
     """Each difference has a line: schedule, deadline, grant, index and disabled API."""
     found = {one.about: one for one in findings(site) if one.verdict is Verdict.WRONG}
-    assert found["scheduler job atom-tick"].mend.startswith("gcloud scheduler jobs resume atom-tick")
-    assert "ackDeadlineSeconds 310" in found["subscription atom-steps"].told
-    assert "topics add-iam-policy-binding atom-tick" in found["grants on topic atom-tick"].mend
-    assert "firestore indexes composite create" in found["index steps: schema, due_at"].mend
+    assert found["scheduler job atom-tick"].fix.startswith("gcloud scheduler jobs resume atom-tick")
+    assert "ackDeadlineSeconds 310" in found["subscription atom-steps"].detail
+    assert "topics add-iam-policy-binding atom-tick" in found["grants on topic atom-tick"].fix
+    assert "firestore indexes composite create" in found["index steps: schema, due_at"].fix
     [services] = [one for about, one in found.items() if about.startswith("services ")]
-    assert (services.told, services.mend.split()[1:3]) == (
+    assert (services.detail, services.fix.split()[1:3]) == (
         "it should be: pubsub.googleapis.com",
         ["services", "enable"],
     )
@@ -106,9 +106,9 @@ def test_what_differs_is_reported_with_its_command(site: Site) -> None:
 def test_an_empty_project(empty_site: Site) -> None:
     """In an empty project all is missing, and what takes a whole deployment refers to it."""
     found = {one.about: one for one in findings(empty_site)}
-    assert found["function atom-start"].mend == "deploy"
-    assert found["subscription atom-steps"].mend == "deploy"
-    assert found["topic atom-events"].mend == f"gcloud pubsub topics create atom-events --project={PROJECT}"
+    assert found["function atom-start"].fix == "deploy"
+    assert found["subscription atom-steps"].fix == "deploy"
+    assert found["topic atom-events"].fix == f"gcloud pubsub topics create atom-events --project={PROJECT}"
 
 
 def everything(gcloud: Refusing) -> list[Comparison]:
@@ -134,7 +134,7 @@ def test_without_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without gcloud, the state of the resources is unknown."""
     monkeypatch.setenv("PATH", "")
     [found] = plan_findings(EXPECTED, bucket="", environment={})
-    assert (found.verdict, "gcloud is not installed" in found.told) == (Verdict.UNKNOWN, True)
+    assert (found.verdict, "gcloud is not installed" in found.detail) == (Verdict.UNKNOWN, True)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_without_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_deployment_that_is_not_named(expected: Expected) -> None:
     """Without a region, or with a prefix that no deployment has, there is no plan to compare with."""
     [found] = plan_findings(expected, bucket="", environment={})
-    assert (found.verdict, found.mend) == (
+    assert (found.verdict, found.fix) == (
         Verdict.UNKNOWN,
         f"give its prefix and --region, which `gcloud functions list --project={PROJECT}` shows",
     )
@@ -158,7 +158,7 @@ def test_where_no_one_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "atom_deploy.gcloud", None)
     assert list(region_findings(EXPECTED)) == []
     [found] = plan_findings(EXPECTED, bucket="", environment={})
-    assert (found.verdict, found.mend) == (
+    assert (found.verdict, found.fix) == (
         Verdict.UNKNOWN,
         f"make doctor PROJECT={PROJECT} REGION=us-central1 PREFIX=atom",
     )

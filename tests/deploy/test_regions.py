@@ -145,7 +145,7 @@ def test_who_may_not_look_everywhere_is_told_so() -> None:
 def found(site: Site, region: str, prefix: str = "atom-") -> list[Finding]:
     """Return the doctor's findings about a region."""
     settings = Settings(project=PROJECT, topic_prefix=prefix)
-    expected = Expected(settings=settings, is_local=False, region=region, mend_all="deploy")
+    expected = Expected(settings=settings, is_local=False, region=region, fix_all="deploy")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in site.environment.items():
             patch.setenv(name, value)
@@ -163,9 +163,9 @@ def test_the_doctor_finds_a_wrong_region(site: Site, second: Pass, region: str, 
     """The doctor reports a wrong region instead of all functions as missing."""
     [finding] = found(site, region)
     assert (finding.about, finding.verdict) == ("region", Verdict.WRONG)
-    assert f"REGION is {region}, " in finding.told
-    assert said in finding.told
-    assert "gcloud functions list" in finding.mend
+    assert f"REGION is {region}, " in finding.detail
+    assert said in finding.detail
+    assert "gcloud functions list" in finding.fix
 
 
 def test_the_doctor_says_nothing_of_a_right_region(site: Site, second: Pass) -> None:

@@ -30,6 +30,19 @@ def test_a_run_is_started_and_followed(site: Site, tmp_path: Path) -> None:
     assert len(site.calls(shown["run"]["id"])) == 2
 
 
+def test_a_start_never_reports_the_invalid_run_of_an_earlier_one(site: Site, tmp_path: Path) -> None:
+    """The INVALID run that a key has from before is never the outcome of `start --wait` with that key."""
+    file = tmp_path / "pair.yaml"
+    file.write_text(definition(PAIR))
+    arguments = ("start", file, "--key", uuid.uuid4().hex, "--wait", "--timeout", "20")
+    elsewhere = ("--tr-url", "https://elsewhere.example")
+    refused = console(site, *arguments, *elsewhere)
+    assert (refused.code, "is INVALID and was not started" in refused.stdout) == (2, True), refused.stderr
+    again = console(site, *arguments, *elsewhere, "--timeout", "3")
+    assert (again.code, "is still INVALID, as an earlier start left it" in again.stderr) == (1, True), again.stdout
+    assert " SUCCEEDED in " in console(site, *arguments).succeeded()
+
+
 @EMBEDDED_ONLY
 def test_a_run_that_fails(site: Site, tmp_path: Path) -> None:
     """`start --wait` exits with 1 if the run fails, and says how to run it again."""

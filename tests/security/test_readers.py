@@ -120,7 +120,7 @@ def test_no_event_makes_the_live_view_obey() -> None:
         "job_state": "QUEUED" + EVIL,
         "message": "m" + EVIL + "[bold]x[/bold]",
     }
-    view = RunView(run_id="r", total=1).updated([change])
+    view = RunView(run_id="r", total=1).with_changes([change])
     [step] = view.steps.values()
     drawn = io.StringIO()
     Console(file=drawn, width=300).print(picture(view, elapsed_s=1, screen=Screen(width=300, height=30)))

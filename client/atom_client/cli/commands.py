@@ -1,4 +1,4 @@
-"""The commands and their options. Each imports what it needs when it is called, so that all start at once."""
+"""The commands and their options. Each imports what it needs when it is called, so that each starts quickly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atom_client.deployment import environment, place_options
-from atom_client.errors import RUN_FAILED, Misuse, explained
+from atom_client.errors import RUN_FAILED, Misuse, explain_errors
 from atom_workflows import __version__
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ run_argument = click.argument("run_id", metavar="RUN")
 
 
 def timeout_of(text: str | None) -> float | None:
-    """The seconds of `--timeout`, None for no limit."""
+    """Return the seconds of `--timeout`, or None for no limit."""
     if text is None:
         return None
     from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (of commands that wait alone)
@@ -33,6 +33,21 @@ def timeout_of(text: str | None) -> float | None:
         return seconds_of(text)
     except ValueError as error:
         raise Misuse(f"--timeout is {text!r}: {error}") from error
+
+
+def duration_of(text: str | None) -> timedelta | None:
+    """Return the duration of `--duration`, or None.
+
+    It is written as in a workflow file, or in seconds.
+    """
+    if text is None:
+        return None
+    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
+
+    try:
+        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--duration is {text!r}: {error}") from error
 
 
 _RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
@@ -44,7 +59,7 @@ class Explained(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
-        with explained():
+        with explain_errors():
             return super().invoke(ctx)
 
 
@@ -55,13 +70,13 @@ def cli() -> None:
 
 
 def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that starts a local platform."""
+    """Add the options of every command that starts a local platform."""
     options = [
         click.option("--tr-url", "task_runner_url", metavar="URL", help="Use this Task Runner instead of the mock."),
         click.option(
             "--tr-auth-jwt", "token", metavar="JWT", help="Token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
         ),
-        click.option("--mock-script", type=_FILE, metavar="FILE", help="What the mock Task Runner's jobs do."),
+        click.option("--mock-script", type=_FILE, metavar="FILE", help="A script for the mock Task Runner's jobs."),
         click.option(
             "--mock-duration",
             "mock_duration_s",
@@ -97,15 +112,19 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def run(
     file: str | None, workflow_path: str | None, timeout: str | None, *, keep: bool, as_json: bool, **platform: Any
 ) -> None:
-    """Run the workflow in FILE (- for stdin) on a local platform and show how it goes.
+    """Run a workflow on a local platform and show its progress.
 
-    The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name one that is up.
+    FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST
+    and PUBSUB_EMULATOR_HOST name one that is up.
 
-    Exit code: 0 if the run SUCCEEDED, 1 if it ended otherwise, 2 if the file or the options are wrong, 130 on Ctrl-C.
+    Exit code: 0 if the run SUCCEEDED, 1 if it ended otherwise, 2 if the file or the options are wrong, 130 on
+    Ctrl-C.
     """
     from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (see above)
 
-    source = _one_source(file, workflow_path)
+    if (file is None) == (workflow_path is None):
+        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
+    source = file or workflow_path or ""
     choice = _choice(**platform)
     options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=timeout_of(timeout))
     raise click.exceptions.Exit(run_workflow(options))
@@ -114,7 +133,9 @@ def run(
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def validate(files: tuple[str, ...]) -> None:
-    """Check workflow files (- for stdin) and print every problem as file:line:column: what is wrong.
+    """Check workflow files (- for stdin) and print every problem.
+
+    Each problem is a line of the form file:line:column: what is wrong.
 
     Exit code: 0 if all are valid, else 1.
     """
@@ -127,10 +148,10 @@ def validate(files: tuple[str, ...]) -> None:
 @cli.command()
 def schema() -> None:
     """Print the JSON Schema of workflow files, for editors."""
-    from atom_client.views.as_json import dumped  # noqa: PLC0415 (see above)
+    from atom_client.views.as_json import json_text  # noqa: PLC0415 (see above)
     from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (see above)
 
-    click.echo(dumped(json_schema()))
+    click.echo(json_text(json_schema()))
 
 
 @cli.command()
@@ -151,23 +172,23 @@ def schema() -> None:
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Tell what a run of the workflow in FILE (- for stdin) costs at list prices, beside what others cost.
+    """Estimate what a run of a workflow costs, here and elsewhere.
 
-    The run is rehearsed, step by step, and nothing is asked of any service. WORKFLOW_BURST_SEC and the other settings
-    of the functions count if they are set.
+    FILE is a workflow file, or - for stdin. Its run is rehearsed step by step, at list prices, and no service is
+    called. WORKFLOW_BURST_SEC and the other settings of the functions count if they are set.
 
     Exit code: 0, or 2 if the file or the options are wrong.
     """
-    from atom_client.cli.cost import CostOptions, tell_cost  # noqa: PLC0415 (see above)
+    from atom_client.cli.cost import CostOptions, print_cost  # noqa: PLC0415 (see above)
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (see above)
 
-    options = CostOptions(source=file, job=_duration(duration), settings=from_environment(os.environ), **chosen)
-    raise click.exceptions.Exit(tell_cost(options))
+    options = CostOptions(source=file, job=duration_of(duration), settings=from_environment(os.environ), **chosen)
+    raise click.exceptions.Exit(print_cost(options))
 
 
 @cli.group()
 def local() -> None:
-    """The local platform."""
+    """Run the local platform."""
 
 
 @local.command()
@@ -176,7 +197,10 @@ def local() -> None:
 @json_option
 @_platform_options
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
-    """Run the local platform until Ctrl-C and print what to export in order to use it."""
+    """Run the local platform until Ctrl-C.
+
+    Prints what to export in another terminal in order to use it.
+    """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (see above)
 
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
@@ -184,7 +208,10 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 
 @cli.group()
 def runs() -> None:
-    """Runs of a project, or of the local platform that is exported; the beginning of a run's id is enough."""
+    """List, show, cancel, retry and repair runs.
+
+    They are those of a project, or of the local platform that is exported. The beginning of a run's id is enough.
+    """
 
 
 @runs.command("list")
@@ -215,7 +242,10 @@ def show(run_id: str, *, as_json: bool) -> None:
 @run_argument
 @place_options
 def cancel(run_id: str) -> None:
-    """End a run; no further job is submitted for it. When this returns the run has ended, so there is no --wait."""
+    """End a run and submit no further job for it.
+
+    When this returns the run has ended, so there is no --wait.
+    """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
 
     cancel_named(_services(), run_id)
@@ -227,9 +257,9 @@ def cancel(run_id: str) -> None:
 @json_option
 @place_options
 def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
-    """Tell why a run does not go on, and mend what can be mended.
+    """Explain why a run is stuck, and fix what can be fixed.
 
-    Recomputes from the steps' states what every counter should say, and publishes again what nobody has taken.
+    Recomputes every counter from the steps' states, and publishes again what no one has taken.
 
     Exit code: 0 if nothing is wrong (any more), else 1.
     """
@@ -241,7 +271,10 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
 @cli.group("dead-letters")
 def dead_letters() -> None:
-    """Events that were given up, with the reason. While one command looks at them, another one waits a moment."""
+    """List, show, replay and drop events that were given up.
+
+    While one command looks at them, another one waits a moment.
+    """
 
 
 _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
@@ -263,7 +296,7 @@ def list_dead_letters(limit: int, *, as_json: bool) -> None:
 @json_option
 @place_options
 def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
-    """Show a dead letter, what the event carries, and what to do about it."""
+    """Show a dead letter, its event, and what to do about it."""
     from atom_client.cli.dead_letters import show_letter  # noqa: PLC0415 (see above)
 
     show_letter(_desk(), letter_id, as_json=as_json)
@@ -272,10 +305,13 @@ def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
 @dead_letters.command("replay")
 @_letter_ids
 @click.option("--all", "every", is_flag=True, help="All but those that can never be handled.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be replayed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be replayed.")
 @place_options
 def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
-    """Publish dead letters again to the topics that they came from. A start message still starts one run."""
+    """Publish dead letters again to the topics that they came from.
+
+    A start message still starts one run.
+    """
     from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
 
     replay_letters(_desk(), ids, every=every, dry_run=dry_run)
@@ -286,7 +322,7 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 @click.option("--hopeless", is_flag=True, help="All that cannot be handled as they are, however often they come.")
 @place_options
 def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
-    """Take dead letters away for good."""
+    """Delete dead letters for good."""
     from atom_client.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
 
     drop_letters(_desk(), ids, hopeless=hopeless)
@@ -303,9 +339,10 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 @json_option
 @place_options
 def start(timeout: str | None, **chosen: Any) -> None:
-    """Start a run of the workflow in FILE (- for stdin, or gs://BUCKET/OBJECT) on a platform that is up.
+    """Start a run of a workflow on a platform that is up.
 
-    The file is checked and sent with the start message; an object is read by the start function.
+    FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
+    message; an object is read by the start function.
 
     Exit code: 0 if the message was accepted; with --wait that of `run`; 2 if the file or the options are wrong.
     """
@@ -320,9 +357,9 @@ def start(timeout: str | None, **chosen: Any) -> None:
 @json_option
 @place_options
 def upload(file: str, target: str, *, as_json: bool) -> None:
-    """Check the workflow in FILE (- for stdin), upload it, and tell which run that starts.
+    """Check and upload a workflow, and print the run that it starts.
 
-    If the target ends in /, the object has the file's name.
+    FILE is a workflow file, or - for stdin. If the target ends in /, the object has the file's name.
 
     Exit code: 0 if it was uploaded, 1 if that failed, 2 if the file or the options are wrong.
     """
@@ -338,7 +375,9 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 @json_option
 @place_options
 def retry(timeout: str | None, **chosen: Any) -> None:
-    """Run again what failed, was cancelled or was skipped in a run; what succeeded is kept.
+    """Run again what failed, was cancelled or was skipped.
+
+    What succeeded is kept.
 
     Exit code: 0 if the run goes on; with --wait that of `run`.
     """
@@ -355,16 +394,17 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 @json_option
 @place_options
 def doctor_of_platform(**chosen: Any) -> None:
-    """Look whether a platform is well: a line for each thing looked at, with the command that mends what is wrong.
+    """Check a platform and print how to fix what is wrong.
 
-    Works on the local platform and on a deployment, with your own credentials, and changes nothing. Where one deploys
-    from, it also compares the project with the plan of the deployment, by gcloud.
+    Each check prints a line. Works on the local platform and on a deployment, with your own credentials, and
+    changes nothing. Where one deploys from, it also compares the project with the plan of the deployment, by
+    gcloud.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
     """
-    from atom_client.cli.doctor import DoctorOptions, is_well  # noqa: PLC0415 (see above)
+    from atom_client.cli.doctor import DoctorOptions, check_platform  # noqa: PLC0415 (see above)
 
-    if not is_well(environment(), DoctorOptions(**chosen)):
+    if not check_platform(environment(), DoctorOptions(**chosen)):
         raise click.exceptions.Exit(RUN_FAILED)
 
 
@@ -375,31 +415,16 @@ def _desk() -> Desk:
 
 
 def _services() -> Services:
-    from atom_client.cli.platform import connected  # noqa: PLC0415 (see above)
+    from atom_client.cli.platform import connect_services  # noqa: PLC0415 (see above)
 
-    return connected(environment())
+    return connect_services(environment())
 
 
 def _choice(**chosen: Any) -> PlatformChoice:
-    """What the platform options say; each names the field that it is for."""
+    """Return what the platform options choose.
+
+    Each option has the name of its field.
+    """
     from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
 
     return PlatformChoice(**chosen)
-
-
-def _one_source(file: str | None, workflow_path: str | None) -> str:
-    if (file is None) == (workflow_path is None):
-        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
-    return file or workflow_path or ""
-
-
-def _duration(text: str | None) -> timedelta | None:
-    """How long jobs take: as in a workflow file, or seconds."""
-    if text is None:
-        return None
-    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
-
-    try:
-        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
-    except (ValueError, OverflowError) as error:
-        raise Misuse(f"--duration is {text!r}: {error}") from error

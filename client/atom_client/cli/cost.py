@@ -19,9 +19,8 @@ from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, TooLong
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, one_line
-from atom_client.views.as_json import dumped
+from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
-from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
@@ -45,24 +44,29 @@ class CostOptions:
     as_json: bool = False
 
 
-def tell_cost(options: CostOptions) -> int:
-    """Print the estimate; answer the exit code."""
+def print_cost(options: CostOptions) -> int:
+    """Print the estimate and return the exit code."""
     try:
         found = _estimate(options)
     except InvalidWorkflow as error:
         if options.as_json:
-            click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
+            click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
         click.echo(problem_lines(error), err=True)
         return INVALID_USE
     if options.as_json:
-        click.echo(dumped(as_object(found)))
+        click.echo(json_text(as_object(found)))
     else:
         _show(found, Output())
     return 0
 
 
 def _estimate(options: CostOptions) -> Estimate:
-    workflow = _workflow(options)
+    if options.source is not None and options.steps is not None:
+        raise click.UsageError("name a workflow file or give --steps, not both")
+    if options.source is None:
+        workflow = chain(options.steps or USUAL_STEPS)
+    else:
+        workflow = parse_workflow(content_of(options.source), filename=shown_name(options.source))
     usual = timedelta(0) if options.source is None else USUAL_JOB
     job = usual if options.job is None else options.job
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
@@ -71,14 +75,6 @@ def _estimate(options: CostOptions) -> Estimate:
     except TooLong as error:
         jobs = format_duration(job)
         raise Misuse(f"with jobs of {jobs} {error}; give a shorter --duration or fewer steps") from error
-
-
-def _workflow(options: CostOptions) -> Workflow:
-    if options.source is not None and options.steps is not None:
-        raise click.UsageError("name a workflow file or give --steps, not both")
-    if options.source is None:
-        return chain(options.steps or USUAL_STEPS)
-    return parse_workflow(content_of(options.source), filename=shown_name(options.source))
 
 
 def _show(found: Estimate, output: Output) -> None:
@@ -95,20 +91,20 @@ def _show(found: Estimate, output: Output) -> None:
 
 
 def how_long(given: Assumptions) -> str:
-    """How long jobs take, in words."""
+    """Say in words how long jobs take."""
     if given.is_at_once:
         return "each job answered at once"
     return f"each job takes {format_duration(given.job)} (but those with engine: edge, which are answered at once)"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """The lines of a bill, each with its formula."""
+    """Return the lines of a bill, each with its formula."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 
 
 def sentences(found: Estimate) -> Iterator[str]:
-    """The three figures that matter, and what makes most of them."""
+    """Yield the three main figures, and what causes most of them."""
     run, idle = found.run.usd, found.idle.usd
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield f"With no run in flight the platform costs {dollars(idle)} a month."
@@ -121,7 +117,10 @@ def sentences(found: Estimate) -> Iterator[str]:
 
 
 def _how_often(settings: Settings) -> str:
-    """By which settings jobs are looked at: a terminal in which a local platform was exported has its own."""
+    """Name the settings that decide how often jobs are polled.
+
+    A terminal in which a local platform was exported has settings of its own.
+    """
     usual, chosen = Settings(), (settings.check_interval, settings.burst)
     origin = (
         "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
@@ -133,29 +132,18 @@ def _how_often(settings: Settings) -> str:
 
 
 def peers_sheet(found: Estimate) -> Sheet:
-    """Ours beside the others."""
-    rows = [
-        (
-            quote.name,
-            *(_amount(usd) for usd in (quote.run, _per_1000(found, quote.run), quote.month)),
-            quote.formula,
-        )
-        for quote in found.all
-    ]
+    """Return our price beside those of others."""
+    rows = []
+    for quote in found.all:
+        per_1000 = None if quote.run is None else found.per_1000_steps(quote.run)
+        amounts = ("cannot" if usd is None else dollars(usd) for usd in (quote.run, per_1000, quote.month))
+        rows.append((quote.name, *amounts, quote.formula))
     month = f"{counted(found.runs_per_month, 'RUN')}".upper()
     return Sheet(heading=("", "A RUN", "1,000 STEPS", f"{month} A MONTH", "FORMULA"), rows=tuple(rows), state_column=0)
 
 
-def _per_1000(found: Estimate, usd: float | None) -> float | None:
-    return None if usd is None else found.per_1000_steps(usd)
-
-
-def _amount(usd: float | None) -> str:
-    return "cannot" if usd is None else dollars(usd)
-
-
 def as_object(found: Estimate) -> dict[str, Any]:
-    """The estimate for programs; dollars are not rounded."""
+    """Return the estimate for programs, with dollars not rounded."""
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,

@@ -1,4 +1,4 @@
-"""The `dead-letters` commands: which events were given up and why, publishing them again, taking them away."""
+"""The `dead-letters` commands: list, show, replay and drop events that were given up."""
 
 from __future__ import annotations
 
@@ -12,49 +12,66 @@ from atom_client.cli.output import Output
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clip, counted, listing, local_time, one_line
-from atom_client.views.as_json import dumped
+from atom_client.views.as_json import json_text
 from atom_client.views.dead_letters import (
     Desk,
-    Taken,
+    HeldLetters,
     advice,
     body_text,
     facts,
+    hold_letters,
     letter_object,
     reason,
-    taken,
     whole_object,
 )
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.dead_letters import DeadLetter, replayed
 
 _TOGETHER: Final = 50
-"""Letters that are published before they are taken away, in one request each."""
+"""Letters that are published, and then removed, in one request each."""
 
 _LONGEST_CELL: Final = 300
 
 
 def list_letters(desk: Desk, *, limit: int, as_json: bool) -> None:
     """Print the newest letters."""
-    with taken(desk) as found:
+    with hold_letters(desk) as found:
         letters, is_all = found.letters, found.is_all
     shown = letters[:limit]
     if as_json:
-        click.echo(dumped([letter_object(letter) for letter in shown]))
+        click.echo(json_text([letter_object(letter) for letter in shown]))
     elif not letters:
         click.echo("There are no dead letters: every event was handled, or is still being delivered.")
     else:
-        Output().show(_sheet(shown))
+        Output().show(letters_sheet(shown))
         if len(shown) < len(letters) or not is_all:
             more = "" if is_all else " or more"
             click.echo(f"\nThe newest {len(shown):,} of {len(letters):,}{more}; `--limit` shows more.")
 
 
+def letters_sheet(letters: Sequence[DeadLetter]) -> Sheet:
+    """Return dead letters as a sheet."""
+    rows = (
+        (
+            letter.id,
+            letter.topic,
+            local_time(letter.dead_since),
+            str(letter.deliveries or ""),
+            clip(one_line(letter.run_id), _LONGEST_CELL),
+            clip(reason(letter), _LONGEST_CELL),
+        )
+        for letter in letters
+    )
+    heading = ("ID", "TOPIC", "DEAD SINCE", "DELIVERIES", "RUN", "REASON")
+    return Sheet(heading=heading, rows=tuple(rows), state_column=0)
+
+
 def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
     """Print all that is known of a letter."""
-    with taken(desk, [letter_id]) as found:
+    with hold_letters(desk, [letter_id]) as found:
         [letter] = found.named([letter_id])
     if as_json:
-        click.echo(dumped(whole_object(letter)))
+        click.echo(json_text(whole_object(letter)))
         return
     for name, value in facts(letter):
         click.echo(f"{name:12} {value}")
@@ -64,10 +81,10 @@ def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
 
 
 def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool) -> None:
-    """Publish letters to the topics that they came from, and take them away."""
+    """Publish letters to their own topics, and remove them."""
     if every == bool(ids):
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
-    with taken(desk, ids) as found:
+    with hold_letters(desk, ids) as found:
         chosen = _worth_replaying(found) if every else found.named(ids)
         _require_topics(chosen)
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
@@ -82,10 +99,13 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
 
 
 def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> None:
-    """Take letters away for good: those of these ids, or all that no replay can mend."""
+    """Remove letters for good.
+
+    They are those of these ids, or all that no replay can help.
+    """
     if hopeless == bool(ids):
         raise Misuse("name the dead letters to drop, or give --hopeless; `atom-workflows dead-letters list` shows them")
-    with taken(desk, ids) as found:
+    with hold_letters(desk, ids) as found:
         chosen = [letter for letter in found.letters if letter.is_hopeless] if hopeless else found.named(ids)
         found.remove(chosen)
         is_all = not hopeless or found.is_all
@@ -94,12 +114,12 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
         click.echo("There are more than one command takes; call it again for the rest.")
 
 
-def _worth_replaying(found: Taken) -> list[DeadLetter]:
+def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
     letters = found.letters
     worth = [letter for letter in letters if letter.topic and not letter.is_hopeless]
     left = len(letters) - len(worth)
     if left:
-        click.echo(f"Left out {counted(left, 'dead letter')} that no replay can mend; `dead-letters list` says why.")
+        click.echo(f"Left out {counted(left, 'dead letter')} that no replay can help; `dead-letters list` says why.")
     if not found.is_all:
         click.echo("There are more than one command takes; call it again for the rest.")
     return worth
@@ -110,12 +130,15 @@ def _require_topics(letters: Sequence[DeadLetter]) -> None:
     if homeless:
         raise Failure(
             f"it is not known where {listing(homeless)} came from; nothing was replayed. "
-            "`atom-workflows dead-letters show ID` prints it, `drop ID` takes it away"
+            "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
         )
 
 
-def _replay(found: Taken, letters: Sequence[DeadLetter]) -> None:
-    """Published first and taken away second: whoever dies in between leaves letters that are replayed twice."""
+def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
+    """Publish letters, then remove them.
+
+    In this order, since a command that dies in between only leaves letters that are replayed twice.
+    """
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]
         try:
@@ -126,16 +149,3 @@ def _replay(found: Taken, letters: Sequence[DeadLetter]) -> None:
                 f"{error}. {start:,} of {len(letters):,} were replayed before; the others are still there. Replaying "
                 "an event again does no harm: call the command again"
             ) from error
-
-
-def _sheet(letters: Sequence[DeadLetter]) -> Sheet:
-    return Sheet(
-        heading=("ID", "TOPIC", "DEAD SINCE", "DELIVERIES", "RUN", "REASON"),
-        rows=tuple(_row(letter) for letter in letters),
-        state_column=0,
-    )
-
-
-def _row(letter: DeadLetter) -> tuple[str, ...]:
-    told = (letter.id, letter.topic, local_time(letter.dead_since), str(letter.deliveries or ""))
-    return (*told, clip(one_line(letter.run_id), _LONGEST_CELL), clip(reason(letter), _LONGEST_CELL))

@@ -1,4 +1,4 @@
-"""`doctor`: looks at a whole platform, part by part, and tells what is wrong and the command that mends it."""
+"""`doctor`: checks a whole platform, part by part, and prints what is wrong and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import click
 from atom_client.cli.local import check_url
 from atom_client.cli.platform import desk_of, names_local_platform, platform_of, services_on
 from atom_client.deployment import DEPLOYED_PREFIX
-from atom_client.doctor.findings import Finding, Verdict, looked, ok, summary, wrong
+from atom_client.doctor.findings import Finding, Verdict, ok, run_check, summary, wrong
 from atom_client.doctor.firestore import letters_findings, newest_run, state_findings
 from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.plan import plan_findings, region_findings
 from atom_client.doctor.pubsub import UNKNOWN_REGION, Expected, message_findings
-from atom_client.errors import explanation
-from atom_client.views.as_json import dumped
+from atom_client.errors import explain
+from atom_client.views.as_json import json_text
 from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import Settings
 from atom_workflows.task_runner_urls import shown_url
@@ -24,7 +24,10 @@ from atom_workflows.task_runner_urls import shown_url
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What the user asked for: a Task Runner that no run names yet, and what else cannot be seen of a deployment."""
+    """What the user asked for.
+
+    The Task Runner is for a platform without runs; region and bucket cannot be seen of a deployment.
+    """
 
     task_runner_url: str | None = None
     region: str | None = None
@@ -32,8 +35,11 @@ class DoctorOptions:
     as_json: bool = False
 
 
-def is_well(environment: Mapping[str, str], options: DoctorOptions) -> bool:
-    """Look at all of it and tell; whether nothing is wrong. Lines appear as they are found, as a look may take time."""
+def check_platform(environment: Mapping[str, str], options: DoctorOptions) -> bool:
+    """Check a platform and return True if nothing is wrong.
+
+    Each line is printed once it is found, as a check may take time.
+    """
     if options.task_runner_url is not None:
         check_url(options.task_runner_url)
     findings = []
@@ -43,7 +49,7 @@ def is_well(environment: Mapping[str, str], options: DoctorOptions) -> bool:
             click.echo(finding.line())
     wrongs = sum(one.verdict is Verdict.WRONG for one in findings)
     if options.as_json:
-        click.echo(dumped({"wrong": wrongs, "findings": [one.as_fields() for one in findings]}))
+        click.echo(json_text({"wrong": wrongs, "findings": [one.as_fields() for one in findings]}))
     else:
         click.echo(summary(findings))
     return not wrongs
@@ -53,44 +59,47 @@ def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterato
     if names_local_platform(environment):
         services = services_on(platform_of(environment))
         yield ok("platform", f"local, project {services.settings.project}")
-        yield from _of_platform(services, _expected(services.settings, options, is_local=True), options)
+        yield from _check_parts(services, _expected(services.settings, options, is_local=True), options)
         return
     place, finding = _login(environment)
     yield finding
     if place is not None:
         services = services_on(place)
-        yield from _of_platform(services, _expected(services.settings, options, is_local=False), options)
+        yield from _check_parts(services, _expected(services.settings, options, is_local=False), options)
 
 
 def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Finding]:
-    """The platform that the user's credentials lead to, None if they lead nowhere."""
+    """Return the platform that the user's credentials lead to.
+
+    None if they lead nowhere; the finding says why.
+    """
     from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (of deployments alone)
 
     try:
         place = platform_of(environment)
         whose = account()
     except Exception as error:
-        told = explanation(error)
-        if told is None:
+        detail = explain(error)
+        if detail is None:
             raise
-        return None, wrong("credentials", told.rstrip("."), "gcloud auth application-default login")
+        return None, wrong("credentials", detail.rstrip("."), "gcloud auth application-default login")
     return place, ok("credentials", f"those of {whose}" if whose else "your own login")
 
 
-def _of_platform(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:
+def _check_parts(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:
     from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
 
     if flaws := [] if expected.is_local else list(region_findings(expected)):
-        # Whatever is looked for there is missing, and is not to be made there.
+        # Nothing of the deployment is in that region, and nothing should be made there.
         yield from flaws
         return
     settings = services.settings
     there = PubsubSettings(project=settings.project, topic_prefix=settings.topic_prefix)
-    yield from looked("Firestore", lambda: state_findings(services, tick_mend=expected.tick_mend))
-    yield from looked("Pub/Sub", lambda: message_findings(there, expected))
-    yield from looked("functions", lambda: function_findings(there, expected))
-    yield from looked("Task Runner", lambda: task_runner_findings(_task_runner(services, options), expected))
-    yield from looked("dead letters", lambda: letters_findings(desk_of(services, is_local=expected.is_local)))
+    yield from run_check("Firestore", lambda: state_findings(services, tick_fix=expected.tick_fix))
+    yield from run_check("Pub/Sub", lambda: message_findings(there, expected))
+    yield from run_check("functions", lambda: function_findings(there, expected))
+    yield from run_check("Task Runner", lambda: task_runner_findings(_task_runner(services, options), expected))
+    yield from run_check("dead letters", lambda: letters_findings(desk_of(services, is_local=expected.is_local)))
     if not expected.is_local:
         yield from plan_findings(expected, bucket=options.bucket or "")
 
@@ -102,16 +111,19 @@ def _expected(settings: Settings, options: DoctorOptions, *, is_local: bool) -> 
             settings=settings,
             is_local=True,
             region=region,
-            mend_all="stop the platform, and start it again with `atom-workflows local up`",
+            fix_all="stop the platform, and start it again with `atom-workflows local up`",
         )
     prefix = settings.topic_prefix.removesuffix("-")
     others = "" if settings.topic_prefix == DEPLOYED_PREFIX else f" PREFIX={prefix}"
-    mend_all = f"make deploy PROJECT={settings.project} REGION={region}{others} TASK_RUNNER_URL=URL"
-    return Expected(settings=settings, is_local=False, region=region, mend_all=mend_all)
+    fix_all = f"make deploy PROJECT={settings.project} REGION={region}{others} TASK_RUNNER_URL=URL"
+    return Expected(settings=settings, is_local=False, region=region, fix_all=fix_all)
 
 
 def _task_runner(services: Services, options: DoctorOptions) -> str:
-    """Where jobs go: as the user says, as the environment does, or as the newest run has it."""
+    """Return the URL that jobs are sent to.
+
+    It is what the user gives, else the environment's, else that of the newest run. Empty if there is none.
+    """
     named = options.task_runner_url or services.settings.task_runner_url
     if named:
         return named

@@ -1,6 +1,7 @@
-"""A run followed to its end, and how that is told: events make the picture live, its document says when it is over.
+"""Follow a run to its end, as `run`, `start --wait` and `runs retry --wait` do.
 
-`run`, `start --wait` and `runs retry --wait` do this.
+The run's events keep the display live. They may be late or lost, so it is the run's document, read once a second, that
+says when the run is over, and the documents of its steps that fill the table at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from atom_client.cli.tables import steps_sheet, worth_showing
 from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
-from atom_client.views.as_json import dumped, run_with_steps
+from atom_client.views.as_json import json_text, run_with_steps
 from atom_client.views.progress import RunView
 from atom_client.views.queries import read_run, read_steps
 from atom_client.views.summary import verdict
@@ -37,14 +38,20 @@ WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
 APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
-"""How long a store may be away while a run is followed: the run goes on, and a network, or a laptop, may come back."""
+"""How long the store may be away while a run is followed.
+
+The run goes on meanwhile, and a network, or a laptop that slept, may come back.
+"""
 
 
 class Feed(Protocol):
     """Where changes come from."""
 
     def take(self, timeout_s: float) -> Sequence[Mapping[str, Any]]:
-        """All changes that have come; waits that long for a first one."""
+        """Return all changes that have come.
+
+        Waits that long for a first one.
+        """
         ...
 
 
@@ -56,43 +63,53 @@ def follow(  # noqa: PLR0913 (all but the first by name)
     show: Show,
     timeout_s: float | None = None,
     patience_s: float = PATIENCE_S,
+    superseded: RunRecord | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RunRecord:
-    """Show the run until it has ended or time is up, and answer it as it then stands.
+    """Show the run until it has ended or time is up.
 
-    Raises `Failure` if the run does not appear: nobody took the start message. Raises `StoreUnavailable` if the store
-    is away at first, or later for longer than `patience_s`.
+    Returns the run as it then stands. `superseded` is an INVALID run of an earlier start, whose place this one
+    takes: as long as it is read, the run has not appeared.
+
+    Raises `Failure` if the run does not appear: no one took the start message. Raises `StoreUnavailable` if the
+    store is away at first, or later for longer than `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
     looked_at = started - LOOK_EVERY_S
     while True:
         if changes := feed.take(WAIT_FOR_EVENTS_S):
-            view = view.updated(changes)
+            view = view.with_changes(changes)
         now = monotonic()
         if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
             looked_at = now
-            run = reader.run()
+            found = reader.run()
+            run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
-                view = _heard_out(view, feed, monotonic)
-            view = _with_document(view, run)
-            if run is not None and (run.state.is_terminal or _is_over(timeout_s, now - started)):
+                view = _take_last_events(view, feed, monotonic)
+            view = _merge_document(view, run)
+            is_time_up = timeout_s is not None and now - started >= timeout_s
+            if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
                 return run
-            _require_appearance(run, view, now - started, timeout_s)
+            if run is None and now - started >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
+                raise Failure(_not_started(view.run_id, now - started, is_superseded=found is not None))
         show.update(view)
 
 
-def _heard_out(view: RunView, feed: Feed, monotonic: Callable[[], float]) -> RunView:
-    """The view with the run's last events, which are published right after its document is written."""
+def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float]) -> RunView:
+    """Wait briefly for the last events of an ended run.
+
+    They are published right after its document is written.
+    """
     ends_at = monotonic() + LAST_EVENTS_WITHIN_S
     while not view.state.is_terminal and monotonic() < ends_at:
-        view = view.updated(feed.take(WAIT_FOR_EVENTS_S))
+        view = view.with_changes(feed.take(WAIT_FOR_EVENTS_S))
     return view
 
 
 class _PatientReader:
-    """Answers the run as it was read last while the store is away."""
+    """Answers with the last run that was read while the store is away."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
@@ -113,30 +130,36 @@ class _PatientReader:
 
 
 def seconds_of(text: str) -> float:
-    """A time limit: `90`, `90s`, `10m`. Raises ValueError."""
+    """Read a time limit such as `90`, `90s` or `10m`.
+
+    Raises ValueError.
+    """
     seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text).total_seconds()
     if seconds <= 0:
         raise ValueError("it must be more than 0")
     return seconds
 
 
-def _is_over(timeout_s: float | None, waited_s: float) -> bool:
-    return timeout_s is not None and waited_s >= timeout_s
-
-
-def _with_document(view: RunView, run: RunRecord | None) -> RunView:
-    """The view, told by the document what its events may have failed to tell."""
+def _merge_document(view: RunView, run: RunRecord | None) -> RunView:
+    """Complete the view from the document, since events may be lost."""
     if run is None or (view.state is run.state and view.total):
         return view
     return replace(view, state=run.state, total=view.total or run.step_count)
 
 
-def _require_appearance(run: RunRecord | None, view: RunView, waited_s: float, timeout_s: float | None) -> None:
-    if run is None and waited_s >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
-        raise Failure(
-            f"run {view.run_id} has not appeared within {lasted(timedelta(seconds=waited_s))}: the start "
-            "message was published, but the start function has not handled it. Look at the start function's log."
+def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
+    waited = lasted(timedelta(seconds=waited_s))
+    if is_superseded:
+        # A start that is refused for the same reasons writes nothing, so it looks like one that is not handled yet.
+        return (
+            f"run {run_id} is still INVALID, as an earlier start left it: either this start was refused for the same "
+            f"reasons, which `{with_place(f'runs show {run_id}')}` lists, or the start function has not handled it "
+            f"within {waited}. Look at the start function's log."
         )
+    return (
+        f"run {run_id} has not appeared within {waited}: the start message was published, but the start function has "
+        "not handled it. Look at the start function's log."
+    )
 
 
 USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
@@ -147,7 +170,10 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A command that waits for a run, of which it knows `view`; with `outlives` the run goes on without the command."""
+    """A command that waits for a run, of which it knows `view`.
+
+    With `outlives` the run goes on without the command. `superseded`: see `follow`.
+    """
 
     services: Services
     view: RunView
@@ -155,22 +181,29 @@ class Waiting:
     as_json: bool = False
     timeout_s: float | None = None
     outlives: bool = True
+    superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
-        """Have the run begin, and show it until it has ended or time is up; `begin` answers a line that says so."""
+        """Begin the run and show it until it ends.
+
+        It stops earlier if time is up. `begin` starts the run and returns a line that says so.
+        """
         # Google's clients take a second to import.
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
 
         run_id = self.view.run_id
+        show_command = with_place(f"runs show {run_id}")
+        goes_on = f"Run {run_id} goes on: `{show_command}`, `{with_place(f'runs cancel {run_id}')}`"
+        not_followed = f"Run {run_id} was not followed to its end; `{show_command}` shows its state."
         with ChangeFeed(self.services.settings, run_id) as feed:
             if feed.problem:
                 self.output.say(f"Steps are shown at the end only: {feed.problem}")
-            with self._told_if_cut_short(f"If the run was started, it goes on: `{with_place('runs list')}`"):
+            with self._report_if_interrupted(f"If the run was started, it goes on: `{with_place('runs list')}`"):
                 self.output.say(begin())
             with (
-                self._told_if_cut_short(_how_to_go_on(run_id)),
-                self._told_if_cut_short(_how_it_stands(run_id), by=(AtomWorkflowsError,)),
+                self._report_if_interrupted(goes_on),
+                self._report_if_interrupted(not_followed, by=(AtomWorkflowsError,)),
                 show_on(self.output, self.view) as show,
             ):
                 run = follow(
@@ -180,14 +213,21 @@ class Waiting:
                     show=show,
                     timeout_s=self.timeout_s,
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
+                    superseded=self.superseded,
                 )
-        return run, _in_order(read_steps(self.services.store, run_id), self.view.order)
+        # In the order of the file, then those that it does not name.
+        steps = {step.id: step for step in read_steps(self.services.store, run_id)}
+        named = [steps.pop(name) for name in self.view.order if name in steps]
+        return run, [*named, *steps.values()]
 
-    def tell(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
-        """The table and the sentences; the JSON object instead of the table."""
+    def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
+        """Print the table of steps and the sentences about the run.
+
+        With `as_json` the JSON object takes the place of the table.
+        """
         rows = worth_showing(steps)
         if self.as_json:
-            click.echo(dumped({**run_with_steps(run, steps), **self.more_json}))
+            click.echo(json_text({**run_with_steps(run, steps), **self.more_json}))
         elif rows:
             self.output.say()
             self.output.show(steps_sheet(rows))
@@ -198,8 +238,8 @@ class Waiting:
         for sentence in verdict(run, steps, now=self.services.clock.now()):
             self.output.say(sentence)
 
-    def tell_what_next(self, run: RunRecord, *, may_retry: bool = True) -> None:
-        """What can be done about a run that has not ended, or has not ended well."""
+    def print_next_steps(self, run: RunRecord, *, may_retry: bool = True) -> None:
+        """Print what to do about a run that has not succeeded."""
         if not run.state.is_terminal:
             look = f"the run goes on: `{with_place(f'runs show {run.id}')}`"
             goes_on = look if self.outlives else "the run ends with its platform"
@@ -207,16 +247,19 @@ class Waiting:
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
             self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs again what did not succeed.")
 
-    def _told_if_cut_short(
+    def _report_if_interrupted(
         self, sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH
     ) -> AbstractContextManager[None]:
-        """What becomes of a run that does not outlive this command is told as its platform stops."""
-        return told_if_cut_short(sentence, by) if self.outlives else nullcontext()
+        """Say how to go on if the block is interrupted.
+
+        Of a run that ends with this command, its platform reports the end instead.
+        """
+        return report_if_interrupted(sentence, by) if self.outlives else nullcontext()
 
 
 @contextmanager
-def told_if_cut_short(sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH) -> Iterator[None]:
-    """Say what becomes of the run if the user, or whatever is named, ends the block early."""
+def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH) -> Iterator[None]:
+    """Print the sentence if one of these exceptions ends the block."""
     try:
         yield
     except by:
@@ -225,20 +268,5 @@ def told_if_cut_short(sentence: str, by: tuple[type[BaseException], ...] = USERS
 
 
 def exit_code(run: RunRecord) -> int:
-    """0 only for a run that SUCCEEDED."""
+    """Return 0 only for a run that SUCCEEDED."""
     return _EXIT_CODES.get(run.state, RUN_FAILED)
-
-
-def _how_to_go_on(run_id: str) -> str:
-    return f"Run {run_id} goes on: `{with_place(f'runs show {run_id}')}`, `{with_place(f'runs cancel {run_id}')}`"
-
-
-def _how_it_stands(run_id: str) -> str:
-    return f"Run {run_id} was not followed to its end; `{with_place(f'runs show {run_id}')}` tells how it stands."
-
-
-def _in_order(steps: Sequence[StepRecord], order: Sequence[str]) -> list[StepRecord]:
-    """The steps in that order, then those that it does not name."""
-    by_id = {step.id: step for step in steps}
-    first = [by_id.pop(name) for name in order if name in by_id]
-    return [*first, *by_id.values()]

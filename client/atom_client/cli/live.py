@@ -41,12 +41,15 @@ class Show(Protocol):
         ...
 
     def finish(self, view: RunView) -> None:
-        """Show what was held back; no update follows."""
+        """Show what was held back.
+
+        No update follows.
+        """
         ...
 
 
 def show_on(output: Output, view: RunView) -> Show:
-    """What suits the output."""
+    """Return the kind of display that suits the output."""
     return Picture(output, view) if output.is_terminal else Lines(output, view)
 
 
@@ -76,7 +79,10 @@ class Lines:
         if view is not self._shown:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):
-                if small or self._is_telling_failure(step):
+                failed = step.state is StepState.FAILED
+                self._failures += failed
+                # Of a large run only failures have lines, and not thousands of them.
+                if small or (failed and self._failures <= MOST_FAILURE_LINES):
                     self._say_step(step)
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
@@ -95,7 +101,10 @@ class Lines:
             self._say(counts_line(view))
 
     def _say_step(self, step: StepView) -> None:
-        """Print its line, unless that tells nothing new, as when the Task Runner's own word for the state changes."""
+        """Print the step's line unless it repeats the last one.
+
+        A new state in the Task Runner's own words, for example, leaves the line as it was.
+        """
         line = step_line(step)
         if line != self._last.get(step.id):
             self._last[step.id] = line
@@ -103,10 +112,6 @@ class Lines:
 
     def _say(self, text: str) -> None:
         self._output.say(f"[{self._monotonic() - self._started:7.1f} s] {text}")
-
-    def _is_telling_failure(self, step: StepView) -> bool:
-        self._failures += step.state is StepState.FAILED
-        return step.state is StepState.FAILED and self._failures <= MOST_FAILURE_LINES
 
 
 class Picture:
@@ -132,7 +137,7 @@ class Picture:
         self._live.__exit__(kind, error, trace)
 
     def update(self, view: RunView) -> None:
-        """Draw the picture if that is due."""
+        """Draw the picture if it is due."""
         since = self._monotonic() - self._drawn_at
         if since >= (CLOCK_EVERY_S if view is self._drawn else REDRAW_EVERY_S):
             self._draw(view)
@@ -151,13 +156,16 @@ class Picture:
 
 
 def step_line(step: StepView) -> str:
-    """A step's change: `load RUNNING (attempt 2): message`."""
+    """Return a line such as `load RUNNING (attempt 2): message`."""
     attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
     message = clip(one_line(step.message), _LONGEST_MESSAGE)
     return f"{step.id} {step.state}{attempt}{': ' if message else ''}{message}"
 
 
 def counts_line(view: RunView) -> str:
-    """How far a run is: `120 of 2,122 steps ended: 8 RUNNING, 120 SUCCEEDED`."""
+    """Say how far a run is.
+
+    For example `120 of 2,122 steps ended: 8 RUNNING, 120 SUCCEEDED`.
+    """
     counts = ", ".join(f"{count:,} {state}" for state, count in view.counts.items())
     return f"{view.ended:,} of {view.total:,} steps ended: {counts}"

@@ -33,7 +33,12 @@ _TRACEBACK: Final = "Traceback (most recent call last)"
 def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableType:
     """Return the run at that moment, at most as large as the screen."""
     rows = view.rows(max(1, min(screen.height - _LINES_AROUND, _MOST_STEPS)))
-    parts: list[RenderableType] = [_heading(view, elapsed_s, screen), _bar(view, screen), _counts(view)]
+    length = min(screen.width, _LONGEST_BAR)
+    done = length * view.ended // max(1, view.total)
+    bar = Text.assemble((screen.sign("━") * done, "green"), (screen.sign("─") * (length - done), "dim"))
+    counts = [Text(f"{count:,} {state}", style=COLOURS.get(state, "")) for state, count in view.counts.items()]
+    progress = Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(counts))
+    parts: list[RenderableType] = [_heading(view, elapsed_s, screen), bar, progress]
     if rows:
         parts += [Text(), *_steps(rows, screen)]
     return Group(*parts)
@@ -48,43 +53,26 @@ def _heading(view: RunView, elapsed_s: float, screen: Screen) -> Text:
     return _cut(heading, screen)
 
 
-def _bar(view: RunView, screen: Screen) -> Text:
-    length = min(screen.width, _LONGEST_BAR)
-    done = length * view.ended // max(1, view.total)
-    return Text.assemble((screen.sign("━") * done, "green"), (screen.sign("─") * (length - done), "dim"))
-
-
-def _counts(view: RunView) -> Text:
-    parts = [Text(f"{count:,} {state}", style=COLOURS.get(state, "")) for state, count in view.counts.items()]
-    return Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(parts))
-
-
 def _steps(rows: Sequence[StepView], screen: Screen) -> list[Text]:
     remarks = [_remark(step) for step in rows]
     states = max(len(step.state.value) for step in rows)
-    room = _room_for_ids(screen.width - states - _GAP, has_remarks=any(remarks))
-    ids = min(max(cell_len(screen.sign(step.id)) for step in rows), room)
+    # Ids take the room that the states leave, and leave some for remarks themselves.
+    room = screen.width - states - _GAP
+    if any(remarks):
+        room = min(max(room - _GAP - _ROOM_FOR_REMARKS, _LEAST_ID), room)
+    ids = min(max(cell_len(screen.sign(step.id)) for step in rows), max(1, room))
     left = screen.width - ids - states - 2 * _GAP
-    return [
-        _cut(_step(step, screen.ends(step.id, ids), remark, (ids, states, left), screen), screen)
-        for step, remark in zip(rows, remarks, strict=True)
-    ]
-
-
-def _room_for_ids(room: int, *, has_remarks: bool) -> int:
-    """Return what ids may take of the room that the states leave."""
-    wanted = max(room - _GAP - _ROOM_FOR_REMARKS, _LEAST_ID) if has_remarks else room
-    return max(1, min(wanted, room))
-
-
-def _step(step: StepView, name: str, remark: str, widths: tuple[int, int, int], screen: Screen) -> Text:
-    ids, states, left = widths
-    state = (step.state.value.ljust(states), COLOURS.get(step.state, ""))
-    return Text.assemble(set_cell_size(name, ids), " " * _GAP, state, " " * _GAP, screen.head(remark, max(left, 0)))
+    gap = " " * _GAP
+    lines = []
+    for step, remark in zip(rows, remarks, strict=True):
+        name = set_cell_size(screen.ends(step.id, ids), ids)
+        state = (step.state.value.ljust(states), COLOURS.get(step.state, ""))
+        lines.append(_cut(Text.assemble(name, gap, state, gap, screen.head(remark, max(left, 0))), screen))
+    return lines
 
 
 def _cut(line: Text, screen: Screen) -> Text:
-    """Return the line without what is beyond the screen's edge, which only the narrowest have."""
+    """Cut off what is beyond the edge of a very narrow screen."""
     line.rstrip()
     line.truncate(screen.width, overflow="crop")
     return line

@@ -20,7 +20,7 @@ import click
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.errors import Misuse
 from atom_client.text import clean, name_of, one_line
-from atom_client.views.as_json import dumped
+from atom_client.views.as_json import json_text
 from atom_workflows.errors import SettingsError, TaskRunnerError
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
@@ -77,7 +77,10 @@ class PlatformChoice:
 
 
 def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
-    """The platform, not yet started. If it is `watched`, a crash interrupts whatever the main thread does."""
+    """Return the platform, not yet started.
+
+    If it is `watched`, a crash interrupts whatever the main thread does.
+    """
     from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (likewise)
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
@@ -108,7 +111,10 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
 
 
 def emulators_used(platform: LocalPlatform) -> str | None:
-    """A sentence about the emulators that were running before, None if the platform starts all of them."""
+    """Name the emulators that were running before.
+
+    None if the platform starts all of them.
+    """
     options = platform.options
     given = {"Firestore": options.firestore_address, "Pub/Sub": options.pubsub_address}
     used = [f"the {name} emulator at {name_of(address)}" for name, address in given.items() if address]
@@ -118,8 +124,11 @@ def emulators_used(platform: LocalPlatform) -> str | None:
 
 
 @contextmanager
-def up(platform: LocalPlatform) -> Iterator[None]:
-    """Keep the platform up while the block lasts; raises the crash of a part rather than what follows from it."""
+def keep_up(platform: LocalPlatform) -> Iterator[None]:
+    """Keep the platform up while the block lasts.
+
+    Raises the crash of a part rather than what follows from it.
+    """
     try:
         with platform:
             yield
@@ -152,7 +161,10 @@ def _check_settings(environment: Mapping[str, str]) -> None:
 
 
 def require_log_dir(log_dir: Path) -> None:
-    """Make the folder for logs, its owner's alone; refuses one that takes no file, holds links, or has no room."""
+    """Make the folder for logs, readable by its owner alone.
+
+    Refuses one that cannot be written to, has no room or holds links.
+    """
     from atom_emulator.log_files import make_folder  # noqa: PLC0415 (not installed everywhere)
 
     try:
@@ -172,8 +184,8 @@ def require_log_dir(log_dir: Path) -> None:
         )
 
 
-def incomplete(log_dir: Path) -> str:
-    """Return what to add to the logs' place if their disk has become full.
+def disk_full_note(log_dir: Path) -> str:
+    """Return a note for the logs' place if their disk is full.
 
     Nothing else fails because of that.
     """
@@ -185,17 +197,18 @@ def incomplete(log_dir: Path) -> str:
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
-    """What the functions are told beyond what every local platform tells them."""
-    told = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
-    own = {name: told[name] for name in _OWN if name in environment}
+    """Return what the functions get beyond what every platform sets."""
+    local = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
+    own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
     return {**own, **kept, TOKEN: token_for(choice, environment)}
 
 
 def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
-    """The token for the Task Runner; empty means an identity token of the user's own service account.
+    """Return the token for the Task Runner.
 
-    The mock, and a Task Runner on this machine, ask for none.
+    Empty means an identity token of the user's own service account. The mock, and a Task Runner on this machine,
+    ask for none.
     """
     if choice.token is not None:
         return choice.token
@@ -206,7 +219,10 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
 
 
 def exports(environment: Mapping[str, str]) -> str:
-    """What to paste into another terminal; a token is a secret and stays out."""
+    """Return the lines to paste into another terminal.
+
+    A token is a secret and stays out.
+    """
     shown = {name: value for name, value in environment.items() if name != TOKEN or value == NO_TOKEN}
     return "\n".join(f"export {name}={shlex.quote(one_line(value))}" for name, value in shown.items())
 
@@ -236,16 +252,22 @@ _HOW_TO_START = """\
 
 
 def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
-    """Run the platform until Ctrl-C; raises `PlatformError` if it cannot start or a part crashes."""
+    """Run the platform until Ctrl-C.
+
+    Raises `PlatformError` if it cannot start or a part crashes.
+    """
     platform = local_platform(choice, os.environ, watched=False)
     if problem := credential_problem(choice, os.environ):
         click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
-    with suppress(KeyboardInterrupt), up(platform):
-        click.echo(dumped(_as_json(platform)) if as_json else "\n".join(map(clean, _lines(platform))))
+    with suppress(KeyboardInterrupt), keep_up(platform):
+        if as_json:
+            click.echo(json_text(_as_object(platform)))
+        else:
+            click.echo("\n".join(map(clean, _lines(platform))))
         platform.wait()
 
 
-def _as_json(platform: LocalPlatform) -> dict[str, Any]:
+def _as_object(platform: LocalPlatform) -> dict[str, Any]:
     return {
         "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
         "addresses": {str(name): address for name, address in platform.addresses.items()},
@@ -255,7 +277,7 @@ def _as_json(platform: LocalPlatform) -> dict[str, Any]:
 
 
 def _lines(platform: LocalPlatform) -> Iterator[str]:
-    """What to paste, and comments, which do no harm when they are pasted too."""
+    """Yield what to paste, and comments, which are harmless when pasted."""
     yield exports(platform.environment)
     yield _HOW_TO_START
     for recipe in recipes(platform):
@@ -271,9 +293,10 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
 
 
 def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
-    """Why no ID token can be had here now, and what to do; empty if one can, or none is needed.
+    """Explain why no ID token can be had, and what to do.
 
-    A step would wait for one until its timeout, as in a deployment whose metadata server is away for a moment.
+    Empty if one can be had, or none is needed. A step would wait for one until its timeout, as in a deployment
+    whose metadata server is away for a moment.
     """
     url = choice.task_runner_url
     if url is None or token_for(choice, environment):
@@ -301,27 +324,32 @@ class Recipe:
 
 
 def recipes(platform: LocalPlatform) -> list[Recipe]:
-    """Every way that this platform offers."""
+    """Return every way to start a run on this platform."""
     storage = platform.storage
     bucket = "BUCKET" if storage is None else storage.bucket
+    message = shlex.quote(json.dumps({"workflow_path": f"gs://{bucket}/workflows/{_FILE}"}))
+    gcloud = _gcloud_at("PUBSUB", f"{platform.pubsub_url}/")
     publish = Recipe(
         name="publish",
         purpose="Start a run of an object in a bucket",
-        command=_publish(platform.pubsub_url, platform.options.project, f"gs://{bucket}/workflows/{_FILE}"),
+        command=f"{gcloud} pubsub topics publish start --project={platform.options.project} --message={message}",
     )
-    return [publish] if storage is None else [*_uploads(storage), publish]
-
-
-def _uploads(storage: Storage) -> list[Recipe]:
-    target = f"gs://{storage.bucket}/workflows/"
+    if storage is None:
+        return [publish]
+    target = f"gs://{bucket}/workflows/"
+    upload = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
     return [
         Recipe(name="gsutil", purpose="Start a run by an upload", command=_gsutil(storage, target)),
-        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=_gcloud_storage(storage, target)),
+        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=upload),
+        publish,
     ]
 
 
 def _gsutil(storage: Storage, target: str) -> str:
-    """It speaks HTTPS alone, and the platform's certificate is nobody's; its own credentials stay at home."""
+    """Return the gsutil command that uploads to the platform.
+
+    gsutil speaks HTTPS alone, and no authority has signed the platform's certificate. Its own credentials stay out.
+    """
     address, port = storage.address.rsplit(":", 1)[0], storage.https_port
     options = (
         f"Credentials:gs_json_host={address}",
@@ -331,15 +359,6 @@ def _gsutil(storage: Storage, target: str) -> str:
     flags = " ".join(f"-o {option}" for option in options)
     quiet = "BOTO_CONFIG=/dev/null CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL=false"
     return f"{quiet} gsutil {flags} cp {_FILE} {target}"
-
-
-def _gcloud_storage(storage: Storage, target: str) -> str:
-    return f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
-
-
-def _publish(url: str, project: str, path: str) -> str:
-    message = shlex.quote(json.dumps({"workflow_path": path}))
-    return f"{_gcloud_at('PUBSUB', f'{url}/')} pubsub topics publish start --project={project} --message={message}"
 
 
 def _gcloud_at(api: str, url: str) -> str:

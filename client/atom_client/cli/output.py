@@ -32,7 +32,7 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody looks at it who can be shown colours and movement."""
+        """Whether it is a terminal that can show colours and movement."""
         stream = sys.stderr if self.aside else sys.stdout
         return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
 
@@ -49,7 +49,7 @@ class Output:
             self.say(sheet.plain())
 
     def console(self) -> Console:
-        """The terminal."""
+        """Return the terminal."""
         from rich.console import Console  # noqa: PLC0415 (needed on terminals only)
 
         console = Console(stderr=self.aside, highlight=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import click
 
 from atom_client.deployment import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
-from atom_client.errors import Failure, Misuse, explanation
+from atom_client.errors import Failure, Misuse, explain
 from atom_workflows.coordinator.services import Services
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
 
 
 def names_local_platform(environment: Mapping[str, str]) -> bool:
-    """Whether the environment names a local platform; refuses one that names half of it."""
+    """Return True if the environment names a local platform.
+
+    Refuses an environment that names half of one.
+    """
     named = [name for name in (FIRESTORE_HOST, PUBSUB_HOST) if environment.get(name)]
     if len(named) == 1:
         other = PUBSUB_HOST if named == [FIRESTORE_HOST] else FIRESTORE_HOST
@@ -37,16 +40,28 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
     return bool(named)
 
 
-def connected(environment: Mapping[str, str]) -> Services:
-    """The services of the platform that the environment names, which answers at least to a connection."""
+def connect_services(environment: Mapping[str, str]) -> Services:
+    """Return the services of the platform that the environment names.
+
+    A local platform has to accept a connection at least.
+    """
     given: Connect | None = click.get_current_context().obj
     return services_on(environment if given is not None else platform_of(environment))
 
 
 def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment, which then names a platform: a local one that answers at least to a connection, or a project."""
+    """Return the environment completed so that it names a platform.
+
+    That is a local one that accepts a connection at least, or a project.
+    """
     if names_local_platform(environment):
-        _refuse_project_beside_local(environment)
+        project = chosen_project()
+        if project and project != environment.get("GOOGLE_CLOUD_PROJECT"):
+            raise Misuse(
+                f"--project is {project}, but {FIRESTORE_HOST} and {PUBSUB_HOST} name a local platform. To work on the "
+                f"project, `unset {FIRESTORE_HOST} {PUBSUB_HOST} STORAGE_EMULATOR_HOST`; to work on the local "
+                "platform, leave --project out."
+            )
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
             _require_answer(name, environment[name])
         ask_no_proxy()
@@ -71,24 +86,14 @@ def ask_no_proxy() -> None:
     os.environ.update(bypass_proxies(os.environ))
 
 
-def _refuse_project_beside_local(environment: Mapping[str, str]) -> None:
-    project = chosen_project()
-    if project and project != environment.get("GOOGLE_CLOUD_PROJECT"):
-        raise Misuse(
-            f"--project is {project}, but {FIRESTORE_HOST} and {PUBSUB_HOST} name a local platform. To work on the "
-            f"project, `unset {FIRESTORE_HOST} {PUBSUB_HOST} STORAGE_EMULATOR_HOST`; to work on the local platform, "
-            "leave --project out."
-        )
-
-
 def _own_project() -> str:
-    """The project that the user's own credentials, or gcloud, name."""
+    """Return the project of the user's own credentials, or of gcloud."""
     try:
         from atom_workflows.adapters.own_credentials import default_project  # noqa: PLC0415 (needed here alone)
 
         found, problem = default_project(), ""
     except Exception as error:
-        if explanation(error) is None:
+        if explain(error) is None:
             raise
         found, problem = None, " (no Google credentials are here that would name one)"
     if found is None:
@@ -102,12 +107,12 @@ def _own_project() -> str:
 
 
 def desk(environment: Mapping[str, str]) -> Desk:
-    """The dead letters of the same platform."""
-    return desk_of(connected(environment), is_local=names_local_platform(environment))
+    """Return the dead letters of the platform that the environment names."""
+    return desk_of(connect_services(environment), is_local=names_local_platform(environment))
 
 
 def desk_of(services: Services, *, is_local: bool) -> Desk:
-    """The dead letters of a platform."""
+    """Return the dead letters of a platform."""
     from atom_client.views.dead_letters import Desk  # noqa: PLC0415 (of these commands alone)
     from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
 
@@ -122,7 +127,7 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
 
 
 def services_on(place: Mapping[str, str]) -> Services:
-    """The services of the platform that an environment names; see `platform_of`."""
+    """Return the services of a platform, as `platform_of` names it."""
     given: Connect | None = click.get_current_context().obj
     if given is not None:
         return given(place)

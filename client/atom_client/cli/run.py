@@ -11,38 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atom_client.cli.follow import USERS_WISH, Waiting, exit_code, told_if_cut_short
+from atom_client.cli.follow import USERS_WISH, Waiting, exit_code, report_if_interrupted
 from atom_client.cli.local import (
     PlatformChoice,
     credential_problem,
+    disk_full_note,
     emulators_used,
     exports,
-    incomplete,
+    keep_up,
     local_platform,
-    up,
 )
 from atom_client.cli.output import Output
-from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connected, names_local_platform
+from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
 from atom_client.cli.sources import RunRequest, request_for
-from atom_client.cli.validate import problem_lines, tell_warnings
+from atom_client.cli.validate import print_warnings, problem_lines
 from atom_client.errors import INVALID_USE, Misuse
-from atom_client.text import counted, name_of
-from atom_client.views.as_json import dumped
+from atom_client.text import name_of
+from atom_client.views.as_json import json_text
 from atom_client.views.progress import RunView
+from atom_workflows.core.records import RunRecord
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.settings import from_environment
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
-    from atom_workflows.coordinator.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the user asked for; `timeout_s` bounds only the waiting.
+    """What the user asked for.
 
-    `more_json` is what the JSON object says beside the run and its steps.
+    `timeout_s` bounds only the waiting. `superseded` is an INVALID run whose place the new one takes. `more_json` is
+    what the JSON object says beside the run and its steps.
     """
 
     source: str
@@ -50,6 +51,7 @@ class RunOptions:
     as_json: bool = False
     keep: bool = False
     timeout_s: float | None = None
+    superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -67,13 +69,13 @@ class Running:
 
 
 def run_workflow(options: RunOptions) -> int:
-    """Run it and tell how it went; the exit code."""
+    """Run the workflow, print how it went, return the exit code."""
     output = Output(aside=options.as_json)
     try:
         request = request_for(options.source)
     except InvalidWorkflow as error:
-        return refused(error, as_json=options.as_json)
-    tell_warnings(request.warnings)
+        return print_problems(error, as_json=options.as_json)
+    print_warnings(request.warnings)
     with _platform(options, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
@@ -82,41 +84,50 @@ def run_workflow(options: RunOptions) -> int:
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
-    """Start it on a platform that is up, show how it goes and how it ended; the exit code."""
+    """Start the run, show it to its end, return the exit code.
+
+    The platform is up already.
+    """
     is_shared = running.own is None
     waiting = Waiting(
-        services=connected(running.environment),
+        services=connect_services(running.environment),
         view=RunView(run_id=request.run_id, total=len(request.step_ids), order=request.step_ids),
         output=output,
         as_json=options.as_json,
         timeout_s=options.timeout_s,
         outlives=is_shared,
+        superseded=options.superseded,
         more_json=options.more_json,
     )
 
     def begin() -> str:
-        _publish(waiting.services, request, options, running)
-        return f"Run {request.run_id} of {name_of(options.source)}{_size(request)}."
+        # A platform of one's own was started with that Task Runner; any other has to allow it.
+        url = options.choice.task_runner_url if is_shared else None
+        waiting.services.bus.publish([Message(topic="start", body=request.message_body(url))])
+        return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
 
     run, steps = waiting.to_end(begin)
-    waiting.tell(run, steps)
+    waiting.print_result(run, steps)
     if running.log_dir is not None:
-        output.say(f"Logs: {name_of(running.log_dir)}{incomplete(running.log_dir)}")
-    waiting.tell_what_next(run, may_retry=is_shared or options.keep)
+        output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")
+    waiting.print_next_steps(run, may_retry=is_shared or options.keep)
     return exit_code(run)
 
 
-def refused(error: InvalidWorkflow, *, as_json: bool) -> int:
-    """Tell every problem of a file that is not valid; the exit code."""
+def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
+    """Print every problem of an invalid file, return the exit code."""
     if as_json:
-        click.echo(dumped({"problems": [problem.as_fields() for problem in error.problems]}))
+        click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
     click.echo(problem_lines(error), err=True)
     return INVALID_USE
 
 
 @contextmanager
 def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
-    """The platform that the environment names, or a new one for as long as the block lasts."""
+    """Yield the platform that the environment names, or start one.
+
+    One that is started here lasts as long as the block.
+    """
     if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
         output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])}).")
@@ -126,18 +137,20 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     if problem := credential_problem(options.choice, os.environ):
         raise Misuse(f"{problem}. Nothing was started.")
     output.say(emulators_used(platform) or "Starting a local platform ...")
-    with up(platform):
+    with keep_up(platform):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
         ended = f"The platform is stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
-        with told_if_cut_short(ended, by=(Exception, *USERS_WISH)):
+        with report_if_interrupted(ended, by=(Exception, *USERS_WISH)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
-    foreign = _is_foreign(options.choice.task_runner_url, os.environ)
+    url = options.choice.task_runner_url
+    # Whether the platform allows that Task Runner, as far as the environment shows.
+    is_foreign = url is not None and not from_environment(os.environ).may_use_task_runner(url)
     chosen = [
-        *(["--tr-url"] if foreign else []),
+        *(["--tr-url"] if is_foreign else []),
         *options.choice.chosen,
         *(["--keep"] if options.keep else []),
     ]
@@ -147,23 +160,6 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
             f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
             f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
         )
-
-
-def _is_foreign(task_runner_url: str | None, environment: Mapping[str, str]) -> bool:
-    """Whether the platform that is up would refuse a run with that Task Runner, as far as the environment tells."""
-    if task_runner_url is None:
-        return False
-    return not from_environment(environment).may_use_task_runner(task_runner_url)
-
-
-def _size(request: RunRequest) -> str:
-    return f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
-
-
-def _publish(services: Services, request: RunRequest, options: RunOptions, running: Running) -> None:
-    # A platform of one's own was started with that Task Runner; any other has to allow it.
-    url = options.choice.task_runner_url if running.own is None else None
-    services.bus.publish([Message(topic="start", body=request.message_body(url))])
 
 
 def _keep(platform: LocalPlatform, output: Output) -> None:

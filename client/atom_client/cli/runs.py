@@ -15,7 +15,7 @@ from atom_client.cli.tables import runs_sheet, steps_sheet
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, clip, counted, listing, local_time, one_line
-from atom_client.views.as_json import dumped, moment_text, run_object, run_with_steps
+from atom_client.views.as_json import json_text, moment_text, run_object, run_with_steps
 from atom_client.views.progress import RunView, view_of
 from atom_client.views.queries import MOST_RUNS_LOOKED_AT, full_run_id, newest_runs, read_run, read_steps
 from atom_client.views.summary import verdict
@@ -34,7 +34,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
     """Print the newest runs."""
     runs = newest_runs(services.store, limit=limit, state=state)
     if as_json:
-        click.echo(dumped([run_object(run) for run in runs]))
+        click.echo(json_text([run_object(run) for run in runs]))
     elif runs:
         Output().show(runs_sheet(runs))
     elif state is None:
@@ -45,10 +45,13 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 def show_run(services: Services, text: str, *, as_json: bool) -> None:
     """Print all that is known of a run."""
-    run = _run(services, text)
+    run_id = full_run_id(services.store, text)
+    run = read_run(services.store, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
     steps = read_steps(services.store, run.id)
     if as_json:
-        click.echo(dumped(run_with_steps(run, steps)))
+        click.echo(json_text(run_with_steps(run, steps)))
         return
     for name, value in _facts(run):
         click.echo(f"{name:12} {value}")
@@ -71,16 +74,10 @@ def cancel_named(services: Services, text: str) -> None:
     )
 
 
-def _run(services: Services, text: str) -> RunRecord:
-    run_id = full_run_id(services.store, text)
-    run = read_run(services.store, run_id)
-    if run is None:
-        raise RunNotFound(run_id)
-    return run
-
-
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
-    """What is known of a run, each with its name; what is not known is left out."""
+    """Yield what is known of a run, each with its name."""
+    # The kind of the trigger comes first.
+    trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
     facts = {
         "run": run.id,
         "workflow": run.workflow,
@@ -89,7 +86,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         if run.stop and not run.state.is_terminal
         else run.state,
         "source": _source(run),
-        "trigger": ", ".join(f"{name} {value}" for name, value in sorted(run.trigger.items(), key=_kind_first)),
+        "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
         "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
         "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
@@ -102,10 +99,6 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
-
-
-def _kind_first(item: tuple[str, Any]) -> tuple[bool, str]:
-    return item[0] != "kind", item[0]
 
 
 def _source(run: RunRecord) -> str:
@@ -127,51 +120,47 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run again what did not succeed; the exit code."""
+    """Run again what did not succeed, and return the exit code."""
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
     run_id = full_run_id(services.store, options.run_id)
     steps = read_steps(services.store, run_id)
     if options.wait:
-        return _followed(services, run_id, steps, options)
+        return _retry_and_follow(services, run_id, steps, options)
     retry_run(services, run_id)
     if options.as_json:
-        click.echo(dumped({"run": run_id, "steps": len(_to_run(steps))}))
+        click.echo(json_text({"run": run_id, "steps": len(_unsuccessful(steps))}))
     else:
-        click.echo(f"{_said(run_id, steps)} `{with_place(f'runs show {run_id}')}`")
+        click.echo(f"{_retry_line(run_id, steps)} `{with_place(f'runs show {run_id}')}`")
     return 0
 
 
-def _followed(services: Services, run_id: str, steps: Sequence[StepRecord], options: RetryOptions) -> int:
+def _retry_and_follow(services: Services, run_id: str, steps: Sequence[StepRecord], options: RetryOptions) -> int:
     def begin() -> str:
         retry_run(services, run_id)
-        return _said(run_id, steps)
+        return _retry_line(run_id, steps)
 
+    # What succeeded is kept.
+    kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
     waiting = Waiting(
         services=services,
-        view=_kept(run_id, steps),
+        view=RunView(run_id=run_id, total=len(steps), order=tuple(step.id for step in steps), steps=kept),
         output=Output(aside=options.as_json),
         as_json=options.as_json,
         timeout_s=options.timeout_s,
     )
     run, ended = waiting.to_end(begin)
-    waiting.tell(run, ended)
-    waiting.tell_what_next(run)
+    waiting.print_result(run, ended)
+    waiting.print_next_steps(run)
     return exit_code(run)
 
 
-def _kept(run_id: str, steps: Sequence[StepRecord]) -> RunView:
-    """What is known before the run goes on: what succeeded stays so."""
-    kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
-    return RunView(run_id=run_id, total=len(steps), order=tuple(step.id for step in steps), steps=kept)
-
-
-def _to_run(steps: Sequence[StepRecord]) -> list[StepRecord]:
+def _unsuccessful(steps: Sequence[StepRecord]) -> list[StepRecord]:
     return [step for step in steps if step.state is not StepState.SUCCEEDED]
 
 
-def _said(run_id: str, steps: Sequence[StepRecord]) -> str:
-    return f"Run {run_id} goes on: {counted(len(_to_run(steps)), 'step')} to run again."
+def _retry_line(run_id: str, steps: Sequence[StepRecord]) -> str:
+    return f"Run {run_id} goes on: {counted(len(_unsuccessful(steps)), 'step')} to run again."
 
 
 MOST_STEPS: Final = 10
@@ -179,14 +168,17 @@ _LONGEST_MESSAGE: Final = 200
 
 
 def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
-    """Examine a run, mend what can be mended, and tell; whether nothing is left that is wrong."""
+    """Examine a run, fix it and print what was wrong.
+
+    Returns True if nothing is left that is wrong.
+    """
     examination = examine(services, full_run_id(services.store, text), mending=not dry_run)
     if as_json:
-        click.echo(dumped(_as_object(examination)))
+        click.echo(json_text(_as_object(examination)))
     else:
         for line in _lines(examination, now=services.clock.now(), dry_run=dry_run):
             click.echo(line)
-    return not _left(examination)
+    return not _is_anything_wrong(examination)
 
 
 def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterator[str]:
@@ -198,14 +190,17 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     if examination.published:
         yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
     if not any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
-        yield _all_clear(examination)
+        yield _nothing_to_fix(examination)
 
 
-def _all_clear(examination: Examination) -> str:
-    """What to say when there is nothing to mend: of a run that ended badly, where its reasons stand."""
+def _nothing_to_fix(examination: Examination) -> str:
+    """Say that nothing is wrong, or where to find the reasons.
+
+    The latter for a run that ended badly.
+    """
     run = examination.run
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
-        return f"There is nothing to mend; `{with_place(f'runs show {run.id}')}` tells why it ended so."
+        return f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why it ended so."
     if any(is_under_way(step) for step in _of_user(examination)):
         return "Nothing is wrong with it: it waits for the steps above."
     return "Nothing is wrong with it."
@@ -232,11 +227,11 @@ def _step_line(step: StepRecord, now: datetime) -> str:
 
 def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.open_work:
-        done = "would be mended" if dry_run else "mended"
+        done = "would be fixed" if dry_run else "fixed"
         yield f"Wrong: {one_line(examination.open_work)} ({done})."
-    mended = {finding.step_id for finding in examination.mended}
+    fixed = {finding.step_id for finding in examination.mended}
     for finding in examination.found:
-        yield f"Wrong: {finding.what} ({_fate(finding, mended, dry_run=dry_run)})."
+        yield f"Wrong: {finding.what} ({_fix_result(finding, fixed, dry_run=dry_run)})."
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
@@ -249,20 +244,21 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
         yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in such a state"
     if examination.odd:
         yield "Only the Task Runner can change that; each step's timeout still applies."
-    if _left(examination) and not dry_run and examination.run.state is RunState.RUNNING and examination.found:
+    is_stuck = bool(examination.found) and _is_anything_wrong(examination)
+    if is_stuck and not dry_run and examination.run.state is RunState.RUNNING:
         yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow again."
 
 
-def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:
-    if finding.step_id in mended:
-        return "mended"
+def _fix_result(finding: Finding, fixed: set[str], *, dry_run: bool) -> str:
+    if finding.step_id in fixed:
+        return "fixed"
     if not finding.fields:
-        return "cannot be mended"
-    return "would be mended" if dry_run else "it changed just now; look again"
+        return "cannot be fixed"
+    return "would be fixed" if dry_run else "it changed just now; look again"
 
 
-def _left(examination: Examination) -> bool:
-    """Whether something is wrong still."""
+def _is_anything_wrong(examination: Examination) -> bool:
+    """Return True if something is wrong still."""
     is_late = examination.overdue_since is not None
     return len(examination.mended) < len(examination.found) or is_late or bool(examination.odd)
 
@@ -272,13 +268,13 @@ def _of_user(examination: Examination) -> list[StepRecord]:
 
 
 def _as_object(examination: Examination) -> dict[str, Any]:
-    mended = {finding.step_id for finding in examination.mended}
+    fixed = {finding.step_id for finding in examination.mended}
     return {
         "run": examination.run.id,
         "state": examination.run.state.value,
         "under_way": [step.id for step in _of_user(examination) if is_under_way(step)],
         "found": [
-            {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in mended}
+            {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in fixed}
             for one in examination.found
         ],
         "open_work": examination.open_work,

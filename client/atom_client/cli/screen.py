@@ -18,7 +18,7 @@ class Screen:
     encoding: str = "utf-8"
 
     def sign(self, sign: str) -> str:
-        """Return the sign, or what stands for it where the encoding lacks it."""
+        """Return the sign, or its stand-in if the encoding lacks it."""
         return encodable(sign, self.encoding)
 
     def head(self, text: str, room: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_client.errors import Misuse
-from atom_client.text import name_of
+from atom_client.text import counted, name_of
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.limits import MAX_FILE_BYTES
 
@@ -36,8 +36,13 @@ class RunRequest:
         """The id that the start function will give the run."""
         return run_id_for(self.workflow_path, "key", self.run_key)
 
+    @property
+    def size(self) -> str:
+        """`, 3 steps` to end a sentence with; empty if the file was not read here."""
+        return f", {counted(len(self.step_ids), 'step')}" if self.step_ids else ""
+
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
-        """The start message."""
+        """Return the start message."""
         optional = {
             "definition": self.definition,
             "tr_url": task_runner_url,
@@ -52,9 +57,9 @@ class RunRequest:
 
 
 def request_for(source: str, run_key: str | None = None) -> RunRequest:
-    """The request for a run of that file, a new one without a key. Raises `InvalidWorkflow` with every problem.
+    """Return the request for a run of that file.
 
-    Raises `Failure` for what is no file.
+    Without a key it is a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for what is no file.
     """
     run_key = run_key or uuid.uuid4().hex
     if source.startswith(BUCKET_PREFIX):
@@ -73,12 +78,15 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
 
 
 def shown_name(source: str) -> str:
-    """How a file is named in messages."""
+    """Return how messages name a file."""
     return "<stdin>" if source == STDIN else source
 
 
 def content_of(source: str) -> bytes:
-    """The content of a file, or as much of it as shows that it is too large. Raises `Failure` if it cannot be read."""
+    """Read a file, at most until it shows to be too large.
+
+    Raises `Failure` if it cannot be read.
+    """
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:
         return sys.stdin.buffer.read(most)

@@ -1,4 +1,4 @@
-"""`start`: ask a platform for a run, by a message, and tell the run's id before it is there."""
+"""`start`: ask a platform for a run, by a message, and print the run's id before the run exists."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import click
 
 from atom_client.cli.local import PlatformChoice, check_url
 from atom_client.cli.output import Output
-from atom_client.cli.platform import connected, platform_of
-from atom_client.cli.run import Running, RunOptions, refused, run_to_end
+from atom_client.cli.platform import connect_services, platform_of
+from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
-from atom_client.cli.validate import tell_warnings
+from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
-from atom_client.text import counted, name_of
-from atom_client.views.as_json import dumped
+from atom_client.text import name_of
+from atom_client.views.as_json import json_text
+from atom_client.views.queries import read_run
 from atom_workflows.coordinator.start import difference
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, run_record
 from atom_workflows.errors import MalformedEvent, StoreError
 from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
@@ -54,21 +55,28 @@ class StartOptions:
 
 
 def start_run(options: StartOptions) -> int:
-    """Publish the start message, and with `wait` follow the run to its end; the exit code."""
+    """Publish the start message and return the exit code.
+
+    With `wait`, follow the run to its end.
+    """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
     try:
         request = _request(options)
     except InvalidWorkflow as error:
-        return refused(error, as_json=options.as_json)
-    tell_warnings(request.warnings)
+        return print_problems(error, as_json=options.as_json)
+    print_warnings(request.warnings)
     body = request.message_body(options.task_runner_url)
-    event = _checked(body)
-    is_known = False if options.key is None else _find_the_same(request, event, options)
+    earlier = _find_earlier(request, _checked(body), options)
     if options.wait:
-        return _followed(request, options, is_known=is_known)
-    connected(environment()).bus.publish([Message(topic="start", body=body)])
-    _tell(request, options, is_known=is_known)
+        return _start_and_follow(request, options, earlier)
+    connect_services(environment()).bus.publish([Message(topic="start", body=body)])
+    if options.as_json:
+        requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
+        click.echo(json_text({**requested, "started_before": earlier.is_started}))
+    else:
+        click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{request.size}.")
+        click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
 
 
@@ -84,7 +92,10 @@ def _request(options: StartOptions) -> RunRequest:
 
 
 def require_object(path: str) -> tuple[str, str]:
-    """The bucket and the object's name in a path; refuses a path without one of them."""
+    """Split a path into bucket and object.
+
+    Refuses a path without one of them.
+    """
     bucket, _, name = path.removeprefix(BUCKET_PREFIX).partition("/")
     if not path.startswith(BUCKET_PREFIX) or not bucket or not name:
         raise Misuse(
@@ -106,7 +117,7 @@ def _pairs(option: str, written: Sequence[str]) -> dict[str, str]:
 
 
 def _checked(body: Mapping[str, Any]) -> StartRequested:
-    """Return what the message asks for, read here as the start function will read it."""
+    """Read the message as the start function will read it."""
     try:
         event = read_start_event(body, event_id="0")
     except MalformedEvent as error:
@@ -120,17 +131,32 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
     return cast("StartRequested", event)  # It has no `type`, and so is no RunSeedRequested.
 
 
-def _find_the_same(request: RunRequest, event: StartRequested, options: StartOptions) -> bool | None:
-    """Return True if the key has started this run before, None if that cannot be read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Earlier:
+    """What earlier starts with the same key left.
 
-    Refuse a key that has started another one. An INVALID run does not count: the next start takes its place.
+    `is_started` is None if it cannot be read. An INVALID run does not count as started: the next start takes its place.
     """
+
+    is_started: bool | None = False
+    invalid: RunRecord | None = None
+
+
+def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
+    """Look up what the key has started before.
+
+    Refuses a key of another run.
+    """
+    if options.key is None:
+        return _Earlier()
     try:
-        document = connected(environment()).store.get([run_path(request.run_id)])[0]
+        run = read_run(connect_services(environment()).store, request.run_id)
     except StoreError:
-        return None  # Who may start runs need not be allowed to read them.
-    if document is None or (run := run_record(document)).state is RunState.INVALID:
-        return False
+        return _Earlier(is_started=None)  # Who may start runs need not be allowed to read them.
+    if run is None:
+        return _Earlier()
+    if run.state is RunState.INVALID:
+        return _Earlier(invalid=run)
     if what := difference(run, event):
         file = f"of another {name_of(request.workflow_path)}, or of this one before it was changed"
         raise Misuse(
@@ -138,27 +164,17 @@ def _find_the_same(request: RunRequest, event: StartRequested, options: StartOpt
             "give each run a key of its own"
         )
     click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
-    return True
+    return _Earlier(is_started=True)
 
 
-def _followed(request: RunRequest, options: StartOptions, *, is_known: bool | None) -> int:
-    choice = PlatformChoice(task_runner_url=options.task_runner_url)
-    followed = RunOptions(
+def _start_and_follow(request: RunRequest, options: StartOptions, earlier: _Earlier) -> int:
+    run_options = RunOptions(
         source=options.source,
-        choice=choice,
+        choice=PlatformChoice(task_runner_url=options.task_runner_url),
         as_json=options.as_json,
         timeout_s=options.timeout_s,
-        more_json={"started_before": is_known},
+        superseded=earlier.invalid,
+        more_json={"started_before": earlier.is_started},
     )
     running = Running(environment=platform_of(environment()))
-    return run_to_end(running, request, followed, Output(aside=options.as_json))
-
-
-def _tell(request: RunRequest, options: StartOptions, *, is_known: bool | None) -> None:
-    if options.as_json:
-        told = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
-        click.echo(dumped({**told, "started_before": is_known}))
-        return
-    size = f", {counted(len(request.step_ids), 'step')}" if request.step_ids else ""
-    click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{size}.")
-    click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")
+    return run_to_end(running, request, run_options, Output(aside=options.as_json))

@@ -21,7 +21,11 @@ def prepare_streams() -> None:
     To be called before anything is opened.
     """
     for fd in _STANDARD:
-        _open_if_closed(fd)
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The shell has closed it. Without devnull in its place a file or a socket would take its number.
+            os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
         sys.stdin = open(_STANDARD[0], encoding="utf-8", closefd=False)  # noqa: SIM115 (it is the process's own)
     sys.stdout = _tolerant(sys.stdout, 1)
@@ -49,7 +53,7 @@ def fill_in(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(_SIGNS.get(sign) or _escaped(sign) for sign in lacking), error.end
+    return "".join(_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking), error.end
 
 
 codecs.register_error(READABLE, fill_in)
@@ -59,7 +63,7 @@ class _Ascii(io.TextIOWrapper):
     """A stream of ASCII that does not say so: click would take it for a mistake of the system, and write UTF-8."""
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # nobody sets it
+    def encoding(self) -> str:  # type: ignore[override]  # no one sets it
         return "latin-1"
 
 
@@ -72,18 +76,3 @@ def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
         stream = _Ascii(stream.detach(), encoding="ascii", line_buffering=buffering)
     stream.reconfigure(errors=READABLE)
     return stream
-
-
-def _open_if_closed(fd: int) -> None:
-    """Open devnull in the place of a stream that the shell has closed.
-
-    Otherwise a file or a socket would take its number.
-    """
-    try:
-        os.fstat(fd)
-    except OSError:
-        os.open(os.devnull, os.O_RDWR)
-
-
-def _escaped(sign: str) -> str:
-    return sign.encode("ascii", "backslashreplace").decode()

@@ -31,7 +31,7 @@ COLOURS: Final = {
 MOST_ROWS: Final = 60
 _LONGEST_CELL: Final = 300
 _GAP: Final = 2
-_LEAST_TOLD: Final = 20
+_LEAST_MESSAGE: Final = 20
 """A column of sentences that is narrower cannot be read."""
 
 _LEAST_ID: Final = 12
@@ -39,45 +39,47 @@ _LEAST_ID: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """A heading and rows of cells, each one line; `state_column` is the one that holds states.
+    """A heading and rows of cells, each one line.
 
-    What is in the last columns `is_told_besides`, if a narrow terminal may go without them.
+    `state_column` is the one that holds states. A sheet that `may_be_narrowed` goes without its last columns on a
+    narrow terminal, since what they say stands elsewhere too.
     """
 
     heading: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     state_column: int
-    is_told_besides: bool = False
+    may_be_narrowed: bool = False
 
     def plain(self) -> str:
-        """Columns of spaces, nothing cut off."""
+        """Return columns set by spaces, nothing cut off."""
         lines = [self.heading, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.heading))]
         padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
         return "\n".join(line.rstrip() for line in padded)
 
     def rich(self, screen: Screen) -> Table:
-        """The same for a terminal, in its width."""
+        """Return the sheet for a terminal, in its width."""
         from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
         from rich.text import Text  # noqa: PLC0415 (likewise)
 
-        shown = self._narrowed(screen) if self.is_told_besides else self
+        shown = self._narrowed(screen) if self.may_be_narrowed else self
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column, name in enumerate(shown.heading):
-            stays = column == self.state_column or (self.is_told_besides and column == 0)
+            stays = column == self.state_column or (self.may_be_narrowed and column == 0)
             table.add_column(name, no_wrap=stays, overflow="fold")
         for row in shown.rows:
-            cells = (Text(screen.sign(cell), style=self._style(row, column)) for column, cell in enumerate(row))
+            cells = [Text(screen.sign(cell)) for cell in row]
+            cells[self.state_column].style = COLOURS.get(row[self.state_column], "")
             table.add_row(*cells)
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Return the sheet without those of its last columns that have no room beside whole ids.
+        """Drop last columns that have no room beside whole ids.
 
         If ids are too long for any screen, all but the last stay, and ids show their ends.
         """
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
-        wanted = [*widths[:-1], min(widths[-1], _LEAST_TOLD)]
+        wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
         ends = list(accumulate(width + _GAP for width in wanted))
         fitting = sum(end - _GAP <= screen.width for end in ends)
         if fitting > self.state_column:
@@ -89,47 +91,54 @@ class Sheet:
     def _first(self, count: int) -> Sheet:
         return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
 
-    def _style(self, row: tuple[str, ...], column: int) -> str:
-        return COLOURS.get(row[column], "") if column == self.state_column else ""
-
 
 def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
-    """The steps of a run."""
+    """Return the steps of a run as a sheet."""
     return Sheet(
         heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
-        rows=tuple(_step_row(step) for step in steps),
+        rows=tuple(
+            (
+                step.id,
+                step.state.value,
+                str(step.attempt or ""),
+                lasted(between(step.started_at, step.finished_at)),
+                clip(one_line(step.message), _LONGEST_CELL),
+            )
+            for step in steps
+        ),
         state_column=1,
-        is_told_besides=True,
+        may_be_narrowed=True,
     )
 
 
 def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
-    """Runs."""
+    """Return runs as a sheet."""
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
-        rows=tuple(_run_row(run) for run in runs),
+        rows=tuple(
+            (
+                run.id,
+                run.state.value,
+                local_time(run.created_at),
+                lasted(between(run.started_at, run.finished_at)),
+                str(run.step_count or ""),
+                clip(one_line(run.workflow), _LONGEST_CELL),
+            )
+            for run in runs
+        ),
         state_column=1,
-        is_told_besides=True,
+        may_be_narrowed=True,
     )
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """All steps of a small run; of a large one those that did not simply succeed, at most a screen or two."""
+    """Return all steps of a small run, the unusual ones otherwise.
+
+    Of a large run these are the steps that did not succeed at once, at most a screen or two.
+    """
     if len(steps) <= MOST_ROWS:
         return list(steps)
     remarkable = [step for step in steps if step.state is not StepState.SUCCEEDED or step.attempt > 1]
     # What failed before what was only skipped for it.
     remarkable.sort(key=lambda step: step.state is StepState.SKIPPED)
     return remarkable[:MOST_ROWS]
-
-
-def _step_row(step: StepRecord) -> tuple[str, ...]:
-    duration = lasted(between(step.started_at, step.finished_at))
-    message = clip(one_line(step.message), _LONGEST_CELL)
-    return step.id, step.state.value, str(step.attempt or ""), duration, message
-
-
-def _run_row(run: RunRecord) -> tuple[str, ...]:
-    duration = lasted(between(run.started_at, run.finished_at))
-    name = clip(one_line(run.workflow), _LONGEST_CELL)
-    return run.id, run.state.value, local_time(run.created_at), duration, str(run.step_count or ""), name

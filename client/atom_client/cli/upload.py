@@ -8,32 +8,38 @@ from pathlib import PurePath
 import click
 
 from atom_client.cli.platform import ask_no_proxy
-from atom_client.cli.run import refused
+from atom_client.cli.run import print_problems
 from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.cli.start import require_object
-from atom_client.cli.validate import tell_warnings
+from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
 from atom_client.text import name_of
-from atom_client.views.as_json import dumped
+from atom_client.views.as_json import json_text
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import start_of_object
-from atom_workflows.settings import Settings, from_environment
+from atom_workflows.settings import from_environment
 
 
 def upload_file(source: str, target: str, *, as_json: bool) -> int:
-    """Check the file, upload it, and tell the run; the exit code."""
+    """Check and upload the file, and return the exit code."""
     path = _path(source, target)
     bucket, name = require_object(path)
-    _require_start(path, name, from_environment(environment()))
+    settings = from_environment(environment())
+    if not settings.is_workflow_object(name):
+        raise Misuse(
+            f"an upload to {name_of(path)} would start no run: the object's name must begin with "
+            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
+            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
+        )
     content = content_of(source)
     try:
         workflow = parse_workflow(content, filename=shown_name(source))
     except InvalidWorkflow as error:
-        return refused(error, as_json=as_json)
-    tell_warnings(workflow.warnings)
+        return print_problems(error, as_json=as_json)
+    print_warnings(workflow.warnings)
     from atom_workflows.adapters.storage.upload import StorageUpload  # noqa: PLC0415 (only for what is uploaded)
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
@@ -42,7 +48,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     started = start_of_object(bucket, name, generation, event_id="")
     run_id = run_id_for(started.workflow_path, *started.key)
     if as_json:
-        click.echo(dumped({"run": run_id, "object": path, "generation": generation}))
+        click.echo(json_text({"run": run_id, "object": path, "generation": generation}))
     else:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
         click.echo(f"Look at it: `{with_place(f'runs show {run_id}')}`")
@@ -50,18 +56,12 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
 
 
 def _path(source: str, target: str) -> str:
-    """The object's path: a target that ends in / is a folder, in which the file keeps its name."""
+    """Return the object's path.
+
+    A target that ends in / is a folder, in which the file keeps its name.
+    """
     if not target.endswith("/"):
         return target
     if source == STDIN:
         raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
     return target + PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)
-
-
-def _require_start(path: str, name: str, settings: Settings) -> None:
-    if not settings.is_workflow_object(name):
-        raise Misuse(
-            f"an upload to {name_of(path)} would start no run: the object's name must begin with "
-            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
-            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
-        )

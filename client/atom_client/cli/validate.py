@@ -13,7 +13,10 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 
 
 def validate_files(sources: Sequence[str]) -> bool:
-    """Print a line for each problem, or that the file is good; whether all are. Files that cannot be read count."""
+    """Print every problem of the files, and return True without any.
+
+    A file that cannot be read counts as a problem. Of a good one a line says so.
+    """
     valid = [_is_valid(source) for source in sources]
     return all(valid)
 
@@ -27,17 +30,17 @@ def _is_valid(source: str) -> bool:
     except Failure as error:
         error.show()
         return False
-    tell_warnings(workflow.warnings, err=False)
+    print_warnings(workflow.warnings, err=False)
     click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
     return True
 
 
-def tell_warnings(warnings: Sequence[str], *, err: bool = True) -> None:
+def print_warnings(warnings: Sequence[str], *, err: bool = True) -> None:
     """Print each warning on a line."""
     for warning in warnings:
         click.echo(f"Warning: {one_line(warning)}", err=err)
 
 
 def problem_lines(error: InvalidWorkflow) -> str:
-    """Every problem on a line."""
+    """Return every problem on a line."""
     return "\n".join(one_line(problem) for problem in error.problems)

@@ -37,25 +37,6 @@ class Quote:
     month: float | None
 
 
-def _workflows(tally: Tally) -> Usage:
-    return {Item.INTERNAL_STEPS: 2 * tally.submissions + 3 * tally.polls}
-
-
-def _workflows_outside(tally: Tally) -> Usage:
-    return {
-        Item.EXTERNAL_STEPS: tally.submissions + tally.polls,
-        Item.INTERNAL_STEPS: tally.submissions + 2 * tally.polls,
-    }
-
-
-def _polling_transitions(tally: Tally) -> Usage:
-    return {Item.TRANSITIONS: 1 + 2 * tally.submissions + 3 * tally.polls}
-
-
-def _callback_transitions(tally: Tally) -> Usage:
-    return {Item.TRANSITIONS: 1 + tally.submissions}
-
-
 def _express(tally: Tally) -> Usage | None:
     if tally.took_s > EXPRESS_LIMIT_S:
         return None
@@ -70,22 +51,25 @@ PEERS: Final[Sequence[Peer]] = (
     Peer(
         name="Cloud Workflows, Task Runner on *.run.app",
         formula="internal steps: 2 a job (call, switch) + 3 a look (sleep, call, switch)",
-        usage=_workflows,
+        usage=lambda tally: {Item.INTERNAL_STEPS: 2 * tally.submissions + 3 * tally.polls},
     ),
     Peer(
         name="Cloud Workflows, Task Runner elsewhere",
         formula="the same, with the calls as external steps",
-        usage=_workflows_outside,
+        usage=lambda tally: {
+            Item.EXTERNAL_STEPS: tally.submissions + tally.polls,
+            Item.INTERNAL_STEPS: tally.submissions + 2 * tally.polls,
+        },
     ),
     Peer(
         name="Step Functions Standard, polling",
         formula="transitions: 1 + 2 a job (task, choice) + 3 a look (wait, task, choice)",
-        usage=_polling_transitions,
+        usage=lambda tally: {Item.TRANSITIONS: 1 + 2 * tally.submissions + 3 * tally.polls},
     ),
     Peer(
         name="Step Functions Standard, jobs call back",
         formula="transitions: 1 + 1 a job",
-        usage=_callback_transitions,
+        usage=lambda tally: {Item.TRANSITIONS: 1 + tally.submissions},
     ),
     Peer(
         name="Step Functions Express",
@@ -114,14 +98,13 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
-    """What each peer takes for such a run, and for so many in a month."""
-    return [_quote(peer, tally, runs_per_month, prices) for peer in PEERS]
-
-
-def _quote(peer: Peer, tally: Tally, runs: int, prices: Mapping[Item, Price]) -> Quote:
-    usage = peer.usage(tally)
-    if usage is None:
-        return Quote(name=peer.name, formula=peer.formula, run=None, month=None)
-    usd = price_of(usage, prices).usd
-    run, month = (usd / runs, usd) if peer.always_on else (usd, usd * runs)
-    return Quote(name=peer.name, formula=peer.formula, run=run, month=month)
+    """Price a run, and a month of runs, at each peer."""
+    found = []
+    for peer in PEERS:
+        run = month = None
+        usage = peer.usage(tally)
+        if usage is not None:
+            usd = price_of(usage, prices).usd
+            run, month = (usd / runs_per_month, usd) if peer.always_on else (usd, usd * runs_per_month)
+        found.append(Quote(name=peer.name, formula=peer.formula, run=run, month=month))
+    return found

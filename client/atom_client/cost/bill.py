@@ -46,7 +46,7 @@ class Bill:
         return sum(line.usd for line in self.lines)
 
     def by_service(self) -> dict[str, float]:
-        """Dollars by service, in the order of the lines."""
+        """Sum the dollars by service, in the order of the lines."""
         sums: dict[str, float] = {}
         for line in self.lines:
             sums[line.price.service] = sums.get(line.price.service, 0.0) + line.usd
@@ -54,7 +54,10 @@ class Bill:
 
 
 def price_of(usage: Usage, prices: Mapping[Item, Price]) -> Bill:
-    """The bill for that usage, in the order of the price table; what was not used is left out."""
+    """Return the bill for that usage.
+
+    Lines are in the order of the price table; what was not used is left out.
+    """
     return Bill(
         lines=tuple(
             Line(item=item, amount=usage[item], price=price) for item, price in prices.items() if usage.get(item)
@@ -63,7 +66,7 @@ def price_of(usage: Usage, prices: Mapping[Item, Price]) -> Bill:
 
 
 def added(usages: Iterable[Usage]) -> Usage:
-    """All of it together."""
+    """Add up usages."""
     total: Counter[Item] = Counter()
     for usage in usages:
         total.update(usage)
@@ -71,32 +74,35 @@ def added(usages: Iterable[Usage]) -> Usage:
 
 
 def times(usage: Usage, factor: float) -> Usage:
-    """So many times as much."""
+    """Multiply a usage."""
     return {item: amount * factor for item, amount in usage.items()}
 
 
 def quantity(amount: float) -> str:
-    """A number of things at a glance: `305`, `12,400`, `0.43`."""
-    if amount == int(amount) or amount >= 1000:  # noqa: PLR2004 (no more than four digits tell anything)
+    """Write a number at a glance, such as `12,400` or `0.43`."""
+    if amount == int(amount) or amount >= 1000:  # noqa: PLR2004 (four digits are enough)
         return f"{amount:,.0f}"
     return f"{amount:,.3g}" if amount < 100 else f"{amount:,.1f}"  # noqa: PLR2004 (likewise)
 
 
 def unit(per: float) -> str:
-    """How many a price is for: `100,000`, `2^40`."""
+    """Write the unit of a price, such as `100,000` or `2^40`."""
     is_binary = per > 1 and log2(per).is_integer()
     return f"2^{log2(per):.0f}" if is_binary else f"{per:,.0f}"
 
 
 def plain(usd: float) -> str:
-    """A price without an exponent: `0.000024`."""
+    """Write a price without an exponent, such as `0.000024`."""
     return f"{usd:.10f}".rstrip("0").rstrip(".")
 
 
 def dollars(usd: float) -> str:
-    """An amount of money with at least two digits that tell something: `$357.70`, `$0.0073`, `$0.0000031`."""
+    """Write an amount with at least two significant digits.
+
+    For example `$357.70`, `$0.0073`, `$0.0000031`.
+    """
     if usd == 0:
         return "$0"
-    if usd >= 0.1:  # noqa: PLR2004 (cents tell enough)
+    if usd >= 0.1:  # noqa: PLR2004 (cents are enough)
         return f"${usd:,.2f}"
     return f"${plain(float(f'{usd:.2g}'))}"

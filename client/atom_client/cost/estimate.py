@@ -42,14 +42,17 @@ class Estimate:
         return (ours, *self.peers)
 
     def per_1000_steps(self, usd: float) -> float:
-        """Dollars for a thousand steps, if a run costs that much."""
+        """Convert the cost of a run to a thousand steps."""
         return usd / len(self.workflow.steps) * SHARED
 
 
 def estimate(
     workflow: Workflow, given: Assumptions, *, runs_per_month: int = 30, prices: Mapping[Item, Price] = PRICES
 ) -> Estimate:
-    """The estimate for a workflow. Raises `TooLong`."""
+    """Estimate the costs of a workflow.
+
+    Raises `TooLong`.
+    """
     tally = rehearse(workflow, given)
     return Estimate(
         workflow=workflow,
@@ -63,7 +66,7 @@ def estimate(
 
 
 def chain(length: int) -> Workflow:
-    """A workflow of that many steps, each depending on the one before."""
+    """Return a workflow of that many steps, one after the other."""
     steps = [
         Step(id=f"s{at}", depends_on=(f"s{at - 1}",) if at else (), task=Task(image_uri="image"))
         for at in range(length)

@@ -49,7 +49,7 @@ class Watch:
     _next_audit: float = NEXT_AUDIT.total_seconds()
 
     def wake(self, now: float) -> None:
-        """A dispatcher's wake-up: begins a burst unless one is going on."""
+        """Wake the checker, which begins a burst unless one goes on."""
         if self._interval * SOONEST_POLL > self._burst:
             # Nothing is due before the burst would be over.
             self.tally.reads += 1
@@ -65,7 +65,7 @@ class Watch:
         self._count_invocation(self.given.read_s)
 
     def follow(self, jobs: int, started: float) -> float:
-        """Look at jobs that started together until all have ended; when that was seen."""
+        """Poll jobs that started together, return when all ends were seen."""
         batch = _Batch(jobs=jobs, started=started, due=started + self._interval * SOONEST_POLL)
         while True:
             now = self._next_moment(max(started, min(batch.due, self._next_audit) - self._burst))
@@ -80,7 +80,10 @@ class Watch:
             self._next_look = min(now + self._interval, wish)
 
     def wait(self, until: float) -> None:
-        """Bursts that a run without jobs causes, since its end is watched while it is open."""
+        """Count the bursts that a run without jobs causes.
+
+        Its end is watched while it is open.
+        """
         watched_from = NEXT_AUDIT.total_seconds() - self._burst
         while self._coming(watched_from) < until:
             now = self._next_moment(watched_from)
@@ -88,7 +91,7 @@ class Watch:
             self._rest(now)
 
     def close(self) -> None:
-        """The last look finds nothing any more."""
+        """Count the last look, which finds nothing any more."""
         if self._began is not None:
             self.tally.reads += 2
             self._last_look = self._next_look if self._next_look < self._ends_at else self._last_look
@@ -96,7 +99,10 @@ class Watch:
             self._end_burst()
 
     def _next_moment(self, earliest: float) -> float:
-        """When the next look is: in this burst, or at the beginning of the next, which begins."""
+        """Return the moment of the next look.
+
+        That is in this burst, or at the beginning of the next, which begins.
+        """
         moment = self._coming(earliest)
         if self._began is not None and moment == self._next_look:
             return moment

@@ -57,7 +57,7 @@ class Price:
     source: str
 
     def of(self, amount: float) -> float:
-        """What that much costs, in dollars."""
+        """Return what that much costs, in dollars."""
         return amount / self.per * self.usd
 
 

@@ -24,7 +24,7 @@ from atom_workflows.messages.internal import CHANGES_PER_MESSAGE, OUTCOMES_PER_C
 READY_BYTES: Final = 35
 OUTCOME_BYTES: Final = 160
 CHANGE_BYTES: Final = 170
-"""What it tells of one."""
+"""The size of one step, outcome or change in a message."""
 
 RUN_LINES: Final = 3
 """Lines that the log has of a run: started, running, ended."""
@@ -34,7 +34,10 @@ LONGEST: Final = timedelta(days=30)
 
 
 def rehearse(workflow: Workflow, given: Assumptions) -> Tally:
-    """What one run of the workflow takes. Raises `TooLong`."""
+    """Count what one run of the workflow takes.
+
+    Raises `TooLong`.
+    """
     return _Rehearsal.of(workflow, given).play()
 
 
@@ -48,7 +51,7 @@ class _Invocation:
     elapsed: float = 0.0
     changes: int = 0
     puts_in_flight: bool = False
-    _told_at: float | None = None
+    _reported_at: float | None = None
 
     @property
     def now(self) -> float:
@@ -72,10 +75,13 @@ class _Invocation:
         self.elapsed += self.given.task_runner_s + jobs * self.given.cpu_s
 
     def flush_ready(self, sizes: Sequence[int]) -> None:
-        """Publish steps for others, and now and then with them what changed."""
-        self._told_at = self.elapsed if self._told_at is None else self._told_at
-        if self.elapsed - self._told_at >= TELL_AFTER_S:
-            self._told_at = self.elapsed
+        """Publish steps for others.
+
+        Now and then the changes go with them.
+        """
+        self._reported_at = self.elapsed if self._reported_at is None else self._reported_at
+        if self.elapsed - self._reported_at >= TELL_AFTER_S:
+            self._reported_at = self.elapsed
             self.flush(sizes)
         elif sizes:
             self._publish(sizes, [])
@@ -83,23 +89,23 @@ class _Invocation:
     def flush(self, sizes: Sequence[int] = ()) -> None:
         """Publish all there is."""
         full, rest = divmod(self.changes, CHANGES_PER_MESSAGE)
-        told = [CHANGES_PER_MESSAGE] * full + [rest] * bool(rest)
+        messages = [CHANGES_PER_MESSAGE] * full + [rest] * bool(rest)
         self.changes = 0
-        if sizes or told:
-            self._publish(sizes, [ENVELOPE_BYTES + changes * CHANGE_BYTES for changes in told])
+        if sizes or messages:
+            self._publish(sizes, [ENVELOPE_BYTES + changes * CHANGE_BYTES for changes in messages])
 
     def end(self) -> None:
-        """Answer the request."""
+        """End the request."""
         self.flush()
         self.tally.dispatched_s += billed(self.elapsed)
         self.tally.took_s = max(self.tally.took_s, self.now)
 
-    def _publish(self, ready: Sequence[int], told: Sequence[int]) -> None:
-        # One request for each topic; what changed is delivered to nobody of ours.
+    def _publish(self, ready: Sequence[int], changes: Sequence[int]) -> None:
+        # One request for each topic; no function subscribes to changes.
         if ready:
             self.tally.publish(list(ready), delivered=True)
-        if told:
-            self.tally.publish(list(told), delivered=False)
+        if changes:
+            self.tally.publish(list(changes), delivered=False)
         self.elapsed += self.given.publish_s
 
 
@@ -118,7 +124,7 @@ class _Rehearsal:
 
     @classmethod
     def of(cls, workflow: Workflow, given: Assumptions) -> _Rehearsal:
-        """The run before it starts."""
+        """Return the run before it starts."""
         nodes = compile_graph(workflow)
         tasks = {step.id: step.task for step in workflow.steps if step.task is not None}
         at_once = tasks if given.is_at_once else {name for name, task in tasks.items() if task.engine == "edge"}
@@ -131,7 +137,7 @@ class _Rehearsal:
         )
 
     def play(self) -> Tally:
-        """Let everything happen."""
+        """Play the run to its end."""
         watch = Watch(self.given, self.tally)
         self._start()
         self._drain()
@@ -165,7 +171,11 @@ class _Rehearsal:
         invocation.end()
 
     def _seed_large(self, invocation: _Invocation, roots: int) -> None:
-        """The run, its definition and its end; the other nodes in batches; the run again; then its roots are found."""
+        """Seed a run that is too large for one commit.
+
+        The run, its definition and its end are written first, then the other nodes in batches, then the run
+        again. Then its roots are looked up.
+        """
         self.tally.documents += 1
         invocation.commit(3)
         others = len(self.nodes) - 1
@@ -179,26 +189,26 @@ class _Rehearsal:
             at, steps = self.events.popleft()
             invocation = self._invocation(at)
             invocation.read(len(steps))
-            passed = [name for name in steps if name not in self.with_task]
+            barriers = [name for name in steps if name not in self.with_task]
             claimed = [name for name in steps if name in self.with_task]
             if claimed:
                 invocation.commit(len(claimed))
-            if passed:
-                claimed += self._save_and_go_on(invocation, passed, [])
+            if barriers:
+                claimed += self._save_and_go_on(invocation, barriers, [])
             self._advance(invocation, claimed)
 
     def _end(self, started: Sequence[tuple[float, str]], seen: float) -> None:
-        """The checker saw that jobs have ended, and tells dispatchers."""
-        told = len(started) * self.given.new_states
-        self.tally.writes += told
-        self.tally.lines += told
+        """Let the checker see that jobs have ended and wake dispatchers."""
+        observed = len(started) * self.given.new_states
+        self.tally.writes += observed
+        self.tally.lines += observed
         groups = [
             [name for _, name in started[i : i + OUTCOMES_PER_COMPLETED]]
             for i in range(0, len(started), OUTCOMES_PER_COMPLETED)
         ]
         self.tally.publish([ENVELOPE_BYTES + len(group) * OUTCOME_BYTES for group in groups], delivered=True)
-        if told:
-            self.tally.publish([ENVELOPE_BYTES + told * CHANGE_BYTES], delivered=False)
+        if observed:
+            self.tally.publish([ENVELOPE_BYTES + observed * CHANGE_BYTES], delivered=False)
         for group in groups:
             invocation = self._invocation(seen)
             invocation.read(len(group))
@@ -214,40 +224,50 @@ class _Rehearsal:
         invocation.end()
 
     def _save_and_go_on(self, invocation: _Invocation, ended: Sequence[str], running: Sequence[str]) -> list[str]:
-        """Save what became of steps; answer those that this invocation claims of what that releases."""
+        """Save ended and running steps, and claim what that releases.
+
+        Returns the steps that this invocation claims.
+        """
         may_keep = invocation.elapsed < self.given.settings.inline_budget.total_seconds()
-        sole = [heir for name in ended if (heir := self.nodes[name].hands_over_to) is not None] if may_keep else []
+        sole = (
+            [successor for name in ended if (successor := self.nodes[name].hands_over_to) is not None]
+            if may_keep
+            else []
+        )
         invocation.read(len(sole))
         parts = list(self._parts([*ended, *running], frozenset(ended)))
-        heirs = sole if len(parts) == 1 else []
-        released = [name for part in parts for name in self._commit(invocation, part, frozenset(ended), heirs)]
+        successors = sole if len(parts) == 1 else []
+        released = [name for part in parts for name in self._commit(invocation, part, frozenset(ended), successors)]
         ready = self._release(invocation, released)
-        room = max(STEPS_PER_READY - len(heirs), 0) if may_keep else 0
+        room = max(STEPS_PER_READY - len(successors), 0) if may_keep else 0
         self._publish_ready(invocation, ready[room:])
         kept = ready[:room]
         if kept:
             invocation.read(len(kept))
             invocation.commit(len(kept))
-        return [*heirs, *kept]
+        return [*successors, *kept]
 
     def _commit(
-        self, invocation: _Invocation, steps: Sequence[str], ended: frozenset[str], heirs: Sequence[str] = ()
+        self, invocation: _Invocation, steps: Sequence[str], ended: frozenset[str], successors: Sequence[str] = ()
     ) -> list[str]:
-        """Save the steps and count down what depends on those that ended; what that releases."""
+        """Save the steps, count down their dependents, return the released."""
         counts: dict[str, int] = {}
         for name in steps:
             for dependent in self.nodes[name].dependents if name in ended else ():
                 counts[dependent] = counts.get(dependent, 0) + 1
         for name, count in counts.items():
             self.remaining[name] -= count
-        counted = [name for name in counts if name not in set(heirs)]
-        invocation.commit(len(steps) + len(heirs) + len(counted))
-        invocation.changes += sum(not is_internal(name) for name in (*steps, *heirs))
-        self.tally.lines += len(steps) + len(heirs)
+        counted = [name for name in counts if name not in set(successors)]
+        invocation.commit(len(steps) + len(successors) + len(counted))
+        invocation.changes += sum(not is_internal(name) for name in (*steps, *successors))
+        self.tally.lines += len(steps) + len(successors)
         return [name for name in counted if self.remaining[name] == 0]
 
     def _release(self, invocation: _Invocation, released: Sequence[str]) -> list[str]:
-        """Pass barriers level by level; the released steps that have a task."""
+        """Pass barriers level by level.
+
+        Returns the released steps that have a task.
+        """
         ready: list[str] = []
         while released:
             ready += [name for name in released if name in self.with_task]
@@ -257,17 +277,15 @@ class _Rehearsal:
             parts = self._parts(inner, frozenset(inner))
             released = [name for part in parts for name in self._commit(invocation, part, frozenset(inner))]
             if is_over:
-                self._finish(invocation)
+                # The run is closed, as in `coordinator.close`.
+                invocation.read(1)
+                invocation.read(1)
+                invocation.commit(2)
+                invocation.changes += 1
         return ready
 
-    def _finish(self, invocation: _Invocation) -> None:
-        invocation.read(1)
-        invocation.read(1)
-        invocation.commit(2)
-        invocation.changes += 1
-
     def _parts(self, names: Iterable[str], ended: frozenset[str]) -> Iterator[list[str]]:
-        """The steps in parts that one commit can hold."""
+        """Split the steps into parts that one commit can hold."""
         part: list[str] = []
         touched: set[str] = set()
         for name in names:

@@ -15,7 +15,7 @@ LEAST_BILLED_BYTES: Final = 1000
 """Pub/Sub bills each publish and each push request as at least so many bytes."""
 
 ENVELOPE_BYTES: Final = 150
-"""A message without what it tells of steps."""
+"""A message without what it says about steps."""
 
 BILLED_STEP_S: Final = 0.1
 """Cloud Run rounds the time of a request up to a multiple of this."""
@@ -55,7 +55,7 @@ class Assumptions:
 
     @property
     def is_at_once(self) -> bool:
-        """Whether jobs end with the answer to their submission, so that nobody has to look at them."""
+        """Whether jobs end with the answer to their submission, so that no one has to poll them."""
         return not self.job
 
 
@@ -79,7 +79,10 @@ class Tally:
     took_s: float = 0.0
 
     def publish(self, sizes: list[int], *, delivered: bool) -> None:
-        """Count one publish request with messages of these sizes; `delivered` if each wakes a function."""
+        """Count one publish request with messages of these sizes.
+
+        They are `delivered` if each wakes a function.
+        """
         self.publishes += 1
         self.messages += len(sizes)
         self.message_bytes += max(LEAST_BILLED_BYTES, sum(sizes))
@@ -88,7 +91,7 @@ class Tally:
             self.message_bytes += sum(max(LEAST_BILLED_BYTES, size) for size in sizes)
 
     def usage(self, given: Assumptions) -> Usage:
-        """What of it is billed."""
+        """Return what of it is billed."""
         kept = given.settings.keep_runs.days / DAYS_PER_MONTH
         return {
             Item.WRITES: self.writes,
@@ -105,7 +108,10 @@ class Tally:
 
 
 def idle_month(given: Assumptions) -> Usage:
-    """What the scheduler's ticks take in a month without runs: each is a message, a query and a short invocation."""
+    """Return what a month of ticks takes while no run is open.
+
+    Each tick is a message, a query and a short invocation.
+    """
     tick = Tally(reads=1, watched_s=billed(given.read_s + given.cpu_s))
     tick.publish([ENVELOPE_BYTES], delivered=True)
     ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
@@ -113,5 +119,5 @@ def idle_month(given: Assumptions) -> Usage:
 
 
 def billed(seconds: float) -> float:
-    """How long a request is billed that took so long."""
+    """Round seconds up as a request is billed."""
     return max(1, ceil(round(seconds / BILLED_STEP_S, 6))) * BILLED_STEP_S

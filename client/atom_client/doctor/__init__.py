@@ -1,1 +1,1 @@
-"""Looks at a platform's parts; each look makes findings."""
+"""Checks of a platform's parts; each check makes findings."""

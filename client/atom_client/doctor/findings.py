@@ -1,4 +1,4 @@
-"""What a look at a platform found: one line each, with the command that mends what is wrong."""
+"""What the checks of a platform found: one line each, with the command that fixes what is wrong."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_client.errors import Refusal, explanation, refusal_of
+from atom_client.errors import Refusal, explain, refusal_of
 from atom_client.text import clip, counted, one_line
 
 _LONGEST: Final = 600
 
 
 class Verdict(StrEnum):
-    """What was found; UNKNOWN is what could not be looked at."""
+    """What was found; UNKNOWN is what could not be checked."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -23,59 +23,65 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. `mend` is a command, or what to do where no one command mends it."""
+    """One thing that was checked.
+
+    `detail` says what was found. `fix` is a command, or what to do where no one command fixes it.
+    """
 
     about: str
     verdict: Verdict
-    told: str
-    mend: str = ""
+    detail: str
+    fix: str = ""
 
     def line(self) -> str:
-        """The finding for people."""
-        mend = f" Mend: {self.mend}" if self.mend else ""
-        return f"{self.verdict:8}{one_line(f'{self.about}: {clip(self.told, _LONGEST)}.{mend}')}"
+        """Return the finding for people."""
+        fix = f" Fix: {self.fix}" if self.fix else ""
+        return f"{self.verdict:8}{one_line(f'{self.about}: {clip(self.detail, _LONGEST)}.{fix}')}"
 
     def as_fields(self) -> dict[str, Any]:
-        """The finding for programs."""
-        return {"verdict": self.verdict.value, "about": self.about, "told": self.told, "mend": self.mend}
+        """Return the finding as JSON output has it."""
+        return {"verdict": self.verdict.value, "about": self.about, "told": self.detail, "mend": self.fix}
 
 
-def ok(about: str, told: str) -> Finding:
-    """A thing that is as it should be."""
-    return Finding(about=about, verdict=Verdict.OK, told=told)
+def ok(about: str, detail: str) -> Finding:
+    """Return a finding that something is as it should be."""
+    return Finding(about=about, verdict=Verdict.OK, detail=detail)
 
 
-def wrong(about: str, told: str, mend: str) -> Finding:
-    """A thing that is not."""
-    return Finding(about=about, verdict=Verdict.WRONG, told=told, mend=mend)
+def wrong(about: str, detail: str, fix: str) -> Finding:
+    """Return a finding that something is wrong."""
+    return Finding(about=about, verdict=Verdict.WRONG, detail=detail, fix=fix)
 
 
-def unknown(about: str, told: str, mend: str = "") -> Finding:
-    """A thing that could not be looked at."""
-    return Finding(about=about, verdict=Verdict.UNKNOWN, told=told, mend=mend)
+def unknown(about: str, detail: str, fix: str = "") -> Finding:
+    """Return a finding that something could not be checked."""
+    return Finding(about=about, verdict=Verdict.UNKNOWN, detail=detail, fix=fix)
 
 
-Look = Callable[[], Iterable[Finding]]
+Check = Callable[[], Iterable[Finding]]
 
 
-def looked(about: str, look: Look) -> Iterator[Finding]:
-    """What a look finds; an error that has a cause outside the program ends it, and is a finding itself."""
+def run_check(about: str, check: Check) -> Iterator[Finding]:
+    """Yield what a check finds.
+
+    An error that has a cause outside the program ends the check, and is a finding itself.
+    """
     try:
-        yield from look()
+        yield from check()
     except Exception as error:
-        told = explanation(error)
-        if told is None:
+        detail = explain(error)
+        if detail is None:
             raise
         # Who may not look does not know whether it is wrong; neither does who gets no answer.
         may_be_well = refusal_of(error) in {None, Refusal.FORBIDDEN}
-        yield Finding(about=about, verdict=Verdict.UNKNOWN if may_be_well else Verdict.WRONG, told=told.rstrip("."))
+        yield Finding(about=about, verdict=Verdict.UNKNOWN if may_be_well else Verdict.WRONG, detail=detail.rstrip("."))
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """How it stands, in a sentence."""
+    """Sum up the findings in a sentence."""
     by = {verdict: sum(one.verdict is verdict for one in findings) for verdict in Verdict}
     is_one = by[Verdict.WRONG] == 1
     found = f"{counted(by[Verdict.WRONG], 'thing')} {'is' if is_one else 'are'} wrong"
     found = found if by[Verdict.WRONG] else "Nothing is wrong"
-    left = f"; {counted(by[Verdict.UNKNOWN], 'thing')} could not be looked at" if by[Verdict.UNKNOWN] else ""
+    left = f"; {counted(by[Verdict.UNKNOWN], 'thing')} could not be checked" if by[Verdict.UNKNOWN] else ""
     return f"{found}{left}."

@@ -1,4 +1,4 @@
-"""What Firestore and the dead letters tell of a platform: does it answer, can it be asked, does a checker come."""
+"""Checks of Firestore, its index, the checker and the dead letters."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _MOST_LETTERS: Final = 50
 _LONGEST_REASON: Final = 200
 
 
-def state_findings(services: Services, *, tick_mend: str) -> Iterator[Finding]:
-    """Firestore, its index, and whether a checker comes; `tick_mend` is what to do if none does."""
+def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
+    """Check Firestore, its index, and that a checker comes.
+
+    `tick_fix` is what to do if none does.
+    """
     database = services.settings.database
     lease = services.store.get([BURST_LEASE_PATH])[0]
     run = newest_run(services)
@@ -38,16 +41,19 @@ def state_findings(services: Services, *, tick_mend: str) -> Iterator[Finding]:
     # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
     late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
     yield ok("index", "the checker's query can be asked")
-    yield from _of_checker(late, lease, tick_mend)
+    yield from _checker_findings(late, lease, tick_fix)
 
 
 def newest_run(services: Services) -> RunRecord | None:
-    """The run that was created last."""
+    """Return the run that was created last."""
     return next(iter(newest_runs(services.store, limit=1, state=None)), None)
 
 
 def letters_findings(desk: Desk) -> Iterator[Finding]:
-    """Whether events were given up. They are looked at for a moment, and are free again at once."""
+    """Check that no events were given up.
+
+    Dead letters are held for a moment, and are free again at once.
+    """
     held = desk.box.take(_MOST_LETTERS)
     desk.box.release(held)
     if not held:
@@ -57,20 +63,20 @@ def letters_findings(desk: Desk) -> Iterator[Finding]:
         (read_dead_letter(one, topic_prefix=desk.topic_prefix) for one in held), key=lambda one: one.dead_since
     )
     more = " or more" if len(held) == _MOST_LETTERS else ""
-    told = f"{len(held)}{more} given up, the newest since {local_time(newest.dead_since)}"
+    detail = f"{len(held)}{more} given up, the newest since {local_time(newest.dead_since)}"
     why = clip(one_line(reason(newest)), _LONGEST_REASON)
-    yield wrong("dead letters", f"{told}: {why}", with_place("dead-letters list"))
+    yield wrong("dead letters", f"{detail}: {why}", with_place("dead-letters list"))
 
 
-def _of_checker(late: Sequence[Document], lease: Document | None, mend: str) -> Iterator[Finding]:
+def _checker_findings(late: Sequence[Document], lease: Document | None, fix: str) -> Iterator[Finding]:
     if not late:
         yield ok("checker", f"no step waits for it{_last_burst(lease)}")
         return
     runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
     since: datetime = late[0].fields["due_at"]
     count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
-    told = f"{count} steps were to be looked at, the first by {local_time(since)}, and none came"
-    yield wrong("checker", f"{told}{_last_burst(lease)}", mend)
+    detail = f"{count} steps were to be looked at, the first by {local_time(since)}, and none came"
+    yield wrong("checker", f"{detail}{_last_burst(lease)}", fix)
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
     yield wrong("runs", f"{listing(runs, most=_MOST_NAMED)} do not go on", doctors)
 

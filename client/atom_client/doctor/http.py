@@ -1,4 +1,4 @@
-"""Who answers over HTTP: the functions, which nobody but the platform may call, and the Task Runner."""
+"""Checks over HTTP of the functions, which only the platform may call, and of the Task Runner."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _JOB: Final = "atom-workflows-doctor"
 """A job that no Task Runner knows: to ask for it changes nothing."""
 
 _CLOSED: Final[Mapping[int, str]] = {
-    401: "lets nobody in without a token",
-    403: "lets nobody in without a token",
+    401: "lets no one in without a token",
+    403: "lets no one in without a token",
     404: "cannot be called from outside",
 }
 _REFUSED: Final = frozenset({401, 403})
@@ -34,20 +34,23 @@ _FORM: Final = 'give the Task Runner\'s own address; docs/reference/task-runner.
 
 
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
-    """Each function that is pushed to: on a local platform it answers, in a deployment it answers nobody."""
+    """Check each function that events are pushed to.
+
+    On a local platform it answers; in a deployment it lets no one in.
+    """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)
         if found is not None and found.endpoint:
-            yield _of_function(function, found.endpoint, expected)
+            yield _check_function(function, found.endpoint, expected)
 
 
-def _of_function(function: str, endpoint: str, expected: Expected) -> Finding:
+def _check_function(function: str, endpoint: str, expected: Expected) -> Finding:
     about = f"function {function}"
     try:
-        # Not so in a deployment, where it is the function itself that nobody may reach.
+        # In a deployment it is the function itself that no one may reach.
         status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
     except TaskRunnerUnavailable as error:
-        return wrong(about, f"{endpoint} gives no answer ({error.reason})", expected.mend_all)
+        return wrong(about, f"{endpoint} gives no answer ({error.reason})", expected.fix_all)
     if expected.is_local:
         return ok(about, f"{endpoint} answers")
     if status in _CLOSED:
@@ -57,11 +60,14 @@ def _of_function(function: str, endpoint: str, expected: Expected) -> Finding:
         f"gcloud run services remove-iam-policy-binding {settings.topic_prefix}{function} --project={settings.project} "
         f"--region={expected.region} --member=allUsers --role=roles/run.invoker"
     )
-    return wrong(about, f"anybody may call {endpoint}: it answered HTTP {status} without a token", close)
+    return wrong(about, f"anyone may call {endpoint}: it answered HTTP {status} without a token", close)
 
 
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
-    """Whether the Task Runner can be reached, and takes the token that this machine's credentials make."""
+    """Check that the Task Runner answers and takes the token.
+
+    The token is the one that this machine's credentials make.
+    """
     about = "Task Runner"
     if not url:
         yield unknown(about, "it is not known where it is: no run was started yet", "give --tr-url")
@@ -69,18 +75,18 @@ def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
     try:
         status = fetch_status(f"{url.rstrip('/')}/jobstatus?job_id={_JOB}")
     except TaskRunnerUnavailable as error:
-        told, mend = f"{url} gives no answer ({error.reason})", "start it, or give the functions its right address"
+        detail, fix = f"{url} gives no answer ({error.reason})", "start it, or give the functions its right address"
         # A Task Runner may be closed to all but its own network.
-        yield wrong(about, told, mend) if expected.is_local else unknown(about, f"{told} to this machine", mend)
+        yield wrong(about, detail, fix) if expected.is_local else unknown(about, f"{detail} to this machine", fix)
         return
     if status >= _SERVER_ERROR:
         yield wrong(about, f"{url} answers HTTP {status}", "look at the Task Runner's log")
         return
-    yield ok(about, f"{url} {'lets nobody in without a token' if status in _REFUSED else 'answers'}")
-    yield _of_token(url, expected.settings)
+    yield ok(about, f"{url} {'lets no one in without a token' if status in _REFUSED else 'answers'}")
+    yield _check_token(url, expected.settings)
 
 
-def _of_token(url: str, settings: Settings) -> Finding:
+def _check_token(url: str, settings: Settings) -> Finding:
     about = "token"
     tokens = tokens_for(replace(settings, task_runner_url=url))
     try:
@@ -89,23 +95,23 @@ def _of_token(url: str, settings: Settings) -> Finding:
         # The functions have an identity of their own, which this machine cannot show.
         return unknown(about, f"none can be made here ({error})")
     if token is None:
-        told = "none is sent, as WORKFLOW_TR_AUTH_JWT is none"
+        detail = "none is sent, as WORKFLOW_TR_AUTH_JWT is none"
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
             return wrong(about, f"it is made out for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
-        told = f"it is made out for {audience or 'an audience that it does not tell'}"
-    return _tried(about, url, TaskRunnerClient(tokens), told)
+        detail = f"it is made out for {audience or 'an audience that it does not name'}"
+    return _try_token(about, url, TaskRunnerClient(tokens), detail)
 
 
-def _tried(about: str, url: str, client: TaskRunnerClient, told: str) -> Finding:
+def _try_token(about: str, url: str, client: TaskRunnerClient, detail: str) -> Finding:
     try:
         client.status(url, _JOB)
     except JobUnknown:
-        return ok(about, f"{told}, and the Task Runner takes that")
+        return ok(about, f"{detail}, and the Task Runner takes that")
     except TaskRunnerUnavailable as error:
         if error.status == _NOT_FOUND:
-            # Its jobs would be looked at until their timeouts, were it to lose them.
-            return wrong(about, f"{told}, but nobody can tell whose answer this is: {error}", _FORM)
-        return wrong(about, f"{told}, but: {error}", "docs/how-to/tokens.md tells what each refusal means")
-    return ok(about, f"{told}, and the Task Runner takes that")
+            # If it lost a job, that job would be polled until its timeout.
+            return wrong(about, f"{detail}, but the answer may be someone else's: {error}", _FORM)
+        return wrong(about, f"{detail}, but: {error}", "docs/how-to/tokens.md says what each refusal means")
+    return ok(about, f"{detail}, and the Task Runner takes that")

@@ -1,6 +1,6 @@
-"""How a project differs from the plan of its deployment: APIs, roles, indexes, the schedule; read by gcloud.
+"""Compare a project with the plan of its deployment, by gcloud: APIs, roles, indexes and the schedule.
 
-The plan is not in the installed package: it is there where one deploys from.
+The plan is not in the installed package. It is there where one deploys from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
 
 
 def region_findings(expected: Expected) -> Iterator[Finding]:
-    """What is wrong with the region: it is none, or not that of the deployment, which would not be found."""
+    """Check the region, and yield what is wrong with it.
+
+    Either there is no such region, or the deployment is in another one and would not be found.
+    """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
         from atom_deploy.problems import DeployProblem, WrongRegion  # noqa: PLC0415 (likewise)
@@ -45,11 +48,14 @@ def region_findings(expected: Expected) -> Iterator[Finding]:
     except WrongRegion as problem:
         yield wrong("region", str(problem), _give_region(expected))
     except DeployProblem:
-        return  # Whatever else it is, the comparison with the plan tells.
+        return  # The comparison with the plan reports every other problem.
 
 
 def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """A line for all that is as planned, and one for each thing that is not."""
+    """Compare the project with the plan of its deployment.
+
+    Yields one finding for all that is as planned, and one for each thing that is not.
+    """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
         from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (likewise)
@@ -77,7 +83,7 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
 
 
 def _is_named(expected: Expected) -> bool:
-    """Whether it is told which deployment it is: where it is, and what its names begin with."""
+    """Return True if the region and the prefix are known."""
     return expected.has_region and expected.settings.topic_prefix.endswith("-")
 
 
@@ -106,7 +112,7 @@ def _finding(one: Comparison, expected: Expected) -> Finding:
     if one.state.value == "refused":
         return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
     told = f"it is missing, which {one.detail}" if one.state.value == "missing" else f"it should be: {one.detail}"
-    return wrong(about, told, one.fix or expected.mend_all)
+    return wrong(about, told, one.fix or expected.fix_all)
 
 
 def _give_region(expected: Expected) -> str:

@@ -1,4 +1,4 @@
-"""Whether topics and subscriptions are there, and set up as the functions need them."""
+"""Checks of topics and subscriptions: they exist, and are set up as the functions need them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "ti
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
 UNKNOWN_REGION: Final = "REGION"
-"""Stands in the commands that are told where the user has not said where the functions are."""
+"""Stands in the commands that are detail where the user has not said where the functions are."""
 
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
@@ -27,29 +27,32 @@ _DEPLOYED_ACK_S: Final = 90
 _AFTER_BURST_S: Final = 10
 _LONGEST_BACKOFF_S: Final = 600
 _LETTERS_KEPT_S: Final = 7 * 86_400
-"""Whoever deals with dead letters is to have that long at least."""
+"""People need that long, at least, to deal with dead letters."""
 
 
 class SetUp(Protocol):
     """How topics and subscriptions are set up."""
 
     def has_topic(self, name: str) -> bool:
-        """Whether the topic exists."""
+        """Return True if the topic exists."""
         ...
 
     def subscription(self, name: str) -> SubscriptionSettings | None:
-        """The subscription, None if it does not exist."""
+        """Return the subscription, or None if it does not exist."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the platform should be like. `mend_all` is the command that makes what is missing."""
+    """What the platform should be like.
+
+    `fix_all` is the command that makes what is missing.
+    """
 
     settings: Settings
     is_local: bool
     region: str = UNKNOWN_REGION
-    mend_all: str
+    fix_all: str
 
     @property
     def has_region(self) -> bool:
@@ -57,54 +60,59 @@ class Expected:
         return self.region != UNKNOWN_REGION
 
     @property
-    def tick_mend(self) -> str:
+    def tick_fix(self) -> str:
         """What to do if no checker comes."""
         if self.is_local:
-            return self.mend_all
+            return self.fix_all
         named, project = self.settings.topic_prefix, self.settings.project
         resume = f"gcloud scheduler jobs resume {named}tick --location={self.region} --project={project}"
         logs = f"gcloud functions logs read {named}checker --gen2 --region={self.region} --project={project}"
         return f"{resume}; if it runs, {logs}"
 
     def account(self, identity: str) -> str:
-        """One of the deployment's service accounts."""
+        """Return the address of one of the deployment's service accounts."""
         domain, _, project = self.settings.project.rpartition(":")
         name = f"{self.settings.topic_prefix}{identity}@{project}"
         return f"{name}{f'.{domain}' if domain else ''}.iam.gserviceaccount.com"
 
     def update(self, name: str, *flags: str) -> str:
-        """The command that changes a subscription."""
+        """Return the command that changes a subscription."""
         if self.is_local:
-            return self.mend_all
+            return self.fix_all
         words = ["gcloud", "pubsub", "subscriptions", "update", self.settings.topic_prefix + name, *flags]
         return shlex.join([*words, f"--project={self.settings.project}"])
 
 
 def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
-    """A line for the topics, and one for each subscription or for each thing that is wrong with it."""
+    """Check topics and subscriptions.
+
+    Yields one finding for all topics, and one for each subscription or for each thing that is wrong with it.
+    """
     missing = [expected.settings.topic_prefix + name for name in TOPICS if not there.has_topic(name)]
     if missing:
-        yield wrong("topics", f"{', '.join(missing)} missing", expected.mend_all)
+        yield wrong("topics", f"{', '.join(missing)} missing", expected.fix_all)
     else:
         yield ok("topics", f"all {len(TOPICS)} are there")
     for name in (*PUSHED, DEAD_LETTERS):
         about = f"subscription {expected.settings.topic_prefix}{name}"
         found = there.subscription(name)
         if found is None:
-            yield wrong(about, "it does not exist", expected.mend_all)
+            yield wrong(about, "it does not exist", expected.fix_all)
             continue
         flaws = list(_flaws(about, name, found, expected))
-        yield from flaws or [ok(about, _as_it_is(found))]
+        kept = f"keeps what was given up for {found.kept_s / 86_400:g} days"
+        pushed = f"pushes to {found.endpoint}, gives up after {found.max_deliveries} deliveries"
+        yield from flaws or [ok(about, pushed if found.endpoint else kept)]
 
 
 def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if found.topic != name:
-        yield wrong(about, f"it is of topic {found.topic}, or that was deleted", _anew(name, expected))
+        yield wrong(about, f"it is of topic {found.topic}, or that was deleted", _recreate_command(name, expected))
     if not found.is_active:
-        yield wrong(about, "Pub/Sub delivers nothing to it, as it is detached or failing", expected.mend_all)
+        yield wrong(about, "Pub/Sub delivers nothing to it, as it is detached or failing", expected.fix_all)
     if not expected.is_local and found.expires_s is not None:
-        told = f"it is deleted when nothing has been taken from it for {found.expires_s / 86_400:g} days"
-        yield wrong(about, told, expected.update(name, "--expiration-period=never"))
+        detail = f"it is deleted when nothing has been taken from it for {found.expires_s / 86_400:g} days"
+        yield wrong(about, detail, expected.update(name, "--expiration-period=never"))
     if name == DEAD_LETTERS:
         yield from _flaws_of_letters(about, found, expected)
     else:
@@ -114,25 +122,25 @@ def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expecte
 
 def _flaws_of_letters(about: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if found.endpoint:
-        mend = expected.update(DEAD_LETTERS, "--push-endpoint=")
-        yield wrong(about, f"it pushes to {found.endpoint}, so that `dead-letters` sees none", mend)
+        fix = expected.update(DEAD_LETTERS, "--push-endpoint=")
+        yield wrong(about, f"it pushes to {found.endpoint}, so that `dead-letters` sees none", fix)
     if not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
-        mend = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
-        yield wrong(about, f"it forgets dead letters after {found.kept_s / 86_400:g} days", mend)
+        fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
+        yield wrong(about, f"it forgets dead letters after {found.kept_s / 86_400:g} days", fix)
 
 
 def _flaws_of_push(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if not found.endpoint:
-        yield wrong(about, f"it pushes to no {PUSHED[name]} function", expected.mend_all)
+        yield wrong(about, f"it pushes to no {PUSHED[name]} function", expected.fix_all)
         return
     if expected.is_local:
         return
     if not found.account:
-        mend = expected.update(name, *_push_flags(found, expected.account("push")))
-        yield wrong(about, "it pushes without a token, which the function refuses", mend)
+        fix = expected.update(name, *_push_flags(found, expected.account("push")))
+        yield wrong(about, "it pushes without a token, which the function refuses", fix)
     elif found.audience and found.audience.rstrip("/") != found.endpoint.rstrip("/"):
-        told = f"its token is for {found.audience}, but it pushes to {found.endpoint}"
-        yield wrong(about, told, expected.update(name, *_push_flags(found, found.account)))
+        detail = f"its token is for {found.audience}, but it pushes to {found.endpoint}"
+        yield wrong(about, detail, expected.update(name, *_push_flags(found, found.account)))
 
 
 def _push_flags(found: SubscriptionSettings, account: str) -> tuple[str, ...]:
@@ -149,33 +157,27 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
     if name == "tick":
         least_s = round(settings.burst.total_seconds()) + _AFTER_BURST_S
     if found.ack_deadline_s < least_s:
-        told = f"an event comes again after {found.ack_deadline_s} s, though the function may take {least_s} s"
-        yield wrong(about, told, expected.update(name, f"--ack-deadline={least_s}"))
+        detail = f"an event comes again after {found.ack_deadline_s} s, though the function may take {least_s} s"
+        yield wrong(about, detail, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
-        mend = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
-        yield wrong(about, "what fails comes again at once, as it has no back-off", mend)
+        fix = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
+        yield wrong(about, "what fails comes again at once, as it has no back-off", fix)
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")
-        yield wrong(about, _told_of_giving_up(found, settings), expected.update(name, *flags))
+        yield wrong(about, _dead_letter_flaw(found, settings), expected.update(name, *flags))
 
 
-def _told_of_giving_up(found: SubscriptionSettings, settings: Settings) -> str:
+def _dead_letter_flaw(found: SubscriptionSettings, settings: Settings) -> str:
     if not found.dead_letter_topic:
         return "what fails comes again for a week and is then lost, as it has no dead-letter topic"
     where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
     return f"what fails goes to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
 
 
-def _anew(name: str, expected: Expected) -> str:
+def _recreate_command(name: str, expected: Expected) -> str:
     if expected.is_local:
-        return expected.mend_all
+        return expected.fix_all
     named = expected.settings.topic_prefix + name
     delete = f"gcloud pubsub subscriptions delete {named} --project={expected.settings.project}"
-    return f"{delete} && {expected.mend_all}"
-
-
-def _as_it_is(found: SubscriptionSettings) -> str:
-    if not found.endpoint:
-        return f"keeps what was given up for {found.kept_s / 86_400:g} days"
-    return f"pushes to {found.endpoint}, gives up after {found.max_deliveries} deliveries"
+    return f"{delete} && {expected.fix_all}"

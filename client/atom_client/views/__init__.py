@@ -1,1 +1,1 @@
-"""Runs and dead letters as people and programs see them: read, told and written as JSON."""
+"""Runs and dead letters as people and programs see them: read, put into words and written as JSON."""

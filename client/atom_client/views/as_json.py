@@ -12,13 +12,13 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.task_runner_urls import shown_url
 
 
-def dumped(value: Any) -> str:
-    """The value as JSON; whatever a terminal would obey is escaped."""
+def json_text(value: Any) -> str:
+    """Return the value as JSON, safe for terminals."""
     return json.dumps(value, indent=2, ensure_ascii=True, default=str)
 
 
 def run_object(run: RunRecord) -> dict[str, Any]:
-    """A run."""
+    """Return a run for programs."""
     return {
         "id": run.id,
         "workflow": run.workflow,
@@ -40,7 +40,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
 
 
 def step_object(step: StepRecord) -> dict[str, Any]:
-    """A step."""
+    """Return a step for programs."""
     return {
         "id": step.id,
         "state": step.state.value,
@@ -54,7 +54,7 @@ def step_object(step: StepRecord) -> dict[str, Any]:
 
 
 def run_with_steps(run: RunRecord, steps: Sequence[StepRecord]) -> dict[str, Any]:
-    """A run and its steps."""
+    """Return a run and its steps for programs."""
     return {"run": run_object(run), "steps": [step_object(step) for step in steps]}
 
 
@@ -68,7 +68,10 @@ def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[st
 
 
 def moment_text(moment: datetime | None) -> str | None:
-    """A time as all JSON output has it: ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`."""
+    """Write a time as all JSON output has it.
+
+    That is ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`.
+    """
     if moment is None:
         return None
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -42,8 +42,11 @@ class Desk:
 
 
 @dataclass(slots=True, kw_only=True)
-class Taken:
-    """Letters that nobody else is given meanwhile; `is_all` tells whether no more were there."""
+class HeldLetters:
+    """Letters that no one else is given meanwhile.
+
+    `is_all` says that no more were there.
+    """
 
     desk: Desk
     is_all: bool = False
@@ -57,7 +60,10 @@ class Taken:
         return sorted(read, key=lambda letter: (letter.dead_since, len(letter.id), letter.id), reverse=True)
 
     def named(self, ids: Sequence[str]) -> list[DeadLetter]:
-        """Those of these ids; raises `Failure` unless all are there."""
+        """Return those of these ids.
+
+        Raises `Failure` unless all are there.
+        """
         missing = self._missing(ids)
         if not missing:
             by_id = {letter.id: letter for letter in self.letters}
@@ -69,13 +75,16 @@ class Taken:
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
-        """Take them out for good."""
+        """Remove them for good."""
         self.desk.box.remove([self._held[letter.id] for letter in letters])
         for letter in letters:
             del self._held[letter.id]
 
     def fill(self, wanted: Collection[str]) -> None:
-        """Take letters until the wanted ones are there, or no new ones come; all of them if none is named."""
+        """Take letters until the wanted ones are there.
+
+        Ends, too, when no new ones come or there is no more room. Without names, takes all.
+        """
         while not self.is_all and not (wanted and self._held.keys() >= set(wanted)):
             room = MOST_LETTERS - len(self._held)
             if room <= 0 or sum(len(one.data) for one in self._held.values()) > MOST_BYTES:
@@ -86,19 +95,25 @@ class Taken:
             self._held |= {one.id: one for one in came}
 
     def release(self) -> None:
-        """Let others have what is still there; if that fails, they have it in a minute."""
+        """Let others have what is still held.
+
+        If that fails, they have it in a minute.
+        """
         with suppress(BusUnavailable):
             self.desk.box.release(list(self._held.values()))
 
     def fill_patiently(self, wanted: Collection[str]) -> None:
-        """Take the wanted letters, a few times: while another command looks at them they cannot be had."""
+        """Take the wanted letters, trying several times.
+
+        While another command holds them they cannot be had.
+        """
         self.fill(wanted)
         for tries in range(1, TRIES):
             missing = self._missing(wanted)
             if not missing:
                 return
             if tries == 1:
-                click.echo(f"{listing(missing)}: not to be had now; looking again for a moment ...", err=True)
+                click.echo(f"{listing(missing)}: cannot be had now; trying again for a moment ...", err=True)
             # That other command may wait for what is held here.
             self.release()
             self._held, self.is_all = {}, False
@@ -109,9 +124,12 @@ class Taken:
 
 
 @contextmanager
-def taken(desk: Desk, wanted: Collection[str] = ()) -> Iterator[Taken]:
-    """The letters that are wanted, and others with them; without names, all. They are free again after the block."""
-    letters = Taken(desk=desk)
+def hold_letters(desk: Desk, wanted: Collection[str] = ()) -> Iterator[HeldLetters]:
+    """Hold the wanted letters, or all, while the block lasts.
+
+    Others may be held with them.
+    """
+    letters = HeldLetters(desk=desk)
     try:
         letters.fill_patiently(wanted)
         yield letters
@@ -128,18 +146,19 @@ _LONGEST_VALUE: Final = 300
 
 
 def reason(letter: DeadLetter) -> str:
-    """Why it is there, on one line."""
+    """Explain on one line why it is there."""
     if letter.reason:
         return one_line(letter.reason)
     if not letter.topic:
-        return "it does not tell where it came from"
+        return "it does not say where it came from"
     times = f"{letter.deliveries} times" if letter.deliveries else "often"
     return f"delivered {times} without success; the log of the function {FUNCTIONS[letter.topic]} says why"
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
-    """What is known of it, each with its name; what is not known is left out."""
-    told = {
+    """Yield what is known of it, each with its name."""
+    published = _moment(letter.published_at)
+    known = {
         "dead letter": letter.id,
         "topic": letter.topic,
         "reason": reason(letter),
@@ -147,11 +166,12 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         "deliveries": str(letter.deliveries or ""),
         "run": letter.run_id,
         "event": letter.event_id,
-        "published": _local(letter.published_at),
+        # What is no time is shown as it came.
+        "published": letter.published_at if published is None else local_time(published),
         "dead since": local_time(letter.dead_since),
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
     }
-    for name, value in told.items():
+    for name, value in known.items():
         if value:
             yield (
                 name,
@@ -160,7 +180,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
 
 
 def body_text(letter: DeadLetter) -> str:
-    """What the event carries, decoded and safe to print."""
+    """Return the event's content, decoded and safe to print."""
     body = letter.body
     if body is None:
         text = letter.data.decode("utf-8", "backslashreplace")
@@ -181,20 +201,21 @@ def _without_passwords(body: Any) -> Any:
 
 
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
-    """What to do next, in sentences."""
+    """Yield what to do next, in sentences."""
     if not letter.reason and letter.topic:
         yield _where_the_log_is(letter, desk)
     if letter.topic == "steps":
-        run = f" `{with_place(f'runs show {letter.run_id}')}` tells how it stands." if letter.run_id else ""
+        run = f" `{with_place(f'runs show {letter.run_id}')}` shows its state." if letter.run_id else ""
         yield (
-            "While its run is open, the checker finds out within minutes what this event was to bring about, and goes "
-            f"on without it; a replay only makes that sooner.{run}"
+            "While its run is open, the checker finds out within minutes what this event was meant to do, and goes on "
+            f"without it; a replay only speeds that up.{run}"
         )
     yield _how_to_end_it(letter)
 
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """It for programs, without what the event carries."""
+    """Return it for programs, without the event's content."""
+    published = _moment(letter.published_at)
     return {
         "id": letter.id,
         "topic": letter.topic or None,
@@ -203,14 +224,17 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "run_id": letter.run_id or None,
         "event_id": letter.event_id,
-        "published_at": _utc(letter.published_at),
+        "published_at": letter.published_at or None if published is None else moment_text(published),
         "dead_since": moment_text(letter.dead_since),
         "replay_may_succeed": bool(letter.topic) and not letter.is_hopeless,
     }
 
 
 def whole_object(letter: DeadLetter) -> dict[str, Any]:
-    """It for programs, with all that the event carries; `body` is None if that is not JSON."""
+    """Return it for programs, with all of the event.
+
+    `body` is None if that is not JSON.
+    """
     return {
         **letter_object(letter),
         "attributes": dict(letter.attributes),
@@ -219,37 +243,30 @@ def whole_object(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _moment(told: str) -> datetime | None:
-    """A time that an attribute tells, of whoever published it; None if it is none."""
+def _moment(text: str) -> datetime | None:
+    """Read a time from an attribute that anyone may have set.
+
+    None if it is no time.
+    """
     try:
-        moment = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     return moment if moment.tzinfo else None
 
 
-def _local(told: str) -> str:
-    moment = _moment(told)
-    return told if moment is None else local_time(moment)
-
-
-def _utc(told: str) -> str | None:
-    moment = _moment(told)
-    return told or None if moment is None else moment_text(moment)
-
-
 def _how_to_end_it(letter: DeadLetter) -> str:
     replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
     if not letter.topic:
-        return f"It cannot be replayed from here; {drop} takes it away."
+        return f"It cannot be replayed from here; {drop} deletes it."
     if letter.is_hopeless:
         return (
-            f"This message cannot be handled as it is, however often it comes. Publish one that is right; {drop} takes "
-            "this one away."
+            f"This message cannot be handled as it is, however often it comes. Publish a correct one; {drop} deletes "
+            "this one."
         )
     if letter.topic == "tick":
-        return f"Other ticks have done its work since; {drop} takes it away."
-    return f"When the cause is mended: {replay}. If nobody needs it any more: {drop}."
+        return f"Other ticks have done its work since; {drop} deletes it."
+    return f"Once the cause is fixed: {replay}. If no one needs it any more: {drop}."
 
 
 def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:

@@ -1,7 +1,7 @@
 """A run as it is seen from outside while it goes on: a value that changes are folded into.
 
-Changes come at least once and in any order, so each step keeps the newest it was told of: by attempt, and within an
-attempt the end counts more than anything that came before it.
+Changes come at least once and in any order, so each step keeps the newest change: by attempt, and within an attempt the
+end counts more than anything that came before it.
 """
 
 from __future__ import annotations
@@ -52,19 +52,24 @@ class RunView:
     state: RunState = RunState.SEEDING
     steps: Mapping[str, StepView] = field(default_factory=dict)
 
-    def updated(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
-        """The view with these changes; stale, repeated and unreadable ones leave it as it is."""
+    def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
+        """Return the view with these changes.
+
+        Stale, repeated and unreadable ones leave it as it is.
+        """
         steps = dict(self.steps)
         state = self.state
         for change in changes:
             if "run" in change:
                 state = _newer_run_state(state, change)
-            elif (step := _step_view(change)) is not None and _is_newer(step, steps.get(step.id)):
-                steps[step.id] = step
+            elif (step := _step_view(change)) is not None:
+                known = steps.get(step.id)
+                if known is None or step.rank > known.rank:
+                    steps[step.id] = step
         return replace(self, state=state, steps=steps)
 
     def news(self, before: RunView) -> list[StepView]:
-        """The steps that are other than they were, oldest change first."""
+        """Return the steps that have changed, oldest change first."""
         changed = [step for name, step in self.steps.items() if before.steps.get(name) != step]
         return sorted(changed, key=lambda step: step.at)
 
@@ -81,22 +86,33 @@ class RunView:
         return sum(step.state.is_terminal for step in self.steps.values())
 
     def rows(self, limit: int) -> list[StepView]:
-        """All steps in the order of the file if that is at most `limit`, else the most telling ones."""
-        if not self.order or len(self.order) > limit:
-            return self.most_telling(limit)
-        return [self.steps.get(name) or _untouched(name) for name in self.order]
+        """Return at most `limit` steps.
 
-    def most_telling(self, limit: int) -> list[StepView]:
-        """At most `limit` steps: what is under way first, those that wait the longest on top, then the newest ends."""
+        In the order of the file if all of them fit, else the most relevant ones.
+        """
+        if not self.order or len(self.order) > limit:
+            return self.most_relevant(limit)
+        untouched = StepView(id="", state=StepState.PENDING, attempt=0, at=_LONG_AGO)
+        return [self.steps.get(name) or replace(untouched, id=name) for name in self.order]
+
+    def most_relevant(self, limit: int) -> list[StepView]:
+        """Return at most `limit` steps, those under way first.
+
+        Of these the ones that wait the longest are on top. Then come the newest ends.
+        """
         if limit <= 0:
             return []
         under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
-        ended = sorted((s for s in self.steps.values() if s.state.is_terminal), key=_unsuccessful_then_newest)
+        ended = sorted(
+            (step for step in self.steps.values() if step.state.is_terminal),
+            # Failed steps first, and the newest of each kind.
+            key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
+        )
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
 
 
 def view_of(step: StepRecord) -> StepView:
-    """A step as its document tells of it."""
+    """Return a step as its document has it."""
     at = step.finished_at or step.started_at or _LONG_AGO
     return StepView(
         id=step.id,
@@ -108,24 +124,12 @@ def view_of(step: StepRecord) -> StepView:
     )
 
 
-def _untouched(step_id: str) -> StepView:
-    return StepView(id=step_id, state=StepState.PENDING, attempt=0, at=_LONG_AGO)
-
-
-def _unsuccessful_then_newest(step: StepView) -> tuple[bool, float]:
-    return step.state is not StepState.FAILED, -step.at.timestamp()
-
-
-def _is_newer(step: StepView, known: StepView | None) -> bool:
-    return known is None or step.rank > known.rank
-
-
 def _newer_run_state(known: RunState, change: Mapping[str, Any]) -> RunState:
     try:
-        told = RunState(change["state"])
+        state = RunState(change["state"])
     except (KeyError, ValueError):
         return known
-    return known if known.is_terminal or told is RunState.SEEDING else told
+    return known if known.is_terminal or state is RunState.SEEDING else state
 
 
 def _step_view(change: Mapping[str, Any]) -> StepView | None:

@@ -26,20 +26,23 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def read_run(store: Store, run_id: str) -> RunRecord | None:
-    """The run as it stands, None if there is no such document."""
+    """Return the run as it stands, or None without a document."""
     document = store.get([run_path(run_id)])[0]
     return None if document is None else run_record(document)
 
 
 def read_steps(store: Store, run_id: str) -> list[StepRecord]:
-    """The user's steps of a run in the order in which they were started, those that never were at the end."""
+    """Return the user's steps in the order of their starts.
+
+    Those that were never started are at the end.
+    """
     documents = _pages(store, Query(collection=steps_path(run_id), limit=PAGE))
     steps = [step_record(document) for document in documents if not is_internal(document.id)]
     return sorted(steps, key=lambda step: (step.started_at or _LAST, step.id))
 
 
 def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[RunRecord]:
-    """The newest runs, of that state if one is given."""
+    """Return the newest runs, of that state if given."""
     if limit <= 0:
         return []
     size = limit if state is None else PAGE
@@ -55,7 +58,10 @@ def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[Run
 
 
 def full_run_id(store: Store, text: str) -> str:
-    """The id of the run that `text` names: an id, or the beginning of just one. Raises `RunNotFound`."""
+    """Complete a run's id from its beginning.
+
+    Raises `RunNotFound`, or `Failure` if several runs begin so.
+    """
     if not _RUN_ID.fullmatch(text):
         raise RunNotFound(text)
     if read_run(store, text) is not None:
@@ -73,7 +79,7 @@ def full_run_id(store: Store, text: str) -> str:
 
 
 def _pages(store: Store, query: Query) -> Iterator[Document]:
-    """All documents of a query, in requests of its limit each."""
+    """Yield all documents of a query, page by page."""
     while True:
         page = store.query(query)
         yield from page

@@ -24,12 +24,17 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
         return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.state is RunState.SUCCEEDED:
-        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{_repeated(steps)}."]
+        again = [step.id for step in steps if step.attempt > 1]
+        needed = f", of which {listing(again)} needed more than one attempt" if again else ""
+        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{needed}."]
     return [f"Run {run.id} {run.state} after {took}{_stopped(run)}.", *_failures(steps), *_skipped(steps)]
 
 
 def problem_lines(run: RunRecord) -> list[str]:
-    """A run's own errors: those of its file, or why it was stopped; not those of its steps."""
+    """Return a run's own errors, not those of its steps.
+
+    They are the problems of its file, or why it was stopped.
+    """
     return [_problem(error) for error in run.errors if not error.get("step")][:MOST_PROBLEMS]
 
 
@@ -42,20 +47,12 @@ def _problem(error: Mapping[str, Any]) -> str:
 def _stopped(run: RunRecord) -> str:
     if run.stop is None:
         return ""
-    return f": {one_line(run.stop.reason)}" if run.stop.kind is StopKind.CANCEL else f", stopped: {_reason(run)}"
-
-
-def _reason(run: RunRecord) -> str:
-    return one_line(run.stop.reason if run.stop else "").rstrip(".")
-
-
-def _repeated(steps: Sequence[StepRecord]) -> str:
-    again = [step.id for step in steps if step.attempt > 1]
-    return f", of which {listing(again)} needed more than one attempt" if again else ""
+    reason = one_line(run.stop.reason)
+    return f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """A sentence for each step that failed, or that was cancelled at the Task Runner."""
+    """Yield a sentence for each step that failed, and the cancelled ones."""
     failed = [step for step in steps if step.state is StepState.FAILED]
     for step in failed[:MOST_FAILURES]:
         message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
@@ -77,7 +74,10 @@ def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """A sentence for each reason why steps cannot be submitted for now, as nothing else tells it in full."""
+    """Yield a sentence for each reason that delays submissions.
+
+    Nothing else gives that reason in full.
+    """
     by_reason: dict[str, list[StepRecord]] = {}
     for step in steps:
         if step.state is StepState.DISPATCHING and step.deferrals:
@@ -96,7 +96,10 @@ def _next_try(waiting: Sequence[StepRecord]) -> str:
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """A sentence for each step that others were skipped for, and one for those that were never started."""
+    """Yield a sentence for each cause of skipped steps.
+
+    One more is for those that were never started.
+    """
     skipped: dict[str | None, list[str]] = {}
     for step in steps:
         if step.state is StepState.SKIPPED:

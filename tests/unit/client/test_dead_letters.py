@@ -135,7 +135,7 @@ def test_show_waits_for_a_letter_that_another_command_holds(platform: Platform) 
     show_letter(desk, letter_id, as_json=False)
     printed = platform.capsys.readouterr()
     assert "the store is away" in printed.out
-    assert f"`{letter_id}`: not to be had now" in printed.err
+    assert f"`{letter_id}`: cannot be had now" in printed.err
 
 
 def test_times_for_programs_have_one_form(platform: Platform) -> None:
@@ -233,7 +233,7 @@ def test_replay_all_leaves_out_what_no_replay_can_mend(platform: Platform) -> No
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=False)
     assert platform.printed().splitlines() == [
-        "Left out 1 dead letter that no replay can mend; `dead-letters list` says why.",
+        "Left out 1 dead letter that no replay can help; `dead-letters list` says why.",
         "Replayed 1 dead letter: 1 to start.",
     ]
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
@@ -299,11 +299,11 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
     """Whatever somebody else publishes to the topic is shown, and never sent on."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
     [letter] = platform.listed()
-    assert (letter["topic"], letter["reason"]) == (None, "it does not tell where it came from")
+    assert (letter["topic"], letter["reason"]) == (None, "it does not say where it came from")
     with pytest.raises(Failure, match="nothing was replayed"):
         replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False)
     show_letter(platform.desk, letter["id"], as_json=False)
-    assert f"`atom-workflows dead-letters drop {letter['id']}` takes it away" in platform.printed()
+    assert f"`atom-workflows dead-letters drop {letter['id']}` deletes it" in platform.printed()
     drop_letters(platform.desk, [letter["id"]])
 
 

@@ -1,4 +1,4 @@
-"""What `doctor` makes of Firestore, dead letters, functions and the Task Runner, and of what cannot be looked at."""
+"""What `doctor` makes of Firestore, dead letters, functions and the Task Runner, and of what cannot be checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
-from atom_client.doctor.findings import Finding, Verdict, looked, ok, summary, unknown, wrong
+from atom_client.doctor.findings import Finding, Verdict, ok, run_check, summary, unknown, wrong
 from atom_client.doctor.firestore import letters_findings, state_findings
 from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.pubsub import Expected
@@ -28,20 +28,20 @@ from support.workflows import chain
 from support.world import World
 from unit.client.test_doctor_messages import DEPLOYED, LOCAL, There
 
-MEND = "resume the scheduler"
+FIX = "resume the scheduler"
 UNKNOWN_JOB = b'{"error": "no such job"}'
 
 
 def state(world: World) -> dict[str, Finding]:
     """What is found of a world, by what it is about."""
-    return {one.about: one for one in state_findings(world.services, tick_mend=MEND)}
+    return {one.about: one for one in state_findings(world.services, tick_fix=FIX)}
 
 
 def test_a_platform_without_runs_is_well() -> None:
     """Nothing is expected of a checker that has nothing to do."""
     found = state(World())
     assert {one.verdict for one in found.values()} == {Verdict.OK}
-    assert "no runs yet" in found["Firestore"].told
+    assert "no runs yet" in found["Firestore"].detail
 
 
 def test_a_run_that_is_looked_after_is_well() -> None:
@@ -54,8 +54,8 @@ def test_a_run_that_is_looked_after_is_well() -> None:
         world.tick()
     found = state(world)
     assert {one.verdict for one in found.values()} == {Verdict.OK}
-    assert run_id in found["Firestore"].told
-    assert "its last burst was to end" in found["checker"].told
+    assert run_id in found["Firestore"].detail
+    assert "its last burst was to end" in found["checker"].detail
 
 
 def test_no_checker_comes() -> None:
@@ -65,8 +65,8 @@ def test_no_checker_comes() -> None:
     world.settle_down()
     world.clock.move(timedelta(hours=20))
     found = state(world)
-    assert (found["checker"].verdict, found["checker"].mend) == (Verdict.WRONG, MEND)
-    assert (found["runs"].verdict, found["runs"].mend) == (Verdict.WRONG, f"atom-workflows runs doctor {run_id}")
+    assert (found["checker"].verdict, found["checker"].fix) == (Verdict.WRONG, FIX)
+    assert (found["runs"].verdict, found["runs"].fix) == (Verdict.WRONG, f"atom-workflows runs doctor {run_id}")
 
 
 def test_dead_letters_are_told_and_left_where_they_are() -> None:
@@ -87,9 +87,9 @@ def test_dead_letters_are_told_and_left_where_they_are() -> None:
     world.bus.publish([buried(event)])
     for _ in range(2):
         [found] = letters_findings(desk)
-        assert (found.verdict, found.mend) == (Verdict.WRONG, "atom-workflows dead-letters list")
-        assert "1 given up" in found.told
-        assert "Firestore did not answer" in found.told
+        assert (found.verdict, found.fix) == (Verdict.WRONG, "atom-workflows dead-letters list")
+        assert "1 given up" in found.detail
+        assert "Firestore did not answer" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_what_cannot_be_looked_at(
         yield ok("first", "is well")
         raise error
 
-    first, second = looked("Firestore", look)
+    first, second = run_check("Firestore", look)
     assert (first.verdict, second.verdict) == (Verdict.OK, verdict)
-    assert sentence in second.told
+    assert sentence in second.detail
 
 
 def test_a_defect_is_not_hidden() -> None:
@@ -125,7 +125,7 @@ def test_a_defect_is_not_hidden() -> None:
         raise KeyError("defect")
 
     with pytest.raises(KeyError):
-        list(looked("Firestore", look))
+        list(run_check("Firestore", look))
 
 
 # -- functions -------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_nobody_may_call_a_deployed_function(status: str, verdict: Verdict) -> N
     assert {one.verdict for one in found} == {verdict}
     assert "Authorization" not in {name for asked in server.asked for name in asked.headers}
     if verdict is Verdict.WRONG:
-        assert "remove-iam-policy-binding atom-dispatcher --project=acme-flow --region=europe-west1" in found[1].mend
+        assert "remove-iam-policy-binding atom-dispatcher --project=acme-flow --region=europe-west1" in found[1].fix
 
 
 def test_a_local_function_answers() -> None:
@@ -194,8 +194,8 @@ def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
     with canned(lambda _asked, _connection: answer(b"404 page not found", "404 Not Found")) as server:
         found = list(task_runner_findings(server.url, with_token(LOCAL, "a-token-of-some-length")))
     assert [one.verdict for one in found] == [Verdict.OK, Verdict.WRONG]
-    assert "not in the contract's form" in found[1].told
-    assert "docs/reference/task-runner.md" in found[1].mend
+    assert "not in the contract's form" in found[1].detail
+    assert "docs/reference/task-runner.md" in found[1].fix
 
 
 def with_token(expected: Expected, token: str) -> Expected:
@@ -204,19 +204,19 @@ def with_token(expected: Expected, token: str) -> Expected:
 
 
 def test_a_task_runner_that_takes_the_token() -> None:
-    """It is reachable, lets nobody in without a token, and takes ours."""
+    """It is reachable, lets no one in without a token, and takes ours."""
     with canned(closed()) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert [(one.about, one.verdict) for one in found] == [("Task Runner", Verdict.OK), ("token", Verdict.OK)]
-    assert f"made out for {server.url}" in found[1].told
+    assert f"made out for {server.url}" in found[1].detail
 
 
 def test_a_token_for_another_audience() -> None:
     """The finding names both audiences, and the setting that makes them one; the token itself is never told."""
     with canned(closed(jwt("https://other"))) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
-    assert (found[1].verdict, found[1].mend) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
-    assert "it is made out for https://other" in found[1].told
+    assert (found[1].verdict, found[1].fix) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
+    assert "it is made out for https://other" in found[1].detail
     assert jwt("https://other") not in str(found)
 
 
@@ -225,7 +225,7 @@ def test_a_token_that_is_refused() -> None:
     with canned(closed("another")) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert found[1].verdict is Verdict.WRONG
-    assert "WORKFLOW_TR_AUTH_JWT was not accepted" in found[1].told
+    assert "WORKFLOW_TR_AUTH_JWT was not accepted" in found[1].detail
 
 
 def test_no_token_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_no_token_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
     with canned(closed("x")) as server:
         found = list(task_runner_findings(server.url, DEPLOYED))
     assert (found[0].verdict, found[1].verdict) == (Verdict.OK, Verdict.UNKNOWN)
-    assert "lets nobody in without a token" in found[0].told
+    assert "lets no one in without a token" in found[0].detail
 
 
 def test_a_task_runner_that_is_away() -> None:
@@ -258,17 +258,17 @@ def test_a_task_runner_that_fails() -> None:
 
 
 def test_the_summary() -> None:
-    """It counts what is wrong and what could not be looked at."""
+    """It counts what is wrong and what could not be checked."""
     assert summary([ok("a", "is well")]) == "Nothing is wrong."
     assert summary([wrong("a", "is ill", "mend it"), unknown("b", "?")]) == (
-        "1 thing is wrong; 1 thing could not be looked at."
+        "1 thing is wrong; 1 thing could not be checked."
     )
 
 
 def test_a_finding_is_one_line() -> None:
     """Whatever others wrote stays on its line, and moves no cursor."""
     line = wrong("a", "is\nvery\x1b[31m ill", "mend\nit").line()
-    assert line == "wrong   a: is very ill. Mend: mend it"
+    assert line == "wrong   a: is very ill. Fix: mend it"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -282,7 +282,7 @@ def test_nobody_is_logged_in(*, as_json: bool) -> None:
         assert told["wrong"] == 1
     else:
         assert result.stdout.startswith("wrong   credentials: ")
-        assert "Mend: gcloud auth application-default login\n1 thing is wrong." in result.stdout
+        assert "Fix: gcloud auth application-default login\n1 thing is wrong." in result.stdout
 
 
 def test_no_project_is_named() -> None:

@@ -17,8 +17,8 @@ from atom_workflows.settings import MAX_DELIVERIES, Settings
 ACCOUNT = "atom-push@acme-flow.iam.gserviceaccount.com"
 DAY_S = 86_400
 SETTINGS = Settings(project="acme-flow", topic_prefix="atom-")
-DEPLOYED = Expected(settings=SETTINGS, is_local=False, region="europe-west1", mend_all="make deploy")
-LOCAL = replace(DEPLOYED, is_local=True, mend_all="start it again")
+DEPLOYED = Expected(settings=SETTINGS, is_local=False, region="europe-west1", fix_all="make deploy")
+LOCAL = replace(DEPLOYED, is_local=True, fix_all="start it again")
 
 
 def good(topic: str) -> SubscriptionSettings:
@@ -96,23 +96,23 @@ def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], told: st
     """It is one finding about that subscription, which says what is wrong and which command mends it."""
     [found] = wrongs(There().change(name, **changed))
     assert found.about == f"subscription atom-{name}"
-    assert told in found.told
-    assert mend in found.mend
+    assert told in found.detail
+    assert mend in found.fix
 
 
 def test_the_checkers_deadline_follows_its_burst() -> None:
     """A burst that is longer than its event's deadline would be begun twice."""
     longer = replace(DEPLOYED, settings=replace(SETTINGS, burst=timedelta(seconds=400)))
     [found] = wrongs(There(), longer)
-    assert (found.about, "--ack-deadline=410" in found.mend) == ("subscription atom-tick", True)
+    assert (found.about, "--ack-deadline=410" in found.fix) == ("subscription atom-tick", True)
 
 
 def test_what_is_missing_is_made_by_one_command() -> None:
     """Topics are told together, each subscription by itself; the deployment makes all of them."""
     found = wrongs(There(topics={"start", "steps", "tick"}, subscriptions={}))
-    assert "atom-events, atom-dead-letters missing" in found[0].told
+    assert "atom-events, atom-dead-letters missing" in found[0].detail
     assert len(found) == 5
-    assert {one.mend for one in found} == {"make deploy"}
+    assert {one.fix for one in found} == {"make deploy"}
 
 
 def test_a_local_platform_needs_no_tokens() -> None:
@@ -122,7 +122,7 @@ def test_a_local_platform_needs_no_tokens() -> None:
         there.change(name, account="", audience="", expires_s=31 * DAY_S, ack_deadline_s=60, kept_s=DAY_S)
     assert wrongs(there, LOCAL) == []
     [found] = wrongs(there.change("start", max_deliveries=3), LOCAL)
-    assert found.mend == "start it again"
+    assert found.fix == "start it again"
 
 
 def test_the_account_of_a_project_in_a_domain() -> None:

@@ -28,6 +28,7 @@ from unit.client.changes import run_told, told
 
 RUNNING = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=START, step_count=2)
 SUCCEEDED = replace(RUNNING, state=RunState.SUCCEEDED)
+INVALID = replace(RUNNING, state=RunState.INVALID, step_count=0, errors=({"step": None, "message": "no such file"},))
 Changes = Sequence[Mapping[str, Any]]
 
 
@@ -58,7 +59,9 @@ class Scene:
         """The time of this scene."""
         return self.now
 
-    def follow(self, *, total: int = 2, timeout_s: float | None = None) -> tuple[RunRecord, list[str]]:
+    def follow(
+        self, *, total: int = 2, timeout_s: float | None = None, superseded: RunRecord | None = None
+    ) -> tuple[RunRecord, list[str]]:
         """Watch; the run, and the lines that were printed."""
         view = RunView(run_id="r1", total=total)
         printed = io.StringIO()
@@ -69,6 +72,7 @@ class Scene:
                 read_run=self.read_run,
                 show=show,
                 timeout_s=timeout_s,
+                superseded=superseded,
                 monotonic=self.monotonic,
             )
         return run, [line.partition("] ")[2] for line in printed.getvalue().splitlines()]
@@ -153,6 +157,27 @@ def test_a_run_that_does_not_appear_is_an_error(timeout_s: float | None, least: 
     assert least <= scene.now < least + 2
 
 
+def test_an_invalid_run_of_an_earlier_start_is_not_the_outcome() -> None:
+    """The run that an earlier start left INVALID does not count as the one that is followed."""
+    run, _ = Scene(documents=[INVALID, INVALID, RUNNING, SUCCEEDED]).follow(superseded=replace(INVALID))
+    assert run is SUCCEEDED
+
+
+def test_a_new_invalid_run_is_the_outcome() -> None:
+    """A start that is refused for another reason than the earlier one is reported with that reason."""
+    other = replace(INVALID, errors=({"step": None, "message": "no Task Runner"},))
+    run, _ = Scene(documents=[INVALID, other]).follow(superseded=INVALID)
+    assert run is other
+
+
+def test_an_invalid_run_that_stays_is_an_error() -> None:
+    """A start that changes nothing ends in a sentence, as its refusal cannot be distinguished from a delay."""
+    scene = Scene(documents=[INVALID])
+    with pytest.raises(Failure, match="is still INVALID, as an earlier start left it"):
+        scene.follow(timeout_s=5, superseded=INVALID)
+    assert 5 <= scene.now < 7
+
+
 def test_a_large_run_prints_a_line_every_few_seconds() -> None:
     """2,000 steps do not print 2,000 lines: progress, each failure, and the last state of things."""
     changes = [[told(f"s{i}", "SUCCEEDED", at=i)] for i in range(40)]
@@ -193,7 +218,7 @@ def drawn(view: RunView, *, width: int = 60, height: int = 12, encoding: str = "
 def test_the_picture_of_a_small_run() -> None:
     """Heading, bar, counts, and every step with what is known of it."""
     view = RunView(run_id="r1", total=2, order=("first", "second"), state=RunState.RUNNING)
-    lines = drawn(view.updated([told("first", "RUNNING", attempt=2, message="[b]go[/b]")]))
+    lines = drawn(view.with_changes([told("first", "RUNNING", attempt=2, message="[b]go[/b]")]))
     assert lines[0] == "Run r1 RUNNING  1:05"
     assert lines[2] == "0 of 2 ended: 1 PENDING, 1 RUNNING"
     assert lines[4].split() == ["first", "RUNNING", "attempt", "2", "[b]go[/b]"]
@@ -212,7 +237,7 @@ ROWS = (
 def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> None:
     """Ids that fit are whole, and others told by both of their ends; no state is cut, however long a message."""
     names = [change["step"] for change in ROWS]
-    lines = drawn(RunView(run_id="r1", total=3, order=tuple(names)).updated(ROWS), width=width)[-3:]
+    lines = drawn(RunView(run_id="r1", total=3, order=tuple(names)).with_changes(ROWS), width=width)[-3:]
     assert all(change["state"] in line for change, line in zip(ROWS, lines, strict=True))
     shown = [line.split()[0] for line in lines]
     if width >= 60:
@@ -228,7 +253,7 @@ def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> No
 def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
     """An id of 100 characters is told by its ends where there is a message, and whole where the screen is wide."""
     changes = [*ROWS, told("x" * 90 + "-end", "RUNNING")]
-    view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).updated(changes)
+    view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).with_changes(changes)
     lines = drawn(view, width=80)
     assert "the warehouse refused" in lines[-3]
     assert lines[-1].split()[0].startswith("xxx")
@@ -238,7 +263,7 @@ def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
 
 def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
     """Its bar and its marks have stand-ins, and what others wrote is measured as it will be written."""
-    view = RunView(run_id="r1", total=2).updated([told("a", "FAILED", message="Umsätze ✗ " * 20)])
+    view = RunView(run_id="r1", total=2).with_changes([told("a", "FAILED", message="Umsätze ✗ " * 20)])
     lines = drawn(view, encoding="ascii", width=60)
     assert "".join(lines).isascii()
     assert lines[1] == "=" * 30 + "-" * 30
@@ -251,7 +276,7 @@ def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
 def test_the_picture_never_outgrows_the_screen(height: int, width: int) -> None:
     """A run of 2,000 steps fits any screen that holds the heading at all."""
     changes = [told(f"a-rather-long-step-name-{i}", "RUNNING", at=i, message="m" * 300) for i in range(2000)]
-    view = RunView(run_id="r1", total=2000).updated(changes)
+    view = RunView(run_id="r1", total=2000).with_changes(changes)
     lines = drawn(view, width=width, height=height)
     assert len(lines) <= max(height, 8)
     assert max(map(len, lines)) <= width

@@ -9,9 +9,9 @@ import pytest
 
 from atom_client.cli.local import (
     PlatformChoice,
+    disk_full_note,
     exports,
     function_environment,
-    incomplete,
     local_platform,
     token_for,
 )
@@ -55,9 +55,9 @@ def test_settings_of_a_deployment_do_not_lead_the_functions_away() -> None:
 
 def test_only_a_full_disk_makes_logs_incomplete(tmp_path: Path) -> None:
     """It is said where the logs are told; a folder that is gone says nothing."""
-    assert incomplete(Path("/proc")) == " (their disk is full, so they may be incomplete)"
-    assert incomplete(tmp_path / "gone") == ""
-    assert incomplete(tmp_path) == ""
+    assert disk_full_note(Path("/proc")) == " (their disk is full, so they may be incomplete)"
+    assert disk_full_note(tmp_path / "gone") == ""
+    assert disk_full_note(tmp_path) == ""
 
 
 def test_a_platform_that_is_to_start_is_asked_without_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ RETRIED = [
 
 def view(*changes: object, total: int = 3, order: tuple[str, ...] = ()) -> RunView:
     """A run of three steps with these changes."""
-    return RunView(run_id="r1", total=total, order=order).updated(changes)  # type: ignore[arg-type]  # also unreadable ones
+    return RunView(run_id="r1", total=total, order=order).with_changes(changes)  # type: ignore[arg-type]  # also unreadable ones
 
 
 def states(seen: RunView) -> dict[str, str]:
@@ -76,7 +76,7 @@ def test_unknown_steps_are_pending() -> None:
 def test_news_are_the_changed_steps_in_order_of_time() -> None:
     """Only steps that are other than before are news."""
     before = view(told("a", "RUNNING", at=1))
-    after = before.updated([told("c", "RUNNING", at=3), told("b", "RUNNING", at=2), told("a", "RUNNING", at=1)])
+    after = before.with_changes([told("c", "RUNNING", at=3), told("b", "RUNNING", at=2), told("a", "RUNNING", at=1)])
     assert [step.id for step in after.news(before)] == ["b", "c"]
 
 

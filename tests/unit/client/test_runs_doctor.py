@@ -55,12 +55,12 @@ def test_a_run_that_has_ended_is_well() -> None:
     assert (result.exit_code, "Nothing is wrong with it" in result.stdout) == (0, True)
 
 
-def test_a_wrong_counter_is_told_and_mended() -> None:
+def test_a_wrong_counter_is_reported_and_fixed() -> None:
     """The sentence names the step and both counts; a second look finds nothing."""
     world, run_id = miscounted()
     first = call(world, "doctor", run_id)
     assert "Wrong: step s1 counts 2 dependencies that have not ended and 0 that did not succeed" in first.stdout
-    assert "their states say 1 and 0 (mended)." in first.stdout
+    assert "their states say 1 and 0 (fixed)." in first.stdout
     assert first.exit_code == 0
     assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
 
@@ -70,16 +70,16 @@ def test_a_dry_run_only_tells() -> None:
     world, run_id = miscounted()
     for _ in range(2):
         result = call(world, "doctor", "--dry-run", run_id)
-        assert (result.exit_code, "(would be mended)" in result.stdout) == (1, True)
+        assert (result.exit_code, "(would be fixed)" in result.stdout) == (1, True)
 
 
-def test_what_cannot_be_mended_says_what_to_do() -> None:
+def test_what_cannot_be_fixed_says_what_to_do() -> None:
     """A deleted document is named, with the command that ends the run."""
     world, run_id = begun()
     world.store.commit([Delete(path=step_path(run_id, "s2"))])
     result = call(world, "doctor", run_id)
     assert result.exit_code == 1
-    assert "step s2 is missing, though step s1 and 1 more are connected with it (cannot be mended)" in result.stdout
+    assert "step s2 is missing, though step s1 and 1 more are connected with it (cannot be fixed)" in result.stdout
     assert f"`atom-workflows runs cancel {run_id}` ends it" in result.stdout
 
 
@@ -112,7 +112,7 @@ def test_what_nobody_took_is_published_again() -> None:
 
 
 def test_a_program_gets_json() -> None:
-    """--json prints one object with what was found and what was mended."""
+    """--json prints one object with what was found and what was fixed."""
     world, run_id = miscounted()
     told = json.loads(call(world, "doctor", "--json", run_id).stdout)
     assert told["under_way"] == ["s0"]

@@ -15,7 +15,7 @@ SHEET = Sheet(
     heading=("STEP", "STATE", "MESSAGE"),
     rows=((IDS[0], "SUCCEEDED", ""), (IDS[1], "FAILED", "its table has another schema than the file " * 5)),
     state_column=1,
-    is_told_besides=True,
+    may_be_narrowed=True,
 )
 
 
@@ -49,7 +49,7 @@ def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str
     """Ids and states are whole, as they are to be copied; columns without room beside them are left out."""
     run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
     heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
-    lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, is_told_besides=True), width)
+    lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, may_be_narrowed=True), width)
     assert lines[0].split() == shown
     assert lines[1].split()[:2] == list(run[:2])
     assert max(map(len, lines)) <= width
