@@ -144,7 +144,7 @@ def test_many_threads_take_one_token() -> None:
     gate = Gate()
     cached = CachedToken(AUDIENCE, gate, lambda: START)
     with ThreadPoolExecutor(8) as pool:
-        texts = [pool.submit(cached.text) for _ in range(8)]
+        texts = [pool.submit(cached.get) for _ in range(8)]
         assert gate.asked.acquire(timeout=10)
         gate.open.set()
         assert {text.result(10) for text in texts} == {f"{AUDIENCE} 1"}
@@ -180,7 +180,7 @@ def test_while_a_token_is_replaced_the_old_one_serves_the_others(clock: MovedClo
     assert cached.get() == "1"
     clock.move(timedelta(minutes=56))
     with ThreadPoolExecutor(1) as pool:
-        replaced = pool.submit(cached.text)
+        replaced = pool.submit(cached.get)
         assert gate.asked.acquire(timeout=10)
         assert cached.get() == "1"
         gate.open.set()
