@@ -16,8 +16,8 @@ from atom_emulator.firestore.queries import (
     Query,
     compile_filter,
     field_key,
+    find_required,
     full_order,
-    required,
     value_key,
 )
 from atom_emulator.firestore.storage import Storage, in_scope
@@ -95,7 +95,7 @@ def _choose(storage: Storage, query: Query, orders: Sequence[Order]) -> _Plan | 
 
 
 def _plan_by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
-    for one in required(query.where):
+    for one in find_required(query.where):
         index = None if one.field == NAME else storage.index(query, one.field)
         span = index and index.span(one)
         if index and span:

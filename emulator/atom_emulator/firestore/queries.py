@@ -116,12 +116,12 @@ def comparisons(where: Filter | None) -> Iterator[Compare]:
             yield from comparisons(inner)
 
 
-def required(where: Filter | None) -> tuple[Compare, ...]:
+def find_required(where: Filter | None) -> tuple[Compare, ...]:
     """Return the comparisons that every match must satisfy."""
     if isinstance(where, Compare):
         return (where,)
     if isinstance(where, All):
-        return tuple(one for inner in where.filters for one in required(inner))
+        return tuple(one for inner in where.filters for one in find_required(inner))
     return ()
 
 

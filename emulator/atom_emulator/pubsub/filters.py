@@ -30,7 +30,7 @@ def compile_filter(text: str) -> Predicate:
     if len(text.encode()) > MAX_FILTER_BYTES:
         raise invalid(f"a filter may have {MAX_FILTER_BYTES} bytes")
     parser = _Parser(text)
-    predicate = parser.expression()
+    predicate = parser.parse_expression()
     parser.expect("")
     return predicate
 
@@ -69,75 +69,74 @@ class _Parser:
         if token:
             self._tokens.pop(0)
 
-    def expression(self) -> Predicate:
+    def parse_expression(self) -> Predicate:
         """Parse one term, or several joined by the same word."""
-        parts = [self._term()]
+        parts = [self._parse_term()]
         word = self._tokens[0]
         while self._tokens[0] in {"AND", "OR"}:
             if self._tokens.pop(0) != word:
                 raise self._error("AND and OR are mixed without parentheses")
-            parts.append(self._term())
+            parts.append(self._parse_term())
         return _join(parts, word)
 
-    def _term(self) -> Predicate:
+    def _parse_term(self) -> Predicate:
         found = self._tokens[0]
         if found in {"NOT", "-"}:
             self._tokens.pop(0)
-            return _negate(self._term())
+            return _negate(self._parse_term())
         if found == "(":
             self._tokens.pop(0)
-            inner = self.expression()
+            inner = self.parse_expression()
             self.expect(")")
             return inner
-        return self._prefix() if found == "hasPrefix" else self._comparison()
+        return self._parse_prefix() if found == "hasPrefix" else self._parse_comparison()
 
-    def _prefix(self) -> Predicate:
+    def _parse_prefix(self) -> Predicate:
         self.expect("hasPrefix")
         self.expect("(")
         self.expect("attributes")
         self.expect(".")
-        key = self._key()
+        key = self._parse_key()
         self.expect(",")
-        prefix = self._string()
+        prefix = self._parse_string()
         self.expect(")")
         return lambda attributes: attributes.get(key, "").startswith(prefix) and key in attributes
 
-    def _comparison(self) -> Predicate:
+    def _parse_comparison(self) -> Predicate:
         self.expect("attributes")
         if self._tokens[0] == ":":
             self._tokens.pop(0)
-            key = self._key()
+            key = self._parse_key()
             return lambda attributes: key in attributes
         self.expect(".")
-        return self._equality(self._key())
+        return self._parse_equality(self._parse_key())
 
-    def _equality(self, key: str) -> Predicate:
+    def _parse_equality(self, key: str) -> Predicate:
         sign = self._tokens.pop(0)
         if sign not in {"=", "!="}:
             raise self._error(f"expected = or !=, found {sign or 'the end'}")
-        value = self._string()
+        value = self._parse_string()
 
         def equal(attributes: Mapping[str, str]) -> bool:
             return attributes.get(key) == value
 
         return equal if sign == "=" else _negate(equal)
 
-    def _key(self) -> str:
+    def _parse_key(self) -> str:
         token = self._tokens[0]
         if token.startswith('"'):
-            return self._string()
+            return self._parse_string()
         if not re.match(r"\w", token):
             raise self._error(f"expected an attribute key, found {token or 'the end'}")
         return self._tokens.pop(0)
 
-    def _string(self) -> str:
+    def _parse_string(self) -> str:
         token = self._tokens.pop(0)
         try:
-            return str(json.loads(token)) if token.startswith('"') else self._not_a_string(token)
+            if token.startswith('"'):
+                return str(json.loads(token))
         except ValueError:
-            return self._not_a_string(token)
-
-    def _not_a_string(self, token: str) -> str:
+            pass  # An escape that JSON does not know.
         raise self._error(f"expected a string in double quotes, found {token or 'the end'}")
 
     def _error(self, problem: str) -> Exception:

@@ -48,11 +48,11 @@ class Endpoint:
             "Content-Type: application/json\r\nContent-Length: "
         ).encode()
 
-    def request(self, body: bytes) -> bytes:
+    def build_request(self, body: bytes) -> bytes:
         """Build the complete request that carries this body."""
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
-    def idle(self) -> HttpConnection | None:
+    def take_idle(self) -> HttpConnection | None:
         """Take a connection that is open and unused, the warmest first."""
         while self._idle:
             connection = self._idle.pop()
@@ -125,7 +125,7 @@ class Pusher:
             if not deliveries:
                 return
             delivery = deliveries[0]
-            request = self.endpoint.request(encode_push(self._subscription, delivery))
+            request = self.endpoint.build_request(encode_push(self._subscription, delivery))
             attempt = PushAttempt(self, delivery, request)
             self._attempts.add(attempt)
             attempt.start(max(0.0, delivery.deadline - self._now()))
@@ -195,7 +195,7 @@ class PushAttempt:
         An answer, or a failure, comes within that time.
         """
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out)
-        self._connection = self._pusher.endpoint.idle()
+        self._connection = self._pusher.endpoint.take_idle()
         if self._connection is None:
             self._connect()
         else:

@@ -62,11 +62,11 @@ def refuse_web_pages(handler: Handler, *, bound_to: str) -> Handler:
     `bound_to` is the address that the server listens on.
     """
 
-    def guarded(request: Request) -> Response:
+    def handle(request: Request) -> Response:
         reason = explain_refusal(request.headers, bound_to=bound_to)
         return Response(HTTPStatus.FORBIDDEN, reason.encode(), "text/plain") if reason else handler(request)
 
-    return guarded
+    return handle
 
 
 class BadRequest(ValueError):

@@ -60,11 +60,11 @@ class ServiceCalls:
         return self._bound(retry(lambda request, **bounds: list(read(request, **bounds))))
 
     def _bound(self, call: Call) -> Call:
-        def bounded(request: Any, **routed_by: str) -> Any:
+        def call_bounded(request: Any, **routed_by: str) -> Any:
             metadata = (*self._metadata, _route(routed_by))
             return call(request, timeout=self._call_timeout_s, metadata=metadata)
 
-        return bounded
+        return call_bounded
 
 
 def _serialize(request: Any) -> bytes:

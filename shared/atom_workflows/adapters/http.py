@@ -81,7 +81,7 @@ class PromptAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """See `HTTPAdapter.send`. Raises `CertificatesMissing`, too."""
         if kwargs.get("verify", True) is True and str(request.url).startswith("https"):
-            kwargs["verify"] = _certificates() or True
+            kwargs["verify"] = _find_certificates() or True
         return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -155,17 +155,16 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _certificates() -> str:
+def _find_certificates() -> str:
     """Return the path of the certificates that the environment names, or "".
 
     Raises `CertificatesMissing` if nothing is there.
     """
-    for name in CERTIFICATES:
-        if path := os.environ.get(name):
-            if not Path(path).exists():
-                raise CertificatesMissing(f"{name} names {path}, which does not exist")
-            return path
-    return ""
+    name = next(filter(os.environ.get, CERTIFICATES), "")
+    path = os.environ.get(name, "")
+    if path and not Path(path).exists():
+        raise CertificatesMissing(f"{name} names {path}, which does not exist")
+    return path
 
 
 class _DeadlineStream(io.RawIOBase):

@@ -43,6 +43,9 @@ MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
 MAX_FORGOTTEN: Final = 32 * 1024 * 1024
 """Cloud Run takes no larger request, and Pub/Sub sends none over 14 MB. The connection of a longer one is cut."""
 
+_HOW_TO_START: Final = (
+    "POST a start, as JSON with workflow_path or definition and the header Content-Type: application/json"
+)
 _PIECE: Final = 65_536
 _TAIL: Final = 2_048
 _MESSAGE_ID: Final = re.compile(rb'"messageId":\s*"([0-9]{1,40})"')
@@ -121,22 +124,15 @@ def answer_request(
             log.warned("request.refused", f"refused, as {reason}")
             return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
         if topic == "start" and request.method != "POST":
-            return _answer_wrong_method(request.method)
+            # As someone sends who opens the function's URL in a browser.
+            error = f"{request.method!r:.20} starts nothing; {_HOW_TO_START}"
+            text, status, answered = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
+            return text, status, {**answered, "Allow": "POST"}
         try:
             # The body is not kept here: the handler lets go of it as soon as it can.
             return handle(services, headers, read_request_body(request, MAX_BODIES[topic]))
-        except BodyTooLarge as error:
-            return _answer_too_large(services, topic, lowered, error)
-
-
-def _answer_wrong_method(method: str) -> Answer:
-    # As someone sends who opens the start function's URL in a browser.
-    error = (
-        f"{method!r:.20} starts nothing; POST a start, as JSON with workflow_path or definition and the header "
-        "Content-Type: application/json"
-    )
-    text, status, headers = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
-    return text, status, {**headers, "Allow": "POST"}
+        except BodyTooLarge as too_large:
+            return _answer_too_large(services, topic, lowered, too_large)
 
 
 def _answer_too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:

@@ -88,27 +88,23 @@ class ChangeFeed:
     def _pull_until_closed(self) -> None:
         while not self._closing.is_set():
             try:
-                self._pull()
+                answer = self._client.pull(
+                    subscription=self._subscription, max_messages=MOST_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
+                )
+                received = answer.received_messages
+                if not received:
+                    continue
+                self._queue.put([change for one in received for change in changes_in(one.message.data, self._run_id)])
+                self._client.acknowledge(
+                    subscription=self._subscription,
+                    ack_ids=[one.ack_id for one in received],
+                    retry=None,
+                    timeout=CALL_TIMEOUT_S,
+                )
             except DeadlineExceeded:
                 continue
             except (GoogleAPIError, ValueError):  # ValueError: the channel was closed under it
                 self._closing.wait(_PAUSE_S)
-
-    def _pull(self) -> None:
-        answer = self._client.pull(
-            subscription=self._subscription, max_messages=MOST_MESSAGES, retry=None, timeout=PULL_TIMEOUT_S
-        )
-        if not answer.received_messages:
-            return
-        self._queue.put(
-            [change for one in answer.received_messages for change in changes_in(one.message.data, self._run_id)]
-        )
-        self._client.acknowledge(
-            subscription=self._subscription,
-            ack_ids=[one.ack_id for one in answer.received_messages],
-            retry=None,
-            timeout=CALL_TIMEOUT_S,
-        )
 
 
 def changes_in(content: bytes, run_id: str) -> Changes:

@@ -109,22 +109,20 @@ def receive_answer(
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
     body = read_answer_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
     job = _parse_job(body.job, tokens) if is_ok and body.job is not None else None
+    said = ""
+    if job is None:
+        said = plain_text(body.text) or "nothing"
+        if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
+            said = f"go to {headers['Location']}, but a redirection is not followed"
+        said = _mask_and_cut(said, tokens, MAX_QUOTED_TEXT)
     return Answer(
         status=status,
-        said="" if job is not None else _quote(status, headers, body, tokens),
+        said=said,
         job=job,
         names_no_job=status in _UNKNOWN_JOB and _names_no_job(body, job_id),
         retry_after_s=_parse_retry_after(headers) if "Retry-After" in headers else None,
         body=body,
     )
-
-
-def _quote(status: int, headers: Mapping[str, str], body: AnswerBody, tokens: Sequence[str]) -> str:
-    """Return the text to show of an answer that has no job."""
-    said = plain_text(body.text) or "nothing"
-    if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
-        said = f"go to {headers['Location']}, but a redirection is not followed"
-    return _mask_and_cut(said, tokens, MAX_QUOTED_TEXT)
 
 
 def read_submission(answer: Answer) -> JobAnswer:

@@ -134,7 +134,10 @@ class MetadataServer:
                 f"there is no credential: {unset}, and no metadata server can be reached ({error.reason}), so "
                 f"this is not Google Cloud; {_SET_A_KEY}, {OVERRIDE}"
             )
-        status = _find_status(error)
+        # google-auth wraps its error in another, and holds the status only as a response object.
+        causes = [error, *error.args]
+        responses = [arg for cause in causes if isinstance(cause, Exception) for arg in cause.args]
+        status = next((int(one.status) for one in responses if hasattr(one, "status")), None)
         if status == _NOT_FOUND:
             return f"the metadata server has no service account for this machine; attach one, {_SET_A_KEY}, {OVERRIDE}"
         reason = f"HTTP {status}" if status else type(error).__name__
@@ -314,13 +317,3 @@ def _explain_token_endpoint(error: Any, whose: str, advice: str) -> str:
         reason = _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
         return f"the token endpoint refused {whose}: {reason}; {advice}"
     return f"the token endpoint's answer for {whose} cannot be used ({type(error).__name__}); it is asked again"
-
-
-def _find_status(error: Exception) -> int | None:
-    """Return the HTTP status in google-auth's error, if there is one.
-
-    The error is wrapped in another and holds the status only as a response object.
-    """
-    causes = [error, *error.args]
-    responses = [arg for cause in causes if isinstance(cause, Exception) for arg in cause.args]
-    return next((int(one.status) for one in responses if hasattr(one, "status")), None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 async def _post(endpoint: Endpoint, connection: HttpConnection) -> int | None:
     answered: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-    connection.post(endpoint.request(b"{}"), lambda _connection, status: answered.set_result(status))
+    connection.post(endpoint.build_request(b"{}"), lambda _connection, status: answered.set_result(status))
     async with asyncio.timeout(10):
         return await answered
 
