@@ -62,10 +62,10 @@ class RunView:
         for change in changes:
             if "run" in change:
                 state = _newer_run_state(state, change)
-            elif (step := _step_view(change)) is not None:
-                known = steps.get(step.id)
-                if known is None or step.rank > known.rank:
-                    steps[step.id] = step
+                continue
+            step = _step_view(change)
+            if step is not None and (step.id not in steps or step.rank > steps[step.id].rank):
+                steps[step.id] = step
         return replace(self, state=state, steps=steps)
 
     def news(self, before: RunView) -> list[StepView]:

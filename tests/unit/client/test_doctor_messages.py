@@ -76,7 +76,7 @@ def test_a_deployment_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changed", "told", "mend"),
+    ("name", "changed", "detail", "fix"),
     [
         ("steps", {"topic": "_deleted-topic_"}, "or that was deleted", "subscriptions delete atom-steps"),
         ("steps", {"is_active": False}, "delivers nothing", "make deploy"),
@@ -92,12 +92,12 @@ def test_a_deployment_as_it_should_be() -> None:
         ("dead-letters", {"endpoint": "https://x"}, "sees none", "update atom-dead-letters --push-endpoint="),
     ],
 )
-def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], told: str, mend: str) -> None:
-    """It is one finding about that subscription, which says what is wrong and which command mends it."""
+def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: str, fix: str) -> None:
+    """It is one finding about that subscription, which says what is wrong and which command fixes it."""
     [found] = wrongs(There().change(name, **changed))
     assert found.about == f"subscription atom-{name}"
-    assert told in found.detail
-    assert mend in found.fix
+    assert detail in found.detail
+    assert fix in found.fix
 
 
 def test_the_checkers_deadline_follows_its_burst() -> None:
@@ -108,7 +108,7 @@ def test_the_checkers_deadline_follows_its_burst() -> None:
 
 
 def test_what_is_missing_is_made_by_one_command() -> None:
-    """Topics are told together, each subscription by itself; the deployment makes all of them."""
+    """Topics are reported together, each subscription by itself; the deployment makes all of them."""
     found = wrongs(There(topics={"start", "steps", "tick"}, subscriptions={}))
     assert "atom-events, atom-dead-letters missing" in found[0].detail
     assert len(found) == 5
@@ -116,7 +116,7 @@ def test_what_is_missing_is_made_by_one_command() -> None:
 
 
 def test_a_local_platform_needs_no_tokens() -> None:
-    """What only a project has is not asked of it, and what mends it is to start it again."""
+    """What only a project has is not asked of it, and the fix is to start it again."""
     there = There()
     for name in (*PUSHED, DEAD_LETTERS):
         there.change(name, account="", audience="", expires_s=31 * DAY_S, ack_deadline_s=60, kept_s=DAY_S)
