@@ -319,7 +319,7 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
 @dead_letters.command("drop")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--hopeless", is_flag=True, help="All that cannot be handled as they are, however often they come.")
+@click.option("--hopeless", is_flag=True, help="All that can never be handled as they are.")
 @place_options
 def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
     """Delete dead letters for good."""

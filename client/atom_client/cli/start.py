@@ -121,11 +121,11 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
     try:
         event = read_start_event(body, event_id="0")
     except MalformedEvent as error:
-        raise Misuse(f"the start function would not take that: {error}") from error
+        raise Misuse(f"the start function would refuse this: {error}") from error
     size = len(json.dumps(body, ensure_ascii=False).encode())
     if size > _LARGEST_MESSAGE:
         raise Misuse(
-            f"the message would have {size:,} bytes, and the start function takes {_LARGEST_MESSAGE:,}; "
+            f"the message would have {size:,} bytes, and the start function accepts {_LARGEST_MESSAGE:,}; "
             "upload the file to a bucket and start it by its path"
         )
     return cast("StartRequested", event)  # It has no `type`, and so is no RunSeedRequested.

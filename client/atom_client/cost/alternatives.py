@@ -101,7 +101,8 @@ def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> l
     """Price a run, and a month of runs, at each peer."""
     found = []
     for peer in PEERS:
-        run = month = None
+        run: float | None = None
+        month: float | None = None
         usage = peer.usage(tally)
         if usage is not None:
             usd = price_of(usage, prices).usd

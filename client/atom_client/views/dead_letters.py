@@ -68,10 +68,10 @@ class HeldLetters:
         if not missing:
             by_id = {letter.id: letter for letter in self.letters}
             return [by_id[one] for one in dict.fromkeys(ids)]
-        looked = "" if self.is_all else f" among the {len(self._held):,} that were looked at"
+        looked = "" if self.is_all else f" among the {len(self._held):,} that were read"
         raise Failure(
-            f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows what there "
-            "is; one that a command held when it was killed is there again in a minute"
+            f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows "
+            "those that exist; one that a killed command held comes back within a minute"
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
@@ -260,10 +260,7 @@ def _how_to_end_it(letter: DeadLetter) -> str:
     if not letter.topic:
         return f"It cannot be replayed from here; {drop} deletes it."
     if letter.is_hopeless:
-        return (
-            f"This message cannot be handled as it is, however often it comes. Publish a correct one; {drop} deletes "
-            "this one."
-        )
+        return f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
     if letter.topic == "tick":
         return f"Other ticks have done its work since; {drop} deletes it."
     return f"Once the cause is fixed: {replay}. If no one needs it any more: {drop}."
@@ -273,11 +270,11 @@ def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
     function = FUNCTIONS[letter.topic]
     if desk.is_local:
         return (
-            f"Pub/Sub gave it up by itself and records no reason. Look for `event.failed` in {function}.log, in the "
+            f"Pub/Sub gave it up and recorded no reason. Look for `event.failed` in {function}.log, in the "
             "folder of logs that `local up` printed."
         )
     filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
     return (
-        "Pub/Sub gave it up by itself and records no reason. The log says why: "
+        "Pub/Sub gave it up and recorded no reason. The log says why: "
         f"gcloud logging read {shlex.quote(filters)} --project={shlex.quote(desk.project)} --freshness=31d --limit=20"
     )

@@ -45,7 +45,7 @@ def test_a_platform_without_runs_is_well() -> None:
 
 
 def test_a_run_that_is_looked_after_is_well() -> None:
-    """The newest run is named, and when the checker's last burst was to end."""
+    """The newest run is named, and when the checker's last burst was due to end."""
     world = World("default: {duration: 1000}")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -55,7 +55,7 @@ def test_a_run_that_is_looked_after_is_well() -> None:
     found = state(world)
     assert {one.verdict for one in found.values()} == {Verdict.OK}
     assert run_id in found["Firestore"].detail
-    assert "its last burst was to end" in found["checker"].detail
+    assert "its last burst was due to end" in found["checker"].detail
 
 
 def test_no_checker_comes() -> None:
@@ -172,13 +172,13 @@ def test_a_local_function_answers() -> None:
 
 
 def jwt(audience: str) -> str:
-    """A token that is made out for someone."""
+    """A token that is issued for someone."""
     parts = [{"alg": "none"}, {"aud": audience}]
     return ".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts) + ".x"
 
 
 def closed(taken: str = "") -> Callable[[Asked, socket], bytes]:
-    """A Task Runner that knows no job, and takes that token alone, or one that is made out for its own address."""
+    """A Task Runner that knows no job, and takes that token alone, or one that is issued for its own address."""
 
     def respond(asked: Asked, _connection: socket) -> bytes:
         wanted = taken or jwt(f"http://{asked.headers['Host']}")
@@ -208,7 +208,7 @@ def test_a_task_runner_that_takes_the_token() -> None:
     with canned(closed()) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert [(one.about, one.verdict) for one in found] == [("Task Runner", Verdict.OK), ("token", Verdict.OK)]
-    assert f"made out for {server.url}" in found[1].detail
+    assert f"issued for {server.url}" in found[1].detail
 
 
 def test_a_token_for_another_audience() -> None:
@@ -216,7 +216,7 @@ def test_a_token_for_another_audience() -> None:
     with canned(closed(jwt("https://other"))) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
     assert (found[1].verdict, found[1].fix) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
-    assert "it is made out for https://other" in found[1].detail
+    assert "it is issued for https://other" in found[1].detail
     assert jwt("https://other") not in str(found)
 
 
