@@ -100,6 +100,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         grace_s=GRACE_S,
+        # Ends whatever the main thread waits for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     try:

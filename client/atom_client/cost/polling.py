@@ -1,4 +1,4 @@
-"""The checker's time: what looking after a run takes, as `coordinator.check` and `core.polling` do it."""
+"""The checker's time: what looking after a run takes, as `coordinator.checker` and `core.polling` do it."""
 
 from __future__ import annotations
 
@@ -145,6 +145,7 @@ class Watch:
 
     def _look(self, now: float, batch: _Batch) -> None:
         is_first = self._last_look is None
+        # A look reads what falls due after the last one, with some overlap; the first reads all that is due.
         since = -inf if self._last_look is None else self._last_look - self._interval * burst.OVERLAP
         is_read = since < batch.due <= now + self._burst
         found = batch.jobs if is_read else 0
@@ -176,6 +177,7 @@ class Watch:
         self._next_audit = now + wait.total_seconds()
 
     def _tick_at_or_after(self, moment: float) -> float:
+        # A run begins, on average, in the middle between two ticks.
         every = self.given.tick.total_seconds()
         return every / 2 + max(0.0, -(-(moment - every / 2) // every)) * every
 

@@ -90,7 +90,8 @@ class HeldLetters:
             if room <= 0 or sum(len(one.data) for one in self._held.values()) > MOST_BYTES:
                 return
             came = self.desk.box.take(room)
-            # A lease that is over makes a letter come twice; then there is nothing new.
+            # Pub/Sub may return fewer than there are, so only a batch with nothing new means the end. A letter whose
+            # lease is over comes twice.
             self.is_all = all(one.id in self._held for one in came)
             self._held |= {one.id: one for one in came}
 

@@ -98,7 +98,7 @@ class RunView:
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
 
-        Of these the ones that wait the longest are on top. Then come the newest ends.
+        Of these the ones that wait the longest are on top. Then come those that ended, failed ones first.
         """
         if limit <= 0:
             return []
@@ -108,6 +108,7 @@ class RunView:
             # Failed steps first, and the newest of each kind.
             key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
         )
+        # Room is left for the first three that ended.
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
 
 

@@ -50,11 +50,11 @@ class There:
     )
 
     def has_topic(self, name: str) -> bool:
-        """See `doctor_messages.SetUp`."""
+        """See `doctor.pubsub.SetUp`."""
         return name in self.topics
 
     def subscription(self, name: str) -> SubscriptionSettings | None:
-        """See `doctor_messages.SetUp`."""
+        """See `doctor.pubsub.SetUp`."""
         return self.subscriptions.get(name)
 
     def change(self, name: str, **changed: Any) -> There:
