@@ -1,4 +1,4 @@
-"""Which deployment a command is about: what its options say, else the environment."""
+"""The deployment that a command is about: its options name it, else the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors as one sentence that says what to do next; every error of a command passes here.
+"""Explain every error of a command in one sentence that says what to do next.
 
 Google Cloud's refusals of the user's own credentials stand at the end, with what to do about each.
 """
@@ -44,7 +44,7 @@ class Failure(click.ClickException):
 
 
 class Misuse(Failure):
-    """A sentence about options, files or an environment that cannot be used as they are."""
+    """A sentence about wrong options, files or environment variables."""
 
     exit_code = INVALID_USE
 

@@ -18,7 +18,7 @@ EXPRESS_GB: Final = 0.0625
 class Peer:
     """Another way to run workflows. `usage` is that of a run, or of a month if it is `always_on`.
 
-    It answers None for a run that the peer cannot do.
+    It is None for a run that the peer cannot do.
     """
 
     name: str

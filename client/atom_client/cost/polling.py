@@ -1,4 +1,4 @@
-"""The checker's time: what looking after a run takes, as `coordinator.checker` and `core.polling` do it."""
+"""The checker's time: what polling the jobs of a run takes, as `coordinator.checker` and `core.polling` do it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _MINUTE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Watch:
-    """One run's jobs under the eyes of a checker that has nothing else to do. Times are seconds since the run began.
+    """A checker that polls the jobs of one run alone.
 
-    A burst begins when the dispatcher wakes the checker or the scheduler ticks, which it does half a minute into the
-    run at first. It ends when the next look would be behind its time, or is not worth waiting for; the
-    dispatcher's ends at the whole minute, too, and another follows at once.
+    Times are seconds since the run began. A burst begins when the dispatcher wakes the checker or the scheduler ticks,
+    for the first time half a minute into the run. It ends when the next look would be after its end, or is not worth
+    waiting for. One that the dispatcher began also ends at the whole minute, and another follows at once.
     """
 
     given: Assumptions

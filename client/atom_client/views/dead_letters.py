@@ -1,4 +1,4 @@
-"""Dead letters: taken off their subscription while a command looks at them, why each is there, and what to do."""
+"""Dead letters: held while a command looks at them, why each is there, and what to do."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from atom_workflows.task_runner_urls import shown_url
 
 MOST_LETTERS: Final = 1_000
 MOST_BYTES: Final = 100_000_000
-"""No command holds more than that."""
+"""The most that one command holds."""
 
 TRIES: Final = 4
-"""How often letters are looked for by their ids; each time takes some seconds, as long as a list holds them."""
+"""How often letters are looked up by their ids. Another command may hold them, and each try takes some seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What the commands work with, and where the platform is that they look at."""
+    """What the commands work with: the bus, the box of dead letters, and which platform they belong to."""
 
     bus: Bus
     box: DeadLetterBox

@@ -1,4 +1,4 @@
-"""A run as it is seen from outside while it goes on: a value that changes are folded into.
+"""The progress of a run as seen from outside: a value that changes are folded into.
 
 Changes come at least once and in any order, so each step keeps the newest change: by attempt, and within an attempt the
 end counts more than anything that came before it.
