@@ -1,4 +1,4 @@
-"""Which deployment a command is about: what its options say, else the environment."""
+"""The deployment that a command is about: its options name it, else the environment."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _keep(context: click.Context, option: click.Parameter, value: str | None) ->
         return
     pattern, what = _PATTERNS[name]
     if not pattern.fullmatch(value):
-        raise click.BadParameter(f"{value!r:.100} cannot be right; it must be {what}", context, option)
+        raise click.BadParameter(f"{value!r:.100} is not valid; it must be {what}", context, option)
     context.meta.setdefault(_CHOSEN, {})[_VARIABLES[name]] = value
 
 

@@ -1,4 +1,4 @@
-"""Errors as one sentence that says what to do next; every error of a command passes here.
+"""Explain every error of a command in one sentence that says what to do next.
 
 Google Cloud's refusals of the user's own credentials stand at the end, with what to do about each.
 """
@@ -44,7 +44,7 @@ class Failure(click.ClickException):
 
 
 class Misuse(Failure):
-    """A sentence about options, files or an environment that cannot be used as they are."""
+    """A sentence about wrong options, files or environment variables."""
 
     exit_code = INVALID_USE
 
@@ -173,11 +173,11 @@ def advice(refusal: Refusal, service: str, project: str) -> str:
     """
     match refusal:
         case Refusal.NO_LOGIN:
-            return f"Your Google credentials are not there, or have expired: run `{_LOG_IN}`."
+            return f"Your Google credentials are missing or have expired: run `{_LOG_IN}`."
         case Refusal.API_DISABLED:
             return (
                 f"Enable the API: `gcloud services enable {service}.googleapis.com --project={project}`. If it is "
-                f"enabled, your credentials are counted to another project: "
+                f"enabled, your credentials use the quota of another project: "
                 f"`gcloud auth application-default set-quota-project {project}`."
             )
         case Refusal.FORBIDDEN:
@@ -202,7 +202,7 @@ _ROLES: Final = {
 _LISTS: Final = {
     "firestore": "`gcloud firestore databases list --project={project}` shows its databases; choose one with "
     "--database.",
-    "pubsub": "`gcloud pubsub topics list --project={project}` shows its topics; what stands before `start` in their "
+    "pubsub": "`gcloud pubsub topics list --project={project}` shows its topics; the part before `start` in their "
     "names is the --topic-prefix.",
     "storage": "`gcloud storage buckets list --project={project}` shows its buckets.",
 }

@@ -1,4 +1,4 @@
-"""Text for people: what others wrote made safe to print, times and counts made short."""
+"""Text for people: foreign text made safe to print, times and counts made short."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-"""Control characters, those that turn the direction of writing or end a line, what is there without being seen, and
-halves of characters; not tab and newline."""
+"""Characters that terminals interpret or do not show, and halves of characters.
+
+That is control characters, those that turn the direction of writing, line separators and invisible ones. Tab and
+newline are not among them.
+"""
 
 _LONGEST_NAME: Final = 300
 

@@ -1,4 +1,4 @@
-"""The command line on a Google Cloud that refuses: each refusal is told with what to do about it."""
+"""The command line on a Google Cloud that refuses: each refusal is reported with what to do about it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ PUBSUB = {
 
 @pytest.mark.parametrize(("status", "text"), FIRESTORE)
 def test_what_firestore_refuses(refusing: tuple[Refusing, str], connect: Connect, status: str, text: str) -> None:
-    """`runs` says what Firestore said, in one sentence, and the command that mends it, in the project that is meant."""
+    """`runs` says what Firestore said, in one sentence, and the command that fixes it, in the project that is meant."""
     refusing[0].code, refusing[0].text = grpc.StatusCode[status], text
     result = call(connect, "runs", "list")
     assert (result.exit_code, FIRESTORE[status, text] in result.stderr) == (1, True), result.stderr
@@ -118,7 +118,7 @@ def test_what_pubsub_refuses(refusing: tuple[Refusing, str], connect: Connect, s
 
 
 def test_an_outage_is_no_refusal(refusing: tuple[Refusing, str], connect: Connect) -> None:
-    """What may get better by itself sends nobody to change a role."""
+    """What may get better by itself sends no one to change a role."""
     refusing[0].code, refusing[0].text = grpc.StatusCode.UNAVAILABLE, "try again"
     result = call(connect, "runs", "list")
     assert (result.exit_code, "then try again" in result.stderr, "role" in result.stderr) == (1, True, False)

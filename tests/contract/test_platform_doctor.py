@@ -61,7 +61,7 @@ def deployed(firestore_address: str, pubsub_address: str, monkeypatch: pytest.Mo
 
 
 def closed(asked: Asked, _connection: socket) -> bytes:
-    """Lets nobody in without a token, and knows no job."""
+    """Lets no one in without a token, and knows no job."""
     return answer(b"{}", "404 Not Found" if asked.headers["Authorization"] else "403 Forbidden")
 
 
@@ -85,14 +85,14 @@ def subscription(project: str, name: str, url: str) -> Mapping[str, object]:
 
 
 def test_a_deployment_that_is_well(deployed: Deployed) -> None:
-    """Each part is looked at, and found well: closed functions, a Task Runner that takes the token, no dead letters."""
+    """Each part is checked, and found well: closed functions, a Task Runner that takes the token, no dead letters."""
     found = deployed.found()
     assert [one.line() for one in found if one.verdict is not Verdict.OK] == []
     assert len(found) == 14
 
 
 def test_a_deployment_that_is_not(deployed: Deployed) -> None:
-    """What is missing or given up is told among the rest."""
+    """What is missing or given up is reported among the rest."""
     project = deployed.services.settings.project
     subscriber = pubsub_v1.SubscriberClient()
     name = f"projects/{project}/subscriptions/{PREFIX}tick"
@@ -105,7 +105,7 @@ def test_a_deployment_that_is_not(deployed: Deployed) -> None:
 
 
 def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is all that is told, in a sentence that names it, also where there is no gcloud to ask."""
+    """That is all that is reported, in a sentence that names it, also where there is no gcloud to ask."""
     monkeypatch.setenv("PATH", "")
     [found] = deployed.found("europe-west99")
     assert (found.about, found.verdict) == ("region", Verdict.WRONG)
@@ -113,7 +113,7 @@ def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.Mo
 
 
 def test_a_platform_that_is_away(refusing_address: str) -> None:
-    """A local platform that has gone is told in a sentence, as by every command."""
+    """A local platform that has gone is reported in a sentence, as by every command."""
     here = {"FIRESTORE_EMULATOR_HOST": refusing_address, "PUBSUB_EMULATOR_HOST": refusing_address}
     result = CliRunner().invoke(cli, ["doctor"], env=NO_CLOUD | here, catch_exceptions=False)
     assert (result.exit_code, "nothing answers at" in result.stderr) == (1, True)

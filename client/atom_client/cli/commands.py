@@ -159,7 +159,12 @@ def schema() -> None:
 @click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [1000].")
 @click.option("--duration", metavar="TIME", help="How long each job takes, such as 90s or 2h [10m; of a chain, 0].")
 @click.option(
-    "--runs-per-month", type=click.IntRange(1, 10_000_000), default=30, show_default=True, metavar="N", help="Runs."
+    "--runs-per-month",
+    type=click.IntRange(1, 10_000_000),
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="Runs to price a month for.",
 )
 @click.option(
     "--checker-cpu",
@@ -174,7 +179,7 @@ def schema() -> None:
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate what a run of a workflow costs, here and elsewhere.
 
-    FILE is a workflow file, or - for stdin. Its run is rehearsed step by step, at list prices, and no service is
+    FILE is a workflow file, or - for stdin. Its run is rehearsed step by step and billed at list prices; no service is
     called. WORKFLOW_BURST_SEC and the other settings of the functions count if they are set.
 
     Exit code: 0, or 2 if the file or the options are wrong.
@@ -319,7 +324,7 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
 @dead_letters.command("drop")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--hopeless", is_flag=True, help="All that cannot be handled as they are, however often they come.")
+@click.option("--hopeless", is_flag=True, help="All that can never be handled as they are.")
 @place_options
 def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
     """Delete dead letters for good."""

@@ -88,7 +88,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
         chosen = _worth_replaying(found) if every else found.named(ids)
         _require_topics(chosen)
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
-            warning = "cannot be handled as it is, however often it comes, and will be back; `drop` ends that"
+            warning = "can never be handled and will be given up again; `drop` ends that"
             click.echo(f"{listing(hopeless)} {warning}", err=True)
         if not dry_run:
             _replay(found, chosen)
@@ -111,7 +111,7 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
         is_all = not hopeless or found.is_all
     click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
     if not is_all:
-        click.echo("There are more than one command takes; call it again for the rest.")
+        click.echo("There are more than one command handles; run it again for the rest.")
 
 
 def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
@@ -121,7 +121,7 @@ def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
     if left:
         click.echo(f"Left out {counted(left, 'dead letter')} that no replay can help; `dead-letters list` says why.")
     if not found.is_all:
-        click.echo("There are more than one command takes; call it again for the rest.")
+        click.echo("There are more than one command handles; run it again for the rest.")
     return worth
 
 
@@ -147,5 +147,5 @@ def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
         except BusUnavailable as error:
             raise Failure(
                 f"{error}. {start:,} of {len(letters):,} were replayed before; the others are still there. Replaying "
-                "an event again does no harm: call the command again"
+                "an event again does no harm: run the command again"
             ) from error

@@ -76,6 +76,7 @@ class Lines:
 
     def update(self, view: RunView) -> None:
         """Print lines for what is new."""
+        # A view without news is the same object.
         if view is not self._shown:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):

@@ -1,6 +1,6 @@
 """The live picture of a run for a terminal.
 
-A step has one line: its id and its state first, and what is left of the line is for what is known besides.
+Each step has one line. Its id and its state come first, and remarks take what is left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
 _GAP: Final = 2
 _ROOM_FOR_REMARKS: Final = 24
-"""So much of a line an id longer than `_LEAST_ID` leaves, if there is anything to remark."""
+"""Width that ids longer than `_LEAST_ID` leave to remarks, if there are any."""
 
 _LEAST_ID: Final = 12
 _TRACEBACK: Final = "Traceback (most recent call last)"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to end by themselves: what they hold in memory is to be forgotten anyway."""
+"""How long the parts may take to end by themselves. What they hold in memory is thrown away anyway."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
@@ -41,7 +41,7 @@ _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
 """Settings of a deployment, which a shell may hold, that would lead the functions away from the platform."""
 
 _TRIAL_BYTES: Final = 65_536
-"""Enough that a full disk shows."""
+"""Bytes to write in order to notice a full disk."""
 
 _LOGS: Final = frozenset({".log", ".jsonl"})
 
@@ -100,6 +100,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         grace_s=GRACE_S,
+        # Ends whatever the main thread waits for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     try:

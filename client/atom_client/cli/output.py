@@ -21,12 +21,12 @@ _USUAL_WIDTH: Final = 80
 _USUAL_HEIGHT: Final = 25
 
 _UNMOVABLE: Final = frozenset({"dumb", "unknown"})
-"""Values of TERM of terminals that can only write on."""
+"""Values of TERM of terminals that cannot move the cursor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What is said to a person. With `aside` it goes to stderr."""
+    """Output for people. With `aside` it goes to stderr."""
 
     aside: bool = False
 

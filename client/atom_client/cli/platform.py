@@ -1,4 +1,4 @@
-"""Which platform the commands talk to: the one that the environment names."""
+"""Connect to the platform that the environment names."""
 
 from __future__ import annotations
 

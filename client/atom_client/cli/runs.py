@@ -82,7 +82,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "run": run.id,
         "workflow": run.workflow,
         "description": run.description,
-        "state": f"{run.state}, to be closed: {run.stop.reason}"
+        "state": f"{run.state}, being closed: {run.stop.reason}"
         if run.stop and not run.state.is_terminal
         else run.state,
         "source": _source(run),
@@ -235,7 +235,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Wrong: a step was to be looked at by {since}, and no checker came. Is the scheduler's job there and "
+            f"Wrong: a step has been overdue since {since}, and no checker came. Does the scheduler's job exist, is it "
             "enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:
@@ -254,7 +254,7 @@ def _fix_result(finding: Finding, fixed: set[str], *, dry_run: bool) -> str:
         return "fixed"
     if not finding.fields:
         return "cannot be fixed"
-    return "would be fixed" if dry_run else "it changed just now; look again"
+    return "would be fixed" if dry_run else "it changed just now; run this again"
 
 
 def _is_anything_wrong(examination: Examination) -> bool:

@@ -1,4 +1,4 @@
-"""A terminal as text has to fit on it."""
+"""Fit text on a terminal."""
 
 from __future__ import annotations
 

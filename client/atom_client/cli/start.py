@@ -30,14 +30,14 @@ from atom_workflows.messages.start import StartRequested, read_start_event
 from atom_workflows.ports import Message
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
-"""What is pushed is in base64, beside what Pub/Sub adds to the message."""
+"""Pub/Sub pushes a message in base64, with fields of its own."""
 
 _DIFFERENCES: Final = {
     "params": "with other params (--param)",
     "labels": "with other labels (--label)",
     "tr_url": "with another Task Runner (--tr-url)",
 }
-"""What a run was started with otherwise than is asked for now; for anything else it is the file."""
+"""How the run of a key may differ from what is asked for now; any other difference is the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +121,11 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
     try:
         event = read_start_event(body, event_id="0")
     except MalformedEvent as error:
-        raise Misuse(f"the start function would not take that: {error}") from error
+        raise Misuse(f"the start function would refuse this: {error}") from error
     size = len(json.dumps(body, ensure_ascii=False).encode())
     if size > _LARGEST_MESSAGE:
         raise Misuse(
-            f"the message would have {size:,} bytes, and the start function takes {_LARGEST_MESSAGE:,}; "
+            f"the message would have {size:,} bytes, and the start function accepts {_LARGEST_MESSAGE:,}; "
             "upload the file to a bucket and start it by its path"
         )
     return cast("StartRequested", event)  # It has no `type`, and so is no RunSeedRequested.

@@ -1,4 +1,4 @@
-"""The process's own streams, made such that no text and no missing stream ends a command."""
+"""Set up the process's own streams so that no text and no missing stream ends a command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 READABLE: Final = "atom_workflows.readable"
-"""The error handler that writes what an encoding lacks in signs that every encoding has."""
+"""The error handler that writes signs an encoding lacks in ASCII."""
 
 _SIGNS: Final = {"…": "...", "━": "=", "─": "-", "→": "->"}
 _STANDARD: Final = (0, 1, 2)

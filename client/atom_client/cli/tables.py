@@ -80,6 +80,7 @@ class Sheet:
         """
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
+        # The edge of each column, with the gap behind it.
         ends = list(accumulate(width + _GAP for width in wanted))
         fitting = sum(end - _GAP <= screen.width for end in ends)
         if fitting > self.state_column:

@@ -1,4 +1,4 @@
-"""`upload`: a valid workflow file into a bucket, and the id of the run that this starts."""
+"""`upload`: put a valid workflow file into a bucket, and print the id of the run that it starts."""
 
 from __future__ import annotations
 

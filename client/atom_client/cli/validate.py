@@ -1,4 +1,4 @@
-"""Checking workflow files: every problem of each on a line of its own, as compilers write them."""
+"""Check workflow files, and print every problem on a line of its own, as compilers do."""
 
 from __future__ import annotations
 

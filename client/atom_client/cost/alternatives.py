@@ -18,7 +18,7 @@ EXPRESS_GB: Final = 0.0625
 class Peer:
     """Another way to run workflows. `usage` is that of a run, or of a month if it is `always_on`.
 
-    It answers None for a run that the peer cannot do.
+    It is None for a run that the peer cannot do.
     """
 
     name: str
@@ -101,7 +101,8 @@ def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> l
     """Price a run, and a month of runs, at each peer."""
     found = []
     for peer in PEERS:
-        run = month = None
+        run: float | None = None
+        month: float | None = None
         usage = peer.usage(tally)
         if usage is not None:
             usd = price_of(usage, prices).usd

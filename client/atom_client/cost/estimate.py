@@ -1,4 +1,4 @@
-"""An estimate: what a run of a workflow costs, what an idle month does, and what others take for the same."""
+"""An estimate: the cost of a run, of an idle month, and of the same work elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SHARED: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """The figures of a workflow. `run` is the bill of one run that has the platform for itself, `idle` of a month."""
+    """The figures of a workflow.
+
+    `run` is the bill of one run that has the platform for itself, `idle` that of a month without runs.
+    """
 
     workflow: Workflow
     given: Assumptions

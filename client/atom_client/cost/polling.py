@@ -1,4 +1,4 @@
-"""The checker's time: what looking after a run takes, as `coordinator.check` and `core.polling` do it."""
+"""The checker's time: what polling the jobs of a run takes, as `coordinator.checker` and `core.polling` do it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _MINUTE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Watch:
-    """One run's jobs under the eyes of a checker that has nothing else to do. Times are seconds since the run began.
+    """A checker that polls the jobs of one run alone.
 
-    A burst begins when the dispatcher wakes the checker or the scheduler ticks, which it does half a minute into the
-    run at first. It ends when the next look would be behind its time, or is not worth waiting for; the
-    dispatcher's ends at the whole minute, too, and another follows at once.
+    Times are seconds since the run began. A burst begins when the dispatcher wakes the checker or the scheduler ticks,
+    for the first time half a minute into the run. It ends when the next look would be after its end, or is not worth
+    waiting for. One that the dispatcher began also ends at the whole minute, and another follows at once.
     """
 
     given: Assumptions
@@ -145,6 +145,7 @@ class Watch:
 
     def _look(self, now: float, batch: _Batch) -> None:
         is_first = self._last_look is None
+        # A look reads what falls due after the last one, with some overlap; the first reads all that is due.
         since = -inf if self._last_look is None else self._last_look - self._interval * burst.OVERLAP
         is_read = since < batch.due <= now + self._burst
         found = batch.jobs if is_read else 0
@@ -176,6 +177,7 @@ class Watch:
         self._next_audit = now + wait.total_seconds()
 
     def _tick_at_or_after(self, moment: float) -> float:
+        # A run begins, on average, in the middle between two ticks.
         every = self.given.tick.total_seconds()
         return every / 2 + max(0.0, -(-(moment - every / 2) // every)) * every
 

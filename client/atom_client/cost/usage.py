@@ -1,4 +1,4 @@
-"""What a run makes the services do, counted, and what is assumed about how long each of them takes."""
+"""Counts of what a run makes the services do, and assumptions about how long each takes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ DAYS_PER_MONTH: Final = 30
 
 
 class TooLong(ValueError):
-    """A run that no forecast is made for, with the reason in words."""
+    """A run too long to be estimated, with the reason in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """All that a forecast takes for granted. Times are seconds of a warm function in the same region.
+    """What an estimate assumes.
+
+    Times are seconds of a warm function in the same region.
 
     `job` is how long each job takes, 0 if the Task Runner answers at once that it has ended. A job changes its state
     `new_states` times before it ends. Every invocation is billed as if an instance of `vcpu` and `gib` was its alone;
@@ -61,7 +63,11 @@ class Assumptions:
 
 @dataclass(slots=True)
 class Tally:
-    """What was done so far. A delivery is one push to a function; `billed_s` is how long requests took, rounded up."""
+    """What was done so far.
+
+    A delivery is one push to a function; `dispatched_s` and `watched_s` are what the
+    dispatcher's and the checker's requests took, each rounded up as it is billed; `took_s` is the length of the run.
+    """
 
     writes: int = 0
     reads: int = 0

@@ -40,7 +40,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
     # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
     late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
-    yield ok("index", "the checker's query can be asked")
+    yield ok("index", "the checker's query is answered")
     yield from _checker_findings(late, lease, tick_fix)
 
 
@@ -75,7 +75,7 @@ def _checker_findings(late: Sequence[Document], lease: Document | None, fix: str
     runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
     since: datetime = late[0].fields["due_at"]
     count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
-    detail = f"{count} steps were to be looked at, the first by {local_time(since)}, and none came"
+    detail = f"{count} steps are overdue, the first since {local_time(since)}, and no checker came"
     yield wrong("checker", f"{detail}{_last_burst(lease)}", fix)
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
     yield wrong("runs", f"{listing(runs, most=_MOST_NAMED)} do not go on", doctors)
@@ -83,4 +83,4 @@ def _checker_findings(late: Sequence[Document], lease: Document | None, fix: str
 
 def _last_burst(lease: Document | None) -> str:
     until = lease.fields.get("until") if lease else None
-    return f"; its last burst was to end {local_time(until)}" if isinstance(until, datetime) else ""
+    return f"; its last burst was due to end {local_time(until)}" if isinstance(until, datetime) else ""

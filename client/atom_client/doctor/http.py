@@ -99,8 +99,8 @@ def _check_token(url: str, settings: Settings) -> Finding:
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
-            return wrong(about, f"it is made out for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
-        detail = f"it is made out for {audience or 'an audience that it does not name'}"
+            return wrong(about, f"it is issued for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
+        detail = f"it is issued for {audience or 'an audience that it does not name'}"
     return _try_token(about, url, TaskRunnerClient(tokens), detail)
 
 
@@ -108,10 +108,10 @@ def _try_token(about: str, url: str, client: TaskRunnerClient, detail: str) -> F
     try:
         client.status(url, _JOB)
     except JobUnknown:
-        return ok(about, f"{detail}, and the Task Runner takes that")
+        return ok(about, f"{detail}, and the Task Runner accepts it")
     except TaskRunnerUnavailable as error:
         if error.status == _NOT_FOUND:
             # If it lost a job, that job would be polled until its timeout.
             return wrong(about, f"{detail}, but the answer may be someone else's: {error}", _FORM)
         return wrong(about, f"{detail}, but: {error}", "docs/how-to/tokens.md says what each refusal means")
-    return ok(about, f"{detail}, and the Task Runner takes that")
+    return ok(about, f"{detail}, and the Task Runner accepts it")

@@ -18,7 +18,7 @@ PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "ti
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
 UNKNOWN_REGION: Final = "REGION"
-"""Stands in the commands that are detail where the user has not said where the functions are."""
+"""Stands in printed commands if the user has not said where the functions are."""
 
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
@@ -107,11 +107,13 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 
 def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if found.topic != name:
-        yield wrong(about, f"it is of topic {found.topic}, or that was deleted", _recreate_command(name, expected))
+        yield wrong(
+            about, f"it belongs to topic {found.topic}, or its topic was deleted", _recreate_command(name, expected)
+        )
     if not found.is_active:
         yield wrong(about, "Pub/Sub delivers nothing to it, as it is detached or failing", expected.fix_all)
     if not expected.is_local and found.expires_s is not None:
-        detail = f"it is deleted when nothing has been taken from it for {found.expires_s / 86_400:g} days"
+        detail = f"it expires when it is not used for {found.expires_s / 86_400:g} days"
         yield wrong(about, detail, expected.update(name, "--expiration-period=never"))
     if name == DEAD_LETTERS:
         yield from _flaws_of_letters(about, found, expected)
@@ -126,7 +128,7 @@ def _flaws_of_letters(about: str, found: SubscriptionSettings, expected: Expecte
         yield wrong(about, f"it pushes to {found.endpoint}, so that `dead-letters` sees none", fix)
     if not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
         fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
-        yield wrong(about, f"it forgets dead letters after {found.kept_s / 86_400:g} days", fix)
+        yield wrong(about, f"it deletes dead letters after {found.kept_s / 86_400:g} days", fix)
 
 
 def _flaws_of_push(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
@@ -157,11 +159,11 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
     if name == "tick":
         least_s = round(settings.burst.total_seconds()) + _AFTER_BURST_S
     if found.ack_deadline_s < least_s:
-        detail = f"an event comes again after {found.ack_deadline_s} s, though the function may take {least_s} s"
+        detail = f"an event is redelivered after {found.ack_deadline_s} s, though the function may take {least_s} s"
         yield wrong(about, detail, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
         fix = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
-        yield wrong(about, "what fails comes again at once, as it has no back-off", fix)
+        yield wrong(about, "failed events are redelivered at once, as it has no backoff", fix)
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")
@@ -170,9 +172,9 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
 
 def _dead_letter_flaw(found: SubscriptionSettings, settings: Settings) -> str:
     if not found.dead_letter_topic:
-        return "what fails comes again for a week and is then lost, as it has no dead-letter topic"
+        return "failed events are redelivered for a week and then lost, as it has no dead-letter topic"
     where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
-    return f"what fails goes to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
+    return f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
 
 
 def _recreate_command(name: str, expected: Expected) -> str:

@@ -1,4 +1,4 @@
-"""Dead letters: taken off their subscription while a command looks at them, why each is there, and what to do."""
+"""Dead letters: held while a command looks at them, why each is there, and what to do."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from atom_workflows.task_runner_urls import shown_url
 
 MOST_LETTERS: Final = 1_000
 MOST_BYTES: Final = 100_000_000
-"""No command holds more than that."""
+"""The most that one command holds."""
 
 TRIES: Final = 4
-"""How often letters are looked for by their ids; each time takes some seconds, as long as a list holds them."""
+"""How often letters are looked up by their ids. Another command may hold them, and each try takes some seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What the commands work with, and where the platform is that they look at."""
+    """What the commands work with: the bus, the box of dead letters, and which platform they belong to."""
 
     bus: Bus
     box: DeadLetterBox
@@ -68,10 +68,10 @@ class HeldLetters:
         if not missing:
             by_id = {letter.id: letter for letter in self.letters}
             return [by_id[one] for one in dict.fromkeys(ids)]
-        looked = "" if self.is_all else f" among the {len(self._held):,} that were looked at"
+        looked = "" if self.is_all else f" among the {len(self._held):,} that were read"
         raise Failure(
-            f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows what there "
-            "is; one that a command held when it was killed is there again in a minute"
+            f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows "
+            "those that exist; one that a killed command held comes back within a minute"
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
@@ -90,7 +90,8 @@ class HeldLetters:
             if room <= 0 or sum(len(one.data) for one in self._held.values()) > MOST_BYTES:
                 return
             came = self.desk.box.take(room)
-            # A lease that is over makes a letter come twice; then there is nothing new.
+            # Pub/Sub may return fewer than there are, so only a batch with nothing new means the end. A letter whose
+            # lease is over comes twice.
             self.is_all = all(one.id in self._held for one in came)
             self._held |= {one.id: one for one in came}
 
@@ -260,10 +261,7 @@ def _how_to_end_it(letter: DeadLetter) -> str:
     if not letter.topic:
         return f"It cannot be replayed from here; {drop} deletes it."
     if letter.is_hopeless:
-        return (
-            f"This message cannot be handled as it is, however often it comes. Publish a correct one; {drop} deletes "
-            "this one."
-        )
+        return f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
     if letter.topic == "tick":
         return f"Other ticks have done its work since; {drop} deletes it."
     return f"Once the cause is fixed: {replay}. If no one needs it any more: {drop}."
@@ -273,11 +271,11 @@ def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
     function = FUNCTIONS[letter.topic]
     if desk.is_local:
         return (
-            f"Pub/Sub gave it up by itself and records no reason. Look for `event.failed` in {function}.log, in the "
+            f"Pub/Sub gave it up and recorded no reason. Look for `event.failed` in {function}.log, in the "
             "folder of logs that `local up` printed."
         )
     filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
     return (
-        "Pub/Sub gave it up by itself and records no reason. The log says why: "
+        "Pub/Sub gave it up and recorded no reason. The log says why: "
         f"gcloud logging read {shlex.quote(filters)} --project={shlex.quote(desk.project)} --freshness=31d --limit=20"
     )

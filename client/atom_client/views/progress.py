@@ -1,4 +1,4 @@
-"""A run as it is seen from outside while it goes on: a value that changes are folded into.
+"""The progress of a run as seen from outside: a value that changes are folded into.
 
 Changes come at least once and in any order, so each step keeps the newest change: by attempt, and within an attempt the
 end counts more than anything that came before it.
@@ -62,10 +62,10 @@ class RunView:
         for change in changes:
             if "run" in change:
                 state = _newer_run_state(state, change)
-            elif (step := _step_view(change)) is not None:
-                known = steps.get(step.id)
-                if known is None or step.rank > known.rank:
-                    steps[step.id] = step
+                continue
+            step = _step_view(change)
+            if step is not None and (step.id not in steps or step.rank > steps[step.id].rank):
+                steps[step.id] = step
         return replace(self, state=state, steps=steps)
 
     def news(self, before: RunView) -> list[StepView]:
@@ -98,7 +98,7 @@ class RunView:
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
 
-        Of these the ones that wait the longest are on top. Then come the newest ends.
+        Of these the ones that wait the longest are on top. Then come those that ended, failed ones first.
         """
         if limit <= 0:
             return []
@@ -108,6 +108,7 @@ class RunView:
             # Failed steps first, and the newest of each kind.
             key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
         )
+        # Room is left for the first three that ended.
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
 
 

@@ -1,4 +1,4 @@
-"""Reading runs and their steps for people: the compiler's own nodes are left out."""
+"""Read runs and their steps for people, without the compiler's own nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes as the topic `events` tells them, for tests."""
+"""Changes as the topic `events` reports them, for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from support.world import START
 
 
-def told(step: str, state: str, *, attempt: int = 1, at: float = 0, message: str = "") -> dict[str, Any]:
+def change(step: str, state: str, *, attempt: int = 1, at: float = 0, message: str = "") -> dict[str, Any]:
     """A step's change, `at` seconds after the start."""
     return {
         "step": step,
@@ -20,6 +20,6 @@ def told(step: str, state: str, *, attempt: int = 1, at: float = 0, message: str
     }
 
 
-def run_told(state: str) -> dict[str, Any]:
+def run_change(state: str) -> dict[str, Any]:
     """A run's change."""
     return {"run": "r1", "state": state, "at": START.isoformat()}

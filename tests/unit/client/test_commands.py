@@ -93,7 +93,7 @@ def test_schema_is_a_json_schema() -> None:
 
 
 def test_version() -> None:
-    """`--version` tells the version."""
+    """`--version` prints the version."""
     assert call("--version").stdout.startswith("atom-workflows, version ")
 
 
@@ -187,7 +187,7 @@ def test_half_a_platform_is_refused() -> None:
 
 @pytest.mark.parametrize("command", [["list"], ["show", "r"], ["cancel", "r"], ["retry", "r"]])
 def test_runs_need_to_know_where_they_are(command: list[str]) -> None:
-    """Without a platform in the environment the user is told how to name one."""
+    """Without a platform in the environment the user learns how to name one."""
     result = call("runs", *command)
     assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
 

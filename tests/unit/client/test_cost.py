@@ -216,23 +216,23 @@ def test_cost_reads_stdin() -> None:
 
 def test_programs_get_numbers_that_add_up() -> None:
     """With --json the lines are the sum, and the month is its runs and the idle platform."""
-    told = json.loads(call(NIGHTLY, "--json").stdout)
-    assert sum(line["usd"] for line in told["run"]["lines"]) == pytest.approx(told["run"]["usd"])
-    assert told["month"]["usd"] == pytest.approx(30 * told["run"]["usd"] + told["idle_month"]["usd"])
-    assert told["counts"]["submissions"] == 5
-    assert told["prices_as_of"] == AS_OF.isoformat()
-    assert {peer["name"] for peer in told["peers"]} >= {"Amazon MWAA, mw1.small", "Step Functions Express"}
+    printed = json.loads(call(NIGHTLY, "--json").stdout)
+    assert sum(line["usd"] for line in printed["run"]["lines"]) == pytest.approx(printed["run"]["usd"])
+    assert printed["month"]["usd"] == pytest.approx(30 * printed["run"]["usd"] + printed["idle_month"]["usd"])
+    assert printed["counts"]["submissions"] == 5
+    assert printed["prices_as_of"] == AS_OF.isoformat()
+    assert {peer["name"] for peer in printed["peers"]} >= {"Amazon MWAA, mw1.small", "Step Functions Express"}
 
 
 def test_the_deployments_settings_count() -> None:
-    """The variables of the functions are read from the environment, and a wrong one is told of."""
+    """The variables of the functions are read from the environment, and a wrong one is reported."""
     usual, rare = (json.loads(call(NIGHTLY, "--json", **env).stdout) for env in ({}, {"WORKFLOW_BURST_SEC": "1"}))
     assert rare["run"]["usd"] < usual["run"]["usd"] / 10
     assert "WORKFLOW_BURST_SEC" in call(NIGHTLY, WORKFLOW_BURST_SEC="much").stderr
 
 
 def test_the_settings_that_count_are_named() -> None:
-    """Whoever asks in a terminal that is set up for a local platform is told that its settings were taken."""
+    """Whoever asks in a terminal that is set up for a local platform learns that its settings were taken."""
     assert "WORKFLOW_CHECK_STATE_DURATION_SEC=10 and WORKFLOW_BURST_SEC=50, as deployed" in call(NIGHTLY).stdout
     local = call(NIGHTLY, WORKFLOW_CHECK_STATE_DURATION_SEC="1").stdout
     assert "WORKFLOW_CHECK_STATE_DURATION_SEC=1 and WORKFLOW_BURST_SEC=50, from your environment" in local

@@ -143,14 +143,14 @@ def test_times_for_programs_have_one_form(platform: Platform) -> None:
     for published in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00.000+01:00", "yesterday"):
         platform.give_up(published_at=published)
     platform.forward()
-    told = platform.listed()
-    assert [letter["published_at"] for letter in told] == [
+    listed = platform.listed()
+    assert [letter["published_at"] for letter in listed] == [
         "2026-01-01T00:00:00.000Z",
         "yesterday",
         "2026-01-01T00:00:00.000Z",
         "2026-01-01T00:00:00.000Z",
     ]
-    assert all(re.fullmatch(r"2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", letter["dead_since"]) for letter in told)
+    assert all(re.fullmatch(r"2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", letter["dead_since"]) for letter in listed)
 
 
 def test_list_shows_the_newest_and_says_that_there_are_more(platform: Platform) -> None:
@@ -170,14 +170,14 @@ def test_show_tells_everything_and_what_to_do(platform: Platform) -> None:
     [letter_id] = platform.ids()
     show_letter(platform.desk, letter_id, as_json=False)
     shown = platform.printed()
-    for told in ("the store is away", "StoreUnavailable", "flow-1", "who=me", '"type": "step.ready"', "e-1"):
-        assert told in shown
+    for text in ("the store is away", "StoreUnavailable", "flow-1", "who=me", '"type": "step.ready"', "e-1"):
+        assert text in shown
     assert "the checker finds out" in shown
     assert f"`atom-workflows dead-letters replay {letter_id}`" in shown
     show_letter(platform.desk, letter_id, as_json=True)
-    told = json.loads(platform.printed())
-    assert told["body"]["run_id"] == "flow-1"
-    assert told["attributes"] == {"who": "me"}
+    printed = json.loads(platform.printed())
+    assert printed["body"]["run_id"] == "flow-1"
+    assert printed["attributes"] == {"who": "me"}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_huge_body_is_cut(platform: Platform) -> None:
 
 
 def test_replay_publishes_the_event_and_takes_the_letter_away(platform: Platform) -> None:
-    """It goes to the topic it came from, as it was, but for the attribute that tells which event it is."""
+    """It goes to the topic it came from, as it was, but for the attribute that says which event it is."""
     platform.give_up("start")
     platform.forward("steps")
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
@@ -241,7 +241,7 @@ def test_replay_all_leaves_out_what_no_replay_can_mend(platform: Platform) -> No
 
 
 def test_a_dry_run_changes_nothing(platform: Platform) -> None:
-    """It tells what would be replayed."""
+    """It prints what would be replayed."""
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=True)
     assert platform.printed() == "Would replay 1 dead letter: 1 to start.\n"
@@ -261,15 +261,15 @@ def test_drop_takes_a_letter_away(platform: Platform) -> None:
 
 
 def test_an_unknown_id_changes_nothing(platform: Platform) -> None:
-    """Whoever misspells one of several ids is told, and nothing has happened yet."""
+    """Whoever misspells one of several ids gets an error, and nothing has happened yet."""
     platform.give_up()
     [known] = platform.ids()
-    told = r"there is no dead letter .*dead-letters list"
-    with pytest.raises(Failure, match=told):
+    sentence = r"there is no dead letter .*dead-letters list"
+    with pytest.raises(Failure, match=sentence):
         replay_letters(platform.desk, [known, "no\x1bne"], every=False, dry_run=False)
-    with pytest.raises(Failure, match=told):
+    with pytest.raises(Failure, match=sentence):
         drop_letters(platform.desk, [known, "no\x1bne"])
-    with pytest.raises(Failure, match=told):
+    with pytest.raises(Failure, match=sentence):
         show_letter(platform.desk, "", as_json=False)
     assert platform.ids() == [known]
 
@@ -286,7 +286,7 @@ def test_what_no_replay_can_mend_is_dropped_together(platform: Platform) -> None
         drop_letters(platform.desk, [])
 
 
-def test_a_replay_that_cannot_help_is_told(platform: Platform) -> None:
+def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
     """A malformed event is replayed if it is named, with the warning that it will be back."""
     platform.give_up(error="MalformedEvent")
     list_letters(platform.desk, limit=20, as_json=True)
@@ -296,7 +296,7 @@ def test_a_replay_that_cannot_help_is_told(platform: Platform) -> None:
 
 
 def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
-    """Whatever somebody else publishes to the topic is shown, and never sent on."""
+    """Whatever someone else publishes to the topic is shown, and never sent on."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
     [letter] = platform.listed()
     assert (letter["topic"], letter["reason"]) == (None, "it does not say where it came from")
@@ -341,7 +341,7 @@ def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "1"], ["replay", "1"], ["drop", "1"]])
 def test_the_commands_need_to_know_where_the_letters_are(args: list[str]) -> None:
-    """Without a platform in the environment the user is told how to name one."""
+    """Without a platform in the environment the user learns how to name one."""
     result = CliRunner().invoke(cli, ["dead-letters", *args], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
 

@@ -45,7 +45,7 @@ def test_a_platform_without_runs_is_well() -> None:
 
 
 def test_a_run_that_is_looked_after_is_well() -> None:
-    """The newest run is told, and when the checker's last burst was to end."""
+    """The newest run is named, and when the checker's last burst was due to end."""
     world = World("default: {duration: 1000}")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -55,11 +55,11 @@ def test_a_run_that_is_looked_after_is_well() -> None:
     found = state(world)
     assert {one.verdict for one in found.values()} == {Verdict.OK}
     assert run_id in found["Firestore"].detail
-    assert "its last burst was to end" in found["checker"].detail
+    assert "its last burst was due to end" in found["checker"].detail
 
 
 def test_no_checker_comes() -> None:
-    """Steps that nobody looked at in time are the sign of it; the runs that wait are named, each with its doctor."""
+    """Steps that no one polled in time are the sign of it; the runs that wait are named, each with its doctor."""
     world = World("default: {duration: 1000}")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -69,7 +69,7 @@ def test_no_checker_comes() -> None:
     assert (found["runs"].verdict, found["runs"].fix) == (Verdict.WRONG, f"atom-workflows runs doctor {run_id}")
 
 
-def test_dead_letters_are_told_and_left_where_they_are() -> None:
+def test_dead_letters_are_reported_and_left_where_they_are() -> None:
     """How many, the newest one's reason, and the command that lists them; the next look finds them again."""
     world = World()
     desk = Desk(bus=world.bus, box=MemoryDeadLetters(bus=world.bus, clock=world.clock), project="demo")
@@ -105,7 +105,7 @@ def test_dead_letters_are_told_and_left_where_they_are() -> None:
 def test_what_cannot_be_looked_at(
     monkeypatch: pytest.MonkeyPatch, error: Exception, verdict: Verdict, sentence: str
 ) -> None:
-    """Who may not look, or gets no answer, does not know; what is told to be missing is wrong."""
+    """Who may not look, or gets no answer, does not know; what is said to be missing is wrong."""
     monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
 
     def look() -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def of_functions(url: str, expected: Expected) -> list[Finding]:
         ("500 Internal Server Error", Verdict.WRONG),
     ],
 )
-def test_nobody_may_call_a_deployed_function(status: str, verdict: Verdict) -> None:
+def test_no_one_may_call_a_deployed_function(status: str, verdict: Verdict) -> None:
     """A function that does anything with a request without a token is open to the world; the command closes it."""
     with canned(lambda _asked, _connection: answer(b"", status)) as server:
         found = of_functions(server.url, DEPLOYED)
@@ -172,13 +172,13 @@ def test_a_local_function_answers() -> None:
 
 
 def jwt(audience: str) -> str:
-    """A token that is made out for somebody."""
+    """A token that is issued for someone."""
     parts = [{"alg": "none"}, {"aud": audience}]
     return ".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts) + ".x"
 
 
 def closed(taken: str = "") -> Callable[[Asked, socket], bytes]:
-    """A Task Runner that knows no job, and takes that token alone, or one that is made out for its own address."""
+    """A Task Runner that knows no job, and takes that token alone, or one that is issued for its own address."""
 
     def respond(asked: Asked, _connection: socket) -> bytes:
         wanted = taken or jwt(f"http://{asked.headers['Host']}")
@@ -208,20 +208,20 @@ def test_a_task_runner_that_takes_the_token() -> None:
     with canned(closed()) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert [(one.about, one.verdict) for one in found] == [("Task Runner", Verdict.OK), ("token", Verdict.OK)]
-    assert f"made out for {server.url}" in found[1].detail
+    assert f"issued for {server.url}" in found[1].detail
 
 
 def test_a_token_for_another_audience() -> None:
-    """The finding names both audiences, and the setting that makes them one; the token itself is never told."""
+    """The finding names both audiences, and the setting that makes them one; the token itself is never printed."""
     with canned(closed(jwt("https://other"))) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
     assert (found[1].verdict, found[1].fix) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
-    assert "it is made out for https://other" in found[1].detail
+    assert "it is issued for https://other" in found[1].detail
     assert jwt("https://other") not in str(found)
 
 
 def test_a_token_that_is_refused() -> None:
-    """What the client makes of a 401 is told."""
+    """What the client makes of a 401 is reported."""
     with canned(closed("another")) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert found[1].verdict is Verdict.WRONG
@@ -260,26 +260,26 @@ def test_a_task_runner_that_fails() -> None:
 def test_the_summary() -> None:
     """It counts what is wrong and what could not be checked."""
     assert summary([ok("a", "is well")]) == "Nothing is wrong."
-    assert summary([wrong("a", "is ill", "mend it"), unknown("b", "?")]) == (
+    assert summary([wrong("a", "is broken", "repair it"), unknown("b", "?")]) == (
         "1 thing is wrong; 1 thing could not be checked."
     )
 
 
 def test_a_finding_is_one_line() -> None:
     """Whatever others wrote stays on its line, and moves no cursor."""
-    line = wrong("a", "is\nvery\x1b[31m ill", "mend\nit").line()
-    assert line == "wrong   a: is very ill. Fix: mend it"
+    line = wrong("a", "is\nvery\x1b[31m broken", "repair\nit").line()
+    assert line == "wrong   a: is very broken. Fix: repair it"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_nobody_is_logged_in(*, as_json: bool) -> None:
-    """That is the one finding, with the command that mends it; nothing else can be looked at."""
+def test_no_one_is_logged_in(*, as_json: bool) -> None:
+    """That is the one finding, with the command that fixes it; nothing else can be checked."""
     arguments = ["doctor", "--project=acme-flow", *(["--json"] if as_json else [])]
     result = CliRunner().invoke(cli, arguments, env=NO_CLOUD, catch_exceptions=False)
     assert result.exit_code == 1
     if as_json:
-        told: Mapping[str, object] = json.loads(result.stdout)
-        assert told["wrong"] == 1
+        printed: Mapping[str, object] = json.loads(result.stdout)
+        assert printed["wrong"] == 1
     else:
         assert result.stdout.startswith("wrong   credentials: ")
         assert "Fix: gcloud auth application-default login\n1 thing is wrong." in result.stdout

@@ -50,11 +50,11 @@ class There:
     )
 
     def has_topic(self, name: str) -> bool:
-        """See `doctor_messages.SetUp`."""
+        """See `doctor.pubsub.SetUp`."""
         return name in self.topics
 
     def subscription(self, name: str) -> SubscriptionSettings | None:
-        """See `doctor_messages.SetUp`."""
+        """See `doctor.pubsub.SetUp`."""
         return self.subscriptions.get(name)
 
     def change(self, name: str, **changed: Any) -> There:
@@ -76,28 +76,28 @@ def test_a_deployment_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changed", "told", "mend"),
+    ("name", "changed", "detail", "fix"),
     [
-        ("steps", {"topic": "_deleted-topic_"}, "or that was deleted", "subscriptions delete atom-steps"),
+        ("steps", {"topic": "_deleted-topic_"}, "or its topic was deleted", "subscriptions delete atom-steps"),
         ("steps", {"is_active": False}, "delivers nothing", "make deploy"),
         ("steps", {"expires_s": 31 * DAY_S}, "for 31 days", "--expiration-period=never --project=acme-flow"),
         ("steps", {"endpoint": ""}, "pushes to no dispatcher function", "make deploy"),
         ("steps", {"account": ""}, "without a token", f"--push-auth-service-account={ACCOUNT}"),
         ("start", {"audience": "https://old"}, "its token is for https://old", "audience=https://start.run.app"),
-        ("steps", {"ack_deadline_s": 10}, "comes again after 10 s", "update atom-steps --ack-deadline=90"),
-        ("steps", {"backoff_s": None}, "no back-off", "--min-retry-delay=1s --max-retry-delay=300s"),
-        ("tick", {"dead_letter_topic": ""}, "is then lost", "--dead-letter-topic=projects/acme-flow/topics/atom-dead"),
+        ("steps", {"ack_deadline_s": 10}, "redelivered after 10 s", "update atom-steps --ack-deadline=90"),
+        ("steps", {"backoff_s": None}, "no backoff", "--min-retry-delay=1s --max-retry-delay=300s"),
+        ("tick", {"dead_letter_topic": ""}, "and then lost", "--dead-letter-topic=projects/acme-flow/topics/atom-dead"),
         ("tick", {"max_deliveries": 5}, "after 5 deliveries, not to", f"--max-delivery-attempts={MAX_DELIVERIES}"),
         ("dead-letters", {"kept_s": DAY_S}, "after 1 days", "--message-retention-duration=31d"),
         ("dead-letters", {"endpoint": "https://x"}, "sees none", "update atom-dead-letters --push-endpoint="),
     ],
 )
-def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], told: str, mend: str) -> None:
-    """It is one finding about that subscription, which says what is wrong and which command mends it."""
+def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: str, fix: str) -> None:
+    """It is one finding about that subscription, which says what is wrong and which command fixes it."""
     [found] = wrongs(There().change(name, **changed))
     assert found.about == f"subscription atom-{name}"
-    assert told in found.detail
-    assert mend in found.fix
+    assert detail in found.detail
+    assert fix in found.fix
 
 
 def test_the_checkers_deadline_follows_its_burst() -> None:
@@ -108,7 +108,7 @@ def test_the_checkers_deadline_follows_its_burst() -> None:
 
 
 def test_what_is_missing_is_made_by_one_command() -> None:
-    """Topics are told together, each subscription by itself; the deployment makes all of them."""
+    """Topics are reported together, each subscription by itself; the deployment makes all of them."""
     found = wrongs(There(topics={"start", "steps", "tick"}, subscriptions={}))
     assert "atom-events, atom-dead-letters missing" in found[0].detail
     assert len(found) == 5
@@ -116,7 +116,7 @@ def test_what_is_missing_is_made_by_one_command() -> None:
 
 
 def test_a_local_platform_needs_no_tokens() -> None:
-    """What only a project has is not asked of it, and what mends it is to start it again."""
+    """What only a project has is not asked of it, and the fix is to start it again."""
     there = There()
     for name in (*PUSHED, DEAD_LETTERS):
         there.change(name, account="", audience="", expires_s=31 * DAY_S, ack_deadline_s=60, kept_s=DAY_S)

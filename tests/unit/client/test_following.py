@@ -24,7 +24,7 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreUnavailable
 from support.world import START
-from unit.client.changes import run_told, told
+from unit.client.changes import change, run_change
 
 RUNNING = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=START, step_count=2)
 SUCCEEDED = replace(RUNNING, state=RunState.SUCCEEDED)
@@ -92,7 +92,7 @@ def test_time_is_up_while_the_store_is_away() -> None:
 
 
 @pytest.mark.parametrize("away", [(0, 1e9), (1, 1e9)])
-def test_a_store_that_stays_away_is_told(away: tuple[float, float]) -> None:
+def test_a_store_that_stays_away_is_reported(away: tuple[float, float]) -> None:
     """At once if it never answered, else after some minutes."""
     scene = Scene(documents=[RUNNING], away=away)
     with pytest.raises(StoreUnavailable):
@@ -102,8 +102,8 @@ def test_a_store_that_stays_away_is_told(away: tuple[float, float]) -> None:
 
 def test_every_change_of_a_small_run_is_a_line() -> None:
     """Changes are printed as they come, and the run's end ends the watching."""
-    first = [told("a", "RUNNING", at=1)]
-    last = [told("a", "SUCCEEDED", at=2), told("b", "FAILED", at=3, message="no\x1b[2J disk"), run_told("FAILED")]
+    first = [change("a", "RUNNING", at=1)]
+    last = [change("a", "SUCCEEDED", at=2), change("b", "FAILED", at=3, message="no\x1b[2J disk"), run_change("FAILED")]
     scene = Scene([first, last], [RUNNING, replace(RUNNING, state=RunState.FAILED)])
     run, lines = scene.follow()
     assert run.state is RunState.FAILED
@@ -112,29 +112,33 @@ def test_every_change_of_a_small_run_is_a_line() -> None:
 
 def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
     """The same words are not printed twice in a row for a step, however often its record is written."""
-    changes = [[told("a", "RUNNING", at=1)], [told("a", "RUNNING", at=2)], [told("a", "RUNNING", attempt=2, at=3)]]
+    changes = [
+        [change("a", "RUNNING", at=1)],
+        [change("a", "RUNNING", at=2)],
+        [change("a", "RUNNING", attempt=2, at=3)],
+    ]
     _, lines = Scene(list(changes), [*[RUNNING] * 2, SUCCEEDED]).follow()
     assert lines == ["a RUNNING", "a RUNNING (attempt 2)"]
 
 
 def test_the_end_is_seen_without_any_event() -> None:
-    """Where events are lost the run's document still tells that it has ended."""
+    """Where events are lost the run's document still says that it has ended."""
     run, _ = Scene(documents=[None, RUNNING, RUNNING, SUCCEEDED]).follow()
     assert run is SUCCEEDED
 
 
 def test_the_document_is_read_once_a_second() -> None:
     """Watching costs a read a second, however many events come."""
-    scene = Scene([[told("a", "RUNNING", at=i)] for i in range(40)], [*[RUNNING] * 10, SUCCEEDED])
+    scene = Scene([[change("a", "RUNNING", at=i)] for i in range(40)], [*[RUNNING] * 10, SUCCEEDED])
     scene.follow()
     assert scene.looks == 11
     assert scene.now == pytest.approx(10.25 + LAST_EVENTS_WITHIN_S)
 
 
 def test_the_last_events_are_waited_for() -> None:
-    """A document that tells of the end sooner than the events do keeps no line from being printed."""
-    last = [told("b", "FAILED", at=2), run_told("FAILED")]
-    scene = Scene([[told("a", "SUCCEEDED", at=1)], [], last], [replace(RUNNING, state=RunState.FAILED)])
+    """A document that has the end before the events do keeps no line from being printed."""
+    last = [change("b", "FAILED", at=2), run_change("FAILED")]
+    scene = Scene([[change("a", "SUCCEEDED", at=1)], [], last], [replace(RUNNING, state=RunState.FAILED)])
     _, lines = scene.follow()
     assert lines == ["a SUCCEEDED", "b FAILED"]
     assert scene.now < LAST_EVENTS_WITHIN_S
@@ -150,7 +154,7 @@ def test_waiting_ends_when_time_is_up() -> None:
 
 @pytest.mark.parametrize(("timeout_s", "least"), [(None, 60.0), (5.0, 5.0)])
 def test_a_run_that_does_not_appear_is_an_error(timeout_s: float | None, least: float) -> None:
-    """A start message that nobody takes is noticed."""
+    """A start message that no one takes is noticed."""
     scene = Scene(documents=[None])
     with pytest.raises(Failure, match="has not appeared"):
         scene.follow(timeout_s=timeout_s)
@@ -180,8 +184,8 @@ def test_an_invalid_run_that_stays_is_an_error() -> None:
 
 def test_a_large_run_prints_a_line_every_few_seconds() -> None:
     """2,000 steps do not print 2,000 lines: progress, each failure, and the last state of things."""
-    changes = [[told(f"s{i}", "SUCCEEDED", at=i)] for i in range(40)]
-    changes[3] = [told("s3", "FAILED", message="broken")]
+    changes = [[change(f"s{i}", "SUCCEEDED", at=i)] for i in range(40)]
+    changes[3] = [change("s3", "FAILED", message="broken")]
     _, lines = Scene(list(changes), [*[RUNNING] * 12, SUCCEEDED]).follow(total=2000)
     assert lines[0] == "s3 FAILED: broken"
     assert lines[-1] == "40 of 2,000 steps ended: 1,960 PENDING, 39 SUCCEEDED, 1 FAILED"
@@ -218,7 +222,7 @@ def drawn(view: RunView, *, width: int = 60, height: int = 12, encoding: str = "
 def test_the_picture_of_a_small_run() -> None:
     """Heading, bar, counts, and every step with what is known of it."""
     view = RunView(run_id="r1", total=2, order=("first", "second"), state=RunState.RUNNING)
-    lines = drawn(view.with_changes([told("first", "RUNNING", attempt=2, message="[b]go[/b]")]))
+    lines = drawn(view.with_changes([change("first", "RUNNING", attempt=2, message="[b]go[/b]")]))
     assert lines[0] == "Run r1 RUNNING  1:05"
     assert lines[2] == "0 of 2 ended: 1 PENDING, 1 RUNNING"
     assert lines[4].split() == ["first", "RUNNING", "attempt", "2", "[b]go[/b]"]
@@ -226,16 +230,17 @@ def test_the_picture_of_a_small_run() -> None:
 
 
 LONG = "the warehouse refused the load job because its table has another schema than the file,\nas column 5 shows"
+TRACEBACK = f"Traceback (most recent call last):\n  {LONG}\nKeyError: 'id'"
 ROWS = (
-    told("extract-customers", "SUCCEEDED"),
-    told("load-orders-of-europe", "FAILED", message=LONG),
-    told("load-orders-of-america", "RETRYING", message=f"Traceback (most recent call last):\n  {LONG}\nKeyError: 'id'"),
+    change("extract-customers", "SUCCEEDED"),
+    change("load-orders-of-europe", "FAILED", message=LONG),
+    change("load-orders-of-america", "RETRYING", message=TRACEBACK),
 )
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
 def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> None:
-    """Ids that fit are whole, and others told by both of their ends; no state is cut, however long a message."""
+    """Ids that fit are whole, and others show both of their ends; no state is cut, however long a message."""
     names = [change["step"] for change in ROWS]
     lines = drawn(RunView(run_id="r1", total=3, order=tuple(names)).with_changes(ROWS), width=width)[-3:]
     assert all(change["state"] in line for change, line in zip(ROWS, lines, strict=True))
@@ -251,8 +256,8 @@ def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> No
 
 
 def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
-    """An id of 100 characters is told by its ends where there is a message, and whole where the screen is wide."""
-    changes = [*ROWS, told("x" * 90 + "-end", "RUNNING")]
+    """An id of 100 characters shows its ends where there is a message, and whole where the screen is wide."""
+    changes = [*ROWS, change("x" * 90 + "-end", "RUNNING")]
     view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).with_changes(changes)
     lines = drawn(view, width=80)
     assert "the warehouse refused" in lines[-3]
@@ -263,7 +268,7 @@ def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
 
 def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
     """Its bar and its marks have stand-ins, and what others wrote is measured as it will be written."""
-    view = RunView(run_id="r1", total=2).with_changes([told("a", "FAILED", message="Umsätze ✗ " * 20)])
+    view = RunView(run_id="r1", total=2).with_changes([change("a", "FAILED", message="Umsätze ✗ " * 20)])
     lines = drawn(view, encoding="ascii", width=60)
     assert "".join(lines).isascii()
     assert lines[1] == "=" * 30 + "-" * 30
@@ -275,7 +280,7 @@ def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
 @pytest.mark.parametrize("width", [20, 80])
 def test_the_picture_never_outgrows_the_screen(height: int, width: int) -> None:
     """A run of 2,000 steps fits any screen that holds the heading at all."""
-    changes = [told(f"a-rather-long-step-name-{i}", "RUNNING", at=i, message="m" * 300) for i in range(2000)]
+    changes = [change(f"a-rather-long-step-name-{i}", "RUNNING", at=i, message="m" * 300) for i in range(2000)]
     view = RunView(run_id="r1", total=2000).with_changes(changes)
     lines = drawn(view, width=width, height=height)
     assert len(lines) <= max(height, 8)

@@ -127,7 +127,7 @@ def test_a_refusal_names_nothing_that_a_terminal_obeys(
 
 @pytest.mark.parametrize("name", SERVED)
 def test_what_is_told_of_a_hostile_name_is_harmless(files: dict[str, str], name: str) -> None:
-    """So is what a command tells when it did what it was asked for, or found nothing of that name."""
+    """So is what a command prints when it did what it was asked for, or found nothing of that name."""
     world = World()
     body = json.dumps({"generation": "1"}).encode()
     words = [files.get(word, word) for word in SERVED[name]]
@@ -138,7 +138,7 @@ def test_what_is_told_of_a_hostile_name_is_harmless(files: dict[str, str], name:
 
 
 def test_a_line_of_the_log_has_an_end(lines: io.StringIO) -> None:
-    """However long a name is, the line that tells of it is not."""
+    """However long a name is, the line about it is not."""
     log.warned("object.ignored", f"{LONG * 4} is no workflow", object=LONG * 4, count=3)
     [line] = lines.getvalue().splitlines()
     assert len(line) < MAX_MESSAGE + MAX_DETAIL + 200

@@ -54,7 +54,7 @@ def test_settings_of_a_deployment_do_not_lead_the_functions_away() -> None:
 
 
 def test_only_a_full_disk_makes_logs_incomplete(tmp_path: Path) -> None:
-    """It is said where the logs are told; a folder that is gone says nothing."""
+    """It is said where the logs are named; a folder that is gone says nothing."""
     assert disk_full_note(Path("/proc")) == " (their disk is full, so they may be incomplete)"
     assert disk_full_note(tmp_path / "gone") == ""
     assert disk_full_note(tmp_path) == ""

@@ -9,13 +9,13 @@ import pytest
 
 from atom_client.views.progress import RunView
 from atom_workflows.core.states import RunState, StepState
-from unit.client.changes import run_told, told
+from unit.client.changes import change, run_change
 
 RETRIED = [
-    told("load", "RUNNING", at=1),
-    told("load", "RETRYING", at=2, message="no disk"),
-    told("load", "RUNNING", attempt=2, at=3),
-    told("load", "SUCCEEDED", attempt=2, at=4),
+    change("load", "RUNNING", at=1),
+    change("load", "RETRYING", at=2, message="no disk"),
+    change("load", "RUNNING", attempt=2, at=3),
+    change("load", "SUCCEEDED", attempt=2, at=4),
 ]
 
 
@@ -38,17 +38,17 @@ def test_every_order_and_repetition_of_changes_gives_the_same_view() -> None:
 
 def test_a_terminal_state_wins_within_an_attempt() -> None:
     """The end of an attempt is not overwritten by what another clock dates later."""
-    assert states(view(told("a", "FAILED", at=1), told("a", "RUNNING", at=2))) == {"a": "FAILED"}
+    assert states(view(change("a", "FAILED", at=1), change("a", "RUNNING", at=2))) == {"a": "FAILED"}
 
 
 def test_a_later_attempt_wins_over_an_earlier_end() -> None:
     """A step that is run again is shown as running."""
-    assert states(view(told("a", "RUNNING", attempt=2, at=0), told("a", "FAILED", at=5))) == {"a": "RUNNING"}
+    assert states(view(change("a", "RUNNING", attempt=2, at=0), change("a", "FAILED", at=5))) == {"a": "RUNNING"}
 
 
 def test_a_run_that_has_ended_stays_ended() -> None:
     """A late event of an earlier state does not open the run again."""
-    assert view(run_told("SUCCEEDED"), run_told("RUNNING")).state is RunState.SUCCEEDED
+    assert view(run_change("SUCCEEDED"), run_change("RUNNING")).state is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_a_run_that_has_ended_stays_ended() -> None:
     [
         {},
         {"step": "a"},
-        told("a", "DANCING"),
-        {**told("a", "RUNNING"), "at": "noon"},
-        {**told("a", "RUNNING"), "attempt": "x"},
+        change("a", "DANCING"),
+        {**change("a", "RUNNING"), "at": "noon"},
+        {**change("a", "RUNNING"), "attempt": "x"},
         {"run": "r1"},
         {"run": "r1", "state": 7},
     ],
@@ -69,20 +69,22 @@ def test_unreadable_changes_are_left_out(change: dict[str, object]) -> None:
 
 
 def test_unknown_steps_are_pending() -> None:
-    """Steps that nothing was told of count as PENDING."""
-    assert view(told("a", "RUNNING")).counts == {StepState.PENDING: 2, StepState.RUNNING: 1}
+    """Steps that nothing is known of count as PENDING."""
+    assert view(change("a", "RUNNING")).counts == {StepState.PENDING: 2, StepState.RUNNING: 1}
 
 
 def test_news_are_the_changed_steps_in_order_of_time() -> None:
     """Only steps that are other than before are news."""
-    before = view(told("a", "RUNNING", at=1))
-    after = before.with_changes([told("c", "RUNNING", at=3), told("b", "RUNNING", at=2), told("a", "RUNNING", at=1)])
+    before = view(change("a", "RUNNING", at=1))
+    after = before.with_changes(
+        [change("c", "RUNNING", at=3), change("b", "RUNNING", at=2), change("a", "RUNNING", at=1)]
+    )
     assert [step.id for step in after.news(before)] == ["b", "c"]
 
 
 def test_a_small_run_shows_every_step_in_the_order_of_the_file() -> None:
     """Steps that nothing is known of are shown too."""
-    seen = view(told("b", "RUNNING"), order=("a", "b", "c"))
+    seen = view(change("b", "RUNNING"), order=("a", "b", "c"))
     assert [(step.id, step.state.value) for step in seen.rows(3)] == [
         ("a", "PENDING"),
         ("b", "RUNNING"),
@@ -93,10 +95,10 @@ def test_a_small_run_shows_every_step_in_the_order_of_the_file() -> None:
 def test_a_large_run_shows_what_is_under_way_before_what_has_ended() -> None:
     """With less room than steps, running ones come first, then failures, then the newest ends."""
     seen = view(
-        told("done", "SUCCEEDED", at=9),
-        told("older", "SUCCEEDED", at=8),
-        told("bad", "FAILED", at=1),
-        told("slow", "RUNNING", at=2),
+        change("done", "SUCCEEDED", at=9),
+        change("older", "SUCCEEDED", at=8),
+        change("bad", "FAILED", at=1),
+        change("slow", "RUNNING", at=2),
         total=50,
         order=tuple("abcdefgh"),
     )
@@ -105,12 +107,14 @@ def test_a_large_run_shows_what_is_under_way_before_what_has_ended() -> None:
 
 def test_many_running_steps_leave_room_for_ends() -> None:
     """At most the asked number of rows, of which a few are kept for what has just ended."""
-    running = [told(f"r{i}", "RUNNING", at=i) for i in range(30)]
-    rows = view(*running, told("bad", "FAILED"), total=99).rows(10)
+    running = [change(f"r{i}", "RUNNING", at=i) for i in range(30)]
+    rows = view(*running, change("bad", "FAILED"), total=99).rows(10)
     assert len(rows) == 10
     assert rows[-1].id == "bad"
 
 
-def test_times_are_kept_as_told() -> None:
-    """A step's time is when it changed, not when that was heard."""
-    assert view(told("a", "RUNNING", at=7)).steps["a"].at == datetime.fromisoformat(told("a", "RUNNING", at=7)["at"])
+def test_times_are_those_of_the_changes() -> None:
+    """A step's time is when it changed, not when the change arrived."""
+    assert view(change("a", "RUNNING", at=7)).steps["a"].at == datetime.fromisoformat(
+        change("a", "RUNNING", at=7)["at"]
+    )

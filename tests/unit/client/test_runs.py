@@ -37,7 +37,7 @@ def ended(script: str = "", workflow: str = "") -> tuple[World, str]:
 
 
 def test_no_runs_are_said_in_a_sentence() -> None:
-    """An empty list tells how to start a run."""
+    """An empty list says how to start a run."""
     assert "There are no runs yet" in call(World(), "list").stdout
 
 
@@ -102,7 +102,7 @@ def test_show_tells_in_full_why_steps_cannot_be_submitted() -> None:
 
 
 def test_show_hides_what_the_compiler_added() -> None:
-    """Barrier steps of a wide graph are nobody's business, in text and in JSON."""
+    """Barrier steps of a wide graph are no one's business, in text and in JSON."""
     world, run_id = ended(workflow=fan(300))
     assert "~" not in call(world, "show", run_id).stdout
     shown = json.loads(call(world, "show", run_id, "--json").stdout)
@@ -166,7 +166,7 @@ def test_retry_runs_again_what_did_not_succeed() -> None:
 
 
 def test_retry_for_programs() -> None:
-    """JSON tells the run and how many steps run again."""
+    """JSON has the run and how many steps run again."""
     world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
     assert json.loads(call(world, "retry", run_id, "--json").stdout) == {"run": run_id, "steps": 2}
 

@@ -29,7 +29,7 @@ def miscounted() -> tuple[World, str]:
     return world, run_id
 
 
-def test_a_run_that_is_well_is_told_what_it_waits_for() -> None:
+def test_a_run_that_is_well_lists_what_it_waits_for() -> None:
     """The steps under way are listed with their jobs, and nothing is wrong."""
     world, run_id = begun()
     result = call(world, "doctor", run_id)
@@ -40,12 +40,12 @@ def test_a_run_that_is_well_is_told_what_it_waits_for() -> None:
 
 
 def test_a_next_look_is_not_in_the_past() -> None:
-    """A job's first poll is told as long as it is to come; later the job is polled in every round."""
+    """A job's first poll is shown as long as it is to come; later the job is polled in every round."""
     world, run_id = begun()
     assert "; next look " in call(world, "doctor", run_id).stdout
     world.clock.move(timedelta(minutes=10))
-    told = call(world, "doctor", run_id).stdout
-    assert ("s0 is RUNNING" in told, "next look" in told) == (True, False)
+    printed = call(world, "doctor", run_id).stdout
+    assert ("s0 is RUNNING" in printed, "next look" in printed) == (True, False)
 
 
 def test_a_run_that_has_ended_is_well() -> None:
@@ -65,7 +65,7 @@ def test_a_wrong_counter_is_reported_and_fixed() -> None:
     assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
 
 
-def test_a_dry_run_only_tells() -> None:
+def test_a_dry_run_changes_nothing() -> None:
     """With --dry-run the same is found, nothing is changed, and the exit code says that something is wrong."""
     world, run_id = miscounted()
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_what_cannot_be_fixed_says_what_to_do() -> None:
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
-    """A step that has been due for minutes tells that nobody wakes the checker."""
+    """A step that has been due for minutes shows that no one wakes the checker."""
     world, run_id = begun()
     world.clock.move(timedelta(minutes=5))
     result = call(world, "doctor", run_id)
@@ -101,7 +101,7 @@ def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
     assert (result.exit_code, "no checker came" in result.stdout) == (0, False)
 
 
-def test_what_nobody_took_is_published_again() -> None:
+def test_what_no_one_took_is_published_again() -> None:
     """A released step whose event is lost is published by the doctor."""
     world = World()
     run_id = world.start(chain(1))
@@ -114,9 +114,9 @@ def test_what_nobody_took_is_published_again() -> None:
 def test_a_program_gets_json() -> None:
     """--json prints one object with what was found and what was fixed."""
     world, run_id = miscounted()
-    told = json.loads(call(world, "doctor", "--json", run_id).stdout)
-    assert told["under_way"] == ["s0"]
-    assert [(one["step"], one["flaw"], one["mended"]) for one in told["found"]] == [("s1", "miscounted", True)]
+    printed = json.loads(call(world, "doctor", "--json", run_id).stdout)
+    assert printed["under_way"] == ["s0"]
+    assert [(one["step"], one["flaw"], one["mended"]) for one in printed["found"]] == [("s1", "miscounted", True)]
 
 
 SILENT = "default: {duration: 90000, status_errors: [{status: 500, times: forever}]}"
@@ -124,7 +124,7 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
 
 
 @pytest.mark.parametrize(
-    ("script", "minutes", "told"),
+    ("script", "minutes", "sentence"),
     [
         ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
         ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', a word that is not the contract's"),
@@ -132,20 +132,20 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
         (DEAF, 20, "has not accepted its job for "),
     ],
 )
-def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minutes: float, told: str) -> None:
+def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minutes: float, sentence: str) -> None:
     """`doctor`, `show` and the events say what is odd about a job, and its step goes on."""
     world, run_id = begun(script)
     for _ in range(int(minutes * 6)):
         world.clock.move(timedelta(seconds=10))
         world.tick()
     doctored = call(world, "doctor", "--dry-run", run_id)
-    assert (doctored.exit_code, told in doctored.stdout) == (1, True)
+    assert (doctored.exit_code, sentence in doctored.stdout) == (1, True)
     assert "Wrong: step s0: the Task Runner " in doctored.stdout
     assert "Nothing is wrong" not in doctored.stdout
-    assert told in call(world, "show", run_id).stdout
+    assert sentence in call(world, "show", run_id).stdout
     assert [one["step"] for one in json.loads(call(world, "doctor", "--json", run_id).stdout)["odd"]] == ["s0"]
     events = [change.get("message", "") for message in world.changes() for change in message.body["changes"]]
-    assert any(told.partition(" for ")[0] in said for said in events)
+    assert any(sentence.partition(" for ")[0] in said for said in events)
     assert world.states(run_id)["s0"] in {"RUNNING", "DISPATCHING"}
 
 

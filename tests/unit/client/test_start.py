@@ -39,7 +39,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def started(world: World, result: Result) -> str:
-    """The run that the command told, which the start function has made of its message."""
+    """The run that the command printed, which the start function has made of its message."""
     assert result.exit_code == 0, result.stderr
     run_id = str(json.loads(result.stdout)["run"])
     world.settle_down("start")
@@ -47,7 +47,7 @@ def started(world: World, result: Result) -> str:
     return run_id
 
 
-def test_the_run_that_is_told_is_the_run_that_is_made(file: Path) -> None:
+def test_the_run_that_is_printed_is_the_run_that_is_made(file: Path) -> None:
     """The id is known before the start function has read the message."""
     world = World()
     run_id = started(world, call(world, file, "--json"))
@@ -101,7 +101,7 @@ def test_json_says_whether_the_run_is_new(file: Path) -> None:
     assert again == [False, True]
 
 
-def test_a_key_whose_run_was_invalid_starts_anew() -> None:
+def test_a_key_whose_run_was_invalid_starts_again() -> None:
     """A run that could not start gives its key to the next request, which is not refused for being another."""
     world = World()
     arguments = ("gs://flows/workflows/late.yaml", "--key", "day", "--json")
@@ -129,10 +129,10 @@ def test_labels_parameters_and_the_task_runner_go_with_it(file: Path) -> None:
 
 def test_the_next_command_is_about_the_same_deployment(file: Path) -> None:
     """What is to be typed next names the project as it was named."""
-    told = call(World(), file).stdout
-    assert "Asked for run nightly-" in told
-    assert ", 3 steps." in told
-    assert "--project=acme-flow --topic-prefix=atom- --database=flows`" in told
+    printed = call(World(), file).stdout
+    assert "Asked for run nightly-" in printed
+    assert ", 3 steps." in printed
+    assert "--project=acme-flow --topic-prefix=atom- --database=flows`" in printed
 
 
 def test_an_object_is_left_to_the_start_function() -> None:
@@ -191,8 +191,8 @@ def test_a_project_beside_a_local_platform_is_refused(file: Path) -> None:
     assert (result.exit_code, "--project is acme-flow, but FIRESTORE_EMULATOR_HOST" in result.stderr) == (2, True)
 
 
-def test_nobody_is_logged_in(file: Path) -> None:
-    """Without credentials the user is told how to get them."""
+def test_no_one_is_logged_in(file: Path) -> None:
+    """Without credentials the user learns how to get them."""
     result = CliRunner().invoke(cli, ["start", str(file), "--project=acme-flow"], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "gcloud auth application-default login" in result.stderr) == (1, True), result.stderr
 

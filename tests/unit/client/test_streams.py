@@ -1,4 +1,4 @@
-"""What the command line writes where not every sign can be written, or where nobody listens."""
+"""What the command line writes where not every sign can be written, or where no one listens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_what_an_encoding_lacks_is_spelt_out(
 
 @pytest.mark.parametrize(("streams", "code"), [("<&- >&- 2>&-", 0), (">/dev/full", 1)])
 def test_a_stream_that_is_closed_or_full_is_no_defect(streams: str, code: int) -> None:
-    """A command that cannot read or write says so if it can; nobody is shown a traceback."""
+    """A command that cannot read or write says so if it can; no one is shown a traceback."""
     entry = "from atom_client.__main__ import main; main()"
     line = f'"$0" -c "{entry}" validate "$1" {streams}'
     done = subprocess.run(["sh", "-c", line, sys.executable, FORK_JOIN], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`upload`: what is refused before anything is sent, and the run that is told."""
+"""`upload`: what is refused before anything is sent, and the run that is printed."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def call(storage: Canned, *args: str | Path, stdin: str = "", **environment: str
 
 
 @pytest.mark.parametrize("target", ["gs://flows/workflows/nightly.yaml", "gs://flows/workflows/"])
-def test_the_run_of_the_generation_is_told(storage: Canned, file: Path, target: str) -> None:
+def test_the_run_of_the_generation_is_printed(storage: Canned, file: Path, target: str) -> None:
     """The file goes to the object as it is, and its generation names the run as the start function names it."""
-    told = json.loads(call(storage, file, target, "--json").stdout)
+    printed = json.loads(call(storage, file, target, "--json").stdout)
     path = "gs://flows/workflows/nightly.yaml"
     run_id = run_id_for(path, "object", "flows", "workflows/nightly.yaml", GENERATION)
-    assert told == {"run": run_id, "object": path, "generation": GENERATION}
+    assert printed == {"run": run_id, "object": path, "generation": GENERATION}
     [asked] = storage.asked
     assert asked.body == file.read_bytes()
     assert parse_qs(urlsplit(asked.target).query)["name"] == ["workflows/nightly.yaml"]
@@ -55,9 +55,9 @@ def test_the_run_of_the_generation_is_told(storage: Canned, file: Path, target: 
 
 def test_a_user_is_told_what_to_type_next(storage: Canned, file: Path) -> None:
     """The sentence names the run and the command that shows it, in the same project."""
-    told = call(storage, file, "gs://flows/workflows/", "--project=acme-flow").stdout
-    assert f"generation {GENERATION}, which starts run nightly-" in told
-    assert "--project=acme-flow`" in told
+    printed = call(storage, file, "gs://flows/workflows/", "--project=acme-flow").stdout
+    assert f"generation {GENERATION}, which starts run nightly-" in printed
+    assert "--project=acme-flow`" in printed
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_what_would_start_no_run_is_not_sent(
 
 
 def test_a_deployment_with_other_names(storage: Canned, file: Path) -> None:
-    """The prefix of a deployment's own uploads counts, where the environment tells it."""
+    """The prefix of a deployment's own uploads counts, where the environment has it."""
     assert call(storage, file, "gs://flows/jobs/a.yaml", WORKFLOW_OBJECT_PREFIX="jobs/").exit_code == 0
 
 
-def test_nobody_is_logged_in(storage: Canned, file: Path) -> None:
-    """Without credentials the user is told how to get them."""
+def test_no_one_is_logged_in(storage: Canned, file: Path) -> None:
+    """Without credentials the user learns how to get them."""
     variables = NO_CLOUD | {"STORAGE_EMULATOR_HOST": None}
     arguments = ["upload", str(file), "gs://flows/workflows/"]
     result = CliRunner().invoke(cli, arguments, env=variables, catch_exceptions=False)
