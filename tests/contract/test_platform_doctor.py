@@ -109,7 +109,7 @@ def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "")
     [found] = deployed.found("europe-west99")
     assert (found.about, found.verdict) == ("region", Verdict.WRONG)
-    assert found.detail.startswith("REGION is europe-west99, which is no region that is known here")
+    assert found.detail.startswith("REGION is europe-west99, which is not a region that is known here")
 
 
 def test_a_platform_that_is_away(refusing_address: str) -> None:
