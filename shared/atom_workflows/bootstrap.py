@@ -1,6 +1,6 @@
-"""The composition root: the real ports by default, made once for each process, on first use.
+"""The composition root: the real adapters, made once in each process, on first use.
 
-Clients are made lazily because gunicorn loads a function before it forks, and gRPC channels must not cross a fork.
+They are made lazily because gunicorn loads a function before it forks, and gRPC channels must not cross a fork.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from atom_workflows.settings import Settings, from_environment, misspelt_credent
 
 
 def connect(settings: Settings) -> Services:
-    """Services on Google Cloud, or on emulators if the clients' own environment variables say so."""
+    """Connect to Google Cloud, or to emulators.
+
+    The client libraries' own environment variables, such as `FIRESTORE_EMULATOR_HOST`, choose.
+    """
     return Services(
         store=FirestoreStore(project=settings.project, database=settings.database),
         bus=PubsubBus(project=settings.project, topic_prefix=settings.topic_prefix),
@@ -35,8 +38,8 @@ def connect(settings: Settings) -> Services:
 
 
 def dead_letters(settings: Settings) -> DeadLetterBox:
-    """The events that were given up, for the command line."""
-    # No function needs it.
+    """Return the box of dead letters, for the command line."""
+    # Imported here, as no function needs it.
     from atom_workflows.adapters.pubsub.dead_letters import PubsubDeadLetters  # noqa: PLC0415 - see above
 
     return PubsubDeadLetters(project=settings.project, topic_prefix=settings.topic_prefix)
@@ -44,7 +47,7 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
 
 @lru_cache(maxsize=1)
 def services() -> Services:
-    """This process's services."""
+    """Return this process's services."""
     if problem := misspelt_credentials(os.environ):
         log.warned("settings.misspelt", problem)
     return connect(from_environment(os.environ))

@@ -1,6 +1,6 @@
-"""The end of a program whose reader has gone, as in `make plan | head`.
+"""End a program quietly when the reader of its output has gone, as in `make plan | head`.
 
-It takes the standard library alone, as programs use it that run where nothing is installed.
+Only the standard library is used, for programs that run where nothing is installed.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 BROKEN_PIPE: Final = 128 + 13
-"""What a shell reports of a program that SIGPIPE has ended."""
+"""The exit code that a shell reports for a program ended by SIGPIPE."""
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Run a program and exit with its code.
 
-    There is no traceback if no one reads its output to the end.
+    If the reader of stdout goes away early, exit with `BROKEN_PIPE` instead of a traceback.
     """
     try:
         try:
             code = main()
         finally:
-            # What is still to be written would otherwise fail when Python ends, where nothing can catch it.
+            # Otherwise Python writes the rest after main, where nothing can catch a failure.
             sys.stdout.flush()
     except BrokenPipeError:
         if not _is_reader_gone():
@@ -35,14 +35,14 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
 
 
 def discard_output() -> None:
-    """Send what is still to be written to nowhere."""
+    """Discard the output that is not written yet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_reader_gone() -> bool:
-    """Tell stdout's broken pipe from that of any other connection."""
+    """Return True if the broken pipe is stdout, and no other connection."""
     if not hasattr(select, "poll"):
-        return True  # Windows cannot say; a program that prints is the likelier cause.
+        return True  # Windows cannot say. Stdout is the likelier one in a program that prints.
     poller = select.poll()
     poller.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))

@@ -1,8 +1,8 @@
-"""The documents: where they stand, and how runs and steps become stored fields and come back.
+"""The documents: their paths, and how runs and steps are written to stored fields and read back.
 
 `runs/{run_id}` holds a run and `runs/{run_id}/steps/{step_id}` each node of its compiled graph; `control/checker` is
-the lease of the checker's burst, `control/round` says where the next page of a round begins. Fields that hold their
-default are not stored.
+the lease of the checker's burst, `control/round` the place where the next page of a round begins. Fields that hold
+their default are not stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields
 
 SCHEMA: Final = 1
-"""Stored in every document, and asked for by the checker's query. A field that may be missing needs no other number."""
+"""Stored in every document, and a condition of the checker's query. A field that may be missing leaves it as it is."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
@@ -32,22 +32,25 @@ ROUND_PATH: Final = "control/round"
 
 
 def run_path(run_id: str) -> str:
-    """The path of a run's document."""
+    """Return the path of a run's document."""
     return f"{RUNS}/{run_id}"
 
 
 def steps_path(run_id: str) -> str:
-    """The path of the collection of a run's steps."""
+    """Return the path of the collection of a run's steps."""
     return f"{RUNS}/{run_id}/{STEPS}"
 
 
 def step_path(run_id: str, step_id: str) -> str:
-    """The path of a step's document."""
+    """Return the path of a step's document."""
     return f"{RUNS}/{run_id}/{STEPS}/{step_id}"
 
 
 def definition_path(run_id: str) -> str:
-    """The path of the stored definition of a run that is too large to be seeded in one commit."""
+    """Return the path of a large run's stored definition.
+
+    Only a run that cannot be seeded in one commit has it.
+    """
     return f"{RUNS}/{run_id}/definition/text"
 
 
@@ -62,21 +65,23 @@ _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
 
 
 def step_fields(step: StepRecord) -> dict[str, Any]:
-    """What is stored of a new step. `task` is the job's body as JSON text: Firestore cannot hold lists in lists."""
-    stored = _without_defaults(step, _STEP_DEFAULTS)
+    """Return the stored fields of a new step."""
+    values = ((name, getattr(step, name), default) for name, default in _STEP_DEFAULTS.items())
+    stored = {name: value for name, value, default in values if value != default and value not in ((), "", None)}
     stored.update({name: list(getattr(step, name)) for name in _STEP_LISTS})
     stored.update(schema=SCHEMA, state=step.state.value, remaining=step.remaining)
     if step.heirs:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
+        # As text: Firestore cannot hold lists in lists.
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
         stored["policies"] = _policies_fields(step.policies)
     return stored
 
 
 def step_record(document: Document) -> StepRecord:
-    """A step as it was read."""
-    stored = _known(document)
+    """Read a step from its document."""
+    stored = _require_known_schema(document)
     known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
     known["heirs"] = tuple(stored.get("heirs", ()))
@@ -93,12 +98,15 @@ def step_record(document: Document) -> StepRecord:
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
-    """What a change of a step's state stores."""
+    """Return the stored fields of a change of a step."""
     return {"state": change.state.value, **change.fields}
 
 
 def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None) -> StepRecord:
-    """The record of a node before anything happened to it; `step` is None for a node that the compiler added."""
+    """Return the first record of a node.
+
+    `step` is None for a node that the compiler added.
+    """
     return StepRecord(
         run_id=run.id,
         id=node.id,
@@ -173,11 +181,11 @@ _RUN_PLAIN: Final = (
 
 
 def run_fields(run: RunRecord) -> dict[str, Any]:
-    """What is stored of a new run."""
+    """Return the stored fields of a new run."""
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
     stored.update(schema=SCHEMA, state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
-        # As text, like a task: parameters may be what Firestore cannot hold.
+        # As text, like a task: Firestore cannot hold all that parameters may be.
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
     if run.warnings:
         stored["warnings"] = list(run.warnings)
@@ -188,11 +196,8 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if value is not None}
 
 
-def _params_of(stored: Fields) -> Mapping[str, Any]:
-    """Return a run's parameters.
-
-    Those of an earlier version may be too deep to be read everywhere.
-    """
+def _read_params(stored: Fields) -> Mapping[str, Any]:
+    # An earlier version stored parameters without these limits; such a run must still be shown.
     try:
         params: Mapping[str, Any] = read_json(stored.get("params", "{}"), most_values=MAX_START_VALUES)
     except (JsonTooDeep, JsonTooLarge) as error:
@@ -201,8 +206,8 @@ def _params_of(stored: Fields) -> Mapping[str, Any]:
 
 
 def run_record(document: Document) -> RunRecord:
-    """A run as it was read."""
-    stored = _known(document)
+    """Read a run from its document."""
+    stored = _require_known_schema(document)
     stop = stored.get("stop")
     timeout_s = stored.get("timeout_s")
     return RunRecord(
@@ -210,7 +215,7 @@ def run_record(document: Document) -> RunRecord:
         state=RunState(stored["state"]),
         errors=tuple(stored.get("errors", ())),
         warnings=tuple(stored.get("warnings", ())),
-        params=_params_of(stored),
+        params=_read_params(stored),
         stop=None
         if not stop
         else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"]),
@@ -219,8 +224,11 @@ def run_record(document: Document) -> RunRecord:
     )
 
 
-def _known(document: Document) -> Fields:
-    """The document's fields; without a schema they are of the first. Raises `NewerVersion`."""
+def _require_known_schema(document: Document) -> Fields:
+    """Return the document's fields.
+
+    Without a schema they are of the first. Raises `NewerVersion` if a newer version wrote them.
+    """
     schema = document.fields.get("schema", 1)
     if schema > SCHEMA:
         raise NewerVersion(document.path, schema, SCHEMA)
@@ -228,10 +236,5 @@ def _known(document: Document) -> Fields:
 
 
 def stop_fields(stop: Stop) -> dict[str, Any]:
-    """What is stored of a request to close a run."""
+    """Return the stored fields of a request to close a run."""
     return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at}
-
-
-def _without_defaults(record: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    values = ((name, getattr(record, name), default) for name, default in defaults.items())
-    return {name: value for name, value, default in values if value != default and value not in ((), "", None)}

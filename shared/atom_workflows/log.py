@@ -21,12 +21,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
-"""What JSON lets be though a terminal or a reader of lines would obey it: control characters from 0x7F on, other ends
-of lines, and what turns or hides text; and halves of characters, which no stream can be given."""
+"""Characters JSON leaves unescaped that terminals or line readers interpret, and those no stream can encode.
+
+These are control characters from 0x7F on, other line ends, marks that turn or hide text, and half surrogate pairs.
+"""
 
 MAX_MESSAGE: Final = 4_000
 MAX_DETAIL: Final = 1_000
-"""Characters; Cloud Logging takes lines of 256 KB, and a name may be as long as whoever sends it likes."""
+"""Characters. Cloud Logging takes lines of 256 KB, and a name from outside may be of any length."""
+
 _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
 """Google's own header, `x-cloud-trace-context`: the span is a decimal number."""
 
@@ -42,7 +45,7 @@ _trace: Final[ContextVar[Mapping[str, Any]]] = ContextVar("trace", default=Mappi
 
 @contextmanager
 def handling(event_id: str) -> Iterator[None]:
-    """Name the event to which the decisions within belong."""
+    """Add the event's id to the lines that are logged inside."""
     token = _event_id.set(event_id)
     try:
         yield
@@ -52,7 +55,7 @@ def handling(event_id: str) -> Iterator[None]:
 
 @contextmanager
 def tracing(headers: Mapping[str, str], project: str) -> Iterator[None]:
-    """Name the request to which the decisions within belong, if its headers do."""
+    """Add the request's trace to the lines that are logged inside."""
     token = _trace.set(_trace_fields({name.lower(): value for name, value in headers.items()}, project))
     try:
         yield
@@ -76,22 +79,25 @@ def _trace_fields(headers: Mapping[str, str], project: str) -> Mapping[str, Any]
 
 
 def decided(action: str, message: str, **details: Any) -> None:
-    """A decision that took effect."""
+    """Log a decision that took effect."""
     _write(logging.INFO, action, message, details)
 
 
 def dropped(action: str, message: str, **details: Any) -> None:
-    """A stale or repeated event that changed nothing; of interest only when debugging."""
+    """Log a stale or repeated event that changed nothing, for debugging only."""
     _write(logging.DEBUG, action, message, details)
 
 
 def warned(action: str, message: str, **details: Any) -> None:
-    """Something that should not happen often: an outage, a repair, bad input."""
+    """Log what should be rare, such as an outage or bad input."""
     _write(logging.WARNING, action, message, details)
 
 
 def failed(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
-    """Something that a person has to look at; a defect with its trace."""
+    """Log something that a person has to look at.
+
+    `trace_of` is the exception of a defect, whose traceback is added.
+    """
     _write(logging.ERROR, action, message, details, trace_of)
 
 
@@ -110,32 +116,36 @@ def _write(
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; an exception's trace is part of the message, where Error Reporting looks for it."""
-        message = _clipped(record.getMessage(), MAX_MESSAGE)
+        """Return the line.
+
+        An exception's traceback is part of the message, where Error Reporting looks for it.
+        """
+        message = _clip(record.getMessage(), MAX_MESSAGE)
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
         fields = getattr(record, "fields", {})
         line = {**fields, "severity": record.levelname, "message": message}
         text = json.dumps(line, default=str, ensure_ascii=False)
         if len(text) > MAX_DETAIL:
-            clipped = {name: _clipped(value, MAX_DETAIL) for name, value in fields.items()}
+            clipped = {name: _clip(value, MAX_DETAIL) for name, value in fields.items()}
             text = json.dumps({**line, **clipped}, default=str, ensure_ascii=False)
-        return text if text.isascii() and "\x7f" not in text else _UNSEEN.sub(_escaped, text)
+        if text.isascii() and "\x7f" not in text:
+            return text
+        return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _clipped(value: Any, most: int) -> Any:
+def _clip(value: Any, most: int) -> Any:
     return f"{value[: most - 1]}…" if isinstance(value, str) and len(value) > most else value
 
 
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
-
-
 def log_to_stdout(*, debug: bool = False) -> None:
-    """Send the decisions to stdout; calling it again changes nothing."""
+    """Send the log to stdout.
+
+    May be called again, then only `debug` counts.
+    """
     if not _logger.handlers:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(JsonLines())

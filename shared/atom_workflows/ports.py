@@ -156,9 +156,9 @@ class Store(Protocol):
         ...
 
     def query(self, query: Query) -> list[Document]:
-        """Return the matching documents, all of them unless the query has a limit.
+        """Return the matching documents, in the query's order.
 
-        The order is the query's.
+        All of them, unless the query has a limit.
 
         Raises:
             StoreUnavailable: there was no answer in time.
@@ -250,7 +250,7 @@ class DeadLetterBox(Protocol):
         ...
 
     def release(self, messages: Sequence[HeldMessage]) -> None:
-        """Let go of the messages, so that they can be taken again at once.
+        """Release the messages, so that they can be taken again.
 
         May be repeated; a message that is no longer held is left alone.
 
@@ -359,10 +359,11 @@ class Calls(Protocol[Item, Answer]):
         ...
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
-        """Return the calls that have ended since the last wave, in any order.
+        """Return the calls that ended since the last wave.
 
-        Waits for a first one, at most `within_s` seconds; empty if none ended, or nothing is pending. A call that
-        raised is not among the answers. Its error is kept until the others have ended, so that no answer is lost.
+        They are in any order. Waits for a first one, at most `within_s` seconds; empty if none ended, or nothing is
+        pending. A call that raised is not among them. Its error is kept until the others have ended, so that no answer
+        is lost.
 
         Raises:
             Exception: a call's own error, once no other is pending. So ask until nothing is pending, then once more.

@@ -1,4 +1,4 @@
-"""What a deployment is told by its environment; read once, by the composition root."""
+"""The settings of a deployment, read once from its environment by the composition root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
 FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
-"""Where the first version's deployed form found the Task Runner; it counts if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+"""The first version's variable for the Task Runner. It counts if `WORKFLOW_TASK_RUNNER_URL` is not set."""
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
@@ -31,25 +31,25 @@ MAX_BURST_S: Final = 500
 
 MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
-"""An open run is renewed when half of the time is left: that half is how long a checker may be out of order."""
+"""An open run is renewed when half of the time is left, which is the margin for a checker that is out of order."""
 
 MAX_DELIVERIES: Final = 30
-"""How often an event is delivered before it is given up, unless the setting says otherwise.
+"""Deliveries of an event before it is given up, by default.
 
-Every answer but success counts as one: a function's error, a push that is refused, and one that finds all instances
-busy. With the pauses below, an outage of an hour gives nothing up.
+Each delivery that is not answered with success counts: a function's error, a push that is refused, one that finds all
+instances busy. With the pauses below, no event is given up during an outage of an hour.
 """
 
 MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
 """The longest pause between two deliveries, by topic; the first is short, as most failures are over at once.
 
-Nothing but its event starts a run, so that has the longest that Pub/Sub takes. The checker brings back steps whose
-events were given up. A tick is followed by another one in a minute.
+Only its event starts a run, so `start` has the longest that Pub/Sub takes. The checker finds the steps of events that
+were given up. A tick is followed by another one in a minute.
 """
 
 _DELIVERIES: Final = (5, 100)
-"""What Pub/Sub allows in a subscription's dead-letter policy."""
+"""The least and the most that Pub/Sub allows in a subscription's dead-letter policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +75,11 @@ class Settings:
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
 
     def allowed_task_runner(self, url: str) -> str | None:
-        """Return the allowed Task Runner that `url` names, as the settings spell it.
+        """Return the allowed Task Runner that `url` names, if any.
 
-        None if it names none.
-
-        Compared as URLs: letter case of scheme and host, a default port and a slash at the end make no difference,
-        nor do the names of this machine (localhost, 127.0.0.1, [::1]). What is called is always what the settings
-        say, so a caller who spells an address otherwise can only choose among the allowed ones.
+        It is spelled as in the settings. URLs are compared without regard to letter case of scheme and host, a default
+        port, a slash at the end, and the names of this machine (localhost, 127.0.0.1, [::1]). Since the settings' own
+        spelling is called, a caller can only choose among the allowed ones.
         """
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:
@@ -89,24 +87,24 @@ class Settings:
         return next((one for one in allowed if is_same_place(one, url)), None)
 
     def may_use_task_runner(self, url: str) -> bool:
-        """Whether jobs, and with them an identity token, may be sent there."""
+        """Return True if jobs and identity tokens may be sent there."""
         return self.allowed_task_runner(url) is not None
 
     def is_workflow_object(self, name: str) -> bool:
-        """Whether an uploaded object of that name starts a run."""
+        """Return True if an uploaded object of that name starts a run."""
         suffixes = tuple(suffix.lower() for suffix in self.object_suffixes)
         return name.startswith(self.object_prefix) and name.lower().endswith(suffixes)
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Return whether these are two spellings of one URL."""
+    """Return True if these are two spellings of one URL."""
     return _place(one.rstrip("/")) == _place(other.rstrip("/"))
 
 
 def _place(url: str) -> tuple[str, str, int, str] | str:
-    """Return what two spellings of one URL have in common.
+    """Return a URL's normal form, equal for two spellings of it.
 
-    A text that is no such URL is only like itself.
+    A text that is not such a URL equals only itself.
     """
     found = _URL.fullmatch(url)
     if found is None:
@@ -117,10 +115,13 @@ def _place(url: str) -> tuple[str, str, int, str] | str:
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
-    """The settings; raises `SettingsError` that names the variable and what it should be."""
+    """Read the settings from environment variables.
+
+    Raises `SettingsError`, which names the variable and says what it must be.
+    """
     default = Settings()
 
-    def seconds(name: str, fallback: timedelta, least: float = 0.1, most: float = 86_400) -> timedelta:
+    def read_seconds(name: str, fallback: timedelta, least: float = 0.1, most: float = 86_400) -> timedelta:
         text = environment.get(name, "").strip()
         if not text:
             return fallback
@@ -132,38 +133,41 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(name, text, f"a number of seconds from {least:g} to {most:,.0f}")
         return timedelta(seconds=value)
 
-    def parts(name: str) -> tuple[str, ...]:
+    def split(name: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
-    def urls(name: str) -> tuple[str, ...]:
-        for url in parts(name):
+    def read_urls(name: str) -> tuple[str, ...]:
+        for url in split(name):
             if expected := expected_instead(url):
                 raise SettingsError(name, shown_url(url), expected)
-        return tuple(url.rstrip("/") for url in parts(name))
+        return tuple(url.rstrip("/") for url in split(name))
 
     project = environment.get("WORKFLOW_PROJECT") or environment.get("GOOGLE_CLOUD_PROJECT") or default.project
-    task_runner = urls("WORKFLOW_TASK_RUNNER_URL") or urls(FIRST_VERSIONS_URL)
+    task_runner = read_urls("WORKFLOW_TASK_RUNNER_URL") or read_urls(FIRST_VERSIONS_URL)
     return Settings(
         project=project,
         database=environment.get("WORKFLOW_DATABASE") or default.database,
         topic_prefix=environment.get("WORKFLOW_TOPIC_PREFIX", ""),
         task_runner_url=task_runner[0] if task_runner else "",
-        allowed_task_runner_urls=urls("WORKFLOW_TASK_RUNNER_ALLOW"),
+        allowed_task_runner_urls=read_urls("WORKFLOW_TASK_RUNNER_ALLOW"),
         task_runner_token=environment.get("WORKFLOW_TR_AUTH_JWT") or None,
         task_runner_audience=environment.get("WORKFLOW_TR_AUDIENCE", "").strip(),
-        check_interval=seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
-        burst=seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
-        lease=seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
-        keep_runs=seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
+        check_interval=read_seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
+        burst=read_seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
+        lease=read_seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
+        keep_runs=read_seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
         max_deliveries=max_deliveries(environment),
-        hosts=tuple(host.lower() for host in parts("WORKFLOW_HOSTS")),
+        hosts=tuple(host.lower() for host in split("WORKFLOW_HOSTS")),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
-        object_suffixes=parts("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
+        object_suffixes=split("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
     )
 
 
 def max_deliveries(environment: Mapping[str, str]) -> int:
-    """How often an event is delivered before it is given up; whoever creates subscriptions needs it, too."""
+    """Read how often an event is delivered before it is given up.
+
+    The deployment needs it too, for its subscriptions.
+    """
     name = "WORKFLOW_MAX_DELIVERIES"
     text = environment.get(name, "").strip()
     least, most = _DELIVERIES
@@ -176,9 +180,10 @@ def max_deliveries(environment: Mapping[str, str]) -> int:
 
 
 def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
-    """What to tell whoever set the variable as the first version's README spelt it; None if nobody did.
+    """Return a warning if the credentials variable is misspelt, else None.
 
-    It is not honoured: no Google library ever read it, so a key that is named there has never been used.
+    The first version's README spelt it without its S. It is not read here either: no Google library ever read it, so a
+    key that is named there has never been used.
     """
     if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
         return None

@@ -1,4 +1,4 @@
-"""Which URLs name a Task Runner, and how one that does not is shown: without the secrets that it may hold."""
+"""The URLs that may name a Task Runner, and how to print a refused one without its secrets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what a Task Runner's URL must be, None if this is one.
+    """Return what the URL must be instead, None if it is right.
 
-    The words follow "it must be".
-
-    The calls' own paths are put behind it, so it can have no query and no fragment. It is stored with each run and
-    shown to everyone who may see runs, so it must hold no password.
+    The words follow "it must be". A Task Runner's URL has no query and no fragment, as the calls' own paths are put
+    behind it. It holds no password, as it is stored with each run and shown to everyone who may see runs.
     """
     if _LOGIN.match(url):
         return (
@@ -41,7 +39,7 @@ def expected_instead(url: str) -> str | None:
 def shown_url(url: str) -> str:
     """Return the URL as it may be printed.
 
-    What may be a secret in one that is refused is hidden.
+    In a refused one, user name, password, query and fragment are hidden, as they may hold secrets.
     """
     if expected_instead(url) is None:
         return url

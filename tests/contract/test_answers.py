@@ -30,7 +30,7 @@ from atom_workflows.errors import (
     TaskRunnerUnavailable,
 )
 from atom_workflows.log import JsonLines
-from atom_workflows.messages.dead_letters import GivenUp, buried
+from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
 from atom_workflows.ports import Bus, Message, Query
 from contract.answers import ANSWERED, CASES, JOB, QUOTING, TOKEN, WITHOUT_ID, Case, body, spellings, with_status
 from contract.canned import Asked, Canned, Respond, answer, canned
@@ -293,7 +293,7 @@ class WatchedBus:
                 error="StoreUnavailable",
                 reason="the store gave no answer",
             )
-            self.seen += [repr(message), repr(buried(letter))]
+            self.seen += [repr(message), repr(dead_letter_message(letter))]
         self.inner.publish(messages)
 
 

@@ -13,7 +13,7 @@ import pytest
 from atom_emulator.pubsub.memory import TakenMessage
 from atom_workflows.documents import RUNS
 from atom_workflows.errors import BusUnavailable, StoreUnavailable
-from atom_workflows.messages.dead_letters import LONGEST_REASON, read_dead_letter, replayed
+from atom_workflows.messages.dead_letters import LONGEST_REASON, read_dead_letter, replay_message
 from atom_workflows.ports import Document, HeldMessage, Message, Query, Write, WriteResult
 from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import EVENTS, Deployed, Golden, golden
@@ -90,7 +90,7 @@ def held(found: TakenMessage) -> HeldMessage:
 
 def replay_of(found: TakenMessage) -> Golden:
     """The push of the letter's message, published again."""
-    message = replayed(read_dead_letter(held(found)))
+    message = replay_message(read_dead_letter(held(found)))
     assert message.topic == "start"
     return pushed(message.raw or b"", **message.attributes)
 

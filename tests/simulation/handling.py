@@ -13,7 +13,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.handlers.delivery import give_up_or_redeliver
-from atom_workflows.messages.dead_letters import REPLAY_OF, read_dead_letter, replayed
+from atom_workflows.messages.dead_letters import REPLAY_OF, read_dead_letter, replay_message
 from atom_workflows.messages.envelope import MESSAGE_PUBLISHED, ReceivedEvent
 from atom_workflows.messages.internal import read_steps_event, read_tick_event
 from atom_workflows.messages.start import read_start_event
@@ -57,7 +57,7 @@ def is_kept(letter: Message | None, delivery: Delivery) -> bool:
         return False
     held = HeldMessage(id="letter", data=letter.raw, attributes=letter.attributes, published_at=START, lease=None)
     try:
-        again = replayed(read_dead_letter(held))
+        again = replay_message(read_dead_letter(held))
     except ValueError:
         return False
     same = (again.topic, json.loads(again.raw or b""), again.attributes[REPLAY_OF])

@@ -145,7 +145,7 @@ MUTATIONS: Final = (
     _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
     _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
     _mutation("what a retry keeps expires", (retry, "keep_all", planted_checker.kept), seed=40),
-    _mutation("a dead letter of no event", (delivery, "buried", planted_checker.buried_nameless), seed=5),
+    _mutation("a dead letter of no event", (delivery, "dead_letter_message", planted_checker.nameless_letter), seed=5),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

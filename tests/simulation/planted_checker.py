@@ -40,7 +40,7 @@ _opening = seed._opening
 _new_run = start._new_run
 _miscount = consistency.miscount
 _reset = retry._reset
-_buried = dead_letters.buried
+_dead_letter_message = dead_letters.dead_letter_message
 
 
 # -- the checker -----------------------------------------------------------------------------------------------------
@@ -127,9 +127,9 @@ def kept(*_arguments: object) -> bool:
     return True
 
 
-def buried_nameless(event: GivenUp) -> Message:
-    """Make a dead letter that does not name its event."""
-    return _buried(replace(event, event_id="m0"))
+def nameless_letter(event: GivenUp) -> Message:
+    """Build a dead letter that does not say which event it was."""
+    return _dead_letter_message(replace(event, event_id="m0"))
 
 
 # -- starts ----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from atom_client.views.dead_letters import (
     whole_object,
 )
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.messages.dead_letters import DeadLetter, replayed
+from atom_workflows.messages.dead_letters import DeadLetter, replay_message
 
 _TOGETHER: Final = 50
 """Letters that are published, and then removed, in one request each."""
@@ -142,7 +142,7 @@ def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]
         try:
-            found.desk.bus.publish([replayed(letter) for letter in part])
+            found.desk.bus.publish([replay_message(letter) for letter in part])
             found.remove(part)
         except BusUnavailable as error:
             raise Failure(

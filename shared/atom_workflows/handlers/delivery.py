@@ -23,9 +23,9 @@ from atom_workflows import log
 from atom_workflows.bounded_json import MAX_VALUES
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, MalformedEvent, RunNotFound
-from atom_workflows.messages.dead_letters import GivenUp, buried
+from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
 from atom_workflows.messages.envelope import ReceivedEvent, read_event
-from atom_workflows.messages.fields import body_of
+from atom_workflows.messages.fields import read_json_body
 
 Answer: TypeAlias = tuple[str, int, dict[str, str]]
 """Body, status and headers, as functions-framework takes them."""
@@ -88,7 +88,7 @@ def read_message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
         raw = base64.b64decode(message_of(payload)["data"], validate=True)
     except (LookupError, TypeError, ValueError, binascii.Error) as error:
         raise MalformedEvent(f"the message holds no data: {error}") from None
-    return body_of(raw, most_values=most_values)
+    return read_json_body(raw, most_values=most_values)
 
 
 def message_of(payload: Any) -> Mapping[str, Any]:
@@ -180,7 +180,7 @@ def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, e
         reason=describe(error),
     )
     try:
-        services.bus.publish([buried(given_up)])
+        services.bus.publish([dead_letter_message(given_up)])
     except BusUnavailable as outage:
         text = f"will be redelivered, since it could not be dead-lettered ({outage}): {describe(error)}"
         log.failed("event.failed", text, reason=_name(error))

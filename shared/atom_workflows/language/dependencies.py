@@ -17,29 +17,26 @@ _LONGEST_TAKEN_APART: Final = 1_000
 
 
 def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
-    """Check all rules between steps. A file that broke off (`whole` is False) may still have had any step."""
-    _check_unique(steps, report)
+    """Check all rules between steps.
+
+    A file that broke off (`whole` is False) may still have had any step, so no name is unknown then.
+    """
     steps_named = _Steps(steps_node)
+    first: dict[str, int] = {}
     graph: dict[str, list[Scalar]] = {}
     for step in steps:
         own = step.values.get("id")
-        known = list(_known(own, step.values.get("dependsOn", ()), steps_named if whole else None, report))
-        if own is not None:
-            graph.setdefault(own, known)
-    for path, closing in _cycles(graph):
-        said = f"these steps wait for each other: {_show(path)}"
-        report.add(closing, said, "each depends on the next; remove one of these dependencies")
-
-
-def _check_unique(steps: Sequence[Reading], report: Report) -> None:
-    first: dict[str, int] = {}
-    for step in steps:
-        own = step.values.get("id")
         if own in first:
-            said = f"the step id {code(own)} was used before, on line {first[own]}"
+            said = f"the step id {code(own)} was already used on line {first[own]}"
             report.add(step.at("id"), said, "give this step another id")
         elif own is not None:
             first[own] = step.at("id").line
+        known = list(_check_names(own, step.values.get("dependsOn", ()), steps_named if whole else None, report))
+        if own is not None:
+            graph.setdefault(own, known)
+    for path, closing in _find_cycles(graph):
+        said = f"these steps wait for each other: {' -> '.join(map(shorten, path))}"
+        report.add(closing, said, "each depends on the next; remove one of these dependencies")
 
 
 class _Steps:
@@ -55,7 +52,7 @@ class _Steps:
         return Names(self.ids)
 
     def advise(self, unknown: str, report: Report) -> str:
-        """Say what may have been meant by an id that no step has."""
+        """Advise on an id that no step has."""
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
         if len(several) > 1 and all(part in self.ids for part in several):
             return f"write a list: {code('[' + ', '.join(several) + ']')}"
@@ -63,15 +60,20 @@ class _Steps:
         return f"did you mean {code(near)}?" if near else "add that step, or remove this dependency"
 
 
-def _known(own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None, report: Report) -> Iterator[Scalar]:
-    """The dependencies that name another step, each once; the others are noted."""
+def _check_names(
+    own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None, report: Report
+) -> Iterator[Scalar]:
+    """Yield the dependencies that name another step, each once.
+
+    The others are reported.
+    """
     seen: dict[str, Scalar] = {}
     for node in dependencies:
         name = node.text
         if name == own:
             report.add(node, f"the step {code(name)} depends on itself", "remove this dependency")
         elif name in seen:
-            report.add(node, f"the dependency {code(name)} is here twice", "remove one of them")
+            report.add(node, f"the dependency {code(name)} is listed twice", "remove one of them")
         elif steps is not None and name not in steps.ids:
             report.add(node, f"there is no step {code(name)}", steps.advise(name, report))
         else:
@@ -79,45 +81,41 @@ def _known(own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None
         seen.setdefault(name, node)
 
 
-def _cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
-    """The cycles, each as the steps of its path and the dependency that closes it.
+def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
+    """Yield each cycle as its path and the dependency that closes it.
 
-    A depth-first walk with a stack of its own. Every dependency on a step that the walk is still inside closes one
-    cycle; without these dependencies there would be none, so this is each independent cycle once.
+    This is a depth-first walk with a stack of its own. Every dependency on a step that the walk is still inside closes
+    one cycle. Without these dependencies there would be no cycle, so each independent one is found once.
     """
     done: set[str] = set()
     for root in graph:
-        if root not in done:
-            yield from _cycles_from(root, graph, done)
-
-
-def _cycles_from(root: str, graph: _Graph, done: set[str]) -> Iterator[tuple[list[str], Scalar]]:
-    path, depth = [root], {root: 0}
-    pending = [iter(graph[root])]
-    while pending:
-        node = next(pending[-1], None)
-        if node is None:
-            pending.pop()
-            left = path.pop()
-            depth.pop(left)
-            done.add(left)
-        elif node.text in depth:
-            yield _excerpt(path, depth[node.text]), node
-        elif node.text in graph and node.text not in done:
-            depth[node.text] = len(path)
-            path.append(node.text)
-            pending.append(iter(graph[node.text]))
+        if root in done:
+            continue
+        path, depth = [root], {root: 0}
+        pending = [iter(graph[root])]
+        while pending:
+            node = next(pending[-1], None)
+            if node is None:
+                pending.pop()
+                left = path.pop()
+                depth.pop(left)
+                done.add(left)
+            elif node.text in depth:
+                yield _excerpt(path, depth[node.text]), node
+            elif node.text in graph and node.text not in done:
+                depth[node.text] = len(path)
+                path.append(node.text)
+                pending.append(iter(graph[node.text]))
 
 
 def _excerpt(path: list[str], start: int) -> list[str]:
-    """The path from `start` on, back to its first step; the middle of a long one is only counted."""
+    """Return the path from `start` on and back to its first step.
+
+    The middle of a long path is only counted.
+    """
     length = len(path) - start
     if length <= _LONGEST_PATH_SHOWN:
         return [*path[start:], path[start]]
     half = _LONGEST_PATH_SHOWN // 2
     between = f"({length - 2 * half:,} more)"
     return [*path[start : start + half], between, *path[-half:], path[start]]
-
-
-def _show(path: list[str]) -> str:
-    return " -> ".join(shorten(name) for name in path)

@@ -26,13 +26,14 @@ from atom_workflows.language.kinds import (
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
-"""A name and no address: nothing is fetched. Its number goes up when a file that was valid no longer is."""
+"""A name, not an address, so nothing is fetched. Its number goes up when a file that was valid no longer is."""
+
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
 """The records that stand under a name of their own, where editors show them."""
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of a whole file, draft 2020-12."""
+    """Return the schema of a whole file, in draft 2020-12."""
     schema = _record(WORKFLOW)
     definitions = {name: _record(record) for record, name in ((STEP, "step"), (TASK, "task"))}
     said = "A workflow: steps that run container tasks, each after those it depends on."
@@ -55,21 +56,17 @@ def _record(record: Record) -> dict[str, Any]:
 
 
 def _field(field: Field) -> dict[str, Any]:
-    schema = _kind(field.kind) | {"description": _described(field)}
+    description = field.description
+    if isinstance(field.kind, Duration):
+        # The type cannot say the bounds of a duration.
+        least, most = "more than 0s and " * field.kind.positive, format_duration(field.kind.maximum)
+        description += f" A duration such as 30s, 10m, 1h30m or 1.5h, {least}at most {most}."
+    schema = _kind(field.kind) | {"description": description}
     if field.default is not None:
         schema["default"] = field.default
     if field.examples:
         schema["examples"] = list(field.examples)
     return schema
-
-
-def _described(field: Field) -> str:
-    """The field's description, with the bounds that the type cannot say."""
-    if not isinstance(field.kind, Duration):
-        return field.description
-    most = f"at most {format_duration(field.kind.maximum)}"
-    least = "more than 0s and " * field.kind.positive
-    return f"{field.description} A duration such as 30s, 10m, 1h30m or 1.5h, {least}{most}."
 
 
 def _kind(kind: Kind) -> dict[str, Any]:  # noqa: PLR0911  # one case per kind

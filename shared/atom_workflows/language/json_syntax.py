@@ -1,8 +1,8 @@
-"""JSON's events, in the shape of YAML's, and its syntax errors in words of our own.
+"""Read JSON into events of the shape of YAML's, and report its syntax errors in our own words.
 
 JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
 pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has a reader of its own. It keeps no
-stack but the list of what is open, and the consumer of its events limits how deep that becomes.
+stack but the list of open brackets, and the consumer of its events limits its depth.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _CLOSERS: Final = {"{": "}", "[": "]"}
 _NOUNS: Final = {"{": "map", "[": "list"}
 _ENTRIES: Final = {"{": "fields", "[": "entries"}
-_BAD_ESCAPE: Final = ("a backslash does not begin a character's escape here", r"write `\\` for a backslash")
+_BAD_ESCAPE: Final = ("this backslash does not begin a valid escape", r"write `\\` for a backslash")
 _NO_COMMENTS: Final = ("JSON has no comments", "remove this, or name the file .yaml")
 
 
 class JsonValue:
-    """A single value, with what is looked at of the event that YAML's reader gives; it is made in half the time."""
+    """A single value, with the attributes that are read of PyYAML's ScalarEvent. It is made in half the time."""
 
     __slots__ = ("column", "line", "style", "value")
     anchor = None
@@ -54,7 +54,7 @@ class JsonValue:
 class JsonReader:
     """Reads a text as JSON.
 
-    `is_json` is False once an error was found; what a JSON writer may have made all the same (a `NaN`) counts as JSON.
+    `is_json` is False once an error was found, unless a JSON writer may have made it (a bare `NaN`).
     """
 
     def __init__(self, text: str, report: Report) -> None:
@@ -67,46 +67,50 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """Yield the events of the file up to its end or first syntax error.
+        """Yield the file's events, up to its end or first syntax error.
 
-        An error is noted.
+        The error is reported.
         """
         try:
-            yield from self._document()
+            self._skip_space()
+            if self._index < len(self._text):
+                yield from self._read_values()
+                self._skip_space()
+                if self._index < len(self._text):
+                    self._fail("this comes after the end of the workflow", "remove it")
+            yield yaml.StreamEndEvent()
         except _SyntaxProblem as problem:
             self.is_json = problem.is_json
             self._report.add(problem.place, problem.message, problem.suggestion)
 
-    def _document(self) -> Iterator[Any]:
-        self._skip_space()
-        if self._index < len(self._text):
-            yield from self._values()
-            self._skip_space()
-            if self._index < len(self._text):
-                self._fail("this stands after the end of the workflow", "remove it")
-        yield yaml.StreamEndEvent()
-
-    def _values(self) -> Iterator[Any]:
-        event = self._value()
+    def _read_values(self) -> Iterator[Any]:
+        event = self._read_value()
         yield event
         while self._open:
             opened = self._open[-1]
             if self._skip_space() == _CLOSERS[opened.bracket]:
-                yield self._close()
+                mark = self._mark()
+                self._index += 1
+                kind = yaml.MappingEndEvent if self._open.pop().bracket == "{" else yaml.SequenceEndEvent
+                yield kind(mark, mark)
                 continue
             if opened.has_entries:
                 self._take_comma(opened)
             opened.has_entries = True
             if opened.bracket == "{":
-                yield self._key()
-            yield self._value()
+                yield self._read_key()
+            yield self._read_value()
 
-    def _value(self) -> Any:
+    def _read_value(self) -> Any:
         sign = self._skip_space()
         if sign == '"':
-            return self._quoted()
+            return self._read_quoted()
         if sign in _CLOSERS:
-            return self._start(sign)
+            mark = self._mark()
+            self._open.append(_Opened(sign, mark.line + 1))
+            self._index += 1
+            kind = yaml.MappingStartEvent if sign == "{" else yaml.SequenceStartEvent
+            return kind(None, None, True, mark, mark)  # noqa: FBT003  # as PyYAML does; "implicit" is for tags
         match = _PLAIN.match(self._text, self._index)
         if not match:
             self._refuse_value(sign)
@@ -114,16 +118,16 @@ class JsonReader:
         self._index = match.end()
         return value
 
-    def _key(self) -> Any:
+    def _read_key(self) -> Any:
         if self._next() != '"':
             self._refuse_key(self._next())
-        key = self._quoted()
+        key = self._read_quoted()
         if self._skip_space() != ":":
             self._fail("a `:` is missing after the field's name", 'write `"field": value`')
         self._index += 1
         return key
 
-    def _quoted(self) -> Any:
+    def _read_quoted(self) -> Any:
         start = self._index
         try:
             text, self._index = scanstring(self._text, start + 1, True)  # noqa: FBT003  # strict, its only way to say it
@@ -135,20 +139,6 @@ class JsonReader:
             self._index = escape.start() if escape else start
             self._fail("this is half of a character, which no text can hold", "write both halves, or remove it")
         return JsonValue(text, '"', self._line, start - self._line_start)
-
-    def _start(self, bracket: str) -> Any:
-        mark = self._mark()
-        self._open.append(_Opened(bracket, mark.line + 1))
-        self._index += 1
-        kind = yaml.MappingStartEvent if bracket == "{" else yaml.SequenceStartEvent
-        return kind(None, None, True, mark, mark)  # noqa: FBT003  # as PyYAML does; "implicit" is for tags
-
-    def _close(self) -> Any:
-        mark = self._mark()
-        self._index += 1
-        return (
-            yaml.MappingEndEvent(mark, mark) if self._open.pop().bracket == "{" else yaml.SequenceEndEvent(mark, mark)
-        )
 
     def _take_comma(self, opened: _Opened) -> None:
         if self._next() != ",":
@@ -170,7 +160,7 @@ class JsonReader:
         if not self._open and sign != "'":
             self._fail("this is not JSON", "begin with `{`, or name the file .yaml if it is YAML")
         if sign == "'":
-            self._fail("a text stands in double quotes in JSON", "write `\"` for each `'` around it")
+            self._fail("a text must be in double quotes in JSON", "write `\"` for each `'` around it")
         if not word:
             self._fail(f"a value cannot begin with {code(sign)}", "write a text in double quotes, a number, [ or {")
         self._refuse_word(word[0])
@@ -178,26 +168,26 @@ class JsonReader:
     def _refuse_word(self, word: str) -> NoReturn:
         if word.lower() in _NO_NUMBERS:
             advice = f'write `null`, or the text in double quotes: "{word}"'
-            raise _SyntaxProblem(_place(self._mark()), f"{code(word)} is no number in JSON", advice, is_json=True)
+            raise _SyntaxProblem(_place(self._mark()), f"{code(word)} is not a JSON number", advice, is_json=True)
         if right := _OTHER_SPELLINGS.get(word.lower()):
-            self._fail(f"{code(word)} is no word of JSON", f"write {code(right)}")
+            self._fail(f"{code(word)} is not a JSON value", f"write {code(right)}")
         if word[0] in "0123456789+-.":
             advice = f'write it as 10, -0.5 or 1e3, or put it in double quotes: "{shorten(word)}"'
-            self._fail(f"{code(word)} is no number in JSON", advice)
-        self._fail("a text stands in double quotes in JSON", f'write "{shorten(word)}"')
+            self._fail(f"{code(word)} is not a JSON number", advice)
+        self._fail("a text must be in double quotes in JSON", f'write "{shorten(word)}"')
 
     def _refuse_key(self, sign: str) -> NoReturn:
         self._refuse_comment_or_end()
         word = _WORD.match(self._text, self._index)
         if sign == "'" or word:
             shown = f': "{shorten(word[0])}"' if word else ""
-            self._fail("a field's name stands in double quotes in JSON", f"put it in double quotes{shown}")
+            self._fail("a field's name must be in double quotes in JSON", f"put it in double quotes{shown}")
         self._fail(f"a field's name cannot begin with {code(sign)}", 'write `"field": value`')
 
     def _refuse_text(self, start: int) -> NoReturn:
-        """Say why the text that begins at `start` cannot be read.
+        """Report why the text that begins at `start` cannot be read.
 
-        `_index` is where.
+        The error is at `_index`.
         """
         sign = self._next()
         if (sign == '"' and self._index == start) or not sign:
@@ -206,7 +196,7 @@ class JsonReader:
         if sign < " ":
             escape = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(sign, f"\\u{ord(sign):04x}")
             said = "a line break" if sign in "\r\n" else f"the character U+{ord(sign):04X}"
-            self._fail(f"{said} cannot stand in a text in JSON", f"write `{escape}`, or close the quotes before it")
+            self._fail(f"a text in JSON cannot hold {said}", f"write `{escape}`, or close the quotes before it")
         self._index = self._text.rfind("\\", start, self._index + 1)
         self._fail(*_BAD_ESCAPE)
 
@@ -232,9 +222,9 @@ class JsonReader:
         return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
 
     def _skip_space(self) -> str:
-        """Go on to the next sign and return it, nothing at the end.
+        """Go on to the next character and return it, empty at the end.
 
-        Lines end nowhere else, as no text holds a line break.
+        Lines are counted here alone: no text of JSON holds a line break.
         """
         start = self._index
         sign = self._text[start : start + 1]
@@ -249,7 +239,7 @@ class JsonReader:
 
 
 class _Opened:
-    """A bracket that was not closed yet, and the line it stands on."""
+    """A bracket that is not closed yet, and its line."""
 
     __slots__ = ("bracket", "has_entries", "line")
 
@@ -260,7 +250,7 @@ class _Opened:
 
 
 class _SyntaxProblem(Exception):
-    """Where and why the text is not JSON."""
+    """The text is not JSON: the place, the problem and the advice."""
 
     def __init__(self, place: Place, message: str, suggestion: str, *, is_json: bool = False) -> None:
         super().__init__(message)

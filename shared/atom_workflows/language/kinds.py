@@ -1,4 +1,4 @@
-"""The kinds of values a field of the file may have. Reader, JSON Schema and reference all follow from them."""
+"""The kinds of values that a field of the file may have. Reader, JSON Schema and reference all follow from them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text of any characters that `pattern` allows (all of it) and `forbidden` does not.
-
-    `rule` says both to people, `when_empty` what to do about nothing. `respell` makes a text that is allowed of one
-    that is not, if it can, and `display` says where the text may stand as it is.
-    """
+    """A text. It matches all of `pattern`, and not `forbidden`; `rule` explains both to people."""
 
     max_length: int
     min_length: int = 1
@@ -24,8 +20,14 @@ class Text:
     pattern: str | None = None
     forbidden: str | None = None
     rule: str = ""
+
+    # Advice on a text that is empty.
     when_empty: str = "write a text, or leave it out"
+
+    # Turn a text that is not allowed into one that probably is.
     respell: Callable[[str], str] | None = None
+
+    # Advice on where the text may stand as it is.
     display: str = ""
 
 
@@ -74,24 +76,30 @@ class Arguments:
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
+"""A sentence, or a function that makes one for the value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A map of known fields. At least one of `any_of` must be there; `when_empty` says what to do about nothing.
-
-    `main` is the field that a single value in the map's place probably is, and `main_note` what to know of it.
-    `foreign` has names that other systems give a field of this record, and `advice` what to do about other names of
-    theirs, or a function that says it for the value; both without case and separators.
-    """
+    """A map of known fields."""
 
     title: str
     fields: tuple[Field, ...]
+
+    # At least one of these fields must be there.
     any_of: tuple[str, ...] = ()
+
+    # Advice on a map that is empty.
     when_empty: str = ""
+
+    # The field that is probably meant by a single value in the map's place, and a note on it.
     main: str = ""
     main_note: str = ""
+
+    # The names that other systems give a field of this record, without case and separators.
     foreign: Mapping[str, str] = field(default_factory=dict)
+
+    # Advice on their names that no field here corresponds to, likewise.
     advice: Mapping[str, Advice] = field(default_factory=dict)
 
     @property
@@ -114,7 +122,7 @@ Kind: TypeAlias = Text | Choice | Duration | Number | TextList | TextMap | Argum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field: its name in the file, what it may hold and what it is for. `default` is what leaving it out means."""
+    """A field of the file. `default` is the value that leaving it out means."""
 
     name: str
     kind: Kind

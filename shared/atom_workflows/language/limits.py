@@ -1,4 +1,4 @@
-"""How large a workflow file may be. Every limit is far above what people write and far below what hurts."""
+"""The limits of a workflow file. Each is far above what people write and far below what hurts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ MAX_DEPTH: Final = 20
 """Lists and maps inside one another, the file's outermost map included."""
 
 MAX_NODES: Final = 300_000
-"""Values in the file, with what every alias stands for counted each time; a long text counts as several."""
+"""Values in the file. Each use of an alias counts all that it stands for, and a long text counts as several."""
 
 TEXT_PER_NODE: Final = 64
-"""So many characters of a text count as one more node, so that aliases cannot multiply a long text."""
+"""Each so many characters of a text count as one more node, so that aliases cannot multiply a long text."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
 MAX_PROBLEMS: Final = 100
 MAX_WARNINGS: Final = 20
 MAX_PROBLEM_BYTES: Final = 400_000
-"""The listed problems as JSON: a run's document, of at most 1 MiB, holds them and its warnings beside all else."""
+"""Bytes of the listed problems as JSON. A run's document of at most 1 MiB holds them, its warnings and all else."""
 
 MAX_TAG_DIRECTIVES: Final = 100
 """libyaml compares each `%TAG` with all before it; no file needs one, as tags are not allowed."""

@@ -1,11 +1,14 @@
-"""The tree of a file: its nodes, each with its place, what a value without quotes means, and what reading a node gives.
+"""The tree of a file: its nodes and their places, the meaning of plain values, and the results of reading a node.
 
 Readers of YAML disagree about `no`, `010` or `1_000`. Here a value means what YAML 1.2 and JSON say, and one that
-an older reader would take otherwise is refused where it matters: in quotes it is text for everybody. Numbers that some
-readers take for text (`1e-5`) are numbers, as YAML 1.2 and JSON have it, with a warning (see warnings.py).
+an older reader would take differently is refused where it matters: in quotes it is text for every reader. Numbers that
+some readers take for text (`1e-5`) are numbers, as in YAML 1.2 and JSON, with a warning (see warnings.py).
 
-Nodes are filled while the file is read and never changed afterwards; they are not frozen because freezing
-costs a third of the time of reading a large file.
+`weight` is the number of values that a node stands for, each use of an alias counted, and a long text as several.
+`height` is the depth of lists and maps in it. Both bound what aliases can multiply (see tree.py).
+
+Nodes are filled while the file is read and never changed afterwards. They are not frozen, because that would cost a
+third of the time of reading a large file.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from atom_workflows.language.problems import Report, code, in_quotes
 
 @dataclass(slots=True, kw_only=True)
 class Scalar:
-    """A single value as written; `plain` means without quotes, so it may be other than text."""
+    """A single value as written. `plain` means without quotes, so it may be something else than text."""
 
     text: str
     plain: bool
@@ -63,14 +66,14 @@ class Fields:
     height: int = 1
 
     def get(self, name: str) -> Node | None:
-        """The value of the name, None if the map has no such name."""
+        """Return the value of the name, None if there is none."""
         entry = self.entries.get(name)
         return entry.value if entry else None
 
 
 @dataclass(slots=True, kw_only=True)
 class Broken:
-    """Stands where something was already complained about, so that nobody complains again."""
+    """A value that was already reported, so that it is not reported again."""
 
     line: int
     column: int
@@ -86,7 +89,10 @@ Node: TypeAlias = Scalar | Items | Fields | Broken
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """A value that is not text for every reader; `meaning` says what else it is, `remedy` what to write if meant."""
+    """A value that is not text for every reader.
+
+    `meaning` says what else it is, and `remedy` how to write that clearly.
+    """
 
     meaning: str
     remedy: str = ""
@@ -109,15 +115,15 @@ _NUMERIC_START: Final = frozenset("0123456789+-.")
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(?:[.][0-9]+|[0-9]+(?:[.][0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _UNCLEAR: Final = (
-    (re.compile(r"[-+]?0[0-9_]+"), Unclear("a number that readers take differently for its leading 0")),
+    (re.compile(r"[-+]?0[0-9_]+"), Unclear("a number that readers understand differently because of its leading 0")),
     (
         re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+|o[0-7]+)"),
-        Unclear("a number that only some readers take"),
+        Unclear("a number that only some readers understand"),
     ),
     (re.compile(r"[-+]?[0-9]+_[0-9_]*(?:[.][0-9_]*)?"), Unclear("a number for some YAML readers")),
     (
         re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:[.][0-9]*)?"),
-        Unclear("a number to the base 60 for some readers"),
+        Unclear("a number in base 60 for some readers"),
     ),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9].*)?"), Unclear("a date")),
     (re.compile(r"[-+]?[.](?:inf|Inf|INF)|[.](?:nan|NaN|NAN)"), Unclear("not a number that JSON has")),
@@ -126,39 +132,31 @@ _LONGEST_INTEGER: Final = 20
 
 
 def resolve(scalar: Scalar) -> Value:
-    """What the value means."""
+    """Return the meaning of the value."""
     text = scalar.text
     if not scalar.plain:
         return text
     if text in _WORDS:
         return _WORDS[text]
-    return _number(text) if text[0] in _NUMERIC_START else text
+    return _resolve_number(text) if text[0] in _NUMERIC_START else text
 
 
-def _number(text: str) -> Value:
+def _resolve_number(text: str) -> Value:
     if _INTEGER.fullmatch(text):
-        return _integer(text)
+        # Python refuses to convert thousands of digits.
+        integer = int(text) if len(text) <= _LONGEST_INTEGER else MAX_INTEGER + 1
+        return integer if MIN_INTEGER <= integer <= MAX_INTEGER else Unclear("a whole number of more than 64 bits")
     for pattern, meaning in _UNCLEAR:
         if pattern.fullmatch(text):
             return meaning
-    return _float(text) if _FLOAT.fullmatch(text) else text
-
-
-def _integer(text: str) -> Value:
-    too_large = Unclear("a whole number of more than 64 bits")
-    if len(text) > _LONGEST_INTEGER:
-        return too_large
-    number = int(text)
-    return number if MIN_INTEGER <= number <= MAX_INTEGER else too_large
-
-
-def _float(text: str) -> Value:
+    if not _FLOAT.fullmatch(text):
+        return text
     number = float(text)
     return number if abs(number) != float("inf") else Unclear("a number too large for 64 bits")
 
 
 def describe(node: Node) -> str:
-    """What the node is, as in "must be text, but this is a list"."""
+    """Name the node's type, as in "must be text, but this is a list"."""
     match node:
         case Items():
             return "a list"
@@ -184,11 +182,11 @@ def _describe_value(value: Value) -> str:
             return "text"
 
 
-# -- what reading a node gives ---------------------------------------------------------------------------------------
+# -- the results of reading a node ------------------------------------------------------------------------------------
 
 
 class Invalid:
-    """Stands for a value that was complained about."""
+    """The result for a value that was reported."""
 
 
 INVALID: Final = Invalid()
@@ -196,13 +194,13 @@ INVALID: Final = Invalid()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A map that was read: the good values by their names in the file, and the node they came from."""
+    """The result for a map: its valid values by their names in the file, and the node they came from."""
 
     node: Fields
     values: dict[str, Any]
 
     def at(self, *path: str) -> Node:
-        """The node of a field within a field, or the innermost one that is there."""
+        """Return the node of a nested field, or the innermost present."""
         node: Node = self.node
         for name in path:
             node = (node.get(name) if isinstance(node, Fields) else None) or node
@@ -210,7 +208,10 @@ class Reading:
 
 
 def wrong_type(node: Node, subject: str, wanted: str, remedy: str, report: Report) -> Invalid:
-    """Complain that the node is not what is wanted. `subject` is how the message calls it."""
+    """Report that the node has the wrong type.
+
+    `subject` is the node's name in the message.
+    """
     if is_empty(node):
         report.add(node, f"{subject} is empty", remedy)
     elif isinstance(node, Scalar):
@@ -221,10 +222,10 @@ def wrong_type(node: Node, subject: str, wanted: str, remedy: str, report: Repor
 
 
 def quotes_missing(node: Scalar, subject: str, report: Report) -> Invalid:
-    """Complain that a text would need quotes to be one."""
+    """Report that a value needs quotes to be text."""
     return wrong_type(node, subject, "text", f"put it in quotes: {in_quotes(node.text)}", report)
 
 
 def is_empty(node: Node) -> bool:
-    """Whether nothing was written, or null."""
+    """Return True if nothing was written, or null."""
     return isinstance(node, Scalar) and resolve(node) is None

@@ -1,4 +1,4 @@
-"""Names that other systems give to what a workflow file says otherwise, for the advice on unknown fields.
+"""Names that other systems use for the fields of a workflow file, for the advice on unknown fields.
 
 Keys are written without case and separators: `runson` is also `runs-on` and `runs_on`.
 """
@@ -22,23 +22,29 @@ def _each(names: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(names.split(), meaning)
 
 
-def _retry_for(retries: Node) -> str:
-    return f"write `retry: {{maxAttempts: {_tries(retries)}}}`, which counts the first try too"
+def _advise_on_retries(retries: Node) -> str:
+    return f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which counts the first try too"
 
 
-def _max_attempts_for(retries: Node) -> str:
-    return f"write `maxAttempts: {_tries(retries)}`, which counts the first try too"
+def _advise_on_max_attempts(retries: Node) -> str:
+    return f"write `maxAttempts: {_count_tries(retries)}`, which counts the first try too"
 
 
-def _tries(retries: Node) -> int:
-    """Return how many tries so many retries after the first are in all, 3 for what is no such number."""
+def _count_tries(retries: Node) -> int:
+    """Return the number of tries that so many retries make.
+
+    It is 3 if the retries are not a number.
+    """
     text = retries.text if isinstance(retries, Scalar) else ""
     is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT
     return min(int(text) + 1, MAX_ATTEMPTS) if is_count else 3
 
 
-def _backoff_for(delay: Node) -> str:
-    """Advise on a delay; a bare number is of seconds, as most mean it."""
+def _advise_on_delay(delay: Node) -> str:
+    """Advise on a delay.
+
+    A bare number is taken for seconds, as most people mean.
+    """
     text = delay.text if isinstance(delay, Scalar) else ""
     spelt = respell_duration(text) or respell_duration(f"{text}s")
     initial = spelt if spelt and parse_duration(spelt) <= MAX_BACKOFF else "30s"
@@ -52,7 +58,7 @@ _WHERE: Final = "say where a job runs with `engine` or `scaleTier` inside `task`
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: what starts a workflow is outside its file"
 
-TRIES: Final[Mapping[str, Advice]] = _each("retries retrylimit maxretries maxretry retrycount", _retry_for)
+TRIES: Final[Mapping[str, Advice]] = _each("retries retrylimit maxretries maxretry retrycount", _advise_on_retries)
 
 WORKFLOW_FIELDS: Final[Mapping[str, str]] = _each("jobs tasks stages nodes states activities", "steps") | _each(
     "title displayname workflow workflowname", "name"
@@ -89,8 +95,8 @@ TASK_ADVICE: Final[Mapping[str, str]] = {
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
 RETRY_ADVICE: Final[Mapping[str, Advice]] = {
-    **_each("retries retrylimit maxretries limit", _max_attempts_for),
-    **_each("delay interval wait", _backoff_for),
+    **_each("retries retrylimit maxretries limit", _advise_on_max_attempts),
+    **_each("delay interval wait", _advise_on_delay),
 }
 BACKOFF_FIELDS: Final[Mapping[str, str]] = {
     **_each("base delay duration interval initialinterval mininterval minbackoff", "initial"),

@@ -1,10 +1,9 @@
-"""The parser: the text of a workflow file in, a workflow or every problem of the file out."""
+"""The parser: turn the text of a workflow file into a workflow, or into every problem of the file."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
@@ -46,39 +45,45 @@ def parse_workflow(text: bytes | str, *, filename: str, loader: Any = FASTEST_LO
 
 
 def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any = FASTEST_LOADER) -> Workflow:
-    """Read a workflow as `parse_workflow` does, with a report of the caller's that counts the work."""
-    tree = _tree(text, filename, report, loader)
+    """Read a workflow as `parse_workflow` does, into the caller's report.
+
+    The report counts the work, for tests of its limits.
+    """
+    tree = _read_tree(text, filename, report, loader)
     if tree.whole and (tree.root is None or is_empty(tree.root)):
         begin = '{"steps": [' if tree.is_json else "steps:"
         report.add(Place(), "the file has no workflow in it", f"begin with `{begin}`")
         report.raise_if_any()
     reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
     if isinstance(reading, Reading):
-        _check(reading, report, whole=tree.whole)
+        _check_steps(reading, report, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # whatever was not read was noted
         raise TypeError("a file that is not a workflow had no problem")
     if not tree.is_json:
         warn_of_doubts(reading.values["steps"], report)
-    return replace(_workflow(reading, filename), warnings=report.warnings)
+    return replace(_build_workflow(reading, filename), warnings=report.warnings)
 
 
 class _Tree(NamedTuple):
-    """What was read of the file. `whole` is False if it broke off; of JSON every reader takes each value alike."""
+    """The file's tree. `whole` is False if the file broke off. In JSON, readers agree about every value."""
 
     root: Node | None
     whole: bool
     is_json: bool
 
 
-def _tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _Tree:
-    """Read a file named .json as JSON; else what begins with `{` as JSON if it is any, and all the rest as YAML."""
+def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _Tree:
+    """Read the file as JSON or YAML.
+
+    A file named .json is JSON. So is one that begins with `{` and is JSON to its end; all others are YAML.
+    """
     text = decode(content, report)
     if text is None:
         return _Tree(None, whole=False, is_json=False)
     if filename.lower().endswith(".json"):
         return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
-    if tree := _tree_of_json(text, report):
+    if tree := _read_if_json(text, report):
         return tree
     source = prepare_for_yaml(text, report)
     if source is None:
@@ -86,10 +91,10 @@ def _tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _
     return _Tree(*compose(events(source, report, loader), report), is_json=False)
 
 
-def _tree_of_json(text: str, report: Report) -> _Tree | None:
-    """Read the text as JSON, None if it is no JSON.
+def _read_if_json(text: str, report: Report) -> _Tree | None:
+    """Read the text as JSON, None if it is not JSON.
 
-    Then nothing of it is left behind: YAML is read in the same memory.
+    Then nothing of the attempt is kept: YAML is read in the same memory.
     """
     if not _MAY_BE_JSON.match(text):
         return None
@@ -102,53 +107,49 @@ def _tree_of_json(text: str, report: Report) -> _Tree | None:
     return tree
 
 
-def _check(workflow: Reading, report: Report, *, whole: bool) -> None:
+def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
     steps = workflow.values.get("steps", ())
-    check_backoffs(steps, workflow.values.get("defaults"), report)
+    defaults = workflow.values.get("defaults")
+    if defaults:
+        _check_backoff(defaults, None, report)
+    for step in steps:
+        _check_backoff(step, defaults, report)
     check_dependencies(steps, workflow.node.get("steps"), report, whole=whole)
     for step in steps:
-        _check_task_size(step, report)
+        if "task" not in step.values:
+            continue
+        # Values that were reported count as null.
+        text = json.dumps(step.values["task"].values, ensure_ascii=False, default=lambda _: None)
+        size = len(text.encode("utf-8", "replace"))
+        if size > MAX_TASK_BYTES:
+            said = f"`task` is {size:,} bytes as JSON, more than the {MAX_TASK_BYTES:,} allowed"
+            report.add(step.at("task"), said, "put what is large into a file and name that in `args`")
 
 
-def _check_task_size(step: Reading, report: Report) -> None:
-    task = step.values.get("task")
-    if task is None:
-        return
-    # Values that were complained about count as null.
-    size = len(json.dumps(task.values, ensure_ascii=False, default=lambda _: None).encode("utf-8", "replace"))
-    if size > MAX_TASK_BYTES:
-        said = f"`task` is {size:,} bytes as JSON, more than the {MAX_TASK_BYTES:,} allowed"
-        report.add(step.at("task"), said, "put what is large into a file and name that in `args`")
-
-
-def _workflow(reading: Reading, filename: str) -> Workflow:
+def _build_workflow(reading: Reading, filename: str) -> Workflow:
     values = reading.values
     defaults = values.get("defaults")
     return Workflow(
-        name=values.get("name") or _name_of(filename),
+        name=values.get("name") or PurePosixPath(filename).stem[:MAX_NAME] or "workflow",
         description=values.get("description", ""),
-        steps=tuple(_step(step, defaults) for step in values["steps"]),
+        steps=tuple(_build_step(step, defaults) for step in values["steps"]),
         timeout=values.get("timeout"),
     )
 
 
-def _name_of(filename: str) -> str:
-    return PurePosixPath(filename).stem[:MAX_NAME] or "workflow"
-
-
-def _step(reading: Reading, defaults: Reading | None) -> Step:
+def _build_step(reading: Reading, defaults: Reading | None) -> Step:
     values = reading.values
     return Step(
         id=values["id"],
         description=values.get("description", ""),
         depends_on=tuple(node.text for node in values.get("dependsOn", ())),
-        task=_task(values["task"].values) if "task" in values else None,
-        retry=retry_policy(reading, defaults),
-        **other_policies(reading, defaults),
+        task=_build_task(values["task"].values) if "task" in values else None,
+        retry=_merge_retry(reading, defaults),
+        **_merge_other_policies(reading, defaults),
     )
 
 
-def _task(values: dict[str, Any]) -> Task:
+def _build_task(values: dict[str, Any]) -> Task:
     return Task(
         name=values.get("name"),
         image_uri=values.get("imageUri"),
@@ -161,20 +162,20 @@ def _task(values: dict[str, Any]) -> Task:
     )
 
 
-# -- policies: what a step says itself, else what the file's defaults say, else the built-in values ------------------
+# -- policies: a step's own values, else those of the file's defaults, else the built-in ones -------------------------
 
 _BUILT_IN: Final = Backoff()
 
 
-def retry_policy(step: Reading, defaults: Reading | None) -> RetryPolicy:
-    """How often the step is tried, and when."""
+def _merge_retry(step: Reading, defaults: Reading | None) -> RetryPolicy:
+    """Return the step's retry policy."""
     own, common = _inside(step, "retry"), _inside(defaults, "retry")
     tries = own.get("maxAttempts", common.get("maxAttempts", RetryPolicy().max_attempts))
-    return RetryPolicy(max_attempts=tries, backoff=backoff(step, defaults))
+    return RetryPolicy(max_attempts=tries, backoff=_merge_backoff(step, defaults))
 
 
-def backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
-    """The step's back-off, each of its fields from the nearest place that has it."""
+def _merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
+    """Return the step's back-off, each field from the nearest place."""
     merged = _inside(defaults, "retry", "backoff") | _inside(step, "retry", "backoff")
     return Backoff(
         initial=merged.get("initial", _BUILT_IN.initial),
@@ -184,8 +185,8 @@ def backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
     )
 
 
-def other_policies(step: Reading, defaults: Reading | None) -> dict[str, Any]:
-    """The policies of a single value, as keyword arguments of a `Step`."""
+def _merge_other_policies(step: Reading, defaults: Reading | None) -> dict[str, Any]:
+    """Return the other policies, as keyword arguments of a `Step`."""
     merged = _inside(defaults) | _inside(step)
     return {
         "timeout": merged.get("timeout", DEFAULT_STEP_TIMEOUT),
@@ -193,20 +194,16 @@ def other_policies(step: Reading, defaults: Reading | None) -> dict[str, Any]:
     }
 
 
-def check_backoffs(steps: Sequence[Reading], defaults: Reading | None, report: Report) -> None:
-    """Note each place where the longest delay is shorter than the first, counting what was inherited."""
-    if defaults:
-        _check_backoff(defaults, None, report)
-    for step in steps:
-        _check_backoff(step, defaults, report)
-
-
 def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) -> None:
-    own, merged = _inside(reading, "retry", "backoff"), backoff(reading, inherited)
+    """Report a back-off whose longest delay is shorter than its first.
+
+    Inherited values count, too.
+    """
+    own, merged = _inside(reading, "retry", "backoff"), _merge_backoff(reading, inherited)
     given = own.keys() & {"initial", "max"}
     if merged.maximum >= merged.initial or not given:
         return
-    # The other may be among what was complained about, and is not known then.
+    # The other value may be among those that were reported, and is not known then.
     if len(given) == 1 and (_is_flawed(reading) or _is_flawed(inherited)):
         return
     blamed = "max" if "max" in own else "initial"
@@ -216,7 +213,7 @@ def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) 
 
 
 def _is_flawed(policies: Reading | None) -> bool:
-    """Return True if anything in the retry policy was complained about."""
+    """Return True if anything in the retry policy was reported."""
     for name in ("retry", "backoff"):
         node = policies.node.get(name) if policies else None
         policies = policies.values.get(name) if policies else None
@@ -226,7 +223,7 @@ def _is_flawed(policies: Reading | None) -> bool:
 
 
 def _inside(reading: Reading | None, *path: str) -> dict[str, Any]:
-    """The good values of a map within a map, empty if there is none."""
+    """Return the valid values of a nested map, if any."""
     for name in path:
         reading = reading.values.get(name) if reading else None
     return reading.values if reading else {}

@@ -1,4 +1,4 @@
-"""What is wrong with a workflow file: one problem a line, each with its place and its remedy."""
+"""The problems of a workflow file: one a line, each with its place and its remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Key: TypeAlias = tuple[int, int, str]
 
 
 class Located(Protocol):
-    """Anything that stands somewhere in the file; line and column count from 1."""
+    """Anything that has a place in the file."""
 
     @property
     def line(self) -> int:
@@ -30,7 +30,7 @@ class Located(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place that no node stands for."""
+    """A place without a node."""
 
     line: int = 1
     column: int = 1
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, where, and what would be right. `str()` is its line for people."""
+    """One thing that is wrong, its place, and advice. `str()` is its line for people."""
 
     file: str
     line: int
@@ -51,7 +51,7 @@ class Problem:
         return f"{text}; {self.suggestion}" if self.suggestion else text
 
     def as_fields(self) -> dict[str, str | int]:
-        """The problem as a JSON object."""
+        """Return the problem as a JSON object."""
         return {
             "file": self.file,
             "line": self.line,
@@ -62,7 +62,7 @@ class Problem:
 
 
 class InvalidWorkflow(AtomWorkflowsError, ValueError):
-    """The file is not a workflow. `problems` are in file order, never empty; the last may count those left off."""
+    """The file is not a workflow. `problems` are in file order, never empty. The last may count those left out."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -72,8 +72,8 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 class Report:
     """Collects the problems of one file; the same problem at the same place counts once.
 
-    Warnings are kept apart: they refuse nothing. Of both only the first are kept, and the rest counted, so that a run's
-    document holds them whatever the file.
+    Warnings are kept apart, as they refuse nothing. Of both only the first are kept and the others counted, so that
+    they fit into a run's document whatever the file.
     """
 
     def __init__(self, file: str) -> None:
@@ -83,19 +83,19 @@ class Report:
         self._warnings = _Collected(MAX_WARNINGS)
 
     def add(self, at: Located, message: str, suggestion: str = "") -> None:
-        """Note a problem."""
+        """Report a problem."""
         self._problems.add((at.line, at.column, message), suggestion)
 
     def warn(self, at: Located, message: str, suggestion: str = "") -> None:
-        """Note what is taken, but may not be what was meant."""
+        """Warn of a value that is accepted, but perhaps not meant."""
         self._warnings.add((at.line, at.column, message), suggestion)
 
     def take(self, other: Report) -> None:
-        """Note the problems that the other one noted."""
+        """Add the problems of another report."""
         self._problems.take(other._problems)
 
     def nearest(self, word: str, names: Names) -> str | None:
-        """Return the name that was probably meant, if one is near."""
+        """Return the name that was probably meant, if any."""
         return self.suggestions.nearest(word, names)
 
     @property
@@ -104,23 +104,23 @@ class Report:
         return tuple(map(str, self._listed(self._warnings, "... and {} more warnings from here on", "")))
 
     def raise_if_any(self) -> None:
-        """Raise `InvalidWorkflow` with all that was noted, in file order."""
+        """Raise `InvalidWorkflow` if there is any problem."""
         problems = self._listed(self._problems, "... and {} more from here on", "correct the problems above first")
         if problems:
             raise InvalidWorkflow(problems)
 
-    def _listed(self, collected: _Collected, counted: str, remedy: str) -> tuple[Problem, ...]:
+    def _listed(self, collected: _Collected, others: str, remedy: str) -> tuple[Problem, ...]:
         """Return the first problems, and one that counts the others."""
         found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()
         ]
-        kept = list(_fitting(found[: collected.most]))
-        left_off = len(found) - len(kept) + collected.dropped
-        if not left_off:
+        kept = list(_take_fitting(found[: collected.most]))
+        left_out = len(found) - len(kept) + collected.dropped
+        if not left_out:
             return tuple(kept)
         first = found[len(kept)]
-        message = counted.format(left_off)
+        message = others.format(left_out)
         return (
             *kept,
             Problem(file=self.file, line=first.line, column=first.column, message=message, suggestion=remedy),
@@ -128,7 +128,7 @@ class Report:
 
 
 class _Collected:
-    """Problems by place and message; of very many the last in the file are only counted."""
+    """Problems by place and message. If there are very many, the last in the file are only counted."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -151,10 +151,10 @@ class _Collected:
         return sorted(self._found.items(), key=lambda found: found[0][:2])
 
 
-def _fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
-    """Yield the first problems that are not too large together.
+def _take_fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """Yield the first problems, up to `MAX_PROBLEM_BYTES` together.
 
-    A file's name of 1,000 bytes stands in each.
+    The file's name, which may have 1,000 bytes, stands in each.
     """
     size = 0
     for problem in problems:
@@ -170,7 +170,7 @@ _LONGEST_SHOWN: Final = 60
 
 
 def shorten(text: str) -> str:
-    """The text on one line, cut in the middle of its excess."""
+    """Return the text on one line, cut at 60 characters."""
     if len(text) <= _LONGEST_SHOWN and text.isprintable():
         return text
     start = text[: _LONGEST_SHOWN + 1]
@@ -179,21 +179,16 @@ def shorten(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text as code, in backticks."""
+    """Return the text as code, in backticks."""
     return f"`{shorten(text)}`"
 
 
 def in_quotes(text: str) -> str:
-    """The text in the quotes that make it a text in YAML."""
+    """Return the text in quotes that YAML reads as text."""
     return f"'{shorten(text)}'" if '"' in text else f'"{shorten(text)}"'
 
 
 def listing(names: Iterable[str]) -> str:
-    """The names as code: `a`, `b` and `c`."""
+    """Return the names as code, as in "`a`, `b` and `c`"."""
     *first, last = (code(name) for name in names)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def counted(count: int, noun: str) -> str:
-    """The count with its noun: 1 step, 2 steps, 10,000 steps."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

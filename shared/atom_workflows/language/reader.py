@@ -1,4 +1,4 @@
-"""From the tree to plain values, by the kinds of the fields; whatever does not fit is noted and left out."""
+"""Read the tree into plain values, by the kinds of the fields. What does not fit is reported and left out."""
 
 from __future__ import annotations
 
@@ -40,14 +40,20 @@ from atom_workflows.language.nodes import (
 from atom_workflows.language.problems import Report, code, in_quotes, listing, shorten
 from atom_workflows.language.suggestions import fold_spelling, names_of
 
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+"""Control characters: C0, DEL and C1."""
+
 
 def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
-    """Read a map of known fields; `path` is how messages call it, empty for the workflow itself and for a step."""
+    """Read a map of known fields.
+
+    `path` is its name in messages, empty for the workflow itself and for a step.
+    """
     owner = code(path) if path else f"a {record.title.lower()}"
     if isinstance(node, Broken):
         return INVALID
     if not isinstance(node, Fields):
-        return _not_a_record(record, node, path, owner, report)
+        return _refuse_record(record, node, path, owner, report)
     misspelt = _check_names(record, node, owner, report)
     if node.complete:
         _check_presence(record, node.entries.keys() | misspelt, node, owner, report)
@@ -80,10 +86,10 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
         case Record():
             return read_record(kind, node, path, report)
         case RecordList():
-            return _read_records(kind, node, path, report)
+            return read_records(kind, node, path, report)
 
 
-def _not_a_record(record: Record, node: Node, path: str, owner: str, report: Report) -> Invalid:
+def _refuse_record(record: Record, node: Node, path: str, owner: str, report: Report) -> Invalid:
     if is_empty(node):
         remedy = record.when_empty or "write its fields, or remove it"
     else:
@@ -92,9 +98,9 @@ def _not_a_record(record: Record, node: Node, path: str, owner: str, report: Rep
 
 
 def _as_main_field(record: Record, node: Node, path: str) -> str:
-    """Say how to write a value that stands in place of its map.
+    """Advise on a value that stands in place of its map.
 
-    Nothing if it cannot be the map's main field.
+    Empty if the value cannot be the map's main field.
     """
     main = next((field.kind for field in record.fields if field.name == record.main), None)
     if main is None or not isinstance(node, Scalar) or _read(main, node, "", Report("")) is INVALID:
@@ -106,42 +112,38 @@ def _as_main_field(record: Record, node: Node, path: str) -> str:
 
 
 def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
-    """Note the unknown names; the names that were probably meant are not missing."""
+    """Report the unknown names, and return those that were probably meant.
+
+    A field that was misspelt is not reported as missing.
+    """
     names = record.names
     meant = set()
     for name, entry in node.entries.items():
         if name not in names:
-            advice = _advice(record, name, entry.value)
-            near = None if advice else _meant(record, name, report)
+            advice = _advise(record, name, entry.value)
+            foreign = record.foreign.get(fold_spelling(name))
+            near = None if advice else foreign or report.nearest(name, names_of(names))
             meant.add(near)
             remedy = f"did you mean {code(near)}?" if near else f"the fields here are {_listing(names)}"
             report.add(entry.key, f"there is no field {code(name)} in {owner}", advice or remedy)
     return meant
 
 
-def _advice(record: Record, name: str, value: Node) -> str:
-    """Say what to do about another system's name, or a field of an inner map.
+def _advise(record: Record, name: str, value: Node) -> str:
+    """Advise on another system's name, or a field of an inner map.
 
-    Nothing if it is neither.
+    Empty if it is neither.
     """
-    advice = record.advice.get(fold_spelling(name)) or _field_with(record, name)
-    return advice if isinstance(advice, str) else advice(value)
-
-
-def _meant(record: Record, name: str, report: Report) -> str | None:
-    return record.foreign.get(fold_spelling(name)) or report.nearest(name, names_of(record.names))
+    if advice := record.advice.get(fold_spelling(name)):
+        return advice if isinstance(advice, str) else advice(value)
+    owners = (field.name for field in record.fields if isinstance(field.kind, Record) and name in field.kind.names)
+    return next((f"it belongs inside {code(owner)}" for owner in owners), "")
 
 
 @cache
 def _listing(names: tuple[str, ...]) -> str:
     # A file may have 150,000 unknown fields.
     return listing(names)
-
-
-def _field_with(record: Record, name: str) -> str:
-    """The advice for a field that exists one level further in, empty if there is none."""
-    owners = (f.name for f in record.fields if isinstance(f.kind, Record) and name in f.kind.names)
-    return next((f"it belongs inside {code(owner)}" for owner in owners), "")
 
 
 def _check_presence(record: Record, present: AbstractSet[str | None], node: Fields, owner: str, report: Report) -> None:
@@ -158,7 +160,8 @@ def _check_presence(record: Record, present: AbstractSet[str | None], node: Fiel
         report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
 
 
-def _read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
+def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
+    """Read a list of maps of known fields."""
     if not isinstance(node, Items):
         remedy = f"begin each {kind.noun} with `- id: `"
         return wrong_type(node, code(path), f"a list of {kind.noun}s", remedy, report)
@@ -172,7 +175,10 @@ def _read_records(kind: RecordList, node: Node, path: str, report: Report) -> An
 
 
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
-    """Read a text; `subject` is how messages call it."""
+    """Read a text.
+
+    `subject` is its name in messages.
+    """
     if isinstance(node, Broken):
         return INVALID
     if not isinstance(node, Scalar) or is_empty(node):
@@ -180,7 +186,7 @@ def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Inv
     text = resolve(node)
     if not isinstance(text, str):
         return quotes_missing(node, subject, report)
-    wrong = _wrong(kind, text)
+    wrong = _find_fault(kind, text)
     if wrong is None:
         return text
     report.add(node, f"{subject} {wrong[0]}", wrong[1])
@@ -201,7 +207,10 @@ def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | In
 
 
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
-    """Read a list of texts, or a text alone, into the nodes of the good ones, for their places matter later."""
+    """Read a list of texts, or a text alone.
+
+    Returns the nodes of the valid ones, as their places are needed later.
+    """
     if is_empty(node):
         return wrong_type(node, code(path), "a list", "leave it out if there is none", report)
     if not isinstance(node, Items | Scalar):
@@ -220,7 +229,7 @@ def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
         remedy = "leave it out if there is none" if is_empty(node) else "write a map, such as `{team: sales}`"
         return wrong_type(node, code(path), "a map from text to text", remedy, report)
     for entry in node.entries.values():
-        wrong = _wrong(kind.key, entry.name)
+        wrong = _find_fault(kind.key, entry.name)
         if wrong:
             report.add(entry.key, f"a name in {code(path)} {wrong[0]}", wrong[1])
     return {
@@ -229,31 +238,27 @@ def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
     }
 
 
-def _wrong(kind: Text, text: str) -> tuple[str, str] | None:
-    """What is wrong with the text, and what would be right."""
+def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
+    """Return what is wrong with the text, and the advice."""
     if len(text) > kind.max_length:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:
         return "is empty", kind.when_empty
-    if not kind.multiline and not text.isprintable() and _unprintable(text):
+    # str.isprintable alone would refuse rare spaces, too.
+    if not kind.multiline and not text.isprintable() and _CONTROL.search(text):
         return f"holds a line break or control character: {code(text)}", "remove it"
     if not _matches(kind, text):
-        return f"cannot be {code(text)}", _allowed(kind, text)
+        return f"cannot be {code(text)}", _advise_on_text(kind, text)
     return None
 
 
-def _allowed(kind: Text, text: str) -> str:
-    """Say what to write instead of a text that cannot be."""
+def _advise_on_text(kind: Text, text: str) -> str:
+    """Advise on a text that is not allowed."""
     instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
     if not instead or not _matches(kind, instead):
         return f"use {kind.rule}"
     display = kind.display if " " in text or not text.isascii() else ""
     return f"write {code(instead)}{display}; allowed are {kind.rule}"
-
-
-def _unprintable(text: str) -> bool:
-    """Whether there is a control character; str.isprintable is stricter, it refuses rare spaces too."""
-    return any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text)  # noqa: PLR2004  # C0, DEL and C1
 
 
 def _matches(kind: Text, text: str) -> bool:
@@ -269,7 +274,7 @@ def read_duration(kind: Duration, node: Node, path: str, report: Report) -> time
     text = resolve(node) if isinstance(node, Scalar) else None
     if _is_number(text):
         said = f"{code(path)} is the bare number {code(str(text))}, but a duration has a unit"
-        report.add(node, said, _with_unit(str(text)))
+        report.add(node, said, _advise_on_unit(str(text)))
         return INVALID
     if not isinstance(text, str):
         return wrong_type(node, code(path), "a duration", _UNITS, report)
@@ -277,10 +282,12 @@ def read_duration(kind: Duration, node: Node, path: str, report: Report) -> time
         duration = parse_duration(text)
     except ValueError:
         right = respell_duration(text)
-        report.add(node, f"{code(path)} cannot be {code(text)}", f"write `{right}`" if right else _with_unit(text))
+        report.add(node, f"{code(path)} cannot be {code(text)}", f"write `{right}`" if right else _advise_on_unit(text))
         return INVALID
     if duration > kind.maximum or (kind.positive and not duration):
-        report.add(node, f"{code(path)} cannot be {code(text)}", _bounds(kind))
+        least = "more than 0s and " * kind.positive
+        bounds = f"write a duration of {least}at most {format_duration(kind.maximum)}"
+        report.add(node, f"{code(path)} cannot be {code(text)}", bounds)
         return INVALID
     return duration
 
@@ -301,15 +308,10 @@ def read_number(kind: Number, node: Node, path: str, report: Report) -> float | 
     return INVALID
 
 
-def _with_unit(number: str) -> str:
-    """The advice for a number without a unit; seconds are what most mean."""
+def _advise_on_unit(number: str) -> str:
+    """Advise on a number without a unit."""
     bare = number.isdecimal() and number.isascii()
     return f"add the unit: `{shorten(number)}s` is seconds, `{shorten(number)}m` minutes" if bare else _UNITS
-
-
-def _bounds(kind: Duration) -> str:
-    least = "a duration of more than 0s and" if kind.positive else "a duration of"
-    return f"write {least} at most {format_duration(kind.maximum)}"
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:
@@ -319,30 +321,29 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 def read_arguments(node: Node, path: str, report: Report) -> Any:
     """Read a list or a map of JSON values."""
     if isinstance(node, Items | Fields | Broken):
-        return _json(node, path, report)
+        return _read_json(node, path, report)
     example = f"[{shorten(node.text)}]"
     remedy = "leave it out if there are none" if is_empty(node) else f"write a list, such as `{example}`"
     return wrong_type(node, code(path), "a list or a map", remedy, report)
 
 
-def _json(node: Node, path: str, report: Report) -> Any:
-    """The value of the node. The tree's depth is limited, so this recursion is too."""
+def _read_json(node: Node, path: str, report: Report) -> Any:
+    """Return the value of the node.
+
+    The tree's depth is limited, so this recursion is too.
+    """
     match node:
         case Items():
-            return [_json(item, path, report) for item in node.items]
+            return [_read_json(item, path, report) for item in node.items]
         case Fields():
-            return {entry.name: _json(entry.value, path, report) for entry in node.entries.values()}
+            return {entry.name: _read_json(entry.value, path, report) for entry in node.entries.values()}
         case Scalar():
-            return _scalar(node, path, report)
+            value = resolve(node)
+            if not isinstance(value, Unclear):
+                return value
+            remedy = f"for the text, put it in quotes: {in_quotes(node.text)}"
+            also = f"; otherwise write {value.remedy}" if value.remedy else ""
+            report.add(node, f"in {code(path)}, {code(node.text)} is {value.meaning}", remedy + also)
+            return INVALID
         case Broken():
             return INVALID
-
-
-def _scalar(node: Scalar, path: str, report: Report) -> Any:
-    value = resolve(node)
-    if not isinstance(value, Unclear):
-        return value
-    remedy = f"for the text, put it in quotes: {in_quotes(node.text)}"
-    also = f"; otherwise write {value.remedy}" if value.remedy else ""
-    report.add(node, f"in {code(path)}, {code(node.text)} is {value.meaning}", remedy + also)
-    return INVALID

@@ -36,30 +36,25 @@ _TABLES = {
 
 
 def field_tables() -> dict[str, str]:
-    """A Markdown table of the fields of each map, by its name."""
-    return {name: _table(fields) for name, fields in _TABLES.items()}
-
-
-def _table(fields: tuple[Field, ...]) -> str:
+    """Return a Markdown table of the fields of each map, by its name."""
     head = "| Field | Value | Default | What it is for |\n| --- | --- | --- | --- |\n"
-    return head + "".join(f"| {' | '.join(_cells(field))} |\n" for field in fields)
+    return {name: head + "".join(map(_row, fields)) for name, fields in _TABLES.items()}
 
 
-def _cells(field: Field) -> tuple[str, str, str, str]:
+def _row(field: Field) -> str:
     default = "required" if field.required else "" if field.default is None else f"`{field.default}`"
-    example = f" For example `{_shown(field.examples[0])}`." if field.examples else ""
-    return f"`{field.name}`", _value(field.kind), default, field.description + example
+    example = ""
+    if field.examples:
+        first = field.examples[0]
+        example = f" For example `{first if isinstance(first, str) else json.dumps(first)}`."
+    return f"| `{field.name}` | {_describe(field.kind)} | {default} | {field.description}{example} |\n"
 
 
-def _shown(example: object) -> str:
-    return example if isinstance(example, str) else json.dumps(example)
-
-
-def _value(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
-    """What may be written, in a few words."""
+def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
+    """Describe the values that may be written."""
     match kind:
         case Text():
-            return _text(kind)
+            return f"text of at most {kind.max_length:,} characters" + (f": {kind.rule}" if kind.rule else "")
         case Choice():
             return " or ".join(f"`{word}`" for word in kind.words)
         case Duration():
@@ -78,22 +73,18 @@ def _value(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
             return f"list of 1 to {kind.maximum:,} [{kind.noun}s](#{kind.noun})"
 
 
-def _text(kind: Text) -> str:
-    return f"text of at most {kind.max_length:,} characters" + (f": {kind.rule}" if kind.rule else "")
-
-
 SCHEMA_FILE: Final = "workflow.schema.json"
 REFERENCE_FILE: Final = "workflow-file.md"
 _TABLE: Final = re.compile(r"(<!-- fields of (\w+) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
 
 
 def schema_text() -> str:
-    """The schema file's text."""
+    """Return the text of the schema file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def with_tables(reference: str) -> str:
-    """The reference with its tables as they should be."""
+    """Return the reference with its tables brought up to date."""
     tables = field_tables()
     return _TABLE.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", reference)
 

@@ -1,8 +1,8 @@
-"""Which name was probably meant: the question behind every "did you mean".
+"""Find the name that was probably meant, for every "did you mean".
 
-Names are filed once by how they are spelt without case and separators, and by their length. A question then looks one
-spelling up, and compares itself letter by letter with names of a similar length only, as long as the file's budget
-lasts. What a question would cost is known before it is asked, so that no file can make them expensive.
+Names are indexed once, by their spelling without case and separators and by their length. A search looks up one
+spelling, then compares the word letter by letter with names of a similar length, as long as the file's budget lasts.
+The cost of a search is known before it is made, so no file can make searches expensive.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from functools import cache
 from typing import Final
 
 BUDGET: Final = 10_000_000
-"""What the comparisons of one file may cost in all, about a second. A question about 200 steps costs some 50,000."""
+"""The cost that all comparisons of one file may have, about a second. A search among 200 steps costs some 50,000."""
 
-_ALIKE: Final = 0.7
+_MIN_SIMILARITY: Final = 0.7
 _LONGEST_COMPARED: Final = 100
 _COST_OF_A_PAIR: Final = 50
-"""What a comparison costs besides its letters, in letters compared with letters."""
+"""The cost of a comparison besides its letters, in pairs of letters."""
 
 _SEPARATORS: Final = str.maketrans("", "", "-_. ")
 
 
 class Names:
-    """Names that may have been meant, filed for many questions."""
+    """Names that may have been meant, indexed for many searches."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_spelling: dict[str, str] = {}
@@ -38,26 +38,29 @@ class Names:
         self._by_spelling = loosely | self._by_spelling
 
     def find_spelling(self, word: str) -> str | None:
-        """Return the name that differs in nothing but case, `-`, `_`, `.` and spaces."""
+        """Return the name that differs in case and separators alone, if any.
+
+        Separators are `-`, `_`, `.` and spaces.
+        """
         return self._by_spelling.get(word.lower()) or self._by_spelling.get(fold_spelling(word) or word)
 
     def find_similar_lengths(self, word: str) -> list[list[str]]:
-        """Return the names, by length, that can be alike at all."""
+        """Return the names, by length, that can be similar at all."""
         return [
             names
             for length, names in self._by_length.items()
-            if 2 * min(length, len(word)) >= _ALIKE * (length + len(word))
+            if 2 * min(length, len(word)) >= _MIN_SIMILARITY * (length + len(word))
         ]
 
 
 @cache
 def names_of(names: tuple[str, ...]) -> Names:
-    """File the names of a record or of a choice, once for all files."""
+    """Index the names of a record or choice, once for all files."""
     return Names(names)
 
 
 class Suggestions:
-    """Answers the questions of one file. `spent` is what their comparisons cost so far."""
+    """Makes the searches of one file. `spent` is the cost of their comparisons so far."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.spent = 0
@@ -77,13 +80,15 @@ class Suggestions:
         if cost > self._budget - self.spent:
             return None
         self.spent += cost
-        near = difflib.get_close_matches(word, [name for some in candidates for name in some], n=1, cutoff=_ALIKE)
+        near = difflib.get_close_matches(
+            word, [name for some in candidates for name in some], n=1, cutoff=_MIN_SIMILARITY
+        )
         return near[0] if near else None
 
 
 def fold_spelling(name: str) -> str:
     """Return the name without case and separators.
 
-    A very long one stays as it is.
+    A very long name is returned as it is.
     """
     return name.lower().translate(_SEPARATORS) if len(name) <= _LONGEST_COMPARED else name

@@ -1,6 +1,11 @@
-"""From the events of YAML or JSON to the tree, with every limit kept on the way.
+"""Compose the events of YAML or JSON into a tree, within every limit.
 
-Nothing recurses, and nothing is built too large. A map's names are text, each once, and `<<` merges other maps in.
+Nothing recurses, and nothing too large is built. A map's names are text, each once, and `<<` merges other maps in.
+
+An alias is the same node once more, so it takes no memory here. What is made of the tree later has no aliases and
+does: a file of a kilobyte can stand for gigabytes. So each node has a weight and a height, an alias adds those of its
+node, and composing ends once the file is too heavy. What is nested too deeply is skipped but still weighed, so that
+the problems after it are found in bounded time.
 """
 
 from __future__ import annotations
@@ -20,7 +25,10 @@ _HOPELESS_DEPTH: Final = 10 * limits.MAX_DEPTH
 
 
 def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
-    """The tree of the file's one document (None if it is empty), and whether it was read to its end."""
+    """Return the tree of the file's document, None if empty.
+
+    The second result is True if the document was read to its end.
+    """
     composer = _Composer(report)
     for event in events:
         composer.feed(event)
@@ -31,7 +39,7 @@ def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
 
 @dataclass(slots=True, kw_only=True)
 class _Open:
-    """A list or map whose end has not come yet."""
+    """A list or map that is still being read."""
 
     is_map: bool
     line: int
@@ -70,7 +78,7 @@ class _Composer:
             handler(event)
 
     def finish(self) -> tuple[Node | None, bool]:
-        """Close what is still open, as it is if the file broke off."""
+        """Close what a broken file left open, and return the result."""
         while self._open:
             self._close(complete=False)
         return self._root, self._whole
@@ -133,7 +141,7 @@ class _Composer:
         if not self._skipping:
             self._too_deep(_place(event))
         self._skipping += 1
-        # What is left out costs its time all the same.
+        # What is skipped takes its time, too.
         self._weigh(1, _place(event))
         if self._skipping > _HOPELESS_DEPTH:
             self.ended = True
@@ -149,16 +157,15 @@ class _Composer:
 
     def _close(self, *, complete: bool) -> None:
         done = self._open.pop()
-        node = self._built(done)
+        node: Items | Fields
+        if done.is_map:
+            node = build_map(done.nodes, Place(line=done.line, column=done.column), self._report)
+        else:
+            node = Items(line=done.line, column=done.column, items=done.nodes)
         node.complete = complete
         node.weight = 1 + sum(child.weight for child in done.nodes)
         node.height = 1 + max((child.height for child in done.nodes), default=0)
         self._attach(node, done.anchor)
-
-    def _built(self, done: _Open) -> Items | Fields:
-        if done.is_map:
-            return map_of(done.nodes, Place(line=done.line, column=done.column), self._report)
-        return Items(line=done.line, column=done.column, items=done.nodes)
 
     def _attach(self, node: Node, anchor: str | None) -> None:
         if anchor:
@@ -193,23 +200,30 @@ def _place(event: Any) -> Place:
 _MERGE: Final = "<<"
 
 
-def map_of(nodes: list[Node], at: Located, report: Report) -> Fields:
-    """The map of alternating keys and values; a last key without a value is left out, for the file broke off there."""
+def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
+    """Build a map from alternating keys and values.
+
+    A last key without a value is left out, as the file broke off there.
+    """
     entries: dict[str, Entry] = {}
     for key, value in zip(nodes[::2], nodes[1::2], strict=False):
-        name = _name(key, report)
+        name = _read_name(key, report)
         if name is None or not isinstance(key, Scalar):
             continue
         if name in entries:
             first = entries[name].key.line
-            said = f"the field {code(name)} was there before, on line {first}"
+            said = f"the field {code(name)} was already set on line {first}"
             report.add(key, said, "remove one of them")
         else:
-            entries[name] = Entry(key=key, name=name, value=_placed(value, key))
-    return Fields(line=at.line, column=at.column, entries=_merged(entries, report))
+            placed = value
+            if isinstance(value, Scalar) and value.plain and not value.text:
+                # Readers differ in the place of a value that is not written, so it gets the place of its key.
+                placed = replace(value, line=key.line, column=key.column)
+            entries[name] = Entry(key=key, name=name, value=placed)
+    return Fields(line=at.line, column=at.column, entries=_merge(entries, report))
 
 
-def _name(key: Node, report: Report) -> str | None:
+def _read_name(key: Node, report: Report) -> str | None:
     if isinstance(key, Broken):
         return None
     name = resolve(key) if isinstance(key, Scalar) else None
@@ -223,21 +237,14 @@ def _name(key: Node, report: Report) -> str | None:
     return None
 
 
-def _placed(value: Node, key: Scalar) -> Node:
-    """The value; one of which nothing is written stands where its key does, for readers differ in where it is."""
-    if isinstance(value, Scalar) and value.plain and not value.text:
-        return replace(value, line=key.line, column=key.column)
-    return value
-
-
-def _merged(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
+def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     merge = entries.get(_MERGE)
     if merge is None or not merge.key.plain:
         return entries
     own = {name: entry for name, entry in entries.items() if entry is not merge}
     merged: dict[str, Entry] = {}
     sources = merge.value.items if isinstance(merge.value, Items) else [merge.value]
-    # From the last to the first, which counts most; each is gone through once, however many there are.
+    # From the last to the first, which takes precedence. Each is gone through once, however many there are.
     for source in reversed(sources):
         if isinstance(source, Fields):
             merged.update(source.entries)

@@ -1,4 +1,4 @@
-"""Warnings of values that are taken as YAML 1.2 says, but that may not be meant, or sent, as they are written."""
+"""Warnings about values that mean what YAML 1.2 says, but may not be meant, or sent, as they are written."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?
 
 
 def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
-    """Warn of values in tasks that readers disagree about, and of lost digits.
+    """Warn of ambiguous numbers in tasks, and of lost digits.
 
-    Some readers take them for numbers, others for text.
+    A number is ambiguous if some readers of YAML take it for text.
     """
     for step in steps:
         task = step.node.get("task")
-        for scalar in _scalars(task) if task else ():
+        for scalar in _walk_scalars(task) if task else ():
             if scalar.plain and scalar.text[:1] in _NUMERIC_START:
-                _check(scalar, report)
+                _check_number(scalar, report)
 
 
-def _scalars(root: Node) -> Iterator[Scalar]:
+def _walk_scalars(root: Node) -> Iterator[Scalar]:
     pending = [root]
     while pending:
         node = pending.pop()
@@ -43,7 +43,7 @@ def _scalars(root: Node) -> Iterator[Scalar]:
             pending += [entry.value for entry in node.entries.values()]
 
 
-def _check(scalar: Scalar, report: Report) -> None:
+def _check_number(scalar: Scalar, report: Report) -> None:
     value, text = resolve(scalar), scalar.text
     if isinstance(value, str) and "_" in text and _LIKE_A_NUMBER.fullmatch(text):
         said = f"{code(text)} is text here, but a number for some YAML readers"
@@ -53,19 +53,19 @@ def _check(scalar: Scalar, report: Report) -> None:
     in_json = json.dumps(value)
     if isinstance(value, float) and not _FRACTION_IN_YAML_1_1.fullmatch(text):
         said = f"{code(text)} is the number {code(in_json)} here, but text for some YAML readers"
-        clearly = _clearly(text)
+        clearly = _spell_clearly(text)
         also = f"; for the number, write {code(clearly)}" if float(clearly) == value else ""
         report.warn(scalar, said, f"for the text, put it in quotes: {in_quotes(text)}{also}")
     elif _loses_digits(text, value):
         said = f"{code(text)} is sent as the number {code(in_json)}"
-        number = in_json if isinstance(value, int) else _clearly(in_json)
+        number = in_json if isinstance(value, int) else _spell_clearly(in_json)
         report.warn(
             scalar, said, f"for the text, put it in quotes: {in_quotes(text)}; for the number, write {code(number)}"
         )
 
 
-def _clearly(text: str) -> str:
-    """Spell the number so that it is one in YAML 1.1 too."""
+def _spell_clearly(text: str) -> str:
+    """Spell the number so that YAML 1.1 reads one, too."""
     sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
     power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
     return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"
@@ -74,8 +74,7 @@ def _clearly(text: str) -> str:
 def _loses_digits(text: str, value: float) -> bool:
     """Return True if the number loses something when it is sent.
 
-    That is a sign, a last zero, or digits beyond 64 bits. `3.10` is the case that is meant: a version, which arrives
-    as 3.1.
+    That is a sign, a last zero, or digits beyond 64 bits. The common case is a version: `3.10` arrives as 3.1.
     """
     if isinstance(value, int):
         return str(value) != text

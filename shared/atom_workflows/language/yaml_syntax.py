@@ -1,7 +1,7 @@
-"""A file's bytes as text, its YAML events, and its syntax errors in words of our own.
+"""Decode a file, read its YAML events, and report its syntax errors in our own words.
 
 The C reader (libyaml) is used where PyYAML was built with it, else the pure Python one. The two word their errors
-differently but name the same contexts, so the contexts decide what is said.
+differently but name the same contexts, so our messages go by the context.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atom_workflows.language.limits import MAX_FILE_BYTES, MAX_TAG_DIRECTIVES
 from atom_workflows.language.problems import Place, Report, code
 
 _LINE_BREAKS: Final = "\r\n\x85\u2028\u2029"
-"""The line breaks of YAML, so that our places and the reader's are the same; CR and LF in this order are one."""
+"""The line breaks of YAML, so that our places and the reader's are the same. CR LF is one."""
 
 _CONTROL: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """Characters that no YAML file may contain."""
@@ -28,9 +28,9 @@ _MOST_CONTROLS: Final = 10
 
 
 def decode(content: bytes | str, report: Report) -> str | None:
-    """The file's text, or None if nothing more can be said about it.
+    """Return the file's text, None if nothing else can be checked.
 
-    What is not UTF-8 is noted and replaced, so that the rest can still be checked.
+    Bytes that are not UTF-8 are reported and replaced, so that the rest can still be checked.
     """
     encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(encoded) > MAX_FILE_BYTES:
@@ -40,43 +40,40 @@ def decode(content: bytes | str, report: Report) -> str | None:
     if encoded.startswith(_UTF16_MARKS):
         report.add(Place(), "the file is UTF-16, not UTF-8", "save it as UTF-8")
         return None
-    return _text(encoded, report).removeprefix("\ufeff")
+    try:
+        text = encoded.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = encoded[: error.start].decode("utf-8").removeprefix("\ufeff")
+        said = f"the file is not UTF-8: it has the byte 0x{encoded[error.start]:02X} here"
+        report.add(locate(before, len(before)), said, "save it as UTF-8")
+        text = encoded.decode("utf-8", "replace")
+    return text.removeprefix("\ufeff")
 
 
 def prepare_for_yaml(text: str, report: Report) -> str | None:
-    """Return the text without what no YAML reader takes, which is noted.
+    """Replace and report the characters that no YAML reader takes.
 
-    None if there is too much of it.
+    Returns None if there are too many of them.
     """
-    # No more than it takes to know: a file of nothing else would cost a hundred times its size.
+    # Stop after the first few: a file of nothing else would cost a hundred times its size.
     found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
     for match in found[:_MOST_CONTROLS]:
         said = f"the character U+{ord(match[0]):04X} is not allowed in a file"
-        report.add(place_of(text, match.start()), said, "remove it")
+        report.add(locate(text, match.start()), said, "remove it")
     directives = list(islice(_TAG_DIRECTIVE.finditer(text), MAX_TAG_DIRECTIVES + 1))
     if len(directives) > MAX_TAG_DIRECTIVES:
         said = f"there are more than {MAX_TAG_DIRECTIVES} lines that begin with %TAG"
-        report.add(place_of(text, directives[-1].start()), said, "remove them; no tag is allowed")
+        report.add(locate(text, directives[-1].start()), said, "remove them; no tag is allowed")
         return None
     return _CONTROL.sub("_", text) if len(found) <= _MOST_CONTROLS else None
 
 
-def place_of(text: str, index: int) -> Place:
-    """Where the character stands."""
-    # Counted and not listed: a file may have millions of lines before its first problem.
+def locate(text: str, index: int) -> Place:
+    """Return the place of a character."""
+    # Lines are counted, not listed: a file may have millions of lines before its first problem.
     breaks = sum(text.count(sign, 0, index) for sign in _LINE_BREAKS) - text.count("\r\n", 0, index)
     start = max(text.rfind(sign, 0, index) for sign in _LINE_BREAKS) + 1
     return Place(line=breaks + 1, column=index - start + 1)
-
-
-def _text(encoded: bytes, report: Report) -> str:
-    try:
-        return encoded.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = encoded[: error.start].decode("utf-8").removeprefix("\ufeff")
-        said = f"the file is not UTF-8: it has the byte 0x{encoded[error.start]:02X} here"
-        report.add(place_of(before, len(before)), said, "save it as UTF-8")
-        return encoded.decode("utf-8", "replace")
 
 
 PURE_LOADER: Final[Any] = yaml.SafeLoader
@@ -132,10 +129,10 @@ _BY_PROBLEM: Final = (
     ("sequence entries are not allowed", "a list entry `- ` is not possible here", "begin the list on its own line"),
     ("mapping keys are not allowed", "a key with `?` is not possible here", "write `field: value`"),
     ("tag handle", "a tag is not allowed", "put a text that begins with ! in quotes"),
-    ("document start", "this stands outside the workflow's map", "indent nothing at the top level"),
+    ("document start", "this is outside the workflow's map", "indent nothing at the top level"),
 )
 _BAD_ESCAPE: Final = (
-    "a backslash in double quotes does not begin a character's escape here",
+    "this backslash in double quotes does not begin a valid escape",
     r"write `\\` for a backslash, or use single quotes",
 )
 _ESCAPE_PROBLEMS: Final = ("escape", "hexdecimal", "hexadecimal", "Unicode")
@@ -145,41 +142,39 @@ _NOT_YAML: Final = ("this is not valid YAML", "put a text with special character
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """The events of the file up to its end or its first syntax error, which is noted."""
+    """Yield the file's events, up to its end or first syntax error.
+
+    The error is reported.
+    """
     last = None
     try:
         for event in yaml.parse(text, Loader=loader):
             last = event
-            if isinstance(event, yaml.ScalarEvent) and _has_surrogate(event):
-                report.add(_surrogate(event, text), *_BAD_ESCAPE)
+            if isinstance(event, yaml.ScalarEvent) and not event.value.isascii() and _SURROGATE.search(event.value):
+                # An escape made half a surrogate pair. The C reader refuses it by itself.
+                mark: Any = event.start_mark
+                start = mark.index
+                escape = _SURROGATE_ESCAPE.search(text, start)
+                report.add(locate(text, escape.start() if escape else start), *_BAD_ESCAPE)
                 return
             yield event
     except yaml.MarkedYAMLError as error:
-        _note(error, text, report)
+        _report_error(error, text, report)
     except (yaml.YAMLError, ValueError, OverflowError):
         # The pure reader lets some of Python's own errors through: \UFFFFFFFF, %YAML with a very long number.
         report.add(_place(last.end_mark) if last else Place(), *_NOT_YAML)
 
 
-def _has_surrogate(event: Any) -> bool:
-    """Whether an escape made half a character, which the C reader refuses itself."""
-    return not event.value.isascii() and bool(_SURROGATE.search(event.value))
-
-
-def _surrogate(event: Any, text: str) -> Place:
-    start = event.start_mark.index
-    escape = _SURROGATE_ESCAPE.search(text, start)
-    return place_of(text, escape.start() if escape else start)
-
-
-def _note(error: yaml.MarkedYAMLError, text: str, report: Report) -> None:
+def _report_error(error: yaml.MarkedYAMLError, text: str, report: Report) -> None:
     context, problem = error.context or "", error.problem or ""
     mark = error.problem_mark or error.context_mark
     begin = error.context_mark or mark
     if "quoted scalar" in context and ("end of stream" in problem or "document" in problem):
         report.add(_place(begin), "the quotes that open here are never closed", "close them")
     elif any(part in problem for part in _ESCAPE_PROBLEMS):
-        report.add(_backslash(text, mark), *_BAD_ESCAPE)
+        # Some readers mark the backslash, others what follows it.
+        place = locate(text, max(text.rfind("\\", 0, mark.index + 1), 0)) if mark else Place()
+        report.add(place, *_BAD_ESCAPE)
     elif context in _IN_FLOW and _character(text, mark) == ":" and begin and mark and begin.line == mark.line:
         report.add(_place(mark), *_COLON)
     elif mark and context in _AFTER_QUOTES and text[max(mark.index - 1, 0) : mark.index] in ("'", '"'):
@@ -201,11 +196,6 @@ def _explain(context: str, problem: str, character: str, begin: Any) -> tuple[st
     message, suggestion = _BY_CONTEXT.get(context, _NOT_YAML)
     line = str(begin.line + 1) if begin else "1"
     return message.replace("{line}", line).replace("{character}", code(character)), suggestion
-
-
-def _backslash(text: str, mark: Any) -> Place:
-    """Where the backslash stands; the readers mark it, or what follows it."""
-    return place_of(text, max(text.rfind("\\", 0, mark.index + 1), 0)) if mark else Place()
 
 
 def _character(text: str, mark: Any) -> str:

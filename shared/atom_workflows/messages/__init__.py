@@ -1,5 +1,5 @@
-"""What is published and received.
+"""The messages that are published and received.
 
-`internal` events, what asks for a run (`start`), the `fields` of both, the `envelope` in which a request brings them,
-and `dead_letters`.
+`internal` events, requests for a run (`start`), the `fields` of both, the `envelope` in which an HTTP request brings
+them, and `dead_letters`.
 """

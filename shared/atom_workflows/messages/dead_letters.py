@@ -1,7 +1,7 @@
-"""An event that was given up, as a message of the topic `dead-letters`: made and read in one place.
+"""Events that were given up, as messages of the topic `dead-letters`: written and read in one place.
 
-Its data and attributes are those of the event itself; further attributes tell where it came from and why it is there.
-Pub/Sub forwards messages there by itself too, and tells all but the reason.
+A dead letter has the data and attributes of its event. Further attributes say where it came from and why it is there.
+Pub/Sub forwards messages there by itself too, and then says all but the reason.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 
 REPLAY_OF: Final = "replayOf"
-"""The attribute by which a replayed message is the event that it was before: the same id, so the same run."""
+"""The attribute that holds the event's id when it is replayed, so that it starts the same run."""
 
+# The attributes of a dead letter that we publish. All begin alike, so that they are not taken for the event's own.
 _OURS: Final = "deadLetter"
 _TOPIC: Final = "deadLetterTopic"
 _REASON: Final = "deadLetterReason"
@@ -25,6 +26,7 @@ _DELIVERIES: Final = "deadLetterDeliveries"
 _EVENT: Final = "deadLetterEvent"
 _PUBLISHED: Final = "deadLetterPublishTime"
 
+# Those of a message that Pub/Sub forwards by itself.
 _NATIVE: Final = "CloudPubSubDeadLetterSource"
 _NATIVE_SUBSCRIPTION: Final = "CloudPubSubDeadLetterSourceSubscription"
 _NATIVE_DELIVERIES: Final = "CloudPubSubDeadLetterSourceDeliveryCount"
@@ -39,7 +41,7 @@ LONGEST_REASON: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """An event that is given up: the message as it came, and why. `deliveries` is None if Pub/Sub did not count."""
+    """An event that is given up: the message as it came, and the reason. `deliveries` is None if not counted."""
 
     topic: str
     event_id: str
@@ -53,10 +55,10 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """What a message of the topic `dead-letters` tells; a text that is not known is empty.
+    """A message of the topic `dead-letters`. A text that is not known is empty.
 
-    `topic` is where it came from. `error` is the name of what was raised. Without a `reason` Pub/Sub itself forwarded
-    it. `data` and `attributes` are the event's own.
+    `topic` is where it came from, `error` the name of the exception. Without a `reason` Pub/Sub itself forwarded it.
+    `data` and `attributes` are the event's own.
     """
 
     id: str
@@ -72,12 +74,12 @@ class DeadLetter:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether the same message cannot be handled, however often it is delivered."""
+        """True if the message can never be handled, however often it is delivered."""
         return self.error in _HOPELESS
 
     @property
     def body(self) -> Any:
-        """The JSON that the event carries, None if it is none."""
+        """The JSON that the event carries, None if it is not JSON."""
         try:
             return read_json(self.data, most_values=MAX_START_VALUES)
         except ValueError:
@@ -85,15 +87,15 @@ class DeadLetter:
 
     @property
     def run_id(self) -> str:
-        """The run that the event names."""
+        """The id of the run that the event names, empty if it names none."""
         body = self.body
         named = self.attributes.get("run_id") or (body.get("run_id") if isinstance(body, Mapping) else "")
         return named if isinstance(named, str) else ""
 
 
-def buried(event: GivenUp) -> Message:
-    """The message that keeps the event."""
-    told = {
+def dead_letter_message(event: GivenUp) -> Message:
+    """Build the message that keeps the event."""
+    ours = {
         _TOPIC: event.topic,
         _REASON: event.reason,
         _ERROR: event.error,
@@ -101,13 +103,19 @@ def buried(event: GivenUp) -> Message:
         _EVENT: event.event_id,
         _PUBLISHED: event.published_at,
     }
-    kept = {name: _clipped(value) for name, value in told.items() if value}
-    return Message(topic=DEAD_LETTERS, raw=event.data, attributes={**_own(event.attributes), **kept})
+    # The value of an attribute is cut to a length that Pub/Sub takes, never in the middle of a character.
+    clipped = {
+        name: value.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")
+        for name, value in ours.items()
+        if value
+    }
+    return Message(topic=DEAD_LETTERS, raw=event.data, attributes={**_own_attributes(event.attributes), **clipped})
 
 
 def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLetter:
-    """What the message tells, whoever published it: subscriptions are named after their topics."""
+    """Read a dead letter, published by us or forwarded by Pub/Sub."""
     found = message.attributes
+    # Pub/Sub names the subscription. Ours are named after their topics.
     source = found.get(_NATIVE_SUBSCRIPTION, "").removeprefix(topic_prefix)
     topic = found.get(_TOPIC) or source
     deliveries = found.get(_DELIVERIES) or found.get(_NATIVE_DELIVERIES) or ""
@@ -121,26 +129,23 @@ def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLet
         published_at=found.get(_PUBLISHED) or found.get(_NATIVE_PUBLISHED) or "",
         dead_since=message.published_at,
         data=message.data,
-        attributes=_own(found),
+        attributes=_own_attributes(found),
     )
 
 
-def replayed(letter: DeadLetter) -> Message:
-    """The event once more, for the topic that it came from; raises ValueError if that is not known.
+def replay_message(letter: DeadLetter) -> Message:
+    """Build the event again, for the topic that it came from.
 
-    However often it is replayed, it stays the same event: a start message starts one run.
+    However often it is replayed, it stays the same event: a start message starts one run. Raises `ValueError` if the
+    topic is not known.
     """
     if not letter.topic:
         raise ValueError("it is not known where the message came from")
     return Message(topic=letter.topic, raw=letter.data, attributes={**letter.attributes, REPLAY_OF: letter.event_id})
 
 
-def _own(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Those that the event came with."""
+def _own_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes that the event came with."""
     return {
         name: value for name, value in attributes.items() if name != REPLAY_OF and not name.startswith((_OURS, _NATIVE))
     }
-
-
-def _clipped(text: str) -> str:
-    return text.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")

@@ -1,8 +1,8 @@
-"""An event as it arrives at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
+"""Events as they arrive at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
 
 functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub delivers that again and
-again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. What is an event, but can
-never be handled, they keep as a dead letter: so the message in it is read here as it came.
+again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never be
+handled is kept as a dead letter, so its message is read here as it came.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from cloudevents.http import from_http
 from atom_workflows.bounded_json import MAX_VALUES, require_bounded
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.dead_letters import REPLAY_OF
-from atom_workflows.messages.fields import body_of, object_of
+from atom_workflows.messages.fields import read_json_body, require_object
 
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 
 MAX_ATTRIBUTES: Final = 100
-"""Pub/Sub takes no more of a message."""
+"""The most that Pub/Sub takes in a message."""
 
 LONGEST_ID: Final = 200
-_OF_MESSAGE: Final = ("data", "attributes", "messageId", "publishTime")
-_OF_PUSH: Final = ("subscription", "deliveryAttempt")
+_MESSAGE_FIELDS: Final = ("data", "attributes", "messageId", "publishTime")
+_PUSH_FIELDS: Final = ("subscription", "deliveryAttempt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,9 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event's id and type in CloudEvents' terms; `payload` is its data, of a Pub/Sub push the whole body.
+    """An event in CloudEvents' terms. `payload` is its data; for a Pub/Sub push, the whole body.
 
-    A message that is replayed has the id of the event that it was at first.
+    A message that is replayed has the id of the original event.
     """
 
     id: str
@@ -53,18 +53,18 @@ class ReceivedEvent:
 
     @property
     def delivery_attempt(self) -> int | None:
-        """Which delivery of the message this is, from 1; told only by subscriptions with a dead-letter policy."""
+        """The number of this delivery, from 1. Only subscriptions with a dead-letter policy report it."""
         attempt = self.payload.get("deliveryAttempt") if isinstance(self.payload, Mapping) else None
         return attempt if type(attempt) is int and attempt > 0 else None
 
     @property
     def message(self) -> ReceivedMessage | None:
-        """The message, None if the event carries none."""
+        """The Pub/Sub message in the event, None if it carries none."""
         message = _message_in(self.payload)
         if message is None:
             return None
         return ReceivedMessage(
-            data=_data_of(message),
+            data=_decode_data(message),
             attributes=_attributes_of(message),
             published_at=str(message.get("publishTime") or ""),
         )
@@ -73,40 +73,42 @@ class ReceivedEvent:
 def read_event(
     headers: Mapping[str, str], raw: bytes, *, most_values: int = MAX_VALUES
 ) -> ReceivedEvent | Mapping[str, Any]:
-    """Return the event in a request, or the JSON object in it if that is none. Raises `MalformedEvent`.
+    """Return a request's event, or the JSON object of a plain request.
 
-    `headers` are named in lower case. Of an event only what is needed is kept, however much the request holds.
+    `headers` are named in lower case. Only the fields that are needed are kept, however much the request holds. Raises
+    `MalformedEvent`.
     """
     if "ce-type" in headers or headers.get("content-type", "").startswith("application/cloudevents"):
-        return _cloud_event(headers, raw, most_values)
-    body = object_of(body_of(raw, most_values=most_values))
+        return _read_cloud_event(headers, raw, most_values)
+    body = require_object(read_json_body(raw, most_values=most_values))
     if "message" not in body or "subscription" not in body:
         return body
-    return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=_needed(body))
+    return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=_drop_unneeded(body))
 
 
-def _cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) -> ReceivedEvent:
+def _read_cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) -> ReceivedEvent:
     try:
         require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
         event = from_http(dict(headers), raw)
     except (GenericException, ValueError, TypeError, AttributeError) as error:
         raise MalformedEvent(f"the request is no CloudEvent: {type(error).__name__}: {error}") from None
     payload = event.get_data()
-    return ReceivedEvent(id=_event_id(payload, str(event["id"])), type=str(event["type"]), payload=_needed(payload))
+    event_id = _event_id(payload, str(event["id"]))
+    return ReceivedEvent(id=event_id, type=str(event["type"]), payload=_drop_unneeded(payload))
 
 
-def _needed(payload: Any) -> Any:
-    """Return what is read of a push or of an object's notification, without the rest."""
+def _drop_unneeded(payload: Any) -> Any:
+    """Return the fields that are read of a push or notification."""
     if not isinstance(payload, Mapping):
         return payload
     if "message" not in payload:
         return {name: value for name, value in payload.items() if not isinstance(value, Mapping | list)}
     message = payload["message"]
     if isinstance(message, Mapping):
-        message = {name: message[name] for name in _OF_MESSAGE if name in message}
+        message = {name: message[name] for name in _MESSAGE_FIELDS if name in message}
         if isinstance(named := message.get("attributes"), Mapping) and len(named) > MAX_ATTRIBUTES:
             raise MalformedEvent(f"a message has at most {MAX_ATTRIBUTES} attributes")
-    return {"message": message, **{name: payload[name] for name in _OF_PUSH if name in payload}}
+    return {"message": message, **{name: payload[name] for name in _PUSH_FIELDS if name in payload}}
 
 
 def _event_id(payload: Any, given: str = "") -> str:
@@ -127,8 +129,11 @@ def _attributes_of(message: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in attributes.items() if isinstance(value, str)}
 
 
-def _data_of(message: Mapping[str, Any]) -> bytes:
-    """The message's bytes; what is not base64, which Pub/Sub never sends, stays as it is."""
+def _decode_data(message: Mapping[str, Any]) -> bytes:
+    """Return the message's bytes.
+
+    Data that is not base64, which Pub/Sub never sends, stays as it is.
+    """
     data = message.get("data") or ""
     try:
         return base64.b64decode(data, validate=True)

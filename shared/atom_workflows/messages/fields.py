@@ -1,4 +1,4 @@
-"""Reading the fields of an event's JSON body: each function gives what it says or raises `MalformedEvent`."""
+"""Read the fields of an event's JSON body. Each function returns a checked value or raises `MalformedEvent`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from atom_workflows.bounded_json import MAX_VALUES, read_json
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, MalformedEvent, NewerVersion
 
 SCHEMA: Final = 1
-"""Of the events that this version publishes. A field that may be missing is added without another number."""
+"""The schema of the events that this version publishes. A field that may be missing leaves it as it is."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """Ids of runs and steps, as they may stand in a document's path."""
 
 MAX_SCHEMA: Final = 1_000
-"""No version will ever have more; what claims to is no event."""
+"""No version will ever have more, so a body with a higher number is not an event of ours."""
 
 MAX_TEXT: Final = 2_000
 LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -26,17 +26,18 @@ MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
-"""What the largest event of ours names. Each costs a read, which may take a quarter of a megabyte of memory."""
+"""The most items that an event of ours has. Each costs a read, which may take a quarter of a megabyte of memory."""
 
 _LONGEST_SHOWN: Final = 80
 
 _STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
 
 
-def body_of(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
-    """The JSON that an event carries, free of what cannot be stored again: half a surrogate pair is no text."""
+def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
+    """Return the JSON that an event carries."""
     try:
         body = read_json(raw, most_values=most_values)
+        # Half a surrogate pair and NaN can be read, but not stored or sent again.
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (JsonTooDeep, JsonTooLarge) as error:
         raise MalformedEvent(f"the event's data is not usable: {error}") from None
@@ -45,71 +46,75 @@ def body_of(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
     return body
 
 
-def shown(value: Any) -> str:
-    """A value as its sender wrote it, in JSON, and short; what is not there is nothing."""
+def show(value: Any) -> str:
+    """Return a value as short JSON for a message, `nothing` for None."""
     text = "nothing" if value is None else json.dumps(value, default=str)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
-def object_of(body: Any) -> Mapping[str, Any]:
-    """The body as a JSON object."""
+def require_object(body: Any) -> Mapping[str, Any]:
+    """Return the body if it is a JSON object."""
     if not isinstance(body, Mapping):
-        raise MalformedEvent(f"an event must be a JSON object, not {shown(body)}")
+        raise MalformedEvent(f"an event must be a JSON object, not {show(body)}")
     return body
 
 
 def require_known_schema(body: Mapping[str, Any]) -> None:
-    """Refuse an event of a newer version; without a schema it is of the first.
+    """Refuse an event of a newer version.
 
-    Raises `NewerVersion`, so that it is delivered again until an instance of that version has it.
+    An event without a schema is of the first. Raises `NewerVersion`, so that it is delivered again until an instance of
+    that version takes it.
     """
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
-        raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {shown(schema)}")
+        raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
     if schema > SCHEMA:
         raise NewerVersion("the event", schema, SCHEMA)
 
 
-def text(body: Mapping[str, Any], name: str) -> str:
-    """A text that must be there."""
-    value = optional_text(body, name)
+def read_text(body: Mapping[str, Any], name: str) -> str:
+    """Return a text that must not be missing or empty."""
+    value = read_optional_text(body, name)
     if not value:
-        raise MalformedEvent(f"an event's {name} must be a text, not {shown(body.get(name))}")
+        raise MalformedEvent(f"an event's {name} must be a text, not {show(body.get(name))}")
     return value
 
 
-def optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
-    """A text that may be missing."""
+def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
+    """Return a text, None if it is missing.
+
+    `longest` is in characters.
+    """
     value = body.get(name)
     if value is not None and not isinstance(value, str):
-        raise MalformedEvent(f"an event's {name} must be a text, not {shown(value)}")
+        raise MalformedEvent(f"an event's {name} must be a text, not {show(value)}")
     if value is not None and len(value) > longest:
         raise MalformedEvent(f"an event's {name} may have {longest} characters, not {len(value)}")
     return value
 
 
-def identifier(body: Mapping[str, Any], name: str) -> str:
-    """The id of a run or a step."""
-    value = text(body, name)
+def read_id(body: Mapping[str, Any], name: str) -> str:
+    """Return the id of a run or a step."""
+    value = read_text(body, name)
     if not ID.fullmatch(value):
-        raise MalformedEvent(f"an event's {name} cannot be {shown(value)}")
+        raise MalformedEvent(f"an event's {name} cannot be {show(value)}")
     return value
 
 
-def attempt(body: Mapping[str, Any]) -> int | None:
-    """The number of an attempt, which may be missing."""
+def read_attempt(body: Mapping[str, Any]) -> int | None:
+    """Return the number of an attempt, None if it is missing."""
     value = body.get("attempt")
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
-        raise MalformedEvent(f"an event's attempt must be a whole number, not {shown(value)}")
+        raise MalformedEvent(f"an event's attempt must be a whole number, not {show(value)}")
     return value
 
 
-def time(body: Mapping[str, Any], name: str) -> datetime:
-    """A time with its zone."""
+def read_time(body: Mapping[str, Any], name: str) -> datetime:
+    """Return a time, in UTC."""
     try:
-        value = datetime.fromisoformat(text(body, name))
+        value = datetime.fromisoformat(read_text(body, name))
         in_utc = value.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise MalformedEvent(f"an event's {name} must be a time: {error}") from None
@@ -118,65 +123,71 @@ def time(body: Mapping[str, Any], name: str) -> datetime:
     return in_utc
 
 
-def step_path(body: Mapping[str, Any], name: str) -> str:
-    """The path of a step's document."""
-    value = text(body, name)
+def read_step_path(body: Mapping[str, Any], name: str) -> str:
+    """Return the path of a step's document."""
+    value = read_text(body, name)
     if not _STEP_PATH.fullmatch(value):
-        raise MalformedEvent(f"an event's {name} must be the path of a step, not {shown(value)}")
+        raise MalformedEvent(f"an event's {name} must be the path of a step, not {show(value)}")
     return value
 
 
-def objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """A list of objects, at least one."""
+def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """Return a list of objects, at least one and at most `MAX_ITEMS`."""
     value = body.get(name)
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
-        raise MalformedEvent(f"an event's {name} must be a list of objects, not {shown(value)}")
+        raise MalformedEvent(f"an event's {name} must be a list of objects, not {show(value)}")
     if len(value) > MAX_ITEMS:
         raise MalformedEvent(f"an event's {name} may have {MAX_ITEMS:,} entries, not {len(value):,}")
     return value
 
 
-def sound(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
-    """A text from outside a body of ours, if it can be stored: at most so many bytes, and no half of a character."""
+def require_storable(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
+    """Return the text if it can be stored.
+
+    It may have `longest` bytes, and no half of a surrogate pair.
+    """
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise MalformedEvent(f"an event's {name} holds half a character: {shown(value)}") from None
+        raise MalformedEvent(f"an event's {name} holds half a character: {show(value)}") from None
     if size > longest:
         raise MalformedEvent(f"an event's {name} may have {longest:,} bytes, not {size:,}")
     return value
 
 
-def optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object that may be missing."""
+def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object, empty if it is missing."""
     value = body.get(name)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise MalformedEvent(f"an event's {name} must be an object, not {shown(value)}")
+        raise MalformedEvent(f"an event's {name} must be an object, not {show(value)}")
     if len(json.dumps(value)) > MAX_OBJECT_BYTES:
         raise MalformedEvent(f"an event's {name} may have {MAX_OBJECT_BYTES} bytes")
     return value
 
 
-def labels(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return names and texts, which may be missing; a whole number counts as its digits."""
-    found = optional_object(body, "labels")
+def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels, empty if they are missing.
+
+    A whole number is the same as its digits.
+    """
+    found = read_optional_object(body, "labels")
     if len(found) > MAX_LABELS:
         raise MalformedEvent(f"an event may have {MAX_LABELS} labels, not {len(found)}")
     for name, value in found.items():
         if not _is_text_or_number(value) or not LABEL_NAME.fullmatch(name):
-            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {shown(value)}")
+            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {show(value)}")
     return {name: str(value) for name, value in found.items()}
 
 
-def optional_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return a text that may be missing.
+def read_optional_key(body: Mapping[str, Any], name: str) -> str | None:
+    """Return a text, None if it is missing.
 
     A whole number, such as a date of eight digits, is the same as its digits.
     """
     value = body.get(name)
-    return optional_text({name: str(value)} if _is_text_or_number(value) else body, name)
+    return read_optional_text({name: str(value)} if _is_text_or_number(value) else body, name)
 
 
 def _is_text_or_number(value: Any) -> bool:

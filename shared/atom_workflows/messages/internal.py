@@ -1,7 +1,7 @@
-"""The events between the functions: their JSON bodies, made and read in this one place.
+"""The events between the functions: their JSON bodies, written and read in this one place.
 
-Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. What cannot be read raises
-`MalformedEvent`, which no redelivery can mend; what a newer version wrote, `NewerVersion`. What asks for a run is read
+Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. Reading one raises
+`MalformedEvent` if no redelivery can help, and `NewerVersion` if a newer version wrote it. Requests for a run are read
 in `start.py`.
 """
 
@@ -18,31 +18,31 @@ from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     SCHEMA,
-    attempt,
-    identifier,
-    object_of,
-    objects,
-    optional_text,
+    read_attempt,
+    read_id,
+    read_objects,
+    read_optional_text,
+    read_step_path,
+    read_text,
+    read_time,
     require_known_schema,
-    shown,
-    step_path,
-    text,
-    time,
+    require_object,
+    show,
 )
 from atom_workflows.ports import Message
 
 STEPS_PER_READY: Final = 10
-"""Steps a dispatcher is given in one event: enough to share its reads and commits, few enough to spread the work."""
+"""Steps in one event for a dispatcher: enough to share its reads and commits, few enough to spread the work."""
 
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The most that such a list takes in a message, however long its texts: no message is over 256 KB."""
+"""The most bytes of such a list in a message, however long its texts, so that no message is over 256 KB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyStep:
-    """A step to dispatch; `attempt` is the attempt it is asked for, None for the next one of a released step."""
+    """A step to dispatch. `attempt` is the one to submit, None for the next one of a released step."""
 
     step_id: str
     attempt: int | None = None
@@ -66,7 +66,7 @@ class StepsCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """The scheduler's wake-up, or one in between: a dispatcher's, say, that has just put a job in flight."""
+    """The scheduler's wake-up, or one in between, as from a dispatcher that has just put a job in flight."""
 
     is_scheduled: bool = True
 
@@ -83,11 +83,11 @@ StepsEvent: TypeAlias = StepsReady | StepsCompleted
 TickEvent: TypeAlias = Tick | SweepPage
 
 
-# -- made ------------------------------------------------------------------------------------------------------------
+# -- write -----------------------------------------------------------------------------------------------------------
 
 
 def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
-    """The messages that ask for these steps, in as many parts as it takes."""
+    """Build the messages that ask a dispatcher for these steps."""
     return [
         _message(
             "steps",
@@ -100,15 +100,16 @@ def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
 
 
 def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message]:
-    """The messages that tell of these outcomes, in as many parts as it takes."""
+    """Build the messages that report these outcomes."""
     parts = _parts([_outcome_body(outcome) for outcome in outcomes], most=OUTCOMES_PER_COMPLETED)
     return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
 
 
 class TickOrigin(StrEnum):
-    """Why the checker is woken besides by the scheduler: a job was put in flight, or seen too late, or a burst goes on.
+    """The reason to wake the checker between two ticks of the scheduler.
 
-    Only the last makes a burst like the scheduler's, which nothing follows but the scheduler's next.
+    A dispatcher put a job in flight, the checker saw one too late, or a burst goes on. Only the last is handled like a
+    tick of the scheduler.
     """
 
     DISPATCHER = "dispatcher"
@@ -118,17 +119,17 @@ class TickOrigin(StrEnum):
 
 _PAGE_VALID: Final = timedelta(minutes=10)
 
-# Not a set: an origin may be anything that JSON can say, hashable or not.
+# Not a set: an origin may be any JSON value, hashable or not.
 _IN_BETWEEN: Final = (TickOrigin.DISPATCHER, TickOrigin.CHECKER)
 
 
 def tick_message(origin: str) -> Message:
-    """A wake-up of the checker."""
+    """Build a message that wakes the checker."""
     return _message("tick", "tick", origin=origin)
 
 
 def page_message(page: SweepPage) -> Message:
-    """Build the message that hands a page to another instance of the checker."""
+    """Build the message that hands a page to another checker."""
     return _message(
         "tick",
         "sweep.page",
@@ -141,21 +142,24 @@ def page_message(page: SweepPage) -> Message:
 
 
 def seed_message(run_id: str, *, after: str = "") -> Message:
-    """Make the request to go on with a run, whatever it lacks.
+    """Build the request to go on with a run, whatever it lacks.
 
-    With `after`, what is released behind that path is to be published.
+    With `after`, the released steps behind that path are published.
     """
     return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
 
 
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """What happened to a run, for the outside world: at least once, in no order, in as many parts as it takes."""
+    """Build the messages that report a run's changes to the outside.
+
+    They are delivered at least once, in any order.
+    """
     parts = _parts(changes, most=CHANGES_PER_MESSAGE)
     return [_message("events", "run.changes", run_id=run_id, changes=part) for part in parts]
 
 
 def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[Mapping[str, Any]]]:
-    """The entries in lists that a message can hold, by their number and by their length as JSON."""
+    """Divide the entries into lists that a message can hold."""
     part: list[Mapping[str, Any]] = []
     size = 0
     for entry in entries:
@@ -190,46 +194,49 @@ def _outcome_body(outcome: Outcome) -> dict[str, Any]:
 
 
 def read_steps_event(body: Any) -> StepsEvent:
-    """An event of the topic `steps`."""
-    body = object_of(body)
+    """Read an event of the topic `steps`."""
+    body = require_object(body)
     kind = _kind(body)
-    run_id = identifier(body, "run_id")
+    run_id = read_id(body, "run_id")
     if kind == "step.ready":
-        steps = [ReadyStep(step_id=identifier(s, "id"), attempt=attempt(s)) for s in objects(body, "steps")]
+        steps = [ReadyStep(step_id=read_id(s, "id"), attempt=read_attempt(s)) for s in read_objects(body, "steps")]
         return StepsReady(run_id=run_id, steps=tuple(steps))
     if kind == "steps.completed":
-        return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in objects(body, "outcomes")))
-    raise MalformedEvent(f"topic steps carries no event of type {shown(kind)}")
+        return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in read_objects(body, "outcomes")))
+    raise MalformedEvent(f"topic steps carries no event of type {show(kind)}")
 
 
 def read_tick_event(body: Any) -> TickEvent:
-    """An event of the topic `tick`; an object without a type is a plain tick, as an older schedule may send."""
-    body = object_of(body)
+    """Read an event of the topic `tick`.
+
+    An object without a type is a plain tick, as an older schedule may send.
+    """
+    body = require_object(body)
     if body.get("type", "tick") == "tick":
         return Tick(is_scheduled=body.get("origin") not in _IN_BETWEEN)
     kind = _kind(body)
     if kind != "sweep.page":
-        raise MalformedEvent(f"topic tick carries no event of type {shown(kind)}")
-    return SweepPage(after=(time(body, "due_at"), step_path(body, "path")), until=time(body, "until"))
+        raise MalformedEvent(f"topic tick carries no event of type {show(kind)}")
+    return SweepPage(after=(read_time(body, "due_at"), read_step_path(body, "path")), until=read_time(body, "until"))
 
 
 def _outcome(body: Mapping[str, Any]) -> Outcome:
     try:
         kind = OutcomeKind(str(body.get("kind")))
     except ValueError:
-        raise MalformedEvent(f"an outcome's kind cannot be {shown(body.get('kind'))}") from None
-    number = attempt(body)
+        raise MalformedEvent(f"an outcome's kind cannot be {show(body.get('kind'))}") from None
+    number = read_attempt(body)
     if number is None:
         raise MalformedEvent("an outcome needs its attempt")
     return Outcome(
-        step_id=identifier(body, "step"),
+        step_id=read_id(body, "step"),
         attempt=number,
         kind=kind,
-        missing_since=None if body.get("missing_since") is None else time(body, "missing_since"),
-        **{name: optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
+        missing_since=None if body.get("missing_since") is None else read_time(body, "missing_since"),
+        **{name: read_optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
     )
 
 
 def _kind(body: Mapping[str, Any]) -> str:
     require_known_schema(body)
-    return text(body, "type")
+    return read_text(body, "type")

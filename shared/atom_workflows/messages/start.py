@@ -1,4 +1,4 @@
-"""What asks for a run: a start message, an HTTP call, a bucket's notification, or a run that is to go on."""
+"""Requests for a run: a start message, an HTTP call, a bucket's notification, or one to go on with a run."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any, Final
 
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
-    identifier,
-    labels,
-    object_of,
-    optional_key,
-    optional_object,
-    optional_text,
+    read_id,
+    read_labels,
+    read_optional_key,
+    read_optional_object,
+    read_optional_text,
+    read_step_path,
     require_known_schema,
-    sound,
-    step_path,
+    require_object,
+    require_storable,
 )
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
-"""Beyond what the body of a request can bring (6 MB of text), so that the limits of body and file give the error."""
+"""More than a request's body can hold (6 MB of text), so that the limits of body and file report the error."""
 
 MAX_PATH_BYTES: Final = 1_252
 """gs://, a bucket's name of 222 bytes, / and an object's of 1,024. It stands in each of a file's problems."""
 
 INLINE_NAME: Final = "inline.yaml"
 
-_MEANING: Final = {
+_SPELLINGS: Final = {
     "workflow_path": ("workflow_path", "workflow-path"),
     "tr_url": ("tr_url", "tr-url"),
 }
-"""The names that a field may have: ours, and the first version's flag."""
+"""The names of a field: ours, and the first version's flag."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
-_KNOWN: Final = {*_FIELDS, *(name for names in _MEANING.values() for name in names), "generation", "schema", "type"}
+_KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
-"""The first version's flag for what no message may carry."""
+"""The first version's flag for a token, which no message may carry."""
 
 _BOTH: Final = (
     "the start message has a definition and a workflow_path: the definition was used, the object was not read, and its "
@@ -53,8 +53,8 @@ _LIKENESS: Final = 0.7
 class StartRequested:
     """A run to start: a stored file (`workflow_path`, of a `generation`) or an inline `definition`.
 
-    `key` is what makes it this run and no other (see run_ids.py); `trigger` tells people how it came about, and
-    `warnings` what of the message was ignored.
+    `key` identifies the run (see run_ids.py). For people, `trigger` says how it came about, and `warnings` which fields
+    of the message were ignored.
     """
 
     key: tuple[str, ...]
@@ -70,73 +70,88 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run that is not as far as it should be: go on. Released steps up to the path `after` were published."""
+    """A run to go on with, whatever it lacks. Released steps up to the path `after` were published."""
 
     run_id: str
     after: str = ""
 
 
 def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> StartRequested | RunSeedRequested:
-    """A start message: `workflow_path` or `definition`; `run_key`, `tr_url`, `params`, `labels` optional.
+    """Read a start message, or a request to continue a run.
 
-    `event_id` makes the run this one and no other, unless the message brings a `run_key` of its own. Other fields are
-    ignored, since publishers may send what another version knows, but not in silence: they become warnings.
+    A start has `workflow_path` or `definition`; `run_key`, `tr_url`, `params` and `labels` are optional. Other fields
+    are ignored with a warning, since another version may know them. `event_id` identifies the run, unless the message
+    has a `run_key` of its own.
     """
-    body = object_of(body)
+    body = require_object(body)
     require_known_schema(body)
     if body.get("type") == "run.seed":
-        after = step_path(body, "after") if body.get("after") else ""
-        return RunSeedRequested(run_id=identifier(body, "run_id"), after=after)
-    definition, path = _definition(body), _named(body, "workflow_path")
+        after = read_step_path(body, "after") if body.get("after") else ""
+        return RunSeedRequested(run_id=read_id(body, "run_id"), after=after)
+    definition, path = _read_definition(body), _read_named(body, "workflow_path")
     if definition is None and path is None:
         needed = "a start message needs workflow_path (gs://bucket/object) or definition"
         raise MalformedEvent("; ".join([needed, *_warnings(body)]))
-    run_key = optional_key(body, "run_key")
+    run_key = read_optional_key(body, "run_key")
     return StartRequested(
-        key=("key", run_key) if run_key else (kind, sound("id", event_id)),
-        workflow_path=sound("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),
+        key=("key", run_key) if run_key else (kind, require_storable("id", event_id)),
+        workflow_path=require_storable("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),
         definition=definition,
-        generation=optional_text(body, "generation"),
-        task_runner_url=_named(body, "tr_url"),
-        params=optional_object(body, "params"),
-        labels=labels(body),
-        trigger={"kind": kind, "event_id": sound("id", event_id), **({"run_key": run_key} if run_key else {})},
+        generation=read_optional_text(body, "generation"),
+        task_runner_url=_read_named(body, "tr_url"),
+        params=read_optional_object(body, "params"),
+        labels=read_labels(body),
+        trigger={
+            "kind": kind,
+            "event_id": require_storable("id", event_id),
+            **({"run_key": run_key} if run_key else {}),
+        },
         warnings=_warnings(body),
     )
 
 
 def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -> StartRequested:
-    """The run that an uploaded object starts: its generation names it, so a second notification starts nothing."""
+    """Return the run that an uploaded object starts.
+
+    The object's generation identifies it, so a second notification starts nothing.
+    """
     return StartRequested(
         key=("object", bucket, name, generation),
-        workflow_path=sound("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES),
-        generation=sound("generation", generation),
-        trigger={"kind": "upload", "event_id": sound("id", event_id)},
+        workflow_path=require_storable("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES),
+        generation=require_storable("generation", generation),
+        trigger={"kind": "upload", "event_id": require_storable("id", event_id)},
     )
 
 
-def _definition(body: Mapping[str, Any]) -> str | None:
-    """The workflow in the message itself: the file's text, or the same as a JSON object."""
+def _read_definition(body: Mapping[str, Any]) -> str | None:
+    """Return the workflow in the message itself.
+
+    It is the text of a file, or the same as a JSON object.
+    """
     value = body.get("definition")
     if isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
-    return optional_text(body, "definition", longest=MAX_DEFINITION)
+    return read_optional_text(body, "definition", longest=MAX_DEFINITION)
 
 
-def _named(body: Mapping[str, Any], name: str) -> str | None:
-    values = [value for known in _MEANING[name] if (value := optional_text(body, known))]
+def _read_named(body: Mapping[str, Any], name: str) -> str | None:
+    values = [value for known in _SPELLINGS[name] if (value := read_optional_text(body, known))]
     return values[0] if values else None
 
 
 def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """What of a start message was ignored, in sentences; no value is quoted, as it may be a secret."""
+    """Describe the fields that were ignored, a sentence each."""
+    # No value is quoted, as it may be a secret.
     unknown = sorted(name for name in body if name not in _KNOWN)
-    path = _named(body, "workflow_path") or ""
+    path = _read_named(body, "workflow_path") or ""
     both = (_BOTH,) if body.get("definition") is not None and path.startswith("gs://") else ()
-    return both + tuple(_warning(name) for name in unknown[:_MOST_NAMED]) + _and_more(len(unknown) - _MOST_NAMED)
+    named = tuple(_warn_of(name) for name in unknown[:_MOST_NAMED])
+    if (others := len(unknown) - _MOST_NAMED) > 0:
+        named += (f"{others:,} more of the start message's fields are not known and were ignored",)
+    return both + named
 
 
-def _warning(name: str) -> str:
+def _warn_of(name: str) -> str:
     ignored = f"the start message's field {name!r:.60} is not known and was ignored"
     if name in _TOKENS:
         return f"{ignored}: no message carries a token; set WORKFLOW_TR_AUTH_JWT where the functions run"
@@ -150,7 +165,3 @@ def _near(name: str) -> str | None:
     plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")
     near = difflib.get_close_matches(plain, _FIELDS, n=1, cutoff=_LIKENESS) if len(plain) <= _LONGEST_COMPARED else []
     return near[0] if near else None
-
-
-def _and_more(count: int) -> tuple[str, ...]:
-    return (f"{count:,} more of the start message's fields are not known and were ignored",) if count > 0 else ()

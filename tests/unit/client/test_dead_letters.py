@@ -17,7 +17,7 @@ from atom_client.errors import Failure, Misuse
 from atom_client.text import escaped
 from atom_client.views.dead_letters import Desk
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.messages.dead_letters import REPLAY_OF, GivenUp, buried
+from atom_workflows.messages.dead_letters import REPLAY_OF, GivenUp, dead_letter_message
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 from support.letters import MemoryDeadLetters
 from support.no_cloud import NO_CLOUD
@@ -46,7 +46,7 @@ class Platform:
             "error": "StoreUnavailable",
             "reason": "the store is away",
         }
-        self.world.bus.publish([buried(GivenUp(topic=topic, **{**fields, **changed}))])
+        self.world.bus.publish([dead_letter_message(GivenUp(topic=topic, **{**fields, **changed}))])
 
     def forward(self, subscription: str = "start", data: bytes = READY) -> None:
         """Give up an event as Pub/Sub itself does."""

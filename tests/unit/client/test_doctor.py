@@ -19,7 +19,7 @@ from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.pubsub import Expected
 from atom_client.views.dead_letters import Desk
 from atom_workflows.errors import BusUnavailable, StoreError, StoreUnavailable
-from atom_workflows.messages.dead_letters import GivenUp, buried
+from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
 from atom_workflows.settings import Settings
 from contract.canned import Asked, answer, canned
 from support.letters import MemoryDeadLetters
@@ -84,7 +84,7 @@ def test_dead_letters_are_reported_and_left_where_they_are() -> None:
         error="StoreUnavailable",
         reason="Firestore did not answer",
     )
-    world.bus.publish([buried(event)])
+    world.bus.publish([dead_letter_message(event)])
     for _ in range(2):
         [found] = letters_findings(desk)
         assert (found.verdict, found.fix) == (Verdict.WRONG, "atom-workflows dead-letters list")

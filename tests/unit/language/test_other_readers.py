@@ -182,7 +182,7 @@ def test_what_only_begins_like_json_is_yaml(text: str) -> None:
 def test_a_definition_with_no_number_is_refused(word: str) -> None:
     """What Python's JSON writes for a value that is no number does not become a text in silence."""
     text = f'{{"steps": [{{"id": "a", "task": {{"url": "u", "args": [{word}]}}}}]}}'
-    with pytest.raises(InvalidWorkflow, match=f"`{word}` is no number in JSON; write `null`"):
+    with pytest.raises(InvalidWorkflow, match=f"`{word}` is not a JSON number; write `null`"):
         parse_workflow(text, filename="inline.yaml")
 
 

@@ -58,7 +58,7 @@ def test_a_mistake_behind_an_alias_counts_once() -> None:
 def test_a_step_repeated_by_an_alias_is_a_duplicate() -> None:
     """Two steps at one place of the file are still two steps of one id."""
     (problem,) = problems_of("steps: [&a {id: a}, *a]\n")
-    assert problem.message == "the step id `a` was used before, on line 1"
+    assert problem.message == "the step id `a` was already used on line 1"
 
 
 def test_no_text_of_the_file_breaks_a_line() -> None:
