@@ -75,10 +75,10 @@ MUTATIONS: Final = (
     _mutation("submit whatever is left of the lease", (submit, "SUBMIT_BUDGET", -_AGES), seed=382),
     _mutation("a failed status call fails the job", (polls, "ask", planted.poll_strictly), seed=23),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
-    _mutation("a lost job uses up a try", (decide, "_tried_again", planted.losses_are_tries), seed=212),
-    _mutation("one try too many", (decide, "_tried_again", planted.one_try_more)),
-    _mutation("no back-off", (decide, "_tried_again", planted.no_back_off), seed=37),
-    _mutation("take an outcome for any attempt's", (dispatch, "settled", planted.settle_whatever_comes), seed=25),
+    _mutation("a lost job uses up a try", (decide, "_retry", planted.losses_are_tries), seed=212),
+    _mutation("one try too many", (decide, "_retry", planted.one_try_more)),
+    _mutation("no back-off", (decide, "_retry", planted.no_back_off), seed=37),
+    _mutation("take an outcome for any attempt's", (dispatch, "apply_outcome", planted.settle_whatever_comes), seed=25),
     _mutation(
         "no timeout", (due_handler, "end_dispatch", planted.nothing), (polls, "judge_overdue", planted.found_as_it_is)
     ),
@@ -112,8 +112,8 @@ MUTATIONS: Final = (
     _mutation("a stop that is not recorded", (stop, "_set_stop", planted.forget_the_stop), seed=8),
     _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=327),
     _mutation("a barrier passed twice", (saving, "_guarded_write", planted.unguarded_barrier), seed=26),
-    _mutation("a late outcome undoes a stop", (dispatch, "settled", planted.settle_what_was_stopped), seed=97),
-    _mutation("nobody looks at a job", (submit, "submitted", planted.submitted_unwatched), seed=6),
+    _mutation("a late outcome undoes a stop", (dispatch, "apply_outcome", planted.settle_what_was_stopped), seed=97),
+    _mutation("nobody looks at a job", (submit, "record_job", planted.submitted_unwatched), seed=6),
     _mutation(
         "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=7
     ),
@@ -128,7 +128,7 @@ MUTATIONS: Final = (
     ),
     _mutation("a burst's lease for two", (burst, "save_document", planted_checker.save_unguarded), seed=75),
     _mutation(
-        "no look after a status call that failed", (polls, "unanswered", planted_checker.put_off_for_ever), seed=230
+        "no look after a status call that failed", (polls, "poll_failed", planted_checker.put_off_for_ever), seed=230
     ),
     _mutation(
         "a large run without its definition", (seed, "_opening", planted_checker.open_without_definition), seed=27
@@ -137,7 +137,9 @@ MUTATIONS: Final = (
     _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
     _mutation("a file that cannot be read is invalid", (start, "SourceTooLarge", SourceError), seed=6),
     _mutation("the consistency check never runs", (audit, "revive", planted.no_events), seed=7),
-    _mutation("half a consistency check", (consistency, "miscount", planted_checker.miscount_what_remains), seed=50),
+    _mutation(
+        "half a consistency check", (consistency, "check_counters", planted_checker.miscount_what_remains), seed=50
+    ),
     _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing), seed=23),
     _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=23),
     _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept), seed=5),
@@ -145,7 +147,7 @@ MUTATIONS: Final = (
     _mutation(
         "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
     ),
-    _mutation("interrupted 404s lose a job", (polls, "unanswered", planted_checker.unanswered_in_between), seed=63),
+    _mutation("interrupted 404s lose a job", (polls, "poll_failed", planted_checker.unanswered_in_between), seed=63),
     _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
     _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
     _mutation("what a retry keeps expires", (reset, "keep_all", planted_checker.kept), seed=40),

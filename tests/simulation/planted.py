@@ -32,9 +32,9 @@ _save_and_go_on = Advance._save_and_go_on
 _guarded_write = commits._guarded_write
 _forward_ended = dispatch._forward_ended
 _claim = transitions.claim
-_tried_again = transitions._tried_again
-_settled = transitions.settled
-_submitted = transitions.submitted
+_retry = transitions._retry
+_apply_outcome = transitions.apply_outcome
+_record_job = transitions.record_job
 _reset = transitions.reset
 _dependents_first = reset._dependents_first
 _saved = commits._saved
@@ -164,7 +164,7 @@ def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChan
 
 def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
     """A lost job uses up one of the step's tries."""
-    change = _tried_again(step, outcome, now, learnt)
+    change = _retry(step, outcome, now, learnt)
     if change is None:
         return None
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
@@ -173,12 +173,12 @@ def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: 
 def one_try_more(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
     """One attempt more than the policy allows."""
     retry = replace(step.policies.retry, max_attempts=step.policies.retry.max_attempts + 1)
-    return _tried_again(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
+    return _retry(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
 
 
 def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
     """The next attempt at once."""
-    change = _tried_again(step, outcome, now, learnt)
+    change = _retry(step, outcome, now, learnt)
     return None if change is None else replace(change, fields={**change.fields, "due_at": now})
 
 
@@ -189,18 +189,18 @@ def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | No
 
 def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """Take an outcome for the current attempt's, whichever it is of."""
-    return _settled(step, replace(outcome, attempt=step.attempt), now=now)
+    return _apply_outcome(step, replace(outcome, attempt=step.attempt), now=now)
 
 
 def settle_what_was_stopped(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """Let a late outcome undo what a stop made of a step."""
     was_stopped = step.state is StepState.CANCELLED and outcome.attempt == step.attempt
-    return _settled(replace(step, state=StepState.RUNNING) if was_stopped else step, outcome, now=now)
+    return _apply_outcome(replace(step, state=StepState.RUNNING) if was_stopped else step, outcome, now=now)
 
 
 def submitted_unwatched(step: StepRecord, **named: Any) -> StepChange:
     """Forget to say when the job is first looked at."""
-    change = _submitted(step, **named)
+    change = _record_job(step, **named)
     return replace(change, fields={**change.fields, "due_at": None})
 
 
@@ -214,12 +214,12 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
-        return polling.missing(step, now=services.clock.now())
+        return polling.unknown_job(step, now=services.clock.now())
     except TaskRunnerUnavailable as error:
         return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.FAILED, message=error.reason)
     outcome = transitions.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
     now = services.clock.now()
-    return outcome or polling.observed(step, job_state=answer.state, message=answer.message, now=now)
+    return outcome or polling.still_running(step, job_state=answer.state, message=answer.message, now=now)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

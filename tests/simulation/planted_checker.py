@@ -34,12 +34,12 @@ _save_document = commits.save_document
 _look_again = audit._look_again
 _publish = due_handler.DueHandler._publish
 _audit = due_handler._audit
-_unanswered = polling.unanswered
+_poll_failed = polling.poll_failed
 _ask = polls.ask
 _load_round = rounds.load_round
 _opening = seed._opening
 _new_run = start._new_run
-_miscount = consistency.miscount
+_check_counters = consistency.check_counters
 _reset = reset._reset
 _buried = dead_letters.buried
 
@@ -76,13 +76,13 @@ def audit_some(services: Services, end: Held) -> Any:
 
 def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
     """Never look at a job again after a status call that failed."""
-    change = _unanswered(step, **named)
+    change = _poll_failed(step, **named)
     return replace(change, fields={**change.fields, "due_at": None})
 
 
 def unanswered_in_between(step: StepRecord, **named: Any) -> StepChange:
     """Take a job for unknown all along, though nobody answered in between."""
-    change = _unanswered(step, **named)
+    change = _poll_failed(step, **named)
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "missing_since"})
 
 
@@ -111,7 +111,7 @@ def not_accepted(_self: object) -> RequestNotAccepted:
 
 def miscount_what_remains(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
     """Mend one of the two counters."""
-    found = _miscount(step, steps)
+    found = _check_counters(step, steps)
     if found is None:
         return None
     return replace(found, fields={name: value for name, value in found.fields.items() if name != "unsuccessful"})

@@ -20,7 +20,7 @@ from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import StepChange, after, claim, passed
+from atom_workflows.core.transitions import StepChange, apply_change, claim, end_without_job
 from atom_workflows.errors import BusUnavailable, StoreError
 from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
 
@@ -86,7 +86,7 @@ class Advance:
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
         claimed = [
-            Held(step=after(claim.step, claim.change), version=saved.versions[claim.step.id])
+            Held(step=apply_change(claim.step, claim.change), version=saved.versions[claim.step.id])
             for claim in claims
             if claim.step.id in saved.versions
         ]
@@ -141,7 +141,7 @@ class Advance:
 
     def _passed(self, step_ids: Iterable[str]) -> list[Decision]:
         now = self.outbox.services.clock.now()
-        changes = [(held, passed(held.step, now=now)) for held in self._load(step_ids)]
+        changes = [(held, end_without_job(held.step, now=now)) for held in self._load(step_ids)]
         return [Decision(held=held, change=change) for held, change in changes if change is not None]
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows.core.transitions import delayed
+from atom_workflows.core.transitions import backoff_delay
 from atom_workflows.core.workflow import Backoff
 from atom_workflows.errors import RequestNotAccepted
 
@@ -65,5 +65,5 @@ class CircuitBreaker:
             outage.reason = reason
             if outage.failures >= PATIENCE:
                 before = outage.failures - PATIENCE
-                pause = delayed(self._pauses or PAUSES, tries=before + 1, seed=f"{url}/{before}", at_least_s=None)
+                pause = backoff_delay(self._pauses or PAUSES, tries=before + 1, seed=f"{url}/{before}")
                 outage.paused_at, outage.until = now, now + pause

@@ -12,7 +12,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
-from atom_workflows.core.transitions import StepChange, clip, passed, stopped
+from atom_workflows.core.transitions import StepChange, clip, end_without_job, stop_step
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Query, Update
@@ -70,10 +70,10 @@ def _verdict(run: RunRecord, end: Held | None, services: Services) -> tuple[Step
         event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
         if end is None or end.step.state.is_terminal:
             return None, event
-        return stopped(end.step, run.stop, now=now), event
+        return stop_step(end.step, run.stop, now=now), event
     if end is None:
         return None, RunEvent.FAIL
-    return passed(end.step, now=now), RunEvent.FAIL if end.step.unsuccessful else RunEvent.SUCCEED
+    return end_without_job(end.step, now=now), RunEvent.FAIL if end.step.unsuccessful else RunEvent.SUCCEED
 
 
 def _errors(services: Services, run: RunRecord, end: Held | None) -> tuple[dict[str, Any], ...]:

@@ -13,7 +13,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import StepChange, after
+from atom_workflows.core.transitions import StepChange, apply_change
 from atom_workflows.documents import SCHEMA, change_fields, step_path
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.ports import Create, Document, Fields, Update, Version, WriteResult
@@ -96,7 +96,7 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[Held]:
     except Conflict:
         return [] if len(claims) == 1 else [held for claim in claims for held in save_claims(outbox, [claim])]
     return [
-        Held(step=after(claim.step, claim.change), version=result.version)
+        Held(step=apply_change(claim.step, claim.change), version=result.version)
         for claim, result in zip(claims, results, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import Held, all_steps, load_run, load_steps
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, findings, miscount
+from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, check_counters, find_flaws
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path, steps_path
@@ -37,7 +37,7 @@ def contradictions(
 
     With the budget spent, further miscounted steps are left to another look.
     """
-    found = list(findings(steps, now=services.clock.now()))
+    found = list(find_flaws(steps, now=services.clock.now()))
     suspects = [finding.step_id for finding in found if finding.flaw is Flaw.MISCOUNTED]
     confirmed = [finding for _, finding in _confirmed(services, run_id, suspects, budget)]
     return [*(finding for finding in found if finding.flaw is not Flaw.MISCOUNTED), *confirmed]
@@ -81,7 +81,7 @@ def _confirmed(
             return found
         names = dict.fromkeys(name for one in held for name in one.step.depends_on)
         needs = {one.step.id: one.step for one in load_steps(services, run_id, names)}
-        pairs = [(one, miscount(one.step, needs)) for one in held]
+        pairs = [(one, check_counters(one.step, needs)) for one in held]
         found += [(one, finding) for one, finding in pairs if finding is not None]
     return found
 

@@ -16,7 +16,7 @@ from atom_workflows.coordinator.repair import give_up_if_broken
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
-from atom_workflows.core.transitions import may_claim, passed, settled
+from atom_workflows.core.transitions import apply_outcome, end_without_job, may_claim
 from atom_workflows.messages.internal import StepsCompleted, StepsEvent, StepsReady
 
 
@@ -38,7 +38,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> None:
     _forward_ended(outbox, event.run_id, held)
     if any(one.step.id == END_ID and one.step.is_released for one in held):
         finish_run(outbox, event.run_id)
-    changes = [(one, passed(one.step, now=now)) for one in held if one.step.id != END_ID]
+    changes = [(one, end_without_job(one.step, now=now)) for one in held if one.step.id != END_ID]
     advance = Advance.of(outbox, event.run_id)
     advance.run(
         to_dispatch=[one for one in held if _is_to_dispatch(one.step, asked[one.step.id], now)],
@@ -51,7 +51,7 @@ def _settle(outbox: Outbox, event: StepsCompleted) -> None:
     outcomes = {outcome.step_id: outcome for outcome in event.outcomes}
     held = _load(outbox.services, event.run_id, outcomes)
     now = outbox.services.clock.now()
-    changes = [(one, settled(one.step, outcomes[one.step.id], now=now)) for one in held]
+    changes = [(one, apply_outcome(one.step, outcomes[one.step.id], now=now)) for one in held]
     advance = Advance.of(outbox, event.run_id)
     advance.run(ended=[Decision(held=one, change=change) for one, change in changes if change is not None])
     _forward_ended(outbox, event.run_id, [one for one, change in changes if change is None])

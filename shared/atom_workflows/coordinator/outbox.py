@@ -12,7 +12,7 @@ from atom_workflows.core.graph import is_internal
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import StepChange, after
+from atom_workflows.core.transitions import StepChange, apply_change
 from atom_workflows.messages.internal import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
 from atom_workflows.ports import Message
 
@@ -67,7 +67,7 @@ class Outbox:
         said = str(change.fields.get("message", ""))
         if change.state is not StepState.RUNNING and not change.fields.get("deferrals"):
             return said  # The step is not at a Task Runner that could be odd.
-        odd = oddity_of(after(step, change), now=self.services.clock.now())
+        odd = oddity_of(apply_change(step, change), now=self.services.clock.now())
         return said if odd is None else ": ".join(filter(None, (odd.what, said)))
 
     def run_changed(self, run: RunRecord) -> None:

@@ -19,7 +19,7 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import is_nearly_gone, kept_after_retry
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
-from atom_workflows.core.transitions import is_to_reset, reset
+from atom_workflows.core.transitions import needs_reset, reset
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
@@ -78,14 +78,14 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     """
     held = _dependents_first(list(all_steps(outbox.services, run.id)))
     succeeded = {one.step.id for one in held if one.step.state is StepState.SUCCEEDED}
-    to_reset = [one for one in held if is_to_reset(one.step, retries=run.retries)]
+    to_reset = [one for one in held if needs_reset(one.step, retries=run.retries)]
     ends = [one for one in held if one.step.id == END_ID]
     # Read after the end: a stop that is not seen here has its close refused by what is saved now, or refuses it.
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
     until = kept_until(outbox.services, run)
-    left = [one for one in held if not is_to_reset(one.step, retries=run.retries)]
+    left = [one for one in held if not needs_reset(one.step, retries=run.retries)]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
     kept = replace(run, expire_at=until)

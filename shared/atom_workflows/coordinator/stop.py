@@ -16,7 +16,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES
-from atom_workflows.core.transitions import stopped
+from atom_workflows.core.transitions import stop_step
 from atom_workflows.documents import run_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
@@ -62,7 +62,8 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
         if not open_steps and (held.run.state.is_terminal or close(outbox, held, ends[0] if ends else None)):
             return True
         stop, now = held.run.stop, outbox.services.clock.now()
-        saved = save_alone(outbox, [Decision(held=one, change=stopped(one.step, stop, now=now)) for one in open_steps])
+        stops = [Decision(held=one, change=stop_step(one.step, stop, now=now)) for one in open_steps]
+        saved = save_alone(outbox, stops)
         budget.spend(calls=3 + saved.commits, written=saved.written)
         if budget.is_spent:
             return False

@@ -14,11 +14,11 @@ from atom_workflows.core.transitions import (
     Outcome,
     OutcomeKind,
     StepChange,
-    deferred,
+    apply_outcome,
+    defer,
     outcome_of,
-    repeat_or_lose,
-    settled,
-    submitted,
+    record_job,
+    repeat_or_fail,
 )
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.errors import JobConflict, JobRefused, RequestNotAccepted, TaskRunnerUnavailable
@@ -65,10 +65,10 @@ def _asked(services: Services, step: StepRecord, request: Mapping[str, JsonValue
     now = services.clock.now()
     outcome = outcome_of(step, job_id=answer.job_id, job_state=answer.state, message=answer.message)
     if outcome is not None:
-        return settled(step, outcome, now=now)
+        return apply_outcome(step, outcome, now=now)
     if not answer.job_id:
         raise TaskRunnerUnavailable(f"it answered {answer.state} without a jobId that can be used")
-    return submitted(
+    return record_job(
         step,
         job_id=answer.job_id,
         job_state=answer.state,
@@ -91,19 +91,19 @@ def _refused(services: Services, step: StepRecord, error: JobRefused) -> StepCha
     """Fail the step."""
     beside = "; an earlier submission of this attempt may have started a job" if step.is_unsure else ""
     refused = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.REFUSED, message=f"{error}{beside}")
-    return settled(step, refused, now=services.clock.now())
+    return apply_outcome(step, refused, now=services.clock.now())
 
 
 def _unknown(services: Services, step: StepRecord, error: TaskRunnerUnavailable) -> StepChange:
     _warn(step, f"the submission of step {step.id} may have started a job: {error.reason}")
     now = services.clock.now()
-    return repeat_or_lose(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
+    return repeat_or_fail(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
 
 
 def _deferred(services: Services, step: StepRecord, error: RequestNotAccepted) -> StepChange:
     _warn(step, f"step {step.id} could not be submitted: {error.reason}")
     now = services.clock.now()
-    return deferred(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s, is_busy=error.is_busy)
+    return defer(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s, is_busy=error.is_busy)
 
 
 def _warn(step: StepRecord, message: str) -> None:

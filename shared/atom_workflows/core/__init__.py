@@ -1,1 +1,1 @@
-"""The pure core: the workflow, its graph, the states, the decisions. Standard library, no I/O, no clock."""
+"""The pure core: the workflow, its graph, the states, the decisions. Standard library only, no I/O, no clock."""

@@ -7,7 +7,10 @@ from atom_workflows.core.workflow import JsonValue, Step, Task
 
 
 def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
-    """What `POST /job` sends for a step of the workflow at this path; what the user left out is left out."""
+    """Build the body of `POST /job` for a step.
+
+    `path` is the workflow file's. Fields that the user left out are left out.
+    """
     optional: dict[str, JsonValue] = {
         "imageUri": task.image_uri,
         "engine": task.engine,

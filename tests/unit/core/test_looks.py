@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.core.looks import next_look, put_off, turn
-from atom_workflows.core.polling import observed
+from atom_workflows.core.looks import next_look, poll_order, with_next_look
+from atom_workflows.core.polling import still_running
 from atom_workflows.core.transitions import StepChange
 from unit.core.test_transitions import NOW, step
 
@@ -17,17 +17,17 @@ HOUR = timedelta(hours=1)
 
 def test_an_ordinary_wait_is_not_written() -> None:
     """Within a minute the next burst reads the step anyway, so a look that reports nothing new writes nothing."""
-    assert put_off(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
-    change = observed(step(), job_state="LOADING", message="", now=NOW)
-    assert put_off(step(), change, now=NOW, check_interval=TEN) is change
+    assert with_next_look(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
+    change = still_running(step(), job_state="LOADING", message="", now=NOW)
+    assert with_next_look(step(), change, now=NOW, check_interval=TEN) is change
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_wait_of_more_than_a_minute_is_written(*, is_new: bool) -> None:
     """Bursts come once a minute: only the document can keep them from looking sooner."""
-    found = observed(step(), job_state="LOADING", message="", now=NOW) if is_new else None
+    found = still_running(step(), job_state="LOADING", message="", now=NOW) if is_new else None
     long = step(claimed_at=NOW - HOUR, job_state="RUNNING")
-    change = put_off(long, found, now=NOW, check_interval=timedelta(minutes=10))
+    change = with_next_look(long, found, now=NOW, check_interval=timedelta(minutes=10))
     assert isinstance(change, StepChange)
     assert change.fields.get("job_state") == ("LOADING" if is_new else None)
 
@@ -47,6 +47,6 @@ def test_turns_reach_every_step_soon(share: float) -> None:
     reached: set[str] = set()
     for minute in range(round(3 / share)):
         now = NOW + timedelta(minutes=minute)
-        ordered = sorted(steps, key=lambda one: turn(one, now=now))
+        ordered = sorted(steps, key=lambda one: poll_order(one, now=now))
         reached |= {one.id for one in ordered[: round(share * len(steps))]}
     assert len(reached) == len(steps)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 from atom_workflows.core import polling
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, apply_outcome, outcome_of
 from unit.core.test_transitions import NOW, step
 
 
 def test_a_job_is_lost_only_after_the_grace_period() -> None:
     """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
-    first = polling.missing(step(), now=NOW)
+    first = polling.unknown_job(step(), now=NOW)
     assert isinstance(first, StepChange)
     since = step(missing_since=first.fields["missing_since"])
-    assert polling.missing(since, now=NOW + polling.MISSING_GRACE / 2) is None
-    lost = polling.missing(since, now=NOW + polling.MISSING_GRACE)
+    assert polling.unknown_job(since, now=NOW + polling.MISSING_GRACE / 2) is None
+    lost = polling.unknown_job(since, now=NOW + polling.MISSING_GRACE)
     assert isinstance(lost, Outcome)
     assert lost.kind is OutcomeKind.LOST
 
@@ -23,12 +23,12 @@ def test_a_job_is_lost_only_after_the_grace_period() -> None:
 def test_only_an_uninterrupted_word_loses_a_job() -> None:
     """A status call that fails, or is answered otherwise, between two of "unknown job" has the minute begin anew."""
     later = NOW + polling.MISSING_GRACE
-    noted = after(step(), _change(polling.missing(step(), now=NOW)))
-    failed = after(noted, polling.unanswered(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
-    known = after(noted, _change(polling.observed(noted, job_state="RUNNING", message="", now=NOW)))
+    noted = apply_change(step(), _change(polling.unknown_job(step(), now=NOW)))
+    failed = apply_change(noted, polling.poll_failed(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
+    known = apply_change(noted, _change(polling.still_running(noted, job_state="RUNNING", message="", now=NOW)))
     for one in (failed, known):
-        assert _change(polling.missing(one, now=later)).fields["missing_since"] == later
-    assert isinstance(polling.missing(noted, now=later), Outcome)
+        assert _change(polling.unknown_job(one, now=later)).fields["missing_since"] == later
+    assert isinstance(polling.unknown_job(noted, now=later), Outcome)
 
 
 def _change(found: StepChange | Outcome | None) -> StepChange:
@@ -38,9 +38,9 @@ def _change(found: StepChange | Outcome | None) -> StepChange:
 
 def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
     """The same job state writes nothing; another one does, and so does a job that was found again."""
-    assert polling.observed(step(), job_state="RUNNING", message="still", now=NOW) is None
-    assert polling.observed(step(), job_state="CANCELLING", message="", now=NOW) is not None
-    assert polling.observed(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
+    assert polling.still_running(step(), job_state="RUNNING", message="still", now=NOW) is None
+    assert polling.still_running(step(), job_state="CANCELLING", message="", now=NOW) is not None
+    assert polling.still_running(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
 
 
 def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
@@ -48,34 +48,34 @@ def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
     one = step()
     waits = []
     for _ in range(8):
-        change = polling.unanswered(one, reason="HTTP 503", now=NOW, retry_after_s=None)
-        one = after(one, change)
+        change = polling.poll_failed(one, reason="HTTP 503", now=NOW, retry_after_s=None)
+        one = apply_change(one, change)
         assert one.due_at is not None
         waits.append((one.due_at - NOW).total_seconds())
     assert waits[:5] == sorted(waits[:5])
     assert 4 <= waits[0] <= 5
     assert 96 <= waits[-1] <= 120
     assert one.job_state == "RUNNING"
-    assert one.message == "its job j could not be looked at, 8 times in a row: HTTP 503"
+    assert one.message == "polling job j failed 8 times in a row: HTTP 503"
 
 
 def test_a_task_runner_may_ask_for_a_longer_wait() -> None:
     """Retry-After lengthens the wait, though not beyond the longest."""
     for asked, waited in ((60.0, timedelta(seconds=60)), (86_400.0, polling.POLL_BACKOFF.maximum)):
-        change = polling.unanswered(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
+        change = polling.poll_failed(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
         assert change.fields["due_at"] == NOW + waited
 
 
 def test_a_job_is_looked_at_when_its_time_is_up_however_long_the_wait() -> None:
     """The wait after a failed status call never goes beyond the attempt's deadline."""
     late = NOW + timedelta(minutes=4, seconds=58)
-    change = polling.unanswered(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
+    change = polling.poll_failed(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
     assert change.fields["due_at"] == NOW + timedelta(minutes=5)
 
 
 def test_an_answer_ends_the_back_off() -> None:
     """The first answer after failed calls counts from nought again and makes the job due at once."""
-    change = polling.observed(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
+    change = polling.still_running(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
     assert change is not None
     assert (change.fields["unanswered"], change.fields["due_at"], change.fields["message"]) == (0, NOW, "")
 
@@ -85,7 +85,7 @@ def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
     silent = step(unanswered=3, attempts=2)
     outcome = outcome_of(silent, job_id="j", job_state="FAILED", message="")
     assert outcome is not None
-    change = settled(silent, outcome, now=NOW)
+    change = apply_outcome(silent, outcome, now=NOW)
     assert change is not None
     assert change.fields["unanswered"] == 0
 

@@ -21,12 +21,12 @@ from atom_workflows.coordinator.loading import Held
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.looks import next_look, put_off, turn
+from atom_workflows.core.looks import next_look, poll_order, with_next_look
 from atom_workflows.core.polling import POLL_BACKOFF
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
-from atom_workflows.core.transitions import Outcome, StepChange, after
+from atom_workflows.core.transitions import Outcome, StepChange, apply_change
 from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
 from atom_workflows.messages.internal import ReadyStep, completed_messages
 
@@ -74,7 +74,7 @@ class DueHandler:
         self._publish(outcomes)
         if len(calls) > self._services.settings.poll_workers:
             # Not all can be asked about at once, so those asked about first are others each minute.
-            calls.sort(key=lambda look: turn(look[0].step, now=now))
+            calls.sort(key=lambda look: poll_order(look[0].step, now=now))
         self._calls.begin(calls)
 
     def hear(self, until: datetime | None = None) -> None:
@@ -120,7 +120,7 @@ class DueHandler:
         kept: list[tuple[Held, Held]] = []
         refused: list[Held] = []
         for held, found in going_on:
-            change = put_off(held.step, found, now=now, check_interval=interval)
+            change = with_next_look(held.step, found, now=now, check_interval=interval)
             if change is None:
                 kept.append((held, held))
             else:
@@ -129,7 +129,7 @@ class DueHandler:
             saved = save_alone(self._outbox, decisions)
             refused += [one.held for one in saved.refused if self._in_flight.knows(one.held)]
             kept += [
-                (one.held, Held(step=after(one.step, one.change), version=saved.versions[one.step.id]))
+                (one.held, Held(step=apply_change(one.step, one.change), version=saved.versions[one.step.id]))
                 for one in decisions
                 if one.step.id in saved.versions
             ]

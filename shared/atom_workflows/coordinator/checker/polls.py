@@ -5,7 +5,7 @@ from __future__ import annotations
 from atom_workflows import log
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.polling import missing, observed, unanswered
+from atom_workflows.core.polling import poll_failed, still_running, unknown_job
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.timeouts import judge_overdue
 from atom_workflows.core.transitions import Outcome, StepChange, outcome_of
@@ -26,7 +26,7 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             log.warned("task_runner.unavailable", message, **step.names)
             now = services.clock.now()
             breaker.failed(url, "", began=began, now=now)
-            found = unanswered(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
+            found = poll_failed(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             # It says nothing about the Task Runner, and nothing about the job.
             message = f"job {step.job_id} of step {step.id} could not be looked at: a defect"
@@ -40,7 +40,7 @@ def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
-        return missing(step, now=services.clock.now())
+        return unknown_job(step, now=services.clock.now())
     outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
     now = services.clock.now()
-    return outcome or observed(step, job_state=answer.state, message=answer.message, now=now)
+    return outcome or still_running(step, job_state=answer.state, message=answer.message, now=now)
