@@ -116,7 +116,7 @@ def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[
         dependents=node.dependents,
         barriers=node.barriers,
         hands_over_to=node.hands_over_to,
-        heirs=node.heirs,
+        heirs=node.followers,
         remaining=len(node.depends_on),
         expire_at=run.expire_at,
         policies=_policies({})

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.coordinator import advance, close, commits, dispatch
+from atom_workflows.coordinator import close, commits, dispatch
 from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.commits import Decision, Saved
-from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import polling, transitions
@@ -30,39 +30,41 @@ _AGES: Final = timedelta(days=3650)
 # What is replaced here, as it was.
 _save_and_go_on = Advance._save_and_go_on
 _guarded_write = commits._guarded_write
-_forward_ended = dispatch._forward_ended
+_republish_below_ended = dispatch._republish_below_ended
 _claim = transitions.claim
-_tried_again = transitions._tried_again
-_settled = transitions.settled
-_submitted = transitions.submitted
+_retry = transitions._retry
+_apply_outcome = transitions.apply_outcome
+_record_job = transitions.record_job
 _reset = transitions.reset
 _dependents_first = reset._dependents_first
-_saved = commits._saved
+_result_of = commits._result_of
 _handle_steps = dispatch.handle_steps
-_counts = commits._counts
+_count_dependents = commits._count_dependents
 
 
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 
 def publish_first(
-    self: Advance, decisions: Sequence[Decision], following: Sequence[Held], *, may_keep: bool
-) -> list[Held]:
+    self: Advance, decisions: Sequence[Decision], following: Sequence[StoredStep], *, may_keep: bool
+) -> list[StoredStep]:
     """Publish what a commit will release, then commit.
 
     See `go_on_in_silence`.
     """
     ended = [one.step for one in decisions if one.change.state is StepState.SUCCEEDED]
     released = [name for step in ended for name in step.dependents if name not in step.barriers]
-    self.outbox.ready(self.run_id, [ReadyStep(step_id=name) for name in released])
+    self.outbox.add_ready(self.run_id, [ReadyStep(step_id=name) for name in released])
     self.outbox.flush_ready()
     return _save_and_go_on(self, decisions, following, may_keep=may_keep)
 
 
-def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[Held]:
+def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[StoredStep]:
     """Go on with some released steps, and publish none of the rest."""
     kept = self._release(saved)[:room]
-    return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
+    return self._claim(
+        [stored for stored in self._load(kept) if stored.step.is_released and not stored.step.unsuccessful]
+    )
 
 
 def nothing(*_arguments: object, **_named: object) -> None:
@@ -96,9 +98,9 @@ def unguarded_outcome(decision: Decision) -> Update:
     return replace(write, guard=None) if ends else write
 
 
-def count_again(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
+def count_again(outbox: Outbox, run_id: str, stored: Sequence[StoredStep]) -> None:
     """Count down the dependents of steps that had ended before."""
-    for one in held:
+    for one in stored:
         names = one.step.dependents if one.step.state.is_terminal else ()
         waiting = [dependent.step for dependent in load_steps(outbox.services, run_id, names)]
         writes = [
@@ -108,28 +110,28 @@ def count_again(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
         ]
         if writes:
             outbox.services.store.commit(writes)
-    _forward_ended(outbox, run_id, held)
+    _republish_below_ended(outbox, run_id, stored)
 
 
 def commit_twice(
     outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision], *, counting: bool = True
 ) -> Saved:
     """Commit the states first, and then the counters."""
-    counts = _counts(decisions, {claim.step.id for claim in claims}) if counting else {}
+    counts = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
     guarded = [*decisions, *claims]
     run_id = decisions[0].step.run_id
     results = outbox.services.store.commit([_guarded_write(decision) for decision in guarded])
     for decision in guarded:
-        outbox.step_changed(decision.step, decision.change)
+        outbox.report_step(decision.step, decision.change)
     if counts:
         results = results + outbox.services.store.commit([one.write(run_id, name) for name, one in counts.items()])
-    return _saved(guarded, counts, results)
+    return _result_of(guarded, counts, results)
 
 
 def count_failed_only(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Any]:
     """Count a dependency that was skipped as one that succeeded."""
     decisions = list(decisions)
-    counts = _counts(decisions, claimed)
+    counts = _count_dependents(decisions, claimed)
     for decision in decisions:
         for name in decision.step.dependents:
             if decision.change.state is StepState.SKIPPED and name in counts:
@@ -140,8 +142,8 @@ def count_failed_only(decisions: Iterable[Decision], claimed: set[str]) -> dict[
 def claims_without_counting(self: Advance, decisions: Sequence[Decision]) -> list[Decision]:
     """Claim in the releasing commit, but leave the counter as it was."""
     sole = [one.step.hands_over_to for one in decisions if one.change.state is StepState.SUCCEEDED]
-    held = self._load([name for name in sole if name is not None])
-    return [self._claim_of(one) for one in held if advance._waits_for_one(one.step)]
+    waiting = self._load([name for name in sole if name is not None])
+    return [self._claim_of(one) for one in waiting if one.step.state is StepState.PENDING and one.step.remaining == 1]
 
 
 def unguarded_barrier(decision: Decision) -> Update:
@@ -167,7 +169,7 @@ def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChan
 
 def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
     """Let a lost job use up one of the step's tries."""
-    change = _tried_again(step, outcome, now, learnt)
+    change = _retry(step, outcome, now, learnt)
     if change is None:
         return None
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
@@ -176,12 +178,12 @@ def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: 
 def one_try_more(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
     """Allow one attempt more than the policy does."""
     retry = replace(step.policies.retry, max_attempts=step.policies.retry.max_attempts + 1)
-    return _tried_again(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
+    return _retry(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
 
 
 def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
     """Make the next attempt due at once."""
-    change = _tried_again(step, outcome, now, learnt)
+    change = _retry(step, outcome, now, learnt)
     return None if change is None else replace(change, fields={**change.fields, "due_at": now})
 
 
@@ -192,18 +194,18 @@ def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | No
 
 def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """Take an outcome for the current attempt's, whichever it is of."""
-    return _settled(step, replace(outcome, attempt=step.attempt), now=now)
+    return _apply_outcome(step, replace(outcome, attempt=step.attempt), now=now)
 
 
 def settle_what_was_stopped(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """Let a late outcome undo what a stop made of a step."""
     was_stopped = step.state is StepState.CANCELLED and outcome.attempt == step.attempt
-    return _settled(replace(step, state=StepState.RUNNING) if was_stopped else step, outcome, now=now)
+    return _apply_outcome(replace(step, state=StepState.RUNNING) if was_stopped else step, outcome, now=now)
 
 
 def submitted_unwatched(step: StepRecord, **named: Any) -> StepChange:
     """Forget to say when the job is first looked at."""
-    change = _submitted(step, **named)
+    change = _record_job(step, **named)
     return replace(change, fields={**change.fields, "due_at": None})
 
 
@@ -217,12 +219,12 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
-        return polling.missing(step, now=services.clock.now())
+        return polling.unknown_job(step, now=services.clock.now())
     except TaskRunnerUnavailable as error:
         return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.FAILED, message=error.reason)
     outcome = transitions.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
     now = services.clock.now()
-    return outcome or polling.observed(step, job_state=answer.state, message=answer.message, now=now)
+    return outcome or polling.still_running(step, job_state=answer.state, message=answer.message, now=now)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
@@ -230,24 +232,24 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
 
 def finish_early(outbox: Outbox, run_id: str) -> None:
     """Close the run without checking what its end waits for."""
-    held = load_run(outbox.services, run_id)
+    stored = load_run(outbox.services, run_id)
     ends = load_steps(outbox.services, run_id, [END_ID])
-    if held is not None and held.run.state is RunState.RUNNING and ends:
-        close.close(outbox, held, ends[0])
+    if stored is not None and stored.run.state is RunState.RUNNING and ends:
+        close.close(outbox, stored, ends[0])
 
 
 def end_with_any_leaf(guarded: Any, counts: dict[str, Any], results: Any) -> Saved:
     """Take the end for released when the first leaf has ended."""
-    saved = _saved(guarded, counts, results)
-    if END_ID in counts and END_ID not in saved.released + saved.doomed:
+    saved = _result_of(guarded, counts, results)
+    if END_ID in counts and END_ID not in saved.released + saved.to_skip:
         saved.released.append(END_ID)
         saved.barriers.add(END_ID)
     return saved
 
 
-def roots_first(held: Sequence[Held]) -> list[Held]:
+def roots_first(stored: Sequence[StoredStep]) -> list[StoredStep]:
     """Reset steps before those that wait for them."""
-    return _dependents_first(held)[::-1]
+    return _dependents_first(stored)[::-1]
 
 
 def reset_without_counters(step: StepRecord, **named: Any) -> StepChange:
@@ -263,16 +265,16 @@ def reset_without_first_attempt(step: StepRecord, **named: Any) -> StepChange:
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
 
 
-def forget_the_stop(_outbox: Outbox, _held: HeldRun, _stop: Stop) -> bool:
+def forget_the_stop(_outbox: Outbox, _stored: StoredRun, _stop: Stop) -> bool:
     """Say that the stop was recorded."""
     return True
 
 
-def set_running_anyway(outbox: Outbox, held: HeldRun) -> bool:
+def set_running_anyway(outbox: Outbox, stored: StoredRun) -> bool:
     """Make the run RUNNING, whatever became of it meanwhile."""
     now = outbox.services.clock.now()
-    fields = {"state": RunState.RUNNING.value, "started_at": held.run.started_at or now}
-    outbox.services.store.commit([Update(path=run_path(held.run.id), fields=fields)])
+    fields = {"state": RunState.RUNNING.value, "started_at": stored.run.started_at or now}
+    outbox.services.store.commit([Update(path=run_path(stored.run.id), fields=fields)])
     return True
 
 

@@ -12,7 +12,7 @@ from atom_workflows.coordinator import commits, retry, seed, start
 from atom_workflows.coordinator.checker import audit, due_handler, polls, rounds
 from atom_workflows.coordinator.checker.rounds import Round
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import Held, load_steps
+from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import consistency, polling
@@ -30,15 +30,15 @@ from atom_workflows.ports import Create, Document, Fields, Message, Update
 
 # What is replaced here, as it was.
 _save_document = commits.save_document
-_look_again = audit._look_again
+_set_next_audit = audit._set_next_audit
 _publish = due_handler.DueHandler._publish
 _audit = due_handler._audit
-_unanswered = polling.unanswered
+_poll_failed = polling.poll_failed
 _ask = polls.ask
 _load_round = rounds.load_round
 _opening = seed._opening
 _new_run = start._new_run
-_miscount = consistency.miscount
+_check_counters = consistency.check_counters
 _reset = retry._reset
 _dead_letter_message = dead_letters.dead_letter_message
 
@@ -46,9 +46,9 @@ _dead_letter_message = dead_letters.dead_letter_message
 # -- the checker -----------------------------------------------------------------------------------------------------
 
 
-def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:
+def look_once(outbox: Outbox, end: StoredStep, _due_at: datetime | None) -> None:
     """Look at the run, and never again."""
-    _look_again(outbox, end, None)
+    _set_next_audit(outbox, end, None)
 
 
 def save_unguarded(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
@@ -65,23 +65,23 @@ def publish_for_one_run(self: Any, outcomes: Sequence[tuple[str, Outcome]]) -> N
     _publish(self, [(run_id, outcome) for _, outcome in outcomes])
 
 
-def audit_some(services: Services, end: Held) -> Any:
+def audit_some(services: Services, end: StoredStep) -> Any:
     """Audit every other run, and record the rest as audited."""
     if crc32(end.step.run_id.encode()) % 2:
         return _audit(services, end)
-    _look_again(Outbox(services), end, None)
+    _set_next_audit(Outbox(services), end, None)
     return 0
 
 
 def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
     """Never look at a job again after a status call that failed."""
-    change = _unanswered(step, **named)
+    change = _poll_failed(step, **named)
     return replace(change, fields={**change.fields, "due_at": None})
 
 
 def unanswered_in_between(step: StepRecord, **named: Any) -> StepChange:
     """Take a job for unknown all along, though calls failed in between."""
-    change = _unanswered(step, **named)
+    change = _poll_failed(step, **named)
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "missing_since"})
 
 
@@ -110,16 +110,16 @@ def not_accepted(_self: object) -> RequestNotAccepted:
 
 def miscount_what_remains(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
     """Repair one of the two counters."""
-    found = _miscount(step, steps)
+    found = _check_counters(step, steps)
     if found is None:
         return None
     return replace(found, fields={name: value for name, value in found.fields.items() if name != "unsuccessful"})
 
 
-def reset_for_what_is_there(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> Decision:
+def reset_for_what_is_there(outbox: Outbox, stored: StoredStep, succeeded: set[str], run: RunRecord) -> Decision:
     """Wait for none but the steps that are there."""
-    there = {step.step.id for step in load_steps(outbox.services, run.id, held.step.depends_on)}
-    return _reset(outbox, held, succeeded | set(held.step.depends_on) - there, run)
+    there = {step.step.id for step in load_steps(outbox.services, run.id, stored.step.depends_on)}
+    return _reset(outbox, stored, succeeded | set(stored.step.depends_on) - there, run)
 
 
 def kept(*_arguments: object) -> bool:

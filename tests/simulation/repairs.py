@@ -48,8 +48,8 @@ _BY_ACTION: Final[Mapping[str, Repair]] = {
     "run.seed.repair": Repair.SEED_RESUMED,
     "run.stop.timeout": Repair.RUN_TIMED_OUT,
     "step.defer": Repair.DEFERRED,
-    "step.miscounted.mended": Repair.CORRECTED,
-    "step.unwatched.mended": Repair.WATCHED_AGAIN,
+    "step.miscounted.fixed": Repair.CORRECTED,
+    "step.unwatched.fixed": Repair.WATCHED_AGAIN,
     "run.broken": Repair.ENDED_AS_BROKEN,
     "event.given_up": Repair.GIVEN_UP,
 }
@@ -114,7 +114,7 @@ class Repairs:
         `by` is the name of the handler that made it.
         """
         for fields in (write.fields for write in writes if isinstance(write, Update)):
-            if fields.get("unanswered"):
+            if fields.get("poll_failed"):
                 self.counts[Repair.POLL_PUT_OFF] += 1
             if by.startswith("tick") and fields.get("state") == RunState.CANCELLED and "errors" in fields:
                 self.counts[Repair.CANCELLED_BY_AUDIT] += 1

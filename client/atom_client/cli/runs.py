@@ -172,7 +172,7 @@ def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
 
     Returns True if nothing is left that is wrong.
     """
-    examination = examine(services, full_run_id(services.store, text), mending=not dry_run)
+    examination = examine(services, full_run_id(services.store, text), fixing=not dry_run)
     if as_json:
         click.echo(json_text(_as_object(examination)))
     else:
@@ -229,7 +229,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.open_work:
         done = "would be fixed" if dry_run else "fixed"
         yield f"Wrong: {one_line(examination.open_work)} ({done})."
-    fixed = {finding.step_id for finding in examination.mended}
+    fixed = {finding.step_id for finding in examination.fixed}
     for finding in examination.found:
         yield f"Wrong: {finding.what} ({_fix_result(finding, fixed, dry_run=dry_run)})."
     if examination.overdue_since is not None:
@@ -260,7 +260,7 @@ def _fix_result(finding: Finding, fixed: set[str], *, dry_run: bool) -> str:
 def _is_anything_wrong(examination: Examination) -> bool:
     """Return True if something is wrong still."""
     is_late = examination.overdue_since is not None
-    return len(examination.mended) < len(examination.found) or is_late or bool(examination.odd)
+    return len(examination.fixed) < len(examination.found) or is_late or bool(examination.odd)
 
 
 def _of_user(examination: Examination) -> list[StepRecord]:
@@ -268,7 +268,7 @@ def _of_user(examination: Examination) -> list[StepRecord]:
 
 
 def _as_object(examination: Examination) -> dict[str, Any]:
-    fixed = {finding.step_id for finding in examination.mended}
+    fixed = {finding.step_id for finding in examination.fixed}
     return {
         "run": examination.run.id,
         "state": examination.run.state.value,

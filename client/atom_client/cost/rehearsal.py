@@ -15,7 +15,7 @@ from typing import Final
 from atom_client.cost.polling import Watch
 from atom_client.cost.usage import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
 from atom_workflows.coordinator.commits import MAX_WRITES
-from atom_workflows.coordinator.outbox import TELL_AFTER_S
+from atom_workflows.coordinator.outbox import REPORT_AFTER_S
 from atom_workflows.coordinator.seed import BATCH_DOCUMENTS, PAGE
 from atom_workflows.core.graph import END_ID, Node, compile_graph, is_internal
 from atom_workflows.core.workflow import Workflow
@@ -80,7 +80,7 @@ class _Invocation:
         Now and then the changes go with them.
         """
         self._reported_at = self.elapsed if self._reported_at is None else self._reported_at
-        if self.elapsed - self._reported_at >= TELL_AFTER_S:
+        if self.elapsed - self._reported_at >= REPORT_AFTER_S:
             self._reported_at = self.elapsed
             self.flush(sizes)
         elif sizes:

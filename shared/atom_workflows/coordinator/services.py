@@ -1,4 +1,4 @@
-"""What every handler is given: the ports and the settings."""
+"""The ports and the settings, as every handler gets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atom_workflows.settings import Settings
 class WakeLimit:
     """Lets one wake-up through in each interval: a burst that was just woken sees what follows by itself.
 
-    Only saves messages. Each process has its own, and a wake-up too many or too few, as of two threads at once, is
+    It only saves messages. Each process has its own, and a wake-up too many or too few, as when two threads race, is
     harmless.
     """
 
@@ -22,7 +22,7 @@ class WakeLimit:
         self._last: datetime | None = None
 
     def lets_through(self, now: datetime) -> bool:
-        """Return whether to wake the checker now."""
+        """Return True if the checker should be woken now."""
         if self._last is not None and self._last <= now < self._last + self._interval:
             return False
         self._last = now
@@ -31,7 +31,7 @@ class WakeLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The outside world, as the composition root or a test put it together."""
+    """The outside world, as assembled by the composition root or a test."""
 
     store: Store
     bus: Bus

@@ -1,9 +1,7 @@
-"""Starting a run: read the source, validate it, seed the documents, publish the ready steps.
+"""Start a run: read the source, validate it, seed the documents, publish the ready steps.
 
-A run that could not start is kept as INVALID, and gives way to the next start under its key: what refused that one may
-be fixed by now. Any other run that has the key stays: the same request, however often it comes, is answered as it was
-first. Another one under the same key starts nothing: who asked is told so, and the run keeps a warning, as the sender
-of a message is told nothing.
+A run that could not start is kept as INVALID, and the next start under its key replaces it: its cause may be fixed by
+then. Any other run that has the key stays (`known_run.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +29,6 @@ from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
     NotStorable,
-    SourceError,
     SourceForbidden,
     SourceNotFound,
     SourceTooLarge,
@@ -43,11 +40,81 @@ from atom_workflows.ports import Create, Document, Update
 from atom_workflows.settings import Settings, is_same_place
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
+MAX_WARNINGS: Final = 20
+
+
+def difference(run: RunRecord, event: StartRequested) -> str:
+    """Return the field in which a request differs, or "".
+
+    If the request names no generation, its file may have changed; that is no difference. Nor is another spelling of the
+    Task Runner's address, as the run has that of the settings.
+    """
+    if (event.definition is not None) is not bool(run.source.get("inline")):
+        return "definition"
+    if event.definition is not None and hashlib.sha256(event.definition.encode()).hexdigest() != run.digest:
+        return "definition"
+    if event.generation and event.generation != run.source.get("generation"):
+        return "generation"
+    if event.task_runner_url and not is_same_place(event.task_runner_url, run.task_runner_url):
+        return "tr_url"
+    if _text(event.params) != _text(run.params):
+        return "params"
+    return "labels" if _text(event.labels) != _text(run.labels) else ""
+
+
+def changed_file(run: RunRecord, digest: str) -> str:
+    """Return a warning if the run's file has changed, or "".
+
+    `digest` is the file's, "" if it could not be read.
+    """
+    if not digest or digest == run.digest:
+        return ""
+    return (
+        "it was requested again after its file had changed; "
+        f"it continues with generation {run.source.get('generation')}, with which it began"
+    )
+
+
+def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
+    """Warn that a key was used again for something else.
+
+    The warning is on the run and in the log. Returns the sentence for the caller.
+    """
+    log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
+    warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
+    started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"this key was used with another {what} for run {run.id}, which began {started}; "
+        "use another key to start another run"
+    )
+
+
+def warn(outbox: Outbox, run_id: str, warning: str) -> None:
+    """Add a warning to a run.
+
+    A run keeps each once, and at most `MAX_WARNINGS`.
+    """
+    for _ in range(_TRIES):
+        stored = load_run(outbox.services, run_id)
+        if stored is None or warning in stored.run.warnings or len(stored.run.warnings) >= MAX_WARNINGS:
+            return
+        fields = {"warnings": [*stored.run.warnings, warning]}
+        try:
+            outbox.services.store.commit([Update(path=run_path(run_id), fields=fields, guard=stored.version)])
+        except Conflict:
+            continue
+        return
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 _TRIES: Final = 5
 
 
 class Refusal(StrEnum):
-    """Why a run cannot start."""
+    """The reasons why a run cannot start."""
 
     INVALID = "invalid"
     NOT_FOUND = "not_found"
@@ -57,9 +124,9 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The run that an event named. It is on its way, unless a `refusal` says that it is not, for these `problems`.
+    """The answer to a start. The run has started, now or before, unless there is a `refusal` with its `problems`.
 
-    `warnings` are what is odd about a run that is on its way, or was before.
+    `warnings` are remarks about a run that has started.
     """
 
     run_id: str
@@ -70,9 +137,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """What was made of a request: a run with its workflow, or without one the refusal and its problems.
+    """A request that was read: a run with its definition, or without one a refusal and its problems.
 
-    `digest` is that of the file as far as it could be read.
+    `digest` is the file's, "" if it could not be read.
     """
 
     run: RunRecord
@@ -81,13 +148,16 @@ class _Prepared:
     refusal: Refusal = Refusal.INVALID
     problems: list[dict[str, Any]] = field(default_factory=list)
 
-    def refused(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
-        """Return the same as a run that cannot start."""
+    def refuse(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
+        """Return the same request as one that cannot start."""
         return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 
 def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
-    """Handle an event of the topic `start`. The same event again starts nothing twice and is answered alike."""
+    """Handle an event of the topic `start`.
+
+    It may come twice: the second time it starts nothing, and gets the same answer.
+    """
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
         continue_run(outbox, event.run_id, after=event.after)
@@ -104,56 +174,57 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
 def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
     """Start the run, or keep it as INVALID.
 
-    It takes the place of one that was INVALID before. Any other run that has its key is answered for instead.
+    It replaces an INVALID run with its key. If there is any other run with its key, the answer is about that one.
     """
     prepared = _prepare(outbox.services, run, event)
     known: Document | None = None
     for _ in range(_TRIES):
         try:
-            return _record(outbox, prepared, known)
+            if prepared.definition is None:
+                return _refuse(outbox, prepared, known)
+            seed.seed_run(outbox, prepared.run, prepared.definition, instead_of=known)
+            return Started(run_id=run.id)
         except (AlreadyExists, Conflict):
             known = outbox.services.store.get([run_path(run.id)])[0]
         except NotStorable as error:
-            prepared = prepared.refused(Refusal.INVALID, [{"message": str(error)}])
+            prepared = prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
         if known is not None and run_record(known).state is not RunState.INVALID:
             return _answer_again(outbox, run_record(known), event, prepared.digest)
-    raise Conflict(f"run {run.id} cannot be written: what is left of an earlier one is still being deleted")
+    raise Conflict(f"run {run.id} cannot be written: parts of an earlier run with its key are still being deleted")
 
 
 def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prepared:
     prepared = _Prepared(run=run)
     if refusal := _task_runner_refusal(services.settings, run, event):
-        return prepared.refused(Refusal.FORBIDDEN, [{"message": refusal}])
+        return prepared.refuse(Refusal.FORBIDDEN, [{"message": refusal}])
     try:
-        text, run = _read(services, run, event)
+        if event.definition is not None:
+            text = event.definition.encode()
+        else:
+            text, generation = services.source.read(event.workflow_path, event.generation)
+            # The one that was read, if none was asked for.
+            run = replace(run, source={**run.source, "generation": generation})
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
-        # Its trace holds all that was read of the file.
+        # Its traceback keeps the whole file in memory.
         error.__traceback__ = None
-        return prepared.refused(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
-    except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
-        return prepared.refused(_refusal_of(error), [{"message": str(error)}])
+        return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
+    except SourceNotFound as error:
+        return prepared.refuse(Refusal.NOT_FOUND, [{"message": str(error)}])
+    except SourceForbidden as error:
+        return prepared.refuse(Refusal.FORBIDDEN, [{"message": str(error)}])
+    except SourceTooLarge as error:
+        return prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
     definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
     return replace(prepared, run=seed.with_workflow(run, workflow, digest=prepared.digest), definition=definition)
 
 
-def _record(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
-    """Write the run, or why it cannot start.
-
-    Raises `AlreadyExists` or `Conflict` if there is another than `known`.
-    """
-    if prepared.definition is None:
-        return _refuse(outbox, prepared, known)
-    seed.new(outbox, prepared.run, prepared.definition, instead_of=known)
-    return Started(run_id=prepared.run.id)
-
-
 def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest: str) -> Started:
-    """Answer for a run that has the key already.
+    """Answer a request whose key a run already has.
 
-    The request that it was started for is answered as it was first; another one is refused.
+    The request that started the run gets the same answer again; another one is refused.
     """
     # The instance that started it may have died before it published.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
@@ -169,10 +240,7 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
 
 
 def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequested) -> str:
-    """Return why jobs may not be sent to the run's Task Runner.
-
-    Empty if they may.
-    """
+    """Return why the run's Task Runner is refused, or ""."""
     if event.task_runner_url and (expected := expected_instead(event.task_runner_url)):
         return f"the start message's tr_url is {run.task_runner_url!r}; it must be {expected}"
     if settings.may_use_task_runner(run.task_runner_url):
@@ -204,22 +272,11 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
     )
 
 
-def _read(services: Services, run: RunRecord, event: StartRequested) -> tuple[bytes, RunRecord]:
-    """The definition, and the run with the generation that was read, whichever was the newest."""
-    if event.definition is not None:
-        return event.definition.encode(), run
-    content, generation = services.source.read(event.workflow_path, event.generation)
-    return content, replace(run, source={**run.source, "generation": generation})
-
-
-def _refusal_of(error: SourceError) -> Refusal:
-    if isinstance(error, SourceNotFound):
-        return Refusal.NOT_FOUND
-    return Refusal.FORBIDDEN if isinstance(error, SourceForbidden) else Refusal.INVALID
-
-
 def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
-    """Record a run that cannot start, with every reason."""
+    """Keep a run that cannot start as INVALID, with every reason.
+
+    Raises `AlreadyExists` or `Conflict` if the document is not `known`.
+    """
     run, problems = prepared.run, prepared.problems
     refused = Started(run_id=run.id, refusal=prepared.refusal, problems=tuple(problems))
     if known is not None and known.fields.get("errors") == problems:
@@ -235,73 +292,3 @@ def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Star
         problems=len(problems),
     )
     return refused
-
-
-MAX_WARNINGS: Final = 20
-
-
-def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return what the request asks for otherwise than the run's, or "".
-
-    A file whose generation was not asked for may have changed: the request is the same. So it is if its `tr_url` is
-    spelt otherwise than the settings spell it, whose spelling the run has.
-    """
-    if (event.definition is not None) is not bool(run.source.get("inline")):
-        return "definition"
-    if event.definition is not None and hashlib.sha256(event.definition.encode()).hexdigest() != run.digest:
-        return "definition"
-    if event.generation and event.generation != run.source.get("generation"):
-        return "generation"
-    if event.task_runner_url and not is_same_place(event.task_runner_url, run.task_runner_url):
-        return "tr_url"
-    asked: Mapping[str, Any] = {"params": event.params, "labels": event.labels}
-    started_with: Mapping[str, Any] = {"params": run.params, "labels": run.labels}
-    return next((name for name in asked if _text(asked[name]) != _text(started_with[name])), "")
-
-
-def changed_file(run: RunRecord, digest: str) -> str:
-    """Return a warning if the file of the run has changed, or "".
-
-    `digest` is that of the file, empty if it could not be read.
-    """
-    if not digest or digest == run.digest:
-        return ""
-    generation = run.source.get("generation")
-    return (
-        f"it was asked for again after its file had changed; it keeps to generation {generation}, which it began with"
-    )
-
-
-def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
-    """Warn that a key was used again for something else.
-
-    The run and the log say so. Return the sentence for the caller.
-    """
-    log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
-    warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
-    started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        f"this key was used with another {what} for run {run.id}, which began {started}; "
-        "use another key to start another run"
-    )
-
-
-def warn(outbox: Outbox, run_id: str, warning: str) -> None:
-    """Add a warning to a run.
-
-    A run keeps each once, and not more than `MAX_WARNINGS`.
-    """
-    for _ in range(_TRIES):
-        held = load_run(outbox.services, run_id)
-        if held is None or warning in held.run.warnings or len(held.run.warnings) >= MAX_WARNINGS:
-            return
-        fields = {"warnings": [*held.run.warnings, warning]}
-        try:
-            outbox.services.store.commit([Update(path=run_path(run_id), fields=fields, guard=held.version)])
-        except Conflict:
-            continue
-        return
-
-
-def _text(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True)

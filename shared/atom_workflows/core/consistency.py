@@ -1,7 +1,7 @@
-"""Whether the documents of a run's steps agree: what counters and due times must say, worked out from the states.
+"""Check that the documents of a run's steps agree, by recomputing counters and due times from the steps' states.
 
-Counters are kept by increments that travel with each change of state, so they agree unless somebody else wrote to the
-store, or the code has a defect. Both would leave a run waiting for what never comes; so it is worth a look.
+Counters change by increments in the commit that changes a state, so they agree unless someone else wrote to the store
+or the code has a defect. Either would leave a run waiting forever, so it is worth a check.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
+UNDER_WAY: Final = (StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
+"""States in which a dispatcher, a Task Runner or a back-off has the step."""
+
 
 class Flaw(StrEnum):
-    """In what way documents contradict each other."""
+    """A kind of contradiction between documents."""
 
     MISCOUNTED = "miscounted"
     UNWATCHED = "unwatched"
@@ -27,7 +30,7 @@ class Flaw(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One contradiction. `fields` are what the step's document should say; empty if no writing mends it."""
+    """One contradiction. `fields` are what the step's document should say; empty if no write can fix it."""
 
     step_id: str
     flaw: Flaw
@@ -35,21 +38,27 @@ class Finding:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def findings(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Finding]:
-    """What is wrong with the steps of a RUNNING run; `steps` are all its nodes by id."""
+def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Finding]:
+    """Yield the contradictions among the steps of a RUNNING run.
+
+    `steps` are all its nodes by id.
+    """
     named_by: dict[str, list[str]] = {}
     for step in steps.values():
         for name in (*step.depends_on, *step.dependents):
             named_by.setdefault(name, []).append(step.id)
     for name in sorted(named_by.keys() - steps.keys()):
-        what = f"{label(name)} is missing, though {_connected(named_by[name])} with it"
+        what = f"{label(name)} is missing, though {_are_connected(named_by[name])} to it"
         yield Finding(step_id=name, flaw=Flaw.MISSING, what=what)
     for step in steps.values():
-        yield from filter(None, (miscount(step, steps), unwatched(step, now=now)))
+        yield from filter(None, (check_counters(step, steps), check_due_time(step, now=now)))
 
 
-def miscount(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
-    """What is wrong with the counters of a step that waits; `steps` holds at least those that it depends on."""
+def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
+    """Check the counters of a waiting step.
+
+    `steps` holds at least those that it depends on; if one is missing, the counters cannot be checked.
+    """
     needs = [steps[name] for name in step.depends_on if name in steps]
     if step.state is not StepState.PENDING or len(needs) < len(step.depends_on):
         return None
@@ -66,33 +75,33 @@ def miscount(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | Non
     return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)
 
 
-def unwatched(step: StepRecord, *, now: datetime) -> Finding | None:
-    """A step under way, or the end of a run, that the checker would never look at."""
+def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
+    """Check that the checker will look at the step.
+
+    It must look at every step under way, and at the end of a run.
+    """
     is_end = step.id == END_ID and step.state is StepState.PENDING
     if step.due_at is not None or not (is_end or is_under_way(step)):
         return None
-    what = f"{label(step.id)} is {step.state}, and nobody would ever look at it"
+    what = f"{label(step.id)} is {step.state}, and the checker would never look at it"
     return Finding(step_id=step.id, flaw=Flaw.UNWATCHED, what=what, fields={"due_at": now})
 
 
 def is_under_way(step: StepRecord) -> bool:
-    """Whether somebody is at it, or its back-off runs."""
+    """Return True while a dispatcher, job or back-off has the step."""
     return step.state in UNDER_WAY
 
 
-UNDER_WAY = (StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
+def label(step_id: str) -> str:
+    """Return a node's name in messages to users."""
+    if step_id == END_ID:
+        return "the run's end"
+    return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"
 
 
-def _connected(step_ids: Sequence[str]) -> str:
-    """The first of them as its user knows it, the rest by their number: a step may have thousands of dependents."""
+def _are_connected(step_ids: Sequence[str]) -> str:
+    # A step may have thousands of dependents: name one, a user's own if possible, and count the others.
     first, *others = sorted(step_ids, key=lambda step_id: (is_internal(step_id), step_id == END_ID, step_id))
     if not others:
         return f"{label(first)} is connected"
     return f"{label(first)} and {len(others)} more are connected"
-
-
-def label(step_id: str) -> str:
-    """A node by the name that its user knows."""
-    if step_id == END_ID:
-        return "the run's end"
-    return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"

@@ -25,7 +25,7 @@ DURATION_PATTERN: Final = (
     + "".join(f"({pattern} *)?" for _, _, pattern in _PATTERNS)
     + "$"
 )
-"""What `parse_duration` takes, as a regular expression that JSON Schema understands too."""
+"""The input of `parse_duration`, as a regular expression that JSON Schema understands too."""
 
 _LENGTHS: Final = {unit: length for unit, length, _ in _PATTERNS}
 _DURATION: Final = re.compile(DURATION_PATTERN.removesuffix("$"))
@@ -33,7 +33,8 @@ _PART: Final = re.compile(r"(?P<whole>[0-9]{1,8})(?:[.](?P<fraction>[0-9]{1,6}))
 _MICROSECOND: Final = timedelta(microseconds=1)
 _WRITTEN_UNITS: Final = ("d", "h", "m")
 
-# What other systems and people write. Months and years have no fixed length, so they are not among them.
+# Notations of other systems and of people, read only to suggest ours. Months and years have no fixed length, so they
+# are not among them.
 _LONGEST_RESPELLED: Final = 60
 _ISO_8601: Final = re.compile(
     r"P(?:(?P<w>[0-9.]+)W)?(?:(?P<d>[0-9.]+)D)?(?:T(?:(?P<h>[0-9.]+)H)?(?:(?P<m>[0-9.]+)M)?(?:(?P<s>[0-9.]+)S)?)?",
@@ -55,10 +56,10 @@ _UNIT_WORDS: Final = {
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration: weeks, days, hours, minutes, seconds and milliseconds in this order, each at most once.
+    """Read a duration such as `1h30m`.
 
-    There may be spaces between them, and the last may have a fraction. Raises ValueError, whose message says what
-    would be right.
+    Weeks, days, hours, minutes, seconds and milliseconds come in this order, each at most once. There may be spaces
+    between them, and the last may have a fraction. Raises ValueError, whose message says what would be right.
     """
     if not _DURATION.fullmatch(text):
         right = respell_duration(text)
@@ -82,7 +83,10 @@ def respell_duration(text: str) -> str | None:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration so that `parse_duration` reads the same one. Raises ValueError if it is negative."""
+    """Write a duration so that `parse_duration` reads the same one.
+
+    Raises ValueError if it is negative.
+    """
     if duration < timedelta(0):
         raise ValueError(f"a duration is never negative: {duration}")
     written, rest = "", duration
@@ -100,7 +104,7 @@ def _length(part: re.Match[str]) -> timedelta:
 
 
 def _parts_in_words(text: str) -> dict[str, str | None]:
-    """Return each unit's number in a text such as `2 hours, 5 min`.
+    """Return the numbers in `2 hours, 5 min` by unit.
 
     Empty if anything else is in it.
     """

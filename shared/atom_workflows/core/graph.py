@@ -1,12 +1,12 @@
-"""A workflow compiled to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
+"""Compile a workflow to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
 
 A document that a thousand steps decrement is a hot document, and a step with a thousand dependents is one huge commit.
-So the compiled graph is kept narrow with *barrier* nodes, which have no task and settle in the pass that releases them:
+So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that releases them:
 
 - steps that wait for the very same set of steps wait for one shared barrier instead, where that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
-- `END_ID` depends on every leaf: when it settles, the run is finished.
+- `END_ID` depends on every leaf: when it is released, the run is finished.
 
 Ids of such nodes start with `~`, which no step id of a user may contain.
 """
@@ -22,13 +22,18 @@ from atom_workflows.core.workflow import Workflow
 
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
-MAX_HEIRS: Final = 7
+MAX_FOLLOWERS: Final = 7
+"""Steps of a chain that a node names, for whoever runs it to read ahead."""
+
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
 
 
 def is_internal(node_id: str) -> bool:
-    """Whether the node was added by the compiler, so that no user should see it."""
+    """Return True if the compiler added the node.
+
+    Users should not see such nodes.
+    """
     return node_id.startswith(INTERNAL_PREFIX)
 
 
@@ -36,8 +41,8 @@ def is_internal(node_id: str) -> bool:
 class Node:
     """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
 
-    `hands_over_to` is the one dependent if that has a task and waits for nothing else: releasing it can be claiming it.
-    `heirs` are those that follow in the same way, one after the other, as far as it is worth knowing.
+    `hands_over_to` is the only dependent, if it has a task and waits for nothing else: the commit that releases it can
+    claim it. `followers` continue that chain: each is what the one before hands over to, at most `MAX_FOLLOWERS`.
     """
 
     id: str
@@ -45,12 +50,13 @@ class Node:
     dependents: tuple[str, ...]
     barriers: tuple[str, ...]
     hands_over_to: str | None = None
-    heirs: tuple[str, ...] = ()
+    followers: tuple[str, ...] = ()
 
 
 def compile_graph(workflow: Workflow) -> dict[str, Node]:
-    """Every node by its id: the user's steps in file order, then the barriers, then the end.
+    """Compile a workflow to nodes by id.
 
+    The user's steps come first, in file order, then the barriers, then the end.
     Within a node, dependencies and dependents keep the order in which they were declared. The same workflow always
     gives the same graph, so that seeding can be repeated.
     """
@@ -64,14 +70,17 @@ def compile_graph(workflow: Workflow) -> dict[str, Node]:
 
 
 class _Edges:
-    """The graph while it is being rewritten: for each node, what it depends on."""
+    """The graph while it is being rewritten: the dependencies of each node."""
 
     def __init__(self, depends_on: Mapping[str, Sequence[str]]) -> None:
         self.depends_on: dict[str, list[str]] = {node: list(needs) for node, needs in depends_on.items()}
         self._numbers = count(1)
 
     def share_dependency_sets(self) -> None:
-        """Give nodes that wait for the same set of nodes one barrier to wait for: m * n edges become m + n."""
+        """Give nodes with the same dependencies one barrier to wait for.
+
+        This turns m * n edges into m + n.
+        """
         waiting: dict[tuple[str, ...], list[str]] = {}
         for node, needs in self.depends_on.items():
             waiting.setdefault(tuple(sorted(needs)), []).append(node)
@@ -83,7 +92,7 @@ class _Edges:
                     self.depends_on[node] = [barrier]
 
     def narrow_fan_in(self, nodes: Iterable[str]) -> None:
-        """Put a tree of barriers between each of the nodes and dependencies of which it has too many."""
+        """Put a tree of barriers above each node with too many dependencies."""
         for node in nodes:
             needs = self.depends_on[node]
             while len(needs) > FAN_IN_LIMIT:
@@ -98,7 +107,7 @@ class _Edges:
         self.depends_on[END_ID] = self.depends_on.pop(END_ID)
 
     def narrow_fan_out(self) -> None:
-        """Put a tree of barriers between each node and dependents of which it has too many."""
+        """Put a tree of barriers below each node with too many dependents."""
         for node, waiting in self._dependents().items():
             groups = waiting
             while len(groups) > FAN_OUT_LIMIT:
@@ -106,10 +115,13 @@ class _Edges:
         self.depends_on[END_ID] = self.depends_on.pop(END_ID)
 
     def nodes(self, without_task: set[str]) -> dict[str, Node]:
-        """The finished graph."""
+        """Build the finished graph."""
         dependents = self._dependents()
         barriers = {node for node in self.depends_on if node in without_task or is_internal(node)}
-        next_of = {node: self._sole_dependent(dependents[node], barriers) for node in self.depends_on}
+        next_of: dict[str, str | None] = dict.fromkeys(self.depends_on)
+        for node, waiting in dependents.items():
+            if len(waiting) == 1 and waiting[0] not in barriers and len(self.depends_on[waiting[0]]) == 1:
+                next_of[node] = waiting[0]
         return {
             node: Node(
                 id=node,
@@ -117,15 +129,10 @@ class _Edges:
                 dependents=tuple(dependents[node]),
                 barriers=tuple(d for d in dependents[node] if d in barriers),
                 hands_over_to=next_of[node],
-                heirs=tuple(_line(next_of, next_of[node])),
+                followers=tuple(_chain_behind(next_of, next_of[node])),
             )
             for node, needs in self.depends_on.items()
         }
-
-    def _sole_dependent(self, dependents: Sequence[str], barriers: set[str]) -> str | None:
-        if len(dependents) != 1 or dependents[0] in barriers:
-            return None
-        return dependents[0] if len(self.depends_on[dependents[0]]) == 1 else None
 
     def _dependents(self) -> dict[str, list[str]]:
         dependents: dict[str, list[str]] = {node: [] for node in self.depends_on}
@@ -147,9 +154,8 @@ class _Edges:
         return barrier
 
 
-def _line(next_of: Mapping[str, str | None], node: str | None) -> Iterator[str]:
-    """The nodes that follow one another behind this one."""
-    for _ in range(MAX_HEIRS):
+def _chain_behind(next_of: Mapping[str, str | None], node: str | None) -> Iterator[str]:
+    for _ in range(MAX_FOLLOWERS):
         node = None if node is None else next_of[node]
         if node is None:
             return
@@ -157,7 +163,10 @@ def _line(next_of: Mapping[str, str | None], node: str | None) -> Iterator[str]:
 
 
 def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
-    """The items in as few parts as the limit allows, all of about the same length."""
+    """Split into few parts of about equal length.
+
+    There are as few as the limit allows.
+    """
     parts = -(-len(items) // limit)
     size, longer = divmod(len(items), parts)
     starts = [part * size + min(part, longer) for part in range(parts + 1)]

@@ -1,7 +1,7 @@
-"""Oddities of steps under way: why their jobs may never end, though nothing has failed.
+"""Describe steps under way whose jobs may never end, though nothing has failed.
 
-A Task Runner that gives no answer, or names a job's state in words of its own, fails no step by that; one that does not
-know a job for a minute loses it. People should hear of it before. Nothing is decided here.
+A Task Runner that does not answer, or reports a state that the contract does not have, fails no step; a job that it
+does not know for a minute counts as lost. Users should see it before. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 
 class OddityKind(StrEnum):
-    """In what way a step under way is odd."""
+    """A kind of oddity."""
 
     UNKNOWN_JOB = "unknown_job"
     UNKNOWN_STATE = "unknown_state"
@@ -33,7 +33,7 @@ class OddityKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oddity:
-    """What is odd about a step, in words that follow the step's name."""
+    """One oddity of a step. `what` is a clause to put after the step's name."""
 
     step_id: str
     kind: OddityKind
@@ -41,14 +41,14 @@ class Oddity:
 
 
 def oddities(steps: Iterable[StepRecord], *, now: datetime) -> list[Oddity]:
-    """Return the oddities of all these steps, in their order."""
+    """Return the oddities of these steps, in order."""
     return [found for step in steps if (found := oddity_of(step, now=now)) is not None]
 
 
 def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
     """Return the oddity of a step, None if it has none."""
     if step.state is StepState.RUNNING:
-        return _of_job(step, now)
+        return _oddity_of_job(step, now)
     # The attempt was claimed once, however often it was submitted since.
     if step.state is StepState.DISPATCHING and step.deferrals and (lasting := _silence(step.claimed_at, now)):
         what = f"the Task Runner has not accepted its job for {lasting}"
@@ -56,7 +56,7 @@ def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
     return None
 
 
-def _of_job(step: StepRecord, now: datetime) -> Oddity | None:
+def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
     if step.unanswered and (lasting := _silence(step.unanswered_since, now)):
         what = f"the Task Runner has given no proper answer about job {step.job_id} for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
@@ -70,14 +70,14 @@ def _of_job(step: StepRecord, now: datetime) -> Oddity | None:
     if step.job_state and not is_known_state(step.job_state):
         what = (
             f"the Task Runner calls the state of job {step.job_id} {step.job_state!r}, a word that is not the "
-            "contract's; the job is asked for until it is SUCCEEDED, FAILED or CANCELLED, or the step's timeout is over"
+            "contract's; the job is polled until it is SUCCEEDED, FAILED or CANCELLED, or the step times out"
         )
         return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_STATE, what=what)
     return None
 
 
 def _silence(since: datetime | None, now: datetime) -> str:
-    """Return how long a silence has lasted, nothing while it is short."""
+    """Return the length of a silence, or "" while short."""
     return _lasting(since, now) if since is not None and now - since >= LONG_SILENCE else ""
 
 

@@ -1,6 +1,8 @@
-"""What a look at a job tells of its step: it goes on, it is unknown, or nobody answered.
+"""Turn the result of polling a job into a change of its step.
 
-How it ended is an `Outcome`, as in transitions.py.
+A poll has four possible results: the job ended (an `Outcome`, see transitions.py), it is still running, the Task Runner
+does not know it, or the call failed. A failed call says nothing about the job: it is repeated with back-off, and never
+fails a job. An unknown job gets a grace period, because a Task Runner may list a new job late.
 """
 
 from __future__ import annotations
@@ -9,31 +11,31 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from zlib import crc32
 
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import (
     Outcome,
     OutcomeKind,
     StepChange,
-    after,
-    changed,
+    apply_change,
+    backoff_delay,
+    change,
     clip,
-    delayed,
     not_after_deadline,
 )
 from atom_workflows.core.workflow import Backoff
 
 MISSING_GRACE: Final = timedelta(seconds=60)
-"""How long a Task Runner may say, and nothing else, that it does not know a job before the job counts as lost."""
+"""How long a Task Runner may deny knowing a job, without any other answer, before the job counts as lost."""
 
 POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait before a job is looked at again after status calls that failed."""
+"""The wait before the next poll after polls that failed."""
 
 SOONEST_POLL: Final = 0.2
-"""The first look at a job and the shortest wait between two, as a share of the checker's interval."""
+"""The wait before the first poll and the shortest wait between two, as a share of the checker's interval."""
 
 WORTH_WAITING: Final = 1.5
-"""Intervals that a burst waits for its next look: with nothing to do for longer it leaves that to the next tick."""
+"""Intervals that a burst waits for its next look; if nothing is due by then, it leaves that to the next tick."""
 
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
@@ -41,76 +43,95 @@ _SHARE_OF_YOUNG_AGE: Final = 2
 
 
 def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
-    """How long after a look at a job of that age the next one is due.
+    """Return the wait between two polls of a job of this age.
 
-    A job that has just begun may end soon; one that has run for an hour will hardly end in the next ten seconds. So its
-    end is noticed within half its age while it is young, then within the checker's interval, then within a twentieth of
-    its age, and never later than a minute.
+    Young jobs are polled often, since many end soon; a job that has run for an hour will hardly end in the next ten
+    seconds. The wait is half the age at first, then `check_interval`, then a twentieth of the age, at most a minute.
     """
-    young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
-    return max(young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
+    while_young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
+    return max(while_young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
 
 
 def young_age(check_interval: timedelta) -> timedelta:
-    """The age up to which a job is looked at at least every `WORTH_WAITING` intervals."""
+    """Return the age up to which jobs count as young.
+
+    Young jobs are polled at least every `WORTH_WAITING` intervals.
+    """
     return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
 
-def observed(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
-    """A job that goes on; None if that told nothing new, so that nothing is written."""
+def still_running(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
+    """Record a job that goes on.
+
+    Returns None if the answer holds nothing new, so that nothing is written.
+    """
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None
-    learnt: dict[str, Any] = {
-        "job_state": job_state,
-        "message": clip(message),
-        "missing_since": None,
-    }
+    fields: dict[str, Any] = {"job_state": job_state, "message": clip(message), "missing_since": None}
     if step.unanswered:
-        learnt |= {"unanswered": 0, "due_at": now}
-    return changed(step, StepEvent.OBSERVE, **learnt)
+        # The back-off has moved `due_at` into the future; go back to the normal pace.
+        fields |= {"unanswered": 0, "due_at": now}
+    return change(step, StepEvent.OBSERVE, **fields)
 
 
-def unanswered(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
-    """A status call that failed: it says nothing of the job, which is looked at again after a wait that grows.
+def poll_failed(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
+    """Back off after a failed poll.
 
-    Nor does it let the Task Runner's word go on that it does not know the job: that must be uninterrupted.
+    The job's state is unknown, not bad. A job that was unknown to the Task Runner gets a new grace period, as its
+    denials must be uninterrupted.
     """
-    calls = step.unanswered + 1
-    wait = delayed(POLL_BACKOFF, tries=calls, seed=f"{step.idempotency_key}/poll/{calls}", at_least_s=retry_after_s)
-    often = "" if calls == 1 else f", {calls} times in a row"
-    message = clip(f"its job {step.job_id} could not be looked at{often}: {reason}")
-    due_at = not_after_deadline(step, now + wait, now=now)
+    polls = step.unanswered + 1
+    seed = f"{step.idempotency_key}/poll/{polls}"
+    wait = backoff_delay(POLL_BACKOFF, tries=polls, seed=seed, at_least_s=retry_after_s)
+    times = "" if polls == 1 else f" {polls} times in a row"
     since = step.unanswered_since if step.unanswered else None
-    heard = {"unanswered": calls, "unanswered_since": since or now, "missing_since": None}
-    return changed(step, StepEvent.OBSERVE, message=message, due_at=due_at, **heard)
-
-
-def missing(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
-    """A poll that the Task Runner answered with "unknown job": if it says nothing else for a while, the job is lost."""
-    since = step.missing_since or now
-    if now - since < MISSING_GRACE:
-        if step.missing_since is not None and not step.unanswered:
-            return None
-        heard = {"unanswered": 0, "due_at": now} if step.unanswered else {}
-        return changed(step, StepEvent.OBSERVE, missing_since=since, **heard)
-    return Outcome(
-        step_id=step.id,
-        attempt=step.attempt,
-        kind=OutcomeKind.LOST,
-        message=f"the Task Runner no longer knows job {step.job_id}",
-        job_id=step.job_id,
-        job_state=step.job_state,
-        missing_since=since,
+    return change(
+        step,
+        StepEvent.OBSERVE,
+        message=clip(f"polling job {step.job_id} failed{times}: {reason}"),
+        due_at=not_after_deadline(step, now + wait, now=now),
+        unanswered=polls,
+        unanswered_since=since or now,
+        missing_since=None,
     )
 
+
+def unknown_job(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
+    """Count down the grace period of an unknown job.
+
+    Returns the job's loss once the period is over, None if there is nothing new to write.
+    """
+    since = step.missing_since or now
+    if now - since >= MISSING_GRACE:
+        return Outcome(
+            step_id=step.id,
+            attempt=step.attempt,
+            kind=OutcomeKind.LOST,
+            message=f"the Task Runner no longer knows job {step.job_id}",
+            job_id=step.job_id,
+            job_state=step.job_state,
+            missing_since=since,
+        )
+    if step.missing_since is not None and not step.unanswered:
+        return None
+    fields = {"unanswered": 0, "due_at": now} if step.unanswered else {}
+    return change(step, StepEvent.OBSERVE, missing_since=since, **fields)
+
+
+NEXT_AUDIT: Final = timedelta(seconds=60)
+"""The time from the start or retry of a run to its first audit."""
+
+SHORTEST_AUDIT: Final = timedelta(seconds=60)
+LONGEST_AUDIT: Final = timedelta(minutes=5)
+_AUDIT_SHARE_OF_AGE: Final = 10
 
 _GOLDEN_SECTION: Final = 0.6180339887498949
 
 
 def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> datetime:
-    """Return when to look next at a job that goes on.
+    """Return the time of the next look at a job.
 
-    Later if it was asked about in vain, sooner if its time is up.
+    It is later while polls fail, and never after the attempt's deadline unless that has passed.
     """
     look_at = now + poll_interval(now - (step.claimed_at or now), check_interval)
     if (step.unanswered or step.unheard_since) and step.due_at is not None and step.due_at > now:
@@ -119,25 +140,45 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
     return look_at if deadline is None or deadline <= now else min(look_at, deadline)
 
 
-def put_off(
+def with_next_look(
     step: StepRecord, found: StepChange | None, *, now: datetime, check_interval: timedelta
 ) -> StepChange | None:
-    """Add the next look to what a poll found, if it is over a minute away.
+    """Add a distant next look to the result of a poll.
 
-    Each burst, once a minute, looks at every step that is due. So a longer wait has to stand in the document.
+    Each burst, once a minute, looks at every step that is due, so only a longer wait has to stand in the document.
     """
-    look_at = next_look(step if found is None else after(step, found), now=now, check_interval=check_interval)
+    look_at = next_look(step if found is None else apply_change(step, found), now=now, check_interval=check_interval)
     if look_at - now <= LONGEST_POLL:
         return found
     fields = {} if found is None else dict(found.fields)
-    return changed(step, StepEvent.OBSERVE, **fields | {"due_at": look_at})
+    return change(step, StepEvent.OBSERVE, **fields | {"due_at": look_at})
 
 
-def turn(step: StepRecord, *, now: datetime) -> float:
-    """Return the step's place in the order of this minute's polls.
+def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
+    """Return the time of a run's first audit.
 
-    Each minute's order begins a golden section further on than the last one's. If a slow Task Runner leaves time to ask
-    about a share of its jobs only, all of them have their turn within three times as many minutes as that takes.
+    It is at the latest the run's deadline.
+    """
+    audit_at = opened_at + NEXT_AUDIT
+    return audit_at if deadline is None else min(audit_at, deadline)
+
+
+def next_audit(run: RunRecord, now: datetime) -> datetime:
+    """Return the time of a run's next audit.
+
+    It is at the latest the run's deadline. The wait is a tenth of the run's age, between `SHORTEST_AUDIT` and
+    `LONGEST_AUDIT`.
+    """
+    age = now - (run.reopened_at or run.created_at)
+    audit_at = now + min(max(age / _AUDIT_SHARE_OF_AGE, SHORTEST_AUDIT), LONGEST_AUDIT)
+    return audit_at if run.deadline is None else min(audit_at, run.deadline)
+
+
+def poll_order(step: StepRecord, *, now: datetime) -> float:
+    """Return a sort key that shuffles polls differently each minute.
+
+    Each minute's order starts a golden section further on than the last one's. If a slow Task Runner leaves time to
+    poll only a share of its jobs, all of them get their turn within three times as many minutes as that would take.
     """
     place = crc32(f"{step.run_id}/{step.id}".encode()) / 2**32
     return (place - now.timestamp() // 60 * _GOLDEN_SECTION) % 1

@@ -1,7 +1,7 @@
-"""A run and a step as they stand at one moment: what the documents hold, as values.
+"""A run and a step at one moment: the contents of their documents, as values.
 
-A change is a new value or a set of named fields, never a mutation. `shared/atom_workflows/documents.py` turns these
-to and from stored fields.
+A change is a new value or a set of named fields, never a mutation. documents.py converts these to and from stored
+fields, which have the same names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atom_workflows.core.workflow import JsonValue, OnLost, RetryPolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """The limits of a step: how long one attempt may take, how often it is tried, what being lost means."""
+    """The limits of a step: the timeout of one attempt, its retries, and what a lost job means."""
 
     timeout: timedelta
     retry: RetryPolicy
@@ -27,85 +27,103 @@ class Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """A step of a run.
-
-    `remaining` counts the dependencies not yet terminal, `unsuccessful` those that ended otherwise than SUCCEEDED,
-    and `cause` names a failed step that they come from. `attempt` is 0 before the first claim and never goes back;
-    the retry policy counts from `first_attempt`. `due_at` is when the checker must next look, None if never.
-    `answered` says that no dispatcher is at work on this attempt (any more), so that its `due_at` being over does
-    not mean a lost job. `unsure_attempt` is the latest attempt of which a submission may have started a job that
-    nobody knows the id of. `unanswered` counts the status calls in a row that failed; if there are any, the first was
-    at `unanswered_since`. `unheard_since` is when a job whose time is over was first asked about in vain. `request` is
-    the job's body, None for a barrier.
-    """
+    """A step of a run."""
 
     run_id: str
     id: str
+
+    # -- the job --
+    # The body of the job; None for a barrier, and for a step that was read without it.
     request: Mapping[str, JsonValue] | None
     task_runner_url: str
+    policies: Policies
+
+    # -- edges, fixed when the run starts --
     depends_on: tuple[str, ...]
     dependents: tuple[str, ...]
+    # Those of the dependents that have no task.
     barriers: tuple[str, ...]
-    policies: Policies
-    remaining: int
+    # The only dependent, if it has a task and waits for nothing else; `heirs` are the next steps of that chain.
     hands_over_to: str | None = None
     heirs: tuple[str, ...] = ()
+
+    # -- counters of the dependencies --
+    # Those that are not terminal yet.
+    remaining: int
+    # Those that ended otherwise than SUCCEEDED, and the failed step that this comes from.
     unsuccessful: int = 0
     cause: str | None = None
+
+    # -- attempts --
     state: StepState = StepState.PENDING
+    # 0 before the first claim; it never goes back.
     attempt: int = 0
+    # The attempt from which the retry policy counts.
     first_attempt: int = 1
+    # Lost jobs, and submissions of this attempt that have to be repeated.
     losses: int = 0
     deferrals: int = 0
-    unanswered: int = 0
-    unanswered_since: datetime | None = None
+    # True if no dispatcher is at work on this attempt (any more), so an expired `due_at` does not mean a lost job.
     answered: bool = False
+    # The latest attempt of which a submission may have started a job whose id is unknown.
     unsure_attempt: int = 0
+    # The number of the run's retry that last reset the step.
     retries: int = 0
+
+    # -- the job as the Task Runner last reported it --
     job_id: str = ""
     job_state: str = ""
     message: str = ""
-    due_at: datetime | None = None
+    # Failed polls in a row, and the time of the first of them.
+    unanswered: int = 0
+    unanswered_since: datetime | None = None
+    # Since when the Task Runner has said nothing but that it does not know the job.
     missing_since: datetime | None = None
+    # When a job whose time is over was first polled without an answer.
     unheard_since: datetime | None = None
+
+    # -- times --
+    # When the checker must look next; None if never.
+    due_at: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    # When the store deletes the document.
     expire_at: datetime | None = None
 
     @property
     def is_barrier(self) -> bool:
-        """Whether there is nothing to run."""
+        """True if there is nothing to run."""
         return self.request is None
 
     @property
     def is_released(self) -> bool:
-        """Whether every dependency is terminal and nobody took the step yet."""
+        """True if every dependency is terminal and no dispatcher has taken the step yet."""
         return self.state is StepState.PENDING and self.remaining <= 0
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every submission of this attempt."""
+        """The key of every submission of this attempt."""
         return f"{self.run_id}/{self.id}/{self.attempt}"
 
     @property
     def names(self) -> dict[str, Any]:
-        """What a line of the log calls the step and its attempt."""
+        """The step and its attempt as fields of a log line."""
         return {"run_id": self.run_id, "step_id": self.id, "attempt": self.attempt}
 
     @property
     def is_unsure(self) -> bool:
-        """Whether an earlier submission of this attempt may have started a job that nobody knows the id of."""
+        """True if a submission of this attempt may have started a job whose id is unknown."""
         return self.attempt > 0 and self.unsure_attempt == self.attempt
 
     @property
     def attempt_deadline(self) -> datetime | None:
-        """When the current attempt has taken too long; None before the first claim."""
+        """The end of the current attempt's time; None before the first claim."""
         return None if self.claimed_at is None else self.claimed_at + self.policies.timeout
 
 
 class StopKind(StrEnum):
-    """Why an open run is being closed from outside."""
+    """The reasons to close an open run from outside."""
 
     CANCEL = "cancel"
     TIMEOUT = "timeout"
@@ -125,11 +143,9 @@ class Stop:
 class RunRecord:
     """A run.
 
-    `retries` counts the times it was retried from failed, last at `reopened_at`; `step_count` the user's steps.
-
     `errors` are lists of `{"step": id or None, "message": text}`; an INVALID run has one for every problem of its
-    file. `source` tells where the definition came from, `trigger` what started the run. `warnings` are
-    sentences about what was ignored of the message that asked for it.
+    file. `warnings` are sentences for whoever looks at the run: what was ignored in the message that started it, what
+    its file may not mean, later uses of its key for something else.
     """
 
     id: str
@@ -138,19 +154,27 @@ class RunRecord:
     created_at: datetime
     description: str = ""
     task_runner_url: str = ""
+    # The origin of the definition, and the digest of its text.
     source: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    # The event that started the run, and what it brought.
     trigger: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    digest: str = ""
+    # The user's steps, without barriers and the end.
     step_count: int = 0
+    # Retries from failed; the last was at `reopened_at`.
     retries: int = 0
+    reopened_at: datetime | None = None
     stop: Stop | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
     timeout: timedelta | None = None
+    deadline: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    deadline: datetime | None = None
     expire_at: datetime | None = None
-    reopened_at: datetime | None = None
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Return True once the run's deadline has passed."""
+        return self.deadline is not None and self.deadline <= now

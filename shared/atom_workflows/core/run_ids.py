@@ -17,19 +17,24 @@ _LABEL: Final = re.compile(rf"[a-z0-9_-]{{1,{MAX_LABEL_LENGTH}}}")
 
 
 def run_id_for(workflow_path: str, *trigger: str) -> str:
-    """The id of the run that this trigger starts: the file's name, made safe, and a digest of the trigger.
+    """Return the id of the run that this trigger starts.
 
-    `trigger` is what makes it this run and no other: kind and identity (object generation, message id, own key).
+    It is the file's name, made safe, and a digest. `trigger` identifies the run: its kind and its identity (object
+    generation, message id, or the user's own key).
     """
     digest = hashlib.sha256("\0".join((workflow_path, *trigger)).encode()).hexdigest()[:DIGEST_LENGTH]
-    return f"{_slug(workflow_path)}-{digest}"
+    # Not made from the label: a run's id has to stay what it was, or the same trigger would start it twice.
+    slug = re.sub(r"[^a-z0-9]+", "-", _file_name(workflow_path)).strip("-")
+    slug = slug[:MAX_SLUG_LENGTH].rstrip("-") or "run"
+    return f"{slug}-{digest}"
 
 
 def workflow_label(workflow_path: str) -> str:
-    """Return the `workflow` label of every job: the file's name in lower case without its ending.
+    """Return the `workflow` label of every job.
 
-    That is the first version's rule. What Google Cloud takes in no label is replaced, so that the Task Runner can
-    set it: letters lose their accents, every other character becomes `-`, and 63 characters remain.
+    It is the file's name in lower case without its extension, as in the first version. Characters that Google Cloud
+    does not allow in labels are replaced, so that the Task Runner can set it: letters lose their accents, every other
+    character becomes `-`, and 63 characters remain.
     """
     name = _file_name(workflow_path)
     return name if _LABEL.fullmatch(name) else plain_word(name)[:MAX_LABEL_LENGTH] or "workflow"
@@ -46,9 +51,3 @@ def plain_word(text: str) -> str:
 
 def _file_name(workflow_path: str) -> str:
     return re.sub(r"\.(ya?ml|json)$", "", PurePosixPath(workflow_path).name.lower())
-
-
-def _slug(workflow_path: str) -> str:
-    # Not made from the label: a run's id has to stay what it was, or the same trigger would start it twice.
-    slug = re.sub(r"[^a-z0-9]+", "-", _file_name(workflow_path)).strip("-")
-    return slug[:MAX_SLUG_LENGTH].rstrip("-") or "run"

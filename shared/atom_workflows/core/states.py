@@ -15,7 +15,7 @@ from atom_workflows.errors import TransitionError
 
 
 class StepState(StrEnum):
-    """Where a step stands. The values are what is stored."""
+    """The states of a step. The values are stored."""
 
     PENDING = "PENDING"
     DISPATCHING = "DISPATCHING"
@@ -28,7 +28,7 @@ class StepState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the step has ended; only retry-from-failed leaves such a state."""
+        """True if the step has ended; only retry-from-failed leaves such a state."""
         return self in TERMINAL_STEP_STATES
 
 
@@ -37,7 +37,7 @@ OPEN_STEP_STATES: Final = tuple(state for state in StepState if state not in TER
 
 
 class StepEvent(StrEnum):
-    """What can happen to a step."""
+    """The events of a step."""
 
     CLAIM = "claim"
     SUBMIT = "submit"
@@ -91,7 +91,7 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
 
 
 class RunState(StrEnum):
-    """Where a run stands. The values are what is stored."""
+    """The states of a run. The values are stored."""
 
     SEEDING = "SEEDING"
     RUNNING = "RUNNING"
@@ -102,12 +102,12 @@ class RunState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the run has ended; only retry-from-failed leaves such a state."""
+        """True if the run has ended; only retry-from-failed leaves such a state."""
         return self not in {RunState.SEEDING, RunState.RUNNING}
 
 
 class RunEvent(StrEnum):
-    """What can happen to a run."""
+    """The events of a run."""
 
     SEEDED = "seeded"
     SUCCEED = "succeed"
@@ -132,7 +132,10 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingPr
 
 
 def next_step_state(state: StepState, event: StepEvent) -> StepState:
-    """The state after the event; raises `TransitionError` if the table has no such row."""
+    """Return the state after the event.
+
+    Raises `TransitionError` if the table has no such row.
+    """
     try:
         return STEP_TRANSITIONS[state, event]
     except KeyError:
@@ -140,7 +143,10 @@ def next_step_state(state: StepState, event: StepEvent) -> StepState:
 
 
 def next_run_state(state: RunState, event: RunEvent) -> RunState:
-    """The state after the event; raises `TransitionError` if the table has no such row."""
+    """Return the state after the event.
+
+    Raises `TransitionError` if the table has no such row.
+    """
     try:
         return RUN_TRANSITIONS[state, event]
     except KeyError:

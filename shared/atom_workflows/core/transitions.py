@@ -1,6 +1,18 @@
-"""What happens to a step: pure decisions, each a `StepChange` for the coordinator to save.
+"""Decide what happens to a step. Each decision is a `StepChange` for the coordinator to save.
 
-A decision looks at nothing but the step as it stands, what was learnt about it, and the time it is given.
+How a step goes through its life:
+
+- `claim` takes a released step under a lease and begins an attempt. `may_claim` drops events that are out of date.
+- The answer to its submission becomes one of `record_job` (it runs), `apply_outcome` (it ended at once), `defer`
+  (nothing was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
+- While it runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is over. Whatever ends an
+  attempt is an `Outcome`, which travels as an event; `apply_outcome` makes it a change, and drops it if it is stale.
+- `end_without_job`, `stop_step` and `reset` are for steps that end without a job, or start over. `end_run` closes a
+  run whose steps have ended.
+
+Every decision is pure: it depends on the step as it was read, what was learnt about it, and the time that is passed in.
+So deciding twice decides the same, jitter included, and the commit's guard on the step's version makes one of two
+concurrent decisions count.
 """
 
 from __future__ import annotations
@@ -12,30 +24,30 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows.core.records import StepRecord, Stop, StopKind
-from atom_workflows.core.states import StepEvent, StepState, next_step_state
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, OnLost
 
 MAX_LOSSES: Final = 3
-"""A job that a Task Runner loses this often fails its step, whatever `onLost` says: otherwise it never ended."""
+"""A step fails after this many lost jobs, whatever `onLost` says, or it might never end."""
 
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
-"""The wait before a submission that nothing can have come of is repeated.
+"""The wait before a submission that started nothing is repeated.
 
-It grows for as long as the outage lasts, so that thousands of steps do not all come back every minute.
+It grows while the outage lasts, so that thousands of steps do not all come back every minute.
 """
 
 BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait if the Task Runner is there but has no room: what becomes free is not to lie idle for long."""
+"""The wait if the Task Runner is up but has no room. It stays short, so that freed capacity is used soon."""
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
-"""The wait before a submission that may have started a job is repeated, each of which may start another one."""
+"""The wait before a submission that may have started a job is repeated. It is long: each may start another job."""
 
 MAX_MESSAGE_LENGTH: Final = 2_000
 
 
 class OutcomeKind(StrEnum):
-    """How an attempt ended."""
+    """The ways in which an attempt can end."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -47,9 +59,9 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one attempt of a step ended, and the Task Runner's last word on its job.
+    """The end of one attempt of a step, with the last known state of its job.
 
-    A lost job has been unknown to the Task Runner since `missing_since`.
+    A lost job has been unknown to its Task Runner since `missing_since`; a lost dispatcher has no `job_id`.
     """
 
     step_id: str
@@ -71,7 +83,7 @@ class StepChange:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the step ends with this change."""
+        """True if the step ends with this change."""
         return self.state.is_terminal
 
 
@@ -81,20 +93,23 @@ JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
     "CANCELLED": OutcomeKind.CANCELLED,
     "CANCELED": OutcomeKind.CANCELLED,
 }
-"""A Task Runner's words for the end of a job."""
+"""Job states that end a job, as Task Runners report them."""
 
 JOB_PROGRESS: Final = frozenset(
     {"NEW", "LOADING", "QUEUED", "PREPARING", "PENDING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED", "UNSPECIFIED"}
 )
-"""Its words for a job that goes on. Any other word is taken for one of these, and reported."""
+"""Job states of a job that goes on. Any other state counts as one of these, and is reported as an oddity."""
 
-# Vertex AI has the words of AI Platform, for which the contract was made, with this before them.
+# Vertex AI puts this before the states of AI Platform, for which the contract was made.
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
 def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
-    """The outcome that a Task Runner's answer means for the step's current attempt, None while the job goes on."""
-    kind = JOB_OUTCOMES.get(_plain_word(job_state))
+    """Return the outcome that an answer means for the current attempt.
+
+    None while the job goes on.
+    """
+    kind = JOB_OUTCOMES.get(_plain_state(job_state))
     if kind is None:
         return None
     return Outcome(
@@ -103,48 +118,58 @@ def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -
 
 
 def is_known_state(job_state: str) -> bool:
-    """Return True if the contract has that word for a job's state."""
-    return _plain_word(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
+    """Return True if the contract has that job state."""
+    return _plain_state(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
 
 
-def _plain_word(job_state: str) -> str:
+def _plain_state(job_state: str) -> str:
     return job_state.strip().upper().removeprefix(_VERTEX_PREFIX)
 
 
+# -- dispatching -----------------------------------------------------------------------------------------------------
+
+
 def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
-    """Take the step for dispatch: its next attempt, or the same again if its lease ran out."""
-    again = step.state is StepState.DISPATCHING
-    fresh = {
-        "attempt": step.attempt + 1,
-        "claimed_at": now,
-        "started_at": step.started_at or now,
-        "deferrals": 0,
-        "job_id": "",
-        "job_state": "",
-        "missing_since": None,
-        **({"unheard_since": None} if step.unheard_since else {}),
-    }
-    # The dispatcher that had it before may have submitted it and died.
-    unsure = {"unsure_attempt": step.attempt} if again and not step.answered else {}
-    return changed(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **(unsure if again else fresh))
+    """Take the step for dispatch until the lease ends.
+
+    This begins the next attempt, or continues the current one if its lease or its wait is over.
+    """
+    if step.state is StepState.DISPATCHING:
+        # The dispatcher that had it before may have submitted it and died.
+        fields: dict[str, Any] = {} if step.answered else {"unsure_attempt": step.attempt}
+    else:
+        fields = {
+            "attempt": step.attempt + 1,
+            "claimed_at": now,
+            "started_at": step.started_at or now,
+            "deferrals": 0,
+            "job_id": "",
+            "job_state": "",
+            "missing_since": None,
+            **({"unheard_since": None} if step.unheard_since else {}),
+        }
+    return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields)
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
-    """Whether an event that asks for a dispatch still holds; `attempt` is the one it asks for, if it named one."""
+    """Return True if a request for a dispatch is still current.
+
+    `attempt` is the one that the event asks for, None if it names none.
+    """
     if step.state is StepState.PENDING:
         return step.is_released and step.unsuccessful == 0
     due = step.due_at is None or step.due_at <= now
     if step.state is StepState.RETRYING:
         return attempt == step.attempt + 1 or (attempt is None and due)
-    # A dispatcher that died may have submitted the job: with `onLost: fail` the checker says that it is lost.
+    # A dispatcher that died may have submitted the job. With `onLost: fail` the checker declares it lost instead.
     may_repeat = step.answered or step.policies.on_lost is OnLost.RETRY
     return step.state is StepState.DISPATCHING and due and may_repeat and attempt in {None, step.attempt}
 
 
-def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
-    """The Task Runner took the job, which goes on."""
+def record_job(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
+    """Record the job that the Task Runner accepted and that goes on."""
     deadline = step.attempt_deadline
-    return changed(
+    return change(
         step,
         StepEvent.SUBMIT,
         job_id=job_id,
@@ -155,80 +180,84 @@ def submitted(step: StepRecord, *, job_id: str, job_state: str, message: str, fi
     )
 
 
-def deferred(
+def defer(
     step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None, is_busy: bool = False
 ) -> StepChange:
-    """Put off a submission that started nothing: wait, then submit the same attempt again."""
+    """Submit the same attempt again later, after a submission that started nothing."""
     backoff = BUSY_BACKOFF if is_busy else DEFER_BACKOFF
-    return _put_off(step, backoff, reason=reason, now=now, retry_after_s=retry_after_s)
+    return _submit_later(step, backoff, reason=reason, now=now, retry_after_s=retry_after_s)
 
 
-def repeat_or_lose(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
-    """Decide about a submission that may have started a job: `onLost` does.
+def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
+    """Let `onLost` decide about a submission that may have started a job.
 
-    The same attempt is submitted again after a wait, with the same key, which is no loss; or the step fails.
+    The same attempt is submitted again later, with the same key, which does not count as a loss; or the step fails.
     """
     what = f"its submission may have started a job: {reason}"
     if step.policies.on_lost is OnLost.FAIL:
-        return _ended(step, StepEvent.FAIL, now, message=clip(f"{what}; onLost is fail, so it is not submitted again"))
+        return _end(step, StepEvent.FAIL, now, message=clip(f"{what}; onLost is fail, so it is not submitted again"))
     unsure = {"unsure_attempt": step.attempt}
-    return _put_off(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
+    return _submit_later(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
 
 
-def _put_off(
+def _submit_later(
     step: StepRecord, backoff: Backoff, *, reason: str, now: datetime, retry_after_s: float | None, **fields: Any
 ) -> StepChange:
     tries = step.deferrals + 1
-    delay = delayed(backoff, tries=tries, seed=f"{step.idempotency_key}/{tries}", at_least_s=retry_after_s)
-    due_at = not_after_deadline(step, now + delay, now=now)
-    return changed(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason), **fields)
+    wait = backoff_delay(backoff, tries=tries, seed=f"{step.idempotency_key}/{tries}", at_least_s=retry_after_s)
+    due_at = not_after_deadline(step, now + wait, now=now)
+    return change(step, StepEvent.DEFER, deferrals=tries, due_at=due_at, answered=True, message=clip(reason), **fields)
 
 
-def settled(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
-    """What an outcome makes of the step; None if it is stale: another attempt's, or the step has ended."""
+# -- ending an attempt -----------------------------------------------------------------------------------------------
+
+
+def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
+    """End or retry a step by the outcome of its attempt.
+
+    Returns None if the outcome is stale: it is another attempt's, the step has ended, or what was lost was found again.
+    """
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
-    if _is_taken_again(step, outcome, now):
+    if outcome.kind is OutcomeKind.LOST and _was_found_again(step, outcome, now):
         return None
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
         if step.state is StepState.RUNNING:
-            # The job was accepted after all; the poll of it says whether it ended in time.
+            # The job was accepted after all; polling it will show whether it ended in time.
             return None
         outcome = _explain_timeout(step, outcome)
-    learnt = _learnt(step, outcome)
-    if outcome.kind is OutcomeKind.SUCCEEDED:
-        return _ended(step, StepEvent.SUCCEED, now, **learnt)
-    if outcome.kind is OutcomeKind.CANCELLED:
-        learnt["message"] = clip(outcome.message) or "its job was cancelled at the Task Runner"
-        return _ended(step, StepEvent.CANCEL, now, **learnt)
-    return _tried_again(step, outcome, now, learnt) or _ended(step, StepEvent.FAIL, now, **learnt)
-
-
-def _learnt(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
-    """Return the fields that an attempt's end leaves."""
-    why = _why_lost_for_good(step) if outcome.kind is OutcomeKind.LOST and outcome.job_id else ""
-    learnt: dict[str, Any] = {"message": clip(f"{outcome.message}{why}"), "missing_since": None}
+    learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
+    if outcome.kind is OutcomeKind.LOST and outcome.job_id:
+        learnt["message"] = clip(f"{outcome.message}{_reason_not_to_repeat(step)}")
     if step.unanswered:
         learnt["unanswered"] = 0
+    job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
+    learnt |= {name: value for name, value in job.items() if value}
+    if outcome.kind is OutcomeKind.SUCCEEDED:
+        return _end(step, StepEvent.SUCCEED, now, **learnt)
+    if outcome.kind is OutcomeKind.CANCELLED:
+        learnt["message"] = learnt["message"] or "its job was cancelled at the Task Runner"
+        return _end(step, StepEvent.CANCEL, now, **learnt)
+    return _retry(step, outcome, now, learnt) or _end(step, StepEvent.FAIL, now, **learnt)
+
+
+def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
+    """Return True if a lost dispatcher or job has reappeared.
+
+    The checker may have declared it lost on the ground of a step that it read long before.
+    """
     if outcome.job_id:
-        learnt["job_id"] = outcome.job_id
-    if outcome.job_state:
-        learnt["job_state"] = outcome.job_state
-    return learnt
-
-
-def _why_lost_for_good(step: StepRecord) -> str:
-    """Return why a job that is lost now is not submitted again; nothing if it is."""
-    if step.policies.on_lost is OnLost.FAIL:
-        return ", and onLost is fail"
-    return f", as {step.losses} before it" if step.losses + 1 >= MAX_LOSSES else ""
+        # Another instance has had a different answer since, so the Task Runner's denials were interrupted.
+        return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
+    is_leased = step.due_at is not None and step.due_at > now
+    return step.state is not StepState.DISPATCHING or step.answered or is_leased
 
 
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Add the last answer to the end of an attempt for which no job was accepted in time.
+    """Explain the timeout of an attempt that was never accepted.
 
-    It is lost, not timed out, if another attempt could run beside a job that no one knows of though `onLost` is `fail`.
-    A timeout may be over before the lease of a dispatcher that died.
+    Its message gets the last answer. It becomes a loss if another attempt could run beside an unknown job although
+    `onLost` is `fail`. (A timeout may be shorter than the lease of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last answer: {step.message or 'none'}")
     if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
@@ -237,24 +266,18 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     return replace(explained, kind=OutcomeKind.LOST, message=f"{explained.message}; {maybe}")
 
 
-def _is_taken_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
-    """Whether a dispatcher or a job that was said to be lost was not, or the step is another's since.
-
-    The checker may say so long after it has read the step.
-    """
-    if outcome.kind is not OutcomeKind.LOST:
-        return False
-    if outcome.job_id:
-        # Another instance has heard otherwise since, so that the Task Runner's word was interrupted.
-        return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
-    is_leased = step.due_at is not None and step.due_at > now
-    return step.state is not StepState.DISPATCHING or step.answered or is_leased
+def _reason_not_to_repeat(step: StepRecord) -> str:
+    """Return why a lost job is not submitted again, or ""."""
+    if step.policies.on_lost is OnLost.FAIL:
+        return ", and onLost is fail"
+    return f", and lost {step.losses} before" if step.losses + 1 >= MAX_LOSSES else ""
 
 
-def _tried_again(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
-    """The change to RETRYING if the step has another try, None if it has failed for good.
+def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
+    """Set the step RETRYING if it has another try.
 
-    A refused job would be refused again. A lost one says nothing of the task, so it uses up none of its attempts.
+    Returns None if it has failed for good. A refused job would be refused again. A lost one says nothing about the
+    task, so it uses up none of its attempts.
     """
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
@@ -266,39 +289,67 @@ def _tried_again(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapp
         counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
     elif tries >= step.policies.retry.max_attempts:
         return None
-    delay = delay_before_retry(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
-    return changed(step, StepEvent.RETRY, due_at=now + delay, **learnt, **counted)
+    wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
+    return change(step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted)
 
 
-def passed(step: StepRecord, *, now: datetime) -> StepChange | None:
-    """What becomes of a released step that needs no job; None if it needs one, or is not released (any more)."""
+# -- ending and resetting without a job ------------------------------------------------------------------------------
+
+
+def end_without_job(step: StepRecord, *, now: datetime) -> StepChange | None:
+    """Skip a released step, or let a released barrier succeed.
+
+    A step is skipped if anything before it did not succeed. Returns None if the step needs a job, or is not released
+    (any more).
+    """
     if not step.is_released:
         return None
     if step.unsuccessful:
         cause = "a step before it" if step.cause is None else f"step {step.cause}"
-        message = f"skipped because {cause} did not succeed"
-        return _ended(step, StepEvent.SKIP, now, message=message)
-    return _ended(step, StepEvent.SUCCEED, now) if step.is_barrier else None
+        return _end(step, StepEvent.SKIP, now, message=f"skipped because {cause} did not succeed")
+    return _end(step, StepEvent.SUCCEED, now) if step.is_barrier else None
 
 
-def stopped(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
-    """An open step of a run that is being closed."""
+def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
+    """End an open step of a run that is being closed."""
     if stop.kind is StopKind.CANCEL:
-        return _ended(step, StepEvent.CANCEL, now, message=clip(stop.reason))
+        return _end(step, StepEvent.CANCEL, now, message=clip(stop.reason))
     if step.state is StepState.PENDING:
-        return _ended(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"))
-    return _ended(step, StepEvent.FAIL, now, message=clip(stop.reason))
+        return _end(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"))
+    return _end(step, StepEvent.FAIL, now, message=clip(stop.reason))
 
 
-def is_to_reset(step: StepRecord, *, retries: int) -> bool:
-    """Whether this round of the run, the one after so many retries, has still to make the step PENDING."""
+def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
+    """Decide how a run ends, and its end node with it.
+
+    A stop that was asked for decides first, then the counters of the end. The node's change is None if the document is
+    missing or has ended before, in an earlier round of the run.
+    """
+    if run.stop is not None:
+        event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
+        if end is None or end.state.is_terminal:
+            return event, None
+        return event, stop_step(end, run.stop, now=now)
+    if end is None:
+        return RunEvent.FAIL, None
+    return RunEvent.FAIL if end.unsuccessful else RunEvent.SUCCEED, end_without_job(end, now=now)
+
+
+def needs_reset(step: StepRecord, *, retries: int) -> bool:
+    """Return True if a retry has yet to reset the step.
+
+    `retries` is the number of that retry: a step that it has reset carries the same number.
+    """
     left_over = step.state.is_terminal or step.state is StepState.PENDING
     return left_over and step.state is not StepState.SUCCEEDED and step.retries < retries
 
 
 def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime | None) -> StepChange:
-    """A step that is to run again; `remaining` counts those of its dependencies that are to run again too."""
-    return changed(
+    """Make a step PENDING again.
+
+    `remaining` counts those of its dependencies that are to run again too.
+    """
+    return change(
         step,
         StepEvent.RESET,
         remaining=remaining,
@@ -322,42 +373,50 @@ def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime
     )
 
 
-def after(step: StepRecord, change: StepChange) -> StepRecord:
-    """The step as the change leaves it."""
+# -- parts of decisions ----------------------------------------------------------------------------------------------
+
+
+def change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
+    """Build the change of a step by an event.
+
+    Raises `TransitionError` if the step's state has no such transition.
+    """
+    return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)
+
+
+def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
+    """Return the step as the change leaves it."""
     return replace(step, state=change.state, **change.fields)
 
 
-def delay_before_retry(backoff: Backoff, *, tries: int, seed: str) -> timedelta:
-    """The wait after that many tries. The jitter comes from the seed, so that deciding twice decides the same."""
+def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None = None) -> timedelta:
+    """Return the wait after that many tries.
+
+    `at_least_s` is a server's own wish (Retry-After), which lengthens the wait up to the back-off's maximum. The jitter
+    comes from the seed, so that deciding twice decides the same.
+    """
     initial = backoff.initial.total_seconds()
     limit = backoff.maximum.total_seconds()
     # Far beyond any limit the power would overflow a float.
     grown = initial * backoff.factor ** min(tries - 1, 64)
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
-    return timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
-
-
-def delayed(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None) -> timedelta:
-    """The wait that a Task Runner's own wish may lengthen, though not beyond the longest."""
-    delay = delay_before_retry(backoff, tries=tries, seed=seed)
-    return delay if at_least_s is None else max(delay, min(timedelta(seconds=at_least_s), backoff.maximum))
-
-
-def clip(text: str) -> str:
-    """The text at most as long as a message may be."""
-    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
+    wait = timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
+    return wait if at_least_s is None else max(wait, min(timedelta(seconds=at_least_s), backoff.maximum))
 
 
 def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> datetime:
-    """Return when the checker looks: at the latest when the attempt has taken too long, at once if it has."""
+    """Return `due_at`, or the attempt's deadline if that is earlier.
+
+    A deadline that has passed counts as `now`.
+    """
     deadline = step.attempt_deadline
     return due_at if deadline is None else min(due_at, max(deadline, now))
 
 
-def _ended(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
-    return changed(step, event, finished_at=now, due_at=None, **fields)
+def clip(text: str) -> str:
+    """Shorten a text to the length that a message may have."""
+    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 
-def changed(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
-    """The step's change by that event; raises `TransitionError` if its state has none."""
-    return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)
+def _end(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
+    return change(step, event, finished_at=now, due_at=None, **fields)

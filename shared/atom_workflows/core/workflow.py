@@ -17,13 +17,13 @@ from atom_workflows.core.run_ids import workflow_label
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 DEFAULT_STEP_TIMEOUT: Final = timedelta(hours=10)
-"""How long one attempt may take; the first version gave up after ten hours."""
+"""The time limit of one attempt; the first version gave up after ten hours."""
 
 DEFAULT_SCALE_TIER: Final = "BASIC"
 
 
 class OnLost(StrEnum):
-    """What to do when nobody can tell whether a job runs, or a Task Runner no longer knows it."""
+    """The policy for a job that may or may not be running, or that its Task Runner no longer knows."""
 
     RETRY = "retry"
     FAIL = "fail"
@@ -31,9 +31,9 @@ class OnLost(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """How long to wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
+    """The wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
 
-    `jitter` is the share of the delay, 0 to 1, that may be taken off so that many do not return at once.
+    `jitter` is the share of the wait, 0 to 1, that may be taken off so that many tries do not come at once.
     """
 
     initial: timedelta = timedelta(seconds=10)
@@ -44,7 +44,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How many attempts a step has (1 means none after the first) and the delay between them."""
+    """The number of attempts of a step (1 means no retry) and the wait between them."""
 
     max_attempts: int = 1
     backoff: Backoff = Backoff()
@@ -52,7 +52,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What the Task Runner is asked to run. `args` stays as written: a list, a map, or None."""
+    """The work that the Task Runner is asked to do. `args` stays as written: a list, a map, or None."""
 
     name: str | None = None
     image_uri: str | None = None
@@ -83,7 +83,8 @@ class Workflow:
 
     Step ids are unique, every dependency names another step, no step depends on itself, there is no cycle and
     there is at least one step. `timeout` bounds the whole run; None leaves that to the steps' own timeouts.
-    `warnings` say what of the file may not be meant as it is taken, a line each; they are no part of its meaning.
+    `warnings` name what in the file may not mean what its author intended, a line each; workflows that differ in them
+    alone are equal.
     """
 
     name: str
@@ -94,7 +95,10 @@ class Workflow:
 
 
 def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
-    """What `POST /job` sends for a step of the workflow at this path; what the user left out is left out."""
+    """Build the body of `POST /job` for a step.
+
+    `path` is the workflow file's. Fields that the user left out are left out.
+    """
     optional: dict[str, JsonValue] = {
         "imageUri": task.image_uri,
         "engine": task.engine,

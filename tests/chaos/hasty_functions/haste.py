@@ -14,8 +14,7 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
-from atom_workflows.coordinator import advance, circuit_breaker, retry, seed
-from atom_workflows.coordinator.checker import audit
+from atom_workflows.coordinator import advance, circuit_breaker, repair
 from atom_workflows.core import polling, transitions
 from atom_workflows.core.workflow import Backoff
 
@@ -30,10 +29,10 @@ for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
 vars(circuit_breaker)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
-for module in (retry, seed):
+for module in (polling, repair):
     vars(module)["NEXT_AUDIT"] = timedelta(seconds=5)
-vars(audit)["SHORTEST"] = timedelta(seconds=5)
-vars(audit)["LONGEST"] = timedelta(seconds=10)
+vars(polling)["SHORTEST_AUDIT"] = timedelta(seconds=5)
+vars(polling)["LONGEST_AUDIT"] = timedelta(seconds=10)
 
 
 def _default(adapter: type, **shorter: float | Limits) -> None:

@@ -13,7 +13,7 @@ from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core import graph
-from atom_workflows.core.consistency import findings
+from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState, StepState
@@ -93,7 +93,7 @@ def test_steps_of_another_graph_are_written_anew(
         world.deliver(message)
     assert world.run(RUN).state is RunState.RUNNING
     assert is_seeded_as_compiled(world, fan(20))
-    assert not list(findings(world.steps(RUN), now=world.clock.now()))
+    assert not list(find_flaws(world.steps(RUN), now=world.clock.now()))
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert len(world.submissions()) == len(set(world.submissions())) == 22
 

@@ -12,7 +12,7 @@ SILENT = "rules: [{step: s0, duration: 20, status_errors: [{status: 500, times: 
 
 
 def test_failed_status_calls_are_repeated_less_and_less_often_and_fail_nothing() -> None:
-    """Six failed calls in a row take longer than six looks, the step tells of them, and its job's end counts."""
+    """Six failed polls take longer than six looks, the step's message counts them, and the job's end still counts."""
     world = World(SILENT)
     run_id = world.start(chain(1))
     world.settle_down()
@@ -22,7 +22,7 @@ def test_failed_status_calls_are_repeated_less_and_less_often_and_fail_nothing()
         world.tick()
         messages.append(world.steps(run_id)["s0"].message)
     assert 4 <= len(world.task_runner.polled) <= 6
-    assert "could not be looked at, 3 times in a row: the Task Runner answered HTTP 500" in " ".join(messages)
+    assert "failed 3 times in a row: the Task Runner answered HTTP 500" in " ".join(messages)
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert len(world.task_runner.polled) == 7
     assert world.submissions() == ["s0/1"]

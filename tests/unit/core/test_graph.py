@@ -118,9 +118,9 @@ def test_a_step_hands_over_only_to_a_task_that_waits_for_it_alone() -> None:
 def test_a_step_knows_those_that_follow_in_line() -> None:
     """Behind the one that it hands over to come at most seven, each handed over to by the one before."""
     graph = compile_graph(workflow({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(20)}))
-    assert graph["s0"].heirs == tuple(f"s{i}" for i in range(2, 9))
-    assert graph["s17"].heirs == ("s19",)
-    assert graph["s18"].heirs == graph["s19"].heirs == ()
+    assert graph["s0"].followers == tuple(f"s{i}" for i in range(2, 9))
+    assert graph["s17"].followers == ("s19",)
+    assert graph["s18"].followers == graph["s19"].followers == ()
 
 
 def test_the_same_workflow_gives_the_same_graph() -> None:

@@ -9,7 +9,7 @@ import pytest
 from atom_workflows.core import polling
 from atom_workflows.core.oddities import LONG_SILENCE, OddityKind, oddity_of
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import JOB_PROGRESS, after
+from atom_workflows.core.transitions import JOB_PROGRESS, apply_change
 from unit.core.test_transitions import NOW, step
 
 MINUTE = timedelta(minutes=1)
@@ -41,15 +41,17 @@ def test_a_silence_is_odd_from_its_fifth_minute() -> None:
     """Failed status calls count from the first in a row; an answer ends the silence, and the next is another one."""
     silent = step()
     for at in (NOW, NOW + 3 * MINUTE):
-        silent = after(silent, polling.unanswered(silent, reason="HTTP 500", now=at, retry_after_s=None))
+        silent = apply_change(silent, polling.poll_failed(silent, reason="HTTP 500", now=at, retry_after_s=None))
     assert oddity_of(silent, now=NOW + LONG_SILENCE - timedelta(seconds=1)) is None
     odd = oddity_of(silent, now=NOW + LONG_SILENCE)
     assert odd is not None
     assert odd.what == "the Task Runner has given no proper answer about job j for 5m"
-    heard = polling.observed(silent, job_state="RUNNING", message="", now=NOW + LONG_SILENCE)
+    heard = polling.still_running(silent, job_state="RUNNING", message="", now=NOW + LONG_SILENCE)
     assert heard is not None
-    again = after(silent, heard)
-    again = after(again, polling.unanswered(again, reason="HTTP 500", now=NOW + LONG_SILENCE, retry_after_s=None))
+    again = apply_change(silent, heard)
+    again = apply_change(
+        again, polling.poll_failed(again, reason="HTTP 500", now=NOW + LONG_SILENCE, retry_after_s=None)
+    )
     assert oddity_of(again, now=NOW + LONG_SILENCE + MINUTE) is None
 
 

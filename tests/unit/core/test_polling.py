@@ -1,4 +1,4 @@
-"""What a look at a job tells of its step."""
+"""Results of polling a job become changes of its step."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core import polling
-from atom_workflows.core.polling import next_look, observed, put_off, turn
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, after, outcome_of, settled
+from atom_workflows.core.polling import first_audit, next_audit, next_look, poll_order, still_running, with_next_look
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, apply_outcome, outcome_of
 from unit.core.test_transitions import NOW, step
 
 
 def test_a_job_is_lost_only_after_the_grace_period() -> None:
     """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
-    first = polling.missing(step(), now=NOW)
+    first = polling.unknown_job(step(), now=NOW)
     assert isinstance(first, StepChange)
     since = step(missing_since=first.fields["missing_since"])
-    assert polling.missing(since, now=NOW + polling.MISSING_GRACE / 2) is None
-    lost = polling.missing(since, now=NOW + polling.MISSING_GRACE)
+    assert polling.unknown_job(since, now=NOW + polling.MISSING_GRACE / 2) is None
+    lost = polling.unknown_job(since, now=NOW + polling.MISSING_GRACE)
     assert isinstance(lost, Outcome)
     assert lost.kind is OutcomeKind.LOST
 
 
 def test_only_an_uninterrupted_word_loses_a_job() -> None:
-    """A status call that fails, or is answered otherwise, between two of "unknown job" has the minute begin anew."""
+    """A poll that fails, or gets another answer, between two of "unknown job" restarts the minute."""
     later = NOW + polling.MISSING_GRACE
-    noted = after(step(), _change(polling.missing(step(), now=NOW)))
-    failed = after(noted, polling.unanswered(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
-    known = after(noted, _change(polling.observed(noted, job_state="RUNNING", message="", now=NOW)))
+    noted = apply_change(step(), _change(polling.unknown_job(step(), now=NOW)))
+    failed = apply_change(noted, polling.poll_failed(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
+    known = apply_change(noted, _change(polling.still_running(noted, job_state="RUNNING", message="", now=NOW)))
     for one in (failed, known):
-        assert _change(polling.missing(one, now=later)).fields["missing_since"] == later
-    assert isinstance(polling.missing(noted, now=later), Outcome)
+        assert _change(polling.unknown_job(one, now=later)).fields["missing_since"] == later
+    assert isinstance(polling.unknown_job(noted, now=later), Outcome)
 
 
 def _change(found: StepChange | Outcome | None) -> StepChange:
@@ -41,9 +43,9 @@ def _change(found: StepChange | Outcome | None) -> StepChange:
 
 def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
     """The same job state writes nothing; another one does, and so does a job that was found again."""
-    assert polling.observed(step(), job_state="RUNNING", message="still", now=NOW) is None
-    assert polling.observed(step(), job_state="CANCELLING", message="", now=NOW) is not None
-    assert polling.observed(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
+    assert polling.still_running(step(), job_state="RUNNING", message="still", now=NOW) is None
+    assert polling.still_running(step(), job_state="CANCELLING", message="", now=NOW) is not None
+    assert polling.still_running(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
 
 
 def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
@@ -51,34 +53,34 @@ def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
     one = step()
     waits = []
     for _ in range(8):
-        change = polling.unanswered(one, reason="HTTP 503", now=NOW, retry_after_s=None)
-        one = after(one, change)
+        change = polling.poll_failed(one, reason="HTTP 503", now=NOW, retry_after_s=None)
+        one = apply_change(one, change)
         assert one.due_at is not None
         waits.append((one.due_at - NOW).total_seconds())
     assert waits[:5] == sorted(waits[:5])
     assert 4 <= waits[0] <= 5
     assert 96 <= waits[-1] <= 120
     assert one.job_state == "RUNNING"
-    assert one.message == "its job j could not be looked at, 8 times in a row: HTTP 503"
+    assert one.message == "polling job j failed 8 times in a row: HTTP 503"
 
 
 def test_a_task_runner_may_ask_for_a_longer_wait() -> None:
     """Retry-After lengthens the wait, though not beyond the longest."""
     for asked, waited in ((60.0, timedelta(seconds=60)), (86_400.0, polling.POLL_BACKOFF.maximum)):
-        change = polling.unanswered(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
+        change = polling.poll_failed(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
         assert change.fields["due_at"] == NOW + waited
 
 
 def test_a_job_is_looked_at_when_its_time_is_up_however_long_the_wait() -> None:
     """The wait after a failed status call never goes beyond the attempt's deadline."""
     late = NOW + timedelta(minutes=4, seconds=58)
-    change = polling.unanswered(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
+    change = polling.poll_failed(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
     assert change.fields["due_at"] == NOW + timedelta(minutes=5)
 
 
 def test_an_answer_ends_the_back_off() -> None:
     """The first answer after failed calls counts from nought again and makes the job due at once."""
-    change = polling.observed(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
+    change = polling.still_running(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
     assert change is not None
     assert (change.fields["unanswered"], change.fields["due_at"], change.fields["message"]) == (0, NOW, "")
 
@@ -88,7 +90,7 @@ def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
     silent = step(unanswered=3, attempts=2)
     outcome = outcome_of(silent, job_id="j", job_state="FAILED", message="")
     assert outcome is not None
-    change = settled(silent, outcome, now=NOW)
+    change = apply_outcome(silent, outcome, now=NOW)
     assert change is not None
     assert change.fields["unanswered"] == 0
 
@@ -113,17 +115,17 @@ HOUR = timedelta(hours=1)
 
 def test_an_ordinary_wait_is_not_written() -> None:
     """Within a minute the next burst reads the step anyway, so a look that reports nothing new writes nothing."""
-    assert put_off(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
-    change = observed(step(), job_state="LOADING", message="", now=NOW)
-    assert put_off(step(), change, now=NOW, check_interval=TEN) is change
+    assert with_next_look(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
+    change = still_running(step(), job_state="LOADING", message="", now=NOW)
+    assert with_next_look(step(), change, now=NOW, check_interval=TEN) is change
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_wait_of_more_than_a_minute_is_written(*, is_new: bool) -> None:
     """Bursts come once a minute: only the document can keep them from looking sooner."""
-    found = observed(step(), job_state="LOADING", message="", now=NOW) if is_new else None
+    found = still_running(step(), job_state="LOADING", message="", now=NOW) if is_new else None
     long = step(claimed_at=NOW - HOUR, job_state="RUNNING")
-    change = put_off(long, found, now=NOW, check_interval=timedelta(minutes=10))
+    change = with_next_look(long, found, now=NOW, check_interval=timedelta(minutes=10))
     assert isinstance(change, StepChange)
     assert change.fields.get("job_state") == ("LOADING" if is_new else None)
 
@@ -143,6 +145,22 @@ def test_turns_reach_every_step_soon(share: float) -> None:
     reached: set[str] = set()
     for minute in range(round(3 / share)):
         now = NOW + timedelta(minutes=minute)
-        ordered = sorted(steps, key=lambda one: turn(one, now=now))
+        ordered = sorted(steps, key=lambda one: poll_order(one, now=now))
         reached |= {one.id for one in ordered[: round(share * len(steps))]}
     assert len(reached) == len(steps)
+
+
+@pytest.mark.parametrize(("age_min", "wait_min"), [(1, 1), (20, 2), (600, 5)])
+def test_young_runs_are_audited_more_often(age_min: int, wait_min: int) -> None:
+    """The wait is a tenth of the run's age, from one to five minutes, counted from its last retry."""
+    run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW - HOUR, reopened_at=NOW)
+    now = NOW + timedelta(minutes=age_min)
+    assert next_audit(run, now) == now + timedelta(minutes=wait_min)
+
+
+def test_an_audit_is_never_later_than_the_deadline() -> None:
+    """The audit at a run's deadline closes it."""
+    deadline = NOW + TEN
+    run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, deadline=deadline)
+    assert first_audit(NOW, deadline) == next_audit(run, NOW) == deadline
+    assert first_audit(NOW, None) == NOW + timedelta(minutes=1)

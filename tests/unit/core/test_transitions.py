@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from atom_workflows.core import transitions
-from atom_workflows.core.records import Policies, StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
 
@@ -50,7 +50,7 @@ def outcome(kind: OutcomeKind, attempt: int = 1, *, job_id: str = "j") -> Outcom
 
 def test_a_failed_attempt_with_tries_left_waits_for_the_next() -> None:
     """A failure below maxAttempts becomes RETRYING, due after the back-off."""
-    change = transitions.settled(step(attempts=2), outcome(OutcomeKind.FAILED), now=NOW)
+    change = transitions.apply_outcome(step(attempts=2), outcome(OutcomeKind.FAILED), now=NOW)
     assert change is not None
     assert change.state is StepState.RETRYING
     assert change.fields["due_at"] == NOW + timedelta(seconds=10)
@@ -58,7 +58,7 @@ def test_a_failed_attempt_with_tries_left_waits_for_the_next() -> None:
 
 def test_the_last_attempt_fails_the_step() -> None:
     """A failure of attempt maxAttempts is the step's own."""
-    change = transitions.settled(step(attempts=2, attempt=2), outcome(OutcomeKind.FAILED, 2), now=NOW)
+    change = transitions.apply_outcome(step(attempts=2, attempt=2), outcome(OutcomeKind.FAILED, 2), now=NOW)
     assert change is not None
     assert change.state is StepState.FAILED
     assert change.fields["message"] == "what happened"
@@ -68,33 +68,33 @@ def test_the_last_attempt_fails_the_step() -> None:
 @pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.CANCELLED])
 def test_what_would_happen_again_is_not_tried_again(kind: OutcomeKind) -> None:
     """A refused job and one that was cancelled at the Task Runner end the step whatever tries are left."""
-    change = transitions.settled(step(StepState.DISPATCHING, attempts=9), outcome(kind), now=NOW)
+    change = transitions.apply_outcome(step(StepState.DISPATCHING, attempts=9), outcome(kind), now=NOW)
     assert change is not None
     assert change.is_terminal
 
 
 def test_an_outcome_of_another_attempt_is_stale() -> None:
     """An event of attempt 1 says nothing of attempt 2."""
-    assert transitions.settled(step(attempt=2), outcome(OutcomeKind.SUCCEEDED, 1), now=NOW) is None
+    assert transitions.apply_outcome(step(attempt=2), outcome(OutcomeKind.SUCCEEDED, 1), now=NOW) is None
 
 
 @pytest.mark.parametrize("state", [StepState.SUCCEEDED, StepState.CANCELLED, StepState.RETRYING, StepState.PENDING])
 def test_an_outcome_counts_once(state: StepState) -> None:
     """A step that has no attempt under way takes no outcome."""
-    assert transitions.settled(step(state), outcome(OutcomeKind.FAILED), now=NOW) is None
+    assert transitions.apply_outcome(step(state), outcome(OutcomeKind.FAILED), now=NOW) is None
 
 
 def test_lost_jobs_use_up_no_attempts_but_have_a_limit() -> None:
     """A step with one attempt survives two losses; the third fails it."""
     one = step(missing_since=NOW)
     for losses in range(transitions.MAX_LOSSES - 1):
-        change = transitions.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
+        change = transitions.apply_outcome(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
         assert change is not None
         assert change.state is StepState.RETRYING
         assert change.fields["losses"] == losses + 1
         fields = {name: change.fields[name] for name in ("losses", "first_attempt")}
         one = replace(one, attempt=one.attempt + 1, **fields)
-    change = transitions.settled(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
+    change = transitions.apply_outcome(one, outcome(OutcomeKind.LOST, one.attempt), now=NOW)
     assert change is not None
     assert change.state is StepState.FAILED
 
@@ -103,14 +103,14 @@ def test_on_lost_fail_fails_at_the_first_loss() -> None:
     """OnLost: fail means that a lost job is never started again."""
     policies = replace(step().policies, on_lost=OnLost.FAIL)
     one = step(attempts=5, policies=policies, missing_since=NOW)
-    change = transitions.settled(one, outcome(OutcomeKind.LOST), now=NOW)
+    change = transitions.apply_outcome(one, outcome(OutcomeKind.LOST), now=NOW)
     assert change is not None
     assert change.state is StepState.FAILED
 
 
 def test_a_job_that_was_heard_of_since_is_not_lost() -> None:
     """A checker that remembers the step from long ago may be wrong: what another heard since counts."""
-    assert transitions.settled(step(missing_since=None), outcome(OutcomeKind.LOST), now=NOW) is None
+    assert transitions.apply_outcome(step(missing_since=None), outcome(OutcomeKind.LOST), now=NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -127,31 +127,29 @@ def test_a_dispatcher_is_lost_only_if_its_lease_is_still_over(found: dict[str, A
     """A checker that read the step long ago may be wrong: what became of it since counts."""
     policies = replace(step().policies, on_lost=OnLost.FAIL)
     one = replace(step(StepState.DISPATCHING, policies=policies), **found)
-    change = transitions.settled(one, outcome(OutcomeKind.LOST, job_id=""), now=NOW)
+    change = transitions.apply_outcome(one, outcome(OutcomeKind.LOST, job_id=""), now=NOW)
     assert (change is not None) is is_lost
 
 
 @pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
 def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> None:
-    """Known words for progress and words that nobody knows count alike."""
+    """Known and unknown states of a running job have the same effect."""
     assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
 
 
 def test_backoff_grows_to_its_limit() -> None:
     """The delays are initial, times factor, and at most maximum, however many tries there were."""
-    delays = [
-        transitions.delay_before_retry(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)
-    ]
+    delays = [transitions.backoff_delay(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)]
     assert delays == [10, 20, 40, 50, 50]
 
 
 def test_jitter_only_shortens_and_is_the_same_each_time() -> None:
     """A delay with jitter lies between its share and the whole, and deciding twice decides the same."""
     jittered = replace(BACKOFF, jitter=0.5)
-    delays = {transitions.delay_before_retry(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    delays = {transitions.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
     assert all(5 <= delay <= 10 for delay in delays)
     assert len(delays) > 40
-    again = {transitions.delay_before_retry(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    again = {transitions.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
     assert delays == again
 
 
@@ -185,20 +183,22 @@ ONCE = replace(PATIENT, on_lost=OnLost.FAIL)
 def test_a_submission_that_was_put_off_waits_at_least_as_long_as_it_was_asked_to() -> None:
     """Retry-After is honoured, up to the longest wait of each kind."""
     one = step(StepState.DISPATCHING, policies=PATIENT)
-    change = transitions.deferred(one, reason="503", now=NOW, retry_after_s=60)
+    change = transitions.defer(one, reason="503", now=NOW, retry_after_s=60)
     assert change.fields["due_at"] == NOW + timedelta(seconds=60)
-    change = transitions.deferred(one, reason="503", now=NOW, retry_after_s=1e9)
+    change = transitions.defer(one, reason="503", now=NOW, retry_after_s=1e9)
     assert change.fields["due_at"] == NOW + transitions.DEFER_BACKOFF.maximum
-    change = transitions.deferred(one, reason="429", now=NOW, retry_after_s=1e9, is_busy=True)
+    change = transitions.defer(one, reason="429", now=NOW, retry_after_s=1e9, is_busy=True)
     assert change.fields["due_at"] == NOW + transitions.BUSY_BACKOFF.maximum
-    change = transitions.repeat_or_lose(one, reason="502", now=NOW, retry_after_s=1e9)
+    change = transitions.repeat_or_fail(one, reason="502", now=NOW, retry_after_s=1e9)
     assert change.fields["due_at"] == NOW + transitions.UNKNOWN_BACKOFF.maximum
 
 
 def test_an_unknown_submission_is_repeated_as_the_same_attempt_and_is_no_loss() -> None:
     """With onLost: retry the attempt and its losses stay, and the step remembers that a job may have been started."""
     one = step(StepState.DISPATCHING, policies=PATIENT, attempts=9)
-    after = transitions.after(one, transitions.repeat_or_lose(one, reason="HTTP 502", now=NOW, retry_after_s=None))
+    after = transitions.apply_change(
+        one, transitions.repeat_or_fail(one, reason="HTTP 502", now=NOW, retry_after_s=None)
+    )
     assert (after.state, after.attempt, after.losses, after.deferrals) == (StepState.DISPATCHING, 1, 0, 1)
     assert after.is_unsure
     assert after.due_at is not None
@@ -211,7 +211,7 @@ def test_an_unknown_submission_is_repeated_as_the_same_attempt_and_is_no_loss() 
 def test_an_unknown_submission_fails_the_step_if_a_lost_one_does() -> None:
     """With onLost: fail there is no second job, whatever attempts are left."""
     one = replace(step(StepState.DISPATCHING, policies=ONCE), due_at=NOW + timedelta(minutes=2))
-    change = transitions.repeat_or_lose(one, reason="HTTP 502", now=NOW, retry_after_s=5)
+    change = transitions.repeat_or_fail(one, reason="HTTP 502", now=NOW, retry_after_s=5)
     assert change.state is StepState.FAILED
     assert change.fields["due_at"] is None
     assert "may have started a job: HTTP 502; onLost is fail" in change.fields["message"]
@@ -232,7 +232,7 @@ def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[s
     policies = replace(step(attempts=3).policies, on_lost=OnLost.FAIL)
     one = replace(step(StepState.DISPATCHING, policies=policies), **found)
     job_id = "j" if one.state is StepState.RUNNING else ""
-    change = transitions.settled(one, outcome(OutcomeKind.TIMED_OUT, job_id=job_id), now=NOW)
+    change = transitions.apply_outcome(one, outcome(OutcomeKind.TIMED_OUT, job_id=job_id), now=NOW)
     assert change is not None
     assert change.state is state
     assert ("onLost is fail" in change.fields["message"]) is (state is StepState.FAILED)
@@ -241,9 +241,11 @@ def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[s
 def test_who_claims_after_a_lease_is_unsure() -> None:
     """A dispatcher that died may have submitted the attempt; one that put it off had not."""
     left = step(StepState.DISPATCHING, due_at=NOW)
-    assert transitions.after(left, transitions.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
+    assert transitions.apply_change(left, transitions.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
     put_off = replace(left, answered=True)
-    assert not transitions.after(put_off, transitions.claim(put_off, now=NOW, lease=timedelta(minutes=2))).is_unsure
+    assert not transitions.apply_change(
+        put_off, transitions.claim(put_off, now=NOW, lease=timedelta(minutes=2))
+    ).is_unsure
 
 
 @pytest.mark.parametrize("word", ["Succeeded ", "\tSUCCEEDED\n", "succeeded", "JOB_STATE_SUCCEEDED", "\u00a0SUCCEEDED"])
@@ -277,7 +279,7 @@ def test_messages_are_clipped() -> None:
     ("policies", "losses", "says"),
     [
         (replace(step().policies, on_lost=OnLost.FAIL), 0, "gone, and onLost is fail"),
-        (step().policies, transitions.MAX_LOSSES - 1, "gone, as 2 before it"),
+        (step().policies, transitions.MAX_LOSSES - 1, "gone, and lost 2 before"),
         (step().policies, 0, "gone"),
     ],
     ids=["onLost", "too often", "goes on"],
@@ -285,7 +287,9 @@ def test_messages_are_clipped() -> None:
 def test_a_step_says_why_its_lost_job_is_not_submitted_again(policies: Policies, losses: int, says: str) -> None:
     """The reason stands in the step's message, so that no one has to guess it from the file."""
     lost = replace(outcome(OutcomeKind.LOST), message="gone", job_id="j")
-    change = transitions.settled(replace(step(), policies=policies, losses=losses, missing_since=NOW), lost, now=NOW)
+    change = transitions.apply_outcome(
+        replace(step(), policies=policies, losses=losses, missing_since=NOW), lost, now=NOW
+    )
     assert change is not None
     assert change.fields["message"] == says
 
@@ -294,7 +298,34 @@ def test_a_job_is_not_lost_by_a_word_that_was_interrupted_since() -> None:
     """Of two instances that look, one may remember an older silence of the Task Runner than the step's document."""
     again = step(missing_since=NOW + timedelta(seconds=30))
     stale = replace(outcome(OutcomeKind.LOST), job_id="j", missing_since=NOW)
-    assert transitions.settled(again, stale, now=NOW + timedelta(minutes=1)) is None
-    change = transitions.settled(replace(again, missing_since=NOW), stale, now=NOW + timedelta(minutes=1))
+    assert transitions.apply_outcome(again, stale, now=NOW + timedelta(minutes=1)) is None
+    change = transitions.apply_outcome(replace(again, missing_since=NOW), stale, now=NOW + timedelta(minutes=1))
     assert change is not None
     assert change.state is StepState.RETRYING
+
+
+END = step(StepState.PENDING, request=None, attempt=0, claimed_at=None)
+
+
+@pytest.mark.parametrize(
+    ("stop", "end", "run_event", "end_event"),
+    [
+        (None, END, RunEvent.SUCCEED, StepEvent.SUCCEED),
+        (None, replace(END, unsuccessful=1), RunEvent.FAIL, StepEvent.SKIP),
+        (StopKind.CANCEL, END, RunEvent.CANCEL, StepEvent.CANCEL),
+        (StopKind.TIMEOUT, END, RunEvent.FAIL, StepEvent.SKIP),
+        (StopKind.FAIL, None, RunEvent.FAIL, None),
+        (StopKind.CANCEL, replace(END, state=StepState.SKIPPED), RunEvent.CANCEL, None),
+        (None, None, RunEvent.FAIL, None),
+    ],
+    ids=["succeeded", "failed", "cancelled", "timed out", "broken", "of an earlier round", "without an end"],
+)
+def test_a_stop_decides_how_a_run_ends_or_else_its_end(
+    stop: StopKind | None, end: StepRecord | None, run_event: RunEvent, end_event: StepEvent | None
+) -> None:
+    """A run that was stopped ends by the stop, any other by the counters of its end."""
+    requested = None if stop is None else Stop(kind=stop, reason="why", requested_at=NOW)
+    run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, stop=requested)
+    event, change = transitions.end_run(run, end, now=NOW)
+    assert event is run_event
+    assert (change and change.event) is end_event
