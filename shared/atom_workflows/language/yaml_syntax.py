@@ -152,7 +152,8 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
             last = event
             if isinstance(event, yaml.ScalarEvent) and not event.value.isascii() and _SURROGATE.search(event.value):
                 # An escape made half a surrogate pair. The C reader refuses it by itself.
-                start = event.start_mark.index
+                mark: Any = event.start_mark
+                start = mark.index
                 escape = _SURROGATE_ESCAPE.search(text, start)
                 report.add(locate(text, escape.start() if escape else start), *_BAD_ESCAPE)
                 return
