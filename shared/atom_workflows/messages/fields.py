@@ -72,7 +72,7 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
         raise NewerVersion("the event", schema, SCHEMA)
 
 
-def read_text(body: Mapping[str, Any], name: str) -> str:
+def require_text(body: Mapping[str, Any], name: str) -> str:
     """Return a text that must not be missing or empty."""
     value = read_optional_text(body, name)
     if not value:
@@ -95,7 +95,7 @@ def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX
 
 def read_id(body: Mapping[str, Any], name: str) -> str:
     """Return the id of a run or a step."""
-    value = read_text(body, name)
+    value = require_text(body, name)
     if not ID.fullmatch(value):
         raise MalformedEvent(f"an event's {name} cannot be {show(value)}")
     return value
@@ -114,7 +114,7 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
 def read_time(body: Mapping[str, Any], name: str) -> datetime:
     """Return a time, in UTC."""
     try:
-        value = datetime.fromisoformat(read_text(body, name))
+        value = datetime.fromisoformat(require_text(body, name))
         in_utc = value.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise MalformedEvent(f"an event's {name} must be a time: {error}") from None
@@ -125,7 +125,7 @@ def read_time(body: Mapping[str, Any], name: str) -> datetime:
 
 def read_step_path(body: Mapping[str, Any], name: str) -> str:
     """Return the path of a step's document."""
-    value = read_text(body, name)
+    value = require_text(body, name)
     if not _STEP_PATH.fullmatch(value):
         raise MalformedEvent(f"an event's {name} must be the path of a step, not {show(value)}")
     return value

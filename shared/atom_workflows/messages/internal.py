@@ -23,10 +23,10 @@ from atom_workflows.messages.fields import (
     read_objects,
     read_optional_text,
     read_step_path,
-    read_text,
     read_time,
     require_known_schema,
     require_object,
+    require_text,
     show,
 )
 from atom_workflows.ports import Message
@@ -239,4 +239,4 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
 
 def _kind(body: Mapping[str, Any]) -> str:
     require_known_schema(body)
-    return read_text(body, "type")
+    return require_text(body, "type")
