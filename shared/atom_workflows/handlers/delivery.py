@@ -59,7 +59,7 @@ def handle_event(
 ) -> Answer:
     """Handle an event, and acknowledge it unless it must be redelivered.
 
-    A defect is raised after all, so that its trace is logged.
+    A defect is raised if its event is redelivered, so that its trace is logged.
     """
     with log.handling(event.id):
         try:
