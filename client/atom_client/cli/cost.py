@@ -56,7 +56,16 @@ def print_cost(options: CostOptions) -> int:
     if options.as_json:
         click.echo(json_text(as_object(found)))
     else:
-        _show(found, Output())
+        output = Output()
+        steps = counted(len(found.workflow.steps), "step")
+        output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
+        output.show(bill_sheet(found.run))
+        output.say()
+        for sentence in sentences(found):
+            output.say(sentence)
+        output.say()
+        output.show(peers_sheet(found))
+        output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers. docs/explanation/cost.md has assumptions and sources.")
     return 0
 
 
@@ -75,19 +84,6 @@ def _estimate(options: CostOptions) -> Estimate:
     except TooLong as error:
         jobs = format_duration(job)
         raise Misuse(f"with jobs of {jobs} {error}; give a shorter --duration or fewer steps") from error
-
-
-def _show(found: Estimate, output: Output) -> None:
-    steps = counted(len(found.workflow.steps), "step")
-    output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
-    output.show(bill_sheet(found.run))
-    output.say()
-    for sentence in sentences(found):
-        output.say(sentence)
-    output.say()
-    output.show(peers_sheet(found))
-    output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers.")
-    output.say("docs/explanation/cost.md has the assumptions and sources.")
 
 
 def how_long(given: Assumptions) -> str:

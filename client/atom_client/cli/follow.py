@@ -87,7 +87,9 @@ def follow(  # noqa: PLR0913 (all but the first by name)
             run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
-            view = _merge_document(view, run)
+            if run is not None and not (view.state is run.state and view.total):
+                # Events may be lost; the document has what they failed to report.
+                view = replace(view, state=run.state, total=view.total or run.step_count)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -138,13 +140,6 @@ def seconds_of(text: str) -> float:
     if seconds <= 0:
         raise ValueError("it must be more than 0")
     return seconds
-
-
-def _merge_document(view: RunView, run: RunRecord | None) -> RunView:
-    """Complete the view from the document, since events may be lost."""
-    if run is None or (view.state is run.state and view.total):
-        return view
-    return replace(view, state=run.state, total=view.total or run.step_count)
 
 
 def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:

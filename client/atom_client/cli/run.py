@@ -79,7 +79,12 @@ def run_workflow(options: RunOptions) -> int:
     with _platform(options, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
-            _keep(running.own, output)
+            lines = exports(running.own.environment)
+            output.say(f"\nThe platform stays up until Ctrl-C. To use it in another terminal:\n{lines}")
+            try:
+                running.own.wait()
+            except KeyboardInterrupt:
+                output.say("Stopping.")
     return code
 
 
@@ -160,11 +165,3 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
             f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
             f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
         )
-
-
-def _keep(platform: LocalPlatform, output: Output) -> None:
-    output.say(f"\nThe platform stays up until Ctrl-C. To use it in another terminal:\n{exports(platform.environment)}")
-    try:
-        platform.wait()
-    except KeyboardInterrupt:
-        output.say("Stopping.")

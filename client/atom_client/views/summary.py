@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
 from atom_workflows.core.oddities import oddities
@@ -35,13 +35,13 @@ def problem_lines(run: RunRecord) -> list[str]:
 
     They are the problems of its file, or why it was stopped.
     """
-    return [_problem(error) for error in run.errors if not error.get("step")][:MOST_PROBLEMS]
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    place = "".join(f"{error[name]}:" for name in ("file", "line", "column") if error.get(name))
-    suggestion = f"; {error['suggestion']}" if error.get("suggestion") else ""
-    return one_line(f"{place} {error.get('message', '')}{suggestion}")
+    lines = []
+    for error in run.errors:
+        if not error.get("step"):
+            place = "".join(f"{error[name]}:" for name in ("file", "line", "column") if error.get(name))
+            suggestion = f"; {error['suggestion']}" if error.get("suggestion") else ""
+            lines.append(one_line(f"{place} {error.get('message', '')}{suggestion}"))
+    return lines[:MOST_PROBLEMS]
 
 
 def _stopped(run: RunRecord) -> str:

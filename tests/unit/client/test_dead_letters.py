@@ -287,12 +287,12 @@ def test_what_no_replay_can_mend_is_dropped_together(platform: Platform) -> None
 
 
 def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
-    """A malformed event is replayed if it is named, with the warning that it will be back."""
+    """A malformed event is replayed if it is named, with the warning that it will be given up again."""
     platform.give_up(error="MalformedEvent")
     list_letters(platform.desk, limit=20, as_json=True)
     [letter] = json.loads(platform.printed())
     replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True)
-    assert "will be back" in platform.capsys.readouterr().err
+    assert "will be given up again" in platform.capsys.readouterr().err
 
 
 def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
