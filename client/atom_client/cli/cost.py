@@ -65,7 +65,9 @@ def print_cost(options: CostOptions) -> int:
             output.say(sentence)
         output.say()
         output.show(peers_sheet(found))
-        output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers. docs/explanation/cost.md has assumptions and sources.")
+        output.say(
+            f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers. docs/explanation/cost.md has assumptions and sources."
+        )
     return 0
 
 
