@@ -65,9 +65,8 @@ def print_cost(options: CostOptions) -> int:
             output.say(sentence)
         output.say()
         output.show(peers_sheet(found))
-        output.say(
-            f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers. docs/explanation/cost.md has assumptions and sources."
-        )
+        output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers.")
+        output.say("docs/explanation/cost.md has the assumptions and sources.")
     return 0
 
 
