@@ -32,7 +32,7 @@ AWAKE: Final = 0.8
 
 
 def fan(width: int) -> Workflow:
-    """A root, `width` steps that depend on it, and an end that depends on them all."""
+    """Return a root, `width` steps that depend on it, and an end that depends on all."""
     leaves = tuple(f"leaf{at}" for at in range(width))
     middle = [_step(leaf, "root") for leaf in leaves]
     return Workflow(name=f"1 → {width} → 1", steps=(_step("root"), *middle, _step("join", *leaves)))
@@ -53,7 +53,7 @@ def _step(name: str, *needs: str) -> Step:
 
 
 def page() -> str:
-    """The whole of docs/explanation/cost.md."""
+    """Return the whole of docs/explanation/cost.md."""
     nightly = parse_workflow(NIGHTLY.read_bytes(), filename=NIGHTLY.name)
     thousand = estimate(chain(1000), AT_ONCE)
     found = [

@@ -44,7 +44,7 @@ def roles() -> str:
 
 
 def deployer() -> str:
-    """What the accounts of the builds may do."""
+    """Return the table of what the builds' accounts may do."""
     lines = [f"| `{one.to}` | {_role(one.role)} | {_place(one.on)} | {one.call} |" for one in BUILD_GRANTS]
     return "\n".join(["| account | role | on | what for |", "|---|---|---|---|", *lines])
 
@@ -87,7 +87,7 @@ def _time(seconds: int) -> str:
 
 
 def resources() -> str:
-    """What is created, and what for."""
+    """Return the table of what is created, and what for."""
     deployment = Deployment(
         project="my-project", region="us-central1", task_runner_url="https://runner", task_runner_service="runner"
     )
@@ -104,7 +104,7 @@ TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
 
 
 def generated(page: str) -> str:
-    """The page with its tables made anew, each between its two markers."""
+    """Return the page with new tables, each between its two markers."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for name, make in TABLES[page].items():
         table = make()

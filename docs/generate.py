@@ -18,7 +18,7 @@ ARCHITECTURE: Final = Path(__file__).parent.parent / "ARCHITECTURE.md"
 
 
 def diagram(transitions: Mapping[Any, str], start: str) -> str:
-    """A Mermaid state diagram with one arrow for each pair of states, labelled with all its events."""
+    """Return a Mermaid state diagram, one arrow for each pair of states."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for (origin, event), target in transitions.items():
         arrows.setdefault((origin, target), []).append(event)
@@ -27,7 +27,7 @@ def diagram(transitions: Mapping[Any, str], start: str) -> str:
 
 
 def generated(text: str) -> str:
-    """The document with its generated parts made anew, each between its two markers."""
+    """Return the document with new generated parts, each between its two markers."""
     parts = {"step-states": diagram(STEP_TRANSITIONS, "PENDING"), "run-states": diagram(RUN_TRANSITIONS, "SEEDING")}
     for name, part in parts.items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
