@@ -87,7 +87,7 @@ def live(world: World) -> str:
     for _ in range(20):
         world.clock.move(timedelta(minutes=1))
         world.tick()
-    examine(world.services, stuck, mending=True)
+    examine(world.services, stuck, fixing=True)
     read_steps(world.store, run_id)
     newest_runs(world.store, limit=10, state=None)
     full_run_id(world.store, run_id[:-1])

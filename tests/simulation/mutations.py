@@ -62,13 +62,15 @@ MUTATIONS: Final = (
     ),
     _mutation("no guard on the claim", (saving, "_guarded_write", planted.unguarded_claim), seed=44),
     _mutation("no guard on the outcome", (saving, "_guarded_write", planted.unguarded_outcome)),
-    _mutation("count down again on redelivery", (dispatch, "_forward_ended", planted.count_again)),
+    _mutation("count down again on redelivery", (dispatch, "_republish_below_ended", planted.count_again)),
     _mutation("count in a second commit", (saving, "_commit", planted.commit_twice)),
-    _mutation("count skipped dependencies as succeeded", (saving, "_counts", planted.count_failed_only), seed=6),
+    _mutation(
+        "count skipped dependencies as succeeded", (saving, "_count_dependents", planted.count_failed_only), seed=6
+    ),
     _mutation(
         "hand over without counting", (Advance, "_claims_of_sole_dependents", planted.claims_without_counting), seed=1
     ),
-    _mutation("skip the republish on redelivery", (dispatch, "forward", planted.nothing), seed=10),
+    _mutation("skip the republish on redelivery", (dispatch, "republish_below", planted.nothing), seed=10),
     _mutation("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=38),
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
@@ -91,25 +93,25 @@ MUTATIONS: Final = (
         # Without the second, the start function would publish it once nothing is under way.
         "the audit publishes nothing",
         (audit, "publish_released", planted.no_events),
-        (audit, "revive", planted.no_events),
+        (audit, "request_repair", planted.no_events),
         seed=110,
     ),
     _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=20),
     _mutation("a burst's lease is never over", (burst._Burst, "take_lease", planted.take_for_ages), seed=6),
     _mutation(
         "finish without checking the end",
-        (saving, "_saved", planted.end_with_any_leaf),
+        (saving, "_result_of", planted.end_with_any_leaf),
         (advance, "finish_run", planted.finish_early),
     ),
     _mutation(
         # With the consistency check this heals within minutes, and nothing is left that breaks a rule.
         "reset roots first, unmended",
         (reset, "_dependents_first", planted.roots_first),
-        (audit, "revive", planted.no_events),
+        (audit, "request_repair", planted.no_events),
         seed=7,
     ),
     _mutation("reset without counters", (reset, "reset", planted.reset_without_counters)),
-    _mutation("a stop that is not recorded", (stop, "_set_stop", planted.forget_the_stop), seed=8),
+    _mutation("a stop that is not recorded", (stop, "_record_stop", planted.forget_the_stop), seed=8),
     _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=327),
     _mutation("a barrier passed twice", (saving, "_guarded_write", planted.unguarded_barrier), seed=26),
     _mutation("a late outcome undoes a stop", (dispatch, "apply_outcome", planted.settle_what_was_stopped), seed=97),
@@ -119,7 +121,7 @@ MUTATIONS: Final = (
     ),
     _mutation("a retry counts earlier rounds", (reset, "reset", planted.reset_without_first_attempt), seed=6),
     _mutation("the audit never looks", (run_graph, "first_audit", planted.nothing), seed=7),
-    _mutation("the audit looks once", (audit, "_look_again", planted_checker.look_once), seed=7),
+    _mutation("the audit looks once", (audit, "_set_next_audit", planted_checker.look_once), seed=7),
     _mutation("one audit a page", (due_handler, "_audit", planted_checker.audit_some), seed=7),
     _mutation(
         "outcomes of a page for its first run",
@@ -136,11 +138,11 @@ MUTATIONS: Final = (
     _mutation("a large run that nobody watches", (seed, "_opening", planted_checker.open_without_end), seed=7),
     _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
     _mutation("a file that cannot be read is invalid", (start, "SourceTooLarge", SourceError), seed=6),
-    _mutation("the consistency check never runs", (audit, "revive", planted.no_events), seed=7),
+    _mutation("the consistency check never runs", (audit, "request_repair", planted.no_events), seed=7),
     _mutation(
         "half a consistency check", (consistency, "check_counters", planted_checker.miscount_what_remains), seed=50
     ),
-    _mutation("a broken run is never ended", (doctor, "_give_up", planted.nothing), seed=23),
+    _mutation("a broken run is never ended", (doctor, "fail_run", planted.nothing), seed=23),
     _mutation("a retry passes over what is gone", (reset, "_reset", planted_checker.reset_for_what_is_there), seed=23),
     _mutation("given up without a dead letter", (giving_up, "_keep", planted_checker.kept), seed=5),
     _mutation("a job times out unheard", (polls, "ask", planted_checker.poll_in_time_only), seed=6),

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.coordinator import advance, close, commits, dispatch
+from atom_workflows.coordinator import close, commits, dispatch
 from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.commits import Decision, Saved
-from atom_workflows.coordinator.loading import Held, HeldRun, load_run, load_steps
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import polling, transitions
@@ -30,36 +30,38 @@ _AGES: Final = timedelta(days=3650)
 # What is replaced here, as it was.
 _save_and_go_on = Advance._save_and_go_on
 _guarded_write = commits._guarded_write
-_forward_ended = dispatch._forward_ended
+_republish_below_ended = dispatch._republish_below_ended
 _claim = transitions.claim
 _retry = transitions._retry
 _apply_outcome = transitions.apply_outcome
 _record_job = transitions.record_job
 _reset = transitions.reset
 _dependents_first = reset._dependents_first
-_saved = commits._saved
+_result_of = commits._result_of
 _handle_steps = dispatch.handle_steps
-_counts = commits._counts
+_count_dependents = commits._count_dependents
 
 
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 
 def publish_first(
-    self: Advance, decisions: Sequence[Decision], following: Sequence[Held], *, may_keep: bool
-) -> list[Held]:
+    self: Advance, decisions: Sequence[Decision], following: Sequence[StoredStep], *, may_keep: bool
+) -> list[StoredStep]:
     """Publish what a commit will release, then commit; see `go_on_in_silence`."""
     ended = [one.step for one in decisions if one.change.state is StepState.SUCCEEDED]
     released = [name for step in ended for name in step.dependents if name not in step.barriers]
-    self.outbox.ready(self.run_id, [ReadyStep(step_id=name) for name in released])
+    self.outbox.add_ready(self.run_id, [ReadyStep(step_id=name) for name in released])
     self.outbox.flush_ready()
     return _save_and_go_on(self, decisions, following, may_keep=may_keep)
 
 
-def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[Held]:
+def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[StoredStep]:
     """Go on with some of what was released, and publish nothing of the rest."""
     kept = self._release(saved)[:room]
-    return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
+    return self._claim(
+        [stored for stored in self._load(kept) if stored.step.is_released and not stored.step.unsuccessful]
+    )
 
 
 def nothing(*_arguments: object, **_named: object) -> None:
@@ -93,9 +95,9 @@ def unguarded_outcome(decision: Decision) -> Update:
     return replace(write, guard=None) if ends else write
 
 
-def count_again(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
+def count_again(outbox: Outbox, run_id: str, stored: Sequence[StoredStep]) -> None:
     """Count down the dependents of steps that had ended before."""
-    for one in held:
+    for one in stored:
         names = one.step.dependents if one.step.state.is_terminal else ()
         waiting = [dependent.step for dependent in load_steps(outbox.services, run_id, names)]
         writes = [
@@ -105,28 +107,28 @@ def count_again(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
         ]
         if writes:
             outbox.services.store.commit(writes)
-    _forward_ended(outbox, run_id, held)
+    _republish_below_ended(outbox, run_id, stored)
 
 
 def commit_twice(
     outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision], *, counting: bool = True
 ) -> Saved:
     """Commit the states first, and then the counters."""
-    counts = _counts(decisions, {claim.step.id for claim in claims}) if counting else {}
+    counts = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
     guarded = [*decisions, *claims]
     run_id = decisions[0].step.run_id
     results = outbox.services.store.commit([_guarded_write(decision) for decision in guarded])
     for decision in guarded:
-        outbox.step_changed(decision.step, decision.change)
+        outbox.report_step(decision.step, decision.change)
     if counts:
         results = results + outbox.services.store.commit([one.write(run_id, name) for name, one in counts.items()])
-    return _saved(guarded, counts, results)
+    return _result_of(guarded, counts, results)
 
 
 def count_failed_only(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Any]:
     """Count a dependency that was skipped as one that succeeded."""
     decisions = list(decisions)
-    counts = _counts(decisions, claimed)
+    counts = _count_dependents(decisions, claimed)
     for decision in decisions:
         for name in decision.step.dependents:
             if decision.change.state is StepState.SKIPPED and name in counts:
@@ -137,8 +139,8 @@ def count_failed_only(decisions: Iterable[Decision], claimed: set[str]) -> dict[
 def claims_without_counting(self: Advance, decisions: Sequence[Decision]) -> list[Decision]:
     """Claim in the releasing commit, but leave the counter as it was."""
     sole = [one.step.hands_over_to for one in decisions if one.change.state is StepState.SUCCEEDED]
-    held = self._load([name for name in sole if name is not None])
-    return [self._claim_of(one) for one in held if advance._waits_for_one(one.step)]
+    waiting = self._load([name for name in sole if name is not None])
+    return [self._claim_of(one) for one in waiting if one.step.state is StepState.PENDING and one.step.remaining == 1]
 
 
 def unguarded_barrier(decision: Decision) -> Update:
@@ -227,24 +229,24 @@ def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome 
 
 def finish_early(outbox: Outbox, run_id: str) -> None:
     """Close the run without a look at what its end still waits for."""
-    held = load_run(outbox.services, run_id)
+    stored = load_run(outbox.services, run_id)
     ends = load_steps(outbox.services, run_id, [END_ID])
-    if held is not None and held.run.state is RunState.RUNNING and ends:
-        close.close(outbox, held, ends[0])
+    if stored is not None and stored.run.state is RunState.RUNNING and ends:
+        close.close(outbox, stored, ends[0])
 
 
 def end_with_any_leaf(guarded: Any, counts: dict[str, Any], results: Any) -> Saved:
     """Take the end for released when the first leaf has ended."""
-    saved = _saved(guarded, counts, results)
-    if END_ID in counts and END_ID not in saved.released + saved.doomed:
+    saved = _result_of(guarded, counts, results)
+    if END_ID in counts and END_ID not in saved.released + saved.to_skip:
         saved.released.append(END_ID)
         saved.barriers.add(END_ID)
     return saved
 
 
-def roots_first(held: Sequence[Held]) -> list[Held]:
+def roots_first(stored: Sequence[StoredStep]) -> list[StoredStep]:
     """Reset steps before those that wait for them."""
-    return _dependents_first(held)[::-1]
+    return _dependents_first(stored)[::-1]
 
 
 def reset_without_counters(step: StepRecord, **named: Any) -> StepChange:
@@ -260,16 +262,16 @@ def reset_without_first_attempt(step: StepRecord, **named: Any) -> StepChange:
     return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
 
 
-def forget_the_stop(_outbox: Outbox, _held: HeldRun, _stop: Stop) -> bool:
+def forget_the_stop(_outbox: Outbox, _stored: StoredRun, _stop: Stop) -> bool:
     """Say that the stop was recorded."""
     return True
 
 
-def set_running_anyway(outbox: Outbox, held: HeldRun) -> bool:
+def set_running_anyway(outbox: Outbox, stored: StoredRun) -> bool:
     """Make the run RUNNING, whatever became of it meanwhile."""
     now = outbox.services.clock.now()
-    fields = {"state": RunState.RUNNING.value, "started_at": held.run.started_at or now}
-    outbox.services.store.commit([Update(path=run_path(held.run.id), fields=fields)])
+    fields = {"state": RunState.RUNNING.value, "started_at": stored.run.started_at or now}
+    outbox.services.store.commit([Update(path=run_path(stored.run.id), fields=fields)])
     return True
 
 

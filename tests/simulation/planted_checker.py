@@ -13,7 +13,7 @@ from atom_workflows.coordinator import retry as reset
 from atom_workflows.coordinator.checker import audit, due_handler, polls, rounds
 from atom_workflows.coordinator.checker.rounds import Round
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import Held, load_steps
+from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import consistency, polling
@@ -31,7 +31,7 @@ from atom_workflows.ports import Create, Document, Fields, Message, Update
 
 # What is replaced here, as it was.
 _save_document = commits.save_document
-_look_again = audit._look_again
+_set_next_audit = audit._set_next_audit
 _publish = due_handler.DueHandler._publish
 _audit = due_handler._audit
 _poll_failed = polling.poll_failed
@@ -47,9 +47,9 @@ _buried = dead_letters.buried
 # -- the checker -----------------------------------------------------------------------------------------------------
 
 
-def look_once(outbox: Outbox, end: Held, _due_at: datetime | None) -> None:
+def look_once(outbox: Outbox, end: StoredStep, _due_at: datetime | None) -> None:
     """Look at the run, and never again."""
-    _look_again(outbox, end, None)
+    _set_next_audit(outbox, end, None)
 
 
 def save_unguarded(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
@@ -66,11 +66,11 @@ def publish_for_one_run(self: Any, outcomes: Sequence[tuple[str, Outcome]]) -> N
     _publish(self, [(run_id, outcome) for _, outcome in outcomes])
 
 
-def audit_some(services: Services, end: Held) -> Any:
+def audit_some(services: Services, end: StoredStep) -> Any:
     """Look after every other run, and say of the others that it was done."""
     if crc32(end.step.run_id.encode()) % 2:
         return _audit(services, end)
-    _look_again(Outbox(services), end, None)
+    _set_next_audit(Outbox(services), end, None)
     return 0
 
 
@@ -117,10 +117,10 @@ def miscount_what_remains(step: StepRecord, steps: Mapping[str, StepRecord]) -> 
     return replace(found, fields={name: value for name, value in found.fields.items() if name != "unsuccessful"})
 
 
-def reset_for_what_is_there(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> Decision:
+def reset_for_what_is_there(outbox: Outbox, stored: StoredStep, succeeded: set[str], run: RunRecord) -> Decision:
     """Wait for none but the steps that are there."""
-    there = {step.step.id for step in load_steps(outbox.services, run.id, held.step.depends_on)}
-    return _reset(outbox, held, succeeded | set(held.step.depends_on) - there, run)
+    there = {step.step.id for step in load_steps(outbox.services, run.id, stored.step.depends_on)}
+    return _reset(outbox, stored, succeeded | set(stored.step.depends_on) - there, run)
 
 
 def kept(*_arguments: object) -> bool:

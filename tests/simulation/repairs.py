@@ -48,8 +48,8 @@ _BY_ACTION: Final[Mapping[str, Repair]] = {
     "run.seed.repair": Repair.SEED_RESUMED,
     "run.stop.timeout": Repair.RUN_TIMED_OUT,
     "step.defer": Repair.DEFERRED,
-    "step.miscounted.mended": Repair.MENDED,
-    "step.unwatched.mended": Repair.WATCHED_AGAIN,
+    "step.miscounted.fixed": Repair.MENDED,
+    "step.unwatched.fixed": Repair.WATCHED_AGAIN,
     "run.broken": Repair.ENDED_AS_BROKEN,
     "event.given_up": Repair.GIVEN_UP,
 }

@@ -139,4 +139,4 @@ class Users:
 
 
 def _mend(services: Services, run_id: str) -> None:
-    examine(services, run_id, mending=True)
+    examine(services, run_id, fixing=True)

@@ -180,7 +180,7 @@ _LONGEST_MESSAGE: Final = 200
 
 def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
     """Examine a run, mend what can be mended, and tell; whether nothing is left that is wrong."""
-    examination = examine(services, full_run_id(services.store, text), mending=not dry_run)
+    examination = examine(services, full_run_id(services.store, text), fixing=not dry_run)
     if as_json:
         click.echo(dumped(_as_object(examination)))
     else:
@@ -234,7 +234,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.open_work:
         done = "would be mended" if dry_run else "mended"
         yield f"Wrong: {one_line(examination.open_work)} ({done})."
-    mended = {finding.step_id for finding in examination.mended}
+    mended = {finding.step_id for finding in examination.fixed}
     for finding in examination.found:
         yield f"Wrong: {finding.what} ({_fate(finding, mended, dry_run=dry_run)})."
     if examination.overdue_since is not None:
@@ -264,7 +264,7 @@ def _fate(finding: Finding, mended: set[str], *, dry_run: bool) -> str:
 def _left(examination: Examination) -> bool:
     """Whether something is wrong still."""
     is_late = examination.overdue_since is not None
-    return len(examination.mended) < len(examination.found) or is_late or bool(examination.odd)
+    return len(examination.fixed) < len(examination.found) or is_late or bool(examination.odd)
 
 
 def _of_user(examination: Examination) -> list[StepRecord]:
@@ -272,7 +272,7 @@ def _of_user(examination: Examination) -> list[StepRecord]:
 
 
 def _as_object(examination: Examination) -> dict[str, Any]:
-    mended = {finding.step_id for finding in examination.mended}
+    mended = {finding.step_id for finding in examination.fixed}
     return {
         "run": examination.run.id,
         "state": examination.run.state.value,

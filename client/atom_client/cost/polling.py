@@ -8,8 +8,8 @@ from math import inf
 from typing import Final
 
 from atom_client.cost.usage import ENVELOPE_BYTES, Assumptions, Tally, billed
-from atom_workflows.coordinator.checker import audit, burst
-from atom_workflows.coordinator.retry import NEXT_AUDIT
+from atom_workflows.coordinator.checker import burst
+from atom_workflows.core.looks import LONGEST_AUDIT, NEXT_AUDIT, SHORTEST_AUDIT
 from atom_workflows.core.polling import LONGEST_POLL, SOONEST_POLL, WORTH_WAITING, poll_interval
 
 BURST_READS: Final = 2
@@ -166,7 +166,7 @@ class Watch:
     def _audit(self, now: float) -> None:
         self.tally.reads += AUDIT_READS
         self.tally.writes += 1
-        wait = min(max(timedelta(seconds=now) / AUDIT_SHARE_OF_AGE, audit.SHORTEST), audit.LONGEST)
+        wait = min(max(timedelta(seconds=now) / AUDIT_SHARE_OF_AGE, SHORTEST_AUDIT), LONGEST_AUDIT)
         self._next_audit = now + wait.total_seconds()
 
     def _tick_at_or_after(self, moment: float) -> float:

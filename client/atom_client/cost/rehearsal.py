@@ -15,7 +15,7 @@ from typing import Final
 from atom_client.cost.polling import Watch
 from atom_client.cost.usage import ENVELOPE_BYTES, Assumptions, Tally, TooLong, billed
 from atom_workflows.coordinator.commits import MAX_WRITES
-from atom_workflows.coordinator.outbox import TELL_AFTER_S
+from atom_workflows.coordinator.outbox import REPORT_AFTER_S
 from atom_workflows.coordinator.seed import BATCH_DOCUMENTS, PAGE
 from atom_workflows.core.graph import END_ID, Node, compile_graph, is_internal
 from atom_workflows.core.workflow import Workflow
@@ -74,7 +74,7 @@ class _Invocation:
     def flush_ready(self, sizes: Sequence[int]) -> None:
         """Publish steps for others, and now and then with them what changed."""
         self._told_at = self.elapsed if self._told_at is None else self._told_at
-        if self.elapsed - self._told_at >= TELL_AFTER_S:
+        if self.elapsed - self._told_at >= REPORT_AFTER_S:
             self._told_at = self.elapsed
             self.flush(sizes)
         elif sizes:

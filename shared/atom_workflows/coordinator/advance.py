@@ -1,8 +1,12 @@
-"""The short path: what one invocation does from a first event until nothing is left that others could not do.
+"""Run one invocation's work on a run: submit, save, release and claim in turns until nothing is left to do here.
 
-Submitting, saving, releasing and claiming alternate. A step whose answer was terminal at once is settled here, and
-one that this releases is claimed in the same commit and submitted next, so that a chain of short steps needs no
-event between them. What can be done in parallel is published for other invocations first.
+A step that ends at once is saved with its dependents' counters. A released step that waited for it alone is claimed in
+the same commit and submitted next, so a chain of short steps needs no event between them. Whatever else is released is
+published for other invocations first, as they can work in parallel; only after that does this one go on.
+
+    claim ──► submit ──► save the answers ──► release: end barriers and skips, level by level
+      ▲                    (and claim sole dependents)          │
+      └──────── keep some ready steps, publish the others ◄─────┘
 """
 
 from __future__ import annotations
@@ -13,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
-from atom_workflows.coordinator.loading import AT_ONCE, Held, load_steps
+from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.submit import submit
 from atom_workflows.coordinator.waves import waves
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import StepChange, apply_change, claim, end_without_job
+from atom_workflows.core.transitions import apply_change, claim, end_without_job
 from atom_workflows.errors import BusUnavailable, StoreError
 from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
 
@@ -29,56 +32,64 @@ from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
 class Advance:
     """One invocation's work on one run.
 
-    `budget` bounds how long it goes on; `refused` are decisions that came too late.
-    `_ahead` are steps that were read before their turn; should one have changed since, its guard no longer holds.
+    `budget` bounds how long it goes on; `refused` are decisions that came too late, as another instance had changed
+    the step.
     """
 
     outbox: Outbox
     run_id: str
     budget: Budget
     refused: list[Decision] = field(default_factory=list)
-    _ahead: dict[str, Held] = field(default_factory=dict)
+    # Steps that were read before their turn. If one has changed since, its guard fails and nothing is written.
+    _ahead: dict[str, StoredStep] = field(default_factory=dict)
     _reach: int = 0
 
     @classmethod
     def of(cls, outbox: Outbox, run_id: str) -> Advance:
-        """Work that begins now."""
+        """Begin the work of an invocation, with its whole budget."""
         return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
 
-    def run(self, *, to_dispatch: Sequence[Held] = (), ended: Sequence[Decision] = ()) -> None:
-        """Claim the steps to dispatch and save how others ended; then submit, save, release and claim by turns."""
+    def run(self, *, to_dispatch: Sequence[StoredStep] = (), ended: Sequence[Decision] = ()) -> None:
+        """Dispatch steps, save others' ends, and continue with what that releases."""
         claimed = self._claim(to_dispatch)
         claimed += self._save_and_go_on(ended, claimed, may_keep=True)
         while claimed:
             claimed = self._submit_all(claimed)
 
-    def _submit_all(self, claimed: Sequence[Held]) -> list[Held]:
-        """Submit the steps and save each wave of answers; answer the steps that were claimed thereby.
+    def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
+        """Submit the steps and save each wave of answers.
 
-        While some answers are still awaited, what others release is published instead of kept: a slow Task Runner
-        delays nothing but the steps it is slow with. A wave that cannot be saved does not take the next with it.
+        Returns the steps that were claimed meanwhile, to be submitted next. While some answers are outstanding, steps
+        that others release are published instead of kept, so a slow Task Runner delays only its own steps. A wave that
+        cannot be saved does not stop the waves after it.
         """
-        following: list[Held] = []
+        services = self.outbox.services
+        following: list[StoredStep] = []
         failure: Exception | None = None
-        awaited = len(claimed)
-        for wave in waves(self.outbox.services.workers, self._submit, claimed, lane=_task_runner):
-            awaited -= len(wave)
-            decisions = [Decision(held=held, change=change) for held, change in wave if change is not None]
+        outstanding = len(claimed)
+        for wave in waves(
+            services.workers,
+            lambda stored: submit(services, stored.step),
+            claimed,
+            lane=lambda stored: stored.step.task_runner_url,
+        ):
+            outstanding -= len(wave)
+            decisions = [Decision(stored=stored, change=change) for stored, change in wave if change is not None]
             try:
-                following += self._save_and_go_on(decisions, following, may_keep=awaited == 0)
+                following += self._save_and_go_on(decisions, following, may_keep=outstanding == 0)
             except (StoreError, BusUnavailable) as error:
                 failure = failure or error
         if failure is not None:
             raise failure
         return following
 
-    def _submit(self, held: Held) -> StepChange | None:
-        return submit(self.outbox.services, held.step)
-
     def _save_and_go_on(
-        self, decisions: Sequence[Decision], following: Sequence[Held], *, may_keep: bool
-    ) -> list[Held]:
-        """Save the decisions, and claim of what they release what this invocation may keep."""
+        self, decisions: Sequence[Decision], following: Sequence[StoredStep], *, may_keep: bool
+    ) -> list[StoredStep]:
+        """Save the decisions, and claim some of what they release.
+
+        Returns the claimed steps. `following` are steps claimed before, which count towards the limit of steps to keep.
+        """
         if not decisions:
             return []
         may_keep = may_keep and not self.budget.is_spent
@@ -86,38 +97,44 @@ class Advance:
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
         claimed = [
-            Held(step=apply_change(claim.step, claim.change), version=saved.versions[claim.step.id])
+            StoredStep(step=apply_change(claim.step, claim.change), version=saved.versions[claim.step.id])
             for claim in claims
             if claim.step.id in saved.versions
         ]
         room = STEPS_PER_READY - len(following) - len(claimed) if may_keep else 0
         return claimed + self._go_on(saved, max(room, 0))
 
-    def _go_on(self, saved: Saved, room: int) -> list[Held]:
-        """Pass barriers, skip what is doomed, keep some ready steps for this invocation and publish the others."""
+    def _go_on(self, saved: Saved, room: int) -> list[StoredStep]:
+        """Release dependents, claim up to `room`, and publish the others."""
         ready = self._release(saved)
         kept, others = ready[:room], ready[room:]
         self._hand_on(others)
         self.outbox.flush_ready()
-        # Somebody who looked after us may have published and another taken them meanwhile.
-        return self._claim([held for held in self._load(kept) if held.step.is_released and not held.step.unsuccessful])
+        # A redelivery or an audit may have published the kept ones too, and another instance may have taken them.
+        return self._claim(
+            [stored for stored in self._load(kept) if stored.step.is_released and not stored.step.unsuccessful]
+        )
 
     def _release(self, saved: Saved) -> list[str]:
-        """Settle barriers and doomed steps, level by level. Return the other released steps."""
+        """End released barriers and skips, level by level.
+
+        Returns the other released steps, which need a job.
+        """
         ready: list[str] = []
-        while saved.released or saved.doomed:
+        while saved.released or saved.to_skip:
             ready += [step_id for step_id in saved.released if step_id not in saved.barriers]
-            inner = [*saved.doomed, *(step_id for step_id in saved.released if step_id in saved.barriers)]
-            saved = self._settle([step_id for step_id in inner if step_id != END_ID])
+            inner = [*saved.to_skip, *(step_id for step_id in saved.released if step_id in saved.barriers)]
+            # Each level may release the next one.
+            saved = self._end_without_jobs([step_id for step_id in inner if step_id != END_ID])
             self.refused += saved.refused
             if END_ID in inner:
                 finish_run(self.outbox, self.run_id)
         return ready
 
-    def _settle(self, step_ids: Sequence[str]) -> Saved:
-        """Settle steps that need no job, as far as the budget goes.
+    def _end_without_jobs(self, step_ids: Sequence[str]) -> Saved:
+        """End steps that need no job, as far as the budget goes.
 
-        The others are handed on: any dispatcher can settle them.
+        The others are handed on: any dispatcher can end them.
         """
         saved = Saved()
         for start in range(0, len(step_ids), AT_ONCE):
@@ -125,9 +142,10 @@ class Advance:
             if self.budget.is_spent:
                 self._hand_on(together)
                 continue
-            decisions = self._passed(together)
+            now = self.outbox.services.clock.now()
+            changes = [(stored, end_without_job(stored.step, now=now)) for stored in self._load(together)]
             self.budget.spend()
-            for part in in_parts(decisions):
+            for part in in_parts([Decision(stored=one, change=change) for one, change in changes if change]):
                 if self.budget.is_spent:
                     self._hand_on([decision.step.id for decision in part])
                     continue
@@ -137,48 +155,38 @@ class Advance:
         return saved
 
     def _hand_on(self, step_ids: Sequence[str]) -> None:
-        self.outbox.ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
-
-    def _passed(self, step_ids: Iterable[str]) -> list[Decision]:
-        now = self.outbox.services.clock.now()
-        changes = [(held, end_without_job(held.step, now=now)) for held in self._load(step_ids)]
-        return [Decision(held=held, change=change) for held, change in changes if change is not None]
+        self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Claims of the steps that wait for one of these alone: they need no event to be woken."""
+        """Claim the steps that wait for one of these alone.
+
+        The claim goes into the commit that releases them, so it says what their counter will be then.
+        """
         ended = [decision.step for decision in decisions if decision.change.state is StepState.SUCCEEDED]
-        claims = [self._claim_of(held) for held in self._sole_dependents(ended) if _waits_for_one(held.step)]
+        unread = [step for step in ended if step.hands_over_to is not None and step.hands_over_to not in self._ahead]
+        # The same call reads the steps that follow them in a chain. Read-ahead doubles while jobs finish synchronously:
+        # a long chain then needs one call for eight steps, and little is read in vain if a job goes on.
+        wanted = [name for step in unread for name in (step.hands_over_to, *step.heirs[: self._reach]) if name]
+        self._ahead |= {stored.step.id: stored for stored in self._load(wanted)}
+        self._reach += len(unread) and self._reach + 1
+        dependents = [self._ahead.pop(name) for step in ended if (name := step.hands_over_to) in self._ahead and name]
+        claims = [
+            self._claim_of(stored)
+            for stored in dependents
+            if stored.step.state is StepState.PENDING and stored.step.remaining == 1 and not stored.step.unsuccessful
+        ]
         return [
-            replace(claim, change=replace(claim.change, fields={**claim.change.fields, "remaining": 0}))
-            for claim in claims
+            replace(one, change=replace(one.change, fields={**one.change.fields, "remaining": 0})) for one in claims
         ]
 
-    def _sole_dependents(self, ended: Sequence[StepRecord]) -> list[Held]:
-        """The steps that wait for one of these alone.
+    def _claim(self, steps: Sequence[StoredStep]) -> list[StoredStep]:
+        return save_claims(self.outbox, [self._claim_of(stored) for stored in steps])
 
-        What follows them in line is read in the same call, the more of it the longer steps have ended at once: a long
-        chain then needs one call for eight steps, and a job that goes on leaves little that was read in vain.
-        """
-        unread = [step for step in ended if step.hands_over_to is not None and step.hands_over_to not in self._ahead]
-        wanted = [name for step in unread for name in (step.hands_over_to, *step.heirs[: self._reach]) if name]
-        self._ahead |= {held.step.id: held for held in self._load(wanted)}
-        self._reach += len(unread) and self._reach + 1
-        return [self._ahead.pop(name) for step in ended if (name := step.hands_over_to) in self._ahead and name]
-
-    def _claim(self, held: Sequence[Held]) -> list[Held]:
-        return save_claims(self.outbox, [self._claim_of(one) for one in held])
-
-    def _claim_of(self, held: Held) -> Decision:
+    def _claim_of(self, stored: StoredStep) -> Decision:
         services = self.outbox.services
-        return Decision(held=held, change=claim(held.step, now=services.clock.now(), lease=services.settings.lease))
+        return Decision(
+            stored=stored, change=claim(stored.step, now=services.clock.now(), lease=services.settings.lease)
+        )
 
-    def _load(self, step_ids: Iterable[str]) -> list[Held]:
+    def _load(self, step_ids: Iterable[str]) -> list[StoredStep]:
         return load_steps(self.outbox.services, self.run_id, step_ids)
-
-
-def _task_runner(held: Held) -> str:
-    return held.step.task_runner_url
-
-
-def _waits_for_one(step: StepRecord) -> bool:
-    return step.state is StepState.PENDING and step.remaining == 1 and step.unsuccessful == 0

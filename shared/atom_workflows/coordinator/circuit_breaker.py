@@ -1,4 +1,4 @@
-"""Leaving a Task Runner alone that does not answer."""
+"""Stop calling a Task Runner that does not answer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from atom_workflows.core.workflow import Backoff
 from atom_workflows.errors import RequestNotAccepted
 
 PATIENCE: Final = 3
-"""Calls in a row to one Task Runner that may fail before the others are not even tried for a while."""
+"""Calls in a row to one Task Runner that may fail before further calls are held back for a while."""
 
 PAUSES: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=5), jitter=0.2)
-"""How long it is left alone with submissions, for longer each time it fails again."""
+"""How long submissions are held back, longer after each further failure."""
 
 
 @dataclass(slots=True)
@@ -27,10 +27,10 @@ class _Outage:
 
 
 class CircuitBreaker:
-    """Leaves a Task Runner alone that has failed a few calls in a row. Safe to use from several threads.
+    """Holds calls back from a Task Runner that has failed a few in a row. Safe to use from several threads.
 
-    It is only ever too kind: what it holds back is put off as if the Task Runner had refused it itself, and the first
-    call that is answered lets all the others through.
+    Holding back is harmless: the caller defers the call as if the Task Runner had not accepted it, and the first call
+    that is answered lets all others through.
     """
 
     def __init__(self, pauses: Backoff | None = None) -> None:
@@ -38,24 +38,24 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._outages: dict[str, _Outage] = {}
 
-    def held_back(self, url: str, now: datetime) -> RequestNotAccepted | None:
-        """Return why that Task Runner is not asked now, None if it is."""
+    def reason_to_wait(self, url: str, now: datetime) -> RequestNotAccepted | None:
+        """Return the reason to hold a call back, or None."""
         with self._lock:
             outage = self._outages.get(url)
             if outage is None or outage.until is None or outage.until <= now:
                 return None
-            reason = f"it was not asked, as others failed just now: {outage.reason}"
+            reason = f"it was not called, as earlier calls just failed: {outage.reason}"
             return RequestNotAccepted(reason, retry_after_s=(outage.until - now).total_seconds())
 
-    def answered(self, url: str) -> None:
-        """Note that the Task Runner is there."""
+    def record_answer(self, url: str) -> None:
+        """End the Task Runner's outage."""
         with self._lock:
             self._outages.pop(url, None)
 
-    def failed(self, url: str, reason: str, *, began: datetime, now: datetime) -> None:
-        """Note a call that failed.
+    def record_failure(self, url: str, reason: str, *, began: datetime, now: datetime) -> None:
+        """Count a failed call, which may begin or prolong a pause.
 
-        Those on their way when a pause began do not prolong it.
+        Calls that were under way when a pause began do not prolong it.
         """
         with self._lock:
             outage = self._outages.setdefault(url, _Outage())

@@ -1,20 +1,21 @@
-"""What a user asks of an existing run: cancel it, or retry it from what failed."""
+"""Cancel a run, or retry it from what failed, as a user asks."""
 
 from __future__ import annotations
 
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import open_again
+from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stop import request_stop
 from atom_workflows.core.records import Stop, StopKind
 
 
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user") -> None:
-    """End the run CANCELLED; when this returns, no further step is claimed for it.
+    """End the run CANCELLED.
 
-    Jobs that run already go on at the Task Runner, which has no call to stop them, and so does a submission that was
-    under way; what becomes of them is dropped.
+    After this no further step of it is claimed. Running jobs go on at the Task Runner, which has no call to stop them,
+    and so does a submission that is under way; their results are dropped.
+
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
@@ -24,11 +25,12 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
 
 
 def retry_run(services: Services, run_id: str) -> None:
-    """Run again what failed, was cancelled or was skipped; what succeeded is kept.
+    """Run again what failed, was cancelled or was skipped.
 
-    Raises `RunNotFound`, or `RunStateError` if the run has not ended badly.
+    What succeeded is kept. Raises `RunNotFound`, or `RunStateError` if the run is not FAILED or CANCELLED, or will soon
+    be deleted.
     """
     outbox = Outbox(services)
-    open_again(outbox, run_id)
+    reopen_run(outbox, run_id)
     seed.resume(outbox, run_id)
     outbox.flush()

@@ -1,4 +1,12 @@
-"""Saving what was decided of steps: guarded commits, counters of dependents, and who got released by them."""
+"""Save decisions about steps: guarded commits that also count down dependents, and report which of these are released.
+
+This is how a dependency is honoured without locks. Each step counts the dependencies it still waits for (`remaining`)
+and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
+dependents, atomically. A guard on the ended step's version makes that happen once: of two instances that handle the
+same outcome, one fails the guard. The store returns the counters after the increments, so the commit that brings
+`remaining` to 0 knows it, and its instance releases the dependent. If that instance dies first, redelivery or the
+checker's audit finds the released step.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +16,7 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
@@ -19,49 +27,51 @@ from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.ports import Create, Document, Fields, Update, Version, WriteResult
 
 MAX_WRITES: Final = 250
-"""Documents in one commit: a step with its (at most 200) dependents and as many more as go with it."""
+"""Documents in one commit: enough for a step with its dependents, of which it has at most 200."""
 
 MAX_BYTES: Final = 900_000
-"""What one commit may take, by its texts: no request is over a megabyte."""
+"""The size of one commit, estimated from its texts: no request may exceed a megabyte."""
 
 _DOCUMENT_BYTES: Final = 600
-"""About what a written document takes without the texts that come from outside."""
+"""The approximate size of a written document without texts from outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What was decided of a step, not yet saved."""
+    """A change of a step that was decided and not yet saved."""
 
-    held: Held
+    stored: StoredStep
     change: StepChange
 
     @property
     def step(self) -> StepRecord:
-        """The step as it was when it was decided."""
-        return self.held.step
+        """The step as it was read."""
+        return self.stored.step
 
 
 @dataclass(slots=True)
 class Saved:
-    """What a commit did: versions of the changed steps, and dependents with nothing left to wait for.
+    """The result of one or more commits.
 
-    `doomed` are those released dependents of which a dependency did not succeed. `refused` are decisions that came
-    too late: another instance had changed the step. `commits` were tried, and `written` documents took effect.
+    `versions` are those of the changed steps. `released` and `to_skip` are dependents with nothing left to wait for;
+    those to skip have a dependency that did not succeed. `barriers` are the ones among them without a task. `refused`
+    are decisions that came too late, as another instance had changed the step. `commits` were tried, and `written`
+    documents took effect.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
-    doomed: list[str] = field(default_factory=list)
+    to_skip: list[str] = field(default_factory=list)
     barriers: set[str] = field(default_factory=set)
     refused: list[Decision] = field(default_factory=list)
     commits: int = 0
     written: int = 0
 
     def add(self, other: Saved) -> None:
-        """Join what another commit did."""
+        """Add the result of another commit."""
         self.versions.update(other.versions)
         self.released += other.released
-        self.doomed += other.doomed
+        self.to_skip += other.to_skip
         self.barriers |= other.barriers
         self.refused += other.refused
         self.commits += other.commits
@@ -69,10 +79,10 @@ class Saved:
 
 
 def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision] = ()) -> Saved:
-    """Save the decisions of one run's steps, each exactly once or not at all, and count down their dependents.
+    """Save decisions about one run's steps, and count down their dependents.
 
-    `claims` are dependents to be claimed in the commit that releases them; each depends on one of the decided steps
-    alone. If any guard no longer holds, every decision is tried by itself, without the claims.
+    Each is saved exactly once or not at all. `claims` are dependents to claim in the commit that releases them; each
+    depends on one of the decided steps alone. If any guard fails, every decision is tried by itself, without claims.
     """
     saved = Saved()
     parts = list(in_parts(decisions))
@@ -86,28 +96,31 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
     return saved
 
 
-def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[Held]:
-    """Save claims of one run's steps and answer those that are ours now: in one commit, or each by itself."""
+def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
+    """Save claims of one run's steps.
+
+    Returns the steps that this invocation has now. It takes one commit, or one for each claim if another instance was
+    faster with some.
+    """
     if not claims:
         return []
     writes = [_guarded_write(claim) for claim in claims]
     try:
         results = outbox.services.store.commit(writes)
     except Conflict:
-        return [] if len(claims) == 1 else [held for claim in claims for held in save_claims(outbox, [claim])]
+        return [] if len(claims) == 1 else [stored for claim in claims for stored in save_claims(outbox, [claim])]
     return [
-        Held(step=apply_change(claim.step, claim.change), version=result.version)
+        StoredStep(step=apply_change(claim.step, claim.change), version=result.version)
         for claim, result in zip(claims, results, strict=True)
     ]
 
 
-def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision], budget: Budget) -> bool:
-    """Save the decisions in their order, every commit of them with a change of the companion; whether all were saved.
+def save_with(outbox: Outbox, companion: StoredStep, decisions: Sequence[Decision], budget: Budget) -> bool:
+    """Save the decisions in order, changing the companion in every commit.
 
-    With the budget spent, the rest is not.
-    Each commit checks the companion's version and renews it. So whoever decides something by that version does so
-    before the first of these decisions or after the last, or is refused. One of them may be the companion's own, which
-    comes first.
+    Returns False if a guard failed, or if the budget was spent before all were saved. Each commit checks the
+    companion's version and renews it, so anything else that is guarded by that version happens before the first of
+    these decisions, after the last, or not at all. One decision may be about the companion itself; it comes first.
     """
     own = [decision for decision in decisions if decision.step.id == companion.step.id]
     others = [decision for decision in decisions if decision.step.id != companion.step.id]
@@ -129,13 +142,16 @@ def save_with(outbox: Outbox, companion: Held, decisions: Sequence[Decision], bu
             return False
         budget.spend(written=len(part) + 1)
         for decision in (*first, *part):
-            outbox.step_changed(decision.step, decision.change)
+            outbox.report_step(decision.step, decision.change)
             _log_change(decision)
     return True
 
 
 def save_document(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
-    """Change a document as it was read, or create it. Return None if someone else was faster."""
+    """Change a document as it was read, or create it.
+
+    Returns None if someone else was faster.
+    """
     fields = {"schema": SCHEMA, **fields}
     write = Create(path=path, fields=fields) if read is None else Update(path=path, fields=fields, guard=read.version)
     try:
@@ -146,7 +162,10 @@ def save_document(services: Services, path: str, read: Document | None, fields: 
 
 
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
-    """Save the decisions without counting down dependents: polls, and steps of a run that is closed."""
+    """Save decisions without counting down dependents.
+
+    That is for polls, and for steps of a run that is being closed.
+    """
     saved = Saved()
     for part in in_parts(decisions, counting=False):
         saved.add(_save_part(outbox, part, counting=False))
@@ -158,8 +177,14 @@ def _save_part(outbox: Outbox, decisions: Sequence[Decision], *, counting: bool 
         return _commit(outbox, decisions, (), counting=counting)
     except Conflict:
         if len(decisions) == 1:
-            _log_refused(decisions[0])
+            step = decisions[0].step
+            log.dropped(
+                f"step.{decisions[0].change.event}.refused",
+                f"step {step.id} was changed by another instance, so nothing was written",
+                **step.names,
+            )
             return Saved(refused=list(decisions), commits=1)
+    # A guard failed. Save each decision alone, so that only the outdated ones are refused.
     saved = Saved(commits=1)
     for decision in decisions:
         saved.add(_save_part(outbox, [decision], counting=counting))
@@ -169,29 +194,33 @@ def _save_part(outbox: Outbox, decisions: Sequence[Decision], *, counting: bool 
 def _commit(
     outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision], *, counting: bool = True
 ) -> Saved:
-    """One atomic commit; raises `Conflict` if any guard no longer holds."""
-    counts = _counts(decisions, {claim.step.id for claim in claims}) if counting else {}
+    """Commit the decisions atomically.
+
+    Raises `Conflict` if any guard failed.
+    """
+    counts = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
+    # Claimed dependents are written with their new counter, the other ones are incremented.
     guarded = [*decisions, *claims]
     run_id = decisions[0].step.run_id
     writes = [_guarded_write(decision) for decision in guarded]
     writes += [count.write(run_id, step_id) for step_id, count in counts.items()]
     results = outbox.services.store.commit(writes)
     for decision in guarded:
-        outbox.step_changed(decision.step, decision.change)
+        outbox.report_step(decision.step, decision.change)
         _log_change(decision)
-    return _saved(guarded, counts, results)
+    return _result_of(guarded, counts, results)
 
 
 def _guarded_write(decision: Decision) -> Update:
     step = decision.step
     return Update(
-        path=step_path(step.run_id, step.id), fields=change_fields(decision.change), guard=decision.held.version
+        path=step_path(step.run_id, step.id), fields=change_fields(decision.change), guard=decision.stored.version
     )
 
 
 @dataclass(slots=True)
 class _Count:
-    """What a commit takes off a dependent's counters."""
+    """The change of one dependent's counters in one commit."""
 
     ended: int = 0
     unsuccessful: int = 0
@@ -206,7 +235,7 @@ class _Count:
         )
 
 
-def _counts(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, _Count]:
+def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, _Count]:
     counts: dict[str, _Count] = {}
     for decision in decisions:
         step, change = decision.step, decision.change
@@ -220,18 +249,19 @@ def _counts(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, _Coun
             count.is_barrier = dependent in step.barriers
             if change.state is not StepState.SUCCEEDED:
                 count.unsuccessful += 1
+                # A skipped step passes on the failure that it was skipped for.
                 count.cause = (step.cause if change.state is StepState.SKIPPED else None) or step.id
     return counts
 
 
-def _saved(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequence[WriteResult]) -> Saved:
+def _result_of(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequence[WriteResult]) -> Saved:
     saved = Saved(commits=1, written=len(results))
     for decision, result in zip(guarded, results, strict=False):
         saved.versions[decision.step.id] = result.version
     for (step_id, count), result in zip(counts.items(), results[len(guarded) :], strict=True):
         if result.increments["remaining"] > 0:
             continue
-        (saved.doomed if result.increments["unsuccessful"] else saved.released).append(step_id)
+        (saved.to_skip if result.increments["unsuccessful"] else saved.released).append(step_id)
         if count.is_barrier:
             saved.barriers.add(step_id)
     return saved
@@ -246,6 +276,7 @@ def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterato
         counts_down = counting and decision.change.is_terminal
         touches = {decision.step.id, *(decision.step.dependents if counts_down else ())}
         text = len(str(decision.change.fields.get("message", "")).encode())
+        # A dependent that several steps share is written once.
         together = touched | touches
         if part and (len(together) > MAX_WRITES or len(together) * _DOCUMENT_BYTES + texts + text > MAX_BYTES):
             yield part
@@ -267,13 +298,4 @@ def _log_change(decision: Decision) -> None:
         attempt=change.fields.get("attempt", step.attempt),
         job_id=change.fields.get("job_id") or step.job_id,
         reason=change.fields.get("message"),
-    )
-
-
-def _log_refused(decision: Decision) -> None:
-    step = decision.step
-    log.dropped(
-        f"step.{decision.change.event}.refused",
-        f"step {step.id} was changed by another, so nothing was written",
-        **step.names,
     )

@@ -1,4 +1,4 @@
-"""The consistency check of a run: recompute what its steps' documents should say, and mend those that say otherwise."""
+"""Check a run's documents against the states of its steps, and fix those that contradict them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.loading import Held, all_steps, load_run, load_steps
+from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, check_counters, find_flaws
 from atom_workflows.core.records import StepRecord
@@ -20,86 +20,95 @@ _TOGETHER: Final = 20
 """Miscounted steps that are confirmed at a time; each may have 32 dependencies."""
 
 _CALLS_TOGETHER: Final = 26
-"""Calls that confirming and correcting these takes at the most."""
+"""The most calls that it takes to confirm and fix so many."""
 
 
 def is_anything_under_way(services: Services, run_id: str) -> bool:
-    """Whether some step of the run is being dispatched, runs, or waits for its next attempt."""
+    """Return True if a step of the run is under way.
+
+    It is being dispatched, runs, or waits for its next attempt.
+    """
     states = [state.value for state in UNDER_WAY]
     query = Query(collection=steps_path(run_id), where=[("state", "in", states)], limit=1, fields=("state",))
     return bool(services.store.query(query))
 
 
-def contradictions(
+def load_steps_by_id(services: Services, run_id: str) -> dict[str, StepRecord]:
+    """Return all nodes of the run by id, without their tasks."""
+    return {stored.step.id: stored.step for stored in iter_steps(services, run_id)}
+
+
+def find_contradictions(
     services: Services, steps: Mapping[str, StepRecord], run_id: str, budget: Budget | None = None
 ) -> list[Finding]:
-    """What is wrong with the steps of a RUNNING run, without what only seemed so because they changed meanwhile.
+    """Return the contradictions among the steps of a RUNNING run.
 
-    With the budget spent, further miscounted steps are left to another look.
+    Counters that only seemed wrong because steps changed while they were read are left out. Once the budget is spent,
+    further miscounted steps are left to a later check.
     """
     found = list(find_flaws(steps, now=services.clock.now()))
     suspects = [finding.step_id for finding in found if finding.flaw is Flaw.MISCOUNTED]
-    confirmed = [finding for _, finding in _confirmed(services, run_id, suspects, budget)]
+    confirmed = [finding for _, finding in _confirm_miscounts(services, run_id, suspects, budget)]
     return [*(finding for finding in found if finding.flaw is not Flaw.MISCOUNTED), *confirmed]
 
 
-def mend(services: Services, run_id: str, found: Sequence[Finding], budget: Budget | None = None) -> list[Finding]:
-    """Write what the documents should say. Return the findings that were mended.
+def fix(services: Services, run_id: str, found: Sequence[Finding], budget: Budget | None = None) -> list[Finding]:
+    """Write what the documents should say.
 
-    With the budget spent, the others are left to another look.
+    Returns the findings that were fixed. Once the budget is spent, the others are left to a later check.
     """
-    mended = _mend(services, run_id, _unwatched(services, run_id, found))
+    by_id = {finding.step_id: finding for finding in found if finding.flaw is Flaw.UNWATCHED}
+    # Read again, as a step may have got a due time, or ended, meanwhile.
+    fixed = _write_fixes(
+        services,
+        run_id,
+        [
+            (stored, by_id[stored.step.id])
+            for stored in load_steps(services, run_id, by_id)
+            if stored.step.due_at is None and not stored.step.state.is_terminal
+        ],
+    )
     for start in range(0, len(found), _TOGETHER):
         part = [finding.step_id for finding in found[start : start + _TOGETHER] if finding.flaw is Flaw.MISCOUNTED]
-        mended += _mend(services, run_id, _confirmed(services, run_id, part, budget))
-    return mended
+        fixed += _write_fixes(services, run_id, _confirm_miscounts(services, run_id, part, budget))
+    return fixed
 
 
-def steps_of(services: Services, run_id: str) -> dict[str, StepRecord]:
-    """All nodes of the run by their ids."""
-    return {held.step.id: held.step for held in all_steps(services, run_id)}
-
-
-def _confirmed(
+def _confirm_miscounts(
     services: Services, run_id: str, suspects: Sequence[str], budget: Budget | None
-) -> list[tuple[Held, Finding]]:
-    """Those steps whose counters are wrong indeed, each with the version that guards its mending.
+) -> list[tuple[StoredStep, Finding]]:
+    """Confirm that the counters of these steps are wrong.
 
-    The order of the reads matters: a step, its run, then what the step depends on. Whatever changes the state of one of
-    these changes the step's counters in the same commit, and a retry resets a step before what it depends on. So as
-    long as the step's version holds, what was read after it is what its counters should agree with.
+    Returns those that are, each with the version that guards a fix. The order of the reads matters: a step, its run,
+    then what the step depends on. Whatever changes the state of a dependency changes the step's counters in the same
+    commit, and a retry resets a step before what it depends on. So as long as the step's version holds, its counters
+    should agree with what was read after it.
     """
     budget = budget or Budget(services=services)
-    found: list[tuple[Held, Finding]] = []
+    found: list[tuple[StoredStep, Finding]] = []
     for start in range(0, len(suspects), _TOGETHER):
         if start and budget.is_spent:
             break
         budget.spend(calls=_CALLS_TOGETHER)
-        held = load_steps(services, run_id, suspects[start : start + _TOGETHER])
-        run = load_run(services, run_id)
-        if run is None or run.run.state is not RunState.RUNNING or run.run.stop is not None:
+        steps = load_steps(services, run_id, suspects[start : start + _TOGETHER])
+        stored = load_run(services, run_id)
+        if stored is None or stored.run.state is not RunState.RUNNING or stored.run.stop is not None:
             return found
-        names = dict.fromkeys(name for one in held for name in one.step.depends_on)
+        names = dict.fromkeys(name for one in steps for name in one.step.depends_on)
         needs = {one.step.id: one.step for one in load_steps(services, run_id, names)}
-        pairs = [(one, check_counters(one.step, needs)) for one in held]
+        pairs = [(one, check_counters(one.step, needs)) for one in steps]
         found += [(one, finding) for one, finding in pairs if finding is not None]
     return found
 
 
-def _unwatched(services: Services, run_id: str, found: Sequence[Finding]) -> list[tuple[Held, Finding]]:
-    by_id = {finding.step_id: finding for finding in found if finding.flaw is Flaw.UNWATCHED}
-    held = [one for one in load_steps(services, run_id, by_id) if one.step.due_at is None]
-    return [(one, by_id[one.step.id]) for one in held if not one.step.state.is_terminal]
-
-
-def _mend(services: Services, run_id: str, wrong: Sequence[tuple[Held, Finding]]) -> list[Finding]:
-    mended: list[Finding] = []
-    for held, finding in wrong:
-        update = Update(path=step_path(run_id, finding.step_id), fields=finding.fields, guard=held.version)
+def _write_fixes(services: Services, run_id: str, wrong: Sequence[tuple[StoredStep, Finding]]) -> list[Finding]:
+    fixed: list[Finding] = []
+    for stored, finding in wrong:
+        update = Update(path=step_path(run_id, finding.step_id), fields=finding.fields, guard=stored.version)
         try:
             services.store.commit([update])
         except Conflict:
             continue
-        log.warned(f"step.{finding.flaw}.mended", finding.what, run_id=run_id, step_id=finding.step_id)
-        mended.append(finding)
-    return mended
+        log.warned(f"step.{finding.flaw}.fixed", finding.what, run_id=run_id, step_id=finding.step_id)
+        fixed.append(finding)
+    return fixed

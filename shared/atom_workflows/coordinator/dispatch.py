@@ -1,61 +1,84 @@
-"""The dispatcher's two handlers: steps to dispatch, and attempts that ended."""
+"""Handle the dispatcher's two events: steps to dispatch, and attempts that ended.
+
+An event may come twice, at the same time, and in any order, and an earlier invocation may have died after its commit
+and before it published. So what an event finds done already is followed downwards (`republish_below`): released steps
+that no dispatcher has taken are published again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.forward import forward
-from atom_workflows.coordinator.loading import Held, load_steps
+from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.repair import give_up_if_broken
+from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import apply_outcome, end_without_job, may_claim
-from atom_workflows.messages.internal import StepsCompleted, StepsEvent, StepsReady
+from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
+
+MAX_FOLLOWED: Final = 200
+"""Steps that `republish_below` reads; what lies deeper is found by the checker's audit of the run."""
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
-    """Handle an event of the topic `steps`. It may come twice, at the same time, in any order."""
+    """Handle an event of the topic `steps`.
+
+    It may come twice, at the same time, in any order.
+    """
     # Outcomes come from a checker that is awake and will look again; released steps may find it asleep.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
-    if isinstance(event, StepsReady):
-        _dispatch(outbox, event)
-    else:
-        _settle(outbox, event)
+    advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _settle(outbox, event)
+    if advance.refused:
+        # Another instance has changed these steps, and may have died before it published what that released.
+        versions = {decision.step.id: decision.stored.version for decision in advance.refused}
+        steps = load_steps(services, event.run_id, versions)
+        _republish_below_ended(outbox, event.run_id, steps)
+        if any(one.version == versions[one.step.id] for one in steps):
+            # No one had changed this one, so it was a dependent that could not be written.
+            stop_if_broken(outbox, event.run_id, advance.budget)
     outbox.flush()
 
 
-def _dispatch(outbox: Outbox, event: StepsReady) -> None:
+def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     asked = {ready.step_id: ready.attempt for ready in event.steps}
-    held = _load(outbox.services, event.run_id, asked)
+    steps = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
-    _forward_ended(outbox, event.run_id, held)
-    if any(one.step.id == END_ID and one.step.is_released for one in held):
+    _republish_below_ended(outbox, event.run_id, steps)
+    if any(one.step.id == END_ID and one.step.is_released for one in steps):
         finish_run(outbox, event.run_id)
-    changes = [(one, end_without_job(one.step, now=now)) for one in held if one.step.id != END_ID]
+    changes = [(one, end_without_job(one.step, now=now)) for one in steps if one.step.id != END_ID]
     advance = Advance.of(outbox, event.run_id)
     advance.run(
-        to_dispatch=[one for one in held if _is_to_dispatch(one.step, asked[one.step.id], now)],
-        ended=[Decision(held=one, change=change) for one, change in changes if change is not None],
+        to_dispatch=[one for one in steps if _is_to_dispatch(one.step, asked[one.step.id], now)],
+        ended=[Decision(stored=one, change=change) for one, change in changes if change is not None],
     )
-    _forward_refused(outbox, advance)
+    return advance
 
 
-def _settle(outbox: Outbox, event: StepsCompleted) -> None:
+def _settle(outbox: Outbox, event: StepsCompleted) -> Advance:
     outcomes = {outcome.step_id: outcome for outcome in event.outcomes}
-    held = _load(outbox.services, event.run_id, outcomes)
+    steps = _load(outbox.services, event.run_id, outcomes)
     now = outbox.services.clock.now()
-    changes = [(one, apply_outcome(one.step, outcomes[one.step.id], now=now)) for one in held]
+    changes = [(one, apply_outcome(one.step, outcomes[one.step.id], now=now)) for one in steps]
     advance = Advance.of(outbox, event.run_id)
-    advance.run(ended=[Decision(held=one, change=change) for one, change in changes if change is not None])
-    _forward_ended(outbox, event.run_id, [one for one, change in changes if change is None])
-    _forward_refused(outbox, advance)
+    advance.run(ended=[Decision(stored=one, change=change) for one, change in changes if change is not None])
+    _republish_below_ended(outbox, event.run_id, [one for one, change in changes if change is None])
+    return advance
+
+
+def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[StoredStep]:
+    steps = load_steps(services, run_id, step_ids)
+    for step_id in set(step_ids) - {one.step.id for one in steps}:
+        log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
+    return steps
 
 
 def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> bool:
@@ -67,24 +90,25 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
     return False
 
 
-def _forward_ended(outbox: Outbox, run_id: str, held: Sequence[Held]) -> None:
-    forward(outbox, run_id, [one.step for one in held if one.step.state.is_terminal])
+def _republish_below_ended(outbox: Outbox, run_id: str, steps: Sequence[StoredStep]) -> None:
+    republish_below(outbox, run_id, [one.step for one in steps if one.step.state.is_terminal])
 
 
-def _forward_refused(outbox: Outbox, advance: Advance) -> None:
-    """Look again at steps that another had changed: it may have died before it published what that released."""
-    if not advance.refused:
-        return
-    versions = {decision.step.id: decision.held.version for decision in advance.refused}
-    held = load_steps(outbox.services, advance.run_id, versions)
-    _forward_ended(outbox, advance.run_id, held)
-    if any(one.version == versions[one.step.id] for one in held):
-        # Nobody had changed it, so it was a dependent that could not be written.
-        give_up_if_broken(outbox, advance.run_id, advance.budget)
+def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
+    """Publish every released step below steps that have ended.
 
-
-def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[Held]:
-    held = load_steps(services, run_id, step_ids)
-    for step_id in set(step_ids) - {one.step.id for one in held}:
-        log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
-    return held
+    An invocation goes on from step to step without an event, so the step to wake may be several levels below the one
+    that the event named. The search continues through steps that have ended.
+    """
+    seen: set[str] = set()
+    frontier = list(ended)
+    while frontier and len(seen) < MAX_FOLLOWED:
+        wanted = [d for step in frontier for d in step.dependents if d not in seen]
+        below = list(dict.fromkeys(wanted))[: MAX_FOLLOWED - len(seen)]
+        seen.update(below)
+        steps = [stored.step for stored in load_steps(outbox.services, run_id, below)]
+        released = [step for step in steps if step.is_released]
+        for step in released:
+            log.decided("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
+        outbox.add_ready(run_id, [ReadyStep(step_id=step.id) for step in released])
+        frontier = [step for step in steps if step.state.is_terminal]

@@ -1,7 +1,7 @@
-"""A start that comes again: what it asks for against the run that has its key already.
+"""Compare a start request with the run that already has its key.
 
-The same request, however often it comes, is answered as it was first. Another one under the same key starts nothing:
-who asked is told so, and the run keeps a warning, as the sender of a message is told nothing.
+The same request, however often it comes, gets the same answer. A different one under the same key starts nothing: the
+caller gets an error, and the run keeps a warning, because the sender of a message gets no answer.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _TRIES: Final = 5
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return what the request asks for otherwise than the run's, or "".
+    """Return the field in which a request differs, or "".
 
-    A file whose generation was not asked for may have changed: the request is the same. So it is if its `tr_url` is
-    spelt otherwise than the settings spell it, whose spelling the run has.
+    If the request names no generation, its file may have changed; that is no difference. Nor is another spelling of the
+    Task Runner's address, as the run has that of the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -39,28 +39,28 @@ def difference(run: RunRecord, event: StartRequested) -> str:
         return "generation"
     if event.task_runner_url and not is_same_place(event.task_runner_url, run.task_runner_url):
         return "tr_url"
-    asked: Mapping[str, Any] = {"params": event.params, "labels": event.labels}
-    started_with: Mapping[str, Any] = {"params": run.params, "labels": run.labels}
-    return next((name for name in asked if _text(asked[name]) != _text(started_with[name])), "")
+    if _text(event.params) != _text(run.params):
+        return "params"
+    return "labels" if _text(event.labels) != _text(run.labels) else ""
 
 
 def changed_file(run: RunRecord, digest: str) -> str:
-    """Return a warning if the file of the run has changed, or "".
+    """Return a warning if the run's file has changed, or "".
 
-    `digest` is that of the file, empty if it could not be read.
+    `digest` is the file's, "" if it could not be read.
     """
     if not digest or digest == run.digest:
         return ""
-    generation = run.source.get("generation")
     return (
-        f"it was asked for again after its file had changed; it keeps to generation {generation}, which it began with"
+        "it was requested again after its file had changed; "
+        f"it continues with generation {run.source.get('generation')}, with which it began"
     )
 
 
 def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
     """Warn that a key was used again for something else.
 
-    The run and the log say so. Return the sentence for the caller.
+    The warning is on the run and in the log. Returns the sentence for the caller.
     """
     log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
     warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
@@ -74,15 +74,15 @@ def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
 def warn(outbox: Outbox, run_id: str, warning: str) -> None:
     """Add a warning to a run.
 
-    A run keeps each once, and not more than `MAX_WARNINGS`.
+    A run keeps each once, and at most `MAX_WARNINGS`.
     """
     for _ in range(_TRIES):
-        held = load_run(outbox.services, run_id)
-        if held is None or warning in held.run.warnings or len(held.run.warnings) >= MAX_WARNINGS:
+        stored = load_run(outbox.services, run_id)
+        if stored is None or warning in stored.run.warnings or len(stored.run.warnings) >= MAX_WARNINGS:
             return
-        fields = {"warnings": [*held.run.warnings, warning]}
+        fields = {"warnings": [*stored.run.warnings, warning]}
         try:
-            outbox.services.store.commit([Update(path=run_path(run_id), fields=fields, guard=held.version)])
+            outbox.services.store.commit([Update(path=run_path(run_id), fields=fields, guard=stored.version)])
         except Conflict:
             continue
         return

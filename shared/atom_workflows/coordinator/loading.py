@@ -1,4 +1,4 @@
-"""Reading runs and steps, each with the version that guards what is decided of it."""
+"""Read runs and steps, each with the version that guards decisions about it."""
 
 from __future__ import annotations
 
@@ -15,63 +15,66 @@ from atom_workflows.ports import Document, Query, Version
 PAGE: Final = 500
 
 AT_ONCE: Final = 200
-"""Documents that one call reads by their paths: a read has ten seconds."""
+"""Documents that one call reads by path. It is limited because a read has to end within ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A step as it was read, and the version that guards what is decided of it."""
+class StoredStep:
+    """A step as it was read, and the version that guards decisions about it."""
 
     step: StepRecord
     version: Version
 
     @classmethod
-    def of(cls, document: Document) -> Held:
-        """The step in this document."""
+    def of(cls, document: Document) -> StoredStep:
+        """Read the step in a document."""
         return cls(step=step_record(document), version=document.version)
 
     @classmethod
-    def without_task(cls, document: Document) -> Held:
-        """Return the step without its task, the largest thing that it holds."""
+    def without_task(cls, document: Document) -> StoredStep:
+        """Read the step without its task, the largest part of its document."""
         fields = {name: value for name, value in document.fields.items() if name != "task"}
         return cls.of(replace(document, fields=fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldRun:
-    """A run as it was read, and the version that guards what is decided of it."""
+class StoredRun:
+    """A run as it was read, and the version that guards decisions about it."""
 
     run: RunRecord
     version: Version
 
 
-def load_run(services: Services, run_id: str) -> HeldRun | None:
-    """The run, None if there is none."""
+def load_run(services: Services, run_id: str) -> StoredRun | None:
+    """Return the run, None if there is none."""
     document = services.store.get([run_path(run_id)])[0]
-    return None if document is None else HeldRun(run=run_record(document), version=document.version)
+    return None if document is None else StoredRun(run=run_record(document), version=document.version)
 
 
-def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list[Held]:
-    """Those of the steps that exist, in the order asked for."""
+def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list[StoredStep]:
+    """Return those of the steps that exist, in the order of `step_ids`."""
     paths = [step_path(run_id, step_id) for step_id in step_ids]
     pages = [services.store.get(paths[start : start + AT_ONCE]) for start in range(0, len(paths), AT_ONCE)]
-    return [Held.of(document) for page in pages for document in page if document is not None]
+    return [StoredStep.of(document) for page in pages for document in page if document is not None]
 
 
-def load_run_and_end(services: Services, run_id: str) -> tuple[HeldRun | None, Held | None]:
-    """The run and its end, in one call; None for what does not exist."""
+def load_run_and_end(services: Services, run_id: str) -> tuple[StoredRun | None, StoredStep | None]:
+    """Return the run and its end, read in one call.
+
+    None stands for what does not exist.
+    """
     run, end = services.store.get([run_path(run_id), step_path(run_id, END_ID)])
-    held = None if run is None else HeldRun(run=run_record(run), version=run.version)
-    return held, None if end is None else Held.of(end)
+    stored = None if run is None else StoredRun(run=run_record(run), version=run.version)
+    return stored, None if end is None else StoredStep.of(end)
 
 
-def all_steps(services: Services, run_id: str) -> Iterator[Held]:
+def iter_steps(services: Services, run_id: str) -> Iterator[StoredStep]:
     """Yield every node of the run, without its task."""
-    return map(Held.without_task, all_documents(services, run_id))
+    return map(StoredStep.without_task, iter_documents(services, run_id))
 
 
-def all_documents(services: Services, run_id: str) -> Iterator[Document]:
-    """Yield every node of the run as it is stored.
+def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
+    """Yield the document of every node of the run.
 
     They are read a page at a time, in the order of their paths.
     """

@@ -1,4 +1,4 @@
-"""A close look at one run: what contradicts itself is mended, what nobody was told of is published again."""
+"""Repair one run: fix documents that contradict each other, and publish what no dispatcher has taken."""
 
 from __future__ import annotations
 
@@ -10,76 +10,89 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.consistency import contradictions, is_anything_under_way, mend, steps_of
+from atom_workflows.coordinator.consistency import (
+    find_contradictions,
+    fix,
+    is_anything_under_way,
+    load_steps_by_id,
+)
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import needs_renewal, renew_run
-from atom_workflows.coordinator.retry import NEXT_AUDIT
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stop import close_run, request_stop
+from atom_workflows.coordinator.stop import close_run, fail_run
 from atom_workflows.core.consistency import Finding, Flaw
+from atom_workflows.core.looks import NEXT_AUDIT
 from atom_workflows.core.oddities import Oddity, oddities
-from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.errors import RunNotFound, RunStateError
+from atom_workflows.errors import RunNotFound
 from atom_workflows.messages.internal import seed_message
 
 LATE: Final = timedelta(minutes=3)
-"""A step that has been due for so long was not looked at: the checker is not woken, or fails."""
+"""A step that has been due for this long was missed: the checker is not woken, or fails."""
 
 _MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What was found of a run. `run` and `steps` are as they were read before anything was mended.
+    """The findings about a run. `run` and `steps` are as they were read before anything was fixed.
 
-    `open_work` is what the checker will go on with by itself, in a sentence, or empty; `published` counts released
-    steps that were published again; `overdue_since` is when a checker that runs would have looked. What is in `odd` is
-    the Task Runner's to change.
+    `open_work` is a clause that names work that the checker will continue by itself, or "". `published` counts released
+    steps that were published again. `overdue_since` is the earliest due time that a working checker would not have
+    missed. The oddities in `odd` are for the Task Runner to change.
     """
 
     run: RunRecord
     steps: Mapping[str, StepRecord]
     found: Sequence[Finding] = ()
-    mended: Sequence[Finding] = ()
+    fixed: Sequence[Finding] = ()
     open_work: str = ""
     published: int = 0
     overdue_since: datetime | None = None
     odd: Sequence[Oddity] = ()
 
 
-def examine(services: Services, run_id: str, *, mending: bool) -> Examination:
-    """Look at the run and, with `mending`, set going whatever it is that holds it up. Raises `RunNotFound`."""
-    outbox = Outbox(services)
-    held = load_run(services, run_id)
-    if held is None:
+def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
+    """Examine a run and, if `fixing`, repair it.
+
+    That restarts whatever holds it up.
+
+    Raises `RunNotFound`.
+    """
+    outbox, now = Outbox(services), services.clock.now()
+    stored = load_run(services, run_id)
+    if stored is None:
         raise RunNotFound(run_id)
-    run, steps = held.run, steps_of(services, run_id)
-    # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
+    run, steps = stored.run, load_steps_by_id(services, run_id)
+    # The due time of a running job stays that of its first poll, as polls that report nothing new write nothing.
     waiting = [step.due_at for step in steps.values() if step.due_at and step.state is not StepState.RUNNING]
-    late = [due_at for due_at in waiting if services.clock.now() - due_at > LATE]
-    open_work = _open_work(run, steps, services.clock.now())
-    found = contradictions(services, steps, run_id) if run.state is RunState.RUNNING and run.stop is None else []
-    mended, published = _mended(outbox, run, found, open_work) if mending else ([], 0)
+    open_work = ""
+    if run.stop is not None and not all(step.state.is_terminal for step in steps.values()):
+        open_work = f"it is being closed ({run.stop.reason}), and some of its steps are still open"
+    elif run.state is RunState.SEEDING and now - (run.reopened_at or run.created_at) > NEXT_AUDIT:
+        open_work = "its steps were not all written"
+    found = find_contradictions(services, steps, run_id) if run.state is RunState.RUNNING and run.stop is None else []
+    fixed, published = _repair_fully(outbox, run, found, open_work) if fixing else ([], 0)
     outbox.flush()
     return Examination(
         run=run,
         steps=steps,
         found=found,
-        mended=mended,
+        fixed=fixed,
         open_work=open_work,
         published=published,
-        overdue_since=min(late, default=None),
+        overdue_since=min((due_at for due_at in waiting if now - due_at > LATE), default=None),
         odd=oddities(steps.values(), now=services.clock.now()),
     )
 
 
-def revive(outbox: Outbox, run_id: str) -> int:
-    """Have a run repaired that stands still. Return the number of events.
+def request_repair(outbox: Outbox, run_id: str) -> int:
+    """Hand a run that stands still to the start function.
 
-    Of a RUNNING run something is released or under way; else its documents contradict each other. All of them are to
-    be read then, which the checker has neither the time nor the memory for.
+    Returns the number of events. A RUNNING run of which nothing is released and nothing under way has contradictory
+    documents. Finding these takes reading all of them, for which the checker has neither the time nor the memory.
     """
     if is_anything_under_way(outbox.services, run_id):
         return 0
@@ -88,66 +101,56 @@ def revive(outbox: Outbox, run_id: str) -> int:
 
 
 def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
-    """Go on with a run that was handed on.
+    """Continue a run that was handed on, within one invocation's budget.
 
-    Close, seed, reset, repair or renew it, as far as one invocation's budget goes. With `after`, publish what is
-    released behind that path. Raises `RunNotFound`.
+    Close, seed, reset, repair or renew it, whichever it needs. With `after`, only publish the released steps behind
+    that path. Raises `RunNotFound`.
     """
     budget = Budget.of_invocation(outbox.services)
-    held = load_run(outbox.services, run_id)
-    if held is None:
+    stored = load_run(outbox.services, run_id)
+    if stored is None:
         raise RunNotFound(run_id)
-    if held.run.state is not RunState.RUNNING or held.run.stop is not None:
+    if stored.run.state is not RunState.RUNNING or stored.run.stop is not None:
         seed.resume(outbox, run_id, budget)
         return
     published = seed.publish_released(outbox, run_id, after=after, budget=budget)
-    if not published and not after and not is_anything_under_way(outbox.services, run_id):
-        _repair(outbox, run_id, budget)
-    if not after and needs_renewal(outbox.services, held.run):
-        renew_run(outbox, held, budget)
+    if after:
+        return
+    if not published and not is_anything_under_way(outbox.services, run_id):
+        found = stop_if_broken(outbox, run_id, budget)
+        if fix(outbox.services, run_id, found, budget):
+            seed.publish_released(outbox, run_id, budget=budget)
+    if needs_renewal(outbox.services, stored.run):
+        renew_run(outbox, stored, budget)
 
 
-def give_up_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]:
-    """End a run some of whose documents are gone, as nothing else could end it; else what is wrong with the others."""
-    found = contradictions(outbox.services, steps_of(outbox.services, run_id), run_id, budget)
+def stop_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]:
+    """End a run whose documents are incomplete.
+
+    Nothing else could end it. Returns the contradictions of a run that is complete.
+    """
+    found = find_contradictions(outbox.services, load_steps_by_id(outbox.services, run_id), run_id, budget)
     missing = [finding for finding in found if finding.flaw is Flaw.MISSING]
     if not missing:
         return found
-    _give_up(outbox, run_id, missing, budget)
+    what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
+    log.failed("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
+    fail_run(outbox, run_id, f"its documents are incomplete: {what}", budget, action="run.broken")
     return []
 
 
-def _repair(outbox: Outbox, run_id: str, budget: Budget) -> None:
-    found = give_up_if_broken(outbox, run_id, budget)
-    if mend(outbox.services, run_id, found, budget):
-        seed.publish_released(outbox, run_id, budget=budget)
+def _repair_fully(
+    outbox: Outbox, run: RunRecord, found: Sequence[Finding], open_work: str
+) -> tuple[Sequence[Finding], int]:
+    """Repair a run without a budget.
 
-
-def _mended(outbox: Outbox, run: RunRecord, found: Sequence[Finding], open_work: str) -> tuple[Sequence[Finding], int]:
-    mended = mend(outbox.services, run.id, found) if found else []
+    Returns what was fixed, and how many steps were published.
+    """
+    fixed = fix(outbox.services, run.id, found) if found else []
     if run.stop is not None:
         close_run(outbox, run.id)
     elif run.state is RunState.SEEDING and open_work:
         seed.resume(outbox, run.id)
     elif run.state is RunState.RUNNING:
-        return mended, seed.publish_released(outbox, run.id)
-    return mended, 0
-
-
-def _open_work(run: RunRecord, steps: Mapping[str, StepRecord], now: datetime) -> str:
-    if run.stop is not None and not all(step.state.is_terminal for step in steps.values()):
-        return f"it was to be closed ({run.stop.reason}), and some of its steps are still open"
-    if run.state is RunState.SEEDING and now - (run.reopened_at or run.created_at) > NEXT_AUDIT:
-        return "its steps were not all written"
-    return ""
-
-
-def _give_up(outbox: Outbox, run_id: str, missing: Sequence[Finding], budget: Budget) -> None:
-    what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
-    log.failed("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
-    reason = f"its documents are incomplete: {what}"
-    stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
-    try:
-        request_stop(outbox, run_id, stop, budget)
-    except RunStateError as error:
-        log.dropped("run.broken.late", str(error), run_id=run_id)
+        return fixed, seed.publish_released(outbox, run.id)
+    return fixed, 0

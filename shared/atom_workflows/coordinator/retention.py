@@ -1,19 +1,20 @@
-"""Keeping the documents of a run that is open, or was retried, for longer than was planned when it began.
+"""Keep the documents of a run that is open for long, or was retried, beyond the date set when it started.
 
-The run's own document comes last: at any time, whatever died, the others are kept for at least as long.
+The run's own document comes last, so at any time, whatever died, the others are kept for at least as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.loading import AT_ONCE, Held, HeldRun, all_steps
+from atom_workflows.coordinator.loading import AT_ONCE, StoredRun, StoredStep, iter_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import is_renewal_due, kept_while_open
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import definition_path, run_path, step_path
@@ -23,82 +24,72 @@ from atom_workflows.ports import Update
 
 
 def needs_renewal(services: Services, run: RunRecord) -> bool:
-    """Return whether an open run is to be kept for longer."""
+    """Return True if an open run has to be kept for longer."""
     return is_renewal_due(run.expire_at, now=services.clock.now(), keep=services.settings.keep_runs)
 
 
-def renew_run(outbox: Outbox, held: HeldRun, budget: Budget) -> None:
+def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
     """Keep an open run and all of its documents for longer.
 
-    With the budget spent the rest is handed on. What could not be renewed just now is left to the next audit.
+    Once the budget is spent, the rest is handed on. Documents that cannot be renewed just now are left to the next
+    audit.
     """
-    run, services = held.run, outbox.services
+    run, services = stored.run, outbox.services
     if run.expire_at is None:
         return
     until = kept_while_open(run.expire_at, now=services.clock.now(), keep=services.settings.keep_runs)
-    if not keep_all(services, run, all_steps(services, run.id), until, budget):
+    if not keep_all(services, run, iter_steps(services, run.id), until, budget):
         if budget.is_spent:
             outbox.add([seed_message(run.id)])
         return
     try:
-        services.store.commit([Update(path=run_path(run.id), fields={"expire_at": until}, guard=held.version)])
+        services.store.commit([Update(path=run_path(run.id), fields={"expire_at": until}, guard=stored.version)])
     except Conflict:
         return
     log.decided("run.renewed", f"run {run.id} is open, and kept until {until:%Y-%m-%d}", run_id=run.id)
 
 
-def keep_all(services: Services, run: RunRecord, steps: Iterable[Held], until: datetime, budget: Budget) -> bool:
-    """Keep these steps and the run's definition until then.
+def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], until: datetime, budget: Budget) -> bool:
+    """Keep these steps and the run's definition until that date.
 
-    Return True if done. False if the budget is spent, or some cannot be renewed just now. Each is guarded, and a
-    step that is being submitted is left alone: what its dispatcher records would be refused.
+    Returns False if the budget is spent, or some cannot be renewed just now. Each write is guarded, and a step that is
+    being submitted is left alone: otherwise its dispatcher could not record the answer.
     """
     if until != run.expire_at:
-        _keep_definition(services, run.id, until)
+        with suppress(Conflict):  # A small run has no definition.
+            services.store.commit([Update(path=definition_path(run.id), fields={"expire_at": until})])
     is_complete = True
-    for number, batch in enumerate(_batches(held for held in steps if _is_kept_for_less(held, until))):
+    for number, batch in enumerate(_batches_to_renew(steps, until)):
         if number and budget.is_spent:
             return False
-        free = [held for held in batch if not _is_being_submitted(held.step)]
-        is_complete = _keep(services, free, until) and is_complete and len(free) == len(batch)
+        free = [one for one in batch if one.step.state is not StepState.DISPATCHING or one.step.answered]
+        is_complete = _renew(services, free, until) and is_complete and len(free) == len(batch)
         budget.spend(written=len(free))
     return is_complete
 
 
-def _is_kept_for_less(held: Held, until: datetime) -> bool:
-    return held.step.expire_at is not None and held.step.expire_at < until
-
-
-def _is_being_submitted(step: StepRecord) -> bool:
-    return step.state is StepState.DISPATCHING and not step.answered
-
-
-def _keep(services: Services, batch: Sequence[Held], until: datetime) -> bool:
+def _renew(services: Services, batch: Sequence[StoredStep], until: datetime) -> bool:
     if not batch:
         return True
     writes = [
-        Update(path=step_path(held.step.run_id, held.step.id), fields={"expire_at": until}, guard=held.version)
-        for held in batch
+        Update(path=step_path(one.step.run_id, one.step.id), fields={"expire_at": until}, guard=one.version)
+        for one in batch
     ]
     try:
         services.store.commit(writes)
     except Conflict:
-        kept = [_keep(services, [held], until) for held in batch if len(batch) > 1]
-        return bool(kept) and all(kept)
+        # At least one has changed; renew the others one by one.
+        renewed = [_renew(services, [one], until) for one in batch if len(batch) > 1]
+        return bool(renewed) and all(renewed)
     return True
 
 
-def _keep_definition(services: Services, run_id: str, until: datetime) -> None:
-    try:
-        services.store.commit([Update(path=definition_path(run_id), fields={"expire_at": until})])
-    except Conflict:
-        return  # A small run has none.
-
-
-def _batches(steps: Iterable[Held]) -> Iterator[list[Held]]:
-    batch: list[Held] = []
-    for held in steps:
-        batch.append(held)
+def _batches_to_renew(steps: Iterable[StoredStep], until: datetime) -> Iterator[list[StoredStep]]:
+    batch: list[StoredStep] = []
+    for stored in steps:
+        if stored.step.expire_at is None or stored.step.expire_at >= until:
+            continue
+        batch.append(stored)
         if len(batch) == AT_ONCE:
             yield batch
             batch = []

@@ -1,131 +1,124 @@
-"""Retry-from-failed: keep what succeeded, run again what failed, was cancelled or was skipped."""
+"""Retry a run from what failed: keep what succeeded, run again what failed, was cancelled or was skipped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from graphlib import TopologicalSorter
-from typing import Any, Final
+from typing import Any
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_with
-from atom_workflows.coordinator.loading import Held, all_steps, load_run
+from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.looks import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import is_nearly_gone, kept_after_retry
-from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
+from atom_workflows.core.states import RunEvent, StepState, next_run_state
 from atom_workflows.core.transitions import needs_reset, reset
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
 
-NEXT_AUDIT: Final = timedelta(seconds=60)
-"""How long after it was opened a run is first looked at as a whole."""
 
+def reopen_run(outbox: Outbox, run_id: str) -> None:
+    """Set a FAILED or CANCELLED run back to SEEDING.
 
-def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
-    """Return when a run is first audited, at its deadline at the latest."""
-    audit = opened_at + NEXT_AUDIT
-    return audit if deadline is None else min(audit, deadline)
+    `seed.resume` continues it.
 
-
-def open_again(outbox: Outbox, run_id: str) -> None:
-    """Set a FAILED or CANCELLED run back to SEEDING, for `seed.resume` to go on with.
-
-    Raises `RunNotFound`, or `RunStateError` if the run has not ended badly.
+    Raises `RunNotFound`, or `RunStateError` if the run did not end that way, or will soon be deleted.
     """
-    held = load_run(outbox.services, run_id)
-    if held is None:
+    stored = load_run(outbox.services, run_id)
+    if stored is None:
         raise RunNotFound(run_id)
+    run, now = stored.run, outbox.services.clock.now()
     try:
-        state = next_run_state(held.run.state, RunEvent.RETRY)
+        state = next_run_state(run.state, RunEvent.RETRY)
     except TransitionError:
-        message = f"run {run_id} is {held.run.state}; only a FAILED or CANCELLED run can be retried"
+        message = f"run {run_id} is {run.state}; only a FAILED or CANCELLED run can be retried"
         raise RunStateError(message) from None
-    if is_nearly_gone(held.run.expire_at, now=outbox.services.clock.now()):
-        message = f"run {run_id} is kept until {held.run.expire_at:%Y-%m-%d %H:%M} UTC; start its workflow again"
+    if is_nearly_gone(run.expire_at, now=now):
+        gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
+        message = f"run {run_id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
         raise RunStateError(message)
-    reopened = _reopened(outbox, held.run, state)
-    writes = [
-        Update(path=run_path(run_id), fields=reopened, guard=held.version),
-        Update(
-            path=step_path(run_id, END_ID),
-            fields={"due_at": first_audit(reopened["reopened_at"], reopened["deadline"])},
-        ),
-    ]
-    try:
-        outbox.services.store.commit(writes)
-    except Conflict:
-        raise RunStateError(f"run {run_id} is being changed by somebody else; look at it again") from None
-    log.decided("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
-    outbox.run_changed(replace(held.run, state=state))
-
-
-def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
-    """Make every step that did not succeed PENDING again.
-
-    The others, too, are kept for as long as the run will be.
-    A step that is reset may be dispatched at once, by an event that was late. So steps are reset before what they
-    depend on: whatever runs early finds its dependents waiting. The run's end changes with every commit, so that a
-    stop, which closes the run by its end's version, comes before all of this or after (see `stop.close_run`).
-    False if something changed meanwhile or the budget is spent: then look at the run again, and repeat if it is still
-    to be reset. Steps that were reset are passed over then.
-    """
-    held = _dependents_first(list(all_steps(outbox.services, run.id)))
-    succeeded = {one.step.id for one in held if one.step.state is StepState.SUCCEEDED}
-    to_reset = [one for one in held if needs_reset(one.step, retries=run.retries)]
-    ends = [one for one in held if one.step.id == END_ID]
-    # Read after the end: a stop that is not seen here has its close refused by what is saved now, or refuses it.
-    now = load_run(outbox.services, run.id)
-    if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
-        return False
-    until = kept_until(outbox.services, run)
-    left = [one for one in held if not needs_reset(one.step, retries=run.retries)]
-    if until is not None and not keep_all(outbox.services, run, left, until, budget):
-        return False
-    kept = replace(run, expire_at=until)
-    return not ends or save_with(outbox, ends[0], [_reset(outbox, one, succeeded, kept) for one in to_reset], budget)
-
-
-def kept_until(services: Services, run: RunRecord) -> datetime | None:
-    """Return until when a run is kept once it is RUNNING.
-
-    That is for longer after a retry: the run's own date is renewed last.
-    """
-    if run.reopened_at is None:
-        return run.expire_at
-    return kept_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
-
-
-def _reopened(outbox: Outbox, run: RunRecord, state: RunState) -> dict[str, Any]:
-    now = outbox.services.clock.now()
-    return {
+    deadline = None if run.timeout is None else now + run.timeout
+    fields: dict[str, Any] = {
         "state": state.value,
         "retries": run.retries + 1,
         "reopened_at": now,
         "stop": None,
         "errors": [],
         "finished_at": None,
-        "deadline": None if run.timeout is None else now + run.timeout,
+        "deadline": deadline,
     }
+    # The due time of its end brings the run back to the checker, should this die.
+    writes = [
+        Update(path=run_path(run_id), fields=fields, guard=stored.version),
+        Update(path=step_path(run_id, END_ID), fields={"due_at": first_audit(now, deadline)}),
+    ]
+    try:
+        outbox.services.store.commit(writes)
+    except Conflict:
+        raise RunStateError(f"run {run_id} is being changed by someone else; look at it again") from None
+    log.decided("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
+    outbox.report_run(replace(run, state=state))
 
 
-def _reset(outbox: Outbox, held: Held, succeeded: set[str], run: RunRecord) -> Decision:
-    # What is not there has not succeeded: the step waits for it, until the run is found to be broken.
-    remaining = sum(need not in succeeded for need in held.step.depends_on)
-    change = reset(held.step, remaining=remaining, retries=run.retries, expire_at=run.expire_at)
-    if held.step.id == END_ID:
+def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
+    """Make every step that did not succeed PENDING again.
+
+    The others are kept for longer. Returns False if something changed meanwhile or the budget is spent. The caller then
+    reads the run again, and repeats this if the run is still to be reset; steps that were reset are passed over.
+
+    A late event may dispatch a reset step at once. So steps are reset before what they depend on: whatever runs early
+    finds its dependents waiting. The run's end changes with every commit, so that a stop, which closes the run under
+    the guard of its end's version, comes before all of this or after (see `stop.close_run`).
+    """
+    steps = _dependents_first(list(iter_steps(outbox.services, run.id)))
+    # Read after the end: either this sees a stop, or one of the two is refused by the guard on the end.
+    now = load_run(outbox.services, run.id)
+    if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
+        return False
+    until = kept_until(outbox.services, run)
+    left = [one for one in steps if not needs_reset(one.step, retries=run.retries)]
+    if until is not None and not keep_all(outbox.services, run, left, until, budget):
+        return False
+    succeeded = {one.step.id for one in steps if one.step.state is StepState.SUCCEEDED}
+    resets = [
+        _reset(outbox, one, succeeded, replace(run, expire_at=until))
+        for one in steps
+        if needs_reset(one.step, retries=run.retries)
+    ]
+    ends = [one for one in steps if one.step.id == END_ID]
+    return not ends or save_with(outbox, ends[0], resets, budget)
+
+
+def kept_until(services: Services, run: RunRecord) -> datetime | None:
+    """Return the date until which a run is kept once RUNNING.
+
+    After a retry that is later than the run's own date says, which is renewed last.
+    """
+    if run.reopened_at is None:
+        return run.expire_at
+    return kept_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
+
+
+def _reset(outbox: Outbox, stored: StoredStep, succeeded: set[str], run: RunRecord) -> Decision:
+    # A dependency that is missing has not succeeded: the step waits for it until the run is found to be broken.
+    remaining = sum(need not in succeeded for need in stored.step.depends_on)
+    change = reset(stored.step, remaining=remaining, retries=run.retries, expire_at=run.expire_at)
+    if stored.step.id == END_ID:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)
         change = replace(change, fields={**change.fields, "due_at": due_at})
-    return Decision(held=held, change=change)
+    return Decision(stored=stored, change=change)
 
 
-def _dependents_first(held: Sequence[Held]) -> list[Held]:
-    by_id = {one.step.id: one for one in held}
-    order = TopologicalSorter({one.step.id: one.step.dependents for one in held}).static_order()
+def _dependents_first(steps: Sequence[StoredStep]) -> list[StoredStep]:
+    by_id = {one.step.id: one for one in steps}
+    order = TopologicalSorter({one.step.id: one.step.dependents for one in steps}).static_order()
     return [by_id[step_id] for step_id in order if step_id in by_id]

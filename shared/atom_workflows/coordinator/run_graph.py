@@ -1,12 +1,12 @@
-"""The documents of a run's graph, each made when it is to be written."""
+"""Make the documents of a run's graph, each only when it is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from atom_workflows.coordinator.retry import first_audit
 from atom_workflows.core.graph import END_ID, compile_graph
 from atom_workflows.core.job_request import job_request
+from atom_workflows.core.looks import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import new_step, step_fields, step_path
@@ -14,7 +14,7 @@ from atom_workflows.ports import Create
 
 
 class RunGraph:
-    """A workflow compiled for one run. `path` is the workflow file's, which its jobs are labelled with."""
+    """A workflow compiled for one run. `path` is that of the workflow file, from which its jobs get their label."""
 
     def __init__(self, run: RunRecord, workflow: Workflow, path: str) -> None:
         self.run = run
@@ -30,7 +30,7 @@ class RunGraph:
     def create(self, path: str) -> Create:
         """Make the document of one node.
 
-        The end is where the checker finds the run, for as long as it is open.
+        The end has a due time, by which the checker finds an open run.
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)

@@ -1,4 +1,4 @@
-"""What every handler is given: the ports and the settings."""
+"""The ports and the settings, as every handler gets them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atom_workflows.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The outside world, as the composition root or a test put it together."""
+    """The outside world, as assembled by the composition root or a test."""
 
     store: Store
     bus: Bus

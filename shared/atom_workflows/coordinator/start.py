@@ -1,7 +1,7 @@
-"""Starting a run: read the source, validate it, seed the documents, publish the ready steps.
+"""Start a run: read the source, validate it, seed the documents, publish the ready steps.
 
-A run that could not start is kept as INVALID, and gives way to the next start under its key: what refused that one may
-be fixed by now. Any other run that has the key stays (`known_run.py`).
+A run that could not start is kept as INVALID, and the next start under its key replaces it: its cause may be fixed by
+then. Any other run that has the key stays (`known_run.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
     NotStorable,
-    SourceError,
     SourceForbidden,
     SourceNotFound,
     SourceTooLarge,
@@ -44,7 +43,7 @@ _TRIES: Final = 5
 
 
 class Refusal(StrEnum):
-    """Why a run cannot start."""
+    """The reasons why a run cannot start."""
 
     INVALID = "invalid"
     NOT_FOUND = "not_found"
@@ -54,9 +53,9 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The run that an event named. It is on its way, unless a `refusal` says that it is not, for these `problems`.
+    """The answer to a start. The run has started, now or before, unless there is a `refusal` with its `problems`.
 
-    `warnings` are what is odd about a run that is on its way, or was before.
+    `warnings` are remarks about a run that has started.
     """
 
     run_id: str
@@ -67,9 +66,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """What was made of a request: a run with its workflow, or without one the refusal and its problems.
+    """A request that was read: a run with its definition, or without one a refusal and its problems.
 
-    `digest` is that of the file as far as it could be read.
+    `digest` is the file's, "" if it could not be read.
     """
 
     run: RunRecord
@@ -78,13 +77,16 @@ class _Prepared:
     refusal: Refusal = Refusal.INVALID
     problems: list[dict[str, Any]] = field(default_factory=list)
 
-    def refused(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
-        """Return the same as a run that cannot start."""
+    def refuse(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
+        """Return the same request as one that cannot start."""
         return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 
 def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
-    """Handle an event of the topic `start`. The same event again starts nothing twice and is answered alike."""
+    """Handle an event of the topic `start`.
+
+    It may come twice: the second time it starts nothing, and gets the same answer.
+    """
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
         continue_run(outbox, event.run_id, after=event.after)
@@ -101,56 +103,57 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
 def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
     """Start the run, or keep it as INVALID.
 
-    It takes the place of one that was INVALID before. Any other run that has its key is answered for instead.
+    It replaces an INVALID run with its key. If there is any other run with its key, the answer is about that one.
     """
     prepared = _prepare(outbox.services, run, event)
     known: Document | None = None
     for _ in range(_TRIES):
         try:
-            return _record(outbox, prepared, known)
+            if prepared.definition is None:
+                return _refuse(outbox, prepared, known)
+            seed.seed_run(outbox, prepared.run, prepared.definition, instead_of=known)
+            return Started(run_id=run.id)
         except (AlreadyExists, Conflict):
             known = outbox.services.store.get([run_path(run.id)])[0]
         except NotStorable as error:
-            prepared = prepared.refused(Refusal.INVALID, [{"message": str(error)}])
+            prepared = prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
         if known is not None and run_record(known).state is not RunState.INVALID:
             return _answer_again(outbox, run_record(known), event, prepared.digest)
-    raise Conflict(f"run {run.id} cannot be written: what is left of an earlier one is still being deleted")
+    raise Conflict(f"run {run.id} cannot be written: parts of an earlier run with its key are still being deleted")
 
 
 def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prepared:
     prepared = _Prepared(run=run)
     if refusal := _task_runner_refusal(services.settings, run, event):
-        return prepared.refused(Refusal.FORBIDDEN, [{"message": refusal}])
+        return prepared.refuse(Refusal.FORBIDDEN, [{"message": refusal}])
     try:
-        text, run = _read(services, run, event)
+        if event.definition is not None:
+            text = event.definition.encode()
+        else:
+            text, generation = services.source.read(event.workflow_path, event.generation)
+            # The one that was read, if none was asked for.
+            run = replace(run, source={**run.source, "generation": generation})
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
-        # Its trace holds all that was read of the file.
+        # Its traceback keeps the whole file in memory.
         error.__traceback__ = None
-        return prepared.refused(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
-    except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
-        return prepared.refused(_refusal_of(error), [{"message": str(error)}])
+        return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
+    except SourceNotFound as error:
+        return prepared.refuse(Refusal.NOT_FOUND, [{"message": str(error)}])
+    except SourceForbidden as error:
+        return prepared.refuse(Refusal.FORBIDDEN, [{"message": str(error)}])
+    except SourceTooLarge as error:
+        return prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
     definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
     return replace(prepared, run=seed.with_workflow(run, workflow, digest=prepared.digest), definition=definition)
 
 
-def _record(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
-    """Write the run, or why it cannot start.
-
-    Raises `AlreadyExists` or `Conflict` if there is another than `known`.
-    """
-    if prepared.definition is None:
-        return _refuse(outbox, prepared, known)
-    seed.new(outbox, prepared.run, prepared.definition, instead_of=known)
-    return Started(run_id=prepared.run.id)
-
-
 def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest: str) -> Started:
-    """Answer for a run that has the key already.
+    """Answer a request whose key a run already has.
 
-    The request that it was started for is answered as it was first; another one is refused.
+    The request that started the run gets the same answer again; another one is refused.
     """
     # The instance that started it may have died before it published.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
@@ -166,10 +169,7 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
 
 
 def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequested) -> str:
-    """Return why jobs may not be sent to the run's Task Runner.
-
-    Empty if they may.
-    """
+    """Return why the run's Task Runner is refused, or ""."""
     if event.task_runner_url and (expected := expected_instead(event.task_runner_url)):
         return f"the start message's tr_url is {run.task_runner_url!r}; it must be {expected}"
     if settings.may_use_task_runner(run.task_runner_url):
@@ -201,22 +201,11 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
     )
 
 
-def _read(services: Services, run: RunRecord, event: StartRequested) -> tuple[bytes, RunRecord]:
-    """The definition, and the run with the generation that was read, whichever was the newest."""
-    if event.definition is not None:
-        return event.definition.encode(), run
-    content, generation = services.source.read(event.workflow_path, event.generation)
-    return content, replace(run, source={**run.source, "generation": generation})
-
-
-def _refusal_of(error: SourceError) -> Refusal:
-    if isinstance(error, SourceNotFound):
-        return Refusal.NOT_FOUND
-    return Refusal.FORBIDDEN if isinstance(error, SourceForbidden) else Refusal.INVALID
-
-
 def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
-    """Record a run that cannot start, with every reason."""
+    """Keep a run that cannot start as INVALID, with every reason.
+
+    Raises `AlreadyExists` or `Conflict` if the document is not `known`.
+    """
     run, problems = prepared.run, prepared.problems
     refused = Started(run_id=run.id, refusal=prepared.refusal, problems=tuple(problems))
     if known is not None and known.fields.get("errors") == problems:

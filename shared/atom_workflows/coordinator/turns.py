@@ -1,6 +1,6 @@
-"""One large input at a time: what several would take together while they are read is more than an instance has.
+"""Parse one large input at a time, as several together would need more memory than an instance has.
 
-Reading keeps the processor busy and waits for nobody, so those that wait their turn lose no time by it.
+Parsing keeps the processor busy and waits for nothing else, so taking turns costs no time.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from typing import Final
 
 SMALL_BYTES: Final = 65_536
-"""What is no larger need not wait: as many as an instance takes together are no more than a few megabytes."""
+"""Inputs up to this size need not wait: all that an instance takes at once need only a few megabytes."""
 
 _reading: Final = threading.Lock()
 
 
 @contextmanager
 def turn_to_read(size: int) -> Iterator[None]:
-    """Let one block at a time read as many as `size` bytes.
+    """Wait for the turn to parse an input of `size` bytes.
 
-    No port may be called in the block.
+    One block at a time has it, so no port may be called in the block. Small inputs do not wait.
     """
     if size <= SMALL_BYTES:
         yield

@@ -1,4 +1,4 @@
-"""How often one process wakes the checker."""
+"""Limit how often one process wakes the checker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 class WakeLimit:
     """Lets one wake-up through in each interval: a burst that was just woken sees what follows by itself.
 
-    Only saves messages. Each process has its own, and a wake-up too many or too few, as of two threads at once, is
+    It only saves messages. Each process has its own, and a wake-up too many or too few, as when two threads race, is
     harmless.
     """
 
@@ -17,7 +17,7 @@ class WakeLimit:
         self._last: datetime | None = None
 
     def lets_through(self, now: datetime) -> bool:
-        """Return whether to wake the checker now."""
+        """Return True if the checker should be woken now."""
         if self._last is not None and self._last <= now < self._last + self._interval:
             return False
         self._last = now

@@ -1,4 +1,4 @@
-"""Calls for many items, answered in waves."""
+"""Make a call for each of many items, and take the answers in waves."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def waves(
     *,
     lane: Callable[[Item], str] | None = None,
 ) -> Iterator[list[tuple[Item, Answer]]]:
-    """Call for each item and yield every (item, answer) once, those that are there together in one list.
+    """Call for each item and yield lists of (item, answer).
 
-    What a call raises is raised here, after the others have ended. See `ports.Workers.calls` for `lane`.
+    A list holds the answers that were ready together; each item comes once. An error of a call is raised here, after
+    the others have ended. See `ports.Workers.calls` for `lane`.
     """
     if len(items) == 1:
         # Handing it to a thread would take longer than anything around the call does.

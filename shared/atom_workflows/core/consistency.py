@@ -48,14 +48,14 @@ def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Fi
         for name in (*step.depends_on, *step.dependents):
             named_by.setdefault(name, []).append(step.id)
     for name in sorted(named_by.keys() - steps.keys()):
-        what = f"{label(name)} is missing, though {_are_connected(named_by[name])} with it"
+        what = f"{label(name)} is missing, though {_are_connected(named_by[name])} to it"
         yield Finding(step_id=name, flaw=Flaw.MISSING, what=what)
     for step in steps.values():
         yield from filter(None, (check_counters(step, steps), check_due_time(step, now=now)))
 
 
 def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
-    """Return what is wrong with the counters of a waiting step.
+    """Check the counters of a waiting step.
 
     `steps` holds at least those that it depends on; if one is missing, the counters cannot be checked.
     """
@@ -76,7 +76,7 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
 
 
 def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
-    """Return what is wrong if the checker would never look at the step.
+    """Check that the checker will look at the step.
 
     It must look at every step under way, and at the end of a run.
     """
@@ -88,7 +88,7 @@ def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
 
 
 def is_under_way(step: StepRecord) -> bool:
-    """Return True if the step is being dispatched, runs, or waits for its next attempt."""
+    """Return True while a dispatcher, job or back-off has the step."""
     return step.state in UNDER_WAY
 
 

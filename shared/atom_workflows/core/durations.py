@@ -104,7 +104,7 @@ def _length(part: re.Match[str]) -> timedelta:
 
 
 def _parts_in_words(text: str) -> dict[str, str | None]:
-    """Return each unit's number in a text such as `2 hours, 5 min`.
+    """Return the numbers in `2 hours, 5 min` by unit.
 
     Empty if anything else is in it.
     """

@@ -30,7 +30,10 @@ END_ID: Final = "~end"
 
 
 def is_internal(node_id: str) -> bool:
-    """Return True if the compiler added the node, so that users should not see it."""
+    """Return True if the compiler added the node.
+
+    Users should not see such nodes.
+    """
     return node_id.startswith(INTERNAL_PREFIX)
 
 
@@ -160,7 +163,10 @@ def _chain_behind(next_of: Mapping[str, str | None], node: str | None) -> Iterat
 
 
 def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
-    """Split into as few parts as the limit allows, all about equally long."""
+    """Split into few parts of about equal length.
+
+    There are as few as the limit allows.
+    """
     parts = -(-len(items) // limit)
     size, longer = divmod(len(items), parts)
     starts = [part * size + min(part, longer) for part in range(parts + 1)]

@@ -77,7 +77,7 @@ def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
 
 
 def _silence(since: datetime | None, now: datetime) -> str:
-    """Return the length of a silence in words, or "" while it is short."""
+    """Return the length of a silence, or "" while short."""
     return _lasting(since, now) if since is not None and now - since >= LONG_SILENCE else ""
 
 

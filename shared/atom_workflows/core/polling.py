@@ -51,7 +51,10 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
 
 
 def young_age(check_interval: timedelta) -> timedelta:
-    """Return the age up to which jobs are polled at least every `WORTH_WAITING` intervals."""
+    """Return the age up to which jobs count as young.
+
+    Young jobs are polled at least every `WORTH_WAITING` intervals.
+    """
     return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
 
@@ -92,7 +95,7 @@ def poll_failed(step: StepRecord, *, reason: str, now: datetime, retry_after_s: 
 
 
 def unknown_job(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
-    """Count down the grace period of a job that its Task Runner does not know.
+    """Count down the grace period of an unknown job.
 
     Returns the job's loss once the period is over, None if there is nothing new to write.
     """

@@ -174,3 +174,7 @@ class RunRecord:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expire_at: datetime | None = None
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Return True once the run's deadline has passed."""
+        return self.deadline is not None and self.deadline <= now

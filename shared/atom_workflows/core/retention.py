@@ -33,14 +33,15 @@ def is_nearly_gone(expire_at: datetime | None, *, now: datetime) -> bool:
 
 
 def is_renewal_due(expire_at: datetime | None, *, now: datetime, keep: timedelta) -> bool:
-    """Return True once less than half of an open run's time is left."""
+    """Return True once less than half of `keep` is left."""
     return expire_at is not None and expire_at - now < keep / 2
 
 
 def kept_while_open(expire_at: datetime, *, now: datetime, keep: timedelta) -> datetime:
-    """Return the new date of an open run, at least half of `keep` away.
+    """Return the new date of an open run.
 
-    It is computed from the previous date, so an invocation that continues a renewal gets the same one.
+    It is at least half of `keep` away. It is computed from the previous date, so an invocation that continues a renewal
+    gets the same one.
     """
     half = keep / 2
     return expire_at + ceil((now + half - expire_at) / half) * half

@@ -48,10 +48,10 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
 def judge_overdue(
     step: StepRecord, found: StepChange | Outcome | None, *, heard: bool, now: datetime
 ) -> StepChange | Outcome | None:
-    """Time out a job whose time is over; return `found` for any other.
+    """Time out a job whose time is over.
 
-    `found` is the result of a poll. `heard` is False if the Task Runner did not answer, or was not asked because its
-    circuit breaker is open.
+    Returns `found` for any other job. `found` is the result of a poll. `heard` is False if the Task Runner did not
+    answer, or was not asked because its circuit breaker is open.
     """
     deadline = step.attempt_deadline
     if isinstance(found, Outcome) or deadline is None or now < deadline:

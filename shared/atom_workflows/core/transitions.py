@@ -7,7 +7,8 @@ How a step goes through its life:
   (nothing was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
 - While it runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is over. Whatever ends an
   attempt is an `Outcome`, which travels as an event; `apply_outcome` makes it a change, and drops it if it is stale.
-- `end_without_job`, `stop_step` and `reset` are for steps that end without a job, or start over.
+- `end_without_job`, `stop_step` and `reset` are for steps that end without a job, or start over. `end_run` closes a
+  run whose steps have ended.
 
 Every decision is pure: it depends on the step as it was read, what was learnt about it, and the time that is passed in.
 So deciding twice decides the same, jitter included, and the commit's guard on the step's version makes one of two
@@ -23,8 +24,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows.core.records import StepRecord, Stop, StopKind
-from atom_workflows.core.states import StepEvent, StepState, next_step_state
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, OnLost
 
 MAX_LOSSES: Final = 3
@@ -104,7 +105,7 @@ _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
 def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
-    """Return the outcome that a Task Runner's answer means for the current attempt.
+    """Return the outcome that an answer means for the current attempt.
 
     None while the job goes on.
     """
@@ -151,7 +152,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
-    """Return True if an event that asks for a dispatch is still current.
+    """Return True if a request for a dispatch is still current.
 
     `attempt` is the one that the event asks for, None if it names none.
     """
@@ -241,7 +242,7 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
 
 
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
-    """Return True if a lost dispatcher or job has shown signs of life since.
+    """Return True if a lost dispatcher or job has reappeared.
 
     The checker may have declared it lost on the ground of a step that it read long before.
     """
@@ -253,10 +254,10 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 
 
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Add the last answer to the timeout of an attempt that was never accepted.
+    """Explain the timeout of an attempt that was never accepted.
 
-    It becomes a loss if another attempt could run beside an unknown job although `onLost` is `fail`. (A timeout may be
-    shorter than the lease of a dispatcher that died.)
+    Its message gets the last answer. It becomes a loss if another attempt could run beside an unknown job although
+    `onLost` is `fail`. (A timeout may be shorter than the lease of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last answer: {step.message or 'none'}")
     if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
@@ -266,16 +267,17 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
 
 
 def _reason_not_to_repeat(step: StepRecord) -> str:
-    """Return why a job that is lost now is not submitted again, or "" if it is."""
+    """Return why a lost job is not submitted again, or ""."""
     if step.policies.on_lost is OnLost.FAIL:
         return ", and onLost is fail"
-    return f", as {step.losses} before it" if step.losses + 1 >= MAX_LOSSES else ""
+    return f", and lost {step.losses} before" if step.losses + 1 >= MAX_LOSSES else ""
 
 
 def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
-    """Set the step RETRYING if it has another try; return None if it has failed for good.
+    """Set the step RETRYING if it has another try.
 
-    A refused job would be refused again. A lost one says nothing about the task, so it uses up none of its attempts.
+    Returns None if it has failed for good. A refused job would be refused again. A lost one says nothing about the
+    task, so it uses up none of its attempts.
     """
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
@@ -295,9 +297,10 @@ def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[st
 
 
 def end_without_job(step: StepRecord, *, now: datetime) -> StepChange | None:
-    """Skip a released step after a failure, or let a released barrier succeed.
+    """Skip a released step, or let a released barrier succeed.
 
-    Returns None if the step needs a job, or is not released (any more).
+    A step is skipped if anything before it did not succeed. Returns None if the step needs a job, or is not released
+    (any more).
     """
     if not step.is_released:
         return None
@@ -316,8 +319,24 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     return _end(step, StepEvent.FAIL, now, message=clip(stop.reason))
 
 
+def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
+    """Decide how a run ends, and its end node with it.
+
+    A stop that was asked for decides first, then the counters of the end. The node's change is None if the document is
+    missing or has ended before, in an earlier round of the run.
+    """
+    if run.stop is not None:
+        event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
+        if end is None or end.state.is_terminal:
+            return event, None
+        return event, stop_step(end, run.stop, now=now)
+    if end is None:
+        return RunEvent.FAIL, None
+    return RunEvent.FAIL if end.unsuccessful else RunEvent.SUCCEED, end_without_job(end, now=now)
+
+
 def needs_reset(step: StepRecord, *, retries: int) -> bool:
-    """Return True if a retry of the run has yet to reset the step.
+    """Return True if a retry has yet to reset the step.
 
     `retries` is the number of that retry: a step that it has reset carries the same number.
     """

@@ -14,9 +14,8 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
-from atom_workflows.coordinator import circuit_breaker, retry, seed, submit
-from atom_workflows.coordinator.checker import audit
-from atom_workflows.core import polling, transitions
+from atom_workflows.coordinator import circuit_breaker, repair, submit
+from atom_workflows.core import looks, polling, transitions
 from atom_workflows.core.workflow import Backoff
 
 SHORT = Backoff(initial=timedelta(seconds=0.4), factor=2.0, maximum=timedelta(seconds=3), jitter=0.2)
@@ -30,10 +29,10 @@ for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
 vars(circuit_breaker)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
-for module in (retry, seed):
+for module in (looks, repair):
     vars(module)["NEXT_AUDIT"] = timedelta(seconds=5)
-vars(audit)["SHORTEST"] = timedelta(seconds=5)
-vars(audit)["LONGEST"] = timedelta(seconds=10)
+vars(looks)["SHORTEST_AUDIT"] = timedelta(seconds=5)
+vars(looks)["LONGEST_AUDIT"] = timedelta(seconds=10)
 
 
 def _default(adapter: type, **shorter: float | Limits) -> None:

@@ -16,7 +16,7 @@ from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.commits import MAX_WRITES
 from atom_workflows.coordinator.loading import PAGE, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import open_again
+from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.documents import stop_fields
 from atom_workflows.messages.internal import Tick, seed_message
@@ -178,7 +178,7 @@ def test_resetting_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World("rules: [{step: root, fail_times: 1}]")
     run_id = world.start(fan(1_000))
     world.run_to_end(run_id)
-    open_again(Outbox(world.services), run_id)
+    reopen_run(Outbox(world.services), run_id)
     world.bus.publish([seed_message(run_id)])
     gauges = gauge_events(world, "start")
     assert len(gauges) >= 3
@@ -239,7 +239,7 @@ def retried() -> tuple[World, str]:
     run_id = world.start(definition({f"a{number}": [] for number in range(500)} | {"b": []} | {"c": ["b"], "d": ["c"]}))
     world.run_to_end(run_id)
     world.clock.move(timedelta(days=80))
-    open_again(Outbox(world.services), run_id)
+    reopen_run(Outbox(world.services), run_id)
     return world, run_id
 
 

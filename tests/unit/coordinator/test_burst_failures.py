@@ -53,13 +53,13 @@ def burst(world: World, **ports: Any) -> None:
 def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever somebody wrote into a run's document, the others' jobs end as they do, and the log names the run."""
+    """Whatever someone else wrote into a run's document, other runs' jobs end normally, and the log names the run."""
     world, broken, other = long_and_short()
     world.clock.move(timedelta(minutes=2))
     world.store.commit([Update(path=run_path(broken), fields=fields)])
     burst(world)
     assert world.run(other).state is RunState.SUCCEEDED
-    assert f"run {broken} could not be looked after" in caplog.text
+    assert f"run {broken} could not be audited" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
 def test_a_step_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever somebody wrote into a step's document, the others' jobs end as they do, and the log names the step."""
+    """Whatever someone else wrote into a step's document, other jobs end normally, and the log names the step."""
     world, broken, other = long_and_short()
     path = step_path(broken, "long")
     world.store.commit([Update(path=path, fields=fields)])
@@ -88,7 +88,7 @@ def test_a_step_that_cannot_be_read_keeps_no_other_from_being_looked_at(
 
 @dataclass(slots=True)
 class Stumbling:
-    """A Task Runner about one of whose jobs, if any, nobody can be asked."""
+    """A Task Runner that cannot be polled about one of its jobs, if any."""
 
     world: World
     job_id: str = ""
@@ -117,7 +117,7 @@ def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog:
 
 
 def test_a_defect_is_no_word_that_an_overdue_job_goes_on() -> None:
-    """Nobody has heard of the job, so it is asked about again, and its end counts."""
+    """No poll of the job was answered, so it is polled again, and its end counts."""
     world = World("default: {duration: 300}", burst=BURST)
     run_id = world.start(definition({"a": []}, a={"timeout": "10m", "retry": {"maxAttempts": 2}}))
     world.settle_down("steps")
@@ -145,7 +145,7 @@ class FailingBus:
 
 
 def test_a_job_that_another_instance_changed_is_looked_at_again() -> None:
-    """What is found of it is not saved over the other's word, and the burst asks about it as often as ever."""
+    """The result of the poll does not overwrite the other instance's, and the burst keeps polling it as often."""
     world, long, _ = long_and_short()
     world.clock.move(timedelta(minutes=1))
 
@@ -203,7 +203,7 @@ class NotedQueries:
 
 
 def test_jobs_that_are_left_alone_keep_no_burst_busy() -> None:
-    """While nobody answers, jobs that were asked for in vain before are not looked at every two seconds."""
+    """While no Task Runner answers, jobs whose polls failed before are not polled every two seconds."""
     world = World("default: {duration: 100000, status_errors: [{status: 500, times: 1000}]}", burst=BURST)
     for number in range(6):
         world.start(chain(1), run_key=str(number))

@@ -1,4 +1,4 @@
-"""How a process leaves a Task Runner alone that is down."""
+"""A process leaves a Task Runner alone that is down."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ def down(failures: int = PATIENCE) -> CircuitBreaker:
     breaker = CircuitBreaker()
     for number in range(failures):
         at = START + timedelta(minutes=10) * number
-        breaker.failed(URL, "HTTP 503", began=at, now=at)
+        breaker.record_failure(URL, "HTTP 503", began=at, now=at)
     return breaker
 
 
 def test_a_few_failures_in_a_row_begin_a_pause() -> None:
-    """Others are told why they are not even tried, and for how long; other Task Runners are."""
+    """Further calls are held back with a reason and a time; those to other Task Runners are made."""
     last = START + timedelta(minutes=10) * (PATIENCE - 1)
-    assert down(PATIENCE - 1).held_back(URL, last) is None
-    held_back = down().held_back(URL, last)
+    assert down(PATIENCE - 1).reason_to_wait(URL, last) is None
+    held_back = down().reason_to_wait(URL, last)
     assert held_back is not None
-    assert held_back.reason == "it was not asked, as others failed just now: HTTP 503"
+    assert held_back.reason == "it was not called, as earlier calls just failed: HTTP 503"
     assert 0 < (held_back.retry_after_s or 0) <= PAUSES.initial.total_seconds()
-    assert down().held_back("https://up.test", last) is None
+    assert down().reason_to_wait("https://up.test", last) is None
 
 
 def test_a_pause_is_over_and_the_next_one_is_longer() -> None:
-    """Whoever comes first tries; if that fails the pause grows, up to its longest."""
+    """The first call after a pause is made; if it fails, the pause grows, up to its longest."""
     waits = []
     for failures in range(PATIENCE, PATIENCE + 12):
         last = START + timedelta(minutes=10) * (failures - 1)
-        held_back = down(failures).held_back(URL, last)
+        held_back = down(failures).reason_to_wait(URL, last)
         assert held_back is not None
         assert held_back.retry_after_s is not None
         waits.append(held_back.retry_after_s)
-        assert down(failures).held_back(URL, last + timedelta(seconds=held_back.retry_after_s)) is None
+        assert down(failures).reason_to_wait(URL, last + timedelta(seconds=held_back.retry_after_s)) is None
     assert waits[4] > 4 * waits[0]
     assert max(waits) <= PAUSES.maximum.total_seconds()
 
@@ -48,8 +48,8 @@ def test_failures_of_calls_that_were_on_their_way_count_once() -> None:
     """Ten submissions at the same time that all fail are one reason to pause, not ten to pause for long."""
     breaker = CircuitBreaker()
     for _ in range(10):
-        breaker.failed(URL, "HTTP 503", began=START, now=START)
-    held_back = breaker.held_back(URL, START)
+        breaker.record_failure(URL, "HTTP 503", began=START, now=START)
+    held_back = breaker.reason_to_wait(URL, START)
     assert held_back is not None
     assert (held_back.retry_after_s or 0) <= PAUSES.initial.total_seconds()
 
@@ -57,8 +57,8 @@ def test_failures_of_calls_that_were_on_their_way_count_once() -> None:
 def test_one_answer_lets_all_others_through() -> None:
     """It is up again, and everything is forgotten."""
     breaker = down()
-    breaker.answered(URL)
+    breaker.record_answer(URL)
     last = START + timedelta(minutes=10) * PATIENCE
-    assert breaker.held_back(URL, last) is None
-    breaker.failed(URL, "HTTP 503", began=last, now=last)
-    assert breaker.held_back(URL, last) is None
+    assert breaker.reason_to_wait(URL, last) is None
+    breaker.record_failure(URL, "HTTP 503", began=last, now=last)
+    assert breaker.reason_to_wait(URL, last) is None

@@ -1,4 +1,4 @@
-"""Documents that contradict each other are found, and mended or reported."""
+"""Documents that contradict each other are found, and fixed or reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def begun(workflow: str = DIAMOND, script: str = "default: {duration: 1000}") ->
 
 
 def falsify(world: World, run_id: str, step_id: str, **fields: Any) -> None:
-    """Write to a step's document what nobody should have written."""
+    """Write to a step's document what no one should write."""
     world.store.inner.commit([Update(path=step_path(run_id, step_id), fields=fields)])
 
 
@@ -44,7 +44,7 @@ def test_a_wrong_counter_does_not_hold_up_a_run(wrong: dict[str, int]) -> None:
     world = World("default: {duration: 15}")
     run_id = world.start(DIAMOND)
     falsify(world, run_id, "d", **{name: value + (2 if name == "remaining" else 0) for name, value in wrong.items()})
-    assert examine(world.services, run_id, mending=True).mended
+    assert examine(world.services, run_id, fixing=True).fixed
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert sorted(world.submissions()) == ["a/1", "b/1", "c/1", "d/1"]
 
@@ -96,7 +96,7 @@ def test_a_run_without_an_end_can_be_cancelled() -> None:
     """The doctor names the missing end, and a cancel closes the run all the same."""
     world, run_id = begun()
     delete(world, run_id, "~end")
-    found = examine(world.services, run_id, mending=True).found
+    found = examine(world.services, run_id, fixing=True).found
     assert [finding.flaw for finding in found] == [Flaw.MISSING]
     cancel_run(world.services, run_id)
     assert world.run(run_id).state is RunState.CANCELLED
@@ -108,8 +108,8 @@ def test_a_step_that_nobody_would_look_at_is_due_again() -> None:
     world, run_id = begun()
     for name in ("a", "~end"):
         falsify(world, run_id, name, due_at=None)
-    examination = examine(world.services, run_id, mending=True)
-    assert {finding.step_id for finding in examination.mended} == {"a", "~end"}
+    examination = examine(world.services, run_id, fixing=True)
+    assert {finding.step_id for finding in examination.fixed} == {"a", "~end"}
     assert world.steps(run_id)["a"].due_at == world.clock.now()
 
 
@@ -118,8 +118,8 @@ def test_looking_changes_nothing() -> None:
     world, run_id = begun()
     falsify(world, run_id, "d", remaining=7)
     written = world.store.writes
-    examination = examine(world.services, run_id, mending=False)
-    assert (len(examination.found), len(examination.mended)) == (1, 0)
+    examination = examine(world.services, run_id, fixing=False)
+    assert (len(examination.found), len(examination.fixed)) == (1, 0)
     assert world.store.writes == written
     assert not world.bus.take_all("steps")
 
@@ -129,7 +129,7 @@ def test_nothing_is_found_of_runs_that_are_well() -> None:
     world = World("default: {duration: 15}\nrules: [{step: b, always_fail: true}]")
     run_id = world.start(DIAMOND)
     for _ in range(12):
-        assert not examine(world.services, run_id, mending=True).found
+        assert not examine(world.services, run_id, fixing=True).found
         world.settle_down()
         world.clock.move(timedelta(seconds=10))
         world.tick()
@@ -149,8 +149,8 @@ def test_a_step_that_changes_meanwhile_is_not_miscounted(call: str) -> None:
 
     falsify(world, run_id, "d", remaining=3)
     store = meanwhile(world, lambda name, _: name == call and "d" in str(_), c_ends)
-    examine(world.services, run_id, mending=True)
+    examine(world.services, run_id, fixing=True)
     assert store.happened
-    examine(world.services, run_id, mending=True)
+    examine(world.services, run_id, fixing=True)
     assert world.steps(run_id)["d"].remaining == 1
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED

@@ -11,7 +11,7 @@ from atom_workflows.coordinator import budget, seed
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import open_again
+from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import definition_path, run_path
@@ -78,7 +78,7 @@ def test_a_run_that_is_about_to_expire_is_not_retried() -> None:
     """Its documents may be deleted one by one meanwhile, so that it would end as incomplete."""
     world, run_id = failed()
     world.clock.move(KEEP - timedelta(minutes=30))
-    with pytest.raises(RunStateError, match="is kept until 2026-01-31"):
+    with pytest.raises(RunStateError, match="will be deleted at 2026-01-31"):
         retry_run(world.services, run_id)
     assert world.run(run_id).state is RunState.FAILED
 
@@ -95,7 +95,7 @@ def test_the_definition_of_a_large_run_is_kept_with_it(monkeypatch: pytest.Monke
     run_id = run_id_for("flow.yaml", "key", "test")
     cancel_run(world.services, run_id)
     world.clock.move(timedelta(days=28))
-    open_again(Outbox(world.services), run_id)
+    reopen_run(Outbox(world.services), run_id)
     make_mortal(world, Fate(fatal=11))
     with pytest.raises(Died):
         seed.resume(Outbox(world.services), run_id)
@@ -132,7 +132,7 @@ def test_a_retry_renews_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "MAX_WRITTEN", 300)
     world, run_id = failed(definition({f"s{number}": [] for number in range(1_000)} | {"b": []}))
     world.clock.move(timedelta(days=28))
-    open_again(Outbox(world.services), run_id)
+    reopen_run(Outbox(world.services), run_id)
     world.bus.publish([seed_message(run_id)])
     gauges = gauge_events(world, "start")
     assert len(gauges) >= 3
@@ -218,7 +218,7 @@ def test_a_renewal_takes_no_step_from_whoever_is_at_it() -> None:
 
 
 def test_a_run_is_renewed_though_no_task_runner_accepts_its_jobs() -> None:
-    """A step that waits to be submitted again is nobody's for most of the time, and may wait for weeks."""
+    """A step that waits to be submitted again has no dispatcher for most of the time, and may wait for weeks."""
     world = World(f"default: {{submit_errors: {[429] * 9}}}", keep_runs=KEEP)
     run_id = world.start(chain(2))
     world.settle_down("steps")
@@ -258,7 +258,7 @@ def test_a_cancelled_retry_leaves_nothing_that_its_run_outlives() -> None:
     """A run that is stopped before all was renewed keeps its old date."""
     world, run_id = failed()
     world.clock.move(timedelta(days=28))
-    open_again(Outbox(world.services), run_id)
+    reopen_run(Outbox(world.services), run_id)
     cancel_run(world.services, run_id)
     assert outlived(world, run_id) == []
     retry_run(world.services, run_id)

@@ -14,7 +14,7 @@ import pytest
 from atom_workflows.coordinator.checker import due_steps, in_flight, rounds
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.due_handler import DueHandler
-from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.messages.internal import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Bus, Create, Delete, Document, JobAnswer, Message, Query, Store
@@ -294,17 +294,17 @@ def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
     handler = DueHandler(world.services, known)
     begun = 0
     for page in pages(world):
-        known.learn(page, since=START + MINUTE, now=START, asked=handler.asked)
+        known.learn(page, since=START + MINUTE, now=START, pending=handler.pending)
         taken = known.take_due(START + MINUTE)
         handler.begin(taken, START + MINUTE)
         begun += len(taken)
     assert begun == PAGE
     assert known.is_full
-    handler.hear_all()
+    handler.take_all_answers()
     assert len(list(known.looks())) == PAGE
 
 
-def pages(world: World) -> Iterator[list[Held]]:
+def pages(world: World) -> Iterator[list[StoredStep]]:
     """Yield all that is due within a minute, as a burst reads it."""
     after: due_steps.Cursor | None = due_steps.place_of(due_steps.BEGINNING)
     while after is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import open_again
+from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
 from support.workflows import chain, definition, fan
@@ -73,7 +73,7 @@ def test_retry_runs_again_what_failed_or_was_skipped_and_nothing_else() -> None:
 
 
 def test_a_retried_step_has_all_its_attempts_again() -> None:
-    """The retry policy counts anew after a retry of the run."""
+    """The retry policy counts from the start after a retry of the run."""
     world = World("rules: [{step: a, fail_times: 3}]")
     run_id = world.start(definition({"a": []}, a={"retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}}))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -121,5 +121,5 @@ def test_a_retry_that_died_at_once_is_looked_at_when_its_timeout_is_over() -> No
     world = World("default: {duration: 100000}")
     run_id = world.start(chain(1).replace('"name": "flow"', '"name": "flow", "timeout": "15s"'))
     world.run_to_end(run_id)
-    open_again(Outbox(world.services), run_id)
+    reopen_run(Outbox(world.services), run_id)
     assert world.steps(run_id)["~end"].due_at == world.run(run_id).deadline

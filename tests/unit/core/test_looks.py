@@ -1,4 +1,4 @@
-"""When jobs are looked at next, and in which order."""
+"""The times of looks at jobs and of audits, and the order of polls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.core.looks import next_look, poll_order, with_next_look
+from atom_workflows.core.looks import first_audit, next_audit, next_look, poll_order, with_next_look
 from atom_workflows.core.polling import still_running
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
 from atom_workflows.core.transitions import StepChange
 from unit.core.test_transitions import NOW, step
 
@@ -50,3 +52,19 @@ def test_turns_reach_every_step_soon(share: float) -> None:
         ordered = sorted(steps, key=lambda one: poll_order(one, now=now))
         reached |= {one.id for one in ordered[: round(share * len(steps))]}
     assert len(reached) == len(steps)
+
+
+@pytest.mark.parametrize(("age_min", "wait_min"), [(1, 1), (20, 2), (600, 5)])
+def test_young_runs_are_audited_more_often(age_min: int, wait_min: int) -> None:
+    """The wait is a tenth of the run's age, from one to five minutes, counted from its last retry."""
+    run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW - HOUR, reopened_at=NOW)
+    now = NOW + timedelta(minutes=age_min)
+    assert next_audit(run, now) == now + timedelta(minutes=wait_min)
+
+
+def test_an_audit_is_never_later_than_the_deadline() -> None:
+    """The audit at a run's deadline closes it."""
+    deadline = NOW + TEN
+    run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, deadline=deadline)
+    assert first_audit(NOW, deadline) == next_audit(run, NOW) == deadline
+    assert first_audit(NOW, None) == NOW + timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""What a look at a job tells of its step."""
+"""Results of polling a job become changes of its step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_job_is_lost_only_after_the_grace_period() -> None:
 
 
 def test_only_an_uninterrupted_word_loses_a_job() -> None:
-    """A status call that fails, or is answered otherwise, between two of "unknown job" has the minute begin anew."""
+    """A poll that fails, or gets another answer, between two of "unknown job" restarts the minute."""
     later = NOW + polling.MISSING_GRACE
     noted = apply_change(step(), _change(polling.unknown_job(step(), now=NOW)))
     failed = apply_change(noted, polling.poll_failed(noted, reason="HTTP 503", now=NOW, retry_after_s=None))

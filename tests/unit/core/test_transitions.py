@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from atom_workflows.core import transitions
-from atom_workflows.core.records import Policies, StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
 
@@ -133,7 +133,7 @@ def test_a_dispatcher_is_lost_only_if_its_lease_is_still_over(found: dict[str, A
 
 @pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
 def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> None:
-    """Known words for progress and words that nobody knows count alike."""
+    """Known and unknown states of a running job have the same effect."""
     assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
 
 
@@ -279,7 +279,7 @@ def test_messages_are_clipped() -> None:
     ("policies", "losses", "says"),
     [
         (replace(step().policies, on_lost=OnLost.FAIL), 0, "gone, and onLost is fail"),
-        (step().policies, transitions.MAX_LOSSES - 1, "gone, as 2 before it"),
+        (step().policies, transitions.MAX_LOSSES - 1, "gone, and lost 2 before"),
         (step().policies, 0, "gone"),
     ],
     ids=["onLost", "too often", "goes on"],
@@ -302,3 +302,30 @@ def test_a_job_is_not_lost_by_a_word_that_was_interrupted_since() -> None:
     change = transitions.apply_outcome(replace(again, missing_since=NOW), stale, now=NOW + timedelta(minutes=1))
     assert change is not None
     assert change.state is StepState.RETRYING
+
+
+END = step(StepState.PENDING, request=None, attempt=0, claimed_at=None)
+
+
+@pytest.mark.parametrize(
+    ("stop", "end", "run_event", "end_event"),
+    [
+        (None, END, RunEvent.SUCCEED, StepEvent.SUCCEED),
+        (None, replace(END, unsuccessful=1), RunEvent.FAIL, StepEvent.SKIP),
+        (StopKind.CANCEL, END, RunEvent.CANCEL, StepEvent.CANCEL),
+        (StopKind.TIMEOUT, END, RunEvent.FAIL, StepEvent.SKIP),
+        (StopKind.FAIL, None, RunEvent.FAIL, None),
+        (StopKind.CANCEL, replace(END, state=StepState.SKIPPED), RunEvent.CANCEL, None),
+        (None, None, RunEvent.FAIL, None),
+    ],
+    ids=["succeeded", "failed", "cancelled", "timed out", "broken", "of an earlier round", "without an end"],
+)
+def test_a_stop_decides_how_a_run_ends_or_else_its_end(
+    stop: StopKind | None, end: StepRecord | None, run_event: RunEvent, end_event: StepEvent | None
+) -> None:
+    """A run that was stopped ends by the stop, any other by the counters of its end."""
+    requested = None if stop is None else Stop(kind=stop, reason="why", requested_at=NOW)
+    run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, stop=requested)
+    event, change = transitions.end_run(run, end, now=NOW)
+    assert event is run_event
+    assert (change and change.event) is end_event

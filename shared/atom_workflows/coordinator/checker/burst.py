@@ -1,11 +1,16 @@
-"""The checker: a tick wakes it, and it looks at the steps that are due, again and again while that is useful.
+"""Handle a tick: look at the steps that are due, repeatedly while that is useful.
 
-Cloud Scheduler ticks once a minute, jobs are to be looked at every few seconds: so a tick starts a *burst* of looks,
-for which one instance at a time holds a lease. With nothing in flight a tick is one query.
+Cloud Scheduler ticks once a minute, but jobs should be polled every few seconds. So a tick starts a *burst* of looks,
+for which one instance at a time holds a lease:
 
-The first look of a burst reads every due step, and the burst remembers them (in_flight.py). Later looks read only what
-has become due since. When more is due than a burst can remember, it looks after what becomes due by itself, as ever,
-and leaves the others to rounds (rounds.py), in which several instances share them.
+    tick ──► is anything due? ──► take the lease ──► look ──► sleep until the next look ──► look ──► … ──► give it back
+
+- With nothing in flight a tick is one query.
+- The first look of a burst reads every due step, and the burst remembers them (in_flight.py). Later looks read only
+  what has become due since, so a job that is polled five times is read once.
+- When more is due than a burst can remember, it handles what becomes due as before, and leaves the other steps to
+  rounds (rounds.py), in which several instances share them.
+- A burst ends when its time is over, or when nothing is due soon: sleeping is paid for, too.
 """
 
 from __future__ import annotations
@@ -35,67 +40,69 @@ from atom_workflows.core.polling import LONGEST_POLL, WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH
 from atom_workflows.errors import StoreError
-from atom_workflows.messages.internal import SweepPage, Tick, TickEvent, TickOrigin, tick_message
+from atom_workflows.messages.internal import SweepPage, TickEvent, TickOrigin, tick_message
 from atom_workflows.ports import Document
 from atom_workflows.settings import MAX_BURST_S
 
 SHORTEST_GAP: Final = 0.2
-"""Between two looks, as a share of the checker's interval."""
+"""The shortest time between two looks, as a share of the checker's interval."""
 
 OVERLAP: Final = 0.5
-"""By how much of the interval a look reaches back behind the last one: instances' clocks differ, and commits take time.
-What is missed all the same is read by the next burst, or in a round."""
+"""The share of the interval by which a look reaches back behind the last one.
+
+Instances' clocks differ, and commits take time. What is missed all the same is read by the next burst, or in a round.
+"""
 
 FARTHEST_BACK: Final = timedelta(minutes=2)
-"""Where the looks of a burst that cannot remember everything begin, if the burst before it died or was long ago."""
+"""The limit of reaching back, for a burst that cannot remember everything after one that died or was long ago."""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
-"""What a lease may last by our clock, if that of its holder is somewhat ahead."""
+"""The longest that a lease may last by our clock, if its holder's clock is somewhat ahead."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
-    """Handle an event of the topic `tick`."""
+    """Handle an event of the topic `tick`.
+
+    It starts a burst, or hands over a page of a round.
+    """
     if isinstance(event, SweepPage):
         handle_page(services, event)
-    elif is_anything_due(services, services.clock.now() + services.settings.burst):
-        origin = _burst(services, event)
-        if origin is not None:
-            services.bus.publish([tick_message(origin)])
+        return
+    began, duration = services.clock.now(), services.settings.burst
+    if not is_anything_due(services, began + duration):
+        return
+    began = services.clock.now()
+    ends_at = end_of_burst(began, duration, is_scheduled=event.is_scheduled)
+    burst = _Burst(services, ends_at=ends_at, waits_until=began + duration)
+    if not burst.take_lease():
+        log.dropped("sweep.held", "another instance has the lease of the burst")
+        return
+    if burst.run() is None:
+        # A job may have been put in flight behind the last look; its wake-up found the lease taken and went away.
+        if burst.is_anything_new():
+            services.bus.publish([tick_message(TickOrigin.CHECKER)])
+    elif ends_at != began + duration:
+        # Not earlier, so that the burst that follows lasts as near to the next tick as a scheduled one would.
+        services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
+        services.bus.publish([tick_message(TickOrigin.BURST)])
 
 
-def end_of_burst(began: datetime, burst: timedelta, *, is_scheduled: bool) -> datetime:
-    """Return when the burst's time is over: one in between ends at the whole minute, when the scheduler ticks.
+def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) -> datetime:
+    """Return the end of a burst's time.
 
-    Otherwise that tick would find it at work and go away, and no one would look from its end to the tick after.
+    A burst that was not started by the scheduler ends at the whole minute, when the scheduler ticks. Otherwise that
+    tick would find it at work and go away, and no one would look from its end to the tick after.
     """
     minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return began + burst if is_scheduled else min(began + burst, minute)
-
-
-def _burst(services: Services, tick: Tick) -> TickOrigin | None:
-    """Look at everything that becomes due; return the origin of the tick to follow at once, if one should."""
-    began, burst = services.clock.now(), services.settings.burst
-    ends_at = end_of_burst(began, burst, is_scheduled=tick.is_scheduled)
-    looks = _Burst(services, ends_at=ends_at, waits_until=began + burst)
-    if not looks.take_lease():
-        log.dropped("sweep.held", "another instance has the lease of the burst")
-        return None
-    wake_at = looks.go_on()
-    if wake_at is None:
-        # A job put in flight behind our last look; its wake-up found the lease still held and went away.
-        return TickOrigin.CHECKER if looks.is_anything_new() else None
-    if ends_at == began + burst:
-        return None
-    # Not sooner, so that the burst that follows lasts as near to the next tick as the scheduler's own would.
-    services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
-    return TickOrigin.BURST
+    return began + duration if is_scheduled else min(began + duration, minute)
 
 
 @dataclass(slots=True)
 class _Burst:
     """The looks of one burst, for which its instance holds the lease.
 
-    `waits_until` is when it would end were it not cut short: what is due by then is waited for, if by another.
+    `waits_until` is when it would end if it were not cut short: what is due by then is waited for, be it by the burst
+    that follows.
     """
 
     services: Services
@@ -113,91 +120,105 @@ class _Burst:
         self._due = DueHandler(self.services, self._in_flight)
 
     def take_lease(self) -> bool:
-        """Take the lease for as long as the burst may take; return False if another instance holds it.
+        """Take the lease for as long as the burst may take.
 
-        If its holder dies, the next tick finds it over.
+        Returns False if another instance has it. If that dies, the next tick finds the lease over.
         """
         document = self.services.store.get([BURST_LEASE_PATH])[0]
-        stored = {} if document is None else document.fields
-        held_until, seen_until, now = stored.get("until"), stored.get("seen_until"), self.services.clock.now()
-        # A lease that is longer than any comes of a clock that was wrong.
-        if isinstance(held_until, datetime) and now < held_until <= now + LONGEST_LEASE:
+        fields = {} if document is None else document.fields
+        leased_until, seen_until, now = fields.get("until"), fields.get("seen_until"), self.services.clock.now()
+        # A lease that is longer than any comes from a clock that was wrong.
+        if isinstance(leased_until, datetime) and now < leased_until <= now + LONGEST_LEASE:
             return False
         if isinstance(seen_until, datetime):
             self._seen_until = seen_until
-        # The id makes two racers' writes differ.
-        fields = {"holder": uuid.uuid4().hex, "until": self.ends_at}
-        self._lease = save_document(self.services, BURST_LEASE_PATH, document, fields)
+        # The id makes the writes of two racing instances differ.
+        lease = {"holder": uuid.uuid4().hex, "until": self.ends_at}
+        self._lease = save_document(self.services, BURST_LEASE_PATH, document, lease)
         return self._lease is not None
 
-    def _give_back(self) -> None:
-        fields = {"until": self.services.clock.now(), "seen_until": self._seen_until}
-        save_document(self.services, BURST_LEASE_PATH, self._lease, fields)
+    def run(self) -> datetime | None:
+        """Look repeatedly, then give the lease back.
 
-    def go_on(self) -> datetime | None:
-        """Look until the time is over, or nothing is due soon. Return when the next look is, None if not soon."""
+        The burst ends when its time is over or nothing is due soon. Returns the time of the next look, None if nothing
+        is due soon.
+        """
         clock = self.services.clock
         try:
             while (wake_at := self._look()) is not None and wake_at < self.ends_at:
                 clock.sleep(max(0.0, (wake_at - clock.now()).total_seconds()))
-            self._due.hear_all()
+            self._due.take_all_answers()
         except Exception:
-            # Its tick comes again, and should not find the lease taken.
+            # The tick will be redelivered, and should not find the lease taken.
             with suppress(StoreError):
                 self._give_back()
             raise
         self._give_back()
         return wake_at
 
-    def _look(self) -> datetime | None:
-        """Look at what is due, and take answers until the next look. Return when that is, None if not soon."""
-        now = self.services.clock.now()
-        published = self._due.published
-        self._begin(now)
-        if self._in_flight.is_full:
-            self._see_to_the_round(now)
-        while self._due.asked and self.services.clock.now() < (until := self._next(now)):
-            self._due.hear(until)
-        is_busy = self._due.asked or self._due.published > published
-        return self._next(now) if is_busy or not self._is_idle() else None
-
     def is_anything_new(self) -> bool:
-        """Return whether steps became due after the last look."""
+        """Return True if steps became due after the last look."""
         now = self.services.clock.now()
         due, _ = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
-        return any(held.step.id != END_ID and not self._in_flight.knows(held) for held in due)
+        return any(stored.step.id != END_ID and not self._in_flight.knows(stored) for stored in due)
 
-    def _begin(self, now: datetime) -> None:
-        """Begin to look at what has become due since the last look, the first time at everything."""
+    def _give_back(self) -> None:
+        fields = {"until": self.services.clock.now(), "seen_until": self._seen_until}
+        save_document(self.services, BURST_LEASE_PATH, self._lease, fields)
+
+    def _look(self) -> datetime | None:
+        """Handle what is due, and take answers until the next look.
+
+        Returns the time of the next look, None if it is not soon.
+        """
+        now = self.services.clock.now()
+        published = self._due.published
+        self._read_due(now)
+        if self._in_flight.is_full:
+            self._advance_round(now)
+        while self._due.pending and self.services.clock.now() < (until := self._next_look(now)):
+            self._due.take_answers(until)
+        is_busy = self._due.pending or self._due.published > published
+        return self._next_look(now) if is_busy or not self._is_idle() else None
+
+    def _read_due(self, now: datetime) -> None:
+        """Read what has become due, and begin to handle it.
+
+        The first look reads everything, later ones what is new since the last.
+        """
         until = now + self.services.settings.burst
         after: Cursor | None = place_of(BEGINNING) if self._reads_everything else self._known_until(now)
         while after is not None and after[0] <= now:
             due, following = read_due(self.services, until=until, after=after)
             if self._reads_everything and following is not None and following[0] <= now:
+                # More than a page is due now. Leave it to rounds, and go on with what becomes due.
                 self._in_flight.is_full, following = True, self._known_until(now)
             else:
-                self._in_flight.learn(due, since=after[0], now=now, asked=self._due.asked)
+                self._in_flight.learn(due, since=after[0], now=now, pending=self._due.pending)
                 # Before another page is read: what can be published about these steps is late already.
                 self._due.begin(self._in_flight.take_due(now), self.ends_at)
             self._reads_everything, after = False, following
         self._seen_until = now
 
     def _known_until(self, now: datetime) -> Cursor:
-        """Return the place up to which steps are known, a little before the last look."""
+        """Return the place up to which steps are known.
+
+        It is a little before the last look.
+        """
         return place_of(min(now, max(self._seen_until, now - FARTHEST_BACK)) - self._interval * OVERLAP)
 
-    def _see_to_the_round(self, now: datetime) -> None:
-        """Take the page of a round that no one takes; begin a round when the last one is over.
+    def _advance_round(self, now: datetime) -> None:
+        """Keep the round going, or begin the next one.
 
         Once a minute that is one over everything, otherwise over jobs that began lately.
         """
         current = load_round(self.services)
         if current.page is not None:
-            # Its event is lost, or finds no instance; whoever wrote it may have a clock that is ahead of ours.
+            # Its event is lost, or finds no instance. The time may be ahead of ours: another clock wrote it.
             if abs(now - current.since) >= PAGE_TIME:
                 self._due.begin(take_page(self.services, current), now + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
-            # So much has ended that there is room for all that goes on.
+            # So much has ended that the burst can remember all the rest.
             self._in_flight.is_full, self._reads_everything = False, True
         elif now >= self._full_round_at:
             self._full_round_at = now + LONGEST_POLL
@@ -207,22 +228,27 @@ class _Burst:
             begin_round(self.services, current, due_after=now - young_age(self._interval))
 
     def _is_idle(self) -> bool:
-        """Return whether every look within the burst can be left to the next tick, as sleeping is paid for too.
+        """Return True if the next tick is early enough for everything.
 
-        These are looks at jobs that have run for long, and at whole runs. Retries and timeouts are waited for.
+        Then every look within the burst can be left to it. These are looks at jobs that have run for long, and audits.
+        Retries and timeouts are waited for.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return not (self._in_flight.is_full or self._reads_everything) and all(
             at > self.waits_until
-            or (at > soon and held.step.state is StepState.RUNNING and at != held.step.attempt_deadline)
-            or held.step.id == END_ID
-            for at, held in self._in_flight.looks()
+            or (at > soon and stored.step.state is StepState.RUNNING and at != stored.step.attempt_deadline)
+            or stored.step.id == END_ID
+            for at, stored in self._in_flight.looks()
         )
 
-    def _next(self, began: datetime) -> datetime:
-        """Return when something is due next, not for each step singly; a job may begin unseen, so once an interval."""
-        latest, next_look = began + self._interval, self._in_flight.next_look
-        return latest if next_look is None else min(latest, max(next_look, began + self._interval * SHORTEST_GAP))
+    def _next_look(self, began: datetime) -> datetime:
+        """Return the time of the look after one that began then.
+
+        It is when something is due next, but not for each step singly, and at least once an interval, as a job may
+        begin unnoticed.
+        """
+        latest, earliest = began + self._interval, self._in_flight.next_look
+        return latest if earliest is None else min(latest, max(earliest, began + self._interval * SHORTEST_GAP))
 
     @property
     def _interval(self) -> timedelta:

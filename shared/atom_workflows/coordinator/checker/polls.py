@@ -1,4 +1,4 @@
-"""Ask Task Runners how jobs are doing, and leave those alone that do not answer."""
+"""Poll jobs at their Task Runners, and leave Task Runners alone that do not answer."""
 
 from __future__ import annotations
 
@@ -13,30 +13,36 @@ from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 
 
 def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
-    """Return how the job ended or what changed, None if it goes on."""
+    """Poll a job.
+
+    Returns its outcome or what changed, None if nothing did.
+    """
     url, began = step.task_runner_url, services.clock.now()
     found: StepChange | Outcome | None = None
     heard = False
-    if not breaker.held_back(url, began):
+    if not breaker.reason_to_wait(url, began):
         try:
             found, heard = ask(services, step), True
-            breaker.answered(url)
+            breaker.record_answer(url)
         except TaskRunnerUnavailable as error:
-            message = f"job {step.job_id} of step {step.id} could not be looked at: {error.reason}"
+            message = f"polling job {step.job_id} of step {step.id} failed: {error.reason}"
             log.warned("task_runner.unavailable", message, **step.names)
             now = services.clock.now()
-            breaker.failed(url, "", began=began, now=now)
+            breaker.record_failure(url, "", began=began, now=now)
             found = poll_failed(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
-            # It says nothing about the Task Runner, and nothing about the job.
-            message = f"job {step.job_id} of step {step.id} could not be looked at: a defect"
+            # It says nothing about the Task Runner or the job.
+            message = f"polling job {step.job_id} of step {step.id} failed: a defect"
             log.failed("poll.failed", message, trace_of=error, **step.names)
-    # What was said before the deadline tells nothing of how the job stood then.
+    # An answer from before the deadline does not show how the job stood at the deadline, so compare with `began`.
     return judge_overdue(step, found, heard=heard, now=began)
 
 
 def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """Make the call. Raises `TaskRunnerUnavailable`."""
+    """Make the call.
+
+    Raises `TaskRunnerUnavailable`.
+    """
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:

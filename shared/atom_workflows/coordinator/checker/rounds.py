@@ -1,9 +1,9 @@
-"""Rounds: one look at every due step, when there are more of them than a burst can remember.
+"""Look at every due step in rounds, when there are more of them than a burst can remember.
 
 A round goes through the due steps page by page, in the order of the due query. Each page is an event, so several
-instances share the work. `control/round` holds the place where the next page begins. It outlives bursts, so a round
-goes on where it is however long it takes, and steps at its end have their turn. A page that nobody takes is taken by
-the burst itself: with one instance, or with lost events, a round gets on all the same.
+instances share the work. `control/round` holds the place where the next page begins. It outlives bursts, so a
+round continues however long it takes, and the steps at its end get their turn. A page that no instance takes is
+taken by the burst itself, so a round makes progress even with one instance, or with lost events.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.checker.due_steps import BEGINNING, place_of, read_due
 from atom_workflows.coordinator.checker.in_flight import InFlight
 from atom_workflows.coordinator.commits import save_document
-from atom_workflows.coordinator.loading import Held
+from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH
 from atom_workflows.messages.internal import SweepPage, page_message
 from atom_workflows.ports import Document
 
 PAGE_TIME: Final = timedelta(seconds=10)
-"""How long a page asks for its jobs. Those that a slow Task Runner was not asked for by then wait for another round.
+"""The time for the polls of a page. Jobs of a slow Task Runner that were not polled by then wait for another round.
 
-So long its event may take to reach an instance, too, before the burst takes the page itself.
+If the event of a page does not reach an instance within the same time, the burst takes the page itself.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A round as it was read: the page to take next, None if it is over, and since when that has been next."""
+    """A round as it was read. `page` is to be taken next, since that time; None if the round is over."""
 
     page: SweepPage | None
     since: datetime
@@ -40,7 +40,7 @@ class Round:
 
 
 def load_round(services: Services) -> Round:
-    """Return the round that is going on, or the last one."""
+    """Return the current round, or the last one if that is over."""
     document = services.store.get([ROUND_PATH])[0]
     match {} if document is None else document.fields:
         case {
@@ -50,7 +50,7 @@ def load_round(services: Services) -> Round:
             "at": datetime() as at,
         }:
             return Round(page=SweepPage(after=(due_at, path), until=until), since=at, document=document)
-    # A document that someone else has written to is no reason to stand still.
+    # A document that someone else has written to must not stop the checker, so the round counts as over.
     return Round(page=None, since=BEGINNING, document=document)
 
 
@@ -59,8 +59,11 @@ def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINN
     _hand_on(services, last, SweepPage(after=place_of(due_after), until=services.clock.now()))
 
 
-def take_page(services: Services, current: Round) -> list[Held]:
-    """Return the steps of a round's next page; none if another instance took it."""
+def take_page(services: Services, current: Round) -> list[StoredStep]:
+    """Take a round's next page and return its steps.
+
+    There are none if another instance took it.
+    """
     if current.page is None:
         return []
     due, last = read_due(services, until=current.page.until, after=current.page.after)
@@ -69,7 +72,7 @@ def take_page(services: Services, current: Round) -> list[Held]:
 
 
 def handle_page(services: Services, page: SweepPage) -> None:
-    """Look after one page; one that comes again is dropped."""
+    """Handle the steps of one page, unless it was taken before."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
         log.dropped("sweep.page.stale", "this page of due steps was taken before")
@@ -77,11 +80,15 @@ def handle_page(services: Services, page: SweepPage) -> None:
     due = take_page(services, current)
     handler = DueHandler(services, InFlight())
     handler.begin(due, services.clock.now() + PAGE_TIME)
-    handler.hear_all()
+    handler.take_all_answers()
 
 
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
-    """Publish the next page; return False if another instance was faster."""
+    """Make a page the next one and publish it.
+
+    Returns False if another instance was faster.
+    """
+    # Moving the document on, under its guard, is what takes the current page.
     due_at, path = (None, None) if page is None else page.after
     fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:
