@@ -40,7 +40,7 @@ def test_the_cost_of_a_fan_grows_with_its_width() -> None:
 
 
 def test_a_chained_step_that_is_polled_costs_four_writes() -> None:
-    """With a job that goes on for a while, recording it is one more write; polls that tell nothing new are none."""
+    """With a job that goes on for a while, recording it is one more write; polls that report nothing new are none."""
     world = World("default: {duration: 25}")
     run_id = world.start(chain(SHORT))
     world.run_to_end(run_id)
@@ -49,6 +49,6 @@ def test_a_chained_step_that_is_polled_costs_four_writes() -> None:
 
 
 def test_a_chained_step_that_is_polled_costs_two_messages() -> None:
-    """Its outcome, which goes on to the next step, and what the outside world is told."""
+    """Its outcome, which goes on to the next step, and the report to the outside world."""
     _, _, messages = per_step("default: {duration: 25}")
     assert messages <= 2

@@ -263,7 +263,7 @@ def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
 
 
 def test_jobs_that_start_as_bursts_end_are_looked_at() -> None:
-    """A wake-up that finds the lease still held is dropped, so whoever gives the lease back looks once more."""
+    """A wake-up that finds the lease still held is dropped, so the instance that gives it back looks once more."""
     world = World("default: {duration: 5}", burst=BURST)
     world.start(chain(1), run_key="first")
     world.settle_down("steps")

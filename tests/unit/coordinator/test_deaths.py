@@ -59,7 +59,7 @@ def tick(world: World) -> None:
 
 
 def calls_of_a_run() -> int:
-    """How many port calls the run takes when nobody dies."""
+    """Count the port calls that the run takes when nothing dies."""
     fate = Fate()
     play(World(SCRIPT), fate)
     return len(fate.calls)

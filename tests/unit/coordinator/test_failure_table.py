@@ -119,7 +119,7 @@ def test_start_dies_while_a_large_run_is_seeded(commits: int, monkeypatch: pytes
 
 
 def test_start_dies_before_it_published_the_roots() -> None:
-    """A RUNNING run of which nobody was told is found by the first audit."""
+    """A RUNNING run whose roots were not published is found by the first audit."""
     world = World()
     dies(world, lambda: world.start(chain(2)), "publish", after=False)
     run_id = id_of_run()
@@ -169,7 +169,7 @@ def outcome_of_root(workflow: str) -> tuple[World, str]:
 
 
 def test_settle_dies_after_the_commit() -> None:
-    """Released dependents of which nobody was told are published by the redelivery, at once."""
+    """Released dependents that were not published are published by the redelivery, at once."""
     world, run_id = outcome_of_root(definition({"a": [], "b": ["a"], "c": ["a"]}))
     (taken,) = world.bus.take_all("steps")
     dies(world, lambda: world.deliver(taken), "commit")
@@ -189,7 +189,7 @@ def test_settle_dies_after_the_commit_and_its_event_is_lost() -> None:
 
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_settle_dies_among_levels_of_barriers(commits: int) -> None:
-    """A released barrier is passed by whoever comes next: here the audit's event."""
+    """A released barrier is ended by the next invocation, here that of the audit's event."""
     world, run_id = outcome_of_root(fan(300))
     dies(world, delivered(world), "commit", commits)
     assert set(world.states(run_id).values()) == {"SUCCEEDED", "PENDING"} or commits > 1
@@ -199,7 +199,7 @@ def test_settle_dies_among_levels_of_barriers(commits: int) -> None:
 
 @pytest.mark.parametrize("commits", [1, 2])
 def test_settle_dies_among_levels_of_skips(commits: int) -> None:
-    """A released step that is to be skipped is skipped by whoever comes next."""
+    """A released step that is to be skipped is skipped by the next invocation."""
     world = World("rules: [{step: s0, fail_times: 1, duration: 1}]")
     run_id = world.start(chain(5))
     world.settle_down()
@@ -279,7 +279,7 @@ def test_check_dies_between_a_round_and_its_page(monkeypatch: pytest.MonkeyPatch
 
 
 def test_check_dies_with_the_lease_of_its_burst() -> None:
-    """Nobody sweeps until the lease is over; then the next tick does."""
+    """No instance looks until the lease is over; then the next tick starts a burst."""
     world = World("default: {duration: 1}", burst=timedelta(seconds=50))
     run_id = world.start(chain(1))
     world.settle_down()

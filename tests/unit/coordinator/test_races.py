@@ -34,7 +34,7 @@ def reads(step: str) -> Any:
 
 
 def test_a_run_that_was_closed_and_retried_meanwhile_is_not_closed_again() -> None:
-    """An invocation that was told of the end, but comes late, leaves the next round alone."""
+    """An invocation that is late to close a run leaves the next round alone."""
     world = World("default: {duration: 30}\nrules: [{step: a, synchronous: true, fail_times: 1}]")
     run_id = world.start(definition({"a": [], "b": ["a"]}))
 
@@ -146,7 +146,7 @@ def test_a_step_that_another_took_is_not_taken_from_it(*, ends: bool) -> None:
 
 
 def test_a_document_that_nobody_can_read_keeps_no_run_waiting() -> None:
-    """A step written by somebody else is passed over by the sweep, which goes on to the others."""
+    """A step that someone else wrote is passed over by the burst, which goes on to the others."""
     world = World("default: {duration: 15}")
     run_id = world.start(chain(1))
     world.settle_down()

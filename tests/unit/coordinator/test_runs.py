@@ -209,7 +209,7 @@ def test_stale_and_repeated_ready_events_submit_nothing() -> None:
 
 
 def test_the_outside_world_is_told_of_every_step_and_of_the_run() -> None:
-    """The events topic tells the end of each step and of the run, and never of the compiler's nodes."""
+    """The events topic reports the end of each step and of the run, but not the compiler's nodes."""
     world = World()
     run_id = world.start(fan(40))
     world.run_to_end(run_id)

@@ -64,7 +64,7 @@ class TimedWorkers:
 
 @dataclass(slots=True)
 class TimedCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`: an answer is there when the call has taken its time, at once if nobody was asked."""
+    """Implements `ports.Calls`: an answer is there when the call has taken its time, at once if no call was made."""
 
     workers: TimedWorkers
     call: Callable[[Item], Answer]
@@ -161,7 +161,7 @@ def test_a_job_that_is_being_asked_for_is_not_asked_for_twice_at_once() -> None:
 
 
 def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
-    """A Task Runner that never answers is asked a few times in a burst, and another's job as often as ever."""
+    """A Task Runner that never answers is asked a few times in a burst, and another's job as often as usual."""
     world, noted = slow_and_quick(100, 1, takes=timedelta(seconds=10))
     noted.fails = True
     handle_tick(world.services, Tick())
@@ -194,7 +194,7 @@ def test_pages_ask_a_slow_one_about_other_jobs_each_time() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 3, 7])
 def test_a_page_that_the_burst_takes_delays_no_back_off(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a slow Task Runner is asked about a page that no one took, the looks go on as ever."""
+    """While a slow Task Runner is asked about a page that no one took, the looks go on as usual."""
     monkeypatch.setattr(due_steps, "PAGE", 30)
     monkeypatch.setattr(in_flight, "CAPACITY", 30)
     world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=8))

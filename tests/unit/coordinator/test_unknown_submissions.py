@@ -61,7 +61,7 @@ def test_an_answer_that_got_lost_after_a_deferral(on_lost: str) -> None:
 
 
 def test_a_refusal_says_so_if_a_job_may_run_all_the_same() -> None:
-    """The step fails for good; whoever reads why is warned of the job that nobody knows of."""
+    """The step fails for good, and its message warns of a job that may be running."""
     world = World("default: {submit_errors: [{drop: true, accepted: true}, 422]}")
     run_id = world.start(definition({"pay": []}))
     assert world.run_to_end(run_id).state is RunState.FAILED

@@ -32,7 +32,7 @@ def test_a_retry_keeps_no_run_for_less() -> None:
     ("now", "kept"), [(0, None), (45, None), (45.1, 135), (89, 135), (90, 135), (90.1, 180), (200, 270)]
 )
 def test_an_open_run_is_kept_for_half_the_time_at_least(now: float, kept: float | None) -> None:
-    """Below that it is renewed by halves, so that whoever goes on with a renewal comes to the same date."""
+    """Below that it is renewed by halves, so that an instance that continues a renewal computes the same date."""
     assert is_renewal_due(day(90), now=day(now), keep=KEEP) is (kept is not None)
     if kept is not None:
         assert kept_while_open(day(90), now=day(now), keep=KEEP) == day(kept)
