@@ -12,7 +12,7 @@ from bench.peers.scripts.passes import JOBS_AT_ONCE, Pass, scratch, serve, submi
 
 
 async def graph(run_id: str, steps: Mapping[str, Sequence[str]]) -> None:
-    """Steps are numbered in their order, in which each comes after its needs; they run as soon as they can."""
+    """Run each step as soon as it can. Their numbers follow their order, in which each comes after its needs."""
     under_way: dict[str, asyncio.Task[None]] = {}
 
     async def run(step: str, reserved: StepReservation) -> None:

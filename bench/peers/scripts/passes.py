@@ -103,7 +103,7 @@ def serve(perform: Callable[[Pass], None], prepare: Callable[[Pass], None] = lam
 
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that the engine needs, ended with the block."""
+    """Run a process that the engine needs until the block ends."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, **options) as process:  # noqa: S603 - our own command
         try:
             yield process
