@@ -66,7 +66,7 @@ def ratio_table(compared: Compared) -> str:
 
 
 def failures(compared: Compared) -> str:
-    """A line for each engine that failed."""
+    """Return a line for each engine that failed."""
     return "\n".join(f"- {row.title}: {row.failed}" for row in compared.rows if row.failed)
 
 
