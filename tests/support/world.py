@@ -275,5 +275,5 @@ class HelpfulClock:
 
 
 def wake() -> Message:
-    """A plain tick."""
+    """Return a plain tick."""
     return tick_message("test")

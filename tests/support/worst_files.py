@@ -76,7 +76,7 @@ def _step_again(size: int) -> str:
 
 
 def _wide_merges(size: int) -> str:
-    """A wide map, merged as often as values may be counted."""
+    """Return a wide map, merged as often as values may be counted."""
     wide = filled("&w {", lambda n: f"k{n}: 1, ", "}, ", most=100)(size // 2)
     return filled(_ARGS + wide, lambda _: "{<<: *w}, ", "]}}\n")(size)
 
