@@ -17,7 +17,7 @@ from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 REPLAY_OF: Final = "replayOf"
 """The attribute that holds the event's id when it is replayed, so that it starts the same run."""
 
-# The attributes of a dead letter that we publish. All begin alike, so that they are not taken for the event's own.
+# The attributes that we publish with a dead letter. Their common prefix sets them apart from the event's own.
 _OURS: Final = "deadLetter"
 _TOPIC: Final = "deadLetterTopic"
 _REASON: Final = "deadLetterReason"
