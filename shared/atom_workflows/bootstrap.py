@@ -21,9 +21,9 @@ from atom_workflows.settings import Settings, from_environment, misspelt_credent
 
 
 def connect(settings: Settings) -> Services:
-    """Connect to Google Cloud, or to emulators.
+    """Connect to what the environment names.
 
-    The client libraries' own environment variables, such as `FIRESTORE_EMULATOR_HOST`, choose.
+    The client libraries' own variables choose between Google's servers and others.
     """
     return Services(
         store=FirestoreStore(project=settings.project, database=settings.database),

@@ -45,9 +45,7 @@ _count_dependents = commits._count_dependents
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 
-def publish_first(
-    self: Advance, decisions: Sequence[Decision], following: Sequence[StoredStep], *, may_keep: bool
-) -> list[StoredStep]:
+def publish_first(self: Advance, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
     """Publish what a commit will release, then commit.
 
     See `go_on_in_silence`.
@@ -56,7 +54,7 @@ def publish_first(
     released = [name for step in ended for name in step.dependents if name not in step.barriers]
     self.outbox.add_ready(self.run_id, [ReadyStep(step_id=name) for name in released])
     self.outbox.flush_ready()
-    return _save_and_go_on(self, decisions, following, may_keep=may_keep)
+    _save_and_go_on(self, decisions, following, may_keep=may_keep)
 
 
 def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[StoredStep]:

@@ -114,7 +114,7 @@ class Repairs:
         `by` is the name of the handler that made it.
         """
         for fields in (write.fields for write in writes if isinstance(write, Update)):
-            if fields.get("poll_failed"):
+            if fields.get("unanswered"):
                 self.counts[Repair.POLL_PUT_OFF] += 1
             if by.startswith("tick") and fields.get("state") == RunState.CANCELLED and "errors" in fields:
                 self.counts[Repair.CANCELLED_BY_AUDIT] += 1

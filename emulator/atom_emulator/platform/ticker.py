@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Ticker:
-    """Publishes a tick at each whole interval of the clock until it is stopped, as Cloud Scheduler does each minute.
+MINUTE_S: Final = 60.0
 
-    The checker counts on that: a burst that a dispatcher woke makes way for the tick at the whole minute. `wait` lets
-    time pass and returns True if the ticker was stopped meanwhile, like `Event.wait`.
+
+class Ticker:
+    """Publishes a tick after each interval until it is stopped.
+
+    An interval of a minute or more ends at whole minutes of the clock, as Cloud Scheduler's do. The checker counts on
+    that: a burst that a dispatcher woke makes way for the tick at the whole minute. `wait` lets time pass and returns
+    True if the ticker was stopped meanwhile, like `Event.wait`.
     """
 
     def __init__(
@@ -34,8 +38,11 @@ class Ticker:
 
     def run(self) -> None:
         """Tick until stopped."""
-        while not self._wait(self._every_s - self._now() % self._every_s):
+        while not self._wait(self._until_next()):
             self._publish()
+
+    def _until_next(self) -> float:
+        return self._every_s if self._every_s < MINUTE_S else self._every_s - self._now() % self._every_s
 
     def start(self) -> None:
         """Tick in a thread of its own."""

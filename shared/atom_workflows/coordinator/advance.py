@@ -175,7 +175,8 @@ class Advance:
     """One invocation's work on one run.
 
     `budget` bounds how long it goes on; `refused` are decisions that came too late, as another instance had changed
-    the step.
+    the step. After an outage nothing more is claimed, but what is claimed already is still submitted: no one else can
+    do that before its lease is over.
     """
 
     outbox: Outbox
@@ -185,6 +186,7 @@ class Advance:
     # Steps that were read before their turn. If one has changed since, its guard fails and nothing is written.
     _ahead: dict[str, StoredStep] = field(default_factory=dict)
     _reach: int = 0
+    _failure: Exception | None = None
 
     @classmethod
     def of(cls, outbox: Outbox, run_id: str) -> Advance:
@@ -192,11 +194,16 @@ class Advance:
         return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
 
     def run(self, *, to_dispatch: Sequence[StoredStep] = (), ended: Sequence[Decision] = ()) -> None:
-        """Dispatch steps, save others' ends, and continue with what that releases."""
+        """Dispatch steps, save others' ends, and continue with what that releases.
+
+        Raises the first outage that it met, at its end.
+        """
         claimed = self._claim(to_dispatch)
-        claimed += self._save_and_go_on(ended, claimed, may_keep=True)
+        self._save_and_go_on(ended, claimed, may_keep=True)
         while claimed:
             claimed = self._submit_all(claimed)
+        if self._failure is not None:
+            raise self._failure
 
     def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
         """Submit the steps and save each wave of answers.
@@ -207,7 +214,6 @@ class Advance:
         """
         services = self.outbox.services
         following: list[StoredStep] = []
-        failure: Exception | None = None
         outstanding = len(claimed)
         for wave in waves(
             services.workers,
@@ -217,34 +223,34 @@ class Advance:
         ):
             outstanding -= len(wave)
             decisions = [Decision(stored=stored, change=change) for stored, change in wave if change is not None]
-            try:
-                following += self._save_and_go_on(decisions, following, may_keep=outstanding == 0)
-            except (StoreError, BusUnavailable) as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
+            self._save_and_go_on(decisions, following, may_keep=outstanding == 0)
         return following
 
-    def _save_and_go_on(
-        self, decisions: Sequence[Decision], following: Sequence[StoredStep], *, may_keep: bool
-    ) -> list[StoredStep]:
+    def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         """Save the decisions, and claim some of what they release.
 
-        Returns the claimed steps. `following` are steps claimed before, which count towards the limit of steps to keep.
+        The claimed steps are added to `following`, and those in it count towards the limit of steps to keep. An outage
+        is noted in `_failure`.
         """
+        try:
+            self._try_to_go_on(decisions, following, may_keep=may_keep)
+        except (StoreError, BusUnavailable) as error:
+            self._failure = self._failure or error
+
+    def _try_to_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         if not decisions:
-            return []
-        may_keep = may_keep and not self.budget.is_spent
+            return
+        may_keep = may_keep and self._failure is None and not self.budget.is_spent
         claims = self._claims_of_sole_dependents(decisions) if may_keep else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
-        claimed = [
+        following += [
             StoredStep(step=apply_change(claim.step, claim.change), version=saved.versions[claim.step.id])
             for claim in claims
             if claim.step.id in saved.versions
         ]
-        room = STEPS_PER_READY - len(following) - len(claimed) if may_keep else 0
-        return claimed + self._go_on(saved, max(room, 0))
+        room = STEPS_PER_READY - len(following) if may_keep else 0
+        following += self._go_on(saved, max(room, 0))
 
     def _go_on(self, saved: Saved, room: int) -> list[StoredStep]:
         """Release dependents, claim up to `room`, and publish the others."""

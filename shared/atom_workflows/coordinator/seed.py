@@ -7,7 +7,7 @@ A large run goes through three stages:
 3. The run becomes RUNNING, and its roots are published.
 
 If the invocation dies in between, another one (`resume`) reads what is there, writes what is missing, and rewrites what
-another version made differently (`stored_graph.py`). A definition that is no longer valid ends the run. A retry from
+another version made differently (`run_graph.py`). A definition that is no longer valid ends the run. A retry from
 failed goes the same way, with steps that are reset instead of written.
 """
 

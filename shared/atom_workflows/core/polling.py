@@ -63,7 +63,7 @@ def young_age(check_interval: timedelta) -> timedelta:
 def still_running(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """Record a job that goes on.
 
-    Returns None if the answer holds nothing new, so that nothing is written.
+    Returns None if the answer holds no new state, so that nothing is written; a new message alone is not.
     """
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None

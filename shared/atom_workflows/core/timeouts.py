@@ -67,7 +67,7 @@ def judge_overdue(
         unheard = f"its Task Runner has not answered about job {step.job_id} for {format_duration(UNHEARD_FOR)} since"
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {unheard}; last seen {step.job_state}")
     if found is None and step.unheard_since is not None:
-        return None  # It was not polled, and the start of the silence is recorded.
+        return None  # There was no answer, and the start of the silence is recorded.
     return change(step, StepEvent.OBSERVE, **fields | {"unheard_since": since, "due_at": now + ASK_AGAIN})
 
 

@@ -79,7 +79,7 @@ def test_what_cannot_be_fixed_says_what_to_do() -> None:
     world.store.commit([Delete(path=step_path(run_id, "s2"))])
     result = call(world, "doctor", run_id)
     assert result.exit_code == 1
-    assert "step s2 is missing, though step s1 and 1 more are connected with it (cannot be fixed)" in result.stdout
+    assert "step s2 is missing, though step s1 and 1 more are connected to it (cannot be fixed)" in result.stdout
     assert f"`atom-workflows runs cancel {run_id}` ends it" in result.stdout
 
 

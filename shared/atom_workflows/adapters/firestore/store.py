@@ -28,7 +28,7 @@ CALL_TIMEOUT_S: Final = 10.0
 """One attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
-"""All attempts together: a `timeout=` alone does not bound the client's own retries."""
+"""No attempt begins later than this: a `timeout=` alone does not bound the client's own retries."""
 
 
 class FirestoreStore:

@@ -109,7 +109,7 @@ class _Burst:
     ends_at: datetime
     waits_until: datetime
     _lease: Document | None = None
-    # When the last look began, of this burst or of the last one that did not fail.
+    # When the last look began, of this burst or of the one before.
     _seen_until: datetime = BEGINNING
     _reads_everything: bool = True
     _full_round_at: datetime = BEGINNING
@@ -216,7 +216,8 @@ class _Burst:
         if current.page is not None:
             # Its event is lost, or finds no instance. The time may be ahead of ours: another clock wrote it.
             if abs(now - current.since) >= PAGE_TIME:
-                self._due.begin(take_page(self.services, current), now + PAGE_TIME)
+                page = take_page(self.services, current)
+                self._due.begin(page, self.services.clock.now() + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
             # So much has ended that the burst can remember all the rest.
             self._in_flight.is_full, self._reads_everything = False, True

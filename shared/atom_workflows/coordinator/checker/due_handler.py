@@ -102,9 +102,9 @@ class DueHandler:
 
     def _handle_one(self, call: _Call) -> StepChange | Outcome | int | None:
         stored, until = call
-        # It waited too long for a free worker; a later look will take it.
+        # It waited too long for a free worker. Nothing is known, so nothing is saved: a later burst or round takes it.
         if self._services.clock.now() >= until:
-            return None
+            return 0
         if stored.step.id == END_ID:
             return _audit(self._services, stored)
         return poll(self._services, self._breaker, stored.step)
@@ -164,8 +164,8 @@ def _audit(services: Services, end: StoredStep) -> int:
         outbox.flush()
     except (StoreUnavailable, BusUnavailable):
         raise
-    except (AtomWorkflowsError, LookupError, TypeError, ValueError) as error:
-        # The last three come from documents that someone else has written to.
+    except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
+        # All but the first come from documents that someone else has written to.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
         log.warned("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
         return 0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from atom_workflows import log
-from atom_workflows.coordinator.loading import AT_ONCE, StoredStep
+from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
 from atom_workflows.documents import SCHEMA, STEPS, step_path
@@ -16,6 +16,9 @@ from atom_workflows.ports import Document, Query
 
 PAGE: Final = 1_000
 """Due steps that are read and handled at a time."""
+
+WHOLE: Final = 20
+"""Steps that are read at a time with everything, which may be a quarter of a megabyte each."""
 
 Cursor: TypeAlias = tuple[datetime, str]
 """A place in the order of the due query: a step's due time and the path of its document."""
@@ -50,7 +53,7 @@ def is_little_due(services: Services, by: datetime) -> bool:
 
     It costs one document read.
     """
-    return services.store.count(due_query(by, limit=PAGE)) <= PAGE // 2
+    return services.store.count(due_query(by, limit=PAGE, fields=None)) <= PAGE // 2
 
 
 def place_of(due_at: datetime) -> Cursor:
@@ -77,12 +80,12 @@ def read_again(services: Services, stored: Sequence[StoredStep]) -> list[StoredS
     None stands for one that is gone or cannot be read.
     """
     paths = [step_path(one.step.run_id, one.step.id) for one in stored]
-    parts = (services.store.get(paths[start : start + AT_ONCE]) for start in range(0, len(paths), AT_ONCE))
+    parts = (services.store.get(paths[start : start + WHOLE]) for start in range(0, len(paths), WHOLE))
     return [None if document is None else _read_step(document) for part in parts for document in part]
 
 
 def due_query(
-    until: datetime, *, limit: int, after: Cursor | None = None, fields: tuple[str, ...] = DUE_FIELDS
+    until: datetime, *, limit: int, after: Cursor | None = None, fields: tuple[str, ...] | None = DUE_FIELDS
 ) -> Query:
     """Build the query for due steps.
 

@@ -20,6 +20,7 @@ from atom_workflows.coordinator.commits import save_document
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import ROUND_PATH
+from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import SweepPage, page_message
 from atom_workflows.ports import Document
 
@@ -96,5 +97,9 @@ def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool
     if save_document(services, ROUND_PATH, current.document, fields) is None:
         return False
     if page is not None:
-        services.bus.publish([page_message(page)])
+        try:
+            services.bus.publish([page_message(page)])
+        except BusUnavailable as error:
+            # The burst takes a page that no one takes. The page before it is ours, and would lose its turn.
+            log.warned("sweep.page.unpublished", f"the next page of due steps could not be published: {error}")
     return True

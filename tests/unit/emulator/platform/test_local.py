@@ -139,7 +139,7 @@ def test_a_taken_port_is_refused(part: PartName, tmp_path: Path) -> None:
     descendants = Descendants()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortTaken, match=f"port {port}, which {part}"):
+        with pytest.raises(PortTaken, match=f"port {port}, chosen for {part}, is taken"):
             LocalPlatform(options(tmp_path, ports={part: port})).__enter__()
     assert gone(descendants.now())
 

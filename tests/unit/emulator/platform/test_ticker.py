@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from atom_emulator.platform.ticker import Ticker
 
 
-def test_a_tick_comes_at_each_whole_interval_until_stopped() -> None:
-    """Nothing is published before the first one, which is nearer than an interval, nor after the stop."""
+@pytest.mark.parametrize(("every_s", "waits"), [(60.0, [57.0, 55.0, 49.0]), (5.0, [5.0, 5.0, 5.0]), (0.0, [0.0] * 3)])
+def test_a_tick_comes_after_each_interval_until_stopped(every_s: float, waits: list[float]) -> None:
+    """Ticks of a minute come at whole minutes; nothing is published before the first one, nor after the stop."""
     happened: list[float | str] = []
     stops = iter([False, False, True])
     times = iter([63.0, 65.0, 71.0])
@@ -17,8 +20,8 @@ def test_a_tick_comes_at_each_whole_interval_until_stopped() -> None:
         happened.append(seconds)
         return next(stops)
 
-    Ticker(lambda: happened.append("tick"), every_s=5.0, wait=wait, now=times.__next__).run()
-    assert happened == [2.0, "tick", 5.0, "tick", 4.0]
+    Ticker(lambda: happened.append("tick"), every_s=every_s, wait=wait, now=times.__next__).run()
+    assert happened == [waits[0], "tick", waits[1], "tick", waits[2]]
 
 
 def test_stop_ends_the_thread_in_the_middle_of_an_interval() -> None:
