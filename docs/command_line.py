@@ -34,7 +34,7 @@ def commands(group: click.Group, named: str = PROGRAM) -> Iterator[tuple[str, cl
 
 
 def generated(page: str) -> str:
-    """Return the page with its part on each command made anew."""
+    """Return the page with a new part on each command."""
     parts = "\n".join(_part(name, command) for name, command in commands(cli))
     page, found = _BETWEEN.subn(lambda between: f"{between[1]}\n{parts}\n{between[2]}", page)
     if found != 1:
@@ -65,9 +65,9 @@ def _part(name: str, command: click.Command) -> str:
 
 def _row(option: click.Option) -> str:
     value = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command(None)))}"
-    told = f"`{option.opts[0]}{value}`".replace("|", "\\|")
+    shown = f"`{option.opts[0]}{value}`".replace("|", "\\|")
     meaning = re.sub(r"[<|]", r"\\\g<0>", option.help or "")
-    return f"| {told} | {meaning} |"
+    return f"| {shown} | {meaning} |"
 
 
 if __name__ == "__main__":

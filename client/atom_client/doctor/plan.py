@@ -111,8 +111,8 @@ def _finding(one: Comparison, expected: Expected) -> Finding:
         return unknown(about, one.detail)
     if one.state.value == "refused":
         return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
-    told = f"it is missing, which {one.detail}" if one.state.value == "missing" else f"it should be: {one.detail}"
-    return wrong(about, told, one.fix or expected.fix_all)
+    detail = f"it is missing, which {one.detail}" if one.state.value == "missing" else f"it should be: {one.detail}"
+    return wrong(about, detail, one.fix or expected.fix_all)
 
 
 def _give_region(expected: Expected) -> str:
