@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 AGGREGATED_PER_READ = 1000
 """An aggregation is billed one read for each thousand documents it looked at."""
@@ -16,6 +17,7 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._documents = Counter(reads=0, writes=0, deletes=0)
+        self._written: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
 
     def count_call(self, method: str) -> None:
@@ -35,22 +37,28 @@ class Counters:
         """Count the reads of an aggregation."""
         self.count_reads(-(-documents // AGGREGATED_PER_READ))
 
-    def count_commit(self, *, writes: int, deletes: int) -> None:
-        """Count a commit's writes and deletes.
+    def count_commit(self, *, written: Sequence[str], deleted: Sequence[str]) -> None:
+        """Count a commit's writes and deletes, given the documents' paths.
 
         Writes that changed nothing count as well.
         """
         with self._lock:
-            self._documents["writes"] += writes
-            self._documents["deletes"] += deletes
+            self._documents["writes"] += len(written)
+            self._documents["deletes"] += len(deleted)
+            self._written.update(path.split("/")[-2] for path in written)
 
     def reset(self) -> None:
         """Begin again from zero."""
         with self._lock:
             self._documents = Counter(reads=0, writes=0, deletes=0)
+            self._written.clear()
             self._calls.clear()
 
     def as_json(self) -> bytes:
-        """Return `{"reads": n, "writes": n, "deletes": n, "calls": {"Commit": n, ...}}`."""
+        """Return the counts.
+
+        `{"reads": n, "writes": n, "deletes": n, "written": {"steps": n, ...}, "calls": {"Commit": n, ...}}`: `written`
+        divides the writes by the documents' collections.
+        """
         with self._lock:
-            return json.dumps({**self._documents, "calls": self._calls}).encode()
+            return json.dumps({**self._documents, "written": self._written, "calls": self._calls}).encode()

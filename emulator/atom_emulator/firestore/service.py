@@ -107,8 +107,9 @@ class Service:
 
     def _commit(self, database: str, writes: Sequence[Write], transaction: bytes = b"") -> Committed:
         done = self.database(database).commit(writes, transaction or None)
-        deletes = sum(type(write) is Remove for write in writes)
-        self._counters.count_commit(writes=len(writes) - deletes, deletes=deletes)
+        deleted = [write.path for write in writes if type(write) is Remove]
+        written = [write.path for write in writes if type(write) is not Remove]
+        self._counters.count_commit(written=written, deleted=deleted)
         return done
 
     def _write_one(self, database: str, write: Put, request: Any) -> Any:

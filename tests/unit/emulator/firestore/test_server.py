@@ -128,8 +128,8 @@ def test_it_counts_as_firestore_bills(
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call] # it has no types
     )
     batch = client.batch()
-    for name in "abc":
-        batch.set(client.document(f"c/{name}"), {"n": 1})
+    for path in ("c/a", "c/b", "c/b/sub/c"):
+        batch.set(client.document(path), {"n": 1})
     batch.delete(client.document("c/d"))
     batch.commit()
     client.document("c/missing").get()
@@ -137,12 +137,13 @@ def test_it_counts_as_firestore_bills(
     client.collection("empty").get()
     client.collection("c").count().get()
     assert counted(channel) == {
-        "reads": 1 + 3 + 1 + 1,
+        "reads": 1 + 2 + 1 + 1,
         "writes": 3,
         "deletes": 1,
+        "written": {"c": 2, "sub": 1},
         "calls": {"Commit": 1, "BatchGetDocuments": 1, "RunQuery": 2, "RunAggregationQuery": 1},
     }
-    assert counted(channel, "Reset") == {"reads": 0, "writes": 0, "deletes": 0, "calls": {}}
+    assert counted(channel, "Reset") == {"reads": 0, "writes": 0, "deletes": 0, "written": {}, "calls": {}}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
