@@ -49,5 +49,5 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
 def services() -> Services:
     """Return this process's services."""
     if problem := misspelt_credentials(os.environ):
-        log.warned("settings.misspelt", problem)
+        log.warning("settings.misspelt", problem)
     return connect(from_environment(os.environ))

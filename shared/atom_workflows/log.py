@@ -78,22 +78,22 @@ def _trace_fields(headers: Mapping[str, str], project: str) -> Mapping[str, Any]
     return fields
 
 
-def decided(action: str, message: str, **details: Any) -> None:
+def info(action: str, message: str, **details: Any) -> None:
     """Log a decision that took effect."""
     _write(logging.INFO, action, message, details)
 
 
-def dropped(action: str, message: str, **details: Any) -> None:
+def debug(action: str, message: str, **details: Any) -> None:
     """Log a stale or repeated event that changed nothing, for debugging only."""
     _write(logging.DEBUG, action, message, details)
 
 
-def warned(action: str, message: str, **details: Any) -> None:
+def warning(action: str, message: str, **details: Any) -> None:
     """Log what should be rare, such as an outage or bad input."""
     _write(logging.WARNING, action, message, details)
 
 
-def failed(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
+def error(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
     """Log something that a person has to look at.
 
     `trace_of` is the exception of a defect, whose traceback is added.

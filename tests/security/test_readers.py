@@ -50,7 +50,7 @@ def lines() -> Iterator[io.StringIO]:
 
 def test_a_decision_is_one_line(lines: io.StringIO) -> None:
     """Whatever a message or a detail holds, one line of printable JSON is written, which says the same."""
-    log.warned("run.invalid", EVIL, object=EVIL + "\ud800", reason=[EVIL])
+    log.warning("run.invalid", EVIL, object=EVIL + "\ud800", reason=[EVIL])
     [line] = lines.getvalue().splitlines()
     assert line.isprintable()
     said = json.loads(line)
@@ -59,7 +59,7 @@ def test_a_decision_is_one_line(lines: io.StringIO) -> None:
 
 def test_no_detail_takes_the_place_of_severity_or_message(lines: io.StringIO) -> None:
     """How grave a line is, and what it says, is the code's own word."""
-    log.warned("x", "said", severity="DEBUG")
+    log.warning("x", "said", severity="DEBUG")
     said = json.loads(lines.getvalue())
     assert (said["severity"], said["message"]) == ("WARNING", "said")
 

@@ -158,14 +158,14 @@ def _fail_refused(services: Services, step: StepRecord, error: JobRefused) -> St
 
 def _repeat_or_fail(services: Services, step: StepRecord, error: TaskRunnerUnavailable) -> StepChange:
     message = f"the submission of step {step.id} may have started a job: {error.reason}"
-    log.warned("task_runner.unavailable", message, **step.names)
+    log.warning("task_runner.unavailable", message, **step.names)
     now = services.clock.now()
     return repeat_or_fail(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
 
 
 def _defer(services: Services, step: StepRecord, error: RequestNotAccepted) -> StepChange:
     message = f"step {step.id} could not be submitted: {error.reason}"
-    log.warned("task_runner.unavailable", message, **step.names)
+    log.warning("task_runner.unavailable", message, **step.names)
     now = services.clock.now()
     return defer(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s, is_busy=error.is_busy)
 

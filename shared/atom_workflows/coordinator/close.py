@@ -39,7 +39,7 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
             return
         if close(outbox, stored, end):
             return
-    log.warned("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)
+    log.warning("run.finish.contended", f"run {run_id} could not be closed yet", run_id=run_id)
 
 
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
@@ -64,7 +64,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
         return False
     outbox.report_run(closed)
     # Someone has to look at a failed run, so alerts on severity must see it.
-    write = log.failed if closed.state is RunState.FAILED else log.decided
+    write = log.error if closed.state is RunState.FAILED else log.info
     write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
 
@@ -165,7 +165,7 @@ def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action
     try:
         request_stop(outbox, run_id, stop, budget)
     except RunStateError as error:
-        log.dropped(f"{action}.late", str(error), run_id=run_id)
+        log.debug(f"{action}.late", str(error), run_id=run_id)
 
 
 def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop) -> bool:
@@ -175,5 +175,5 @@ def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop) -> bool:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    log.decided(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
+    log.info(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
     return True

@@ -178,7 +178,7 @@ def _save_part(outbox: Outbox, decisions: Sequence[Decision], *, counting: bool 
     except Conflict:
         if len(decisions) == 1:
             step = decisions[0].step
-            log.dropped(
+            log.debug(
                 f"step.{decisions[0].change.event}.refused",
                 f"step {step.id} was changed by another instance, so nothing was written",
                 **step.names,
@@ -290,7 +290,7 @@ def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterato
 
 def _log_change(decision: Decision) -> None:
     step, change = decision.step, decision.change
-    log.decided(
+    log.info(
         f"step.{change.event}",
         f"step {step.id} is {change.state}",
         run_id=step.run_id,

@@ -77,7 +77,7 @@ def _settle(outbox: Outbox, event: StepsCompleted) -> Advance:
 def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[StoredStep]:
     steps = load_steps(services, run_id, step_ids)
     for step_id in set(step_ids) - {one.step.id for one in steps}:
-        log.warned("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
+        log.warning("step.unknown", f"there is no step {step_id}", run_id=run_id, step_id=step_id)
     return steps
 
 
@@ -86,7 +86,7 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
         return False
     if may_claim(step, now=now, attempt=attempt):
         return True
-    log.dropped("step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names)
+    log.debug("step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names)
     return False
 
 
@@ -109,6 +109,6 @@ def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) ->
         steps = [stored.step for stored in load_steps(outbox.services, run_id, below)]
         released = [step for step in steps if step.is_released]
         for step in released:
-            log.decided("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
+            log.info("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
         outbox.add_ready(run_id, [ReadyStep(step_id=step.id) for step in released])
         frontier = [step for step in steps if step.state.is_terminal]

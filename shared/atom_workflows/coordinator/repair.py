@@ -118,7 +118,7 @@ def _write_fixes(services: Services, run_id: str, wrong: Sequence[tuple[StoredSt
             services.store.commit([update])
         except Conflict:
             continue
-        log.warned(f"step.{finding.flaw}.fixed", finding.what, run_id=run_id, step_id=finding.step_id)
+        log.warning(f"step.{finding.flaw}.fixed", finding.what, run_id=run_id, step_id=finding.step_id)
         fixed.append(finding)
     return fixed
 
@@ -228,7 +228,7 @@ def stop_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]
     if not missing:
         return found
     what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
-    log.failed("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
+    log.error("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
     fail_run(outbox, run_id, f"its documents are incomplete: {what}", budget, action="run.broken")
     return []
 

@@ -46,7 +46,7 @@ def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
         services.store.commit([Update(path=run_path(run.id), fields={"expire_at": until}, guard=stored.version)])
     except Conflict:
         return
-    log.decided("run.renewed", f"run {run.id} is open, and kept until {until:%Y-%m-%d}", run_id=run.id)
+    log.info("run.renewed", f"run {run.id} is open, and kept until {until:%Y-%m-%d}", run_id=run.id)
 
 
 def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], until: datetime, budget: Budget) -> bool:

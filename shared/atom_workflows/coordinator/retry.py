@@ -65,7 +65,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         outbox.services.store.commit(writes)
     except Conflict:
         raise RunStateError(f"run {run_id} is being changed by someone else; look at it again") from None
-    log.decided("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
+    log.info("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
     outbox.report_run(replace(run, state=state))
 
 

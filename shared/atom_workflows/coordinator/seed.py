@@ -106,7 +106,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         opening = _opening(run, end, definition.text, definition.path)
     first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
     version = outbox.services.store.commit(first)[0].version
-    log.decided("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
+    log.info("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
     if creates:
         outbox.report_run(replace(run, state=RunState.RUNNING))
         roots = [step.id for step in definition.workflow.steps if not step.depends_on]
@@ -247,7 +247,7 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
         reason = f"its steps cannot be stored: {error}"
     else:
         return True
-    log.warned("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
+    log.warning("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
     fail_run(outbox, run.id, reason, budget, action="run.seed.given_up")
     return False
 
@@ -285,13 +285,13 @@ def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> No
     """
     run_id, version = stored.run.id, stored.version
     message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are rewritten"
-    log.warned("run.seed.rewritten", message, run_id=run_id)
+    log.warning("run.seed.rewritten", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
         try:
             version = outbox.services.store.commit([touch, *batch])[0].version
         except Conflict:
-            log.dropped("run.seed.rewritten.late", f"run {run_id} changed meanwhile", run_id=run_id)
+            log.debug("run.seed.rewritten.late", f"run {run_id} changed meanwhile", run_id=run_id)
             return
 
 
@@ -311,7 +311,7 @@ def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
                 missing = [create for create, there in zip(missing, found, strict=True) if there is None]
             else:
                 return
-        log.dropped("run.seed.again", f"{batch[0].path} and what follows were written before")
+        log.debug("run.seed.again", f"{batch[0].path} and what follows were written before")
 
     calls = outbox.services.workers.calls(write)
     for batch in _batches(creates):
@@ -338,7 +338,7 @@ def _set_running(outbox: Outbox, stored: StoredRun) -> bool:
     except Conflict:
         return False
     outbox.report_run(running)
-    log.decided("run.seeded", f"run {run.id} is {running.state}", run_id=run.id)
+    log.info("run.seeded", f"run {run.id} is {running.state}", run_id=run.id)
     return True
 
 

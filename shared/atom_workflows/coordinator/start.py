@@ -80,7 +80,7 @@ def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
 
     The warning is on the run and in the log. Returns the sentence for the caller.
     """
-    log.warned("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
+    log.warning("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
     warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
     started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
     return (
@@ -165,7 +165,7 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
     else:
         run = _new_run(services, event)
         for warning in event.warnings:
-            log.warned("start.field.ignored", f"run {run.id}: {warning}", run_id=run.id)
+            log.warning("start.field.ignored", f"run {run.id}: {warning}", run_id=run.id)
         started = _start(outbox, run, event)
     outbox.flush()
     return started
@@ -231,9 +231,9 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
     if what := difference(run, event):
         problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}
         return Started(run_id=run.id, refusal=Refusal.KEY_IN_USE, problems=(problem,))
-    log.decided("run.start.again", f"run {run.id} was started before", run_id=run.id)
+    log.info("run.start.again", f"run {run.id} was started before", run_id=run.id)
     if warning := changed_file(run, digest):
-        log.warned("start.file.changed", f"run {run.id}: {warning}", run_id=run.id)
+        log.warning("start.file.changed", f"run {run.id}: {warning}", run_id=run.id)
         warn(outbox, run.id, warning)
         return Started(run_id=run.id, warnings=(warning,))
     return Started(run_id=run.id)
@@ -280,12 +280,12 @@ def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Star
     run, problems = prepared.run, prepared.problems
     refused = Started(run_id=run.id, refusal=prepared.refusal, problems=tuple(problems))
     if known is not None and known.fields.get("errors") == problems:
-        log.dropped("run.invalid.again", f"run {run.id} is known to be INVALID", run_id=run.id)
+        log.debug("run.invalid.again", f"run {run.id} is known to be INVALID", run_id=run.id)
         return refused
     invalid = replace(run, state=RunState.INVALID, errors=tuple(problems), finished_at=run.created_at)
     create = Create(path=run_path(run.id), fields=run_fields(invalid))
     outbox.services.store.commit([create if known is None else seed.replacement(known, create)])
-    log.failed(
+    log.error(
         "run.invalid",
         f"run {run.id} is INVALID: {problems[0]['message']}",
         run_id=run.id,

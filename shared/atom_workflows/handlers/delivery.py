@@ -131,7 +131,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
     # Only subscriptions with a dead-letter policy count the deliveries.
     delivery, last = event.delivery_attempt, services.settings.max_deliveries
     if not malformed and (delivery is None or delivery < last):
-        log.warned("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
+        log.warning("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
         return False
     if not malformed and topic in _NOT_WORTH_KEEPING:
         _log_given_up(event, error, "dropped, as the next one does its work,")
@@ -139,7 +139,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
     if not _publish_dead_letter(services, topic, event, error):
         return False
     if malformed:
-        log.warned("event.malformed", f"dead-lettered: {describe(error)}", reason=_name(error))
+        log.warning("event.malformed", f"dead-lettered: {describe(error)}", reason=_name(error))
     else:
         _log_given_up(event, error, "dead-lettered")
     return True
@@ -150,7 +150,7 @@ def log_malformed(error: Exception) -> None:
 
     Dashboards count these lines.
     """
-    log.warned("event.malformed", f"dropped: {error}", reason=_name(error))
+    log.warning("event.malformed", f"dropped: {error}", reason=_name(error))
 
 
 def describe(error: Exception) -> str:
@@ -183,13 +183,13 @@ def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, e
         services.bus.publish([dead_letter_message(given_up)])
     except BusUnavailable as outage:
         text = f"will be redelivered, since it could not be dead-lettered ({outage}): {describe(error)}"
-        log.failed("event.failed", text, reason=_name(error))
+        log.error("event.failed", text, reason=_name(error))
         return False
     return True
 
 
 def _log_given_up(event: ReceivedEvent, error: Exception, fate: str) -> None:
-    log.failed(
+    log.error(
         "event.given_up",
         f"{fate} after {event.delivery_attempt} deliveries: {describe(error)}",
         trace_of=None if isinstance(error, AtomWorkflowsError) else error,

@@ -121,7 +121,7 @@ def answer_request(
     with log.tracing(headers, services.settings.project):
         lowered, hosts = lower_names(headers), services.settings.hosts
         if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
-            log.warned("request.refused", f"refused, as {reason}")
+            log.warning("request.refused", f"refused, as {reason}")
             return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
         if topic == "start" and request.method != "POST":
             # As someone sends who opens the function's URL in a browser.

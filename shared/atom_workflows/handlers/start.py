@@ -95,7 +95,7 @@ def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | Ru
             message = (
                 f"a bucket's {attributes['eventType']!r:.80} starts nothing; let it notify of OBJECT_FINALIZE alone"
             )
-            log.warned("object.ignored", message)
+            log.warning("object.ignored", message)
             return None
         return _read_upload(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
     return read_start_event(read_message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
@@ -114,7 +114,7 @@ def _read_upload(
         f"gs://{bucket}/{name:.300} starts nothing: the names of workflows begin with {settings.object_prefix!r} "
         f"and end in {' or '.join(settings.object_suffixes)}"
     )
-    log.decided("object.ignored", message, object=name)
+    log.info("object.ignored", message, object=name)
     return None
 
 

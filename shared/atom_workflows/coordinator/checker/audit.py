@@ -48,7 +48,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         try:
             is_closed = request_stop(outbox, run_id, stop, budget)
         except RunStateError as error:
-            log.dropped("run.timeout.late", str(error), run_id=run_id)
+            log.debug("run.timeout.late", str(error), run_id=run_id)
             is_closed = True
     else:
         _set_next_audit(outbox, end, next_audit(run, now))
@@ -68,7 +68,7 @@ def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
     Returns the number of events.
     """
     if run.state is RunState.SEEDING:
-        log.warned("run.seed.repair", f"run {run.id} was left half seeded", run_id=run.id)
+        log.warning("run.seed.repair", f"run {run.id} was left half seeded", run_id=run.id)
         outbox.add([seed_message(run.id)])
         return 1
     published = publish_released(outbox, run.id, page=PAGE, budget=budget) or request_repair(outbox, run.id)
@@ -83,4 +83,4 @@ def _set_next_audit(outbox: Outbox, end: StoredStep, due_at: datetime | None) ->
     try:
         outbox.services.store.commit([update])
     except Conflict:
-        log.dropped("run.audit.late", "the run's end changed meanwhile", run_id=end.step.run_id)
+        log.debug("run.audit.late", "the run's end changed meanwhile", run_id=end.step.run_id)

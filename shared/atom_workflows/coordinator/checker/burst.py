@@ -75,7 +75,7 @@ def handle_tick(services: Services, event: TickEvent) -> None:
     ends_at = end_of_burst(began, duration, is_scheduled=event.is_scheduled)
     burst = _Burst(services, ends_at=ends_at, waits_until=began + duration)
     if not burst.take_lease():
-        log.dropped("sweep.held", "another instance has the lease of the burst")
+        log.debug("sweep.held", "another instance has the lease of the burst")
         return
     if burst.run() is None:
         # A job may have been put in flight behind the last look; its wake-up found the lease taken and went away.

@@ -71,7 +71,7 @@ class DueHandler:
                 self._outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id, attempt=step.attempt + 1)])
                 self.published += 1
             elif step.state is StepState.DISPATCHING:
-                log.warned("step.ready.again", f"step {step.id} is handed to another dispatcher", **step.names)
+                log.warning("step.ready.again", f"step {step.id} is handed to another dispatcher", **step.names)
                 self._outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id, attempt=step.attempt)])
                 self.published += 1
         self._publish(outcomes)
@@ -167,6 +167,6 @@ def _audit(services: Services, end: StoredStep) -> int:
     except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
         # All but the first come from documents that someone else has written to.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
-        log.warned("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
+        log.warning("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
         return 0
     return published

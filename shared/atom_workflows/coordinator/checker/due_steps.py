@@ -115,5 +115,5 @@ def _read_step(document: Document) -> StoredStep | None:
     except (LookupError, OverflowError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     if reason:
-        log.warned("step.unreadable", f"{document.path} cannot be read", reason=reason)
+        log.warning("step.unreadable", f"{document.path} cannot be read", reason=reason)
     return None if reason else stored

@@ -26,14 +26,14 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             breaker.record_answer(url)
         except TaskRunnerUnavailable as error:
             message = f"polling job {step.job_id} of step {step.id} failed: {error.reason}"
-            log.warned("task_runner.unavailable", message, **step.names)
+            log.warning("task_runner.unavailable", message, **step.names)
             now = services.clock.now()
             breaker.record_failure(url, "", began=began, now=now)
             found = poll_failed(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             # It says nothing about the Task Runner or the job.
             message = f"polling job {step.job_id} of step {step.id} failed: a defect"
-            log.failed("poll.failed", message, trace_of=error, **step.names)
+            log.error("poll.failed", message, trace_of=error, **step.names)
     # An answer from before the deadline does not show how the job stood at the deadline, so compare with `began`.
     return judge_overdue(step, found, heard=heard, now=began)
 

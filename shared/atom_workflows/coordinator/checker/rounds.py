@@ -76,7 +76,7 @@ def handle_page(services: Services, page: SweepPage) -> None:
     """Handle the steps of one page, unless it was taken before."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
-        log.dropped("sweep.page.stale", "this page of due steps was taken before")
+        log.debug("sweep.page.stale", "this page of due steps was taken before")
         return
     due = take_page(services, current)
     handler = DueHandler(services, InFlight())
@@ -101,5 +101,5 @@ def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool
             services.bus.publish([page_message(page)])
         except BusUnavailable as error:
             # The burst takes a page that no one takes. The page before it is ours, and would lose its turn.
-            log.warned("sweep.page.unpublished", f"the next page of due steps could not be published: {error}")
+            log.warning("sweep.page.unpublished", f"the next page of due steps could not be published: {error}")
     return True
