@@ -46,12 +46,17 @@ def step_path(run_id: str, step_id: str) -> str:
     return f"{RUNS}/{run_id}/{STEPS}/{step_id}"
 
 
+def definitions_path(run_id: str) -> str:
+    """Return the path of the collection that holds a large run's definition."""
+    return f"{RUNS}/{run_id}/definition"
+
+
 def definition_path(run_id: str) -> str:
     """Return the path of a large run's stored definition.
 
     Only a run that cannot be seeded in one commit has it.
     """
-    return f"{RUNS}/{run_id}/definition/text"
+    return f"{definitions_path(run_id)}/text"
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from atom_workflows.errors import Conflict
 from atom_workflows.ports import Document, Query, Store, Write, WriteResult
 from support.world import World
 
@@ -56,6 +57,15 @@ def meanwhile(world: World, moment: Before, happens: Callable[[], None]) -> Mean
     store = Meanwhile(plain.store, moment, happens=lambda: _with(world, plain, happens))
     world.services = replace(plain, store=store)
     return store
+
+
+def refuse(world: World, moment: Callable[[Sequence[Write]], bool]) -> Meanwhile:
+    """Refuse one commit, as a contended store does."""
+
+    def conflict() -> None:
+        raise Conflict
+
+    return meanwhile(world, lambda name, argument: name == "commit" and moment(argument), conflict)
 
 
 def _with(world: World, services: Any, happens: Callable[[], None]) -> None:

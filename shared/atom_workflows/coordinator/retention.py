@@ -6,7 +6,6 @@ The run's own document comes last, so at any time, whatever died, the others are
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 from atom_workflows import log
@@ -17,10 +16,10 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import is_renewal_due, kept_while_open
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import definition_path, run_path, step_path
+from atom_workflows.documents import definitions_path, run_path, step_path
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import seed_message
-from atom_workflows.ports import Update
+from atom_workflows.ports import Query, Update
 
 
 def needs_renewal(services: Services, run: RunRecord) -> bool:
@@ -55,10 +54,7 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], un
     Returns False if the budget is spent, or some cannot be renewed just now. Each write is guarded, and a step that is
     being submitted is left alone: otherwise its dispatcher could not record the answer.
     """
-    if until != run.expire_at:
-        with suppress(Conflict):  # A small run has no definition.
-            services.store.commit([Update(path=definition_path(run.id), fields={"expire_at": until})])
-    is_complete = True
+    is_complete = until == run.expire_at or _keep_definition(services, run.id, until)
     for number, batch in enumerate(_batches_to_renew(steps, until)):
         if number and budget.is_spent:
             return False
@@ -66,6 +62,26 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], un
         is_complete = _renew(services, free, until) and is_complete and len(free) == len(batch)
         budget.spend(written=len(free))
     return is_complete
+
+
+def _keep_definition(services: Services, run_id: str, until: datetime) -> bool:
+    """Keep the run's definition, if it has one.
+
+    Returns False if it cannot be renewed just now.
+    """
+    # Not its text, which may take a megabyte. A refused write would not show that there is no definition.
+    query = Query(collection=definitions_path(run_id), limit=1, fields=("expire_at",))
+    try:
+        services.store.commit(
+            [
+                Update(path=document.path, fields={"expire_at": until}, guard=document.version)
+                for document in services.store.query(query)
+                if document.fields["expire_at"] != until
+            ]
+        )
+    except Conflict:
+        return False
+    return True
 
 
 def _renew(services: Services, batch: Sequence[StoredStep], until: datetime) -> bool:

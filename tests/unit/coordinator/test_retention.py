@@ -19,7 +19,7 @@ from atom_workflows.errors import RunStateError
 from atom_workflows.messages.internal import ReadyStep, StepsReady, seed_message
 from atom_workflows.ports import Update
 from support.gauge import gauge_events, lose
-from support.meanwhile import meanwhile
+from support.meanwhile import meanwhile, refuse
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expire, expiries
 from support.workflows import chain, definition, fan
@@ -103,6 +103,26 @@ def test_the_definition_of_a_large_run_is_kept_with_it(monkeypatch: pytest.Monke
     assert expiries(world)[definition_path(run_id)] > world.clock.now() + timedelta(days=29)
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert outlived(world, run_id) == []
+
+
+def test_a_definition_that_cannot_be_renewed_just_now_keeps_the_runs_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused write is no sign that a run has no definition: the run's own date waits for a later renewal."""
+    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    world = World(SLOW, keep_runs=KEEP)
+    run_id = world.start(fan(10).replace('"id": "root"', '"timeout": "7d", "retry": {"maxAttempts": 9}, "id": "root"'))
+    world.settle_down()
+    path = definition_path(run_id)
+    contended = refuse(world, lambda writes: any(write.path == path for write in writes))
+    world.clock.move(timedelta(days=16))
+    world.bus.publish([seed_message(run_id)])
+    world.settle_down("start")
+    assert contended.happened
+    assert outlived(world, run_id) == []
+    assert days(world, run_id) < 15
+    world.bus.publish([seed_message(run_id)])
+    world.settle_down("start")
+    assert outlived(world, run_id) == []
+    assert days(world, run_id) > 15
 
 
 @pytest.mark.parametrize("fatal", range(1, 13))
