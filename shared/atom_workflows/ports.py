@@ -73,13 +73,28 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upsert:
+    """Replace the named top-level fields of a document, and create it if it is missing.
+
+    For documents that whoever comes first has to make, such as a counter that several runs share. Not guarded: of two
+    racing writes of one field the later stays, and increments all count.
+    """
+
+    path: str
+    fields: Fields = field(default_factory=dict)
+
+    # As in an Update.
+    increments: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
     """Delete a document, which may be missing. Documents below it stay."""
 
     path: str
 
 
-Write: TypeAlias = Create | Update | Delete
+Write: TypeAlias = Create | Update | Upsert | Delete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +158,8 @@ class Store(Protocol):
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Do all the writes or none.
 
-        Results are in the order of the writes; only those of an Update have increments. A document may appear once. Not
-        to be repeated blindly: an unguarded increment counts again.
+        Results are in the order of the writes; only those of an Update or Upsert have increments. A document may appear
+        once. Not to be repeated blindly: an unguarded increment counts again.
 
         Raises:
             AlreadyExists: the document of a Create exists. Nothing was written.

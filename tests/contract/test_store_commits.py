@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError
-from atom_workflows.ports import Create, Delete, Document, Store, Update, Write
+from atom_workflows.ports import Create, Delete, Document, Store, Update, Upsert, Write
 
 CASES_OF_FAILURE: list[tuple[Write, type[StoreError]]] = [
     (Create(path="c/held", fields={"n": 9}), AlreadyExists),
@@ -130,7 +130,7 @@ def test_increments_answer_the_new_value_and_count_a_missing_field_as_zero(store
 
 
 def test_increments_of_several_documents_are_answered_each_to_its_own(store: Store) -> None:
-    """Results stand in the order of the writes, and only updates have increments."""
+    """Results stand in the order of the writes, and only updates and upserts have increments."""
     store.commit([Create(path=f"c/{name}", fields={"n": start}) for name, start in (("b", 10), ("a", 20))])
     results = store.commit(
         [
@@ -138,9 +138,36 @@ def test_increments_of_several_documents_are_answered_each_to_its_own(store: Sto
             Update(path="c/b", increments={"n": 1}),
             Update(path="c/a", increments={"n": 1}),
             Delete(path="c/none"),
+            Upsert(path="c/count", increments={"n": 5}),
         ]
     )
-    assert [result.increments for result in results] == [{}, {"n": 11}, {"n": 21}, {}]
+    assert [result.increments for result in results] == [{}, {"n": 11}, {"n": 21}, {}, {"n": 5}]
+
+
+def test_upsert_creates_what_is_missing_and_changes_what_is_there(store: Store) -> None:
+    """Named fields are replaced and others stay, as with an update; increments start from zero and are answered."""
+    [made] = store.commit([Upsert(path="c/d", fields={"map": {"a": 1}}, increments={"next": 1})])
+    assert made.increments == {"next": 1}
+    assert fields_of(store, "c/d") == {"map": {"a": 1}, "next": 1}
+    [changed] = store.commit([Upsert(path="c/d", fields={"map": {"b": 2}, "new": None}, increments={"next": 2})])
+    assert changed.increments == {"next": 3}
+    assert changed.version == read(store, "c/d").version != made.version
+    assert fields_of(store, "c/d") == {"map": {"b": 2}, "next": 3, "new": None}
+
+
+def test_upsert_is_undone_with_the_rest_of_its_commit(store: Store) -> None:
+    """Beside a guard that no longer holds it makes nothing and counts nothing."""
+    store.commit([Upsert(path="c/there", increments={"n": 1})])
+    with pytest.raises(Conflict):
+        store.commit(
+            [
+                Upsert(path="c/there", increments={"n": 1}),
+                Upsert(path="c/new", fields={"n": 1}),
+                Update(path="c/absent", fields={"n": 1}),
+            ]
+        )
+    assert store.get(["c/new"]) == [None]
+    assert fields_of(store, "c/there") == {"n": 1}
 
 
 def test_delete_takes_a_document_away_and_may_find_none(store: Store) -> None:

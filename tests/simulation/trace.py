@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from atom_workflows.documents import RUNS
-from atom_workflows.ports import Create, Message, Update, Write
+from atom_workflows.ports import Create, Message, Update, Upsert, Write
 from simulation.scheduler import Scheduler
 
 _FIELDS = ("state", "attempt", "remaining", "due_at", "stop", "retries")
@@ -42,7 +42,7 @@ class Trace:
     def _text(self, detail: Any) -> str:
         if isinstance(detail, Message):
             return self._message(detail)
-        if isinstance(detail, tuple | list) and detail and isinstance(detail[0], Create | Update):
+        if isinstance(detail, tuple | list) and detail and isinstance(detail[0], Create | Update | Upsert):
             return "; ".join(self._writes(detail))
         return detail if isinstance(detail, str) else repr(detail)
 
@@ -53,9 +53,9 @@ class Trace:
     def _writes(self, writes: Iterable[Write]) -> Iterator[str]:
         for write in writes:
             verb = "+" if isinstance(write, Create) else ""
-            fields = {} if not isinstance(write, Create | Update) else write.fields
+            fields = {} if not isinstance(write, Create | Update | Upsert) else write.fields
             text = [f"{field}={_value(fields[field])}" for field in _FIELDS if field in fields]
-            if isinstance(write, Update):
+            if isinstance(write, Update | Upsert):
                 text += [f"{field}{by:+d}" for field, by in write.increments.items() if by]
             yield f"{verb}{self._name(write.path)}({', '.join(text)})"
 

@@ -15,7 +15,7 @@ from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
 from atom_emulator.firestore.values import Fields, Reference
 from atom_emulator.firestore.writes import Precondition, Put, Record, Remove, Transform, TransformKind
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError
-from atom_workflows.ports import Create, Delete, Document, Query, Update, Write, WriteResult
+from atom_workflows.ports import Create, Delete, Document, Query, Update, Upsert, Write, WriteResult
 
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 
@@ -48,7 +48,7 @@ class MemoryStore:
             WriteResult(
                 version=outcome.updated,
                 increments=dict(zip(write.increments, outcome.transformed, strict=True))
-                if isinstance(write, Update)
+                if isinstance(write, Update | Upsert)
                 else {},
             )
             for write, outcome in zip(writes, done.outcomes, strict=True)
@@ -121,7 +121,9 @@ def _to_core(write: Write) -> writes.Write:
     )
 
 
-def _guard(write: Update) -> Precondition:
+def _guard(write: Update | Upsert) -> Precondition:
+    if isinstance(write, Upsert):
+        return writes.ANY
     if write.guard is None:
         return writes.PRESENT
     if not isinstance(write.guard, int):

@@ -24,6 +24,7 @@ from atom_workflows.ports import (
     Operator,
     Query,
     Update,
+    Upsert,
     Write,
     WriteResult,
 )
@@ -187,11 +188,13 @@ def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
     yield _NAME, last_direction
 
 
-def _limit_to_named_fields(write: Update, message: Any) -> None:
+def _limit_to_named_fields(write: Update | Upsert, message: Any) -> None:
     message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
     message.update_mask.field_paths.extend(map(_quote, write.fields))
     for name, by in _increments(write).items():
         message.update_transforms.add(field_path=_quote(name)).increment.integer_value = by
+    if isinstance(write, Upsert):
+        return
     if write.guard is None:
         message.current_document.exists = True
     else:
@@ -199,7 +202,7 @@ def _limit_to_named_fields(write: Update, message: Any) -> None:
 
 
 def _increments(write: Write) -> Mapping[str, int]:
-    return write.increments if isinstance(write, Update) else {}
+    return write.increments if isinstance(write, Update | Upsert) else {}
 
 
 @lru_cache(maxsize=256)
