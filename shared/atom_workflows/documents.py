@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
-from atom_workflows.core.graph import Node
+from atom_workflows.core.graph import Node, kind_of
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import StepChange
@@ -22,8 +23,21 @@ from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields
 
+SCHEMAS: Final = (1, 2)
+"""The schemas that this version reads. One is stored in every document, and the checker's query asks for these.
+
+All documents of a run have the run's own. A field that may be missing leaves the schema as it is. In runs of the
+second, internal barriers forward their counters (core/counts.py).
+"""
+
 SCHEMA: Final = 1
-"""Stored in every document, and a condition of the checker's query. A field that may be missing leaves it as it is."""
+"""The schema of documents that belong to no run."""
+
+SCHEMA_OF_NEW_RUNS: Final = 1
+"""The schema of runs that this version starts. The versions before it read no other, and may still be deployed."""
+
+_PART_BYTES: Final = 12
+"""The size of a number, a time, or what stands around a part of a list or map in a request."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
@@ -64,7 +78,7 @@ def definition_path(run_id: str) -> str:
 _STEP_DEFAULTS: Final = {
     f.name: f.default
     for f in dataclass_fields(StepRecord)
-    if f.name not in {"run_id", "id", "request", "policies", "state"}
+    if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state"}
 }
 _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
 
@@ -74,7 +88,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     values = ((name, getattr(step, name), default) for name, default in _STEP_DEFAULTS.items())
     stored = {name: value for name, value, default in values if value != default and value not in ((), "", None)}
     stored.update({name: list(getattr(step, name)) for name in _STEP_LISTS})
-    stored.update(schema=SCHEMA, state=step.state.value, remaining=step.remaining)
+    stored.update(schema=step.schema, kind=step.kind.value, state=step.state.value, remaining=step.remaining)
     if step.heirs:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
@@ -95,11 +109,27 @@ def step_record(document: Document) -> StepRecord:
     return StepRecord(
         run_id=document.path.split("/")[1],
         id=document.id,
+        kind=_read_kind(document),
+        schema=stored.get("schema", 1),
         request=None if task is None else json.loads(task),
         policies=_policies(stored.get("policies", {})),
         state=StepState(stored["state"]),
         **known,
     )
+
+
+def _read_kind(document: Document) -> NodeKind:
+    """Return the node's kind.
+
+    The first versions stored none. Raises `NewerVersion` if a newer version made a node of a kind of its own.
+    """
+    stored = document.fields
+    if "kind" not in stored:
+        return kind_of(document.id, has_task="task" in stored or bool(stored.get("task_runner_url")))
+    try:
+        return NodeKind(stored["kind"])
+    except ValueError:
+        raise NewerVersion(document.path, f"{stored['kind']} is no kind of node that this one knows") from None
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
@@ -115,6 +145,8 @@ def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[
     return StepRecord(
         run_id=run.id,
         id=node.id,
+        kind=node.kind,
+        schema=run.schema,
         request=request,
         task_runner_url=run.task_runner_url if request is not None else "",
         depends_on=node.depends_on,
@@ -167,6 +199,7 @@ def _policies(stored: Fields) -> Policies:
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 _RUN_PLAIN: Final = (
+    "schema",
     "workflow",
     "description",
     "task_runner_url",
@@ -188,7 +221,7 @@ _RUN_PLAIN: Final = (
 def run_fields(run: RunRecord) -> dict[str, Any]:
     """Return the stored fields of a new run."""
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
-    stored.update(schema=SCHEMA, state=run.state.value, errors=[dict(error) for error in run.errors])
+    stored.update(state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
         # As text, like a task: Firestore cannot hold all that parameters may be.
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
@@ -235,9 +268,20 @@ def _require_known_schema(document: Document) -> Fields:
     Without a schema they are of the first. Raises `NewerVersion` if a newer version wrote them.
     """
     schema = document.fields.get("schema", 1)
-    if schema > SCHEMA:
-        raise NewerVersion(document.path, schema, SCHEMA)
+    if schema not in SCHEMAS:
+        raise NewerVersion(document.path, f"its schema is {schema}, and this one reads up to {SCHEMAS[-1]}")
     return document.fields
+
+
+def estimate_bytes(value: Any) -> int:
+    """Estimate the size of a stored value from its texts and its number of parts."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(len(name) + _PART_BYTES + estimate_bytes(part) for name, part in value.items())
+    return sum(_PART_BYTES + estimate_bytes(part) for part in value) if isinstance(value, list | tuple) else _PART_BYTES
 
 
 def stop_fields(stop: Stop) -> dict[str, Any]:

@@ -130,12 +130,8 @@ class SourceUnavailable(SourceError, ConnectionError):
 class NewerVersion(AtomWorkflowsError):
     """A newer version wrote it, in a form that this one would misread. Leave it to that one."""
 
-    def __init__(self, what: str, schema: int, known: int) -> None:
-        super().__init__(
-            f"{what} was written by a newer version: its schema is {schema}, and this one reads up to {known}"
-        )
-        self.schema = schema
-        self.known = known
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} was written by a newer version: {reason}")
 
 
 # -- what a user can do wrong ----------------------------------------------------------------------------------------

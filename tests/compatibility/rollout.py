@@ -12,7 +12,11 @@ from typing import Final
 import pytest
 
 from atom_emulator.pubsub.memory import TakenMessage
+from atom_workflows import documents
+from atom_workflows.coordinator import start
+from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.services import Services
+from atom_workflows.documents import SCHEMAS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages import fields, internal
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Write, WriteResult
@@ -63,20 +67,37 @@ class Seen:
     refused: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What a version writes and reads: the schemas of its events, of the runs that it starts, and of documents."""
+
+    events: int = 1
+    new_runs: int = 1
+    reads: tuple[int, ...] = SCHEMAS
+
+
 class Rollout(World):
-    """`newer_schema` is the schema of the events of the newer version; with 1, it only adds fields.
+    """Each event is handled by an `older` or a `newer` version; the newer one writes more fields, too.
 
     An event that a version refuses is delivered again. No step is dispatched within the event that released it, so that
     every step of the way is an event.
     """
 
-    def __init__(self, seed: int, patch: pytest.MonkeyPatch, *, newer_schema: int = 1, script: str = "") -> None:
+    def __init__(
+        self,
+        seed: int,
+        patch: pytest.MonkeyPatch,
+        *,
+        older: Version = Version(),
+        newer: Version = Version(),
+        script: str = "",
+    ) -> None:
         super().__init__(script, inline_budget=timedelta(0))
         self.seen = Seen()
         self.newer_share = 0.5
         self._dice = random.Random(seed)  # noqa: S311 (a test's choice, not a secret)
         self._patch = patch
-        self._newer_schema = newer_schema
+        self._versions = {"older": older, "newer": newer}
         self._older = self.services
         self._newer = replace(self.services, store=NewerStore(self.store), bus=NewerBus(self.bus))
 
@@ -94,14 +115,28 @@ class Rollout(World):
         with self._one_version():
             super().tick()
 
+    def start_by(self, name: str, definition: str, key: str) -> str:
+        """Let that version start a run."""
+        with self._version(name):
+            return self.start(definition, run_key=key)
+
     @contextmanager
     def _one_version(self) -> Iterator[None]:
         name = "newer" if self._dice.random() < self.newer_share else "older"
         self.seen.handled[name] += 1
+        with self._version(name):
+            yield
+
+    @contextmanager
+    def _version(self, name: str) -> Iterator[None]:
+        version = self._versions[name]
         before: Services = self.services
         with self._patch.context() as patch:
             for module in (internal, fields):
-                patch.setattr(module, "SCHEMA", self._newer_schema if name == "newer" else 1)
+                patch.setattr(module, "SCHEMA", version.events)
+            for reader in (documents, due_steps):
+                patch.setattr(reader, "SCHEMAS", version.reads)
+            patch.setattr(start, "SCHEMA_OF_NEW_RUNS", version.new_runs)
             self.services = self._newer if name == "newer" else self._older
             yield
         self.services = before

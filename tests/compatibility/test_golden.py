@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.documents import step_record
 from atom_workflows.errors import MalformedEvent, NewerVersion
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document
-from compatibility.written import DOCUMENTS, GOLDEN, MESSAGES, PLAIN_STEP, STEP, as_golden, golden
+from compatibility.written import DOCUMENTS, EARLIER, GOLDEN, MESSAGES, PLAIN_STEP, STEP, as_golden, golden
 
 DEFAULTED = sorted(set(DOCUMENTS["step"][1]) - set(DOCUMENTS["step-plain"][1]))
 """Fields that a plain step does not have: those that may be missing."""
@@ -31,7 +32,7 @@ def as_event(body: Any) -> Any:
 def test_an_event_is_written_and_read_as_it_was(name: str) -> None:
     """A change of what stands in an event is a change for every instance of another version: see decision 18."""
     message, read, meaning = MESSAGES[name]
-    assert as_golden(message.body) == (GOLDEN / f"{name}.json").read_text()
+    assert as_golden(message.body) == GOLDEN[name].read_text()
     assert read(as_event(golden(name))) == meaning
 
 
@@ -39,13 +40,22 @@ def test_an_event_is_written_and_read_as_it_was(name: str) -> None:
 def test_a_document_is_written_and_read_as_it_was(name: str) -> None:
     """The same holds for documents, which are read for as long as a run may take."""
     path, fields, read, meaning = DOCUMENTS[name]
-    assert as_golden(fields) == (GOLDEN / f"{name}.json").read_text()
+    assert as_golden(fields) == GOLDEN[name].read_text()
     assert read(Document(path=path, fields=golden(name), version=0)) == meaning
 
 
 def test_every_file_is_looked_at() -> None:
     """No golden file is left behind, and none is missing."""
-    assert {path.stem for path in GOLDEN.iterdir()} == {*MESSAGES, *DOCUMENTS}
+    assert GOLDEN.keys() == {*MESSAGES, *DOCUMENTS, *EARLIER}
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_a_document_of_an_earlier_version_is_read(name: str) -> None:
+    """A step that was written without its kind is of the kind that its id and its task show."""
+    path, meaning = EARLIER[name]
+    document = Document(path=path, fields=golden(name), version=0)
+    assert step_record(document) == meaning
+    assert StoredStep.without_task(document).step == replace(meaning, request=None)
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -61,7 +71,7 @@ def test_an_event_with_more_in_it(name: str) -> None:
 def test_a_document_with_more_in_it(name: str) -> None:
     """The same for documents."""
     path, _, read, meaning = DOCUMENTS[name]
-    fields = {key: value for key, value in golden(name).items() if key != "schema"}
+    fields = {key: value for key, value in golden(name).items() if (key, value) != ("schema", 1)}
     more = {**fields, "added_later": {"a": [1]}}
     if "policies" in more:
         more["policies"] = {**more["policies"], "added_later": 1}
@@ -96,8 +106,15 @@ def test_a_tick_is_a_tick_whoever_sends_it() -> None:
 def test_a_document_of_a_newer_version(name: str) -> None:
     """It is refused whole, with its path, rather than read in part."""
     path, fields, read, _ = DOCUMENTS[name]
-    with pytest.raises(NewerVersion, match=path):
-        read(Document(path=path, fields={**fields, "schema": 2}, version=0))
+    with pytest.raises(NewerVersion, match=f"{path} was written by a newer version: its schema is 3"):
+        read(Document(path=path, fields={**fields, "schema": 3}, version=0))
+
+
+def test_a_node_of_a_kind_that_a_newer_version_made() -> None:
+    """It is left to that version like a document of a newer schema."""
+    path, fields, read, _ = DOCUMENTS["step"]
+    with pytest.raises(NewerVersion, match="waterfall is no kind of node"):
+        read(Document(path=path, fields={**fields, "kind": "waterfall"}, version=0))
 
 
 @pytest.mark.parametrize("schema", ["2", 0, -1, 1_001, 10**40, 1.5, None, True, [1]])

@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
+from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.documents import run_path, steps_path
 from atom_workflows.ports import Query
-from compatibility.rollout import ADDED, Rollout
+from compatibility.rollout import ADDED, Rollout, Version
 from support.workflows import layers
 
 SEEDS = range(20)
@@ -48,7 +49,7 @@ def test_a_version_with_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """An older version leaves the events of the newer one to it, and the newer one reads those of the older one."""
     refused = 0
     for seed in SEEDS:
-        world = Rollout(seed, monkeypatch, newer_schema=2, script=SCRIPT)
+        world = Rollout(seed, monkeypatch, newer=Version(events=2), script=SCRIPT)
         require_success(world, world.start(RETRIED))
         refused += world.seen.refused
     assert refused > len(SEEDS)
@@ -56,10 +57,64 @@ def test_a_version_with_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_rollout_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """When no newer version is left, the checker brings about what its events were to, and the run ends."""
-    world = Rollout(7, monkeypatch, newer_schema=2, script="default: {duration: 25}")
+    world = Rollout(7, monkeypatch, newer=Version(events=2), script="default: {duration: 25}")
     world.newer_share = 1
     run_id = world.start(layers(4, 3))
     world.settle_down()
     world.newer_share = 0
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     assert len(world.submissions()) == len(set(world.submissions())) == len(world.states(run_id))
+
+
+JOINED = 40
+JOIN = json.dumps(
+    {
+        "name": "join",
+        "steps": [
+            *({"id": f"s{number}", "task": {"imageUri": "image"}} for number in range(JOINED)),
+            {"id": "after", "dependsOn": [f"s{number}" for number in range(JOINED)], "task": {"imageUri": "image"}},
+        ],
+    }
+)
+"""A fan-in that takes a tree of barriers."""
+
+FAILS_ONCE = "default: {duration: 25}\nrules: [{step: s3, fail_times: 1}, {step: s33, fail_times: 1}]"
+
+
+def schemas(world: Rollout, run_id: str) -> set[object]:
+    """The schemas of all documents of a run."""
+    [run] = world.store.get([run_path(run_id)])
+    assert run is not None
+    return {document.fields["schema"] for document in [run, *world.store.query(Query(collection=steps_path(run_id)))]}
+
+
+def require_failure_and_repair(world: Rollout, run_id: str) -> None:
+    """Two of the joined steps fail, so what is behind them is skipped, until a retry runs these three alone."""
+    assert world.run_to_end(run_id).state == "FAILED"
+    assert Counter(world.states(run_id).values()) == {"SUCCEEDED": JOINED - 2, "FAILED": 2, "SKIPPED": 1}
+    before = len(world.submissions())
+    retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state == "SUCCEEDED"
+    assert len(world.submissions()) == before + 3
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_runs_of_both_schemas(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Versions that write the one and the other handle runs of both, and each run keeps the schema it began with."""
+    world = Rollout(seed, monkeypatch, newer=Version(new_runs=2), script=FAILS_ONCE)
+    first, second = world.start_by("older", JOIN, "1"), world.start_by("newer", JOIN, "2")
+    for run_id, schema in ((first, 1), (second, 2)):
+        require_failure_and_repair(world, run_id)
+        assert schemas(world, run_id) == {schema}
+    assert world.seen.refused == 0
+    assert min(world.seen.handled.values()) > 5
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_a_version_that_cannot_read_a_run(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """It leaves a run of the second schema to the version that started it, and goes on with those of the first."""
+    world = Rollout(seed, monkeypatch, older=Version(reads=(1,)), newer=Version(new_runs=2), script=FAILS_ONCE)
+    first, second = world.start_by("older", JOIN, "1"), world.start_by("newer", JOIN, "2")
+    require_failure_and_repair(world, first)
+    require_failure_and_repair(world, second)
+    assert world.seen.refused > 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import Outcome, OutcomeKind
@@ -31,7 +33,7 @@ from atom_workflows.messages.internal import (
 from atom_workflows.messages.start import RunSeedRequested, read_start_event
 from atom_workflows.ports import Document, Fields, Message
 
-GOLDEN: Final = Path(__file__).parent / "schema_1"
+GOLDEN: Final = {path.stem: path for path in Path(__file__).parent.glob("schema_*/*.json")}
 NOW: Final = datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)
 LATER: Final = NOW + timedelta(hours=1)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
@@ -57,6 +59,7 @@ POLICIES: Final = Policies(
 STEP: Final = StepRecord(
     run_id="flow-1",
     id="load",
+    kind=NodeKind.JOB,
     request={"job_name": "load", "imageUri": "image", "args": [["a"], {"b": 1}]},
     task_runner_url="https://runner.test",
     depends_on=("extract",),
@@ -90,6 +93,7 @@ STEP: Final = StepRecord(
 PLAIN_STEP: Final = StepRecord(
     run_id="flow-1",
     id="~end",
+    kind=NodeKind.END,
     request=None,
     task_runner_url="",
     depends_on=("load",),
@@ -100,6 +104,7 @@ PLAIN_STEP: Final = StepRecord(
     ).policies,
     remaining=1,
 )
+FORWARDING_STEP: Final = replace(STEP, schema=2, skipped=1, total=3, stained=1)
 RUN: Final = RunRecord(
     id="flow-1",
     workflow="flow",
@@ -123,6 +128,7 @@ RUN: Final = RunRecord(
     expire_at=LATER,
     reopened_at=NOW,
 )
+FORWARDING_RUN: Final = replace(RUN, schema=2)
 
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
     "steps-step.ready": (
@@ -149,13 +155,21 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
     "step": (step_path("flow-1", "load"), step_fields(STEP), step_record, STEP),
     "step-plain": (step_path("flow-1", "~end"), step_fields(PLAIN_STEP), step_record, PLAIN_STEP),
     "run": (run_path("flow-1"), run_fields(RUN), run_record, RUN),
+    "step-forwarding": (step_path("flow-1", "load"), step_fields(FORWARDING_STEP), step_record, FORWARDING_STEP),
+    "run-forwarding": (run_path("flow-1"), run_fields(FORWARDING_RUN), run_record, FORWARDING_RUN),
 }
 """Each document: where it stands, as it is written, and what is read of it."""
+
+EARLIER: Final[Mapping[str, tuple[str, StepRecord]]] = {
+    "step-without-kind": (step_path("flow-1", "load"), STEP),
+    "step-plain-without-kind": (step_path("flow-1", "~end"), PLAIN_STEP),
+}
+"""Documents as earlier versions wrote them: where each stands, and what is read of it."""
 
 
 def golden(name: str) -> Any:
     """What a file holds; times are read as times."""
-    return _with_times(json.loads((GOLDEN / f"{name}.json").read_text()))
+    return _with_times(json.loads(GOLDEN[name].read_text()))
 
 
 def as_golden(value: Any) -> str:

@@ -69,7 +69,7 @@ def test_every_stored_field_is_on_the_page() -> None:
     for heading, record, states in (("## A run", RunRecord, RunState), ("## A step", StepRecord, StepState)):
         known = {one.name for one in fields(record)} - STORED_OTHERWISE
         told = listed(section(text, heading))
-        assert told - {"timeout_s", "task", "schema"} == known
+        assert told - {"timeout_s", "task"} == known
         assert all(state.value in section(text, heading) for state in states)
 
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 
-from atom_workflows.coordinator import close, commits, loading, seed
+from atom_workflows.coordinator import close, commits, loading, seed, start
 from atom_workflows.coordinator.checker import due_steps, in_flight
 from atom_workflows.core import graph
+from atom_workflows.documents import SCHEMAS
 from atom_workflows.settings import MAX_DELIVERIES
 
 
@@ -17,8 +18,8 @@ from atom_workflows.settings import MAX_DELIVERIES
 class Limits:
     """Sizes of batches, pages, commits and fans, calls that an instance makes at a time, deliveries of an event.
 
-    `burst_s` is how long the checker looks after a tick, `query_s` how long a page of due steps is read, `status_s` how
-    long the Task Runner of the first run takes to say how a job is doing.
+    `schema` is that of new runs. `burst_s` is how long the checker looks after a tick, `query_s` how long a page of due
+    steps is read, `status_s` how long the Task Runner of the first run takes to say how a job is doing.
     """
 
     batch: int = seed.BATCH_DOCUMENTS
@@ -29,6 +30,7 @@ class Limits:
     writes: int = commits.MAX_WRITES
     workers: int = 32
     deliveries: int = MAX_DELIVERIES
+    schema: int = 1
     burst_s: float = 50.0
     query_s: float = 0.0
     status_s: float = 0.0
@@ -46,6 +48,7 @@ class Limits:
             (graph, "FAN_IN_LIMIT", self.fan_in),
             (graph, "FAN_OUT_LIMIT", self.fan_out),
             (commits, "MAX_WRITES", self.writes),
+            (start, "SCHEMA_OF_NEW_RUNS", self.schema),
         )
         before = [(module, name, getattr(module, name)) for module, name, _ in sizes]
         for module, name, value in sizes:
@@ -71,6 +74,7 @@ def draw_limits(chance: Random) -> Limits:
         writes=chance.choice([3, 6, 250]),
         workers=chance.choice([1, 2, 4, 32]),
         deliveries=chance.choice([5, 5, MAX_DELIVERIES]),
+        schema=chance.choice(SCHEMAS),
     )
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import OutcomeKind
@@ -116,7 +117,8 @@ class StepRules:
 
     def _check_barrier(self, before: StepRecord, step: StepRecord) -> None:
         states = self._dependency_states(step)
-        self._require(step.is_barrier and all(state is StepState.SUCCEEDED for state in states), step, before)
+        needs_no_job = step.rules.released is not Release.CLAIM
+        self._require(needs_no_job and all(state is StepState.SUCCEEDED for state in states), step, before)
 
     def _check_skip(self, before: StepRecord, step: StepRecord) -> None:
         needs = self._dependency_states(step)

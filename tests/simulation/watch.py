@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -150,7 +151,7 @@ class Watch:
         """
         if step.id not in self._miscounted:
             return False
-        if step.state is StepState.PENDING and (step.remaining, step.unsuccessful) != self.implied(step):
+        if step.state is StepState.PENDING and self.miscount(step):
             return True
         self._miscounted.remove(step.id)
         self.leave_to_audit([step.id])
@@ -197,15 +198,33 @@ class Watch:
                 self.report(Rule.COUNTERS, f"the run is RUNNING, and {name} or what it depends on is not there")
             elif self._still_miscounted(step) or step.state is not StepState.PENDING:
                 continue
-            elif (step.remaining, step.unsuccessful) != self.implied(step):
-                actual = f"{step.remaining} remaining, {step.unsuccessful} unsuccessful"
-                self.report(Rule.COUNTERS, f"{name} has {actual}; its dependencies say {self.implied(step)}")
+            elif miscount := self.miscount(step):
+                self.report(Rule.COUNTERS, miscount)
 
-    def implied(self, step: StepRecord) -> tuple[int, int]:
-        """Return the two counters that the states of its dependencies imply."""
-        states = [self.steps[need].state for need in step.depends_on]
-        unsuccessful = sum(state.is_terminal and state is not StepState.SUCCEEDED for state in states)
-        return sum(not state.is_terminal for state in states), unsuccessful
+    def miscount(self, step: StepRecord) -> str:
+        """Return how a step's counters contradict its dependencies, or ""."""
+        implied = self._implied(step)
+        counters = {name: int(getattr(step, name)) for name in ("remaining", "unsuccessful", "total", "stained")}
+        actual = +Counter(counters)
+        return "" if actual == implied else f"{step.id} has {dict(actual)}; its dependencies say {dict(implied)}"
+
+    def _implied(self, step: StepRecord) -> Counter[str]:
+        """Return the counters that the states of its dependencies imply.
+
+        In runs of the second schema, the dependencies of an internal barrier count instead of the barrier.
+        """
+        counters: Counter[str] = Counter()
+        for need in map(self.steps.__getitem__, step.depends_on):
+            is_bad = need.state is not StepState.SUCCEEDED
+            if not need.state.is_terminal:
+                counters["remaining"] += 1
+            elif need.schema == 1:
+                counters["unsuccessful"] += is_bad
+            elif is_internal(need.id):
+                counters += self._implied(need)
+            else:
+                counters += Counter(total=1, unsuccessful=is_bad, stained=is_bad or need.stained > 0)
+        return +counters
 
     # -- messages --------------------------------------------------------------------------------------------------
 

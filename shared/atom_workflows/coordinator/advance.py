@@ -23,7 +23,8 @@ from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, 
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.kinds import Release
 from atom_workflows.core.polling import poll_interval
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -259,9 +260,7 @@ class Advance:
         self._hand_on(others)
         self.outbox.flush_ready()
         # A redelivery or an audit may have published the kept ones too, and another instance may have taken them.
-        return self._claim(
-            [stored for stored in self._load(kept) if stored.step.is_released and not stored.step.unsuccessful]
-        )
+        return self._claim([stored for stored in self._load(kept) if stored.step.release is Release.CLAIM])
 
     def _release(self, saved: Saved) -> list[str]:
         """End released barriers and skips, level by level.
@@ -269,13 +268,14 @@ class Advance:
         Returns the other released steps, which need a job.
         """
         ready: list[str] = []
-        while saved.released or saved.to_skip:
-            ready += [step_id for step_id in saved.released if step_id not in saved.barriers]
-            inner = [*saved.to_skip, *(step_id for step_id in saved.released if step_id in saved.barriers)]
+        while released := saved.released:
+            ready += [step_id for step_id, release in released.items() if release is Release.CLAIM]
             # Each level may release the next one.
-            saved = self._end_without_jobs([step_id for step_id in inner if step_id != END_ID])
+            saved = self._end_without_jobs(
+                [step_id for step_id, release in released.items() if release in {Release.SKIP, Release.SUCCEED}]
+            )
             self.refused += saved.refused
-            if END_ID in inner:
+            if Release.CLOSE in released.values():
                 finish_run(self.outbox, self.run_id)
         return ready
 
@@ -308,7 +308,7 @@ class Advance:
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Claim the steps that wait for one of these alone.
 
-        The claim goes into the commit that releases them, so it says what their counter will be then.
+        The claim goes into the commit that releases them, so it says what their counters will be then.
         """
         ended = [decision.step for decision in decisions if decision.change.state is StepState.SUCCEEDED]
         unread = [step for step in ended if step.hands_over_to is not None and step.hands_over_to not in self._ahead]
@@ -317,24 +317,26 @@ class Advance:
         wanted = [name for step in unread for name in (step.hands_over_to, *step.heirs[: self._reach]) if name]
         self._ahead |= {stored.step.id: stored for stored in self._load(wanted)}
         self._reach += len(unread) and self._reach + 1
-        dependents = [self._ahead.pop(name) for step in ended if (name := step.hands_over_to) in self._ahead and name]
-        claims = [
-            self._claim_of(stored)
-            for stored in dependents
-            if stored.step.state is StepState.PENDING and stored.step.remaining == 1 and not stored.step.unsuccessful
+        pairs = [
+            (step, self._ahead.pop(name)) for step in ended if (name := step.hands_over_to) in self._ahead and name
         ]
         return [
-            replace(one, change=replace(one.change, fields={**one.change.fields, "remaining": 0})) for one in claims
+            self._claim_of(stored, after=count_end(step, StepState.SUCCEEDED))
+            for step, stored in pairs
+            if stored.step.remaining == 1 and replace(stored.step, remaining=0).release is Release.CLAIM
         ]
 
     def _claim(self, steps: Sequence[StoredStep]) -> list[StoredStep]:
         return save_claims(self.outbox, [self._claim_of(stored) for stored in steps])
 
-    def _claim_of(self, stored: StoredStep) -> Decision:
+    def _claim_of(self, stored: StoredStep, *, after: Counts | None = None) -> Decision:
+        """Decide to claim a step; `after` is what its only dependency adds to its counters in the same commit."""
         services = self.outbox.services
-        return Decision(
-            stored=stored, change=claim(stored.step, now=services.clock.now(), lease=services.settings.lease)
-        )
+        change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease)
+        if after is not None:
+            added = {name: count for name, count in after.counters(stored.step.schema).items() if count}
+            change = replace(change, fields={**change.fields, **added, "remaining": 0})
+        return Decision(stored=stored, change=change)
 
     def _load(self, step_ids: Iterable[str]) -> list[StoredStep]:
         return load_steps(self.outbox.services, self.run_id, step_ids)

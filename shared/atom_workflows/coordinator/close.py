@@ -12,6 +12,7 @@ from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, 
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.kinds import WhenStopped
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunState, StepState, next_run_state
 from atom_workflows.core.transitions import clip, end_run, stop_step
@@ -141,8 +142,8 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
             # The run's end is among them, and is closed last.
             limit=page + 1,
         )
-        documents = [document for document in outbox.services.store.query(query) if document.id != END_ID]
-        open_steps = [StoredStep.without_task(document) for document in documents[:page]]
+        found = map(StoredStep.without_task, outbox.services.store.query(query))
+        open_steps = [one for one in found if one.step.rules.stopped is WhenStopped.WITH_STEPS][:page]
         stored = load_run(outbox.services, run_id)
         if stored is None or stored.run.stop is None:
             return True

@@ -19,12 +19,14 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.graph import kind_of
+from atom_workflows.core.kinds import Release, decide_release
 from atom_workflows.core.records import StepRecord
-from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import StepChange, apply_change
-from atom_workflows.documents import SCHEMA, change_fields, step_path
+from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, step_path
 from atom_workflows.errors import AlreadyExists, Conflict
-from atom_workflows.ports import Create, Document, Fields, Update, Version, WriteResult
+from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult
 
 MAX_WRITES: Final = 250
 """Documents in one commit: enough for a step with its dependents, of which it has at most 200."""
@@ -38,31 +40,48 @@ _DOCUMENT_BYTES: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A change of a step that was decided and not yet saved."""
+    """A change of a step that was decided and not yet saved.
+
+    `companions` are writes to other documents, which take effect with the change or not at all: each names a document
+    that is no step of the run.
+    """
 
     stored: StoredStep
     change: StepChange
+    companions: Sequence[Create | Update | Upsert] = ()
 
     @property
     def step(self) -> StepRecord:
         """The step as it was read."""
         return self.stored.step
 
+    def documents(self, *, counting: bool) -> set[str]:
+        """Return the ids of the steps, and the paths of the companions, that saving it writes.
+
+        `counting` includes the dependents.
+        """
+        counted = self.step.dependents if counting and self.change.is_terminal else ()
+        return {self.step.id, *counted, *(one.path for one in self.companions)}
+
+    @property
+    def text_bytes(self) -> int:
+        """The approximate size of its texts, beside `_DOCUMENT_BYTES` for each document."""
+        message = len(str(self.change.fields.get("message", "")).encode())
+        return message + sum(estimate_bytes(one.fields) for one in self.companions)
+
 
 @dataclass(slots=True)
 class Saved:
     """The result of one or more commits.
 
-    `versions` are those of the changed steps. `released` and `to_skip` are dependents with nothing left to wait for;
-    those to skip have a dependency that did not succeed. `barriers` are the ones among them without a task. `refused`
-    are decisions that came too late, as another instance had changed the step. `commits` were tried, and `written`
-    documents took effect.
+    `versions` are those of the changed steps. `released` are dependents with nothing left to wait for, each with what
+    becomes of it. `companions` are the results of companions by their paths. `refused` are decisions that came too
+    late, as another instance had changed the step. `commits` were tried, and `written` documents took effect.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
-    released: list[str] = field(default_factory=list)
-    to_skip: list[str] = field(default_factory=list)
-    barriers: set[str] = field(default_factory=set)
+    released: dict[str, Release] = field(default_factory=dict)
+    companions: dict[str, WriteResult] = field(default_factory=dict)
     refused: list[Decision] = field(default_factory=list)
     commits: int = 0
     written: int = 0
@@ -70,9 +89,8 @@ class Saved:
     def add(self, other: Saved) -> None:
         """Add the result of another commit."""
         self.versions.update(other.versions)
-        self.released += other.released
-        self.to_skip += other.to_skip
-        self.barriers |= other.barriers
+        self.released.update(other.released)
+        self.companions.update(other.companions)
         self.refused += other.refused
         self.commits += other.commits
         self.written += other.written
@@ -84,14 +102,13 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
     Each is saved exactly once or not at all. `claims` are dependents to claim in the commit that releases them; each
     depends on one of the decided steps alone. If any guard fails, every decision is tried by itself, without claims.
     """
-    saved = Saved()
-    parts = list(in_parts(decisions))
-    if claims and len(parts) == 1:
+    if claims and len(list(in_parts([*decisions, *claims]))) == 1:
         try:
             return _commit(outbox, decisions, claims)
         except Conflict:
             pass
-    for part in parts:
+    saved = Saved()
+    for part in in_parts(decisions):
         saved.add(_save_part(outbox, part))
     return saved
 
@@ -104,43 +121,44 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
     """
     if not claims:
         return []
-    writes = [_guarded_write(claim) for claim in claims]
+    if len(parts := list(in_parts(claims, counting=False))) > 1:
+        return [stored for part in parts for stored in save_claims(outbox, part)]
     try:
-        results = outbox.services.store.commit(writes)
+        results = outbox.services.store.commit(_writes(claims))
     except Conflict:
         return [] if len(claims) == 1 else [stored for claim in claims for stored in save_claims(outbox, [claim])]
     return [
         StoredStep(step=apply_change(claim.step, claim.change), version=result.version)
-        for claim, result in zip(claims, results, strict=True)
+        for claim, result in zip(claims, results, strict=False)
     ]
 
 
-def save_with(outbox: Outbox, companion: StoredStep, decisions: Sequence[Decision], budget: Budget) -> bool:
-    """Save the decisions in order, changing the companion in every commit.
+def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decision], budget: Budget) -> bool:
+    """Save the decisions in order, as long as no one else changes one step.
 
-    Returns False if a guard failed, or if the budget was spent before all were saved. Each commit checks the
-    companion's version and renews it, so anything else that is guarded by that version happens before the first of
-    these decisions, after the last, or not at all. One decision may be about the companion itself; it comes first.
+    Returns False if a guard failed, or if the budget was spent before all were saved. Each commit checks the version of
+    the step `unchanged` and renews it, so anything else that is guarded by that version happens before the first of
+    these decisions, after the last, or not at all. One decision may be about that step itself; it comes first.
     """
-    own = [decision for decision in decisions if decision.step.id == companion.step.id]
-    others = [decision for decision in decisions if decision.step.id != companion.step.id]
-    version = companion.version
-    for start in range(0, max(len(others), len(own)), MAX_WRITES):
-        if start and budget.is_spent:
+    own = [decision for decision in decisions if decision.step.id == unchanged.step.id]
+    others = [decision for decision in decisions if decision.step.id != unchanged.step.id]
+    version = unchanged.version
+    for number, part in enumerate(list(in_parts(others, counting=False)) or [[]]):
+        if number and budget.is_spent:
             return False
-        part = others[start : start + MAX_WRITES]
-        first = own if start == 0 else []
+        first = [] if number else own
         touch = Update(
-            path=step_path(companion.step.run_id, companion.step.id),
+            path=step_path(unchanged.step.run_id, unchanged.step.id),
             fields=change_fields(first[0].change) if first else {},
             increments={"touches": 1},
             guard=version,
         )
         try:
-            version = outbox.services.store.commit([touch, *map(_guarded_write, part)])[0].version
+            results = outbox.services.store.commit([touch, *_writes(part)])
         except Conflict:
             return False
-        budget.spend(written=len(part) + 1)
+        version = results[0].version
+        budget.spend(written=len(results))
         for decision in (*first, *part):
             outbox.report_step(decision.step, decision.change)
             _log_change(decision)
@@ -198,73 +216,69 @@ def _commit(
 
     Raises `Conflict` if any guard failed.
     """
-    counts = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
+    dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
     # Claimed dependents are written with their new counter, the other ones are incremented.
     guarded = [*decisions, *claims]
-    run_id = decisions[0].step.run_id
-    writes = [_guarded_write(decision) for decision in guarded]
-    writes += [count.write(run_id, step_id) for step_id, count in counts.items()]
-    results = outbox.services.store.commit(writes)
+    first = decisions[0].step
+    writes = _writes(guarded)
+    increments = [_count_down(first, step_id, counts) for step_id, counts in dependents.items()]
+    results = outbox.services.store.commit([*writes, *increments])
     for decision in guarded:
         outbox.report_step(decision.step, decision.change)
         _log_change(decision)
-    return _result_of(guarded, counts, results)
-
-
-def _guarded_write(decision: Decision) -> Update:
-    step = decision.step
-    return Update(
-        path=step_path(step.run_id, step.id), fields=change_fields(decision.change), guard=decision.stored.version
+    return Saved(
+        versions={one.step.id: result.version for one, result in zip(guarded, results, strict=False)},
+        companions={write.path: result for write, result in zip(writes, results, strict=False)}
+        if len(writes) > len(guarded)
+        else {},
+        released=dict(_released(decisions, dependents, results[len(writes) :])),
+        commits=1,
+        written=len(results),
     )
 
 
-@dataclass(slots=True)
-class _Count:
-    """The change of one dependent's counters in one commit."""
-
-    ended: int = 0
-    unsuccessful: int = 0
-    cause: str | None = None
-    is_barrier: bool = False
-
-    def write(self, run_id: str, step_id: str) -> Update:
-        return Update(
-            path=step_path(run_id, step_id),
-            fields={"cause": self.cause} if self.cause else {},
-            increments={"remaining": -self.ended, "unsuccessful": self.unsuccessful},
-        )
+def _writes(decisions: Sequence[Decision]) -> list[Create | Update | Upsert]:
+    """Return the writes of the decided steps, in order, then their companions."""
+    own = [
+        Update(path=step_path(one.step.run_id, one.step.id), fields=change_fields(one.change), guard=one.stored.version)
+        for one in decisions
+    ]
+    return [*own, *(companion for one in decisions for companion in one.companions)]
 
 
-def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, _Count]:
-    counts: dict[str, _Count] = {}
+def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Counts]:
+    """Return what the commit adds to the counters of each dependent that it does not claim."""
+    dependents: dict[str, Counts] = {}
     for decision in decisions:
-        step, change = decision.step, decision.change
-        if not change.is_terminal:
+        if not decision.change.is_terminal:
             continue
-        for dependent in step.dependents:
-            if dependent in claimed:
-                continue
-            count = counts.setdefault(dependent, _Count())
-            count.ended += 1
-            count.is_barrier = dependent in step.barriers
-            if change.state is not StepState.SUCCEEDED:
-                count.unsuccessful += 1
-                # A skipped step passes on the failure that it was skipped for.
-                count.cause = (step.cause if change.state is StepState.SKIPPED else None) or step.id
-    return counts
+        counts = count_end(decision.step, decision.change.state)
+        for dependent in decision.step.dependents:
+            if dependent not in claimed:
+                dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
+    return dependents
 
 
-def _result_of(guarded: Sequence[Decision], counts: dict[str, _Count], results: Sequence[WriteResult]) -> Saved:
-    saved = Saved(commits=1, written=len(results))
-    for decision, result in zip(guarded, results, strict=False):
-        saved.versions[decision.step.id] = result.version
-    for (step_id, count), result in zip(counts.items(), results[len(guarded) :], strict=True):
-        if result.increments["remaining"] > 0:
+def _count_down(ended: StepRecord, step_id: str, counts: Counts) -> Update:
+    """Build the write of one dependent's counters."""
+    return Update(
+        path=step_path(ended.run_id, step_id),
+        fields={"cause": counts.cause} if counts.cause else {},
+        increments={"remaining": -counts.ended, **counts.counters(ended.schema)},
+    )
+
+
+def _released(
+    decisions: Sequence[Decision], dependents: Iterable[str], results: Sequence[WriteResult]
+) -> Iterator[tuple[str, Release]]:
+    """Yield the dependents that have nothing left to wait for."""
+    barriers = {name for decision in decisions for name in decision.step.barriers}
+    for step_id, result in zip(dependents, results, strict=True):
+        counters = result.increments
+        if counters["remaining"] > 0:
             continue
-        (saved.to_skip if result.increments["unsuccessful"] else saved.released).append(step_id)
-        if count.is_barrier:
-            saved.barriers.add(step_id)
-    return saved
+        kind = kind_of(step_id, has_task=step_id not in barriers)
+        yield step_id, decide_release(kind, remaining=counters["remaining"], unsuccessful=counters["unsuccessful"])
 
 
 def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:
@@ -273,12 +287,14 @@ def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterato
     touched: set[str] = set()
     texts = 0
     for decision in decisions:
-        counts_down = counting and decision.change.is_terminal
-        touches = {decision.step.id, *(decision.step.dependents if counts_down else ())}
-        text = len(str(decision.change.fields.get("message", "")).encode())
-        # A dependent that several steps share is written once.
+        touches = decision.documents(counting=counting)
+        text = decision.text_bytes
+        # A dependent that several steps share is written once. A companion that they share takes a commit for each, as
+        # each needs a result of its own.
         together = touched | touches
-        if part and (len(together) > MAX_WRITES or len(together) * _DOCUMENT_BYTES + texts + text > MAX_BYTES):
+        is_shared = any(one.path in touched for one in decision.companions)
+        is_full = len(together) > MAX_WRITES or len(together) * _DOCUMENT_BYTES + texts + text > MAX_BYTES
+        if part and (is_full or is_shared):
             yield part
             part, together, texts = [], touches, 0
         part.append(decision)

@@ -19,7 +19,7 @@ from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import apply_outcome, end_without_job, may_claim
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
@@ -52,9 +52,9 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     steps = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
     _republish_below_ended(outbox, event.run_id, steps)
-    if any(one.step.id == END_ID and one.step.is_released for one in steps):
+    if any(one.step.release is Release.CLOSE for one in steps):
         finish_run(outbox, event.run_id)
-    changes = [(one, end_without_job(one.step, now=now)) for one in steps if one.step.id != END_ID]
+    changes = [(one, end_without_job(one.step, now=now)) for one in steps]
     advance = Advance.of(outbox, event.run_id)
     advance.run(
         to_dispatch=[one for one in steps if _is_to_dispatch(one.step, asked[one.step.id], now)],
@@ -82,7 +82,7 @@ def _load(services: Services, run_id: str, step_ids: Collection[str]) -> list[St
 
 
 def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> bool:
-    if step.is_barrier or step.state.is_terminal:
+    if step.rules.released is not Release.CLAIM or step.state.is_terminal:
         return False
     if may_claim(step, now=now, attempt=attempt):
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from graphlib import TopologicalSorter
@@ -10,14 +10,16 @@ from typing import Any
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.commits import Decision, save_with
+from atom_workflows.coordinator.commits import Decision, save_while
 from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
-from atom_workflows.core.records import RunRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.retention import is_nearly_gone, kept_after_retry
 from atom_workflows.core.states import RunEvent, StepState, next_run_state
 from atom_workflows.core.transitions import needs_reset, reset
@@ -88,14 +90,14 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     left = [one for one in steps if not needs_reset(one.step, retries=run.retries)]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
-    succeeded = {one.step.id for one in steps if one.step.state is StepState.SUCCEEDED}
+    kept = {one.step.id: one.step for one in steps if one.step.state is StepState.SUCCEEDED}
     resets = [
-        _reset(outbox, one, succeeded, replace(run, expire_at=until))
+        _reset(outbox, one, kept, replace(run, expire_at=until))
         for one in steps
         if needs_reset(one.step, retries=run.retries)
     ]
-    ends = [one for one in steps if one.step.id == END_ID]
-    return not ends or save_with(outbox, ends[0], resets, budget)
+    ends = [one for one in steps if one.step.kind is NodeKind.END]
+    return not ends or save_while(outbox, ends[0], resets, budget)
 
 
 def kept_until(services: Services, run: RunRecord) -> datetime | None:
@@ -108,11 +110,13 @@ def kept_until(services: Services, run: RunRecord) -> datetime | None:
     return kept_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
 
 
-def _reset(outbox: Outbox, stored: StoredStep, succeeded: set[str], run: RunRecord) -> Decision:
+def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord) -> Decision:
+    needs = [kept[need] for need in stored.step.depends_on if need in kept]
     # A dependency that is missing has not succeeded: the step waits for it until the run is found to be broken.
-    remaining = sum(need not in succeeded for need in stored.step.depends_on)
-    change = reset(stored.step, remaining=remaining, retries=run.retries, expire_at=run.expire_at)
-    if stored.step.id == END_ID:
+    remaining = len(stored.step.depends_on) - len(needs)
+    counts = sum((count_end(need, need.state) for need in needs), Counts())
+    change = reset(stored.step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
+    if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)
         change = replace(change, fields={**change.fields, "due_at": due_at})
     return Decision(stored=stored, change=change)

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from atom_workflows.coordinator.loading import iter_documents
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, compile_graph
+from atom_workflows.core.graph import compile_graph
+from atom_workflows.core.kinds import KINDS, WhenDue
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState
@@ -39,8 +40,9 @@ class RunGraph:
         step = self._steps.get(node.id)
         request = None if step is None or step.task is None else job_request(step, step.task, self._path)
         fields = step_fields(new_step(node, step, run=self.run, request=request))
-        due = {"due_at": first_audit(self.run.created_at, self.run.deadline)} if node.id == END_ID else {}
-        return Create(path=path, fields=fields | due)
+        if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
+            fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
+        return Create(path=path, fields=fields)
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:
         """Make these documents, one at a time."""

@@ -24,7 +24,7 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_fields, run_path, run_record
+from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
 from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
@@ -261,6 +261,7 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         id=run_id_for(event.workflow_path, *event.key),
         workflow=event.workflow_path.rpartition("/")[2],
         state=RunState.SEEDING,
+        schema=SCHEMA_OF_NEW_RUNS,
         created_at=now,
         task_runner_url=settings.allowed_task_runner(asked_for) or shown_url(asked_for).rstrip("/"),
         source=source,

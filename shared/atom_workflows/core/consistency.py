@@ -12,7 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -62,16 +64,16 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
     needs = [steps[name] for name in step.depends_on if name in steps]
     if step.state is not StepState.PENDING or len(needs) < len(step.depends_on):
         return None
-    bad = [need for need in needs if need.state.is_terminal and need.state is not StepState.SUCCEEDED]
-    remaining = sum(not need.state.is_terminal for need in needs)
-    if (step.remaining, step.unsuccessful) == (remaining, len(bad)):
+    counts = sum((count_end(need, need.state) for need in needs if need.state.is_terminal), Counts())
+    remaining = len(needs) - counts.ended
+    fields: dict[str, Any] = {"remaining": remaining, **counts.counters(step.schema)}
+    if all(getattr(step, name) == value for name, value in fields.items()):
         return None
     what = (
         f"{label(step.id)} counts {step.remaining} dependencies that have not ended and {step.unsuccessful} that did "
-        f"not succeed; their states say {remaining} and {len(bad)}"
+        f"not succeed; their states say {remaining} and {counts.unsuccessful}"
     )
-    cause = next((need.cause or need.id for need in bad), None)
-    fields = {"remaining": remaining, "unsuccessful": len(bad), "cause": step.cause or cause}
+    fields["cause"] = step.cause or counts.cause
     return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)
 
 
@@ -80,7 +82,7 @@ def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
 
     It must look at every step under way, and at the end of a run.
     """
-    is_end = step.id == END_ID and step.state is StepState.PENDING
+    is_end = step.rules.due is WhenDue.AUDIT_RUN and step.state is StepState.PENDING
     if step.due_at is not None or not (is_end or is_under_way(step)):
         return None
     what = f"{label(step.id)} is {step.state}, and the checker would never look at it"

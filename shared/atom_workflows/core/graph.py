@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Final
 
+from atom_workflows.core.kinds import KINDS, NodeKind, Release
 from atom_workflows.core.workflow import Workflow
 
 FAN_IN_LIMIT: Final = 32
@@ -27,6 +28,15 @@ MAX_FOLLOWERS: Final = 7
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
+
+
+def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
+    """Return the kind of a node of a file whose steps have tasks or none."""
+    if node_id == END_ID:
+        return NodeKind.END
+    if is_internal(node_id):
+        return NodeKind.INTERNAL
+    return NodeKind.JOB if has_task else NodeKind.BARRIER
 
 
 def is_internal(node_id: str) -> bool:
@@ -46,6 +56,7 @@ class Node:
     """
 
     id: str
+    kind: NodeKind
     depends_on: tuple[str, ...]
     dependents: tuple[str, ...]
     barriers: tuple[str, ...]
@@ -65,8 +76,8 @@ def compile_graph(workflow: Workflow) -> dict[str, Node]:
     edges.narrow_fan_in(list(edges.depends_on))
     edges.add_end()
     edges.narrow_fan_out()
-    without_task = {step.id for step in workflow.steps if step.task is None}
-    return edges.nodes(without_task)
+    with_task = {step.id for step in workflow.steps if step.task is not None}
+    return edges.nodes(with_task)
 
 
 class _Edges:
@@ -114,10 +125,11 @@ class _Edges:
                 groups = [self._barrier_between(node, part) for part in _split(groups, FAN_OUT_LIMIT)]
         self.depends_on[END_ID] = self.depends_on.pop(END_ID)
 
-    def nodes(self, without_task: set[str]) -> dict[str, Node]:
+    def nodes(self, with_task: set[str]) -> dict[str, Node]:
         """Build the finished graph."""
         dependents = self._dependents()
-        barriers = {node for node in self.depends_on if node in without_task or is_internal(node)}
+        kinds = {node: kind_of(node, has_task=node in with_task) for node in self.depends_on}
+        barriers = {node for node, kind in kinds.items() if KINDS[kind].released is not Release.CLAIM}
         next_of: dict[str, str | None] = dict.fromkeys(self.depends_on)
         for node, waiting in dependents.items():
             if len(waiting) == 1 and waiting[0] not in barriers and len(self.depends_on[waiting[0]]) == 1:
@@ -125,6 +137,7 @@ class _Edges:
         return {
             node: Node(
                 id=node,
+                kind=kinds[node],
                 depends_on=tuple(needs),
                 dependents=tuple(dependents[node]),
                 barriers=tuple(d for d in dependents[node] if d in barriers),

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from atom_workflows.core.kinds import KINDS, KindRules, NodeKind, Release, decide_release, forwards_counts
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import JsonValue, OnLost, RetryPolicy
 
@@ -31,9 +32,12 @@ class StepRecord:
 
     run_id: str
     id: str
+    kind: NodeKind
+    # That of the run; see documents.py.
+    schema: int = 1
 
     # -- the job --
-    # The body of the job; None for a barrier, and for a step that was read without it.
+    # The body of the job; None for a node without a task, and for a step that was read without it.
     request: Mapping[str, JsonValue] | None
     task_runner_url: str
     policies: Policies
@@ -53,6 +57,10 @@ class StepRecord:
     # Those that ended otherwise than SUCCEEDED, and the failed step that this comes from.
     unsuccessful: int = 0
     cause: str | None = None
+    # From the second schema on: those that were skipped by choice, all that have ended, and those that fail the run.
+    skipped: int = 0
+    total: int = 0
+    stained: int = 0
 
     # -- attempts --
     state: StepState = StepState.PENDING
@@ -92,14 +100,26 @@ class StepRecord:
     expire_at: datetime | None = None
 
     @property
-    def is_barrier(self) -> bool:
-        """True if there is nothing to run."""
-        return self.request is None
+    def rules(self) -> KindRules:
+        """The rules of the step's kind."""
+        return KINDS[self.kind]
+
+    @property
+    def forwards_counts(self) -> bool:
+        """True for an internal barrier that passes on its own counters instead of its state."""
+        return forwards_counts(self.kind, self.schema)
+
+    @property
+    def release(self) -> Release:
+        """What becomes of the step now: WAIT unless it is released and no one has taken it yet."""
+        if self.state is not StepState.PENDING:
+            return Release.WAIT
+        return decide_release(self.kind, remaining=self.remaining, unsuccessful=self.unsuccessful)
 
     @property
     def is_released(self) -> bool:
         """True if every dependency is terminal and no dispatcher has taken the step yet."""
-        return self.state is StepState.PENDING and self.remaining <= 0
+        return self.release is not Release.WAIT
 
     @property
     def idempotency_key(self) -> str:
@@ -152,6 +172,8 @@ class RunRecord:
     workflow: str
     state: RunState
     created_at: datetime
+    # Of all documents of the run, for as long as it exists.
+    schema: int = 1
     description: str = ""
     task_runner_url: str = ""
     # The origin of the definition, and the digest of its text.

@@ -24,6 +24,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from atom_workflows.core.counts import Counts
+from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, OnLost
@@ -157,7 +159,7 @@ def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
     `attempt` is the one that the event asks for, None if it names none.
     """
     if step.state is StepState.PENDING:
-        return step.is_released and step.unsuccessful == 0
+        return step.release is Release.CLAIM
     due = step.due_at is None or step.due_at <= now
     if step.state is StepState.RETRYING:
         return attempt == step.attempt + 1 or (attempt is None and due)
@@ -297,17 +299,18 @@ def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[st
 
 
 def end_without_job(step: StepRecord, *, now: datetime) -> StepChange | None:
-    """Skip a released step, or let a released barrier succeed.
+    """Skip a released step that is blocked, or let a released barrier pass.
 
-    A step is skipped if anything before it did not succeed. Returns None if the step needs a job, or is not released
-    (any more).
+    Returns None if the step needs a job, or is not released (any more).
     """
-    if not step.is_released:
-        return None
-    if step.unsuccessful:
-        cause = "a step before it" if step.cause is None else f"step {step.cause}"
-        return _end(step, StepEvent.SKIP, now, message=f"skipped because {cause} did not succeed")
-    return _end(step, StepEvent.SUCCEED, now) if step.is_barrier else None
+    if step.release is Release.SKIP:
+        return _skip(step, now)
+    return _end(step, StepEvent.SUCCEED, now) if step.release is Release.SUCCEED else None
+
+
+def _skip(step: StepRecord, now: datetime) -> StepChange:
+    cause = "a step before it" if step.cause is None else f"step {step.cause}"
+    return _end(step, StepEvent.SKIP, now, message=f"skipped because {cause} did not succeed")
 
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
@@ -332,7 +335,10 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
         return event, stop_step(end, run.stop, now=now)
     if end is None:
         return RunEvent.FAIL, None
-    return RunEvent.FAIL if end.unsuccessful else RunEvent.SUCCEED, end_without_job(end, now=now)
+    event = RunEvent.FAIL if end.unsuccessful else RunEvent.SUCCEED
+    if end.release is not Release.CLOSE:
+        return event, None
+    return event, _skip(end, now) if end.unsuccessful else _end(end, StepEvent.SUCCEED, now)
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:
@@ -344,16 +350,16 @@ def needs_reset(step: StepRecord, *, retries: int) -> bool:
     return left_over and step.state is not StepState.SUCCEEDED and step.retries < retries
 
 
-def reset(step: StepRecord, *, remaining: int, retries: int, expire_at: datetime | None) -> StepChange:
+def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
     """Make a step PENDING again.
 
-    `remaining` counts those of its dependencies that are to run again too.
+    `remaining` counts those of its dependencies that are to run again too; the others are `kept`.
     """
     return change(
         step,
         StepEvent.RESET,
         remaining=remaining,
-        unsuccessful=0,
+        **kept.counters(step.schema),
         cause=None,
         first_attempt=step.attempt + 1,
         losses=0,

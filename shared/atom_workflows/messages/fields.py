@@ -69,7 +69,7 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
     if schema > SCHEMA:
-        raise NewerVersion("the event", schema, SCHEMA)
+        raise NewerVersion("the event", f"its schema is {schema}, and this one reads up to {SCHEMA}")
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from atom_workflows.core import transitions
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import Outcome, OutcomeKind
@@ -23,6 +24,7 @@ def step(state: StepState = StepState.RUNNING, *, attempts: int = 1, **fields: A
     base = StepRecord(
         run_id="r",
         id="s",
+        kind=NodeKind.JOB,
         request={},
         task_runner_url="http://tr",
         depends_on=(),
@@ -304,7 +306,7 @@ def test_a_job_is_not_lost_by_a_word_that_was_interrupted_since() -> None:
     assert change.state is StepState.RETRYING
 
 
-END = step(StepState.PENDING, request=None, attempt=0, claimed_at=None)
+END = step(StepState.PENDING, kind=NodeKind.END, request=None, attempt=0, claimed_at=None)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from atom_workflows.coordinator.checker.in_flight import InFlight
 from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, handle_page, load_round, take_page
 from atom_workflows.coordinator.commits import save_document
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.polling import LONGEST_POLL, WORTH_WAITING, young_age
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH
@@ -160,7 +160,8 @@ class _Burst:
         """Return True if steps became due after the last look."""
         now = self.services.clock.now()
         due, _ = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
-        return any(stored.step.id != END_ID and not self._in_flight.knows(stored) for stored in due)
+        steps = (stored for stored in due if stored.step.rules.due is not WhenDue.AUDIT_RUN)
+        return any(not self._in_flight.knows(stored) for stored in steps)
 
     def _give_back(self) -> None:
         fields = {"until": self.services.clock.now(), "seen_until": self._seen_until}
@@ -238,7 +239,7 @@ class _Burst:
         return not (self._in_flight.is_full or self._reads_everything) and all(
             at > self.waits_until
             or (at > soon and stored.step.state is StepState.RUNNING and at != stored.step.attempt_deadline)
-            or stored.step.id == END_ID
+            or stored.step.rules.due is WhenDue.AUDIT_RUN
             for at, stored in self._in_flight.looks()
         )
 

@@ -21,7 +21,7 @@ from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.polling import POLL_BACKOFF, next_look, poll_order, with_next_look
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import end_dispatch
@@ -63,7 +63,7 @@ class DueHandler:
         calls: list[_Call] = []
         for one in due:
             step = one.step
-            if step.id == END_ID or step.state is StepState.RUNNING:
+            if step.rules.due is WhenDue.AUDIT_RUN or step.state is StepState.RUNNING:
                 calls.append((one, until))
             elif outcome := end_dispatch(step, now=now):
                 outcomes.append((step.run_id, outcome))
@@ -105,7 +105,7 @@ class DueHandler:
         # It waited too long for a free worker. Nothing is known, so nothing is saved: a later burst or round takes it.
         if self._services.clock.now() >= until:
             return 0
-        if stored.step.id == END_ID:
+        if stored.step.rules.due is WhenDue.AUDIT_RUN:
             return _audit(self._services, stored)
         return poll(self._services, self._breaker, stored.step)
 

@@ -11,7 +11,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
-from atom_workflows.documents import SCHEMA, STEPS, step_path
+from atom_workflows.documents import SCHEMAS, STEPS, step_path
 from atom_workflows.ports import Document, Query
 
 PAGE: Final = 1_000
@@ -26,9 +26,12 @@ Cursor: TypeAlias = tuple[datetime, str]
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Before any due time."""
 
-_NEVER_READ: Final = {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message", "cause"}
+_NEVER_READ: Final = (
+    {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message"}
+    | {"cause", "skipped", "total", "stained"}
+)  # fmt: skip
 
-DUE_FIELDS: Final = (*(field.name for field in fields(StepRecord) if field.name not in _NEVER_READ), "schema")
+DUE_FIELDS: Final = tuple(field.name for field in fields(StepRecord) if field.name not in _NEVER_READ)
 """The fields that a look at a step needs: not its task, edges and message, which may take 100 KB each."""
 
 _TIME: Final = (datetime, type(None))
@@ -95,7 +98,7 @@ def due_query(
     return Query(
         collection=STEPS,
         group=True,
-        where=[("schema", "==", SCHEMA), ("due_at", "<=", until)],
+        where=[("schema", "in", list(SCHEMAS)), ("due_at", "<=", until)],
         order_by=[("due_at", "ascending")],
         after=after,
         limit=limit,

@@ -1,0 +1,62 @@
+"""Count how the dependencies of a node ended, in the commits that end them.
+
+A node waits until `remaining` is 0. What its dependencies add up to decides what becomes of it (see kinds.py):
+
+- `unsuccessful` of them failed, were cancelled or were blocked; `cause` is the step that this began with.
+- `skipped` were skipped by choice. No step is yet; the counter is there so that all versions forward it.
+- `total` have ended.
+- `stained` fail the run, because of themselves or of what lies before them.
+
+An internal barrier stands for the nodes above it, so it adds its own counters instead of itself: a step behind a tree
+of barriers knows how many of a thousand failed. In runs of the first schema it adds its state like any other node, and
+only `remaining` and `unsuccessful` are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atom_workflows.core.kinds import FORWARDING_SCHEMA
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What ended dependencies add to the counters of a node. `ended` is what they take from `remaining`."""
+
+    ended: int = 0
+    unsuccessful: int = 0
+    skipped: int = 0
+    total: int = 0
+    stained: int = 0
+    cause: str | None = None
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            ended=self.ended + other.ended,
+            unsuccessful=self.unsuccessful + other.unsuccessful,
+            skipped=self.skipped + other.skipped,
+            total=self.total + other.total,
+            stained=self.stained + other.stained,
+            cause=self.cause or other.cause,
+        )
+
+    def counters(self, schema: int) -> dict[str, int]:
+        """Return the counters beside `remaining` that runs of a schema have."""
+        if schema < FORWARDING_SCHEMA:
+            return {"unsuccessful": self.unsuccessful}
+        return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
+
+
+def count_end(step: StepRecord, state: StepState) -> Counts:
+    """Return what a step adds to the counters of each dependent when it ends in that state."""
+    has_failed = state is not StepState.SUCCEEDED
+    if step.forwards_counts:
+        own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}
+        return Counts(ended=1, **own, cause=step.cause)
+    # A skipped step passes on the failure that it was skipped for.
+    cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
+    return Counts(
+        ended=1, unsuccessful=int(has_failed), total=1, stained=int(has_failed or step.stained > 0), cause=cause
+    )
