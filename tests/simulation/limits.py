@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from atom_workflows.coordinator import close, commits, loading, seed, start
-from atom_workflows.coordinator.checker import due_steps, in_flight
+from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.core import graph
 from atom_workflows.documents import SCHEMAS
 from atom_workflows.settings import MAX_DELIVERIES
@@ -44,7 +44,7 @@ class Limits:
             (close, "PAGE", self.page),
             (loading, "PAGE", self.page),
             (due_steps, "PAGE", self.sweep_page),
-            (in_flight, "CAPACITY", self.sweep_page),
+            (due_steps, "CAPACITY", self.sweep_page),
             (graph, "FAN_IN_LIMIT", self.fan_in),
             (graph, "FAN_OUT_LIMIT", self.fan_out),
             (commits, "MAX_WRITES", self.writes),

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from atom_workflows.coordinator import advance, close, commits, dispatch, repair, retry, run_graph, seed, start
 from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.checker import audit, burst, due_handler, polls
+from atom_workflows.coordinator.checker import audit, burst, due_handler
 from atom_workflows.core import polling, transitions
 from atom_workflows.core.records import StepRecord
 from atom_workflows.errors import SourceError
@@ -71,14 +71,16 @@ MUTATIONS: Final = (
     _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
     _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
     _mutation("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -_AGES), seed=382),
-    _mutation("a failed status call fails the job", (polls, "ask", planted.poll_strictly), seed=23),
+    _mutation("a failed status call fails the job", (due_handler, "ask", planted.poll_strictly), seed=23),
     _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
     _mutation("a lost job uses up a try", (transitions, "_retry", planted.losses_are_tries), seed=212),
     _mutation("one try too many", (transitions, "_retry", planted.one_try_more)),
     _mutation("no back-off", (transitions, "_retry", planted.no_back_off), seed=37),
     _mutation("take an outcome for any attempt's", (dispatch, "apply_outcome", planted.settle_whatever_comes), seed=25),
     _mutation(
-        "no timeout", (due_handler, "end_dispatch", planted.nothing), (polls, "judge_overdue", planted.found_as_it_is)
+        "no timeout",
+        (due_handler, "end_dispatch", planted.nothing),
+        (due_handler, "judge_overdue", planted.found_as_it_is),
     ),
     _mutation(
         "onLost: fail submits again",
@@ -126,7 +128,9 @@ MUTATIONS: Final = (
     ),
     _mutation("a burst's lease for two", (burst, "save_document", planted_checker.save_unguarded), seed=75),
     _mutation(
-        "no look after a status call that failed", (polls, "poll_failed", planted_checker.put_off_for_ever), seed=230
+        "no look after a status call that failed",
+        (due_handler, "poll_failed", planted_checker.put_off_for_ever),
+        seed=230,
     ),
     _mutation(
         "a large run without its definition", (seed, "_opening", planted_checker.open_without_definition), seed=27
@@ -139,11 +143,13 @@ MUTATIONS: Final = (
     _mutation("a broken run is never ended", (repair, "fail_run", planted.nothing), seed=23),
     _mutation("a retry passes over what is gone", (retry, "_reset", planted_checker.reset_for_what_is_there), seed=23),
     _mutation("given up without a dead letter", (delivery, "_publish_dead_letter", planted_checker.kept), seed=5),
-    _mutation("a job times out unheard", (polls, "ask", planted_checker.poll_in_time_only), seed=6),
+    _mutation("a job times out unheard", (due_handler, "ask", planted_checker.poll_in_time_only), seed=6),
     _mutation(
         "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
     ),
-    _mutation("interrupted 404s lose a job", (polls, "poll_failed", planted_checker.unanswered_in_between), seed=63),
+    _mutation(
+        "interrupted 404s lose a job", (due_handler, "poll_failed", planted_checker.unanswered_in_between), seed=63
+    ),
     _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
     _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
     _mutation("what a retry keeps expires", (retry, "keep_all", planted_checker.kept), seed=40),

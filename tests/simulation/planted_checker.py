@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from atom_workflows.coordinator import commits, retry, seed, start
-from atom_workflows.coordinator.checker import audit, due_handler, polls, rounds
+from atom_workflows.coordinator.checker import audit, due_handler, rounds
 from atom_workflows.coordinator.checker.rounds import Round
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.loading import StoredStep, load_steps
@@ -34,7 +34,7 @@ _set_next_audit = audit._set_next_audit
 _publish = due_handler.DueHandler._publish
 _audit = due_handler._audit
 _poll_failed = polling.poll_failed
-_ask = polls.ask
+_ask = due_handler.ask
 _load_round = rounds.load_round
 _opening = seed._opening
 _new_run = start._new_run

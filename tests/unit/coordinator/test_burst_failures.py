@@ -12,8 +12,7 @@ import pytest
 
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.due_handler import DueHandler
-from atom_workflows.coordinator.checker.due_steps import BEGINNING, place_of, read_due
-from atom_workflows.coordinator.checker.in_flight import InFlight
+from atom_workflows.coordinator.checker.due_steps import BEGINNING, InFlight, place_of, read_due
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from atom_workflows.coordinator import seed
-from atom_workflows.coordinator.checker import due_steps, in_flight
+from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.rounds import begin_round, load_round
 from atom_workflows.coordinator.commands import cancel_run, retry_run
@@ -268,7 +268,7 @@ def test_check_dies_among_its_polls(polls: int) -> None:
 def test_check_dies_between_a_round_and_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that no event names is taken by the bursts that follow, and so is every page after it."""
     monkeypatch.setattr(due_steps, "PAGE", 2)
-    monkeypatch.setattr(in_flight, "CAPACITY", 2)
+    monkeypatch.setattr(due_steps, "CAPACITY", 2)
     world = World(SLOW)
     world.start(definition({f"s{number}": [] for number in range(5)}))
     world.settle_down("steps")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from atom_workflows.coordinator.checker import due_steps, in_flight, rounds
+from atom_workflows.coordinator.checker import due_steps, rounds
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.loading import StoredStep
@@ -41,7 +41,7 @@ POLICIES = {
 def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fifty steps be as many as a thousand are."""
     monkeypatch.setattr(due_steps, "PAGE", PAGE)
-    monkeypatch.setattr(in_flight, "CAPACITY", PAGE)
+    monkeypatch.setattr(due_steps, "CAPACITY", PAGE)
 
 
 @dataclass(slots=True)
@@ -275,7 +275,7 @@ def test_a_round_goes_on_whatever_was_written_of_it(fields: Mapping[str, Any]) -
 @pytest.mark.parametrize("end", [True, False])
 def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
     """Memory is bounded by design: neither steps that are under way nor steps that ended make it grow."""
-    known = in_flight.InFlight()
+    known = due_steps.InFlight()
     world = World()
     put_in_flight(world, 300, age=timedelta(minutes=1))
     taken = 0
@@ -290,7 +290,7 @@ def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
 def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
     """Calls that a slow Task Runner has not answered hold steps in memory, too, however many jobs begin meanwhile."""
     world, _ = crowded()
-    known = in_flight.InFlight()
+    known = due_steps.InFlight()
     handler = DueHandler(world.services, known)
     begun = 0
     for page in pages(world):

@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 import pytest
 
-from atom_workflows.coordinator.checker import due_steps, in_flight
+from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, load_round
 from atom_workflows.documents import step_path
@@ -196,7 +196,7 @@ def test_pages_ask_a_slow_one_about_other_jobs_each_time() -> None:
 def test_a_page_that_the_burst_takes_delays_no_back_off(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a slow Task Runner is asked about a page that no one took, the looks go on as usual."""
     monkeypatch.setattr(due_steps, "PAGE", 30)
-    monkeypatch.setattr(in_flight, "CAPACITY", 30)
+    monkeypatch.setattr(due_steps, "CAPACITY", 30)
     world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=8))
     world.clock.move(timedelta(minutes=3))
     begin_round(world.services, load_round(world.services))

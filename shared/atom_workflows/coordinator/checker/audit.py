@@ -17,13 +17,14 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import request_repair
 from atom_workflows.coordinator.retention import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.polling import SHORTEST_AUDIT, next_audit
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
-from atom_workflows.errors import Conflict, RunStateError
+from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, Conflict, RunStateError, StoreUnavailable
 from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Update
 
@@ -31,8 +32,29 @@ PAGE: Final = 20
 """Released steps that an audit publishes by itself."""
 
 
+def audit_due_run(services: Services, end: StoredStep) -> int:
+    """Audit the run whose end is due, and publish what that takes.
+
+    Returns the number of events.
+
+    Raises `StoreUnavailable` or `BusUnavailable`; any other failure concerns this run alone, and is logged.
+    """
+    outbox = Outbox(services)
+    try:
+        published = audit_run(outbox, end)
+        outbox.flush()
+    except (StoreUnavailable, BusUnavailable):
+        raise
+    except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
+        # All but the first come from documents that someone else has written to.
+        run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
+        log.warning("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
+        return 0
+    return published
+
+
 def audit_run(outbox: Outbox, end: StoredStep) -> int:
-    """Audit the run whose end is due, and schedule the next audit.
+    """Audit a run, and schedule its next audit.
 
     Returns the number of events that this adds to the outbox.
     """

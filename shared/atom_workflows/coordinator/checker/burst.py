@@ -6,7 +6,7 @@ for which one instance at a time holds a lease:
     tick ──► is anything due? ──► take the lease ──► look ──► sleep until the next look ──► look ──► … ──► give it back
 
 - With nothing in flight a tick is one query.
-- The first look of a burst reads every due step, and the burst remembers them (in_flight.py). Later looks read only
+- The first look of a burst reads every due step, and the burst remembers them (due_steps.py). Later looks read only
   what has become due since, so a job that is polled five times is read once.
 - When more is due than a burst can remember, it handles what becomes due as before, and leaves the other steps to
   rounds (rounds.py), in which several instances share them.
@@ -26,12 +26,12 @@ from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.checker.due_steps import (
     BEGINNING,
     Cursor,
+    InFlight,
     is_anything_due,
     is_little_due,
     place_of,
     read_due,
 )
-from atom_workflows.coordinator.checker.in_flight import InFlight
 from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, handle_page, load_round, take_page
 from atom_workflows.coordinator.commits import save_document
 from atom_workflows.coordinator.services import Services

@@ -12,21 +12,28 @@ from datetime import datetime
 from typing import TypeAlias
 
 from atom_workflows import log
-from atom_workflows.coordinator.checker.audit import audit_run
-from atom_workflows.coordinator.checker.due_steps import read_again
-from atom_workflows.coordinator.checker.in_flight import InFlight
-from atom_workflows.coordinator.checker.polls import poll
+from atom_workflows.coordinator.checker.audit import audit_due_run
+from atom_workflows.coordinator.checker.due_steps import InFlight, read_again
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.kinds import WhenDue
-from atom_workflows.core.polling import POLL_BACKOFF, next_look, poll_order, with_next_look
+from atom_workflows.core.polling import (
+    POLL_BACKOFF,
+    next_look,
+    poll_failed,
+    poll_order,
+    still_running,
+    unknown_job,
+    with_next_look,
+)
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.timeouts import end_dispatch
-from atom_workflows.core.transitions import Outcome, StepChange, apply_change
-from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnavailable
+from atom_workflows.core.timeouts import end_dispatch, judge_overdue
+from atom_workflows.core.transitions import Outcome, StepChange, apply_change, outcome_of
+from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 from atom_workflows.messages.internal import ReadyStep, completed_messages
 
 _Call: TypeAlias = tuple[StoredStep, datetime]
@@ -106,7 +113,7 @@ class DueHandler:
         if self._services.clock.now() >= until:
             return 0
         if stored.step.rules.due is WhenDue.AUDIT_RUN:
-            return _audit(self._services, stored)
+            return audit_due_run(self._services, stored)
         return poll(self._services, self._breaker, stored.step)
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
@@ -151,22 +158,41 @@ class DueHandler:
                 self._in_flight.look_again(stored, fresh, fresh.step.due_at)
 
 
-def _audit(services: Services, end: StoredStep) -> int:
-    """Audit a run and publish what that takes.
+def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
+    """Poll a job.
 
-    Returns the number of events.
-
-    Raises `StoreUnavailable` or `BusUnavailable`; any other failure concerns this run alone, and is logged.
+    Returns its outcome or what changed, None if nothing did.
     """
-    outbox = Outbox(services)
+    url, began = step.task_runner_url, services.clock.now()
+    found: StepChange | Outcome | None = None
+    heard = False
+    if not breaker.reason_to_wait(url, began):
+        try:
+            found, heard = ask(services, step), True
+            breaker.record_answer(url)
+        except TaskRunnerUnavailable as error:
+            message = f"polling job {step.job_id} of step {step.id} failed: {error.reason}"
+            log.warning("task_runner.unavailable", message, **step.names)
+            now = services.clock.now()
+            breaker.record_failure(url, "", began=began, now=now)
+            found = poll_failed(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
+        except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
+            # It says nothing about the Task Runner or the job.
+            message = f"polling job {step.job_id} of step {step.id} failed: a defect"
+            log.error("poll.failed", message, trace_of=error, **step.names)
+    # An answer from before the deadline does not show how the job stood at the deadline, so compare with `began`.
+    return judge_overdue(step, found, heard=heard, now=began)
+
+
+def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
+    """Make the call.
+
+    Raises `TaskRunnerUnavailable`.
+    """
     try:
-        published = audit_run(outbox, end)
-        outbox.flush()
-    except (StoreUnavailable, BusUnavailable):
-        raise
-    except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
-        # All but the first come from documents that someone else has written to.
-        run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
-        log.warning("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
-        return 0
-    return published
+        answer = services.task_runner.status(step.task_runner_url, step.job_id)
+    except JobUnknown:
+        return unknown_job(step, now=services.clock.now())
+    outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
+    now = services.clock.now()
+    return outcome or still_running(step, job_state=answer.state, message=answer.message, now=now)

@@ -14,8 +14,7 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.checker.due_handler import DueHandler
-from atom_workflows.coordinator.checker.due_steps import BEGINNING, place_of, read_due
-from atom_workflows.coordinator.checker.in_flight import InFlight
+from atom_workflows.coordinator.checker.due_steps import BEGINNING, InFlight, place_of, read_due
 from atom_workflows.coordinator.commits import save_document
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
