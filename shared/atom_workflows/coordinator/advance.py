@@ -250,17 +250,13 @@ class Advance:
             for claim in claims
             if claim.step.id in saved.versions
         ]
-        room = STEPS_PER_READY - len(following) if may_keep else 0
-        following += self._go_on(saved, max(room, 0))
-
-    def _go_on(self, saved: Saved, room: int) -> list[StoredStep]:
-        """Release dependents, claim up to `room`, and publish the others."""
         ready = self._release(saved)
-        kept, others = ready[:room], ready[room:]
-        self._hand_on(others)
+        room = max(STEPS_PER_READY - len(following), 0) if may_keep else 0
+        self._hand_on(ready[room:])
         self.outbox.flush_ready()
         # A redelivery or an audit may have published the kept ones too, and another instance may have taken them.
-        return self._claim([stored for stored in self._load(kept) if stored.step.release is Release.CLAIM])
+        kept = self._load(ready[:room])
+        following += self._claim([stored for stored in kept if stored.step.release is Release.CLAIM])
 
     def _release(self, saved: Saved) -> list[str]:
         """End released barriers and skips, level by level.

@@ -217,20 +217,26 @@ def _commit(
     Raises `Conflict` if any guard failed.
     """
     dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
-    # Claimed dependents are written with their new counter, the other ones are incremented.
+    run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
+    # Claimed dependents are written with their new counters, the other ones are incremented.
     guarded = [*decisions, *claims]
-    first = decisions[0].step
     writes = _writes(guarded)
-    increments = [_count_down(first, step_id, counts) for step_id, counts in dependents.items()]
+    increments = [
+        Update(
+            path=step_path(run_id, step_id),
+            fields={"cause": counts.cause} if counts.cause else {},
+            increments={"remaining": -counts.ended, **counts.counters(schema)},
+        )
+        for step_id, counts in dependents.items()
+    ]
     results = outbox.services.store.commit([*writes, *increments])
     for decision in guarded:
         outbox.report_step(decision.step, decision.change)
         _log_change(decision)
+    brought = zip(writes[len(guarded) :], results[len(guarded) : len(writes)], strict=True)
     return Saved(
         versions={one.step.id: result.version for one, result in zip(guarded, results, strict=False)},
-        companions={write.path: result for write, result in zip(writes, results, strict=False)}
-        if len(writes) > len(guarded)
-        else {},
+        companions={companion.path: result for companion, result in brought},
         released=dict(_released(decisions, dependents, results[len(writes) :])),
         commits=1,
         written=len(results),
@@ -257,15 +263,6 @@ def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[
             if dependent not in claimed:
                 dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
     return dependents
-
-
-def _count_down(ended: StepRecord, step_id: str, counts: Counts) -> Update:
-    """Build the write of one dependent's counters."""
-    return Update(
-        path=step_path(ended.run_id, step_id),
-        fields={"cause": counts.cause} if counts.cause else {},
-        increments={"remaining": -counts.ended, **counts.counters(ended.schema)},
-    )
 
 
 def _released(

@@ -93,7 +93,10 @@ def format_duration(duration: timedelta) -> str:
     for unit in _WRITTEN_UNITS:
         count, rest = divmod(rest, _LENGTHS[unit])
         written += f"{count}{unit}" if count else ""
-    return written + _seconds(rest) if rest or not written else written
+    if written and not rest:
+        return written
+    fraction = f".{rest.microseconds:06}".rstrip("0") if rest.microseconds else ""
+    return f"{written}{rest.seconds}{fraction}s"
 
 
 def _length(part: re.Match[str]) -> timedelta:
@@ -113,8 +116,3 @@ def _parts_in_words(text: str) -> dict[str, str | None]:
     if sum(len(part[0]) for part in parts) != len(text) or "" in units or len(set(units)) != len(units):
         return {}
     return {unit: part[1] for unit, part in zip(units, parts, strict=True)}
-
-
-def _seconds(rest: timedelta) -> str:
-    fraction = f".{rest.microseconds:06}".rstrip("0") if rest.microseconds else ""
-    return f"{rest.seconds}{fraction}s"
