@@ -30,7 +30,7 @@ def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process, port = start_process(tmp_path_factory.mktemp("pubsub") / "ready.json")
     yield f"127.0.0.1:{port}"
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

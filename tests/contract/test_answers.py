@@ -53,7 +53,7 @@ MEANINGS = {row[0]: (row[1], row[2]) for row in table("answers")}
 
 def client() -> TaskRunnerClient:
     """Return a client that sends TOKEN."""
-    return TaskRunnerClient(FixedToken(TOKEN), submit_timeout_s=5, status_timeout_s=5)
+    return TaskRunnerClient(FixedToken(TOKEN), submit_timeout_s=60, status_timeout_s=60)
 
 
 def play(cases: list[Case]) -> Respond:

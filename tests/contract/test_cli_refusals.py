@@ -60,8 +60,8 @@ def connect(refusing: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> 
     with monkeypatch.context() as patch:
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
             patch.setenv(name, refusing[1])
-        store = FirestoreStore(project="acme-flow", database="(default)", call_timeout_s=2, total_timeout_s=0.2)
-        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", limits=Limits(call_s=2, total_s=0.2))
+        store = FirestoreStore(project="acme-flow", database="(default)", call_timeout_s=60, total_timeout_s=0.2)
+        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", limits=Limits(call_s=60, total_s=0.2))
     given = World().services
     return lambda _: Services(
         store=store,

@@ -73,7 +73,7 @@ def refusing() -> Iterator[tuple[Refusing, str]]:
 @pytest.fixture
 def store(refusing: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> FirestoreStore:
     """The adapter on that service."""
-    return firestore_at(refusing[1], monkeypatch, call_timeout_s=2, total_timeout_s=0.2)
+    return firestore_at(refusing[1], monkeypatch, call_timeout_s=60, total_timeout_s=0.2)
 
 
 @pytest.mark.parametrize("status", OF_COMMITS)

@@ -18,7 +18,7 @@ from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
-START_S = 10.0
+START_S = 60.0
 BODY = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
 
 SUBMIT_OUTAGES: dict[str, Any] = {
@@ -41,12 +41,12 @@ class Mock:
 
     def script(self, **behaviour: Any) -> None:
         """Forget everything and behave like this from now on."""
-        requests.post(f"{self.url}/_reset", timeout=5).raise_for_status()
-        requests.put(f"{self.url}/_script", json={"default": behaviour}, timeout=5).raise_for_status()
+        requests.post(f"{self.url}/_reset", timeout=60).raise_for_status()
+        requests.put(f"{self.url}/_script", json={"default": behaviour}, timeout=60).raise_for_status()
 
     def calls(self) -> list[dict[str, Any]]:
         """What it was asked, in order."""
-        return [json.loads(line) for line in requests.get(f"{self.url}/_log", timeout=5).text.splitlines()]
+        return [json.loads(line) for line in requests.get(f"{self.url}/_log", timeout=60).text.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
 @pytest.fixture
 def client() -> TaskRunnerClient:
     """A client with a token, that waits less long than a deployed one."""
-    return TaskRunnerClient(FixedToken("s3cret-token"), submit_timeout_s=10, status_timeout_s=10)
+    return TaskRunnerClient(FixedToken("s3cret-token"), submit_timeout_s=60, status_timeout_s=60)
 
 
 def submit(client: TaskRunnerClient, mock: Mock, key: str = "run/load/1") -> JobAnswer:
@@ -141,7 +141,7 @@ def test_a_job_that_was_lost_is_unknown(client: TaskRunnerClient, mock: Mock) ->
 
 def test_a_slow_answer_is_given_up(client: TaskRunnerClient, mock: Mock) -> None:
     """An answer that takes longer than the timeout raises TaskRunnerUnavailable when that is over."""
-    mock.script(delay=0.6, duration=60)
+    mock.script(delay=3, duration=60)
     hasty = TaskRunnerClient(FixedToken("none"), submit_timeout_s=0.1, status_timeout_s=0.1)
     job = submit(client, mock)
     with pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
