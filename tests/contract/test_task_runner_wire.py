@@ -239,18 +239,6 @@ def test_answers_are_read_kindly(job: dict[str, Any], expected: JobAnswer) -> No
         assert client().status(server.url, "7") == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("5", 5.0), ("0", 0.0), ("2.5", 2.5), ("-1", None), ("inf", None), ("nan", None), ("soon", None)],
-)
-def test_only_a_sane_retry_after_is_passed_on(text: str, expected: float | None) -> None:
-    """A pause is a number of seconds from 0; anything else is as if it were not there."""
-    busy = answer(b"", "503 Unavailable", Retry_After=text)
-    with canned(always(busy)) as server, pytest.raises(TaskRunnerUnavailable) as caught:
-        client().submit(server.url, BODY, idempotency_key="k")
-    assert caught.value.retry_after_s == expected
-
-
 def _echo(asked: Asked, _connection: socket.socket) -> bytes:
     """An outspoken server: it quotes the request's headers."""
     return answer(str(asked.headers).encode(), "400 Bad Request" if asked.method == "POST" else "500 Oops")

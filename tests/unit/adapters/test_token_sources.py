@@ -8,7 +8,7 @@ import pytest
 
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.id_tokens import fetch_id_token
-from atom_workflows.adapters.task_runner.tokens import audience_of, tokens_for
+from atom_workflows.adapters.task_runner.tokens import FixedToken, audience_of, tokens_for
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.settings import NO_TOKEN, Settings
 from unit.adapters.servers import AUDIENCE, Identity, Server, running
@@ -62,6 +62,11 @@ def test_the_fixed_token_goes_before_all_others(metadata_server: Identity, task_
     metadata_server.reset()
     assert submit(client(task_runner.url, token=f"{fixed}\n"), task_runner.url) == "SUCCEEDED"
     assert metadata_server.made("metadata") == 0
+
+
+def test_a_fixed_token_is_the_same_everywhere() -> None:
+    """The configured token is sent to every address."""
+    assert FixedToken("abc").token_for("https://x") == FixedToken("abc").token_for("https://y") == "abc"
 
 
 def test_none_sends_no_token(metadata_server: Identity, task_runner: Server, tmp_path: Path) -> None:
