@@ -35,7 +35,7 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
 
 
 def group_of(nodeid: str) -> str:
-    """The group of a test: its folder, its file, the kind of servers it needs, or itself alone."""
+    """Return the group of a test, which one process runs."""
     path = nodeid.partition("::")[0]
     folder = path.split("/")[1]
     if folder in SHARED:
@@ -48,14 +48,15 @@ def group_of(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
-    """How tests are dealt out, if more than one process runs them."""
+    """Deal out tests by their groups to several processes."""
     return Groups(config, log)
 
 
 def pytest_configure() -> None:
-    """Have processes that tests start end by signals, though this one was started by `nohup` or in the background.
+    """Let signals end the processes that tests start.
 
-    And have no test ask this machine's proxy for its own servers.
+    They would ignore SIGINT if this one was started by `nohup` or in the background. Nor does any test ask this
+    machine's proxy for its own servers.
     """
     os.environ.update(bypass_proxies(os.environ))
     for signum, ends in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

@@ -24,6 +24,9 @@ Received: TypeAlias = tuple[dict[str, Any], dict[str, str]]
 """A message's body and attributes."""
 
 
+_PATIENT: Final = {"call_timeout_s": 60.0, "total_timeout_s": 120.0}
+"""An emulator on a busy machine takes longer for a large call than Firestore itself would."""
+
 # -- Store -----------------------------------------------------------------------------------------------------------
 
 
@@ -38,12 +41,13 @@ def _in_process(_request: pytest.FixtureRequest) -> Store:
 
 
 def _embedded(request: pytest.FixtureRequest) -> Store:
-    return firestore_at(request.getfixturevalue("firestore_address"), request.getfixturevalue("monkeypatch"))
+    address, patch = request.getfixturevalue("firestore_address"), request.getfixturevalue("monkeypatch")
+    return firestore_at(address, patch, **_PATIENT)
 
 
 def _google(request: pytest.FixtureRequest) -> Store:
     addresses = request.getfixturevalue("google_addresses")
-    return firestore_at(addresses[PartName.FIRESTORE], request.getfixturevalue("monkeypatch"))
+    return firestore_at(addresses[PartName.FIRESTORE], request.getfixturevalue("monkeypatch"), **_PATIENT)
 
 
 STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {
@@ -92,7 +96,7 @@ def _google_bus(request: pytest.FixtureRequest) -> BusUnderTest:
 def _bus_at(address: str, request: pytest.FixtureRequest) -> BusUnderTest:
     patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     project = f"contract-{uuid.uuid4().hex[:12]}"
-    bus = pubsub_at(address, patch, project=project)
+    bus = pubsub_at(address, patch, project=project, limits=Limits(call_s=60.0, total_s=120.0))
     subscriptions = Subscriptions(project, pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient(), TOPICS)
     request.addfinalizer(subscriptions.close)
     return BusUnderTest(bus=bus, take=subscriptions.take)

@@ -10,7 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPMessage, parse_headers
 from io import BufferedIOBase
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+_BETWEEN_DROPS_S: Final = 0.05
+_DROPS: Final = 400
+"""Twenty seconds of them: the clients under test give up after less than one, and on a busy machine a little later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +47,34 @@ class Canned:
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
     over: threading.Event = field(default_factory=threading.Event)
+    is_exhausted: bool = False
+
+    def drip(self, connection: socket.socket, drop: bytes) -> None:
+        """Send a piece now and then, until the client goes or the block ends.
+
+        `is_exhausted` if the client took more pieces than any that bounds its time would.
+        """
+        for _ in range(_DROPS):
+            if self.over.wait(_BETWEEN_DROPS_S):
+                return
+            connection.sendall(drop)
+        self.is_exhausted = True
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class _OneThread(socketserver.TCPServer):
     def __init__(self, canned: Canned) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.canned = canned
 
 
+class _Server(socketserver.ThreadingMixIn, _OneThread):
+    daemon_threads = True
+    block_on_close = False
+
+
 class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        assert isinstance(self.server, _Server)
+        assert isinstance(self.server, _OneThread)
         canned = self.server.canned
         canned.connections += 1
         # A client may go away at any time.
@@ -81,10 +99,13 @@ def _read(stream: BufferedIOBase) -> Asked | None:
 
 
 @contextmanager
-def canned(respond: Respond) -> Iterator[Canned]:
-    """Serve until the block ends; `over` is set then, for a `respond` that waits."""
+def canned(respond: Respond, *, one_thread: bool = False) -> Iterator[Canned]:
+    """Serve until the block ends; `over` is set then, for a `respond` that waits.
+
+    A server of one thread stays with a connection until the client closes it.
+    """
     story = Canned(respond)
-    with _Server(story) as server:
+    with (_OneThread if one_thread else _Server)(story) as server:
         story.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()

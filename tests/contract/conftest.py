@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
 from atom_emulator.firestore.server import FirestoreServer
 from atom_emulator.platform.options import PartName
 from atom_workflows.ports import Store
 from contract.backends import BUSES, STORES, BusUnderTest
+from contract.refusing import Refusing
 from support.google_emulators import google_emulators
 from support.services import need
 from unit.emulator.pubsub.running import start_process
@@ -30,7 +33,7 @@ def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process, port = start_process(tmp_path_factory.mktemp("pubsub") / "ready.json")
     yield f"127.0.0.1:{port}"
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +56,17 @@ def silent_address() -> Iterator[str]:
     """An address that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[Refusing]:
+    """Run a service that refuses every call."""
+    service = Refusing()
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[service])
+    service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield service
+    server.stop(0).wait()
 
 
 @pytest.fixture(params=list(STORES))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -19,49 +17,25 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.coordinator.services import Services
 from contract.canned import answer, canned
+from contract.refusing import Refusing
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
 from support.world import World
 
-STREAMING = ("RunQuery", "BatchGetDocuments")
 PLACE = ("--project", "acme-flow")
 NOT_ENABLED = "{} has not been used in project acme-flow before or it is disabled. Enable it by visiting …"
 
 Connect = Callable[[Mapping[str, str]], Services]
 
 
-class Refusing(grpc.GenericRpcHandler):
-    """A service that answers every call with one status and text."""
-
-    code = grpc.StatusCode.OK
-    text = ""
-
-    def service(self, handler_call_details: Any) -> Any:
-        """Refuse this call, whatever it is."""
-        streaming = handler_call_details.method.rpartition("/")[2] in STREAMING
-        make = grpc.unary_stream_rpc_method_handler if streaming else grpc.unary_unary_rpc_method_handler
-        return make(lambda _request, context: context.abort(self.code, self.text))
-
-
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[tuple[Refusing, str]]:
-    """The service, and its address."""
-    service = Refusing()
-    server = grpc.server(ThreadPoolExecutor(2), handlers=[service])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(0).wait()
-
-
 @pytest.fixture
-def connect(refusing: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> Connect:
+def connect(refusing: Refusing, monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Services whose real clients talk to it; the command line takes them for those of a project."""
     with monkeypatch.context() as patch:
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
-            patch.setenv(name, refusing[1])
-        store = FirestoreStore(project="acme-flow", database="(default)", call_timeout_s=2, total_timeout_s=0.2)
-        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", limits=Limits(call_s=2, total_s=0.2))
+            patch.setenv(name, refusing.address)
+        store = FirestoreStore(project="acme-flow", database="(default)", call_timeout_s=60, total_timeout_s=0.2)
+        bus = PubsubBus(project="acme-flow", topic_prefix="atom-", limits=Limits(call_s=60, total_s=0.2))
     given = World().services
     return lambda _: Services(
         store=store,
@@ -99,9 +73,9 @@ PUBSUB = {
 
 
 @pytest.mark.parametrize(("status", "text"), FIRESTORE)
-def test_what_firestore_refuses(refusing: tuple[Refusing, str], connect: Connect, status: str, text: str) -> None:
+def test_what_firestore_refuses(refusing: Refusing, connect: Connect, status: str, text: str) -> None:
     """`runs` says what Firestore said, in one sentence, and the command that fixes it, in the project that is meant."""
-    refusing[0].code, refusing[0].text = grpc.StatusCode[status], text
+    refusing.code, refusing.text = grpc.StatusCode[status], text
     result = call(connect, "runs", "list")
     assert (result.exit_code, FIRESTORE[status, text] in result.stderr) == (1, True), result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -109,17 +83,17 @@ def test_what_firestore_refuses(refusing: tuple[Refusing, str], connect: Connect
 
 
 @pytest.mark.parametrize(("status", "text"), PUBSUB)
-def test_what_pubsub_refuses(refusing: tuple[Refusing, str], connect: Connect, status: str, text: str) -> None:
+def test_what_pubsub_refuses(refusing: Refusing, connect: Connect, status: str, text: str) -> None:
     """`start` says the same of Pub/Sub."""
-    refusing[0].code, refusing[0].text = grpc.StatusCode[status], text
+    refusing.code, refusing.text = grpc.StatusCode[status], text
     result = call(connect, "start", "-")
     assert (result.exit_code, PUBSUB[status, text] in result.stderr) == (1, True), result.stderr
     assert result.stdout == ""
 
 
-def test_an_outage_is_no_refusal(refusing: tuple[Refusing, str], connect: Connect) -> None:
+def test_an_outage_is_no_refusal(refusing: Refusing, connect: Connect) -> None:
     """What may get better by itself sends no one to change a role."""
-    refusing[0].code, refusing[0].text = grpc.StatusCode.UNAVAILABLE, "try again"
+    refusing.code, refusing.text = grpc.StatusCode.UNAVAILABLE, "try again"
     result = call(connect, "runs", "list")
     assert (result.exit_code, "then try again" in result.stderr, "role" in result.stderr) == (1, True, False)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -13,8 +11,8 @@ from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Create, Query
 from contract.backends import firestore_at
+from contract.refusing import Refusing
 
-STREAMING = ("RunQuery", "RunAggregationQuery", "BatchGetDocuments")
 TEXT = "what the service says"
 
 READS: dict[str, Callable[[FirestoreStore], object]] = {
@@ -47,39 +45,16 @@ OF_READS: dict[str, type[StoreError]] = {
 }
 
 
-class Refusing(grpc.GenericRpcHandler):
-    """A service that answers every call with one status."""
-
-    code = grpc.StatusCode.OK
-
-    def service(self, handler_call_details: Any) -> Any:
-        """Refuse this call, whatever it is."""
-        streaming = handler_call_details.method.rpartition("/")[2] in STREAMING
-        make = grpc.unary_stream_rpc_method_handler if streaming else grpc.unary_unary_rpc_method_handler
-        return make(lambda _request, context: context.abort(self.code, TEXT))
-
-
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[tuple[Refusing, str]]:
-    """The service, and its address."""
-    service = Refusing()
-    server = grpc.server(ThreadPoolExecutor(2), handlers=[service])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(0).wait()
-
-
 @pytest.fixture
-def store(refusing: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> FirestoreStore:
+def store(refusing: Refusing, monkeypatch: pytest.MonkeyPatch) -> FirestoreStore:
     """The adapter on that service."""
-    return firestore_at(refusing[1], monkeypatch, call_timeout_s=2, total_timeout_s=0.2)
+    return firestore_at(refusing.address, monkeypatch, call_timeout_s=60, total_timeout_s=0.2)
 
 
 @pytest.mark.parametrize("status", OF_COMMITS)
-def test_what_a_refused_commit_raises(refusing: tuple[Refusing, str], store: FirestoreStore, status: str) -> None:
+def test_what_a_refused_commit_raises(refusing: Refusing, store: FirestoreStore, status: str) -> None:
     """A lost race, an existing document, a bad value and an outage are told apart; the service's text is kept."""
-    refusing[0].code = grpc.StatusCode[status]
+    refusing.code, refusing.text = grpc.StatusCode[status], TEXT
     with pytest.raises(StoreError, match=TEXT) as caught:
         store.commit([Create(path="c/d", fields={"n": 1})])
     assert type(caught.value) is OF_COMMITS[status]
@@ -87,11 +62,9 @@ def test_what_a_refused_commit_raises(refusing: tuple[Refusing, str], store: Fir
 
 @pytest.mark.parametrize("status", OF_READS)
 @pytest.mark.parametrize("read", READS)
-def test_what_a_refused_read_raises(
-    refusing: tuple[Refusing, str], store: FirestoreStore, read: str, status: str
-) -> None:
+def test_what_a_refused_read_raises(refusing: Refusing, store: FirestoreStore, read: str, status: str) -> None:
     """A read never raises Conflict, since nothing was to be written."""
-    refusing[0].code = grpc.StatusCode[status]
+    refusing.code, refusing.text = grpc.StatusCode[status], TEXT
     with pytest.raises(StoreError, match=TEXT) as caught:
         READS[read](store)
     assert type(caught.value) is OF_READS[status]

@@ -6,7 +6,6 @@ import json
 import logging
 import socket
 import threading
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 from atom_workflows.adapters import http
-from atom_workflows.adapters.task_runner import client as task_runner_client
 from atom_workflows.adapters.task_runner.answer_body import MAX_ANSWER_BYTES
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
@@ -27,7 +25,7 @@ BODY = {"job_name": "lädt 世界", "args": [1, {"a": None}]}
 FINE = answer(b'{"job": {"state": "RUNNING", "jobId": "7", "message": ""}}', Content_Type="application/json")
 
 
-def client(token: str = TOKEN, *, timeout_s: float = 10) -> TaskRunnerClient:
+def client(token: str = TOKEN, *, timeout_s: float = 60) -> TaskRunnerClient:
     """A client that does not wait for long."""
     return TaskRunnerClient(FixedToken(token), submit_timeout_s=timeout_s, status_timeout_s=timeout_s)
 
@@ -108,24 +106,13 @@ def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.Monkey
 
 
 def test_a_task_runner_of_one_thread_serves_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that looks after a connection until that is closed answers the checker, too, after it had the dispatcher."""
+    """A server that keeps its only thread on a connection until that is closed gets to the next client."""
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.05)
-
-    def serve_one_after_the_other() -> None:
-        for _ in range(2):
-            with listener.accept()[0] as connection:
-                while connection.recv(65_536):
-                    connection.sendall(FINE)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve_one_after_the_other, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        dispatcher, checker = client("none"), client("none", timeout_s=20)
-        assert dispatcher.submit(url, {}, idempotency_key="k").job_id == "7"
-        assert checker.status(url, "7").state == "RUNNING"
-    thread.join(5)
-    assert not thread.is_alive()
+    dispatcher, checker = client(), client()
+    with canned(always(FINE), one_thread=True) as server:
+        assert dispatcher.submit(server.url, {}, idempotency_key="k").job_id == "7"
+        assert checker.status(server.url, "7").state == "RUNNING"
+    assert server.connections == 2
 
 
 def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
@@ -143,7 +130,7 @@ def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
             client().submit(
                 f"http://127.0.0.1:{listener.getsockname()[1]}", {"x": "x" * 20_000_000}, idempotency_key="k"
             )
-    thread.join(5)
+    thread.join(30)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
@@ -186,22 +173,6 @@ def test_a_huge_answer_is_not_read(*, length: bool) -> None:
 
     with canned(flood) as server, pytest.raises(TaskRunnerUnavailable, match=str(MAX_ANSWER_BYTES)):
         client().status(server.url, "7")
-
-
-def test_an_answer_in_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time from the request to the answer's end is bounded, not just each piece's."""
-
-    def trickle(_asked: Asked, connection: socket.socket) -> bytes:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
-        while not server.over.wait(0.05):
-            connection.sendall(b" ")
-        return b""
-
-    monkeypatch.setattr(task_runner_client, "CONNECT_TIMEOUT_S", 0.3)
-    started = time.monotonic()
-    with canned(trickle) as server, pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
-        client(timeout_s=0.3).status(server.url, "7")
-    assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(
@@ -266,18 +237,6 @@ def test_answers_are_read_kindly(job: dict[str, Any], expected: JobAnswer) -> No
     """Missing texts are empty, numbers are texts, unknown fields and states are let be."""
     with canned(always(answer(json.dumps({"job": job}).encode()))) as server:
         assert client().status(server.url, "7") == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("5", 5.0), ("0", 0.0), ("2.5", 2.5), ("-1", None), ("inf", None), ("nan", None), ("soon", None)],
-)
-def test_only_a_sane_retry_after_is_passed_on(text: str, expected: float | None) -> None:
-    """A pause is a number of seconds from 0; anything else is as if it were not there."""
-    busy = answer(b"", "503 Unavailable", Retry_After=text)
-    with canned(always(busy)) as server, pytest.raises(TaskRunnerUnavailable) as caught:
-        client().submit(server.url, BODY, idempotency_key="k")
-    assert caught.value.retry_after_s == expected
 
 
 def _echo(asked: Asked, _connection: socket.socket) -> bytes:

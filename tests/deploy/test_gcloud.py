@@ -296,7 +296,7 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
     ]
     given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}/deploy:{ROOT}/shared"}
     with subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        eventually((tmp_path / "begun").exists, within_s=30, what="the first command")
+        eventually((tmp_path / "begun").exists, within_s=60, what="the first command")
         os.killpg(process.pid, signal.SIGINT)
         _, output = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -77,13 +77,13 @@ def test_a_run_goes_through_what_was_deployed(platform: LocalPlatform) -> None:
     key = uuid.uuid4().hex
     message = {"workflow_path": "deployed.yaml", "definition": WORKFLOW, "run_key": key}
     publisher = pubsub_v1.PublisherClient()
-    publisher.publish(f"projects/{PROJECT}/topics/atom-start", json.dumps(message).encode()).result(timeout=10)
+    publisher.publish(f"projects/{PROJECT}/topics/atom-start", json.dumps(message).encode()).result(timeout=60)
     publisher.stop()
     publisher.transport.close()
     database = firestore.Client(project=PROJECT)
     run = database.document(f"runs/{run_id_for('deployed.yaml', 'key', key)}")
     eventually(
-        lambda: (run.get(retry=None, timeout=10).to_dict() or {}).get("state") == "SUCCEEDED",
+        lambda: (run.get(retry=None, timeout=60).to_dict() or {}).get("state") == "SUCCEEDED",
         within_s=60,
         every_s=0.1,
         what="the end of the run",

@@ -156,14 +156,14 @@ def _started(python: Path, folder: Path, environment: Mapping[str, str]) -> Iter
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 def test_each_folder_is_a_function_that_answers(addresses: Mapping[str, str], tmp_path: Path) -> None:
     """Started from its folder alone, each answers an event as Pub/Sub sends it, and the first one starts a run."""
     for function, event in GOLDEN.items():
         request = golden(event)
-        answer: Any = requests.post(addresses[function], data=request.raw, headers=dict(request.headers), timeout=30)
+        answer: Any = requests.post(addresses[function], data=request.raw, headers=dict(request.headers), timeout=60)
         log = (tmp_path / "staged" / f"{function}.log").read_text()
         assert (answer.status_code, "event.malformed" in log) == (204, False), log
     assert '"action": "run.start"' in (tmp_path / "staged" / "start.log").read_text()

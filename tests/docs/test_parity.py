@@ -1,11 +1,9 @@
-"""The pages on parity and migration are true: the tests, flags, variables and fields that they name exist."""
+"""The pages on parity and migration are true: the flags, variables and fields that they name exist."""
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -18,21 +16,7 @@ from atom_workflows.language.fields import STEP, TASK, WORKFLOW
 ROOT: Final = Path(__file__).parents[2]
 PARITY: Final = (ROOT / "docs" / "reference" / "parity.md").read_text(encoding="utf-8")
 MIGRATION: Final = (ROOT / "docs" / "how-to" / "migration.md").read_text(encoding="utf-8")
-TEST_ID: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 FENCE: Final = re.compile(r"```.*?```", re.DOTALL)
-
-
-def rows() -> list[list[str]]:
-    """The cells of each row that tells of the first version."""
-    lines = [line for line in PARITY.splitlines() if line.startswith("| ") and not line.startswith("| first version")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
-@lru_cache
-def defined_in(path: str) -> frozenset[str]:
-    """The tests that a file defines, read without running it."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
 def options(group: click.Group = cli) -> Iterator[str]:
@@ -46,20 +30,6 @@ def options(group: click.Group = cli) -> Iterator[str]:
 def inline(page: str) -> list[str]:
     """What stands in backticks, outside of blocks of code."""
     return re.findall(r"`([^`\n]+)`", FENCE.sub("", page))
-
-
-def test_every_row_names_a_test() -> None:
-    """Each row says what was, what is, and which test shows it."""
-    assert len(rows()) > 40
-    assert [row for row in rows() if len(row) != 3 or not row[1] or not TEST_ID.search(row[2])] == []
-
-
-def test_every_test_it_names_exists() -> None:
-    """Each test id names a function of that file."""
-    named = TEST_ID.findall(PARITY)
-    assert len(named) == PARITY.count("`tests/")
-    missing = [f"{path}::{name}" for path, name in named if not (ROOT / path).is_file() or name not in defined_in(path)]
-    assert missing == []
 
 
 @pytest.mark.parametrize("page", [PARITY, MIGRATION], ids=["parity", "migration"])

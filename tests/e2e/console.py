@@ -20,7 +20,7 @@ INTERRUPTIBLE: Final = (
 )
 """Starts a command as a terminal would: what runs in the background of a script inherits that Ctrl-C is ignored."""
 
-LONGEST_S: Final = 60
+LONGEST_S: Final = 120
 
 _OURS: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
 

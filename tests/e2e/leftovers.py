@@ -20,27 +20,27 @@ REDELIVERED_S: Final = 1.5
 """Google's emulator delivers a refused message again after 1 s, whatever the policy says."""
 
 TICK: Final = b'{"type": "tick"}'
-CALL_S: Final = 10
+CALL_S: Final = 60
 
 
 def require_nothing_left(site: Site, *, given_up: int = 0) -> None:
     """Require that every message is acknowledged, and few are given up."""
     look = _at_google if site.platform.options.emulators == "google" else _at_the_embedded
-    eventually(lambda: not look(site), within_s=30, what="every event's acknowledgement")
+    eventually(lambda: not look(site), within_s=60, what="every event's acknowledgement")
     letters: list[bytes] = []
 
     def gathered() -> bool:
         letters.extend(site.dead_letters())
         return len(letters) >= given_up
 
-    eventually(gathered, within_s=10, what=f"{given_up} dead letters")
+    eventually(gathered, within_s=60, what=f"{given_up} dead letters")
     assert len(letters) == given_up, letters
 
 
 def _at_the_embedded(site: Site) -> int:
     channel: Any = grpc.insecure_channel(site.environment["PUBSUB_EMULATOR_HOST"])
     with channel:
-        counters = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=5))
+        counters = json.loads(channel.unary_unary("/atom.emulator/Counters")(b"", timeout=60))
     return sum(counters["subscriptions"][_path(site, topic)]["backlog"] for topic in SUBSCRIBED)
 
 

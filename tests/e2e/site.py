@@ -15,7 +15,7 @@ from atom_workflows.core.run_ids import run_id_for
 from support.call_log import Call, calls_of
 from support.deadline import eventually
 
-CALL_S: Final = 30
+CALL_S: Final = 60
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "INVALID"})
 
 
@@ -36,13 +36,13 @@ class Site:
     def script(self, text: str) -> None:
         """Set how the jobs submitted from now on go."""
         url = self.environment["WORKFLOW_TASK_RUNNER_URL"]
-        answer = requests.put(f"{url}/_script", data=text.encode(), timeout=5)
+        answer = requests.put(f"{url}/_script", data=text.encode(), timeout=60)
         assert answer.ok, answer.text
 
     def publish(self, topic: str, data: bytes, **attributes: str) -> None:
         """Publish a message."""
         path = f"projects/{self.platform.options.project}/topics/{topic}"
-        self.publisher.publish(path, data, **attributes).result(timeout=10)
+        self.publisher.publish(path, data, **attributes).result(timeout=60)
 
     def start(self, definition: str, *, name: str = "flow", times: int = 1, **fields: Any) -> str:
         """Publish a start message and return the run's id.
@@ -70,7 +70,7 @@ class Site:
         """Each step's state."""
         return {step: fields["state"] for step, fields in self.steps(run_id).items()}
 
-    def ended(self, run_id: str, *, within_s: float = 20) -> dict[str, Any]:
+    def ended(self, run_id: str, *, within_s: float = 60) -> dict[str, Any]:
         """Wait for the run's end and return its document."""
 
         def terminal() -> Mapping[str, Any]:
@@ -84,7 +84,7 @@ class Site:
         whole, _, _ = self.platform.task_runner_log.read_text().rpartition("\n")
         return calls_of(run_id, whole.splitlines())
 
-    def submitted(self, run_id: str, step: str, *, times: int = 1, within_s: float = 20) -> None:
+    def submitted(self, run_id: str, step: str, *, times: int = 1, within_s: float = 60) -> None:
         """Wait until the step's job was submitted that often."""
 
         def asked() -> bool:
@@ -96,7 +96,7 @@ class Site:
         """Messages that were given up, taken off their subscription."""
         path = f"projects/{self.platform.options.project}/subscriptions/dead-letters"
         request = {"subscription": path, "max_messages": 100, "return_immediately": True}
-        pulled = self.subscriber.pull(request=request, timeout=10).received_messages
+        pulled = self.subscriber.pull(request=request, timeout=60).received_messages
         if pulled:
             self.subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in pulled])
         return [one.message.data for one in pulled]

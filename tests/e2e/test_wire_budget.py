@@ -120,7 +120,7 @@ class Wire:
         if server not in self._channels:
             self._channels[server] = grpc.insecure_channel(self.site.platform.addresses[server])
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channels[server].unary_unary("/atom.emulator/Counters")
-        counters: Mapping[str, Any] = json.loads(call(b"", timeout=5))
+        counters: Mapping[str, Any] = json.loads(call(b"", timeout=60))
         return counters
 
 

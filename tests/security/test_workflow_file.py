@@ -11,18 +11,18 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 
 MOST_S = 10.0
-"""Each of these took minutes, or grew with the square of the file, before it was bounded."""
+"""Seconds of the processor: each of these took minutes, or grew with the square of the file, before it was bounded."""
 
 
 def problems_of(text: str | bytes) -> list[str]:
     """What is wrong with it, found in bounded time."""
-    started = time.monotonic()
+    started = time.thread_time()
     try:
         parse_workflow(text, filename="f.yaml")
     except InvalidWorkflow as error:
         return [problem.message for problem in error.problems]
     finally:
-        assert time.monotonic() - started < MOST_S
+        assert time.thread_time() - started < MOST_S
     return []
 
 

@@ -1,159 +1,145 @@
-"""The planted bugs by name, each with what it puts in the place of what."""
+"""The planted bugs by name, each with what it makes wrong and where.
+
+Most change what passes a port (planting.py). What no port shows, as a decision taken before anything is written, is
+replaced under the name by which other modules import it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
+from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, close, commits, dispatch, repair, retry, run_graph, seed, start
-from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.checker import audit, burst, due_handler
-from atom_workflows.core import polling, transitions
-from atom_workflows.core.records import StepRecord
-from atom_workflows.errors import SourceError
-from atom_workflows.handlers import delivery
+from atom_workflows.coordinator import advance, dispatch
+from atom_workflows.coordinator.checker import burst
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core import polling
 from simulation import handling, planted, planted_checker
-from simulation.task_runner import FaultyTaskRunner
+from simulation.instances import Instances
+from simulation.planting import Bug, Scene
+from simulation.scheduler import Instance
 
 Patch: TypeAlias = tuple[Any, str, Any]
 """Whose attribute, its name, what to put there."""
 
-_AGES: Final = timedelta(days=3650)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
-    """A bug. `seed` is one that is known to find it, tried first to save time."""
+    """A bug: what is wrong at ports, and what is replaced.
+
+    `seed` is one that is known to find it, tried first to save time.
+    """
 
     name: str
-    patches: tuple[Patch, ...]
+    bugs: tuple[Bug, ...] = ()
+    patches: tuple[Patch, ...] = ()
     seed: int = 0
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """Replace parts of the coordinator by the bug."""
-        before = [(owner, name, getattr(owner, name)) for owner, name, _ in self.patches]
-        for owner, name, value in self.patches:
-            setattr(owner, name, value)
-        try:
+        """Give every handler ports with the bug."""
+        of_instances = Instances.one_of
+
+        def one_of(instances: Instances, function: str) -> tuple[Instance, Services]:
+            instance, services = of_instances(instances, function)
+            scene = Scene.of(function, services)
+            for bug in self.bugs:
+                services = bug(scene, services)
+            return instance, services
+
+        with ExitStack() as stack:
+            for owner, name, value in (*self.patches, (Instances, "one_of", one_of)):
+                stack.enter_context(patch.object(owner, name, value))
             yield
-        finally:
-            for owner, name, value in before:
-                setattr(owner, name, value)
 
 
-def _mutation(name: str, *patches: Patch, seed: int = 0) -> Mutation:
+def _at_port(name: str, *bugs: Bug, seed: int = 0) -> Mutation:
+    return Mutation(name=name, bugs=bugs, seed=seed)
+
+
+def _in_code(name: str, *patches: Patch, seed: int = 0) -> Mutation:
     return Mutation(name=name, patches=patches, seed=seed)
 
 
 MUTATIONS: Final = (
-    _mutation(
-        "publish before commit",
-        (Advance, "_save_and_go_on", planted.publish_first),
-        (Advance, "_go_on", planted.go_on_in_silence),
-        seed=130,
-    ),
-    _mutation("no guard on the claim", (commits, "_guarded_write", planted.unguarded_claim), seed=44),
-    _mutation("no guard on the outcome", (commits, "_guarded_write", planted.unguarded_outcome)),
-    _mutation("count down again on redelivery", (dispatch, "_republish_below_ended", planted.count_again)),
-    _mutation("count in a second commit", (commits, "_commit", planted.commit_twice)),
-    _mutation(
-        "count skipped dependencies as succeeded", (commits, "_count_dependents", planted.count_failed_only), seed=6
-    ),
-    _mutation(
-        "hand over without counting", (Advance, "_claims_of_sole_dependents", planted.claims_without_counting), seed=1
-    ),
-    _mutation("skip the republish on redelivery", (dispatch, "republish_below", planted.nothing), seed=10),
-    _mutation("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=38),
-    _mutation("a lease that is never over", (advance, "claim", planted.claim_for_ages)),
-    _mutation("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
-    _mutation("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -_AGES), seed=382),
-    _mutation("a failed status call fails the job", (due_handler, "ask", planted.poll_strictly), seed=23),
-    _mutation("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=30),
-    _mutation("a lost job uses up a try", (transitions, "_retry", planted.losses_are_tries), seed=212),
-    _mutation("one try too many", (transitions, "_retry", planted.one_try_more)),
-    _mutation("no back-off", (transitions, "_retry", planted.no_back_off), seed=37),
-    _mutation("take an outcome for any attempt's", (dispatch, "apply_outcome", planted.settle_whatever_comes), seed=25),
-    _mutation(
-        "no timeout",
-        (due_handler, "end_dispatch", planted.nothing),
-        (due_handler, "judge_overdue", planted.found_as_it_is),
-    ),
-    _mutation(
-        "onLost: fail submits again",
-        (due_handler, "end_dispatch", planted.nothing),
-        (dispatch, "may_claim", planted.claim_what_may_be_lost),
-    ),
-    _mutation(
+    _at_port("publish before commit", planted.publish_first, seed=130),
+    _at_port("no guard on the claim", planted.unguarded_claim, seed=44),
+    _at_port("no guard on the outcome", planted.unguarded_outcome, seed=7),
+    _at_port("count down again on redelivery", planted.count_again),
+    _at_port("count in a second commit", planted.commit_twice),
+    _at_port("count skipped dependencies as succeeded", planted.count_failed_only, seed=6),
+    _at_port("count internal barriers themselves", planted.count_barriers_themselves),
+    _at_port("forget what a retry keeps", planted.forget_kept_counts),
+    _at_port("hand over without counting", planted.claim_without_counting, seed=1),
+    _in_code("skip the republish on redelivery", (dispatch, "republish_below", planted.nothing), seed=10),
+    _in_code("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=38),
+    _at_port("a lease that is never over", planted.claim_for_ages),
+    _in_code("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
+    _in_code("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -planted.AGES), seed=382),
+    _at_port("a failed status call fails the job", planted.poll_strictly, seed=11),
+    _in_code("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=33),
+    _at_port("a lost job uses up a try", planted.losses_are_tries, seed=212),
+    _at_port("one try too many", planted.one_try_more),
+    _at_port("no back-off", planted.no_back_off, seed=53),
+    _in_code("take an outcome for any attempt's", (dispatch, "apply_outcome", planted.settle_whatever_comes), seed=51),
+    _at_port("no timeout", planted.no_timeouts, seed=7),
+    _at_port("onLost: fail submits again", planted.take_for_answered),
+    _at_port(
         # Without the second, the start function would publish it once nothing is under way.
         "the audit publishes nothing",
-        (audit, "publish_released", planted.no_events),
-        (audit, "request_repair", planted.no_events),
+        planted_checker.audit_publishes_nothing,
+        planted_checker.audit_repairs_nothing,
         seed=110,
     ),
-    _mutation("the audit leaves a half-seeded run", (audit, "seed_message", planted.no_seed), seed=20),
-    _mutation("a burst's lease is never over", (burst._Burst, "take_lease", planted.take_for_ages), seed=6),
-    _mutation(
-        "finish without checking the end",
-        (commits, "_result_of", planted.end_with_any_leaf),
-        (advance, "finish_run", planted.finish_early),
+    _at_port("the audit leaves a half-seeded run", planted_checker.audit_seeds_nothing, seed=78),
+    Mutation(
+        # A lease that is longer than any would count as a mistake.
+        name="a burst's lease is never over",
+        bugs=(planted_checker.burst_for_ages,),
+        patches=((burst, "LONGEST_LEASE", 2 * planted.AGES),),
+        seed=6,
     ),
-    _mutation(
+    _at_port("finish without checking the end", planted.finish_early),
+    _at_port(
         # With the consistency check this heals within minutes, and nothing is left that breaks a rule.
-        "reset roots first, unmended",
-        (retry, "_dependents_first", planted.roots_first),
-        (audit, "request_repair", planted.no_events),
+        "reset roots first, unrepaired",
+        planted.roots_first,
+        planted_checker.audit_repairs_nothing,
         seed=7,
     ),
-    _mutation("reset without counters", (retry, "reset", planted.reset_without_counters)),
-    _mutation("a stop that is not recorded", (close, "_record_stop", planted.forget_the_stop), seed=8),
-    _mutation("set running without a guard", (seed, "_set_running", planted.set_running_anyway), seed=327),
-    _mutation("a barrier passed twice", (commits, "_guarded_write", planted.unguarded_barrier), seed=26),
-    _mutation("a late outcome undoes a stop", (dispatch, "apply_outcome", planted.settle_what_was_stopped), seed=97),
-    _mutation("no one looks at a job", (advance, "record_job", planted.submitted_unwatched), seed=6),
-    _mutation(
-        "another key for the same attempt", (StepRecord, "idempotency_key", property(planted.another_key)), seed=7
-    ),
-    _mutation("a retry counts earlier rounds", (retry, "reset", planted.reset_without_first_attempt), seed=6),
-    _mutation("the audit never looks", (run_graph, "first_audit", planted.nothing), seed=7),
-    _mutation("the audit looks once", (audit, "_set_next_audit", planted_checker.look_once), seed=7),
-    _mutation("one audit a page", (due_handler, "_audit", planted_checker.audit_some), seed=7),
-    _mutation(
-        "outcomes of a page for its first run",
-        (due_handler.DueHandler, "_publish", planted_checker.publish_for_one_run),
-        seed=171,
-    ),
-    _mutation("a burst's lease for two", (burst, "save_document", planted_checker.save_unguarded), seed=75),
-    _mutation(
-        "no look after a status call that failed",
-        (due_handler, "poll_failed", planted_checker.put_off_for_ever),
-        seed=230,
-    ),
-    _mutation(
-        "a large run without its definition", (seed, "_opening", planted_checker.open_without_definition), seed=27
-    ),
-    _mutation("a large run that no one watches", (seed, "_opening", planted_checker.open_without_end), seed=7),
-    _mutation("a run for each message", (start, "_new_run", planted_checker.run_for_each_message)),
-    _mutation("a file that cannot be read is invalid", (start, "SourceTooLarge", SourceError), seed=6),
-    _mutation("the consistency check never runs", (audit, "request_repair", planted.no_events), seed=7),
-    _mutation("half a consistency check", (repair, "check_counters", planted_checker.miscount_what_remains), seed=50),
-    _mutation("a broken run is never ended", (repair, "fail_run", planted.nothing), seed=23),
-    _mutation("a retry passes over what is gone", (retry, "_reset", planted_checker.reset_for_what_is_there), seed=23),
-    _mutation("given up without a dead letter", (delivery, "_publish_dead_letter", planted_checker.kept), seed=5),
-    _mutation("a job times out unheard", (due_handler, "ask", planted_checker.poll_in_time_only), seed=6),
-    _mutation(
-        "a lost answer is taken for not accepted", (FaultyTaskRunner, "_lost", planted_checker.not_accepted), seed=10
-    ),
-    _mutation(
-        "interrupted 404s lose a job", (due_handler, "poll_failed", planted_checker.unanswered_in_between), seed=63
-    ),
-    _mutation("a round ends with its burst", (burst, "load_round", planted_checker.load_round_of_burst), seed=15),
-    _mutation("an open run expires", (audit, "needs_renewal", planted.nothing), seed=46),
-    _mutation("what a retry keeps expires", (retry, "keep_all", planted_checker.kept), seed=40),
-    _mutation("a dead letter of no event", (delivery, "dead_letter_message", planted_checker.nameless_letter), seed=5),
+    _at_port("reset without counters", planted.reset_without_counters, seed=3),
+    _at_port("a stop that is not recorded", planted.forget_the_stop, seed=8),
+    _at_port("set running without a guard", planted.set_running_anyway, seed=1823),
+    _at_port("a barrier passed twice", planted.unguarded_barrier, seed=26),
+    _at_port("a late outcome undoes a stop", planted.take_for_running, seed=97),
+    _at_port("no one looks at a job", planted.submitted_unwatched, seed=6),
+    _at_port("another key for the same attempt", planted.another_key, seed=7),
+    _at_port("a retry counts earlier rounds", planted.reset_without_first_attempt, seed=6),
+    _at_port("the audit never looks", planted_checker.never_audited, seed=7),
+    _at_port("the audit looks once", planted_checker.look_once, seed=7),
+    _at_port("the audit looks at every other run", planted_checker.audit_some, seed=7),
+    _at_port("outcomes of a page for its first run", planted_checker.publish_for_one_run, seed=830),
+    _at_port("a burst's lease for two", planted_checker.unguarded_burst, seed=75),
+    _at_port("no look after a status call that failed", planted_checker.put_off_for_ever, seed=230),
+    _at_port("a large run without its definition", planted_checker.open_without_definition, seed=27),
+    _at_port("a large run that no one watches", planted_checker.open_without_end, seed=7),
+    _in_code("a run for each message", (handling, "read_start_event", planted_checker.run_for_each_message)),
+    _at_port("a file that cannot be read is invalid", planted_checker.unreadable_is_invalid, seed=6),
+    _at_port("the consistency check never runs", planted_checker.audit_repairs_nothing, seed=7),
+    _at_port("half a consistency check", planted_checker.repair_one_counter, seed=50),
+    _at_port("a broken run is never ended", planted.forget_what_is_broken, seed=23),
+    _at_port("a retry passes over what is gone", planted.reset_for_what_is_there, seed=44),
+    _at_port("given up without a dead letter", planted_checker.no_letter, seed=5),
+    _at_port("a job times out unheard", planted.poll_in_time_only, seed=6),
+    _at_port("a lost answer is taken for not accepted", planted.not_accepted, seed=10),
+    _at_port("interrupted 404s lose a job", planted_checker.unanswered_in_between, seed=20),
+    _at_port("a round ends with its burst", planted_checker.round_of_burst, seed=15),
+    _at_port("an open run expires", planted_checker.open_run_expires, seed=46),
+    _at_port("what a retry keeps expires", planted_checker.retried_run_expires, seed=40),
+    _at_port("a dead letter of no event", planted_checker.nameless_letter, seed=5),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

@@ -1,77 +1,90 @@
-"""Bugs on purpose: what parts of the coordinator would look like if their authors had not thought of something."""
+"""Bugs on purpose in what dispatches steps and ends them: what an author would get wrong who had not thought of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows.coordinator import close, commits, dispatch
-from atom_workflows.coordinator import retry as reset
-from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.commits import Decision, Saved
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
-from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator import dispatch
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import polling, transitions
-from atom_workflows.core.graph import END_ID
-from atom_workflows.core.records import StepRecord, Stop
-from atom_workflows.core.states import RunState, StepEvent, StepState
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange
-from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
-from atom_workflows.errors import AtomWorkflowsError, JobUnknown, TaskRunnerUnavailable
-from atom_workflows.messages.internal import ReadyStep, StepsEvent, tick_message
-from atom_workflows.ports import Message, Update
+from atom_workflows.core import transitions
+from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.records import StepRecord, StopKind
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.transitions import Outcome, StepChange
+from atom_workflows.documents import STEPS, step_path, step_record
+from atom_workflows.errors import AtomWorkflowsError, RequestNotAccepted, TaskRunnerUnavailable
+from atom_workflows.messages.internal import ReadyStep, StepsEvent, ready_messages
+from atom_workflows.ports import Create, Document, JobAnswer, Message, Query, Update, Write, WriteResult
+from simulation.planting import (
+    ChangedBus,
+    Scene,
+    StoreBeside,
+    TaskRunnerBeside,
+    changes_step,
+    commits,
+    fields_of,
+    id_of,
+    is_claim,
+    is_reset,
+    messages,
+    read_as,
+    reads,
+    run_id_of,
+    sets,
+    stores,
+    task_runners,
+    with_fields,
+    without,
+    writes,
+)
 
-_AGES: Final = timedelta(days=3650)
+AGES: Final = timedelta(days=3650)
 
 # What is replaced here, as it was.
-_save_and_go_on = Advance._save_and_go_on
-_guarded_write = commits._guarded_write
-_republish_below_ended = dispatch._republish_below_ended
 _claim = transitions.claim
-_retry = transitions._retry
 _apply_outcome = transitions.apply_outcome
-_record_job = transitions.record_job
-_reset = transitions.reset
-_dependents_first = reset._dependents_first
-_result_of = commits._result_of
 _handle_steps = dispatch.handle_steps
-_count_dependents = commits._count_dependents
 
 
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 
-def publish_first(self: Advance, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
-    """Publish what a commit will release, then commit.
+@dataclass(slots=True)
+class _PublishFirst(StoreBeside):
+    early: set[str] = field(default_factory=set)
 
-    See `go_on_in_silence`.
-    """
-    ended = [one.step for one in decisions if one.change.state is StepState.SUCCEEDED]
-    released = [name for step in ended for name in step.dependents if name not in step.barriers]
-    self.outbox.add_ready(self.run_id, [ReadyStep(step_id=name) for name in released])
-    self.outbox.flush_ready()
-    _save_and_go_on(self, decisions, following, may_keep=may_keep)
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        for write in writes:
+            if sets(write, StepState.SUCCEEDED):
+                step = self.scene.stored(write.path)
+                names = [name for name in step["dependents"] if name not in step["barriers"]]
+                self.early.update(names)
+                ready = [ReadyStep(step_id=name) for name in names]
+                self.scene.services.bus.publish(ready_messages(run_id_of(write.path), ready))
+        return self.inner.commit(writes)
 
 
-def go_on_in_silence(self: Advance, saved: Saved, room: int) -> list[StoredStep]:
-    """Go on with some released steps, and publish none of the rest."""
-    kept = self._release(saved)[:room]
-    return self._claim(
-        [stored for stored in self._load(kept) if stored.step.is_released and not stored.step.unsuccessful]
-    )
+def publish_first(scene: Scene, services: Services) -> Services:
+    """Publish what a commit will release, then commit, and publish nothing of it afterwards."""
+    store = _PublishFirst(scene, services.store)
+    bus = ChangedBus(inner=services.bus, on_message=lambda message: _not_ready(message, store.early))
+    return replace(services, store=store, bus=bus) if scene.function == "steps" else services
+
+
+def _not_ready(message: Message, names: set[str]) -> Message | None:
+    """Leave these steps out of a message."""
+    if message.attributes.get("type") != "step.ready":
+        return message
+    left = [step for step in message.body["steps"] if step["id"] not in names]
+    return replace(message, body={**message.body, "steps": left}) if left else None
 
 
 def nothing(*_arguments: object, **_named: object) -> None:
     """Do nothing."""
-
-
-def no_events(*_arguments: object, **_named: object) -> int:
-    """Publish nothing."""
-    return 0
 
 
 def acknowledge_anyway(services: Services, event: StepsEvent) -> None:
@@ -83,80 +96,110 @@ def acknowledge_anyway(services: Services, event: StepsEvent) -> None:
 # -- guards and counters ---------------------------------------------------------------------------------------------
 
 
-def unguarded_claim(decision: Decision) -> Update:
+@writes
+def unguarded_claim(_scene: Scene, write: Write) -> Write:
     """Let a claim overwrite another one."""
-    write = _guarded_write(decision)
-    return replace(write, guard=None) if decision.change.event is StepEvent.CLAIM else write
+    return replace(write, guard=None) if is_claim(write) else write
 
 
-def unguarded_outcome(decision: Decision) -> Update:
+@writes
+def unguarded_outcome(_scene: Scene, write: Write) -> Write:
     """Count an outcome again when it comes again."""
-    write = _guarded_write(decision)
-    ends = decision.change.is_terminal or decision.change.event is StepEvent.RETRY
-    return replace(write, guard=None) if ends else write
+    if not changes_step(write):
+        return write
+    state = StepState(write.fields["state"])
+    return replace(write, guard=None) if state.is_terminal or state is StepState.RETRYING else write
 
 
-def count_again(outbox: Outbox, run_id: str, stored: Sequence[StoredStep]) -> None:
-    """Count down the dependents of steps that had ended before."""
-    for one in stored:
-        names = one.step.dependents if one.step.state.is_terminal else ()
-        waiting = [dependent.step for dependent in load_steps(outbox.services, run_id, names)]
-        writes = [
-            Update(path=step_path(run_id, step.id), increments={"remaining": -1})
-            for step in waiting
-            if step.state is StepState.PENDING and step.remaining > 0
-        ]
-        if writes:
-            outbox.services.store.commit(writes)
-    _republish_below_ended(outbox, run_id, stored)
-
-
-def commit_twice(
-    outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision], *, counting: bool = True
-) -> Saved:
-    """Commit the states first, and then the counters."""
-    counts = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
-    guarded = [*decisions, *claims]
-    run_id = decisions[0].step.run_id
-    results = outbox.services.store.commit([_guarded_write(decision) for decision in guarded])
-    for decision in guarded:
-        outbox.report_step(decision.step, decision.change)
-    if counts:
-        results = results + outbox.services.store.commit([one.write(run_id, name) for name, one in counts.items()])
-    return _result_of(guarded, counts, results)
-
-
-def count_failed_only(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Any]:
-    """Count a dependency that was skipped as one that succeeded."""
-    decisions = list(decisions)
-    counts = _count_dependents(decisions, claimed)
-    for decision in decisions:
-        for name in decision.step.dependents:
-            if decision.change.state is StepState.SKIPPED and name in counts:
-                counts[name].unsuccessful = 0
-    return counts
-
-
-def claims_without_counting(self: Advance, decisions: Sequence[Decision]) -> list[Decision]:
-    """Claim in the releasing commit, but leave the counter as it was."""
-    sole = [one.step.hands_over_to for one in decisions if one.change.state is StepState.SUCCEEDED]
-    waiting = self._load([name for name in sole if name is not None])
-    return [self._claim_of(one) for one in waiting if one.step.state is StepState.PENDING and one.step.remaining == 1]
-
-
-def unguarded_barrier(decision: Decision) -> Update:
+@writes
+def unguarded_barrier(_scene: Scene, write: Write) -> Write:
     """Let a barrier count again when it is passed again."""
-    write = _guarded_write(decision)
-    passes = decision.change.event is StepEvent.SUCCEED and decision.step.state is StepState.PENDING
-    return replace(write, guard=None) if passes else write
+    if sets(write, StepState.SUCCEEDED) and is_internal(id_of(write.path)):
+        return replace(write, guard=None)
+    return write
+
+
+@dataclass(slots=True)
+class _CountAgain(StoreBeside):
+    has_read: bool = False
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        found = self.inner.get(paths)
+        if self.scene.function == "steps" and not self.has_read:
+            self.has_read = True
+            for document in found:
+                if document is not None and StepState(document.fields["state"]).is_terminal:
+                    self._count(document)
+        return found
+
+    def _count(self, ended: Document) -> None:
+        paths = [step_path(run_id_of(ended.path), name) for name in ended.fields["dependents"]]
+        waiting = [path for path in paths if _is_waiting(self.scene, path)]
+        if waiting:
+            self.inner.commit([Update(path=path, increments={"remaining": -1}) for path in waiting])
+
+
+def _is_waiting(scene: Scene, path: str) -> bool:
+    step = scene.stored(path)
+    return step.get("state") == StepState.PENDING.value and step["remaining"] > 0
+
+
+count_again = stores(_CountAgain)
+"""Count down the dependents of the event's steps that had ended before."""
+
+
+@dataclass(slots=True)
+class _CommitTwice(StoreBeside):
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        counts = [write for write in writes if isinstance(write, Update) and write.increments and not write.guard]
+        results = self.inner.commit([write for write in writes if not any(write is count for count in counts)])
+        return results + self.inner.commit(counts) if counts else results
+
+
+commit_twice = stores(_CommitTwice)
+"""Commit the states first, and then the counters."""
+
+
+@commits
+def count_failed_only(scene: Scene, together: Sequence[Write]) -> list[Write]:
+    """Count a dependency that was skipped as one that succeeded."""
+    skipped = [scene.stored(write.path)["dependents"] for write in together if sets(write, StepState.SKIPPED)]
+    names = {name for dependents in skipped for name in dependents}
+    return [
+        replace(write, increments={**write.increments, "unsuccessful": 0})
+        if isinstance(write, Update) and write.increments.get("unsuccessful") and id_of(write.path) in names
+        else write
+        for write in together
+    ]
+
+
+@writes
+def count_barriers_themselves(_scene: Scene, write: Write) -> Write:
+    """Count an internal barrier as one, instead of the steps that it stands for."""
+    if not isinstance(write, Update) or "total" not in write.increments:
+        return write
+    return replace(write, increments={**write.increments, "total": -write.increments["remaining"]})
+
+
+@writes
+def forget_kept_counts(_scene: Scene, write: Write) -> Write:
+    """Let a retry count only the dependencies that it runs again."""
+    return with_fields(write, total=0) if is_reset(write) and write.fields.get("total") else write
+
+
+@writes
+def claim_without_counting(_scene: Scene, write: Write) -> Write:
+    """Claim in the releasing commit, but leave the counter as it was."""
+    return without(write, "remaining") if is_claim(write) else write
 
 
 # -- attempts --------------------------------------------------------------------------------------------------------
 
 
-def claim_for_ages(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+@writes
+def claim_for_ages(scene: Scene, write: Write) -> Write:
     """Claim with a lease that is never over."""
-    return _claim(step, now=now, lease=lease + _AGES)
+    return with_fields(write, due_at=scene.now + AGES) if is_claim(write) else write
 
 
 def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
@@ -165,29 +208,34 @@ def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChan
     return replace(change, fields={**change.fields, "attempt": step.attempt + 1})
 
 
-def losses_are_tries(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
+@writes
+def losses_are_tries(_scene: Scene, write: Write) -> Write:
     """Let a lost job use up one of the step's tries."""
-    change = _retry(step, outcome, now, learnt)
-    if change is None:
-        return None
-    return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
+    return without(write, "first_attempt") if sets(write, StepState.RETRYING) else write
 
 
-def one_try_more(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
+@writes
+def one_try_more(_scene: Scene, write: Write) -> Write:
     """Allow one attempt more than the policy does."""
-    retry = replace(step.policies.retry, max_attempts=step.policies.retry.max_attempts + 1)
-    return _retry(replace(step, policies=replace(step.policies, retry=retry)), outcome, now, learnt)
+    if not isinstance(write, Create) or "policies" not in write.fields:
+        return write
+    policies = write.fields["policies"]
+    more = {**policies, "max_attempts": policies["max_attempts"] + 1}
+    return replace(write, fields={**write.fields, "policies": more})
 
 
-def no_back_off(step: StepRecord, outcome: Outcome, now: datetime, learnt: Any) -> StepChange | None:
+@writes
+def no_back_off(scene: Scene, write: Write) -> Write:
     """Make the next attempt due at once."""
-    change = _retry(step, outcome, now, learnt)
-    return None if change is None else replace(change, fields={**change.fields, "due_at": now})
+    return with_fields(write, due_at=scene.now) if sets(write, StepState.RETRYING) else write
 
 
-def claim_what_may_be_lost(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
+@reads
+def take_for_answered(scene: Scene, document: Document) -> Document:
     """Claim a step after its lease whatever `onLost` says."""
-    return transitions.may_claim(replace(step, answered=True), now=now, attempt=attempt)
+    stored = scene.stored(document.path)
+    is_claimed = stored.get("state") == StepState.DISPATCHING.value and stored["policies"]["on_lost"] == "fail"
+    return read_as(document, answered=True) if is_claimed else document
 
 
 def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
@@ -195,103 +243,153 @@ def settle_whatever_comes(step: StepRecord, outcome: Outcome, *, now: datetime) 
     return _apply_outcome(step, replace(outcome, attempt=step.attempt), now=now)
 
 
-def settle_what_was_stopped(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
+@reads
+def take_for_running(scene: Scene, document: Document) -> Document:
     """Let a late outcome undo what a stop made of a step."""
-    was_stopped = step.state is StepState.CANCELLED and outcome.attempt == step.attempt
-    return _apply_outcome(replace(step, state=StepState.RUNNING) if was_stopped else step, outcome, now=now)
+    was_stopped = document.fields.get("state") == StepState.CANCELLED.value and "/steps/" in document.path
+    return read_as(document, state=StepState.RUNNING.value) if was_stopped and scene.function == "steps" else document
 
 
-def submitted_unwatched(step: StepRecord, **named: Any) -> StepChange:
+@writes
+def submitted_unwatched(_scene: Scene, write: Write) -> Write:
     """Forget to say when the job is first looked at."""
-    change = _record_job(step, **named)
-    return replace(change, fields={**change.fields, "due_at": None})
+    if sets(write, StepState.RUNNING) and write.fields.get("answered") is True:
+        return with_fields(write, due_at=None)
+    return write
 
 
-def another_key(step: StepRecord) -> str:
-    """Return a new key when an attempt is submitted again."""
-    return f"{step.run_id}/{step.id}/{step.attempt + step.deferrals}"
+@messages
+def no_timeouts(_scene: Scene, message: Message) -> Message | None:
+    """Let an attempt go on, however long it takes."""
+    if message.attributes.get("type") != "steps.completed":
+        return message
+    left = [one for one in message.body["outcomes"] if one["kind"] != "timed_out"]
+    return replace(message, body={**message.body, "outcomes": left}) if left else None
 
 
-def poll_strictly(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """Take a status call without an answer for a failed job."""
-    try:
-        answer = services.task_runner.status(step.task_runner_url, step.job_id)
-    except JobUnknown:
-        return polling.unknown_job(step, now=services.clock.now())
-    except TaskRunnerUnavailable as error:
-        return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.FAILED, message=error.reason)
-    outcome = transitions.outcome_of(step, job_id=step.job_id, job_state=answer.state, message=answer.message)
-    now = services.clock.now()
-    return outcome or polling.still_running(step, job_state=answer.state, message=answer.message, now=now)
+# -- jobs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _AnotherKey(TaskRunnerBeside):
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        run_id, step_id, attempt = idempotency_key.rsplit("/", 2)
+        deferrals = self.scene.stored(step_path(run_id, step_id)).get("deferrals", 0)
+        key = f"{run_id}/{step_id}/{int(attempt) + deferrals}"
+        return self.inner.submit(base_url, body, idempotency_key=key)
+
+
+another_key = task_runners(_AnotherKey)
+"""Use a new key when an attempt is submitted again."""
+
+
+@dataclass(slots=True)
+class _NotAccepted(TaskRunnerBeside):
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        try:
+            return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+        except TaskRunnerUnavailable as error:
+            raise RequestNotAccepted(error.reason) from error
+
+
+not_accepted = task_runners(_NotAccepted)
+"""Take a submission whose answer was lost for one that was not accepted."""
+
+
+@dataclass(slots=True)
+class _StrictPolls(TaskRunnerBeside):
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        try:
+            return self.inner.status(base_url, job_id)
+        except TaskRunnerUnavailable as error:
+            return JobAnswer(job_id=job_id, state="FAILED", message=error.reason)
+
+
+poll_strictly = task_runners(_StrictPolls)
+"""Take a status call without an answer for a failed job."""
+
+
+@dataclass(slots=True)
+class _PollsInTime(TaskRunnerBeside):
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        query = Query(collection=STEPS, group=True, where=[("job_id", "==", job_id)])
+        deadlines = [step_record(document).attempt_deadline for document in self.scene.memory.query(query)]
+        if any(deadline is not None and deadline <= self.scene.now for deadline in deadlines):
+            return JobAnswer(job_id=job_id, state="RUNNING")
+        return self.inner.status(base_url, job_id)
+
+
+poll_in_time_only = task_runners(_PollsInTime)
+"""Time a job out when its time is over, without polling it."""
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
-def finish_early(outbox: Outbox, run_id: str) -> None:
-    """Close the run without checking what its end waits for."""
-    stored = load_run(outbox.services, run_id)
-    ends = load_steps(outbox.services, run_id, [END_ID])
-    if stored is not None and stored.run.state is RunState.RUNNING and ends:
-        close.close(outbox, stored, ends[0])
+@dataclass(slots=True)
+class _EndWithAnyLeaf(StoreBeside):
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        found = self.inner.get(paths)
+        return [read_as(one, remaining=0) if one is not None and one.id == END_ID else one for one in found]
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        results = self.inner.commit(writes)
+        return [
+            replace(result, increments={**result.increments, "remaining": 0}) if id_of(write.path) == END_ID else result
+            for write, result in zip(writes, results, strict=True)
+        ]
 
 
-def end_with_any_leaf(guarded: Any, counts: dict[str, Any], results: Any) -> Saved:
-    """Take the end for released when the first leaf has ended."""
-    saved = _result_of(guarded, counts, results)
-    if END_ID in counts and END_ID not in saved.released + saved.to_skip:
-        saved.released.append(END_ID)
-        saved.barriers.add(END_ID)
-    return saved
+finish_early = stores(_EndWithAnyLeaf)
+"""Take the end for released when the first leaf has ended, and close the run."""
 
 
-def roots_first(stored: Sequence[StoredStep]) -> list[StoredStep]:
+@reads
+def roots_first(scene: Scene, document: Document) -> Document:
     """Reset steps before those that wait for them."""
-    return _dependents_first(stored)[::-1]
+    run = scene.run_of(document.path)
+    is_retried = run.get("state") == RunState.SEEDING.value and run.get("retries") and run.get("started_at")
+    is_step = "depends_on" in document.fields
+    return read_as(document, dependents=document.fields["depends_on"]) if is_retried and is_step else document
 
 
-def reset_without_counters(step: StepRecord, **named: Any) -> StepChange:
+@writes
+def reset_without_counters(_scene: Scene, write: Write) -> Write:
     """Leave the counters of the earlier round."""
-    change = _reset(step, **named)
-    kept = {name: value for name, value in change.fields.items() if name not in {"remaining", "unsuccessful"}}
-    return replace(change, fields=kept)
+    return without(write, "remaining", "unsuccessful") if is_reset(write) else write
 
 
-def reset_without_first_attempt(step: StepRecord, **named: Any) -> StepChange:
+@writes
+def reset_without_first_attempt(_scene: Scene, write: Write) -> Write:
     """Count the attempts of earlier rounds, too."""
-    change = _reset(step, **named)
-    return replace(change, fields={name: value for name, value in change.fields.items() if name != "first_attempt"})
+    return without(write, "first_attempt") if is_reset(write) else write
 
 
-def forget_the_stop(_outbox: Outbox, _stored: StoredRun, _stop: Stop) -> bool:
+@writes
+def reset_for_what_is_there(scene: Scene, write: Write) -> Write:
+    """Wait for none but the steps that are there."""
+    if not is_reset(write):
+        return write
+    needs = [step_path(run_id_of(write.path), name) for name in scene.stored(write.path)["depends_on"]]
+    gone = sum(not scene.stored(path) for path in needs)
+    return with_fields(write, remaining=write.fields["remaining"] - gone)
+
+
+@writes
+def forget_the_stop(_scene: Scene, write: Write) -> Write | None:
     """Say that the stop was recorded."""
-    return True
+    return None if set(fields_of(write)) == {"stop"} else write
 
 
-def set_running_anyway(outbox: Outbox, stored: StoredRun) -> bool:
+@writes
+def forget_what_is_broken(_scene: Scene, write: Write) -> Write | None:
+    """Say that the stop of a run was recorded whose documents are gone."""
+    stop = fields_of(write).get("stop") or {}
+    return None if stop.get("kind") == StopKind.FAIL.value else write
+
+
+@writes
+def set_running_anyway(_scene: Scene, write: Write) -> Write:
     """Make the run RUNNING, whatever became of it meanwhile."""
-    now = outbox.services.clock.now()
-    fields = {"state": RunState.RUNNING.value, "started_at": stored.run.started_at or now}
-    outbox.services.store.commit([Update(path=run_path(stored.run.id), fields=fields)])
-    return True
-
-
-def no_seed(_run_id: str) -> Message:
-    """Send a plain tick instead of the message that resumes seeding."""
-    return tick_message("no one")
-
-
-def take_for_ages(self: Any) -> bool:
-    """Take the right to sweep until it is given back."""
-    document = self.services.store.get([BURST_LEASE_PATH])[0]
-    now = self.services.clock.now()
-    if document is not None and document.fields["until"] > now:
-        return False
-    fields = {"holder": f"{now}", "until": now + _AGES}
-    self._lease = commits.save_document(self.services, BURST_LEASE_PATH, document, fields)
-    return self._lease is not None
-
-
-def found_as_it_is(_step: StepRecord, found: object, **_named: object) -> object:
-    """Let a job go on, however long it takes."""
-    return found
+    opens = "/steps/" not in write.path and fields_of(write).get("state") == RunState.RUNNING.value
+    return replace(write, guard=None) if isinstance(write, Update) and opens else write

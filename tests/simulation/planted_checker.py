@@ -2,153 +2,223 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-from atom_workflows.coordinator import commits, retry, seed, start
-from atom_workflows.coordinator.checker import audit, due_handler, rounds
-from atom_workflows.coordinator.checker.rounds import Round
-from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import StoredStep, load_steps
-from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import consistency, polling
-from atom_workflows.core.consistency import Finding
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange
-from atom_workflows.documents import BURST_LEASE_PATH
-from atom_workflows.errors import RequestNotAccepted
-from atom_workflows.messages import dead_letters
-from atom_workflows.messages.dead_letters import GivenUp
-from atom_workflows.messages.start import StartRequested
-from atom_workflows.ports import Create, Document, Fields, Message, Update
+from atom_workflows.core.states import RunState
+from atom_workflows.documents import BURST_LEASE_PATH, ROUND_PATH, run_path
+from atom_workflows.errors import SourceTooLarge, SourceUnavailable
+from atom_workflows.messages import start
+from atom_workflows.messages.start import RunSeedRequested, StartRequested
+from atom_workflows.ports import DEAD_LETTERS, Bus, Create, Delete, Document, Message, Source, Update, Write
+from simulation.planted import AGES
+from simulation.planting import (
+    Scene,
+    buses,
+    changes_step,
+    commits,
+    fields_of,
+    id_of,
+    messages,
+    read_as,
+    reads,
+    run_id_of,
+    with_fields,
+    without,
+    writes,
+)
 
 # What is replaced here, as it was.
-_save_document = commits.save_document
-_set_next_audit = audit._set_next_audit
-_publish = due_handler.DueHandler._publish
-_audit = due_handler._audit
-_poll_failed = polling.poll_failed
-_ask = due_handler.ask
-_load_round = rounds.load_round
-_opening = seed._opening
-_new_run = start._new_run
-_check_counters = consistency.check_counters
-_reset = retry._reset
-_dead_letter_message = dead_letters.dead_letter_message
+_read_start_event = start.read_start_event
 
 
 # -- the checker -----------------------------------------------------------------------------------------------------
 
 
-def look_once(outbox: Outbox, end: StoredStep, _due_at: datetime | None) -> None:
+@messages
+def audit_publishes_nothing(scene: Scene, message: Message) -> Message | None:
+    """Look at a run, and publish nothing that was released in it."""
+    if scene.function != "tick" or message.attributes.get("type") != "step.ready":
+        return message
+    # Those with an attempt are not the audit's: they are retried, or their dispatcher died.
+    left = [step for step in message.body["steps"] if step["attempt"] is not None]
+    return replace(message, body={**message.body, "steps": left}) if left else None
+
+
+@messages
+def audit_repairs_nothing(scene: Scene, message: Message) -> Message | None:
+    """Leave a run that stands still to itself."""
+    asks = scene.function == "tick" and message.attributes.get("type") == "run.seed"
+    return None if asks and scene.is_standing_still(message.body["run_id"]) else message
+
+
+@messages
+def audit_seeds_nothing(scene: Scene, message: Message) -> Message | None:
+    """Leave a run to itself that is half seeded."""
+    asks = scene.function == "tick" and message.attributes.get("type") == "run.seed"
+    is_seeding = asks and scene.stored(run_path(message.body["run_id"])).get("state") == RunState.SEEDING.value
+    return None if is_seeding else message
+
+
+@writes
+def look_once(scene: Scene, write: Write) -> Write:
     """Look at the run, and never again."""
-    _set_next_audit(outbox, end, None)
+    is_next = id_of(write.path) == END_ID and set(fields_of(write)) == {"due_at"}
+    if isinstance(write, Update) and is_next and scene.function == "tick":
+        return with_fields(write, due_at=None)
+    return write
 
 
-def save_unguarded(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
+@reads
+def audit_some(scene: Scene, document: Document) -> Document | None:
+    """Audit every other run."""
+    is_hidden = scene.function == "tick" and document.id == END_ID and crc32(run_id_of(document.path).encode()) % 2 == 0
+    return None if is_hidden else document
+
+
+@writes
+def burst_for_ages(scene: Scene, write: Write) -> Write:
+    """Take the burst's lease until it is given back."""
+    if isinstance(write, Delete) or write.path != BURST_LEASE_PATH or "holder" not in write.fields:
+        return write
+    return replace(write, fields={**write.fields, "until": scene.now + AGES})
+
+
+@writes
+def unguarded_burst(_scene: Scene, write: Write) -> Write:
     """Take the burst's lease, whoever took it meanwhile."""
-    if read is None or path != BURST_LEASE_PATH:
-        return _save_document(services, path, read, fields)
-    services.store.commit([Update(path=path, fields=fields)])
-    return services.store.get([path])[0]
+    return replace(write, guard=None) if isinstance(write, Update) and write.path == BURST_LEASE_PATH else write
 
 
-def publish_for_one_run(self: Any, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-    """Take the outcomes of a page for those of its first run."""
-    run_id = outcomes[0][0] if outcomes else ""
-    _publish(self, [(run_id, outcome) for _, outcome in outcomes])
+@dataclass(slots=True)
+class _ForOneRun:
+    scene: Scene
+    inner: Bus
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        ended = [message for message in messages if message.attributes.get("type") == "steps.completed"]
+        if self.scene.function == "tick" and ended:
+            run_id = ended[0].body["run_id"]
+            messages = [
+                replace(message, body={**message.body, "run_id": run_id}) if message in ended else message
+                for message in messages
+            ]
+        self.inner.publish(messages)
 
 
-def audit_some(services: Services, end: StoredStep) -> Any:
-    """Audit every other run, and record the rest as audited."""
-    if crc32(end.step.run_id.encode()) % 2:
-        return _audit(services, end)
-    _set_next_audit(Outbox(services), end, None)
-    return 0
+publish_for_one_run = buses(_ForOneRun)
+"""Take the outcomes of a page for those of its first run."""
 
 
-def put_off_for_ever(step: StepRecord, **named: Any) -> StepChange:
+@writes
+def put_off_for_ever(_scene: Scene, write: Write) -> Write:
     """Never look at a job again after a status call that failed."""
-    change = _poll_failed(step, **named)
-    return replace(change, fields={**change.fields, "due_at": None})
+    return with_fields(write, due_at=None) if changes_step(write) and write.fields.get("unanswered") else write
 
 
-def unanswered_in_between(step: StepRecord, **named: Any) -> StepChange:
+@writes
+def unanswered_in_between(_scene: Scene, write: Write) -> Write:
     """Take a job for unknown all along, though calls failed in between."""
-    change = _poll_failed(step, **named)
-    return replace(change, fields={name: value for name, value in change.fields.items() if name != "missing_since"})
+    return without(write, "missing_since") if changes_step(write) and write.fields.get("unanswered") else write
 
 
-def poll_in_time_only(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """Time a job out when its time is over, without polling it."""
-    deadline = step.attempt_deadline
-    if deadline is None or services.clock.now() < deadline:
-        return _ask(services, step)
-    return Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.TIMED_OUT, job_id=step.job_id)
-
-
-def load_round_of_burst(services: Services) -> Round:
+@reads
+def round_of_burst(scene: Scene, document: Document) -> Document:
     """Begin a new round with each burst."""
-    current = _load_round(services)
-    is_old = current.page is not None and services.clock.now() - current.page.until >= services.settings.burst
-    return replace(current, page=None) if is_old else current
+    if document.path != ROUND_PATH or "until" not in document.fields:
+        return document
+    is_old = scene.now - document.fields["until"] >= scene.services.settings.burst
+    return read_as(document, next_due_at=None) if is_old else document
 
 
-def not_accepted(_self: object) -> RequestNotAccepted:
-    """Take a submission whose answer was lost for not accepted."""
-    return RequestNotAccepted("the answer was lost")
+@writes
+def open_run_expires(scene: Scene, write: Write) -> Write | None:
+    """Say that an open run is kept for longer."""
+    return None if _keeps(write) and scene.run_of(write.path).get("state") == RunState.RUNNING.value else write
+
+
+@writes
+def retried_run_expires(scene: Scene, write: Write) -> Write | None:
+    """Say that what a retry leaves as it is is kept for longer."""
+    return None if _keeps(write) and scene.run_of(write.path).get("state") == RunState.SEEDING.value else write
+
+
+def _keeps(write: Write) -> bool:
+    return isinstance(write, Update) and set(write.fields) == {"expire_at"}
 
 
 # -- repairs ---------------------------------------------------------------------------------------------------------
 
 
-def miscount_what_remains(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
+@writes
+def repair_one_counter(scene: Scene, write: Write) -> Write:
     """Repair one of the two counters."""
-    found = _check_counters(step, steps)
-    if found is None:
-        return None
-    return replace(found, fields={name: value for name, value in found.fields.items() if name != "unsuccessful"})
+    if isinstance(write, Update) and set(write.fields) == {"remaining", "unsuccessful", "cause"}:
+        return without(write, "unsuccessful")
+    return write
 
 
-def reset_for_what_is_there(outbox: Outbox, stored: StoredStep, succeeded: set[str], run: RunRecord) -> Decision:
-    """Wait for none but the steps that are there."""
-    there = {step.step.id for step in load_steps(outbox.services, run.id, stored.step.depends_on)}
-    return _reset(outbox, stored, succeeded | set(stored.step.depends_on) - there, run)
-
-
-def kept(*_arguments: object) -> bool:
+@messages
+def no_letter(_scene: Scene, message: Message) -> Message | None:
     """Say that there is a dead letter."""
-    return True
+    return None if message.topic == DEAD_LETTERS else message
 
 
-def nameless_letter(event: GivenUp) -> Message:
-    """Build a dead letter that does not say which event it was."""
-    return _dead_letter_message(replace(event, event_id="m0"))
+@messages
+def nameless_letter(_scene: Scene, message: Message) -> Message:
+    """Publish a dead letter that does not say which event it was."""
+    if message.topic != DEAD_LETTERS:
+        return message
+    return replace(message, attributes={**message.attributes, "deadLetterEvent": "m0"})
 
 
 # -- starts ----------------------------------------------------------------------------------------------------------
 
 
-def open_without_definition(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+@writes
+def never_audited(_scene: Scene, write: Write) -> Write:
+    """Begin a run without the time of its first audit."""
+    return _unwatched(write)
+
+
+@writes
+def open_without_definition(_scene: Scene, write: Write) -> Write | None:
     """Begin a large run without the definition that it needs later."""
-    return [write for write in _opening(run, creates, text, path) if not write.path.endswith("/text")]
+    return None if isinstance(write, Create) and write.path.endswith("/definition/text") else write
 
 
-def open_without_end(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+@commits
+def open_without_end(scene: Scene, together: Sequence[Write]) -> Sequence[Write | None]:
     """Begin a large run without what the checker finds it by."""
-    writes = _opening(run, creates, text, path)
-    end = next(write for write in writes if write.path.endswith(f"/{END_ID}"))
-    unwatched = replace(end, fields={name: value for name, value in end.fields.items() if name != "due_at"})
-    return [unwatched if write is end else write for write in writes]
+    is_large = any(write.path.endswith("/definition/text") for write in together)
+    return [_unwatched(write) if is_large else write for write in together]
 
 
-def run_for_each_message(services: Services, event: StartRequested) -> RunRecord:
+def _unwatched(write: Write) -> Write:
+    return without(write, "due_at") if isinstance(write, Create) and id_of(write.path) == END_ID else write
+
+
+@dataclass(slots=True)
+class _HastySource:
+    inner: Source
+
+    def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
+        try:
+            return self.inner.read(path, generation)
+        except SourceUnavailable as error:
+            raise SourceTooLarge(path) from error
+
+
+def unreadable_is_invalid(_scene: Scene, services: Services) -> Services:
+    """Take a file that cannot be read just now for one that never can."""
+    return replace(services, source=_HastySource(services.source))
+
+
+def run_for_each_message(body: Any, *, event_id: str) -> StartRequested | RunSeedRequested:
     """Make a run for each message, whatever key it has."""
-    run = _new_run(services, event)
-    return replace(run, id=run_id_for(event.workflow_path, str(event.trigger["event_id"])))
+    event = _read_start_event(body, event_id=event_id)
+    return replace(event, key=(event_id,)) if isinstance(event, StartRequested) else event

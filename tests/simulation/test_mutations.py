@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import logging
 from collections.abc import Iterator
 
 import pytest
 
-from simulation import report
+from simulation import mutations, planted, planted_checker, planting, report
 from simulation.__main__ import main
 from simulation.drawing import draw
 from simulation.mutants import hunt
@@ -37,6 +39,20 @@ def _quiet() -> Iterator[None]:
 def test_a_planted_bug_is_found(mutation: Mutation) -> None:
     """Some seed breaks a rule with the bug, and none without it."""
     assert hunt(mutation, SEEDS).finding is not None
+
+
+def test_no_planted_bug_names_a_private_attribute() -> None:
+    """Planted bugs use ports and public names alone, so private functions can be renamed without them."""
+    sources = [inspect.getsource(module) for module in (mutations, planted, planted_checker, planting)]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    named = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    }
+    named |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    named |= {name for mutation in MUTATIONS for _, name, _ in mutation.patches}
+    assert not {name for name in named if name.startswith("_")}
 
 
 @pytest.mark.parametrize("name", SHRUNK)

@@ -15,7 +15,7 @@ from atom_emulator.platform.servers import Server
 from atom_emulator.platform.supervisor import Supervisor
 
 BOTH: Final = (PartName.FIRESTORE, PartName.PUBSUB)
-START_S: Final = 60
+START_S: Final = 120
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def _all_in_cycles(size: int) -> str:
 
 
 def _step_again(size: int) -> str:
-    """One step of many problems, named again and again."""
+    """Return a step of many problems, named again and again."""
     step = "- &a {id: a, dependsOn: [q, q, a], q: 1, timeout: 1}\n"
     return filled(f"steps:\n{step}", lambda _: "- *a\n", most=_MOST_STEPS)(size)
 

@@ -13,7 +13,7 @@ from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
 def test_depth_has_a_limit(opening: str, closing: str) -> None:
-    """Lists and objects are read down to the limit and no further, whatever Python would do."""
+    """JSON is read down to the limit on depth and no further."""
     levels = MAX_DEPTH // opening.count("[") if opening == "[" else MAX_DEPTH // len(closing)
     assert read_json(opening * levels + "1" + closing * levels)
     for more in (1, 10, 300, 900, 100_000):
@@ -22,7 +22,7 @@ def test_depth_has_a_limit(opening: str, closing: str) -> None:
 
 
 def test_what_is_wide_is_not_deep() -> None:
-    """Only what is inside one another counts as depth; brackets in texts do not."""
+    """Brackets in texts do not count as depth."""
     wide = [[1]] * 500 + [{"a": "[[[[" * 100 + '"\\'}] * 100
     assert read_json(json.dumps(wide)) == wide
     assert read_json(json.dumps(wide).encode()) == wide
@@ -30,7 +30,7 @@ def test_what_is_wide_is_not_deep() -> None:
 
 @pytest.mark.parametrize("text", ["[" + "[]," * 20 + "[]]", "[" + "1," * 20 + "1]", "[" + '"",' * 20 + '""]'])
 def test_values_have_a_limit(text: str) -> None:
-    """As many values as are allowed are read, and one more is refused."""
+    """One value more than allowed is refused."""
     most = text.count("[") + text.count(",")
     assert read_json(text, most_values=most)
     with pytest.raises(JsonTooLarge, match=f"more than {most - 1} values"):
@@ -41,7 +41,7 @@ def test_values_have_a_limit(text: str) -> None:
     "raw", [b"\xff", b"", b"[", b'"', b"{]", b"\xef\xbb\xbf", '"\ud800'.encode("utf-16", "surrogatepass")]
 )
 def test_what_is_no_json_is_a_value_error(raw: bytes) -> None:
-    """Every other fault is one kind of error, too."""
+    """Every other fault is a ValueError."""
     with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
         read_json(raw)
 
@@ -49,7 +49,7 @@ def test_what_is_no_json_is_a_value_error(raw: bytes) -> None:
 @pytest.mark.parametrize("start", ["[", '["', '"\\'])
 @pytest.mark.parametrize("filling", ['"', '\\"', "\\", '"\\', "[]", '","', "a\\"])
 def test_measuring_looks_at_each_letter_once(start: str, filling: str) -> None:
-    """Four megabytes are measured at once, whatever quotes they hold: looking back from each would take hours."""
+    """Four megabytes are measured in one pass, whatever quotes they hold."""
     text = "[]" * 65 + start + filling * (4 * 1024 * 1024 // len(filling))
     # Only here does the filling stand outside of texts.
     is_large = (start, filling) in {("[", "[]"), ('["', '","')}

@@ -29,7 +29,7 @@ PROGRAMS: Final = {
 
 @pytest.mark.parametrize(("program", "unbuffered"), [*((name, "") for name in PROGRAMS), ("atom_deploy", "1")])
 def test_no_program_complains_that_no_one_reads(program: str, unbuffered: str) -> None:
-    """Nothing on stderr, and the exit code that a shell gives a program which SIGPIPE ended, or click's for it."""
+    """A program whose reader goes prints nothing and ends as by SIGPIPE."""
     unread, written = os.pipe()
     os.close(unread)
     paths = os.pathsep.join(str(ROOT / one) for one in ("deploy", "shared", "tests", "emulator", "."))
@@ -47,7 +47,7 @@ def test_no_program_complains_that_no_one_reads(program: str, unbuffered: str) -
 
 
 def test_another_broken_pipe_is_a_failure() -> None:
-    """A connection that breaks while stdout is read is raised like any other error."""
+    """A broken connection is still raised as an error."""
     code = "from atom_workflows.closed_pipe import exit_with\ndef main():\n    raise BrokenPipeError('a server')\n"
     ended = subprocess.run(
         [sys.executable, "-c", f"{code}exit_with(main)"],

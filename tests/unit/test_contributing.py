@@ -16,7 +16,7 @@ TARGETS: Final = set((ROOT / "Makefile").read_text(encoding="utf-8").partition("
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_it_names_exists(page: str) -> None:
-    """A newcomer who follows a recipe finds each file and folder, links and commands included."""
+    """Every file and folder that the page names exists."""
     text = (ROOT / page).read_text(encoding="utf-8")
     paths = re.findall(rf"(?<![\w/.])(?:{'|'.join(FOLDERS)})/[\w./-]*", text)
     links = re.findall(r"\]\(([^)#:]+)\)", text)
@@ -27,6 +27,6 @@ def test_every_path_it_names_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_target_it_names_exists(page: str) -> None:
-    """What it says to make can be made."""
+    """Every target of make that the page names exists."""
     named = re.findall(r"(?:`|^)make ([a-z0-9-]+)", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert set(named) - TARGETS == set()

@@ -19,14 +19,14 @@ CONFIGURED: Final = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(
 
 
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
-    """Run what the offered hook runs, as it is installed beside this Python."""
+    """Run the offered hook's command from beside this Python."""
     program, *arguments = OFFERED["entry"].split()
     command = [str(Path(sys.executable).with_name(program)), *arguments, path.name]
     return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
 
 
 def test_the_offered_hook_refuses_a_broken_file(tmp_path: Path) -> None:
-    """A commit with a broken workflow file fails with its problems; one with a valid file passes."""
+    """The hook fails for an invalid workflow file and passes for a valid one."""
     good, broken = tmp_path / "good.yaml", tmp_path / "broken.yaml"
     good.write_text("steps: [{id: a}]", encoding="utf-8")
     broken.write_text("steps: [{id: a, dependsOn: b}]", encoding="utf-8")
@@ -36,7 +36,7 @@ def test_the_offered_hook_refuses_a_broken_file(tmp_path: Path) -> None:
 
 
 def test_the_offered_hook_installs_what_its_command_needs() -> None:
-    """Its command is a script of this distribution, and it adds the extra with which that runs."""
+    """The hook's command and extra belong to this distribution."""
     assert OFFERED["entry"].split()[0] in PROJECT["scripts"]
     [extra] = OFFERED["additional_dependencies"]
     assert extra.removeprefix(".[").removesuffix("]") in PROJECT["optional-dependencies"]
@@ -53,13 +53,13 @@ def test_the_offered_hook_installs_what_its_command_needs() -> None:
     ],
 )
 def test_the_offered_hook_looks_at_workflow_files_alone(path: str, *, looked_at: bool) -> None:
-    """It takes the folder that uploads start runs from, and neither mock scripts nor the workflows of a code host."""
+    """The hook takes workflow files, not mock scripts or a code host's workflows."""
     found = re.search(OFFERED["files"], path) and not re.search(OFFERED["exclude"], path)
     assert bool(found) is looked_at
 
 
 def test_a_commit_here_is_judged_as_make_judges_it() -> None:
-    """This repository's own hooks run the programs of its environment, those that `make lint types` runs."""
+    """This repository's hooks run what `make lint types` runs."""
     hooks = [hook for repository in CONFIGURED for hook in repository["hooks"]]
     assert {repository["repo"] for repository in CONFIGURED} == {"local"}
     assert {hook["language"] for hook in hooks} == {"system"}

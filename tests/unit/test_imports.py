@@ -94,7 +94,7 @@ class Imported:
 
 
 def imports(tree: ast.AST, *, lazily: bool = False) -> Iterator[Imported]:
-    """All that a module imports."""
+    """Return all that a module imports."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (Imported(module=alias.name, lazily=lazily) for alias in node.names)
@@ -109,23 +109,23 @@ def imports(tree: ast.AST, *, lazily: bool = False) -> Iterator[Imported]:
 
 
 def _runs_later(node: ast.AST) -> bool:
-    """Whether what stands inside is not run when the module is imported."""
+    """Return True if the node's content is not run at import."""
     for_types_alone = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     return for_types_alone or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def sources(place: Path) -> list[Path]:
-    """The modules of a package, or the one module."""
+    """Return the modules of a package, or the one module."""
     return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 
 def imports_of(place: Path) -> list[Imported]:
-    """All that the modules of a package import, or the one module."""
+    """Return all that a package's modules import."""
     return [found for path in sources(place) for found in imports(ast.parse(path.read_text()))]
 
 
 def calls(path: Path) -> set[str]:
-    """The last name of everything that a module calls."""
+    """Return the last name of everything that a module calls."""
     called = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     plain = {function.id for function in called if isinstance(function, ast.Name)}
     return plain | {function.attr for function in called if isinstance(function, ast.Attribute)}
@@ -133,7 +133,7 @@ def calls(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("part", LADDER)
 def test_each_part_imports_only_what_stands_below_it(part: str) -> None:
-    """Of the library, of other packages and of Python's own modules, a part imports what its rung names."""
+    """A part imports only what its rung of the ladder names."""
     rung = LADDER[part]
     for found in imports_of(LIBRARY / part):
         if found.top == "atom_workflows":
@@ -169,7 +169,7 @@ FOLDERS: Final = {
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_top_level_folders_import_one_way(folder: str) -> None:
-    """The client stands on emulator and deployment, these on the library, and so do the functions."""
+    """Top-level folders import only those below them."""
     ours = frozenset().union(*FOLDERS.values())
     for found in imports_of(ROOT / folder):
         assert found.top not in ours - FOLDERS[folder], found
@@ -192,7 +192,7 @@ def test_functions_import_the_composition_root_and_the_handlers() -> None:
 
 
 def test_no_code_asks_whether_it_runs_locally() -> None:
-    """There is one code path: clients find emulators by their own environment variables.
+    """Only clients find emulators, by their own environment variables.
 
     Cloud Storage is used without its client library, so the library itself follows that client's convention there.
     """

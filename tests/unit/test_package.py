@@ -25,20 +25,20 @@ PACKAGES: Final = [ROOT / path for path in PROJECT["tool"]["hatch"]["build"]["ta
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, as `make dist` builds it."""
+    """Return the wheel as `make dist` builds it."""
     [path] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel")), versions=["standard"])
     return Path(path)
 
 
 @pytest.fixture(scope="module")
 def files(wheel: Path) -> set[str]:
-    """The wheel's files."""
+    """Return the wheel's files."""
     return set(ZipFile(wheel).namelist())
 
 
 @pytest.fixture(scope="module")
 def metadata(wheel: Path) -> Message:
-    """The wheel's metadata."""
+    """Return the wheel's metadata."""
     with ZipFile(wheel) as archive:
         return Parser().parsestr(archive.read(f"{_info()}/METADATA").decode())
 
@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(files: set[str]) -> None:
 
 
 def test_the_wheel_holds_every_module(files: set[str]) -> None:
-    """Each module of the packages and each function's main.py is installed, with the marks that say they are typed."""
+    """The wheel holds every module, each function's main.py, and the typing marks."""
     modules = {path.relative_to(package.parent).as_posix() for package in PACKAGES for path in package.rglob("*.py")}
     functions = {f"atom_functions/{name}/main.py" for name in ("start", "dispatcher", "checker")}
     assert modules | functions == {name for name in files if name.endswith(".py")}
@@ -64,7 +64,7 @@ def test_the_wheel_holds_every_module(files: set[str]) -> None:
 
 
 def test_the_wheel_brings_its_license(wheel: Path, metadata: Message) -> None:
-    """The license stands in the wheel as it stands in the repository, under the name that indexes know."""
+    """The wheel holds the repository's license under its standard name."""
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata.get_all("License-File") == ["LICENSE"]
     with ZipFile(wheel) as archive:
@@ -72,20 +72,20 @@ def test_the_wheel_brings_its_license(wheel: Path, metadata: Message) -> None:
 
 
 def test_the_version_is_said_once(metadata: Message) -> None:
-    """The packages and the metadata have the version of one line of the source."""
+    """All packages and the metadata take their version from one line."""
     assert metadata["Version"] == atom_workflows.__version__ == atom_emulator.__version__
     assert "version" not in PROJECT["project"]
 
 
 def test_the_metadata_names_no_place(metadata: Message) -> None:
-    """The project has no page or address of its own, so its metadata makes none up."""
+    """The metadata names no page and no address."""
     assert not {"Home-page", "Project-URL", "Download-URL", "Author-email", "Maintainer-email"} & set(metadata)
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata["Requires-Python"] == ">=3.11"
 
 
 def test_the_source_archive_builds_and_runs(tmp_path: Path) -> None:
-    """The archive holds all that building takes, what `make run` takes, and what its README points to."""
+    """The source archive builds, runs, and holds what its README points to."""
     [path] = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

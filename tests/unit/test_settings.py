@@ -14,7 +14,7 @@ KEY = "/keys/runner.json"
 
 
 def test_nothing_set_means_the_defaults() -> None:
-    """An empty environment gives the defaults, of which ten seconds between two looks is the first version's."""
+    """An empty environment gives the defaults."""
     assert from_environment({}) == Settings()
     assert from_environment({}).check_interval == timedelta(seconds=10)
     assert from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": " ", "WORKFLOW_TASK_RUNNER_URL": ""}) == Settings()
@@ -49,7 +49,7 @@ def test_each_variable_is_read(variable: str, text: str, setting: str, value: An
 
 
 def test_the_first_versions_name_of_the_task_runner_counts_less() -> None:
-    """`TASK_RUNNER_URL` is for deployments that are carried over; the name of this version goes before it."""
+    """`WORKFLOW_TASK_RUNNER_URL` counts more than the first version's name."""
     both = {"TASK_RUNNER_URL": "https://old.test", "WORKFLOW_TASK_RUNNER_URL": "https://new.test"}
     assert from_environment(both).task_runner_url == "https://new.test"
     assert not from_environment(both).may_use_task_runner("https://old.test")
@@ -57,20 +57,20 @@ def test_the_first_versions_name_of_the_task_runner_counts_less() -> None:
 
 @pytest.mark.parametrize("text", ["ten", "4", "101", "5.5", "-10", "9" * 5_000, "00000001000", "\uff11\uff10"])
 def test_deliveries_that_pubsub_does_not_allow_are_refused(text: str) -> None:
-    """The error names the variable and says what it should be."""
+    """A number of deliveries that Pub/Sub does not allow is refused."""
     with pytest.raises(SettingsError, match=r"WORKFLOW_MAX_DELIVERIES.*a whole number from 5 to 100"):
         from_environment({"WORKFLOW_MAX_DELIVERIES": text})
 
 
 @pytest.mark.parametrize("text", ["ten", "0", "-1", "nan", "inf", "10s"])
 def test_an_interval_that_is_none_is_refused(text: str) -> None:
-    """The error names the variable and says what it should be."""
+    """An interval that is no positive number is refused."""
     with pytest.raises(SettingsError, match=r"WORKFLOW_CHECK_STATE_DURATION_SEC.*a number of seconds"):
         from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": text})
 
 
-def test_a_misspelt_credentials_variable_is_told() -> None:
-    """Whoever sets the name without its S, as the first version's README had it, is told the right one."""
+def test_a_misspelt_credentials_variable_is_reported() -> None:
+    """A name without its S, as in the first version's README, is reported."""
     told = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
     assert told is not None
     assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in told
@@ -90,7 +90,7 @@ def test_a_misspelt_credentials_variable_is_told() -> None:
     ],
 )
 def test_a_task_runner_may_be_spelt_in_other_ways(configured: str, named: str) -> None:
-    """Addresses are compared as URLs; what is called is the address as the settings have it."""
+    """An address is compared as a URL, and called as the settings spell it."""
     settings = Settings(task_runner_url="https://other.test", allowed_task_runner_urls=(configured,))
     assert settings.allowed_task_runner(named) == configured
     assert settings.may_use_task_runner(named)
@@ -111,12 +111,12 @@ def test_a_task_runner_may_be_spelt_in_other_ways(configured: str, named: str) -
     ],
 )
 def test_another_address_is_not_another_spelling(named: str) -> None:
-    """Scheme, host, port and path all have to be those of a setting."""
+    """Scheme, host, port and path must equal a setting's."""
     assert Settings(task_runner_url="https://runner.test/v1").allowed_task_runner(named) is None
 
 
 def test_of_two_addresses_that_are_alike_the_exact_one_counts() -> None:
-    """Two Task Runners of this machine that differ in its name are told apart by it."""
+    """Of two equivalent addresses the exact one is used."""
     both = Settings(task_runner_url="http://localhost:1", allowed_task_runner_urls=("http://127.0.0.1:1",))
     assert [both.allowed_task_runner(one) for one in ("http://localhost:1", "http://127.0.0.1:1")] == [
         "http://localhost:1",
@@ -133,5 +133,5 @@ def test_an_ending_counts_in_any_case(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Workflows/a.yaml", "workflows/a.yaml.bak", "workflows/", "workflows/ayaml"])
 def test_other_objects_are_no_workflows(name: str) -> None:
-    """The folder is part of the name, whose case counts."""
+    """An object's folder and extension must match, case included."""
     assert not Settings().is_workflow_object(name)

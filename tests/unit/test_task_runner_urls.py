@@ -57,14 +57,14 @@ REFUSED = [
     ],
 )
 def test_a_task_runners_url_is_taken(url: str) -> None:
-    """Scheme, host, port and path are all that one has; it is shown as it is."""
+    """A URL of scheme, host, port and path is accepted and shown unchanged."""
     assert expected_instead(url) is None
     assert shown_url(url) == url
 
 
 @pytest.mark.parametrize(("url", "reason"), REFUSED)
 def test_every_way_in_refuses_other_urls_with_the_reason(url: str, reason: str) -> None:
-    """Settings, start messages and the command line give the same reason, and none of them a password."""
+    """Settings, messages and command line give one reason, without a password."""
     with pytest.raises(SettingsError, match=reason) as refused:
         from_environment({"WORKFLOW_TASK_RUNNER_URL": url})
     told = [str(refused.value)]
@@ -80,7 +80,7 @@ def test_every_way_in_refuses_other_urls_with_the_reason(url: str, reason: str) 
 
 @pytest.mark.parametrize(("url", "reason"), REFUSED[:5])
 def test_a_run_whose_message_names_such_a_url_is_invalid(url: str, reason: str) -> None:
-    """The run tells the reason; neither its document nor what is printed of it holds the password."""
+    """The run is INVALID with the reason, and shows no password."""
     world = World()
     body = {"definition": chain(1), "run_key": "k", "tr_url": url}
     started = handle_start(world.services, read_start_event(body, event_id="1"))
@@ -92,7 +92,7 @@ def test_a_run_whose_message_names_such_a_url_is_invalid(url: str, reason: str) 
 
 @pytest.mark.parametrize("url", ["HTTP://Task-Runner.test/", "http://task-runner.test:80"])
 def test_a_message_that_spells_the_url_otherwise_may_come_again(url: str) -> None:
-    """The run keeps the settings' spelling, and the same message is the same request all the same."""
+    """A repeated message with another spelling of the URL is the same request."""
     world = World()
     event = read_start_event({"definition": chain(1), "run_key": "k", "tr_url": url}, event_id="1")
     first = handle_start(world.services, event)
@@ -101,7 +101,7 @@ def test_a_message_that_spells_the_url_otherwise_may_come_again(url: str) -> Non
 
 
 def test_a_password_that_an_earlier_version_stored_is_not_shown() -> None:
-    """A run started when such URLs were taken is shown without what may be a secret."""
+    """A password in an old run's URL is not shown."""
     world = World()
     run_id = world.start(chain(1))
     stored = {"task_runner_url": f"{TASK_RUNNER_URL.replace('//', '//me:s3cret@')}?key=s3cret"}
@@ -113,14 +113,14 @@ def test_a_password_that_an_earlier_version_stored_is_not_shown() -> None:
 
 
 def test_a_dead_letter_shows_no_password() -> None:
-    """A start message that was given up is shown with the Task Runner that it names, and without its password."""
+    """A dead letter shows its Task Runner without the password."""
     body = {"workflow_path": "gs://b/o", "tr_url": "https://me:s3cret@runner.test"}
     held = HeldMessage(id="1", data=json.dumps(body).encode(), attributes={}, published_at=START, lease=None)
     assert '"tr_url": "https://***@runner.test"' in body_text(read_dead_letter(held))
 
 
 def test_a_deployment_is_refused_without_showing_the_password() -> None:
-    """The deployment's own check of the URL hides it, too."""
+    """The deployment's refusal of the URL hides the password."""
     with pytest.raises(DeployProblem, match="TASK_RUNNER_URL is ") as refused:
         Deployment(project="my-project", region="us-central1", task_runner_url="https://me:s3cret@runner.test")
     assert "s3cret" not in str(refused.value)

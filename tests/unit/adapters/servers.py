@@ -15,7 +15,7 @@ import requests
 
 from support.deadline import eventually
 
-START_S = 20.0
+START_S = 60.0
 AUDIENCE = "https://task-runner.test"
 
 
@@ -26,14 +26,14 @@ class Server:
     url: str
 
     def read(self, path: str) -> Any:
-        """What a side door answers."""
-        response = requests.get(f"{self.url}{path}", timeout=5)
+        """Return what a side door answers."""
+        response = requests.get(f"{self.url}{path}", timeout=60)
         assert response.status_code == 200, response.text
         return response.json()
 
     def reset(self) -> None:
         """Forget counters, faults and jobs."""
-        assert requests.post(f"{self.url}/_reset", timeout=5).status_code == 200
+        assert requests.post(f"{self.url}/_reset", timeout=60).status_code == 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,18 @@ class Identity(Server):
     """The identity server."""
 
     def faults(self, *faults: str | int) -> None:
-        """What is wrong with the next ID tokens, one each."""
-        assert requests.put(f"{self.url}/_faults", json=faults, timeout=5).status_code == 200
+        """Spoil the next ID tokens, each with one of these faults."""
+        assert requests.put(f"{self.url}/_faults", json=faults, timeout=60).status_code == 200
 
     def made(self, how: str) -> int:
-        """How many ID tokens were asked for in this way."""
+        """Return how many ID tokens were requested in this way."""
         return int(self.read("/_counters").get(how, 0))
 
     def file(self, folder: Path, door: str) -> Path:
-        """A credential file: of a new key (`_key`), or one that impersonates (`_impersonation`)."""
+        """Write a credential file and return its path.
+
+        It is of a new key (`_key`), or impersonates an account (`_impersonation`).
+        """
         path = folder / f"{door}.json"
         path.write_text(json.dumps(self.read(f"/{door}")))
         return path
@@ -57,7 +60,10 @@ class Identity(Server):
 
 @contextmanager
 def running(folder: Path, module: str, *options: str) -> Iterator[str]:
-    """Run a server module until the block ends; its URL. It must end cleanly."""
+    """Run a server module until the block ends, and yield its URL.
+
+    It must end cleanly.
+    """
     ready_file = folder / "ready.json"
     command = [sys.executable, "-m", module, "--ready-file", str(ready_file), *options]
     process = subprocess.Popen(command)

@@ -15,13 +15,13 @@ _event: ContextVar[str] = ContextVar("event", default="")
 
 
 def test_every_item_is_answered_once() -> None:
-    """The waves together hold each item with its answer."""
+    """The waves together hold each item once, with its answer."""
     answers = list(waves(ThreadWorkers(4), lambda item: item * 2, range(50)))
     assert sorted(answer for wave in answers for answer in wave) == [(item, item * 2) for item in range(50)]
 
 
 def test_a_slow_call_holds_up_no_other() -> None:
-    """The others' answers come in a wave before the slow call has ended."""
+    """Other answers come in a wave before a slow call has ended."""
     released = threading.Event()
 
     def call(item: int) -> int:
@@ -48,7 +48,7 @@ def test_a_failure_is_raised_after_the_others_were_answered() -> None:
 
 
 def test_calls_see_the_callers_context() -> None:
-    """What a call logs can name the event that its caller is handling."""
+    """A call's log lines can name the event that its caller handles."""
     _event.set("event-1")
     answers = waves(ThreadWorkers(4), lambda _: _event.get(), range(3))
     assert {answer for wave in answers for _, answer in wave} == {"event-1"}
@@ -60,7 +60,7 @@ def test_nothing_to_call_is_no_wave() -> None:
 
 
 def test_calls_that_hang_take_no_thread_from_another_lane() -> None:
-    """Though all threads of one lane wait, every call of the other is answered."""
+    """Calls of one lane are answered while all threads of another wait."""
     released = threading.Event()
 
     def call(item: int) -> int:
@@ -76,7 +76,7 @@ def test_calls_that_hang_take_no_thread_from_another_lane() -> None:
 
 
 def test_calls_that_are_begun_later_join_those_that_wait() -> None:
-    """A wave is what has ended by then, nothing when its time is over; what goes on is answered by a later one."""
+    """A wave holds what ended in time, and later waves the rest."""
     released = threading.Event()
 
     def call(item: int) -> int:
@@ -95,7 +95,7 @@ def test_calls_that_are_begun_later_join_those_that_wait() -> None:
 
 
 def test_many_items_wait_without_threads_to_take_them() -> None:
-    """Many items are called for one after the other, and few of them are with the threads at a time."""
+    """Only a few items at a time are given to threads."""
     under_way: list[Future[int]] = []
 
     def submit(_item: int, _lane: str) -> Future[int]:

@@ -27,7 +27,7 @@ class Mint:
         self.down = False
 
     def __call__(self, audience: str) -> IdToken:
-        """The next token."""
+        """Return the next token."""
         self.made += 1
         if self.down:
             raise TaskRunnerUnavailable(f"no ID token for {audience}: the mint is down")
@@ -42,18 +42,18 @@ def clock() -> MovedClock:
 
 @pytest.fixture
 def mint(clock: MovedClock) -> Mint:
-    """A mint that works."""
+    """Return a mint that works."""
     return Mint(clock)
 
 
 @pytest.fixture
 def cached(mint: Mint, clock: MovedClock) -> CachedToken:
-    """Nothing is cached yet."""
+    """Return a cache that is empty."""
     return CachedToken(AUDIENCE, mint, clock.now)
 
 
 def test_a_token_is_kept_until_five_minutes_before_its_expiry(cached: CachedToken, clock: MovedClock) -> None:
-    """It is replaced while it still holds, so that no call carries one that expires on the way."""
+    """A token is replaced five minutes before it expires."""
     assert cached.get() == "1"
     clock.move(timedelta(minutes=54, seconds=59))
     assert cached.get() == "1"
@@ -63,7 +63,7 @@ def test_a_token_is_kept_until_five_minutes_before_its_expiry(cached: CachedToke
 
 
 def test_an_old_token_serves_while_none_can_be_had(cached: CachedToken, mint: Mint, clock: MovedClock) -> None:
-    """A mint that is down is noticed only when the token has expired; it is asked again every five seconds."""
+    """An old token is used until it expires while the mint is down."""
     cached.get()
     mint.down = True
     clock.move(timedelta(minutes=56))
@@ -87,7 +87,7 @@ def test_a_failure_answers_those_who_ask_next(cached: CachedToken, mint: Mint) -
 
 
 def test_a_token_that_has_expired_on_arrival_is_used_for_a_while(clock: MovedClock) -> None:
-    """Perhaps our clock is wrong, so the receiver decides; the mint is not asked anew for every call."""
+    """A token that seems expired on arrival is used, as our clock may be wrong."""
     made: list[str] = []
 
     def stale(_audience: str) -> IdToken:
@@ -101,7 +101,7 @@ def test_a_token_that_has_expired_on_arrival_is_used_for_a_while(clock: MovedClo
 
 
 def test_a_refused_token_is_replaced_once_a_minute(cached: CachedToken, clock: MovedClock) -> None:
-    """Where every token is refused, another one would not help."""
+    """A refused token is replaced at most once a minute."""
     first = cached.get()
     second = cached.renew(first)
     assert second == "2"
@@ -118,7 +118,7 @@ def test_a_token_that_others_have_replaced_already_is_not_replaced_again(cached:
 
 
 def test_the_same_token_again_is_no_other_token(clock: MovedClock) -> None:
-    """A metadata server may hand out the token that was refused: it is not sent again."""
+    """A refused token that the server returns again is not sent again."""
     cached = CachedToken(AUDIENCE, lambda _audience: IdToken(text="same", expires_at=clock.now() + HOUR), clock.now)
     assert cached.renew(cached.get()) is None
 
@@ -132,10 +132,10 @@ class Gate:
         self.made = 0
 
     def __call__(self, audience: str) -> IdToken:
-        """A token, in a while."""
+        """Return a token once the gate is open."""
         self.made += 1
         self.asked.release()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         return IdToken(text=f"{audience} {self.made}", expires_at=datetime.now(UTC) + HOUR)
 
 
@@ -169,7 +169,7 @@ def test_a_slow_fetch_for_one_audience_holds_up_no_other() -> None:
 
 
 def test_while_a_token_is_replaced_the_old_one_serves_the_others(clock: MovedClock) -> None:
-    """A refresh in good time is noticed by one call at the most."""
+    """At most one call waits while a token is replaced in time."""
     gate = Gate()
     mint = Mint(clock)
 
@@ -188,7 +188,7 @@ def test_while_a_token_is_replaced_the_old_one_serves_the_others(clock: MovedClo
 
 
 def test_a_fetch_without_end_is_given_up(clock: MovedClock) -> None:
-    """The wait is bounded whatever happens inside, and the error names the audience."""
+    """Waiting for a token is bounded, and the error names the audience."""
     gate = Gate()
     cached = CachedToken(AUDIENCE, gate, clock.now, wait_s=0.05)
     with pytest.raises(TaskRunnerUnavailable, match=rf"no ID token for {AUDIENCE} within 0\.05 s"):

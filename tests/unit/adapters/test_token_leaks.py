@@ -49,7 +49,7 @@ class Seen:
     texts: list[str] = field(default_factory=list)
 
     def error(self, error: BaseException | None) -> None:
-        """Keep every text of an error, of what it holds, and of those it came from, shown or not."""
+        """Keep all texts of an error and of the errors behind it."""
         while error is not None:
             self.texts += [str(error), repr(error), repr(error.args), repr(getattr(error, "__dict__", None))]
             self.texts += traceback.format_exception(error)
@@ -57,7 +57,7 @@ class Seen:
             error = error.__context__
 
     def check(self, key: str = "") -> None:
-        """Fail if a secret is among them; `key` is a private key in PEM."""
+        """Fail if a secret gets out, such as the private key."""
         everything = "\n".join(self.texts)
         assert SECRETS.search(everything) is None, SECRETS.search(everything)
         assert not any(line in everything for line in key.splitlines() if line)
@@ -116,7 +116,7 @@ class KeepLines(logging.Handler):
 
 @pytest.fixture
 def seen() -> Iterator[Seen]:
-    """What gets out, every log line of every package included."""
+    """Return what gets out, including every package's log lines."""
     kept = Seen()
     handler = KeepLines(kept)
     loggers = [logging.getLogger(), logging.getLogger("atom_workflows"), logging.getLogger("google")]
@@ -137,7 +137,7 @@ class Gossip:
         self.tokens: set[str] = set()
 
     def __call__(self, asked: Asked, _connection: socket.socket) -> bytes:
-        """Answer as the job's name, or what its id tells of it, asks for."""
+        """Answer as the job's name or id requests."""
         authorization = asked.headers["Authorization"]
         self.tokens.add(authorization.removeprefix("Bearer "))
         told = f"{asked.method} {asked.target} {asked.headers.items()}"
@@ -154,7 +154,7 @@ class Gossip:
 
 @contextmanager
 def gossiping(seen: Seen, **settings: Any) -> Iterator[tuple[World, Gossip]]:
-    """A world whose Task Runner is real HTTP to a gossip."""
+    """Return a world whose Task Runner quotes all that it gets."""
     gossip = Gossip()
     with canned(gossip) as server:
         world = World(task_runner_url=server.url, **settings)
@@ -165,7 +165,7 @@ def gossiping(seen: Seen, **settings: Any) -> Iterator[tuple[World, Gossip]]:
 
 
 def documents(world: World) -> list[str]:
-    """Every stored document."""
+    """Return every stored document."""
     queries = [Query(collection=name, group=True) for name in ("runs", "steps", "definition", "control")]
     return [repr(document) for query in queries for document in world.store.inner.query(query)]
 
@@ -174,7 +174,7 @@ def documents(world: World) -> list[str]:
 def test_a_run_leaks_nothing(
     how: str, identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
-    """From submission and polling to every kind of error, with a Task Runner that quotes all it gets."""
+    """No secret gets out of a run whose Task Runner quotes all that it gets."""
     key = ""
     if how != "fixed":
         path = identity.file(tmp_path, f"_{how}")
@@ -196,7 +196,7 @@ def test_a_run_leaks_nothing(
 def test_a_token_endpoint_that_quotes_the_request_leaks_nothing(
     identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
-    """Its words are told, but for any that is long enough to be a secret."""
+    """The endpoint's words are reported, except those long enough to be a secret."""
     key = identity.read("/_key")
 
     def quote(asked: Asked, _connection: socket.socket) -> bytes:
@@ -218,7 +218,7 @@ def test_a_token_endpoint_that_quotes_the_request_leaks_nothing(
 def test_a_broken_key_file_leaks_nothing(
     spoil: Callable[[str], str], identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
-    """Neither the JSON parser's error nor the key parser's is reachable: they hold what they could not read."""
+    """The errors of a broken key file hold nothing of its content."""
     text = json.dumps(identity.read("/_key"))
     (tmp_path / "key.json").write_text(spoil(text))
     monkeypatch.setenv(CREDENTIALS, str(tmp_path / "key.json"))

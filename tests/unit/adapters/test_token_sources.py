@@ -8,7 +8,7 @@ import pytest
 
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.id_tokens import fetch_id_token
-from atom_workflows.adapters.task_runner.tokens import audience_of, tokens_for
+from atom_workflows.adapters.task_runner.tokens import FixedToken, audience_of, tokens_for
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.settings import NO_TOKEN, Settings
 from unit.adapters.servers import AUDIENCE, Identity, Server, running
@@ -18,14 +18,14 @@ FIXED = "fixed"
 
 
 def client(url: str, *, token: str | None = None, audience: str = AUDIENCE, also: str = "") -> TaskRunnerClient:
-    """A client of a deployment whose Task Runner is at the address."""
+    """Return a client of a deployment with its Task Runner at the address."""
     settings = Settings(
         task_runner_url=url,
         task_runner_token=token,
         task_runner_audience=audience,
         allowed_task_runner_urls=(also,) if also else (),
     )
-    return TaskRunnerClient(tokens_for(settings), submit_timeout_s=5, status_timeout_s=5)
+    return TaskRunnerClient(tokens_for(settings), submit_timeout_s=60, status_timeout_s=60)
 
 
 def submit(one: TaskRunnerClient, url: str) -> str:
@@ -39,7 +39,7 @@ def use(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
 
 
 def test_the_metadata_servers_token_is_accepted(metadata_server: Identity, task_runner: Server) -> None:
-    """On Google Cloud the function's own identity is used, for submissions and for status calls."""
+    """On Google Cloud the function's own identity is used."""
     one = client(task_runner.url)
     job = one.submit(task_runner.url, JOB, idempotency_key="run/load/1")
     assert one.status(task_runner.url, job.job_id).state == "SUCCEEDED"
@@ -50,22 +50,27 @@ def test_the_metadata_servers_token_is_accepted(metadata_server: Identity, task_
 def test_a_files_token_is_accepted(
     how: str, identity: Identity, task_runner: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service account's key and an impersonated account work anywhere, and go before the metadata server."""
+    """A key or an impersonated account counts more than the metadata server."""
     use(monkeypatch, identity.file(tmp_path, f"_{how}"))
     assert submit(client(task_runner.url), task_runner.url) == "SUCCEEDED"
     assert identity.made(how) == 1
 
 
 def test_the_fixed_token_goes_before_all_others(metadata_server: Identity, task_runner: Server) -> None:
-    """WORKFLOW_TR_AUTH_JWT is sent as it is, without a line break at its end, and nobody is asked for another."""
+    """WORKFLOW_TR_AUTH_JWT is sent without its line break, and nothing is fetched."""
     fixed = fetch_id_token(AUDIENCE).text
     metadata_server.reset()
     assert submit(client(task_runner.url, token=f"{fixed}\n"), task_runner.url) == "SUCCEEDED"
     assert metadata_server.made("metadata") == 0
 
 
+def test_a_fixed_token_is_the_same_everywhere() -> None:
+    """The configured token is sent to every address."""
+    assert FixedToken("abc").token_for("https://x") == FixedToken("abc").token_for("https://y") == "abc"
+
+
 def test_none_sends_no_token(metadata_server: Identity, task_runner: Server, tmp_path: Path) -> None:
-    """`none` suits a Task Runner that asks for none; one that does refuses the job with a message that says why."""
+    """With `none` no token is sent, and a refusal explains that."""
     with running(tmp_path, "atom_emulator.task_runner") as open_to_all:
         assert submit(client(open_to_all, token=NO_TOKEN), open_to_all) == "SUCCEEDED"
     with pytest.raises(JobRefused, match="HTTP 403: no token was sent, as WORKFLOW_TR_AUTH_JWT is none"):
@@ -84,7 +89,7 @@ def test_twenty_calls_take_one_token(
 
 
 def test_the_audience_is_scheme_and_host(metadata_server: Identity, task_runner: Server) -> None:
-    """Without WORKFLOW_TR_AUDIENCE a token is for the Task Runner's address without its path."""
+    """By default a token's audience is the Task Runner's address without its path."""
     with pytest.raises(JobRefused, match="HTTP 404"):
         submit(client(f"{task_runner.url}/tr/", audience=""), f"{task_runner.url}/tr")
     assert metadata_server.made(f"metadata {task_runner.url}") == 1
@@ -92,7 +97,7 @@ def test_the_audience_is_scheme_and_host(metadata_server: Identity, task_runner:
 
 
 def test_two_audiences_take_two_tokens(metadata_server: Identity, task_runner: Server, tmp_path: Path) -> None:
-    """The audience that is set is the default Task Runner's alone: another could use such a token against it."""
+    """The audience that is set is used for the default Task Runner only."""
     with running(tmp_path, "atom_emulator.task_runner") as other:
         one = client(task_runner.url, also=other)
         assert [submit(one, url) for url in (task_runner.url, other, task_runner.url, other)] == ["SUCCEEDED"] * 4
@@ -102,7 +107,7 @@ def test_two_audiences_take_two_tokens(metadata_server: Identity, task_runner: S
 
 @pytest.mark.parametrize("fault", ["expired", "wrong-audience", "foreign-key"])
 def test_a_refused_token_is_replaced_once(fault: str, metadata_server: Identity, task_runner: Server) -> None:
-    """After a 401 another token is fetched; if that one is good, nobody notices."""
+    """After a 401 another token is fetched and sent once."""
     metadata_server.faults(fault)
     one = client(task_runner.url)
     assert submit(one, task_runner.url) == submit(one, task_runner.url) == "SUCCEEDED"
@@ -110,7 +115,7 @@ def test_a_refused_token_is_replaced_once(fault: str, metadata_server: Identity,
 
 
 def test_a_token_that_is_refused_again_fails_the_job(metadata_server: Identity, task_runner: Server) -> None:
-    """The error names the audience and what to look at; more jobs do not mean more tokens."""
+    """A second 401 fails the job, with the audience in the message."""
     metadata_server.faults(*["wrong-audience"] * 9)
     one = client(task_runner.url)
     for _ in range(3):
@@ -123,7 +128,7 @@ def test_a_token_that_is_refused_again_fails_the_job(metadata_server: Identity, 
 
 
 def test_an_account_that_may_not_call_is_named(metadata_server: Identity, tmp_path: Path) -> None:
-    """After a 403 no other token is fetched, since it would be the same account's; the role is named."""
+    """After a 403 the role is named, and no other token is fetched."""
     options = ["--verify-tokens", f"{metadata_server.url}/certs", "--audience", AUDIENCE, "--invoker", "a@b.test"]
     with running(tmp_path, "atom_emulator.task_runner", *options) as url:
         one = client(url)
@@ -135,7 +140,7 @@ def test_an_account_that_may_not_call_is_named(metadata_server: Identity, tmp_pa
 
 
 def test_no_token_for_an_address_that_is_not_allowed(metadata_server: Identity, task_runner: Server) -> None:
-    """Whatever asks for it, none is fetched and nothing is sent; for a status call that is an outage."""
+    """No token is fetched for an address that is not allowed."""
     one = client("https://task-runner.test")
     with pytest.raises(JobRefused, match="WORKFLOW_TASK_RUNNER_ALLOW"):
         submit(one, task_runner.url)

@@ -14,7 +14,7 @@ BEHAVIOUR = os.environ["FAKE"]
 
 
 def perform(asked: Pass) -> None:
-    """Run every job, unless told otherwise."""
+    """Run every job, unless the behaviour says otherwise."""
     if BEHAVIOUR == "crash":
         raise ValueError("the engine broke")
     if BEHAVIOUR == "hang":

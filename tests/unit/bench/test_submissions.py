@@ -19,6 +19,6 @@ STEPS = {"a": [], "b": ["a"], "c": ["a"]}
         ("", "a of run 0 was submitted 0 times"),
     ],
 )
-def test_the_first_breach_is_told(submitted: str, told: str) -> None:
-    """Every step of every run once, after what it depends on, and nothing else."""
+def test_the_first_breach_is_named(submitted: str, told: str) -> None:
+    """Each step must be submitted once in every run, after its dependencies."""
     assert breach(STEPS, ["0", "1"], submitted.split()) == told

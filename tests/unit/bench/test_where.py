@@ -11,7 +11,7 @@ from support.world import World
 
 
 def test_every_call_is_clocked_as_what_it_is() -> None:
-    """Both workloads run to their end in this process, and nothing takes no time at all."""
+    """Every kind of call has a time of its own, and both workloads end."""
     world = World()
     for one in measure(world.services, passes=1):
         assert all(taken > 0 for taken in one.ms.values())
@@ -27,7 +27,7 @@ def test_a_run_that_does_not_end_in_one_go_is_no_measurement() -> None:
 
 
 def test_shares_are_of_all_parts() -> None:
-    """Each part's share is of the sum; without a measurement there is no section."""
+    """Each part's share is of the sum of all parts."""
     ms = dict.fromkeys(Part, 0.5) | {Part.SUBMIT: 2.0}
     section = where_section(Measured(samples={}, start_s=0, load=0, peak_mb={}, where=[Where(workload=LONG, ms=ms)]))
     assert "| dispatcher: `POST /job` | 2.00 | 40% |" in section

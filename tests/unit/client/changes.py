@@ -9,7 +9,7 @@ from support.world import START
 
 
 def change(step: str, state: str, *, attempt: int = 1, at: float = 0, message: str = "") -> dict[str, Any]:
-    """A step's change, `at` seconds after the start."""
+    """Return a step's change, `at` seconds after the start."""
     return {
         "step": step,
         "state": state,
@@ -21,5 +21,5 @@ def change(step: str, state: str, *, attempt: int = 1, at: float = 0, message: s
 
 
 def run_change(state: str) -> dict[str, Any]:
-    """A run's change."""
+    """Return a run's change."""
     return {"run": "r1", "state": state, "at": START.isoformat()}

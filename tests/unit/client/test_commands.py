@@ -18,14 +18,14 @@ BAD = "steps:\n  - id: a\n    dependsOn: [b]\n    task: {imageUri: x}\n  - id: a
 
 
 def call(*args: str, stdin: str | None = None, **environment: str) -> Result:
-    """Call a command in an environment that names no platform but the given one."""
+    """Call a command with no platform in its environment but the given one."""
     variables = NO_CLOUD | environment
     return CliRunner().invoke(cli, args, input=stdin, env=variables, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
-    """The workflows that users are shown pass, and each script for the mock is read."""
+    """Each example is a valid workflow or a script that the mock reads."""
     if path.name.endswith(".mock.yaml"):
         from atom_emulator.task_runner.script_file import load_script  # noqa: PLC0415 (of one kind of example only)
 
@@ -36,7 +36,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 
 def test_validate_prints_every_problem_of_every_file(tmp_path: Path) -> None:
-    """Each problem is a line that an editor can jump to, and a good file does not hide a bad one."""
+    """Each problem is a line that editors can jump to, beside valid files too."""
     bad = tmp_path / "bad.yaml"
     bad.write_text(BAD)
     result = call("validate", str(bad), str(EXAMPLES / "fork_join.yaml"))
@@ -48,7 +48,7 @@ def test_validate_prints_every_problem_of_every_file(tmp_path: Path) -> None:
 
 
 def test_validate_warns_and_succeeds(tmp_path: Path) -> None:
-    """A warning is a line of its own, and the file is good all the same."""
+    """A warning is a line of its own, and the file is still valid."""
     file = tmp_path / "a.yaml"
     file.write_text("steps:\n- {id: a, task: {url: u, args: [3.10]}}\n")
     result = call("validate", str(file))
@@ -65,7 +65,7 @@ def test_validate_reads_stdin() -> None:
 
 
 def test_validate_says_which_file_cannot_be_read(tmp_path: Path) -> None:
-    """A file that is not there is an error, and the others are still checked."""
+    """A file that is missing is an error, and the others are still checked."""
     result = call("validate", str(tmp_path / "none.yaml"), str(EXAMPLES / "retry.yaml"))
     assert result.exit_code == 1
     assert "cannot be read: no such file or directory" in result.stderr
@@ -74,21 +74,21 @@ def test_validate_says_which_file_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["validate", "run"])
 def test_a_file_without_end_is_too_large(command: str) -> None:
-    """No more is read than shows that a file is too large, whatever it is."""
+    """A file is read only up to its size limit, even if it never ends."""
     result = call(command, "/dev/zero")
     assert result.exit_code in {1, 2}
     assert "more than the 4,194,304 bytes allowed" in result.output
 
 
 def test_stdin_without_end_is_too_large() -> None:
-    """What is piped into the command is read no further than a file is."""
+    """Standard input is read only up to the size limit of a file."""
     with Path("/dev/zero").open("rb") as endless:
         result = CliRunner().invoke(cli, ["validate", "-"], input=endless)
     assert (result.exit_code, "more than the 4,194,304 bytes allowed" in result.stdout) == (1, True)
 
 
 def test_schema_is_a_json_schema() -> None:
-    """The schema that editors are given is printed."""
+    """`schema` prints the JSON Schema that editors use."""
     assert json.loads(call("schema").stdout)["title"] == "Workflow"
 
 
@@ -140,7 +140,7 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
     ],
 )
 def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str) -> None:
-    """A user's mistake ends with exit code 2 and says what is wrong, before anything is started."""
+    """A user's mistake ends with exit code 2 before anything is started."""
     result = call("run", *args)
     assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
     assert result.stdout == ""
@@ -149,7 +149,7 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
 @pytest.mark.parametrize("command", [("run", FORK_JOIN), ("local", "up")])
 @pytest.mark.parametrize("name", ["WORKFLOW_CHECK_STATE_DURATION_SEC", "WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES"])
 def test_settings_that_the_functions_would_refuse(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
-    """A setting of the shell is judged before a platform starts whose functions would refuse every event for it."""
+    """Invalid settings of the shell are refused before a platform starts."""
     result = call(*command, "--log-dir", str(tmp_path), **{name: "often"})
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"Error: {name} is 'often'; it must be a")
@@ -157,7 +157,7 @@ def test_settings_that_the_functions_would_refuse(name: str, command: tuple[str,
 
 
 def test_a_task_runner_for_which_no_token_can_be_had(tmp_path: Path) -> None:
-    """It is said before anything is started: the first step would wait for a token until its timeout."""
+    """A missing token is reported before anything is started."""
     own = tmp_path / "adc.json"
     own.write_text('{"type": "authorized_user"}')
     url = "https://runner.invalid"
@@ -180,14 +180,14 @@ def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_half_a_platform_is_refused() -> None:
-    """One emulator's variable without the other would mix a local platform with the cloud."""
+    """One emulator's variable without the other is refused."""
     result = call("run", FORK_JOIN, FIRESTORE_EMULATOR_HOST="127.0.0.1:1")
     assert (result.exit_code, "PUBSUB_EMULATOR_HOST is not" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "r"], ["cancel", "r"], ["retry", "r"]])
 def test_runs_need_to_know_where_they_are(command: list[str]) -> None:
-    """Without a platform in the environment the user learns how to name one."""
+    """Without a platform in the environment the message says how to name one."""
     result = call("runs", *command)
     assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
 
@@ -212,7 +212,7 @@ UP: dict[str, str] = dict.fromkeys(("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_
 
 @pytest.mark.parametrize("variables", [{}, {"WORKFLOW_TASK_RUNNER_URL": "http://mock:1"}])
 def test_another_task_runner_is_refused_for_a_platform_that_is_up(variables: dict[str, str]) -> None:
-    """The platform would take the run as INVALID, and nothing that `run` could be given would help."""
+    """`--tr-url` is refused on a running platform that uses another Task Runner."""
     result = call("run", FORK_JOIN, "--tr-url", "http://mine:2", **UP, **variables)
     assert result.exit_code == 2
     assert "--tr-url can only be chosen" in result.stderr
@@ -221,14 +221,14 @@ def test_another_task_runner_is_refused_for_a_platform_that_is_up(variables: dic
 
 @pytest.mark.parametrize("url", ["http://mock:1", "http://mock:1/"])
 def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None:
-    """Naming what the platform uses anyway is no mistake; here only the platform itself is missing."""
+    """`--tr-url` may name the Task Runner that the platform uses anyway."""
     result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
     assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
     assert "goes on" not in result.stderr
 
 
 def test_the_command_line_starts_light() -> None:
-    """Neither Google's clients nor rich are imported to validate a file, so that it takes no time."""
+    """Validating a file imports neither Google's clients nor rich."""
     program = (
         "import sys; from atom_client.cli.commands import cli; "
         f"cli.main(['validate', {FORK_JOIN!r}], standalone_mode=False); "

@@ -12,21 +12,21 @@ URL = "https://runner.invalid"
 
 @pytest.fixture(autouse=True)
 def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credential file, and a metadata server at a port that nothing listens on."""
+    """Remove credentials, and put the metadata server where no one listens."""
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "K_SERVICE", "GCE_METADATA_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(google.auth.compute_engine._metadata, "_GCE_METADATA_HOST", "127.0.0.1:9")
 
 
 def test_no_credential_at_all() -> None:
-    """The message says what is missing and every way to go on."""
+    """Without a credential the message names every way to provide one."""
     problem = credential_problem(PlatformChoice(task_runner_url=URL), {})
     assert problem.startswith(f"no ID token for {URL}: there is no credential")
     assert all(way in problem for way in ("GOOGLE_APPLICATION_CREDENTIALS", "WORKFLOW_TR_AUTH_JWT", "=none"))
 
 
 def test_the_audience_of_the_shell_counts() -> None:
-    """The functions will have it, so the token is asked for as they will ask."""
+    """The token is requested for `WORKFLOW_TR_AUDIENCE`, as the functions will request it."""
     problem = credential_problem(PlatformChoice(task_runner_url=URL), {"WORKFLOW_TR_AUDIENCE": "https://other.test"})
     assert problem.startswith("no ID token for https://other.test: ")
 
@@ -40,5 +40,5 @@ def test_the_audience_of_the_shell_counts() -> None:
     ],
 )
 def test_where_no_id_token_is_needed_none_is_asked_for(choice: PlatformChoice) -> None:
-    """The mock, a Task Runner on this machine, and one that takes no token need no credential."""
+    """No credential is needed for the mock, a local Task Runner, or no token."""
     assert credential_problem(choice, {}) == ""

@@ -60,11 +60,11 @@ class Platform:
         self.world.bus.publish([Message(topic=DEAD_LETTERS, raw=data, attributes=attributes)])
 
     def printed(self) -> str:
-        """What was printed since this was last asked."""
+        """Return what was printed since the last call."""
         return self.capsys.readouterr().out
 
     def listed(self, limit: int = 20) -> list[dict[str, Any]]:
-        """The letters as a program reads them."""
+        """Return the letters as a program reads them."""
         self.printed()
         list_letters(self.desk, limit=limit, as_json=True)
         return list(json.loads(self.printed()))
@@ -76,7 +76,7 @@ class Platform:
 
 @pytest.fixture
 def platform(capsys: pytest.CaptureFixture[str]) -> Platform:
-    """A platform without dead letters."""
+    """Return a platform without dead letters."""
     world = World()
     box = MemoryDeadLetters(world.bus, world.clock)
     return Platform(world, Desk(bus=world.bus, box=box, project="demo"), capsys)
@@ -89,8 +89,8 @@ def test_no_letters_are_said_in_a_sentence(platform: Platform) -> None:
     assert platform.listed() == []
 
 
-def test_list_tells_where_each_came_from_and_why(platform: Platform) -> None:
-    """Ours have their reason; of those that Pub/Sub forwarded it is said where the reason stands."""
+def test_list_shows_where_each_came_from_and_why(platform: Platform) -> None:
+    """`list` shows each letter's reason, or where to find it."""
     platform.give_up("start")
     platform.forward("steps")
     list_letters(platform.desk, limit=20, as_json=False)
@@ -139,7 +139,7 @@ def test_show_waits_for_a_letter_that_another_command_holds(platform: Platform) 
 
 
 def test_times_for_programs_have_one_form(platform: Platform) -> None:
-    """Whoever gave an event up, its times are in UTC, with Z and milliseconds; what is no time stays as it came."""
+    """Times are in UTC with milliseconds, and texts that are no times stay unchanged."""
     for published in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00.000+01:00", "yesterday"):
         platform.give_up(published_at=published)
     platform.forward()
@@ -154,7 +154,7 @@ def test_times_for_programs_have_one_form(platform: Platform) -> None:
 
 
 def test_list_shows_the_newest_and_says_that_there_are_more(platform: Platform) -> None:
-    """However many calls it takes to find them, the oldest are left out, and all stay where they are."""
+    """`list` shows the newest letters and how many there are in all."""
     for number in range(120):
         platform.give_up(reason=f"reason {number}")
     list_letters(platform.desk, limit=2, as_json=False)
@@ -164,8 +164,8 @@ def test_list_shows_the_newest_and_says_that_there_are_more(platform: Platform) 
     assert len(platform.listed(limit=1_000)) == 120
 
 
-def test_show_tells_everything_and_what_to_do(platform: Platform) -> None:
-    """The event's body is decoded; a program gets its bytes too."""
+def test_show_prints_everything_and_what_to_do(platform: Platform) -> None:
+    """`show` decodes the event's body, and gives programs its bytes too."""
     platform.give_up("steps", data=READY)
     [letter_id] = platform.ids()
     show_letter(platform.desk, letter_id, as_json=False)
@@ -196,7 +196,7 @@ def test_show_tells_where_the_reason_of_a_native_one_stands(platform: Platform, 
     "data", [b"\x1b[31mred\x07\r\n", b'{"a": "\\u001b[2J\\u202e\\u009b"}', b"\xff\xfe", b"", b"[" * 9_000]
 )
 def test_nothing_printed_moves_the_cursor(platform: Platform, data: bytes) -> None:
-    """What others sent is spelt out, in the body as in attributes and reason."""
+    """Control characters in body, attributes and reason are spelt out."""
     platform.give_up(data=data, attributes={"a\x1b[2J": "b\x1b]0;x\x07"}, reason="\x1b[31mred", error="MalformedEvent")
     [letter_id] = platform.ids()
     show_letter(platform.desk, letter_id, as_json=False)
@@ -215,7 +215,7 @@ def test_a_huge_body_is_cut(platform: Platform) -> None:
 
 
 def test_replay_publishes_the_event_and_takes_the_letter_away(platform: Platform) -> None:
-    """It goes to the topic it came from, as it was, but for the attribute that says which event it is."""
+    """A replayed event goes to its topic unchanged, but for an attribute with its id."""
     platform.give_up("start")
     platform.forward("steps")
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
@@ -227,8 +227,8 @@ def test_replay_publishes_the_event_and_takes_the_letter_away(platform: Platform
     assert not [name for name in steps.attributes if name.startswith(NATIVE)]
 
 
-def test_replay_all_leaves_out_what_no_replay_can_mend(platform: Platform) -> None:
-    """A malformed message would be back at once; by its id it is replayed all the same."""
+def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> None:
+    """A malformed event is replayed only if its id is given."""
     platform.give_up(error="MalformedEvent")
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=False)
@@ -261,7 +261,7 @@ def test_drop_takes_a_letter_away(platform: Platform) -> None:
 
 
 def test_an_unknown_id_changes_nothing(platform: Platform) -> None:
-    """Whoever misspells one of several ids gets an error, and nothing has happened yet."""
+    """One unknown id among several is an error, before anything is done."""
     platform.give_up()
     [known] = platform.ids()
     sentence = r"there is no dead letter .*dead-letters list"
@@ -274,8 +274,8 @@ def test_an_unknown_id_changes_nothing(platform: Platform) -> None:
     assert platform.ids() == [known]
 
 
-def test_what_no_replay_can_mend_is_dropped_together(platform: Platform) -> None:
-    """`--hopeless` takes malformed events away and leaves those that an outage has killed; ids are for the others."""
+def test_what_no_replay_can_fix_is_dropped_together(platform: Platform) -> None:
+    """`--hopeless` drops malformed events and keeps those that an outage caused."""
     for error in ("MalformedEvent", "StoreUnavailable", "MalformedEvent"):
         platform.give_up(error=error, event_id=error)
     drop_letters(platform.desk, [], hopeless=True)
@@ -287,7 +287,7 @@ def test_what_no_replay_can_mend_is_dropped_together(platform: Platform) -> None
 
 
 def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
-    """A malformed event is replayed if it is named, with the warning that it will be given up again."""
+    """Replaying a malformed event by its id prints a warning."""
     platform.give_up(error="MalformedEvent")
     list_letters(platform.desk, limit=20, as_json=True)
     [letter] = json.loads(platform.printed())
@@ -296,7 +296,7 @@ def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
 
 
 def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
-    """Whatever someone else publishes to the topic is shown, and never sent on."""
+    """A message without a known source is shown, and never replayed."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
     [letter] = platform.listed()
     assert (letter["topic"], letter["reason"]) == (None, "it does not say where it came from")
@@ -323,7 +323,7 @@ class ClosedBus:
 
 
 def test_a_replay_that_fails_says_how_far_it_got(platform: Platform) -> None:
-    """What was not published stays, and is free at once."""
+    """Letters that were not replayed stay, and can be taken at once."""
     platform.give_up()
     desk = Desk(bus=ClosedBus(), box=platform.desk.box, project="demo")
     with pytest.raises(Failure, match=r"no answer in time\. 0 of 1 were replayed before; the others are still there"):
@@ -332,7 +332,7 @@ def test_a_replay_that_fails_says_how_far_it_got(platform: Platform) -> None:
 
 
 def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> None:
-    """A native letter names a subscription, which has the prefix of the topics."""
+    """The topic of a native letter is shown without the deployment's prefix."""
     platform.forward("flow-start")
     desk = Desk(bus=platform.desk.bus, box=platform.desk.box, project="demo", topic_prefix="flow-")
     list_letters(desk, limit=1, as_json=True)
@@ -341,7 +341,7 @@ def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "1"], ["replay", "1"], ["drop", "1"]])
 def test_the_commands_need_to_know_where_the_letters_are(args: list[str]) -> None:
-    """Without a platform in the environment the user learns how to name one."""
+    """Without a platform in the environment the message says how to name one."""
     result = CliRunner().invoke(cli, ["dead-letters", *args], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
 

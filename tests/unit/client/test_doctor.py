@@ -33,7 +33,7 @@ UNKNOWN_JOB = b'{"error": "no such job"}'
 
 
 def state(world: World) -> dict[str, Finding]:
-    """What is found of a world, by what it is about."""
+    """Return the findings about a world by their subject."""
     return {one.about: one for one in state_findings(world.services, tick_fix=FIX)}
 
 
@@ -45,7 +45,7 @@ def test_a_platform_without_runs_is_well() -> None:
 
 
 def test_a_run_that_is_looked_after_is_well() -> None:
-    """The newest run is named, and when the checker's last burst was due to end."""
+    """A healthy platform shows the newest run and the end of the last burst."""
     world = World("default: {duration: 1000}")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -59,7 +59,7 @@ def test_a_run_that_is_looked_after_is_well() -> None:
 
 
 def test_no_checker_comes() -> None:
-    """Steps that no one polled in time are the sign of it; the runs that wait are named, each with its doctor."""
+    """Steps that were not polled in time are reported, with each run's doctor command."""
     world = World("default: {duration: 1000}")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -70,7 +70,7 @@ def test_no_checker_comes() -> None:
 
 
 def test_dead_letters_are_reported_and_left_where_they_are() -> None:
-    """How many, the newest one's reason, and the command that lists them; the next look finds them again."""
+    """Dead letters are counted and shown with the newest reason, and stay."""
     world = World()
     desk = Desk(bus=world.bus, box=MemoryDeadLetters(bus=world.bus, clock=world.clock), project="demo")
     assert [one.verdict for one in letters_findings(desk)] == [Verdict.OK]
@@ -105,7 +105,7 @@ def test_dead_letters_are_reported_and_left_where_they_are() -> None:
 def test_what_cannot_be_looked_at(
     monkeypatch: pytest.MonkeyPatch, error: Exception, verdict: Verdict, sentence: str
 ) -> None:
-    """Who may not look, or gets no answer, does not know; what is said to be missing is wrong."""
+    """A refused or unanswered look is unknown, and a missing thing is wrong."""
     monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
 
     def look() -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def test_what_cannot_be_looked_at(
 
 
 def test_a_defect_is_not_hidden() -> None:
-    """What has no cause outside the program is raised."""
+    """An error of the program itself is raised."""
 
     def look() -> Iterator[Finding]:
         yield from ()
@@ -132,7 +132,7 @@ def test_a_defect_is_not_hidden() -> None:
 
 
 def of_functions(url: str, expected: Expected) -> list[Finding]:
-    """What is found of functions that are all at one address."""
+    """Return the findings about functions that are all at one address."""
     there = There()
     for name in ("start", "steps", "tick"):
         there.change(name, endpoint=url)
@@ -151,7 +151,7 @@ def of_functions(url: str, expected: Expected) -> list[Finding]:
     ],
 )
 def test_no_one_may_call_a_deployed_function(status: str, verdict: Verdict) -> None:
-    """A function that does anything with a request without a token is open to the world; the command closes it."""
+    """A function that accepts requests without a token is reported, with the fix."""
     with canned(lambda _asked, _connection: answer(b"", status)) as server:
         found = of_functions(server.url, DEPLOYED)
     assert {one.verdict for one in found} == {verdict}
@@ -172,13 +172,16 @@ def test_a_local_function_answers() -> None:
 
 
 def jwt(audience: str) -> str:
-    """A token that is issued for someone."""
+    """Return a token that is issued for an audience."""
     parts = [{"alg": "none"}, {"aud": audience}]
     return ".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts) + ".x"
 
 
 def closed(taken: str = "") -> Callable[[Asked, socket], bytes]:
-    """A Task Runner that knows no job, and takes that token alone, or one that is issued for its own address."""
+    """Return a Task Runner that knows no job and accepts one token.
+
+    The token is the given one, or one that is issued for its own address.
+    """
 
     def respond(asked: Asked, _connection: socket) -> bytes:
         wanted = taken or jwt(f"http://{asked.headers['Host']}")
@@ -190,7 +193,7 @@ def closed(taken: str = "") -> Callable[[Asked, socket], bytes]:
 
 
 def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
-    """A 404 that is not the contract's "unknown job" may come from anybody: the address is wrong, or the form."""
+    """A 404 that is not in the contract's form is reported."""
     with canned(lambda _asked, _connection: answer(b"404 page not found", "404 Not Found")) as server:
         found = list(task_runner_findings(server.url, with_token(LOCAL, "a-token-of-some-length")))
     assert [one.verdict for one in found] == [Verdict.OK, Verdict.WRONG]
@@ -199,12 +202,12 @@ def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
 
 
 def with_token(expected: Expected, token: str) -> Expected:
-    """A platform whose functions send that token."""
+    """Return a platform whose functions send that token."""
     return replace(expected, settings=Settings(project="acme-flow", task_runner_token=token))
 
 
 def test_a_task_runner_that_takes_the_token() -> None:
-    """It is reachable, lets no one in without a token, and takes ours."""
+    """A Task Runner is well that refuses requests without a token and accepts ours."""
     with canned(closed()) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert [(one.about, one.verdict) for one in found] == [("Task Runner", Verdict.OK), ("token", Verdict.OK)]
@@ -212,7 +215,7 @@ def test_a_task_runner_that_takes_the_token() -> None:
 
 
 def test_a_token_for_another_audience() -> None:
-    """The finding names both audiences, and the setting that makes them one; the token itself is never printed."""
+    """The finding names both audiences and the setting, and never prints the token."""
     with canned(closed(jwt("https://other"))) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
     assert (found[1].verdict, found[1].fix) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
@@ -221,7 +224,7 @@ def test_a_token_for_another_audience() -> None:
 
 
 def test_a_token_that_is_refused() -> None:
-    """What the client makes of a 401 is reported."""
+    """A token that is answered with 401 is reported."""
     with canned(closed("another")) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt(server.url))))
     assert found[1].verdict is Verdict.WRONG
@@ -229,7 +232,7 @@ def test_a_token_that_is_refused() -> None:
 
 
 def test_no_token_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person's own login makes no ID token; whether the functions' identity can is not known."""
+    """A person's own login makes no ID token, so the functions' token is unknown."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json")
     with canned(closed("x")) as server:
         found = list(task_runner_findings(server.url, DEPLOYED))
@@ -238,7 +241,7 @@ def test_no_token_can_be_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_task_runner_that_is_away() -> None:
-    """On this machine that is wrong; one in the cloud may be open to its own network alone. None known is unknown."""
+    """A Task Runner that does not answer is wrong on this machine, and unknown elsewhere."""
     with canned(lambda _asked, _connection: b"") as server:
         pass
     [here] = task_runner_findings(server.url, LOCAL)
@@ -273,7 +276,7 @@ def test_a_finding_is_one_line() -> None:
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_no_one_is_logged_in(*, as_json: bool) -> None:
-    """That is the one finding, with the command that fixes it; nothing else can be checked."""
+    """A missing login is the only finding, with the command that fixes it."""
     arguments = ["doctor", "--project=acme-flow", *(["--json"] if as_json else [])]
     result = CliRunner().invoke(cli, arguments, env=NO_CLOUD, catch_exceptions=False)
     assert result.exit_code == 1

@@ -22,7 +22,7 @@ LOCAL = replace(DEPLOYED, is_local=True, fix_all="start it again")
 
 
 def good(topic: str) -> SubscriptionSettings:
-    """A subscription as a deployment makes it."""
+    """Return a subscription as a deployment makes it."""
     is_pushed = topic in PUSHED
     endpoint = f"https://{PUSHED[topic]}.run.app" if is_pushed else ""
     return SubscriptionSettings(
@@ -58,18 +58,18 @@ class There:
         return self.subscriptions.get(name)
 
     def change(self, name: str, **changed: Any) -> There:
-        """The same with one subscription changed."""
+        """Return the same with one subscription changed."""
         self.subscriptions[name] = replace(self.subscriptions[name], **changed)
         return self
 
 
 def wrongs(there: There, expected: Expected = DEPLOYED) -> list[Finding]:
-    """What is found to be wrong."""
+    """Return the findings that something is wrong."""
     return [one for one in message_findings(there, expected) if one.verdict is Verdict.WRONG]
 
 
 def test_a_deployment_as_it_should_be() -> None:
-    """A line for the topics and one for each subscription, all of them ok."""
+    """A correct deployment has a finding for its topics and one for each subscription."""
     found = list(message_findings(There(), DEPLOYED))
     assert {one.verdict for one in found} == {Verdict.OK}
     assert len(found) == 5
@@ -93,7 +93,7 @@ def test_a_deployment_as_it_should_be() -> None:
     ],
 )
 def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: str, fix: str) -> None:
-    """It is one finding about that subscription, which says what is wrong and which command fixes it."""
+    """A wrong setting is one finding, with the command that fixes it."""
     [found] = wrongs(There().change(name, **changed))
     assert found.about == f"subscription atom-{name}"
     assert detail in found.detail
@@ -101,14 +101,14 @@ def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: 
 
 
 def test_the_checkers_deadline_follows_its_burst() -> None:
-    """A burst that is longer than its event's deadline would be begun twice."""
+    """The checker's deadline must be longer than its burst."""
     longer = replace(DEPLOYED, settings=replace(SETTINGS, burst=timedelta(seconds=400)))
     [found] = wrongs(There(), longer)
     assert (found.about, "--ack-deadline=410" in found.fix) == ("subscription atom-tick", True)
 
 
 def test_what_is_missing_is_made_by_one_command() -> None:
-    """Topics are reported together, each subscription by itself; the deployment makes all of them."""
+    """Missing topics are one finding, each missing subscription another, and `make deploy` fixes all."""
     found = wrongs(There(topics={"start", "steps", "tick"}, subscriptions={}))
     assert "atom-events, atom-dead-letters missing" in found[0].detail
     assert len(found) == 5
@@ -116,7 +116,7 @@ def test_what_is_missing_is_made_by_one_command() -> None:
 
 
 def test_a_local_platform_needs_no_tokens() -> None:
-    """What only a project has is not asked of it, and the fix is to start it again."""
+    """A local platform needs no tokens, and a restart fixes its subscriptions."""
     there = There()
     for name in (*PUSHED, DEAD_LETTERS):
         there.change(name, account="", audience="", expires_s=31 * DAY_S, ack_deadline_s=60, kept_s=DAY_S)

@@ -18,7 +18,7 @@ PLATFORM = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PRO
 
 
 def test_the_three_flags_run_a_workflow_on_a_task_runner(tmp_path: Path) -> None:
-    """The file's steps are submitted to the Task Runner of `--tr-url`, with the token of `--tr-auth-jwt`."""
+    """Steps are submitted to `--tr-url` with the token of `--tr-auth-jwt`."""
     shell = {name: value for name, value in os.environ.items() if name not in PLATFORM and "WORKFLOW_" not in name}
     with canned(lambda _asked, _connection: DONE) as task_runner:
         flags = (f"--workflow-path={EXAMPLES / 'fork_join.yaml'}", f"--tr-url={task_runner.url}")
@@ -32,7 +32,7 @@ def test_the_three_flags_run_a_workflow_on_a_task_runner(tmp_path: Path) -> None
 
 
 def test_a_file_in_a_bucket_is_left_to_the_start_function() -> None:
-    """`--workflow-path=gs://…` asks for a run of that object, whose content the command line does not read."""
+    """`--workflow-path=gs://…` requests a run of that object without reading it."""
     request = request_for("gs://bucket/workflows/daily.yaml")
     body = request.message_body(None)
     assert body == {"workflow_path": "gs://bucket/workflows/daily.yaml", "run_key": request.run_key}

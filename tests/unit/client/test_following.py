@@ -43,12 +43,12 @@ class Scene:
     looks: int = 0
 
     def take(self, timeout_s: float) -> Changes:
-        """The next changes; the wait takes its time."""
+        """Return the next changes after the time that waiting takes."""
         self.now += timeout_s
         return self.changes.pop(0) if self.changes else []
 
     def read_run(self) -> RunRecord | None:
-        """The next document, the last one again and again."""
+        """Return the next document, at the end always the last one."""
         self.looks += 1
         if self.away[0] <= self.now < self.away[1]:
             self.now += 30
@@ -56,7 +56,7 @@ class Scene:
         return self.documents.pop(0) if len(self.documents) > 1 else self.documents[0]
 
     def monotonic(self) -> float:
-        """The time of this scene."""
+        """Return the time of this scene."""
         return self.now
 
     def follow(
@@ -79,13 +79,13 @@ class Scene:
 
 
 def test_a_store_that_is_away_for_minutes_ends_nothing() -> None:
-    """The run goes on meanwhile, and whoever follows it sees its end."""
+    """A store that is away for minutes does not end following."""
     run, _ = Scene(documents=[RUNNING, SUCCEEDED], away=(1, 240)).follow()
     assert run.state is RunState.SUCCEEDED
 
 
 def test_time_is_up_while_the_store_is_away() -> None:
-    """The run is answered as it was seen last."""
+    """After the time limit the run is returned as last seen."""
     scene = Scene(documents=[RUNNING], away=(1, 1e9))
     assert scene.follow(timeout_s=60)[0] is RUNNING
     assert scene.now < 100
@@ -101,7 +101,7 @@ def test_a_store_that_stays_away_is_reported(away: tuple[float, float]) -> None:
 
 
 def test_every_change_of_a_small_run_is_a_line() -> None:
-    """Changes are printed as they come, and the run's end ends the watching."""
+    """Changes are printed as they come, until the run's end."""
     first = [change("a", "RUNNING", at=1)]
     last = [change("a", "SUCCEEDED", at=2), change("b", "FAILED", at=3, message="no\x1b[2J disk"), run_change("FAILED")]
     scene = Scene([first, last], [RUNNING, replace(RUNNING, state=RunState.FAILED)])
@@ -111,7 +111,7 @@ def test_every_change_of_a_small_run_is_a_line() -> None:
 
 
 def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
-    """The same words are not printed twice in a row for a step, however often its record is written."""
+    """A step's line is not printed twice in a row."""
     changes = [
         [change("a", "RUNNING", at=1)],
         [change("a", "RUNNING", at=2)],
@@ -122,7 +122,7 @@ def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
 
 
 def test_the_end_is_seen_without_any_event() -> None:
-    """Where events are lost the run's document still says that it has ended."""
+    """The run's document shows its end even if events are lost."""
     run, _ = Scene(documents=[None, RUNNING, RUNNING, SUCCEEDED]).follow()
     assert run is SUCCEEDED
 
@@ -136,7 +136,7 @@ def test_the_document_is_read_once_a_second() -> None:
 
 
 def test_the_last_events_are_waited_for() -> None:
-    """A document that has the end before the events do keeps no line from being printed."""
+    """Events that come after the document's end are still printed."""
     last = [change("b", "FAILED", at=2), run_change("FAILED")]
     scene = Scene([[change("a", "SUCCEEDED", at=1)], [], last], [replace(RUNNING, state=RunState.FAILED)])
     _, lines = scene.follow()
@@ -162,20 +162,20 @@ def test_a_run_that_does_not_appear_is_an_error(timeout_s: float | None, least: 
 
 
 def test_an_invalid_run_of_an_earlier_start_is_not_the_outcome() -> None:
-    """The run that an earlier start left INVALID does not count as the one that is followed."""
+    """An INVALID run that an earlier start left is not the result."""
     run, _ = Scene(documents=[INVALID, INVALID, RUNNING, SUCCEEDED]).follow(superseded=replace(INVALID))
     assert run is SUCCEEDED
 
 
 def test_a_new_invalid_run_is_the_outcome() -> None:
-    """A start that is refused for another reason than the earlier one is reported with that reason."""
+    """A start that is refused for a new reason is reported with that reason."""
     other = replace(INVALID, errors=({"step": None, "message": "no Task Runner"},))
     run, _ = Scene(documents=[INVALID, other]).follow(superseded=INVALID)
     assert run is other
 
 
 def test_an_invalid_run_that_stays_is_an_error() -> None:
-    """A start that changes nothing ends in a sentence, as its refusal cannot be distinguished from a delay."""
+    """A run that stays INVALID as an earlier start left it is an error."""
     scene = Scene(documents=[INVALID])
     with pytest.raises(Failure, match="is still INVALID, as an earlier start left it"):
         scene.follow(timeout_s=5, superseded=INVALID)
@@ -183,7 +183,7 @@ def test_an_invalid_run_that_stays_is_an_error() -> None:
 
 
 def test_a_large_run_prints_a_line_every_few_seconds() -> None:
-    """2,000 steps do not print 2,000 lines: progress, each failure, and the last state of things."""
+    """2,000 steps print progress and each failure, not 2,000 lines."""
     changes = [[change(f"s{i}", "SUCCEEDED", at=i)] for i in range(40)]
     changes[3] = [change("s3", "FAILED", message="broken")]
     _, lines = Scene(list(changes), [*[RUNNING] * 12, SUCCEEDED]).follow(total=2000)
@@ -194,7 +194,7 @@ def test_a_large_run_prints_a_line_every_few_seconds() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"changes": 3}', b"\xff", b"null"])
 def test_foreign_messages_are_ignored(content: bytes) -> None:
-    """What another program publishes to the topic is not an error."""
+    """A message of another program is no error."""
     assert changes_in(content, "run") == []
 
 
@@ -212,7 +212,7 @@ def test_time_limits_are_seconds_or_durations(text: str, seconds: float) -> None
 
 
 def drawn(view: RunView, *, width: int = 60, height: int = 12, encoding: str = "utf-8") -> list[str]:
-    """The picture as plain text."""
+    """Return the picture as plain text."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     with console.capture() as capture:
         console.print(picture(view, elapsed_s=65, screen=Screen(width=width, height=height, encoding=encoding)))
@@ -240,7 +240,7 @@ ROWS = (
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
 def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> None:
-    """Ids that fit are whole, and others show both of their ends; no state is cut, however long a message."""
+    """Ids and states are shown before any part of a message."""
     names = [change["step"] for change in ROWS]
     lines = drawn(RunView(run_id="r1", total=3, order=tuple(names)).with_changes(ROWS), width=width)[-3:]
     assert all(change["state"] in line for change, line in zip(ROWS, lines, strict=True))
@@ -256,7 +256,7 @@ def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> No
 
 
 def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
-    """An id of 100 characters shows its ends where there is a message, and whole where the screen is wide."""
+    """A very long id is shortened where there is a message."""
     changes = [*ROWS, change("x" * 90 + "-end", "RUNNING")]
     view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).with_changes(changes)
     lines = drawn(view, width=80)
@@ -267,7 +267,7 @@ def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
 
 
 def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
-    """Its bar and its marks have stand-ins, and what others wrote is measured as it will be written."""
+    """Signs that the terminal lacks are replaced, and measured as replaced."""
     view = RunView(run_id="r1", total=2).with_changes([change("a", "FAILED", message="Umsätze ✗ " * 20)])
     lines = drawn(view, encoding="ascii", width=60)
     assert "".join(lines).isascii()
@@ -279,7 +279,7 @@ def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:
 @pytest.mark.parametrize("height", [3, 12, 24, 400])
 @pytest.mark.parametrize("width", [20, 80])
 def test_the_picture_never_outgrows_the_screen(height: int, width: int) -> None:
-    """A run of 2,000 steps fits any screen that holds the heading at all."""
+    """A run of 2,000 steps fits any screen that holds the heading."""
     changes = [change(f"a-rather-long-step-name-{i}", "RUNNING", at=i, message="m" * 300) for i in range(2000)]
     view = RunView(run_id="r1", total=2000).with_changes(changes)
     lines = drawn(view, width=width, height=height)

@@ -70,7 +70,7 @@ SERVED: Final = {
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A good and a bad workflow file of such names, in the working folder."""
+    """Return a valid and an invalid workflow file with such names."""
     monkeypatch.chdir(tmp_path)
     names = {"FILE": f"good{HOSTILE}.yaml", "BAD": f"bad{HOSTILE}.yaml"}
     (tmp_path / names["FILE"]).write_text(FLOW)
@@ -80,7 +80,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def as_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Print as to a terminal, where click leaves escape codes as they are; and keep the process's own signals."""
+    """Print as to a terminal, and keep the process's own signals.
+
+    There click leaves escape codes as they are.
+    """
     monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_args, **_more: False)
     signals = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(one) for one in signals]
@@ -91,7 +94,7 @@ def as_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """What is logged."""
+    """Return the lines that are logged."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(JsonLines())
@@ -101,7 +104,10 @@ def lines() -> Iterator[io.StringIO]:
 
 
 def require_harmless(printed: str) -> None:
-    """Fail if a terminal would obey any of it, if a name begins a line of its own, or if it has no end."""
+    """Fail if a terminal would obey a character, or a name begins a line.
+
+    Fails on a line without an end, too.
+    """
     assert printed
     assert [sign for sign in printed if sign != "\n" and not sign.isprintable()] == []
     assert not [line for line in printed.splitlines() if line.startswith("c")]
@@ -112,7 +118,7 @@ def require_harmless(printed: str) -> None:
 def test_a_refusal_names_nothing_that_a_terminal_obeys(
     files: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """What a command says of a hostile name is printable, on one line and short."""
+    """A refusal of a hostile name is printable, short and on one line."""
     for variable, value in NO_CLOUD.items():
         if value is None:
             monkeypatch.delenv(variable, raising=False)
@@ -126,8 +132,8 @@ def test_a_refusal_names_nothing_that_a_terminal_obeys(
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_what_is_told_of_a_hostile_name_is_harmless(files: dict[str, str], name: str) -> None:
-    """So is what a command prints when it did what it was asked for, or found nothing of that name."""
+def test_an_answer_about_a_hostile_name_is_harmless(files: dict[str, str], name: str) -> None:
+    """A successful command prints nothing that a terminal obeys."""
     world = World()
     body = json.dumps({"generation": "1"}).encode()
     words = [files.get(word, word) for word in SERVED[name]]

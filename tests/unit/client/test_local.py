@@ -31,19 +31,19 @@ from atom_client.cli.local import (
     ],
 )
 def test_the_token_for_the_task_runner(url: str | None, given: str | None, variable: str | None, token: str) -> None:
-    """The option counts more than the variable; without either a remote Task Runner gets an identity token."""
+    """The option counts more than the variable, and the default is an identity token."""
     environment = {"WORKFLOW_TR_AUTH_JWT": variable} if variable else {}
     assert token_for(PlatformChoice(task_runner_url=url, token=given), environment) == token
 
 
 def test_a_token_is_never_printed() -> None:
-    """What is to be pasted into another terminal leaves a real token out."""
+    """Commands to paste elsewhere leave out a real token."""
     assert exports({"A": "1 2", "WORKFLOW_TR_AUTH_JWT": "secret"}) == "export A='1 2'"
     assert exports({"WORKFLOW_TR_AUTH_JWT": "none"}) == "export WORKFLOW_TR_AUTH_JWT=none"
 
 
 def test_settings_of_a_deployment_do_not_lead_the_functions_away() -> None:
-    """A shell that is set up for the cloud still runs locally; the interval between two looks is kept."""
+    """A local platform ignores the shell's cloud settings, except the check interval."""
     shell = {"WORKFLOW_PROJECT": "prod", "WORKFLOW_TOPIC_PREFIX": "p-", "WORKFLOW_CHECK_STATE_DURATION_SEC": "3"}
     assert function_environment(PlatformChoice(), shell, project="atom-local") == {
         "WORKFLOW_PROJECT": "atom-local",
@@ -54,14 +54,14 @@ def test_settings_of_a_deployment_do_not_lead_the_functions_away() -> None:
 
 
 def test_only_a_full_disk_makes_logs_incomplete(tmp_path: Path) -> None:
-    """It is said where the logs are named; a folder that is gone says nothing."""
+    """A full disk is mentioned where the logs are named."""
     assert disk_full_note(Path("/proc")) == " (their disk is full, so they may be incomplete)"
     assert disk_full_note(tmp_path / "gone") == ""
     assert disk_full_note(tmp_path) == ""
 
 
 def test_a_platform_that_is_to_start_is_asked_without_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Already the look for a token, which may come from a server of this machine, goes past the proxy."""
+    """Requests to this machine go past the proxy before the platform starts."""
     for name, value in {"http_proxy": "http://proxy.test", "no_proxy": "", "NO_PROXY": "", "no_grpc_proxy": ""}.items():
         monkeypatch.setenv(name, value)
     local_platform(PlatformChoice(log_dir=tmp_path), {}, watched=False)

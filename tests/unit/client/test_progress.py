@@ -20,24 +20,24 @@ RETRIED = [
 
 
 def view(*changes: object, total: int = 3, order: tuple[str, ...] = ()) -> RunView:
-    """A run of three steps with these changes."""
+    """Return the view of a run of three steps with these changes."""
     return RunView(run_id="r1", total=total, order=order).with_changes(changes)  # type: ignore[arg-type]  # also unreadable ones
 
 
 def states(seen: RunView) -> dict[str, str]:
-    """Each known step's state."""
+    """Return each known step's state."""
     return {name: step.state.value for name, step in seen.steps.items()}
 
 
 def test_every_order_and_repetition_of_changes_gives_the_same_view() -> None:
-    """A step shows its newest change, though changes come in any order and more than once."""
+    """A step shows its newest change, in whatever order changes come."""
     for changes in itertools.permutations(RETRIED):
         assert view(*changes, *changes[:2]) == view(*RETRIED)
     assert view(*RETRIED).steps["load"].attempt == 2
 
 
 def test_a_terminal_state_wins_within_an_attempt() -> None:
-    """The end of an attempt is not overwritten by what another clock dates later."""
+    """An attempt's end is not overwritten by a change with a later time."""
     assert states(view(change("a", "FAILED", at=1), change("a", "RUNNING", at=2))) == {"a": "FAILED"}
 
 
@@ -47,7 +47,7 @@ def test_a_later_attempt_wins_over_an_earlier_end() -> None:
 
 
 def test_a_run_that_has_ended_stays_ended() -> None:
-    """A late event of an earlier state does not open the run again."""
+    """A late event does not open an ended run again."""
     assert view(run_change("SUCCEEDED"), run_change("RUNNING")).state is RunState.SUCCEEDED
 
 
@@ -93,7 +93,7 @@ def test_a_small_run_shows_every_step_in_the_order_of_the_file() -> None:
 
 
 def test_a_large_run_shows_what_is_under_way_before_what_has_ended() -> None:
-    """With less room than steps, running ones come first, then failures, then the newest ends."""
+    """Running steps come first, then failures, then the newest ends."""
     seen = view(
         change("done", "SUCCEEDED", at=9),
         change("older", "SUCCEEDED", at=8),
@@ -106,7 +106,7 @@ def test_a_large_run_shows_what_is_under_way_before_what_has_ended() -> None:
 
 
 def test_many_running_steps_leave_room_for_ends() -> None:
-    """At most the asked number of rows, of which a few are kept for what has just ended."""
+    """A few rows are kept for steps that have just ended."""
     running = [change(f"r{i}", "RUNNING", at=i) for i in range(30)]
     rows = view(*running, change("bad", "FAILED"), total=99).rows(10)
     assert len(rows) == 10

@@ -29,7 +29,7 @@ def call(world: World, *args: str) -> Result:
 
 
 def ended(script: str = "", workflow: str = "") -> tuple[World, str]:
-    """A world with one run that has ended."""
+    """Return a world with one run that has ended."""
     world = World(script)
     run_id = world.start(workflow or chain(3))
     world.run_to_end(run_id)
@@ -42,7 +42,7 @@ def test_no_runs_are_said_in_a_sentence() -> None:
 
 
 def test_list_shows_the_newest_first() -> None:
-    """Runs are listed with their states, the newest on top, at most as many as asked for."""
+    """The newest runs are listed first, up to the limit."""
     world = World()
     ids = []
     for key in ("one", "two", "three"):
@@ -54,7 +54,7 @@ def test_list_shows_the_newest_first() -> None:
 
 
 def test_list_finds_runs_by_state() -> None:
-    """Only runs of the state are listed, and none is said in a sentence."""
+    """Only runs in the state are listed, and a sentence says if there are none."""
     world, run_id = ended(FAILING)
     world.start(chain(1), run_key="other")
     listed = json.loads(call(world, "list", "--state", "failed", "--json").stdout)
@@ -62,8 +62,8 @@ def test_list_finds_runs_by_state() -> None:
     assert "is CANCELLED" in call(world, "list", "--state", "CANCELLED").stdout
 
 
-def test_show_tells_what_failed_and_what_was_skipped_for_it() -> None:
-    """A user reads the failed step, its message without escapes, and the steps skipped because of it."""
+def test_show_names_the_failed_step_and_those_skipped_for_it() -> None:
+    """`show` prints the failed step's message without escapes, and the skipped steps."""
     world, run_id = ended(FAILING)
     result = call(world, "show", run_id)
     assert result.exit_code == 0
@@ -72,8 +72,8 @@ def test_show_tells_what_failed_and_what_was_skipped_for_it() -> None:
     assert "\x1b" not in result.stdout
 
 
-def test_show_tells_what_of_the_message_was_ignored() -> None:
-    """A misspelt field of the start message is seen where its run is looked at, in text and in JSON."""
+def test_show_names_ignored_fields_of_the_message() -> None:
+    """`show` prints a warning about a misspelt field of the start message."""
     world = World()
     body = {"definition": chain(1), "workflow_path": "flow.yaml", "paramz": {"day": 1}}
     run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id
@@ -82,7 +82,7 @@ def test_show_tells_what_of_the_message_was_ignored() -> None:
 
 
 def test_times_for_programs_have_one_form() -> None:
-    """Every time of a run and its steps is in UTC, with Z and milliseconds."""
+    """Times of runs and steps are in UTC, with Z and milliseconds."""
     world, run_id = ended()
     shown = json.loads(call(world, "show", run_id, "--json").stdout)
     found = [each[name] for each in (shown["run"], *shown["steps"]) for name in ("started_at", "finished_at")]
@@ -90,8 +90,8 @@ def test_times_for_programs_have_one_form() -> None:
     assert shown["run"]["created_at"] == f"{START:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
-def test_show_tells_in_full_why_steps_cannot_be_submitted() -> None:
-    """While a step waits for a Task Runner, or for a credential, its reason is one sentence, with the next try."""
+def test_show_explains_why_steps_cannot_be_submitted() -> None:
+    """A waiting step is explained by its reason and its next try."""
     world = World("default: {submit_errors: [503]}")
     run_id = world.start(definition({"a": [], "b": []}))
     world.settle_down()
@@ -102,7 +102,7 @@ def test_show_tells_in_full_why_steps_cannot_be_submitted() -> None:
 
 
 def test_show_hides_what_the_compiler_added() -> None:
-    """Barrier steps of a wide graph are no one's business, in text and in JSON."""
+    """Steps that the compiler added are shown neither in text nor in JSON."""
     world, run_id = ended(workflow=fan(300))
     assert "~" not in call(world, "show", run_id).stdout
     shown = json.loads(call(world, "show", run_id, "--json").stdout)
@@ -111,7 +111,7 @@ def test_show_hides_what_the_compiler_added() -> None:
 
 
 def test_show_lists_the_problems_of_an_invalid_run() -> None:
-    """An uploaded file that is not valid is explained with line and column."""
+    """An invalid file's problems are shown with line and column."""
     world = World()
     run_id = world.start("steps: [{id: a, dependsOn: [b]}]")
     output = call(world, "show", run_id).stdout
@@ -136,7 +136,7 @@ def test_an_ambiguous_beginning_lists_the_candidates() -> None:
 
 @pytest.mark.parametrize("name", ["none", "a/b", "", "..", "__x__", "flow\x1b[31m", "x" * 2000])
 def test_an_unknown_run_is_an_error(name: str) -> None:
-    """An id that is none, whatever it looks like, is answered in a sentence."""
+    """An unknown id is answered in a sentence, however it looks."""
     world, _ = ended()
     result = call(world, "show", name)
     assert result.exit_code == 1
@@ -180,7 +180,7 @@ def test_a_time_limit_is_for_those_who_wait() -> None:
 
 
 def test_markup_in_names_is_printed_as_it_is() -> None:
-    """What looks like the terminal library's own markup is not taken as such."""
+    """The terminal library's markup in a message is printed unchanged."""
     world = World("default: {message: '[red]x[/red]', always_fail: true}")
     run_id = world.start(definition({"a": []}))
     world.run_to_end(run_id)

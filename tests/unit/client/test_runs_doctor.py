@@ -15,7 +15,7 @@ from unit.client.test_runs import call, ended
 
 
 def begun(script: str = "default: {duration: 1000}") -> tuple[World, str]:
-    """A world with a run whose first step runs."""
+    """Return a world with a run whose first step runs."""
     world = World(script)
     run_id = world.start(chain(3))
     world.settle_down()
@@ -23,14 +23,14 @@ def begun(script: str = "default: {duration: 1000}") -> tuple[World, str]:
 
 
 def miscounted() -> tuple[World, str]:
-    """A world with a run one of whose steps waits for one more than there is."""
+    """Return a world with a run of which one counter is too high."""
     world, run_id = begun()
     world.store.commit([Update(path=step_path(run_id, "s1"), fields={"remaining": 2})])
     return world, run_id
 
 
 def test_a_run_that_is_well_lists_what_it_waits_for() -> None:
-    """The steps under way are listed with their jobs, and nothing is wrong."""
+    """The steps of a healthy run are listed with their jobs."""
     world, run_id = begun()
     result = call(world, "doctor", run_id)
     assert result.exit_code == 0
@@ -40,7 +40,7 @@ def test_a_run_that_is_well_lists_what_it_waits_for() -> None:
 
 
 def test_a_next_look_is_not_in_the_past() -> None:
-    """A job's first poll is shown as long as it is to come; later the job is polled in every round."""
+    """A job's next look is shown only while it is in the future."""
     world, run_id = begun()
     assert "; next look " in call(world, "doctor", run_id).stdout
     world.clock.move(timedelta(minutes=10))
@@ -56,7 +56,7 @@ def test_a_run_that_has_ended_is_well() -> None:
 
 
 def test_a_wrong_counter_is_reported_and_fixed() -> None:
-    """The sentence names the step and both counts; a second look finds nothing."""
+    """A wrong counter is reported with both counts, and fixed."""
     world, run_id = miscounted()
     first = call(world, "doctor", run_id)
     assert "Wrong: step s1 counts 2 dependencies that have not ended and 0 that did not succeed" in first.stdout
@@ -66,7 +66,7 @@ def test_a_wrong_counter_is_reported_and_fixed() -> None:
 
 
 def test_a_dry_run_changes_nothing() -> None:
-    """With --dry-run the same is found, nothing is changed, and the exit code says that something is wrong."""
+    """`--dry-run` reports the same, changes nothing, and exits with 1."""
     world, run_id = miscounted()
     for _ in range(2):
         result = call(world, "doctor", "--dry-run", run_id)
@@ -84,7 +84,7 @@ def test_what_cannot_be_fixed_says_what_to_do() -> None:
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
-    """A step that has been due for minutes shows that no one wakes the checker."""
+    """A step that has been due for minutes shows that no checker came."""
     world, run_id = begun()
     world.clock.move(timedelta(minutes=5))
     result = call(world, "doctor", run_id)
@@ -92,7 +92,7 @@ def test_a_checker_that_does_not_come_is_noticed() -> None:
 
 
 def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
-    """Its due time is that of its first poll for as long as polls report nothing new."""
+    """A long job's old due time does not count as a missed look."""
     world, run_id = begun("default: {duration: 100000}")
     for _ in range(20):
         world.clock.move(timedelta(minutes=1))
@@ -133,7 +133,7 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
     ],
 )
 def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minutes: float, sentence: str) -> None:
-    """`doctor`, `show` and the events say what is odd about a job, and its step goes on."""
+    """`doctor`, `show` and events report an odd job, and its step goes on."""
     world, run_id = begun(script)
     for _ in range(int(minutes * 6)):
         world.clock.move(timedelta(seconds=10))
@@ -151,7 +151,7 @@ def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minute
 
 @pytest.mark.parametrize("script", [SILENT, DEAF])
 def test_a_short_silence_is_not_reported(script: str) -> None:
-    """An outage of four minutes is nothing that anyone has to look into."""
+    """An outage of four minutes is not reported."""
     world, run_id = begun(script)
     for _ in range(24):
         world.clock.move(timedelta(seconds=10))

@@ -32,14 +32,14 @@ def call(world: World, *args: str | Path, stdin: str = "", place: tuple[str, ...
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A workflow file."""
+    """Return a workflow file."""
     path = tmp_path / "nightly.yaml"
     path.write_text(chain(3))
     return path
 
 
 def started(world: World, result: Result) -> str:
-    """The run that the command printed, which the start function has made of its message."""
+    """Return the run that the command printed and the start function made."""
     assert result.exit_code == 0, result.stderr
     run_id = str(json.loads(result.stdout)["run"])
     world.settle_down("start")
@@ -48,7 +48,7 @@ def started(world: World, result: Result) -> str:
 
 
 def test_the_run_that_is_printed_is_the_run_that_is_made(file: Path) -> None:
-    """The id is known before the start function has read the message."""
+    """The printed id is that of the run that the start function makes."""
     world = World()
     run_id = started(world, call(world, file, "--json"))
     assert run_id.startswith("nightly-")
@@ -56,13 +56,13 @@ def test_the_run_that_is_printed_is_the_run_that_is_made(file: Path) -> None:
 
 
 def test_a_key_names_one_run(file: Path) -> None:
-    """The same key for the same file is the same run, however often it is started."""
+    """The same key for the same file is always the same run."""
     world = World()
     assert len({started(world, call(world, file, "--key", "2026-11-23", "--json")) for _ in range(3)}) == 1
 
 
 def test_a_key_is_of_one_workflow(file: Path) -> None:
-    """Another file of the same name, or a changed one, is refused with the run that the key has started."""
+    """A key that was used for another file is refused, with its run."""
     world = World()
     run_id = started(world, call(world, file, "--key", "2026-11-23", "--json"))
     assert f"Run {run_id} was started with this key before" in call(world, file, "--key", "2026-11-23").stderr
@@ -81,7 +81,7 @@ def test_a_key_is_of_one_workflow(file: Path) -> None:
     ],
 )
 def test_a_key_is_of_one_request(file: Path, other: tuple[str, ...], named: str, wait: list[str]) -> None:
-    """The key of a run that was asked for otherwise is refused with what differs, before anything is published."""
+    """A key that was used for another request is refused before anything is published."""
     world = World()
     run_id = started(world, call(world, file, "--json", "--key", "day", "--param", "day=2026-01-01"))
     refused = call(world, file, "--key", "day", *other, *wait)
@@ -91,7 +91,7 @@ def test_a_key_is_of_one_request(file: Path, other: tuple[str, ...], named: str,
 
 
 def test_json_says_whether_the_run_is_new(file: Path) -> None:
-    """The same request again is no mistake, and a script can see that nothing new was started."""
+    """JSON shows that a repeated request started nothing new."""
     world = World()
     again = []
     for _ in range(2):
@@ -102,7 +102,7 @@ def test_json_says_whether_the_run_is_new(file: Path) -> None:
 
 
 def test_a_key_whose_run_was_invalid_starts_again() -> None:
-    """A run that could not start gives its key to the next request, which is not refused for being another."""
+    """The key of a run that could not start is free for another request."""
     world = World()
     arguments = ("gs://flows/workflows/late.yaml", "--key", "day", "--json")
     call(world, *arguments, "--param", "day=1")
@@ -120,7 +120,7 @@ def test_stdin_is_started() -> None:
 
 
 def test_labels_parameters_and_the_task_runner_go_with_it(file: Path) -> None:
-    """They stand in the run as they were given; a value may hold an equals sign, or be empty."""
+    """Labels and parameters stand in the run exactly as given."""
     world = World()
     options = ("--label", "team=ml", "--param", "where=a=b", "--param", "empty=", "--tr-url", TASK_RUNNER_URL)
     run = world.run(started(world, call(world, file, "--json", *options)))
@@ -128,7 +128,7 @@ def test_labels_parameters_and_the_task_runner_go_with_it(file: Path) -> None:
 
 
 def test_the_next_command_is_about_the_same_deployment(file: Path) -> None:
-    """What is to be typed next names the project as it was named."""
+    """The suggested next command names the same project, prefix and database."""
     printed = call(World(), file).stdout
     assert "Asked for run nightly-" in printed
     assert ", 3 steps." in printed
@@ -136,7 +136,7 @@ def test_the_next_command_is_about_the_same_deployment(file: Path) -> None:
 
 
 def test_an_object_is_left_to_the_start_function() -> None:
-    """Its path is all that is sent; nothing of it is read here."""
+    """Only an object's path is sent, and it is not read here."""
     world = World()
     world.files.content["gs://flows/workflows/daily.yaml", None] = chain(2).encode()
     assert started(world, call(world, "gs://flows/workflows/daily.yaml", "--json")).startswith("daily-")
@@ -176,7 +176,7 @@ def test_an_invalid_file_is_refused_with_every_problem(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_are_refused_in_a_sentence(file: Path, args: list[str], sentence: str) -> None:
-    """A user's mistake ends with exit code 2 and says what is wrong; nothing is published."""
+    """A user's mistake ends with exit code 2, and nothing is published."""
     world = World()
     result = call(world, *(file if word == "FILE" else word for word in args), place=())
     assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
@@ -184,7 +184,7 @@ def test_wrong_options_are_refused_in_a_sentence(file: Path, args: list[str], se
 
 
 def test_a_project_beside_a_local_platform_is_refused(file: Path) -> None:
-    """A command for a project never goes to a local platform whose variables were left in the shell."""
+    """A command for a project is refused while variables name a local platform."""
     here = {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1", "PUBSUB_EMULATOR_HOST": "127.0.0.1:1"}
     arguments = ["start", str(file), "--project=acme-flow"]
     result = CliRunner().invoke(cli, arguments, env=NO_CLOUD | here, catch_exceptions=False)
@@ -198,7 +198,7 @@ def test_no_one_is_logged_in(file: Path) -> None:
 
 
 def test_a_message_that_is_too_large_is_not_sent(file: Path) -> None:
-    """A file of quotes, which JSON doubles, is refused with another way to start it; nothing is published."""
+    """A file too large for a message is refused with another way to start it."""
     world = World()
     file.write_text(chain(3) + "# " + '"' * 4_000_000)
     result = call(world, file)

@@ -30,7 +30,7 @@ TEXT = "→ naïve ✗ \udcff 日 …"
 def test_what_an_encoding_lacks_is_spelt_out(
     encoding: str, written: bytes, name: str, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever the stream's encoding, each sign arrives in it or in signs that it has, and is measured as such."""
+    """Signs that the stream's encoding lacks are spelt out, and measured so."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, name, io.TextIOWrapper(raw, encoding=encoding))
     monkeypatch.setattr(sys, other, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
@@ -45,7 +45,7 @@ def test_what_an_encoding_lacks_is_spelt_out(
 
 @pytest.mark.parametrize(("streams", "code"), [("<&- >&- 2>&-", 0), (">/dev/full", 1)])
 def test_a_stream_that_is_closed_or_full_is_no_defect(streams: str, code: int) -> None:
-    """A command that cannot read or write says so if it can; no one is shown a traceback."""
+    """Closed or full streams cause no traceback."""
     entry = "from atom_client.__main__ import main; main()"
     line = f'"$0" -c "{entry}" validate "$1" {streams}'
     done = subprocess.run(["sh", "-c", line, sys.executable, FORK_JOIN], capture_output=True, text=True, check=False)

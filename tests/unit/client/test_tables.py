@@ -20,7 +20,7 @@ SHEET = Sheet(
 
 
 def printed(sheet: Sheet, width: int) -> list[str]:
-    """The sheet as it stands on a terminal."""
+    """Return the table as a terminal shows it."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as capture:
         console.print(sheet.rich(Screen(width=width, height=24)))
@@ -29,7 +29,7 @@ def printed(sheet: Sheet, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
-    """An id can be copied from the table, beside however long a message."""
+    """Ids are whole beside any message, so they can be copied."""
     lines = printed(SHEET, width)
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["STEP", *IDS]
     assert len(lines) > 3
@@ -46,7 +46,7 @@ def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
     ],
 )
 def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str]) -> None:
-    """Ids and states are whole, as they are to be copied; columns without room beside them are left out."""
+    """On a narrow terminal the last columns are left out, never parts of ids."""
     run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
     heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
     lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, may_be_narrowed=True), width)

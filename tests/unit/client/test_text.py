@@ -28,7 +28,7 @@ from atom_client.text import clean, lasted, listing, one_line
     ],
 )
 def test_nothing_printed_moves_the_cursor(written: str, printed: str) -> None:
-    """Escapes and control characters of what others wrote are left out; letters of every script stay."""
+    """Escapes and control characters are left out, and letters of every script stay."""
     assert clean(written) == printed
 
 
@@ -58,7 +58,7 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 
 
 def test_no_duration_is_nothing() -> None:
-    """What has not ended has no duration."""
+    """A run or step that has not ended has no duration."""
     assert lasted(None) == ""
 
 
@@ -67,7 +67,7 @@ def test_no_duration_is_nothing() -> None:
     [([], ""), (["a"], "`a`"), (["a", "b"], "`a` and `b`"), (["a", "b", "c"], "`a`, `b` and `c`")],
 )
 def test_names_are_listed_as_in_a_sentence(names: list[str], text: str) -> None:
-    """The last name follows an `and`."""
+    """Names are listed with an `and` before the last one."""
     assert listing(names) == text
 
 

@@ -21,7 +21,7 @@ GENERATION = "1700000000000001"
 
 @pytest.fixture
 def storage() -> Iterator[Canned]:
-    """A storage that takes every object."""
+    """Return a storage that accepts every object."""
     body = json.dumps({"generation": GENERATION}).encode()
     with canned(lambda _asked, _connection: answer(body)) as server:
         yield server
@@ -29,7 +29,7 @@ def storage() -> Iterator[Canned]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A workflow file."""
+    """Return a workflow file."""
     path = tmp_path / "nightly.yaml"
     path.write_text(chain(2))
     return path
@@ -43,7 +43,7 @@ def call(storage: Canned, *args: str | Path, stdin: str = "", **environment: str
 
 @pytest.mark.parametrize("target", ["gs://flows/workflows/nightly.yaml", "gs://flows/workflows/"])
 def test_the_run_of_the_generation_is_printed(storage: Canned, file: Path, target: str) -> None:
-    """The file goes to the object as it is, and its generation names the run as the start function names it."""
+    """The printed run is that of the uploaded object's generation."""
     printed = json.loads(call(storage, file, target, "--json").stdout)
     path = "gs://flows/workflows/nightly.yaml"
     run_id = run_id_for(path, "object", "flows", "workflows/nightly.yaml", GENERATION)
@@ -53,8 +53,8 @@ def test_the_run_of_the_generation_is_printed(storage: Canned, file: Path, targe
     assert parse_qs(urlsplit(asked.target).query)["name"] == ["workflows/nightly.yaml"]
 
 
-def test_a_user_is_told_what_to_type_next(storage: Canned, file: Path) -> None:
-    """The sentence names the run and the command that shows it, in the same project."""
+def test_the_next_command_is_printed(storage: Canned, file: Path) -> None:
+    """The answer names the run and the command that shows it."""
     printed = call(storage, file, "gs://flows/workflows/", "--project=acme-flow").stdout
     assert f"generation {GENERATION}, which starts run nightly-" in printed
     assert "--project=acme-flow`" in printed
@@ -74,14 +74,14 @@ def test_a_user_is_told_what_to_type_next(storage: Canned, file: Path) -> None:
 def test_what_would_start_no_run_is_not_sent(
     storage: Canned, file: Path, source: str, target: str, sentence: str
 ) -> None:
-    """A name that starts nothing, a file that is not valid or not there: exit code 2, and nothing is uploaded."""
+    """A file or name that would start no run is refused before the upload."""
     result = call(storage, file if source == "FILE" else source, target, stdin="steps: 3")
     assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
     assert storage.asked == []
 
 
 def test_a_deployment_with_other_names(storage: Canned, file: Path) -> None:
-    """The prefix of a deployment's own uploads counts, where the environment has it."""
+    """The upload prefix of the environment counts."""
     assert call(storage, file, "gs://flows/jobs/a.yaml", WORKFLOW_OBJECT_PREFIX="jobs/").exit_code == 0
 
 

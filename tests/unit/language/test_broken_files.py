@@ -17,7 +17,7 @@ _BROKEN = sorted(path for path in (Path(__file__).parent / "broken").iterdir() i
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
 @pytest.mark.parametrize("path", _BROKEN, ids=lambda path: path.name)
 def test_a_broken_file_is_refused_with_all_its_problems(path: Path, loader: Any) -> None:
-    """Each problem of the file is listed in file order, the same by both YAML readers."""
+    """Both YAML readers list all problems of a file in its order."""
     with pytest.raises(InvalidWorkflow) as caught:
         parse_workflow(path.read_bytes(), filename=path.name, loader=loader)
     expected = path.with_suffix(".expected").read_text(encoding="utf-8").splitlines()

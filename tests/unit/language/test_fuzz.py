@@ -70,14 +70,14 @@ def test_any_bytes_are_answered(content: bytes, filename: str, loader: Any) -> N
 @_QUICK
 @given(st.lists(_PIECES, max_size=40).map("".join), _NAMES, _LOADERS)
 def test_any_pieces_of_yaml_are_answered(text: str, filename: str, loader: Any) -> None:
-    """The words and signs of the format in any order raise nothing else."""
+    """Any sequence of the format's words is a workflow or has problems."""
     _answers(text, filename, loader)
 
 
 @_QUICK
 @given(st.integers(0, len(_VALID)), st.integers(0, 12), st.lists(_PIECES, max_size=3).map("".join), _LOADERS)
 def test_any_edit_of_a_good_file_is_answered(start: int, removed: int, added: str, loader: Any) -> None:
-    """A slip of the hand anywhere in a good file raises nothing else."""
+    """Any edit of a valid file is a workflow or has problems."""
     _answers(_VALID[:start] + added + _VALID[start + removed :], "f.yaml", loader)
 
 
@@ -92,14 +92,14 @@ def test_any_edit_of_a_good_file_is_answered(start: int, removed: int, added: st
 def test_any_edit_of_a_good_json_file_is_answered(
     start: int, removed: int, added: str, filename: str, loader: Any
 ) -> None:
-    """A slip of the hand anywhere in JSON raises nothing else, under a name of JSON and under another."""
+    """Any edit of valid JSON is a workflow or has problems, under any name."""
     _answers(_JSON[:start] + added + _JSON[start + removed :], filename, loader)
 
 
 @_QUICK
 @given(st.text(alphabet="0123456789.,: PTWDHMSwdhms secmin-", max_size=20))
 def test_any_duration_is_read_or_answered_with_one_that_is(text: str) -> None:
-    """The spelling that a message offers is always one that is taken."""
+    """The spelling that a message suggests for a duration is valid."""
     try:
         parse_duration(text)
     except ValueError:
@@ -111,7 +111,7 @@ def test_any_duration_is_read_or_answered_with_one_that_is(text: str) -> None:
 @_QUICK
 @given(st.text(max_size=80))
 def test_any_id_is_taken_or_refused_with_one_that_is_taken(text: str) -> None:
-    """The id that a message offers is valid."""
+    """The id that a message suggests is valid."""
     try:
         parse_workflow(json.dumps({"steps": [{"id": text}]}), filename="f.json")
     except InvalidWorkflow as invalid:

@@ -28,7 +28,7 @@ def test_the_longest_chain_is_read() -> None:
 
 
 def test_the_longest_cycle_is_shown_shortened() -> None:
-    """The path of a cycle through every step is a line one can still read."""
+    """A cycle through every step is shown on one short line."""
     size = limits.MAX_STEPS
     (message,) = _messages(
         "steps:\n" + "".join(f"- {{id: s{n}, dependsOn: [s{(n + 1) % size}]}}\n" for n in range(size))
@@ -38,7 +38,7 @@ def test_the_longest_cycle_is_shown_shortened() -> None:
 
 
 def test_a_step_may_wait_for_all_others() -> None:
-    """The fan-in of one step has no limit of its own."""
+    """A step may depend on all other steps."""
     count = limits.MAX_STEPS - 1
     steps = "".join(f"- id: s{n}\n" for n in range(count))
     all_of_them = ", ".join(f"s{n}" for n in range(count))
@@ -47,7 +47,7 @@ def test_a_step_may_wait_for_all_others() -> None:
 
 
 def test_one_step_too_many_is_one_problem() -> None:
-    """Steps beyond the limit are not checked, but they exist for those that depend on them."""
+    """Steps beyond the limit are not checked, but can be depended on."""
     steps = "".join(f"- id: s{n}\n" for n in range(limits.MAX_STEPS))
     assert _messages(f"steps:\n- {{id: a, dependsOn: [s{limits.MAX_STEPS - 1}]}}\n{steps}") == [
         "there are 10,001 steps, more than the 10,000 allowed"
@@ -55,20 +55,20 @@ def test_one_step_too_many_is_one_problem() -> None:
 
 
 def test_a_file_over_the_limit_is_not_looked_at() -> None:
-    """The size is checked first."""
+    """A file that is too large has that problem only."""
     (message,) = _messages(b"#" * (limits.MAX_FILE_BYTES + 1))
     assert message == "the file has more than the 4,194,304 bytes allowed"
 
 
 @_LOADERS
 def test_no_depth_of_brackets_recurses(loader: Any) -> None:
-    """A file of opening brackets is refused at the limit, not at the end of the stack."""
+    """A file of opening brackets is refused at the limit on depth."""
     assert "lists and maps are nested more than 20 deep" in _messages("[" * 5_000, loader)
 
 
 @_LOADERS
 def test_aliases_do_not_multiply_a_long_text(loader: Any) -> None:
-    """A long text counts as much as many short ones, each time it is meant."""
+    """A long text counts as many values, each time it is referred to."""
     text = f"steps:\n- {{id: a, description: &d {'x' * 9_000}}}\n" + "- {id: b, task: {url: u, args: ["
     messages = _messages(text + "*d, " * 5_000 + "]}}\n", loader)
     assert any("more than 300,000 values" in message for message in messages)
@@ -83,7 +83,7 @@ def test_many_merges_do_not_multiply() -> None:
 
 
 def test_a_large_task_is_refused() -> None:
-    """What is sent to the Task Runner and stored with the step has a limit of its own, in bytes."""
+    """A task is limited to 65,536 bytes as JSON."""
     text = "steps:\n- {id: a, task: {url: u, args: ["
     parse_workflow(f"{text}{'é' * 32_700}]}}}}\n", filename="f.yaml")
     (message,) = _messages(f"{text}{'é' * 32_800}]}}}}\n")
@@ -91,5 +91,5 @@ def test_a_large_task_is_refused() -> None:
 
 
 def test_binary_files_are_refused_at_once() -> None:
-    """A file that is full of control characters gets a few examples, nothing more."""
+    """A file full of control characters gets a few examples only."""
     assert len(_messages(bytes(range(32)) * 1_000)) == 10

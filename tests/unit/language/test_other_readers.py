@@ -67,14 +67,14 @@ def _check(scalar: str) -> None:
 
 @pytest.mark.parametrize("scalar", _WORDS.split())
 def test_known_differences_are_refused_or_warned_of(scalar: str) -> None:
-    """PyYAML (YAML 1.1), ruamel.yaml (YAML 1.2) and we agree on a value, or it is refused or has a warning."""
+    """A value that PyYAML and ruamel.yaml read differently is refused or has a warning."""
     _check(scalar)
 
 
 @_QUICK
 @given(_SCALARS)
-def test_any_value_is_taken_alike(scalar: str) -> None:
-    """The same for whatever looks like a number, a date or a time."""
+def test_any_value_is_read_the_same(scalar: str) -> None:
+    """Anything like a number, date or time is read the same, refused, or has a warning."""
     if scalar.strip():
         _check(scalar.strip())
 
@@ -104,7 +104,7 @@ def _args(workflow: Workflow) -> Any:
 @_QUICK
 @given(_JSON, st.booleans(), st.sampled_from([None, 0, 1]), st.sampled_from(["f.json", "inline.yaml"]))
 def test_json_is_what_json_readers_read(args: Any, ascii_only: bool, indent: int | None, filename: str) -> None:  # noqa: FBT001  # drawn
-    """Every text and number of a JSON file arrives as `json` reads it, under any name if it begins with a brace."""
+    """Texts and numbers of a JSON file are read as `json` reads them."""
     text = _json_with(args, ascii_only=ascii_only, indent=indent)
     assert json.dumps(_args(parse_workflow(text, filename=filename))) == json.dumps([args])
 
@@ -114,7 +114,7 @@ def test_json_is_what_json_readers_read(args: Any, ascii_only: bool, indent: int
     "sign", ["\x85", "\u2028", "\x7f", "\x9f", "\ufeff", "\ufffe", "\U0001f600", "\t\t", "#", "<<", "*a"]
 )
 def test_no_sign_of_a_json_text_is_lost(sign: str, filename: str) -> None:
-    """What YAML folds, refuses or takes for its own is a character like any other, raw and escaped."""
+    """Characters that are special in YAML are ordinary in JSON texts."""
     for ascii_only in (True, False):
         text = _json_with({f"a{sign}b": f"x {sign} y", sign: sign}, ascii_only=ascii_only, indent=None)
         assert _args(parse_workflow(text, filename=filename)) == [{f"a{sign}b": f"x {sign} y", sign: sign}]
@@ -145,7 +145,7 @@ def _not_json(word: str) -> None:
 @_QUICK
 @given(st.integers(0, len(_GOOD)), st.integers(0, 4), st.lists(_PIECES, max_size=2).map("".join))
 def test_what_is_not_json_is_refused(start: int, removed: int, added: str) -> None:
-    """A slip of the hand that `json` refuses is refused in a .json file; what it takes is read as it does."""
+    """A .json file is refused or read exactly as `json` does."""
     text = _GOOD[:start] + added + _GOOD[start + removed :]
     try:
         document = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_not_json)
@@ -172,7 +172,7 @@ def test_what_is_not_json_is_refused(start: int, removed: int, added: str) -> No
     ],
 )
 def test_what_only_begins_like_json_is_yaml(text: str) -> None:
-    """The flow style of YAML is read as before, unless the file is named .json."""
+    """YAML's flow style is read as YAML, unless the file is named .json."""
     assert parse_workflow(text, filename="f.yaml").steps[0].id == "a"
     with pytest.raises(InvalidWorkflow):
         parse_workflow(text, filename="f.json")
@@ -180,14 +180,14 @@ def test_what_only_begins_like_json_is_yaml(text: str) -> None:
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_a_definition_with_no_number_is_refused(word: str) -> None:
-    """What Python's JSON writes for a value that is no number does not become a text in silence."""
+    """`NaN` and `Infinity` are refused."""
     text = f'{{"steps": [{{"id": "a", "task": {{"url": "u", "args": [{word}]}}}}]}}'
     with pytest.raises(InvalidWorkflow, match=f"`{word}` is not a JSON number; write `null`"):
         parse_workflow(text, filename="inline.yaml")
 
 
 def test_definitions_in_json_are_not_nested_without_end() -> None:
-    """The reader keeps no stack, and the limit on depth is that of YAML."""
+    """JSON has the same limit on depth as YAML."""
     for text in ('{"a": ' * 100_000, '{"a": ' * 5_000 + "1" + "}" * 5_000, '{"a": ' + "[" * 100_000):
         with pytest.raises(InvalidWorkflow, match="nested more than 20 deep"):
             parse_workflow(text, filename="inline.yaml")

@@ -45,14 +45,14 @@ def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
 
 
 def test_the_full_file_sets_every_field() -> None:
-    """A new field is set here too, so that one that is accepted and then dropped is seen by the next test."""
+    """The full file names every field of the format."""
     names = {name for record in (WORKFLOW, STEP, TASK, RETRY, BACKOFF) for name in record.names} - {"defaults"}
     assert {name for name in names if not re.search(rf"\b{name}:", _FULL)} == set()
 
 
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
 def test_every_field_of_a_file_is_read(loader: Any) -> None:
-    """Each field has its place in the workflow, args stay as written, and steps keep the order of the file."""
+    """Every field is read into the workflow, and steps keep their order."""
     assert parse_workflow(_FULL, filename="f.yaml", loader=loader) == Workflow(
         name="daily-sales",
         description="Load the sales.\nThen report.\n",
@@ -94,7 +94,7 @@ def test_every_field_of_a_file_is_read(loader: Any) -> None:
 
 
 def test_steps_override_defaults_field_by_field() -> None:
-    """A step that sets one field of its back-off keeps all other fields of the defaults."""
+    """A step that sets one field of its back-off keeps the other defaults."""
     workflow = _parse(
         """
 defaults: {timeout: 1h, onLost: fail, retry: {maxAttempts: 5, backoff: {initial: 20s, max: 2m}}}
@@ -121,7 +121,7 @@ steps:
     [("sales.yaml", "sales"), ("gs://b/in/sales.v2.yml", "sales.v2"), ("/tmp/a.json", "a"), ("", "workflow")],  # noqa: S108  # never opened
 )
 def test_a_workflow_without_a_name_has_its_files(filename: str, name: str) -> None:
-    """The name is the file's without folder and extension."""
+    """An unnamed workflow has its file's name without folder and extension."""
     assert _parse('{"steps": [{"id": "a"}]}', filename).name == name
 
 
@@ -139,7 +139,7 @@ def test_durations_are_read_as_people_write_them(text: str, minutes: int) -> Non
 
 
 def test_json_is_read_as_json() -> None:
-    r"""Tabs and the \u escapes of characters beyond the first plane, which YAML has not, are taken."""
+    r"""JSON's tabs and \\u escapes are accepted."""
     text = '{\n\t"steps": [\n\t\t{"id":"a","description":"\\ud83d\\ude00 \\/ \\u00e9"}\n\t]\n}'
     assert _parse(text, "w.json").steps[0].description == "\U0001f600 / é"
 
@@ -150,7 +150,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter() -> None:
 
 
 def test_anchors_and_merge_keys_save_repetition() -> None:
-    """A merged map gives what the map does not say itself, the first of several sources first."""
+    """A merged map provides missing fields, the first source first."""
     first, second = _parse(
         """
 steps:
@@ -170,7 +170,7 @@ steps:
 
 @pytest.mark.parametrize("text", ["no", "1", "010", "2024-05-01", "true", "~", "12:30", "1_000"])
 def test_quotes_make_any_value_text(text: str) -> None:
-    """What is refused without quotes is text with them."""
+    """Values that are refused without quotes are text with them."""
     step = f"steps: [{{id: a, description: '{text}', task: {{url: \"{text}\", args: ['{text}']}}}}]"
     (read,) = _parse(step).steps
     assert read.description == text

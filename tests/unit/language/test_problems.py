@@ -13,7 +13,7 @@ from atom_workflows.language.problems import InvalidWorkflow, Problem
 
 
 def problems_of(text: str | bytes, filename: str = "f.yaml") -> tuple[Problem, ...]:
-    """The problems of a file that has some."""
+    """Return the problems of an invalid file."""
     with pytest.raises(InvalidWorkflow) as caught:
         parse_workflow(text, filename=filename)
     return caught.value.problems
@@ -34,14 +34,14 @@ def test_a_problem_is_a_line_and_a_json_object() -> None:
 
 
 def test_the_error_is_in_the_tree_and_a_value_error() -> None:
-    """Callers may catch it as either, and its text is all of its problems, a line each."""
+    """The error is a ValueError with all problems as its text."""
     with pytest.raises(ValueError, match=r"(?s)^f.yaml:1:1: .*\nf.yaml:2:1: ") as caught:
         parse_workflow("a: 1\nb: 2\nsteps: [{id: a}]\n", filename="f.yaml")
     assert isinstance(caught.value, AtomWorkflowsError)
 
 
 def test_a_long_list_of_problems_is_cut_and_counted() -> None:
-    """The first hundred are listed, the others counted; none is forgotten."""
+    """The first hundred problems are listed, and the others counted."""
     many = 3_000
     problems = problems_of("steps:\n" + "".join(f"- {{id: s{n}, a: 1}}\n" for n in range(many)))
     assert len(problems) == MAX_PROBLEMS + 1
@@ -56,12 +56,12 @@ def test_a_mistake_behind_an_alias_counts_once() -> None:
 
 
 def test_a_step_repeated_by_an_alias_is_a_duplicate() -> None:
-    """Two steps at one place of the file are still two steps of one id."""
+    """A step that an alias repeats has a duplicate id."""
     (problem,) = problems_of("steps: [&a {id: a}, *a]\n")
     assert problem.message == "the step id `a` was already used on line 1"
 
 
 def test_no_text_of_the_file_breaks_a_line() -> None:
-    """Whatever stands in file and file name, each problem is one printable line."""
+    """Each problem is one printable line, whatever the file holds."""
     for problem in problems_of('steps: [{id: "a\\n\\e[31m\\u2028b", dependsOn: ["c\\nd"]}]', "f\n.yaml"):
         assert str(problem).isprintable()

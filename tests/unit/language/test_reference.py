@@ -37,13 +37,13 @@ def test_the_schema_file_is_current() -> None:
 
 
 def test_the_reference_is_current() -> None:
-    """The tables of the reference are those of the fields."""
+    """The reference's tables are those of the fields."""
     reference = (_DOCS / REFERENCE_FILE).read_text(encoding="utf-8")
     assert with_tables(reference) == reference
 
 
 def test_the_reference_names_the_true_limits() -> None:
-    """The table of limits says what the parser does."""
+    """The reference's limits are those of the parser."""
     reference = (_DOCS / REFERENCE_FILE).read_text(encoding="utf-8")
     for row in (
         f"| The file | {limits.MAX_FILE_BYTES // 2**20} MiB |",
@@ -61,7 +61,7 @@ def test_the_schema_is_a_schema() -> None:
 
 
 def test_the_schema_has_a_name_and_no_address() -> None:
-    """Its `$id` is a URN that stays the same while files stay valid, so tools may compare it and fetch nothing."""
+    """The schema's `$id` is a URN, so tools fetch nothing."""
     assert json_schema()["$id"] == "urn:atom-workflows:schema:workflow:1"
 
 
@@ -110,7 +110,7 @@ def _broken_files() -> list[Path]:
 
 @pytest.mark.parametrize("path", _broken_files(), ids=lambda path: path.name)
 def test_the_schema_refuses_what_it_can(path: Path) -> None:
-    """An editor marks unknown fields, wrong types, missing fields and bad ids before the file is sent."""
+    """The schema refuses unknown fields, wrong types, missing fields and bad ids."""
     text = path.read_text(encoding="utf-8")
     document: Any = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     assert not _VALIDATOR.is_valid(document)
@@ -122,7 +122,7 @@ def test_the_schema_refuses_what_it_can(path: Path) -> None:
     ids=lambda field: field.name,
 )
 def test_every_field_is_described_and_its_examples_hold(field: Field) -> None:
-    """Editors show a sentence for every field, and what they offer is valid."""
+    """Every field has a description, and its examples are valid."""
     assert field.description.endswith(".")
     schema = _schemas_of(field)
     for example in field.examples:
@@ -130,7 +130,7 @@ def test_every_field_is_described_and_its_examples_hold(field: Field) -> None:
 
 
 def _schemas_of(field: Field) -> dict[str, Any]:
-    """The schema's own words on a field, wherever it stands."""
+    """Return the schema's own entries for a field, wherever they stand."""
     schema = json_schema()
     places = [schema, *schema["$defs"].values(), schema["properties"]["defaults"]]
     places.append(schema["properties"]["defaults"]["properties"]["retry"])

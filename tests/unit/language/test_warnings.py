@@ -67,7 +67,7 @@ def _with_args(args: str, filename: str = "f.yaml") -> Workflow:
     ],
 )
 def test_a_value_that_is_taken_differently_is_warned_of(text: str, sent: object, warning: str) -> None:
-    """Its meaning is that of YAML 1.2, and the warning has a spelling for each meaning."""
+    """An ambiguous value is read as in YAML 1.2, with a warning."""
     workflow = _with_args(text)
     assert workflow.warnings == (f"f.yaml:2:33: {warning}",)
     assert workflow.steps[0].task
@@ -97,19 +97,19 @@ def test_a_value_that_is_taken_differently_is_warned_of(text: str, sent: object,
     ],
 )
 def test_a_clear_value_has_no_warning(text: str) -> None:
-    """Whoever wrote what all readers take alike, and JSON writes alike, is not bothered."""
+    """A value that all readers read the same has no warning."""
     assert _with_args(text).warnings == ()
 
 
 def test_json_has_no_doubts() -> None:
-    """In JSON every reader takes a number for one, and whoever means text has put it in quotes."""
+    """Numbers in JSON have no warnings."""
     text = '{"steps": [{"id": "a", "task": {"url": "u", "args": [3.10, 1e-5, 1.5e3]}}]}'
     assert parse_workflow(text, filename="f.json").warnings == ()
     assert parse_workflow(text, filename="inline.yaml").warnings == ()
 
 
 def test_every_value_of_a_task_is_looked_at() -> None:
-    """Warnings name values deep inside, in file order, each place once however many aliases stand for it."""
+    """Warnings name nested values in file order, each place once."""
     text = (
         "steps:\n- id: a\n  task: &t\n    url: u\n    args: {b: [{c: 3.10}], a: 1e3}\n    labels: {v: 1.5_0}\n"
         "- {id: b, task: *t}\n"
@@ -119,14 +119,14 @@ def test_every_value_of_a_task_is_looked_at() -> None:
 
 
 def test_many_warnings_are_counted() -> None:
-    """The first are listed, so that a run's document holds them."""
+    """Only the first warnings are listed, and the others counted."""
     warnings = _with_args("3.10, " * 500).warnings
     assert len(warnings) == MAX_WARNINGS + 1
     assert warnings[-1].endswith("... and 480 more warnings from here on")
 
 
 def test_a_run_keeps_the_warnings_of_its_file() -> None:
-    """Whoever looks at the run is told too, not only who validates the file."""
+    """A run keeps its file's warnings."""
     world = World()
     run = world.run_to_end(world.start("steps: [{id: a, task: {url: u, args: [3.10]}}]"))
     assert run.state == "SUCCEEDED"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -15,35 +12,30 @@ from atom_workflows.language import limits
 from atom_workflows.language.parser import parse_into, parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow, Problem, Report
 from atom_workflows.language.suggestions import BUDGET, Names, Suggestions
+from support.work import lines_run
 from support.worst_files import WORST
 
 _SMALL, _LARGE = 4_000, 16_000
 
 
 def _lines_run(content: str, filename: str) -> int:
-    """Count the lines of Python that are run to read the file; comparisons have a count of their own."""
-    lines = 0
+    """Count the lines of Python that reading the file runs.
+
+    Comparisons of names have a count of their own.
+    """
     report = Report(filename)
     report.suggestions = Suggestions(budget=0)
 
-    def trace(_frame: FrameType, event: str, _arg: object) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
+    def read() -> None:
         with suppress(InvalidWorkflow):
             parse_into(report, content, filename=filename)
-    finally:
-        sys.settrace(before)
-    return lines
+
+    return lines_run(read)
 
 
 @pytest.mark.parametrize("name", WORST)
 def test_the_work_grows_no_faster_than_the_file(name: str) -> None:
-    """A file four times as large runs at most about four times the lines, whatever is wrong with it."""
+    """A file four times as large takes about four times the work."""
     filename, make = WORST[name]
     small, large = (_lines_run(make(size), filename) for size in (_SMALL, _LARGE))
     assert large < 5 * small + 20_000
@@ -62,7 +54,7 @@ class _CountedNames:
 
 
 def test_names_are_gone_through_once_for_all_questions() -> None:
-    """What a question may cost is known without looking at every name again."""
+    """All questions together go through the names once."""
     counted = _CountedNames([f"s{number}" for number in range(2_000)])
     names, suggestions = Names(counted), Suggestions()
     for number in range(5_000):
@@ -73,7 +65,7 @@ def test_names_are_gone_through_once_for_all_questions() -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("unknown dependencies", 500_000), ("similar dependencies", 100_000)])
 def test_the_comparisons_of_a_file_have_a_budget(name: str, size: int) -> None:
-    """However many dependencies nearly exist, no more is asked than the budget lets them."""
+    """Comparisons of nearly correct names stay within the budget."""
     filename, make = WORST[name]
     report = Report(filename)
     with pytest.raises(InvalidWorkflow):
@@ -82,7 +74,7 @@ def test_the_comparisons_of_a_file_have_a_budget(name: str, size: int) -> None:
 
 
 def test_a_file_of_ordinary_size_has_all_its_suggestions() -> None:
-    """A hundred mistakes among 300 steps are each told what was meant."""
+    """A hundred mistakes among 300 steps all get a suggestion."""
     steps = "".join(f"- id: load-table-{n}\n" for n in range(300))
     wrong = "".join(f"- {{id: r{n}, dependsOn: [lod-tabel-{n}]}}\n" for n in range(limits.MAX_PROBLEMS))
     with pytest.raises(InvalidWorkflow) as caught:
@@ -91,7 +83,7 @@ def test_a_file_of_ordinary_size_has_all_its_suggestions() -> None:
 
 
 def test_spelling_is_compared_without_a_budget() -> None:
-    """Case and separators are looked up, so that even the largest file has these suggestions."""
+    """Case and separators are corrected even without a budget."""
     names = Names(["load-sales", "LoadStock", "report"])
     suggestions = Suggestions(budget=0)
     assert suggestions.nearest("LOAD-SALES", names) == "load-sales"
@@ -103,7 +95,7 @@ def test_spelling_is_compared_without_a_budget() -> None:
 
 
 def test_names_of_another_length_are_not_compared() -> None:
-    """What cannot be alike by its length costs nothing."""
+    """Names of very different lengths are not compared."""
     suggestions = Suggestions()
     assert suggestions.nearest("abcd", Names(["abcdefghijklmnop" * 3])) is None
     assert suggestions.spent == 0
@@ -117,7 +109,7 @@ def _problems(content: str, filename: str) -> tuple[Problem, ...]:
 
 @pytest.mark.parametrize("sign", ["x", "ä", "\U0001f600"])
 def test_the_problems_fit_a_document(sign: str) -> None:
-    """However long the file's name and what is quoted, the problems of a run fit the 1 MiB that a document has."""
+    """The problems of a run fit into 1 MiB, however long its names are."""
     path = f"gs://{'b' * 222}/{sign * (1_000 // len(sign.encode()))}.yaml"
     quoted = sign * 100
     problems = _problems("steps:\n" + "".join(f'- {{id: "{quoted}{n}", "{quoted}": 1}}\n' for n in range(500)), path)
@@ -127,14 +119,14 @@ def test_the_problems_fit_a_document(sign: str) -> None:
 
 
 def test_problems_that_are_too_large_together_are_counted() -> None:
-    """A name of 20 kB, which only the command line can give, leaves room for fewer of them."""
+    """Very long names leave room for fewer problems."""
     problems = _problems("steps:\n" + "- {}\n" * 50, "x" * 20_000)
     assert len(problems) == 20
     assert problems[-1].message == "... and 31 more from here on"
 
 
 def test_what_is_below_the_depth_counts_as_values() -> None:
-    """What is left out for its depth is not read for ever."""
+    """Values below the depth limit count, too."""
     content = "steps: " + "[" * 20 + "a," * (limits.MAX_NODES + 10)
     assert any("more than 300,000 values" in problem.message for problem in _problems(content, "f.yaml"))
 

@@ -13,13 +13,13 @@ DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
 
 
 def post(step: str, state: str = "SUCCEEDED", **changed: Any) -> Call:
-    """A submission, answered with the job's end unless told otherwise."""
+    """Return a submission, answered with the job's end by default."""
     fields: dict[str, Any] = {"kind": "submit", "step": step, "attempt": 1, "status": 200, "state": state}
     return Call(**fields | changed)
 
 
 def look(step: str, state: str = "SUCCEEDED", **changed: Any) -> Call:
-    """A status call."""
+    """Return a status call."""
     return post(step, state, kind="status", **changed)
 
 
@@ -27,7 +27,7 @@ GOOD = [post("a", "RUNNING"), look("a", "RUNNING"), look("a"), post("c"), post("
 
 
 def test_a_good_log_has_no_violations() -> None:
-    """Answers to submissions and to status calls both tell that a dependency succeeded."""
+    """Answers to submissions and to status calls both show that a dependency succeeded."""
     assert violations(GOOD, DIAMOND) == []
 
 
@@ -43,19 +43,19 @@ def test_a_good_log_has_no_violations() -> None:
     ],
 )
 def test_violations_are_found(calls: list[Call], violation: str) -> None:
-    """A job before its time, twice, never, or of nobody is named."""
+    """A job that is early, repeated, missing or unknown is named."""
     assert violation in violations(calls, DIAMOND)
 
 
 def test_further_attempts_and_refused_submissions_are_allowed() -> None:
-    """Another attempt is another job, and a submission that was not taken gave none."""
+    """Another attempt, or one after a refusal, is no violation."""
     calls = [post("a", "", status=503), post("a", spoilt=True), post("a", "FAILED"), post("a", attempt=2)]
     assert violations(calls, {"a": []}) == []
     assert submissions(calls) == {"a": 2}
 
 
 def test_lines_become_the_calls_of_one_run() -> None:
-    """Submissions are told apart by their key, status calls by the job that the run's submission was given."""
+    """Calls are assigned to their run by key or by job."""
 
     def line(call: str, key: str | None, job_id: str, *, fault: str | None = None) -> str:
         fields = {"idempotency_key": key, "job_id": job_id, "state": "SUCCEEDED", "status": 200, "fault": fault}
@@ -75,6 +75,6 @@ def test_lines_become_the_calls_of_one_run() -> None:
 
 
 def test_steps_without_a_task_are_looked_through() -> None:
-    """A step behind one without a task depends on that one's own dependencies."""
+    """A step behind one without a task depends on that one's dependencies."""
     edges = {"a": [], "b": ["a"], "gate": ["a", "b"], "wide": ["gate"], "c": ["wide", "b"]}
     assert between_jobs(edges, ["gate", "wide"]) == {"a": [], "b": ["a"], "c": ["a", "b"]}

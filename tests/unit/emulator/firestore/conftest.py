@@ -25,7 +25,7 @@ class StillClock:
         self.time = datetime(2030, 1, 1, tzinfo=UTC)
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.time
 
     def advance(self, seconds: float) -> None:
@@ -53,7 +53,7 @@ def database(clock: StillClock) -> Database:
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[str]:
-    """Give a server's address: Google's own emulator if the environment names one, else ours."""
+    """Give the address of the emulator in the environment, else of ours."""
     given = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if given:
         yield given

@@ -25,7 +25,7 @@ NOW = datetime(2030, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 
 def race(count: int, run: Callable[[int], Any]) -> list[Any]:
-    """Run that many calls at once and return what each returned or raised."""
+    """Run that many calls at once and return their results or errors."""
 
     def caught(number: int) -> Any:
         try:
@@ -38,7 +38,7 @@ def race(count: int, run: Callable[[int], Any]) -> list[Any]:
 
 
 def test_every_type_round_trips(client: Any) -> None:
-    """What is written is read again, in value and type."""
+    """Each type is read as it was written, in value and type."""
     fields = {
         "null": None,
         "bool": True,
@@ -118,7 +118,7 @@ def test_a_guard_on_a_missing_document_fails(client: Any) -> None:
 
 
 def test_a_write_that_changes_nothing_keeps_the_update_time(client: Any) -> None:
-    """The answer's update time and the stored one stay."""
+    """A write that changes nothing keeps the update time, stored and answered."""
     document = client.document("c/d")
     first = document.set({"a": 1, "b": {"c": [1]}})
     assert document.set({"b": {"c": [1]}, "a": 1}).update_time == first.update_time
@@ -138,14 +138,14 @@ def test_bad_requests_are_refused(client: Any) -> None:
 
 
 def test_one_of_fifty_creates_wins(client: Any) -> None:
-    """Of racing creates exactly one is told that it won."""
+    """Of fifty racing creates exactly one succeeds."""
     answers = race(50, lambda number: client.document("c/d").create({"winner": number}))
     lost = [answer for answer in answers if isinstance(answer, exceptions.AlreadyExists)]
     assert len(lost) == 49
 
 
 def test_one_of_fifty_guarded_updates_wins(client: Any) -> None:
-    """Of racing updates with one guard exactly one is told that it won."""
+    """Of fifty racing updates with one guard exactly one succeeds."""
     version = client.document("c/d").set({"a": 0}).update_time
     option = client.write_option(last_update_time=version)
     answers = race(50, lambda number: client.document("c/d").update({"winner": number}, option=option))
@@ -154,7 +154,7 @@ def test_one_of_fifty_guarded_updates_wins(client: Any) -> None:
 
 
 def test_fifty_increments_all_count(client: Any) -> None:
-    """Each racing decrement is told its own value, and exactly one sees zero."""
+    """Each racing decrement gets a value of its own, and exactly one gets zero."""
     client.document("c/d").set({"n": 50})
 
     def decrement(_: int) -> int:
@@ -186,7 +186,7 @@ def test_a_transaction_detects_a_lost_update(client: Any) -> None:
 
 
 def test_racing_transactions_lose_nothing(client: Any) -> None:
-    """Whatever number of read-modify-writes is told it succeeded is what the counter shows."""
+    """The counter shows as many increments as transactions succeeded."""
     document = client.document("c/d")
     document.set({"n": 0})
 
@@ -256,7 +256,7 @@ def paths(query: Any) -> list[str]:
 
 
 def test_the_checkers_query(client: Any) -> None:
-    """Due steps of every run come by due time, a page at a time."""
+    """Due steps of all runs come by due time, in pages."""
     seed_steps(client)
     query = (
         client.collection_group("steps")
@@ -273,7 +273,7 @@ def test_the_checkers_query(client: Any) -> None:
 
 
 def test_queries_filter_order_and_cut(client: Any) -> None:
-    """Composite filters, orders, cursors, projections, offsets and last pages work through the client."""
+    """Filters, orders, cursors, projections, offsets and limits work through the client."""
     for name, number in {"a": 3, "b": 1, "c": 2, "d": 2}.items():
         client.document(f"c/{name}").set({"n": number, "tags": [name, "all"], "x": {"y": name}})
     collection = client.collection("c")
@@ -302,7 +302,7 @@ def test_aggregations(client: Any) -> None:
 
 
 def test_collections_and_documents_are_listed(client: Any) -> None:
-    """A listing shows collections and documents, also documents that only have something below them."""
+    """Listings include documents that only have something below them."""
     client.document("c/a").set({})
     client.document("c/b/d/e").set({})
     assert [one.id for one in client.collections()] == ["c"]
@@ -337,7 +337,7 @@ def test_bulk_writes_answer_each_for_itself(client: Any) -> None:
 
 
 def test_recursive_delete(client: Any) -> None:
-    """The client's own recursion finds everything below a document."""
+    """A recursive delete finds everything below a document."""
     seed_steps(client)
     client.recursive_delete(client.document("runs/a"))
     assert len(client.collection_group("steps").get()) == 12

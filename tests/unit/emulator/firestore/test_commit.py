@@ -68,7 +68,7 @@ def test_a_precondition_decides(
     present: bool,  # noqa: FBT001 - a row of the table
     error: type[Exception] | None,
 ) -> None:
-    """Each kind of write is refused with the precondition's own error, and changes nothing then."""
+    """Each write is refused with its precondition's own error, and changes nothing."""
     if present:
         seed(database, {"a": 1})
     before = read(database)
@@ -82,7 +82,7 @@ def test_a_precondition_decides(
 
 
 def test_a_guard_holds_for_the_version_it_names(database: Database) -> None:
-    """The current update time lets the write through, and only once."""
+    """A guard with the current update time holds once."""
     version = seed(database, {"a": 1})
     write = Put(path=PATH, fields={"a": 2}, precondition=Precondition(updated=version))
     database.commit([write])
@@ -98,7 +98,7 @@ def test_a_commit_is_all_or_nothing(database: Database) -> None:
 
 
 def test_writes_of_one_commit_see_each_other(database: Database) -> None:
-    """A document may be created, changed and deleted in one commit, in that order."""
+    """One commit may create, change and delete a document."""
     create = Put(path=PATH, fields={"n": 1}, precondition=ABSENT)
     change = Put(path=PATH, fields={"m": 2}, mask=(("m",),), precondition=PRESENT)
     database.commit([create, change])
@@ -114,7 +114,7 @@ def test_versions_grow_strictly_though_the_clock_stands(database: Database) -> N
 
 
 def test_a_write_that_changes_nothing_keeps_the_version(database: Database) -> None:
-    """The update time is that of the last change, whether written whole, masked or by a transform."""
+    """The update time changes only if a write changes something."""
     version = seed(database, {"a": 1, "tags": ["x"]})
     same = [
         Put(path=PATH, fields={"tags": ["x"], "a": 1}),
@@ -138,7 +138,7 @@ def test_creation_time_survives_changes_but_not_a_deletion(database: Database) -
 
 
 def test_a_mask_names_what_changes(database: Database) -> None:
-    """A masked field with a value is set, one without is deleted, all else stays."""
+    """A masked field is set, or deleted without a value, and others stay."""
     seed(database, {"a": 1, "b": {"c": 2, "d": 3}, "e": 4})
     fields = {"b": {"c": 9}, "ignored": 1, "new": {"deep": True}}
     mask = (("b", "c"), ("e",), ("new", "deep"), ("b", "x"))
@@ -178,7 +178,7 @@ TRANSFORMS: list[tuple[TransformKind, Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("kind", "old", "operand", "new"), TRANSFORMS)
 def test_a_transform_computes(database: Database, kind: TransformKind, old: Any, operand: Any, new: Any) -> None:
-    """Each transform makes its value of the old one, keeps the type rules, and tells the result unless a list."""
+    """A transform computes its value from the old one and returns it, except lists."""
     seed(database, {"x": old})
     outcome = database.commit([Put(path=PATH, mask=(), transforms=(Transform(("x",), kind, operand),))]).outcomes[0]
     value = stored(database).fields["x"]
@@ -197,7 +197,7 @@ def test_a_transform_creates_what_is_missing(database: Database, kind: Transform
 
 @pytest.mark.parametrize("kind", [KIND.MAXIMUM, KIND.MINIMUM])
 def test_nan_wins_maximum_and_minimum(database: Database, kind: TransformKind) -> None:
-    """The larger and the smaller of NaN and a number is NaN."""
+    """The maximum and the minimum of NaN and a number are NaN."""
     for old, operand in ((math.nan, 1), (1, math.nan)):
         seed(database, {"x": old})
         database.commit([Put(path=PATH, mask=(), transforms=(Transform(("x",), kind, operand),))])
@@ -205,7 +205,7 @@ def test_nan_wins_maximum_and_minimum(database: Database, kind: TransformKind) -
 
 
 def test_transforms_follow_the_update_of_the_same_write(database: Database) -> None:
-    """A write's transforms see its own new fields, and come in the order asked for."""
+    """Transforms see their write's own fields, and run in order."""
     transforms = (Transform(("n",), KIND.INCREMENT, 1), Transform(("n",), KIND.INCREMENT, 10))
     outcome = database.commit([Put(path=PATH, fields={"n": 5}, transforms=transforms)]).outcomes[0]
     assert outcome.transformed == (6, 16)
@@ -218,7 +218,7 @@ def test_a_transform_needs_a_number(database: Database) -> None:
 
 
 def test_a_document_over_one_mebibyte_is_refused(database: Database) -> None:
-    """A document may count for 1 MiB and no more, also when it grew by an update."""
+    """A document of over 1 MiB is refused, also if it grew by an update."""
     seed(database, {"a": "x" * 1_000_000})
     with pytest.raises(errors.InvalidArgument, match="maximum allowed size"):
         database.commit([Put(path=PATH, fields={"b": "x" * 50_000}, mask=(("b",),))])

@@ -36,7 +36,7 @@ def one(store: Store, path: str = PATH) -> Document:
 
 
 def test_it_is_a_store(store: MemoryStore) -> None:
-    """A created document is read again, among missing ones, in the order asked for."""
+    """Documents are returned in the requested order, None for missing ones."""
     port: Store = store
     (result,) = port.commit([Create(path=PATH, fields={"a": 1})])
     missing, found = port.get(["runs/none", PATH])
@@ -46,7 +46,7 @@ def test_it_is_a_store(store: MemoryStore) -> None:
 
 
 def test_nothing_is_shared_with_the_caller(store: MemoryStore) -> None:
-    """Changing what was passed in or handed out changes nothing that is stored."""
+    """Changing a value outside the store changes nothing that is stored."""
     given: dict[str, Any] = {"list": [1], "map": {"x": {}}}
     store.commit([Create(path=PATH, fields=given)])
     given["list"].append(2)
@@ -55,7 +55,7 @@ def test_nothing_is_shared_with_the_caller(store: MemoryStore) -> None:
 
 
 def test_values_come_back_as_plain_ones(store: MemoryStore) -> None:
-    """Enums become text, tuples lists, and times are in UTC, as the real client has it."""
+    """Enums become text, tuples lists, and times UTC."""
     east = timezone(timedelta(hours=2))
     store.commit([Create(path=PATH, fields={"e": Color.RED, "t": (1,), "w": NOW.astimezone(east), "b": True})])
     fields = one(store).fields
@@ -65,7 +65,7 @@ def test_values_come_back_as_plain_ones(store: MemoryStore) -> None:
 
 
 def test_create_and_update_refusals(store: MemoryStore) -> None:
-    """An existing document, a missing one and a stale guard each raise the port's error, and nothing is written."""
+    """Refused writes raise the port's errors and write nothing."""
     (first,) = store.commit([Create(path=PATH, fields={"a": 1})])
     store.commit([Update(path=PATH, fields={"a": 2}, guard=first.version)])
     refused: list[tuple[type[Exception], Any]] = [
@@ -91,7 +91,7 @@ def test_a_document_may_appear_once_in_a_commit(store: MemoryStore) -> None:
 
 
 def test_increments_answer_their_values(store: MemoryStore) -> None:
-    """Each increment's new value comes back by name; a missing field counts as 0."""
+    """Each increment's new value is returned, and a missing field counts as 0."""
     store.commit([Create(path=PATH, fields={"a": 1, "keep": {"x": 1}})])
     (result,) = store.commit([Update(path=PATH, fields={"s": "x"}, increments={"b": -2, "a": 3})])
     assert result.increments == {"a": 4, "b": -2}
@@ -149,7 +149,7 @@ def test_queries_page_through_a_group(store: MemoryStore) -> None:
 
 
 def test_queries_in_one_collection(store: MemoryStore) -> None:
-    """A path with a parent means that collection alone; IN takes a list."""
+    """A path with a parent means that collection alone, and `in` takes a list."""
     store.commit([Create(path=f"runs/{run}/steps/{run}", fields={"s": Color.RED}) for run in "ab"])
     found = store.query(Query(collection="runs/a/steps", where=[("s", "in", [Color.RED, "blue"])]))
     assert [document.path for document in found] == ["runs/a/steps/a"]

@@ -37,7 +37,7 @@ def ids(database: Database, **query: Any) -> str:
 
 @pytest.fixture
 def letters(database: Database) -> Database:
-    """Give documents a to h in `c`, with values of many types in `n`."""
+    """Give documents a to h in `c`, with many types in `n`."""
     values = {"a": 1, "b": 2.0, "c": None, "d": float("nan"), "e": "2", "f": [1, 2], "g": True}
     fill(database, {f"c/{name}": {"n": value} for name, value in values.items()} | {"c/h": {"m": 1}})
     return database
@@ -67,12 +67,12 @@ def letters(database: Database) -> Database:
     ],
 )
 def test_an_operator_finds(letters: Database, op: Op, value: Any, found: str) -> None:
-    """Ranges stay within a type, inequalities skip null, and a document without the field never matches."""
+    """A range finds one type, `!=` skips null, and a missing field never matches."""
     assert ids(letters, where=Compare(N, op, value)) == found
 
 
 def test_filters_combine(letters: Database) -> None:
-    """All and Either nest."""
+    """`All` and `Either` can be nested."""
     either = Either((Compare(N, Op.EQUAL, 1), Compare(N, Op.EQUAL, "2"), Compare(M, Op.EQUAL, 1)))
     assert ids(letters, where=either) == "aeh"
     assert ids(letters, where=All((either, Compare(N, Op.LESS, 9)))) == "a"
@@ -92,7 +92,7 @@ def test_an_order_leaves_out_who_lacks_the_field(letters: Database) -> None:
 
 
 def test_names_decide_ties_in_the_last_direction(database: Database) -> None:
-    """The name is the last order, ascending or descending as the one before it."""
+    """Ties are ordered by name, in the direction of the last field."""
     fill(database, {f"c/{name}": {"n": 1, "m": name} for name in "bac"})
     assert ids(database) == "abc"
     assert ids(database, order_by=(Order(N),)) == "abc"
@@ -109,7 +109,7 @@ def test_an_inequality_orders(database: Database) -> None:
 
 
 def test_a_scope_is_a_collection_or_a_group(database: Database) -> None:
-    """A collection holds its own documents; a group all of that name, below the parent if there is one."""
+    """A group holds all collections of its name below the parent."""
     place(database, "c/a", "c/a/c/b", "x/y/c/d", "x/y/z/e", "xx/y/c/f")
     assert ids(database) == "a"
     assert ids(database, parent="c/a") == "b"
@@ -145,7 +145,7 @@ def test_cursors_cut(
     found: str,
     crowd: int,
 ) -> None:
-    """A cursor stands before or after all that equals its values, in the direction of the order."""
+    """A cursor stands before or after all documents with its values."""
     fill(database, {f"c/{name}": {"n": value} for name, value in zip("abce", (1, 2, 2, 3), strict=True)})
     fill(database, {f"c/x{number}": {"m": number} for number in range(crowd)})
     order = (Order(N, descending),)
@@ -154,7 +154,7 @@ def test_cursors_cut(
 
 
 def test_a_cursor_has_no_more_values_than_orders(letters: Database) -> None:
-    """Too many cursor values are refused, and a name must be a reference."""
+    """A cursor with too many values, or a text for the name, is refused."""
     for values in ((1, Reference("", "c/a"), 3), (1, "a")):
         with pytest.raises(InvalidArgument):
             ids(letters, order_by=(Order(N),), start=Cursor(values, before=True))
@@ -178,7 +178,7 @@ def test_names_are_compared_by_their_parts(database: Database) -> None:
 
 
 def test_aggregates(letters: Database) -> None:
-    """Counts stop where told; sums and averages take numbers only."""
+    """Counts stop at their limit, and sums and averages use numbers only."""
     fill(letters, {"d/a": {"n": 1}, "d/b": {"n": 2}, "d/c": {"n": "x"}, "d/e": {"m": 2**63 - 1}, "d/f": {"m": 1}})
     kind = AggregationKind
     wanted = [
@@ -197,7 +197,7 @@ def test_aggregates(letters: Database) -> None:
 
 
 def test_collections_and_missing_documents_are_listed(database: Database) -> None:
-    """Collections are known below any document, also below one that does not exist."""
+    """Collections are listed below documents that do not exist, too."""
     place(database, "c/a", "c/b/d/e/f/g", "h/i")
     assert database.collection_ids("") == ["c", "h"]
     assert database.collection_ids("c/b") == ["d"]
@@ -227,7 +227,7 @@ def random_query(dice: random.Random) -> Query:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_an_index_never_changes_an_answer(database: Database, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is written meanwhile, a query through indexes answers what a scan answers."""
+    """A query by index answers the same as a scan."""
     dice = random.Random(seed)  # noqa: S311 - no secret
     values = [0, 1, 2.0, 3, 4, "a", "b", None, True, float("nan"), [1]]
     for _ in range(150):

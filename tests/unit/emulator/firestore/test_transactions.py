@@ -29,7 +29,7 @@ def paths(found: tuple[list[Record], int]) -> list[str]:
 
 
 def test_a_changed_read_aborts(database: Database) -> None:
-    """A document that was read and then written by another makes the commit abort, and nothing is written."""
+    """A transaction aborts if another one changed what it read."""
     database.commit([step("a", "READY")])
     one = database.begin()
     database.get(["runs/a/steps/s"], one)
@@ -59,7 +59,7 @@ def test_a_deleted_read_aborts(database: Database) -> None:
 
 
 def test_what_was_not_read_does_not_matter(database: Database) -> None:
-    """Others may write what the transaction has not read, even what it writes blindly."""
+    """Others may write what the transaction has not read."""
     database.commit([step("a", "READY")])
     one = database.begin()
     database.get(["runs/a/steps/s"], one)
@@ -88,7 +88,7 @@ def test_a_write_that_changes_nothing_disturbs_nobody(database: Database) -> Non
     ],
 )
 def test_a_query_is_a_read(database: Database, other: Put | Remove, aborts: bool) -> None:  # noqa: FBT001 - a row
-    """A commit aborts if a query would now find something else, and only then."""
+    """A transaction aborts if one of its queries would now answer differently."""
     database.commit([step("a", "READY")])
     one = database.begin()
     database.query(READY, one)
@@ -102,7 +102,7 @@ def test_a_query_is_a_read(database: Database, other: Put | Remove, aborts: bool
 
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_transaction_reads_its_snapshot(database: Database, read_only: bool) -> None:  # noqa: FBT001 - a row
-    """What others commit after the beginning is not seen, by get nor by query."""
+    """Commits after a transaction's beginning are not visible in it."""
     database.commit([step("a", "READY"), step("gone", "READY")])
     one = database.begin(read_only=read_only)
     database.commit([step("a", "DONE"), step("new", "READY"), Remove(path="runs/gone/steps/s")])
@@ -122,7 +122,7 @@ def test_a_read_only_transaction_never_aborts_and_never_writes(database: Databas
 
 
 def test_a_closed_transaction_is_gone(database: Database) -> None:
-    """After a commit, an abort or a rollback, and for a made-up id, every use is refused."""
+    """A closed or unknown transaction cannot be used."""
     done, rolled = database.begin(), database.begin()
     database.commit([step("a", "READY")], done)
     database.rollback(rolled)
@@ -136,7 +136,7 @@ def test_a_closed_transaction_is_gone(database: Database) -> None:
 
 
 def test_an_idle_transaction_expires(database: Database, advance: Callable[[float], None]) -> None:
-    """A transaction unused for a minute is closed; each use starts the minute again."""
+    """A transaction is closed after a minute without use."""
     one = database.begin()
     for _ in range(4):
         advance(50)

@@ -68,7 +68,7 @@ IN_ORDER: list[Any] = [
 
 
 def test_values_of_all_types_have_one_order() -> None:
-    """Types sort null, bool, NaN, number, time, text, bytes, reference, point, array, map."""
+    """Types are ordered as Firestore orders them."""
     for earlier, later in itertools.combinations(IN_ORDER, 2):
         assert order_key(earlier) < order_key(later), (earlier, later)
 
@@ -93,19 +93,19 @@ def test_equal_values_of_different_types_are_not_identical(one: Any, other: Any)
 
 
 def test_the_order_of_a_maps_fields_is_no_content() -> None:
-    """Two maps with the same fields are the same, in whatever order they were written."""
+    """Two maps with the same fields are equal in any order."""
     assert identical({"a": 1, "b": [2]}, {"b": [2], "a": 1})
 
 
 def test_size_follows_the_published_rules() -> None:
-    """The example of the documentation: `users/jeff/tasks/my_task_id` with four fields."""
+    """Firestore's own example has the size that its documentation says."""
     fields = {"type": "Personal", "done": False, "priority": 1, "description": "Learn Cloud Firestore"}
     assert document_size("users/jeff/tasks/my_task_id", fields) == 147
 
 
 @pytest.mark.parametrize("value", [[[1]], {"a": [{"b": [[2]]}]}, 2**63, -(2**63) - 1, {"": 1}, object()])
 def test_what_no_document_may_hold_is_refused(value: Any) -> None:
-    """Arrays in arrays, integers over 64 bits, empty field names and foreign types are refused."""
+    """Nested arrays, large integers, empty names and foreign types are refused."""
     with pytest.raises(InvalidArgument):
         document_size("a/b", {"field": value})
 
@@ -142,7 +142,7 @@ def test_broken_field_paths_are_refused(text: str) -> None:
 
 
 def test_nested_maps_are_copied_on_change() -> None:
-    """Changing a copy at a path leaves the maps it shares with the original alone."""
+    """Changing a copy leaves the original's nested maps unchanged."""
     original = {"a": {"b": {"c": 1}}, "d": 2}
     copy = dict(original)
     put(copy, ("a", "b", "x"), 5)
@@ -156,6 +156,6 @@ def test_nested_maps_are_copied_on_change() -> None:
 
 @pytest.mark.parametrize("path", ["a", "a/b/c", "", "a/", "/b", "a/.", "a/..", "a/__x__", "__x__/b", "a/" + "x" * 1501])
 def test_bad_document_names_are_refused(path: str) -> None:
-    """A name has an even number of parts; dots alone, reserved and overlong ids are refused."""
+    """Reserved, overlong or incomplete document names are refused."""
     with pytest.raises(InvalidArgument):
         document_segments(path)

@@ -20,7 +20,7 @@ grandchild.wait()
 """
 
 
-def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     """Return once the condition holds; fail if it does not in time."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -46,12 +46,12 @@ class Descendants:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    """Tell whether none of these processes runs any more."""
+    """Return True if none of these processes runs any more."""
     return not any(_runs(process) for process in processes)
 
 
 def ended(pid: int) -> bool:
-    """Tell whether no process of that id runs any more."""
+    """Return True if no process of that id runs any more."""
     return not psutil.pid_exists(pid) or gone([psutil.Process(pid)])
 
 
@@ -63,5 +63,5 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def command_with_child(pid_file: Path) -> list[str]:
-    """Build a command that starts a child of its own, whose id it writes to the file."""
+    """Build a command that writes its child's process id to the file."""
     return [sys.executable, "-c", PARENT_AND_CHILD, str(pid_file)]

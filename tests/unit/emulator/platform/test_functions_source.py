@@ -28,7 +28,7 @@ def test_the_chosen_folder_is_used(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_functions_is_refused_by_name(tmp_path: Path) -> None:
-    """The error says where was looked."""
+    """An error names the folder that has no functions."""
     with pytest.raises(FunctionsNotFound, match=str(tmp_path)):
         find_functions(tmp_path)
 

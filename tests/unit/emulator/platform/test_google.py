@@ -46,7 +46,7 @@ def program(path: Path) -> Path:
 
 
 def test_the_sdk_of_the_gcloud_on_the_path_is_found(tmp_path: Path) -> None:
-    """The real place of `gcloud` tells where the SDK is, and a link to it does too."""
+    """The SDK is found from `gcloud` on the path, also through a link."""
     sdk = fake_sdk(tmp_path / "sdk")
     gcloud = program(sdk / "bin" / "gcloud")
     java = program(tmp_path / "bin" / "java")
@@ -78,7 +78,7 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest
 
 
 def test_emulators_of_the_environment_are_used_in_a_project_of_their_own() -> None:
-    """What they hold already is out of sight, unless the project was chosen; the embedded ones ignore them."""
+    """Running emulators are used in a new project unless one is chosen."""
     environment = {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}
     first, second = (use_running_emulators(PlatformOptions(emulators="google"), environment) for _ in range(2))
     assert (first.firestore_address, first.pubsub_address) == ("127.0.0.1:1", None)
@@ -89,7 +89,7 @@ def test_emulators_of_the_environment_are_used_in_a_project_of_their_own() -> No
 
 
 def test_an_emulator_that_does_not_run_is_named(tmp_path: Path) -> None:
-    """A server that was told of and is not there ends the start at once."""
+    """An address where no emulator runs ends the start."""
     options = PlatformOptions(functions_dir=STUBS, log_dir=tmp_path, pubsub_address="127.0.0.1:1", bucket=None)
     with pytest.raises(EmulatorUnreachable, match=r"127\.0\.0\.1:1, where the pubsub emulator"):
         LocalPlatform(options).__enter__()
@@ -98,7 +98,7 @@ def test_an_emulator_that_does_not_run_is_named(tmp_path: Path) -> None:
 def test_a_second_platform_on_running_emulators_sees_nothing_of_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It works in its own project, and leaves no subscription behind that would push to where nobody listens."""
+    """A second platform has its own project and leaves no subscription behind."""
     need("google emulators")
     google = PlatformOptions(emulators="google", functions_dir=STUBS, log_dir=tmp_path / "a", tick_every_s=0.05)
     with LocalPlatform(google) as first:
@@ -113,11 +113,11 @@ def test_a_second_platform_on_running_emulators_sees_nothing_of_the_first(
                 client.document("runs/same").create({"of": value}, timeout=20)
                 assert client.document("runs/same").get().get("of") == value
                 client.close()  # type: ignore[no-untyped-call]  # likewise
-            until((second.log_dir / "checker.log").read_text, within_s=20)
+            until((second.log_dir / "checker.log").read_text, within_s=60)
             assert not (second.log_dir / "firestore.log").exists()
         with pubsub_v1.SubscriberClient() as subscriber, pytest.raises(NotFound):
             subscriber.get_subscription(subscription=f"projects/{project}/subscriptions/tick", timeout=20)
-        until((first.log_dir / "checker.log").read_text, within_s=20)
+        until((first.log_dir / "checker.log").read_text, within_s=60)
 
 
 @pytest.fixture
@@ -139,5 +139,5 @@ def test_no_java_outlives_the_platform(served: subprocess.Popen[str]) -> None:
     processes = family(served.pid)
     assert sum(process.name() == "java" for process in processes) == 2
     served.send_signal(signal.SIGKILL)
-    served.wait(10)
-    until(lambda: gone(processes), within_s=5)
+    served.wait(60)
+    until(lambda: gone(processes), within_s=60)

@@ -27,7 +27,7 @@ LOOPBACK = "localhost,127.0.0.1,::1"
 def test_loopback_is_never_proxied(
     variable: str, told: Mapping[str, str], everywhere: str, of_grpc: str | None
 ) -> None:
-    """Whichever variable names a proxy, what the user keeps from it is kept, and this machine's addresses are, too."""
+    """This machine's addresses are added to those that go past the proxy."""
     found = bypass_proxies({variable: PROXY, **told})
     assert found == {"no_proxy": everywhere, "NO_PROXY": everywhere, "no_grpc_proxy": of_grpc or everywhere}
     assert bypass_proxies({variable: PROXY, **told, **found}) == found
@@ -40,7 +40,7 @@ def test_without_a_proxy_nothing_is_set() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 def test_requests_goes_by_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client that uploads files asks no proxy for this machine, and still asks it for the cloud."""
+    """`requests` uses no proxy for this machine, and still uses it for others."""
     for name, value in {"http_proxy": PROXY, **bypass_proxies({"http_proxy": PROXY})}.items():
         monkeypatch.setenv(name, value)
     assert requests.utils.get_environ_proxies(f"http://{host}:8080/x") == {}

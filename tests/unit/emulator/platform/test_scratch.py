@@ -30,14 +30,14 @@ with scratch_folder() as folder:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary folders are."""
+    """Return the folder of temporary folders."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 @contextmanager
 def another(place: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that has a folder of its own."""
+    """Start a process that has a folder of its own."""
     environment = {**os.environ, "TMPDIR": str(place)}
     with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -48,7 +48,7 @@ def another(place: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def killed(place: Path) -> Path:
-    """The folder of a process that was killed."""
+    """Return the folder of a process that was killed."""
     with another(place) as (process, folder):
         process.send_signal(signal.SIGKILL)
     assert (folder / MARK).exists()
@@ -65,7 +65,7 @@ def test_the_folder_lasts_as_long_as_the_block(place: Path) -> None:
 
 
 def test_what_a_killed_platform_left_is_removed(place: Path) -> None:
-    """The next one removes it, with all that is in it."""
+    """The next platform removes the folder that a killed one left."""
     left = killed(place)
     with scratch_folder():
         assert not left.exists()
@@ -78,7 +78,7 @@ def test_the_folder_of_another_platform_that_is_up_is_kept(place: Path) -> None:
 
 
 def test_what_is_not_certainly_ours_is_kept(place: Path) -> None:
-    """A folder of the same beginning without the mark, a file, and a link to a folder with one stay."""
+    """Only folders with the mark are removed."""
     (place / "atom-notes").mkdir()
     (place / "atom-file").touch()
     elsewhere = place / "elsewhere"

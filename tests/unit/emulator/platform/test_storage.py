@@ -56,7 +56,7 @@ def told(platform: LocalPlatform, name: str) -> list[dict[str, Any]]:
 def upload(platform: LocalPlatform, name: str, content: bytes) -> str:
     """Upload an object and answer its generation."""
     url = f"{platform.environment['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/uploads/o?uploadType=media"
-    answer = requests.post(f"{url}&name={quote(name, safe='')}", data=content, timeout=10)
+    answer = requests.post(f"{url}&name={quote(name, safe='')}", data=content, timeout=60)
     answer.raise_for_status()
     return str(answer.json()["generation"])
 
@@ -64,11 +64,11 @@ def upload(platform: LocalPlatform, name: str, content: bytes) -> str:
 def publish(platform: LocalPlatform, topic: str, body: object) -> requests.Response:
     """Publish by REST."""
     path = f"v1/projects/{platform.options.project}/topics/{topic}:publish"
-    return requests.post(f"{platform.pubsub_url}/{path}", json=body, timeout=10)
+    return requests.post(f"{platform.pubsub_url}/{path}", json=body, timeout=60)
 
 
-def test_each_upload_below_the_prefix_is_told_once(platform: LocalPlatform) -> None:
-    """The notification names bucket and generation; overwriting is told too, other places are not. In any order."""
+def test_each_upload_below_the_prefix_is_notified_once(platform: LocalPlatform) -> None:
+    """Each upload below the prefix has one notification, with its generation."""
     upload(platform, "elsewhere/a.yaml", b"a")
     generations = {upload(platform, "workflows/a.yaml", content) for content in (b"a", b"b")}
     until(lambda: len(told(platform, "workflows/a.yaml")) == 2)
@@ -78,7 +78,7 @@ def test_each_upload_below_the_prefix_is_told_once(platform: LocalPlatform) -> N
 
 
 def test_the_pinned_generation_is_read(platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the functions read is the generation of the notification."""
+    """Functions read the generation of the notification."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", platform.environment["STORAGE_EMULATOR_HOST"])
     generation = upload(platform, "workflows/sub folder/ü.yaml", b"name: x")
     assert StorageSource().read("gs://uploads/workflows/sub folder/ü.yaml", generation) == (b"name: x", generation)
@@ -86,21 +86,21 @@ def test_the_pinned_generation_is_read(platform: LocalPlatform, monkeypatch: pyt
 
 @pytest.mark.parametrize("tool", ["gsutil", "gcloud-storage"])
 def test_googles_own_tools_upload(platform: LocalPlatform, tool: str, tmp_path: Path) -> None:
-    """The commands that `local up` prints work as they are printed."""
+    """The commands that `local up` prints work as printed."""
     need(_service(tool))
     (tmp_path / "FILE.yaml").write_text("name: x")
     run(platform, tool, tmp_path)
-    until(lambda: told(platform, "workflows/FILE.yaml"), within_s=2)
+    until(lambda: told(platform, "workflows/FILE.yaml"), within_s=60)
     started_before = len(told(platform, "workflows/FILE.yaml"))
     run(platform, tool, tmp_path)
-    until(lambda: len(told(platform, "workflows/FILE.yaml")) == started_before + 1, within_s=2)
+    until(lambda: len(told(platform, "workflows/FILE.yaml")) == started_before + 1, within_s=60)
 
 
 def test_gcloud_publishes(platform: LocalPlatform, tmp_path: Path) -> None:
     """So does the one that publishes a start message."""
     need("gcloud")
     run(platform, "publish", tmp_path)
-    until(lambda: {"workflow_path": "gs://uploads/workflows/FILE.yaml"} in started(platform), within_s=2)
+    until(lambda: {"workflow_path": "gs://uploads/workflows/FILE.yaml"} in started(platform), within_s=60)
 
 
 def _service(tool: str) -> Service:
@@ -118,7 +118,7 @@ def run(platform: LocalPlatform, recipe: str, folder: Path) -> None:
 
 
 def test_messages_are_published_by_rest(platform: LocalPlatform) -> None:
-    """A publish call answers the messages' ids, and the message reaches its function."""
+    """Publishing by REST answers message ids and reaches the function."""
     data = base64.b64encode(b'{"by": "rest"}').decode()
     answer = publish(platform, "start", {"messages": [{"data": data, "attributes": {"a": "b"}}]})
     assert answer.status_code == 200
@@ -133,20 +133,20 @@ def test_messages_are_published_by_rest(platform: LocalPlatform) -> None:
         (lambda platform: publish(platform, "start", []), 400),
         (lambda platform: publish(platform, "nowhere", {"messages": [{"data": ""}]}), 400),
         (lambda platform: publish(platform, "nowhere", {"messages": [{"data": "aGk="}]}), 404),
-        (lambda platform: requests.post(f"{platform.pubsub_url}/v1/other", json={}, timeout=10), 501),
-        (lambda platform: requests.get(f"{platform.pubsub_url}/v1/projects/p/topics", timeout=10), 501),
+        (lambda platform: requests.post(f"{platform.pubsub_url}/v1/other", json={}, timeout=60), 501),
+        (lambda platform: requests.get(f"{platform.pubsub_url}/v1/projects/p/topics", timeout=60), 501),
     ],
     ids=["data", "shape", "empty", "topic", "method", "verb"],
 )
 def test_what_cannot_be_published_is_refused(
     platform: LocalPlatform, call: Callable[[LocalPlatform], requests.Response], status: int
 ) -> None:
-    """The answer has the status that Pub/Sub gives it; all else of its REST API is 501."""
+    """Bad messages get Pub/Sub's status, and the rest of the REST API 501."""
     assert call(platform).status_code == status
 
 
 def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    """A name that no bucket may have ends the start with the name."""
+    """An invalid bucket name ends the start."""
     need("storage")
     with pytest.raises(PlatformError, match="bucket UPPER! could not be created"):
         LocalPlatform(options(tmp_path, bucket="UPPER!")).__enter__()
@@ -163,7 +163,7 @@ def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_without_the_server_the_platform_says_what_is_missing(
     name: str, found: object, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It starts all the same, names no storage to the functions, and still offers what needs none."""
+    """Without the storage server the platform starts without a bucket."""
     monkeypatch.setattr(f"atom_emulator.platform.storage.{name}", lambda _: found)
     with pytest.raises(StorageMissing, match=said):
         find_program()

@@ -11,7 +11,7 @@ from atom_emulator.platform.ticker import Ticker
 
 @pytest.mark.parametrize(("every_s", "waits"), [(60.0, [57.0, 55.0, 49.0]), (5.0, [5.0, 5.0, 5.0]), (0.0, [0.0] * 3)])
 def test_a_tick_comes_after_each_interval_until_stopped(every_s: float, waits: list[float]) -> None:
-    """Ticks of a minute come at whole minutes; nothing is published before the first one, nor after the stop."""
+    """Ticks come after each interval, those of a minute at whole minutes."""
     happened: list[float | str] = []
     stops = iter([False, False, True])
     times = iter([63.0, 65.0, 71.0])
@@ -25,7 +25,7 @@ def test_a_tick_comes_after_each_interval_until_stopped(every_s: float, waits: l
 
 
 def test_stop_ends_the_thread_in_the_middle_of_an_interval() -> None:
-    """A ticker with an hour to wait stops at once, and stopping twice is harmless."""
+    """A ticker stops at once, and may be stopped twice."""
     ticked = threading.Event()
     ticker = Ticker(ticked.set, every_s=3600)
     ticker.start()

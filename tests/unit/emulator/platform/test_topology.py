@@ -15,7 +15,7 @@ from atom_emulator.platform.topology import PubSub
 
 @pytest.fixture
 def other_server() -> Iterator[str]:
-    """The address of a gRPC server that is no Pub/Sub."""
+    """Return the address of a gRPC server that is no Pub/Sub."""
     server = grpc.server(ThreadPoolExecutor(max_workers=1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -24,7 +24,7 @@ def other_server() -> Iterator[str]:
 
 
 def test_a_server_that_is_no_pubsub_is_named(other_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence has the address, which is asked without the machine's proxy."""
+    """A server that is no Pub/Sub is named, and asked without a proxy."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with closing(PubSub(other_server, "p")) as pubsub, pytest.raises(TopicsMissing, match=f"at {other_server} .*501"):
         pubsub.create({})

@@ -43,7 +43,7 @@ class Scene:
         return self.broker.ack(SUBSCRIPTION, [delivery.ack_id]) == 1
 
     def gap_s(self) -> float:
-        """How long until something is due; time is moved there."""
+        """Move the time to the next due event and return the wait."""
         due = self.broker.next_due()
         assert due is not None
         gap = due - self.now
@@ -62,7 +62,7 @@ class Scene:
 
 
 def scene(settings: SubscriptionSettings | None = None) -> Scene:
-    """A topic with a subscription of these settings, and a topic for dead letters with a subscription."""
+    """Return a topic with a subscription, and another pair for dead letters."""
     made = Scene()
     made.broker.create_topic(TOPIC)
     made.broker.create_subscription(SUBSCRIPTION, TOPIC, settings or SubscriptionSettings())

@@ -12,7 +12,7 @@ from unit.emulator.pubsub.running import Running, connect, start_process
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The server, with real clients connected; ack deadlines may be as short as a second."""
+    """Return the server with real clients connected."""
     ready_file = tmp_path_factory.mktemp("pubsub") / "ready.json"
     process, port = start_process(ready_file, "--shortest-ack-deadline", "1")
     with pytest.MonkeyPatch.context() as patch:
@@ -21,12 +21,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield clients
         clients.close()
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 @pytest.fixture
 def receiver() -> Iterator[Callable[[Answer], Receiver]]:
-    """Make push endpoints that answer as they are told; they end with the test."""
+    """Make push endpoints that answer as a test decides."""
     made: list[Receiver] = []
 
     def make(answer: Answer) -> Receiver:

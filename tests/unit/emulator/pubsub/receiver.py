@@ -42,7 +42,10 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_address[1]}/projects/p/topics/t?x=1"
 
     def next(self, timeout_s: float = 10) -> Push:
-        """The next request, in order of arrival; raises queue.Empty."""
+        """Return the next request in order of arrival.
+
+        Raises `queue.Empty` if none comes.
+        """
         return self.received.get(timeout=timeout_s)
 
     def close(self) -> None:

@@ -16,11 +16,11 @@ import psutil
 from google.cloud import pubsub_v1
 
 PROJECT = "projects/p"
-START_S = 20.0
+START_S = 60.0
 
 
 def start_process(ready_file: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
-    """The server's process and its port."""
+    """Start the server and return its process and port."""
     command = [sys.executable, "-m", "atom_emulator.pubsub", "--ready-file", str(ready_file), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + START_S
@@ -56,12 +56,12 @@ class Running:
 
     def publish(self, topic: str, data: bytes = b"{}", **attributes: str) -> str:
         """Publish one message and wait for its id."""
-        return str(self.publisher.publish(topic, data, **attributes).result(timeout=10))
+        return str(self.publisher.publish(topic, data, **attributes).result(timeout=60))
 
     def pull(self, subscription: str, limit: int = 10, **options: Any) -> list[Any]:
         """Pull once."""
         request = {"subscription": subscription, "max_messages": limit, **options}
-        return list(self.subscriber.pull(request=request, timeout=15).received_messages)
+        return list(self.subscriber.pull(request=request, timeout=60).received_messages)
 
     def acknowledge(self, subscription: str, messages: list[Any]) -> None:
         """Acknowledge pulled messages."""
@@ -69,7 +69,7 @@ class Running:
         self.subscriber.acknowledge(subscription=subscription, ack_ids=ack_ids)
 
     def counters(self) -> dict[str, Any]:
-        """What the side door tells."""
+        """Return the server's counters."""
         answer: dict[str, Any] = json.loads(self.channel.unary_unary("/atom.emulator/Counters")(b""))
         return answer
 
@@ -78,18 +78,18 @@ class Running:
         self.channel.unary_unary("/atom.emulator/Reset")(b"")
 
     def tally(self, subscription: str) -> dict[str, int]:
-        """What the side door tells of a subscription."""
+        """Return a subscription's counters."""
         tally: dict[str, int] = self.counters()["subscriptions"][subscription]
         return tally
 
     def settled(self, subscription: str, **expected: int) -> None:
         """Wait until the subscription's counters are as expected."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + START_S
         while not expected.items() <= self.tally(subscription).items():
             assert time.monotonic() < deadline, self.tally(subscription)
 
     def cpu_s(self) -> float:
-        """The processor time the server has used."""
+        """Return the processor time that the server has used."""
         times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 

@@ -20,7 +20,7 @@ class HandClock:
     time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     def now(self) -> datetime:
-        """The time it was set to."""
+        """Return the time it was set to."""
         return self.time
 
     def sleep(self, seconds: float) -> None:
@@ -29,7 +29,7 @@ class HandClock:
 
 
 def test_a_message_is_taken_as_it_was_published() -> None:
-    """What is taken has gone through JSON and carries the attributes."""
+    """A message goes through JSON and keeps its attributes."""
     memory = MemoryBus(HandClock())
     bus: Bus = memory
     bus.publish([Message(topic="steps", body={"run": "r", "n": [1, None]}, attributes={"kind": "ready"})])
@@ -42,7 +42,7 @@ def test_a_message_is_taken_as_it_was_published() -> None:
 
 
 def test_an_unknown_topic_is_an_outage_that_takes_nothing_in() -> None:
-    """A batch with a message for a topic that does not exist leaves no message behind."""
+    """A batch that names an unknown topic publishes nothing."""
     bus = MemoryBus(HandClock())
     with pytest.raises(BusUnavailable):
         bus.publish([Message(topic="tick", body={"a": 1}), Message(topic="nowhere", body={"a": 1})])
@@ -69,7 +69,7 @@ def test_time_is_the_clocks() -> None:
 
 
 def test_messages_may_be_handled_in_any_order() -> None:
-    """All ready messages can be on lease at once, each acknowledged by itself, on every subscription."""
+    """All ready messages can be leased at once and acknowledged in any order."""
     bus = MemoryBus(HandClock(), topics=("steps",))
     bus.subscribe("watcher", "steps")
     bus.publish([Message(topic="steps", body={"n": n}) for n in range(3)])

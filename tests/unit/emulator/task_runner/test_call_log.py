@@ -10,7 +10,7 @@ from atom_emulator.task_runner.call_log import CallLog
 
 
 def test_a_full_disk_fails_no_call(caplog: pytest.LogCaptureFixture) -> None:
-    """A file that takes no more is given up once, and the calls are kept in memory still."""
+    """A log file on a full disk is given up, and calls are kept in memory."""
     with Path("/dev/full").open("ab", buffering=0) as full:
         log = CallLog(full)
         for call in ("submit", "status"):

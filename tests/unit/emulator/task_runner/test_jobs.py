@@ -22,7 +22,7 @@ def job(name: str = "load", **fields: Any) -> dict[str, Any]:
 
 
 def jobs(*, idempotent: bool = True, **behaviour: Any) -> Jobs:
-    """Build a Task Runner in which every job behaves alike."""
+    """Build a Task Runner in which all jobs behave the same."""
     return Jobs(Script(default=Behaviour(**behaviour), idempotent=idempotent))
 
 
@@ -32,7 +32,7 @@ def submitted(runner: Jobs, key: str | None = None, now: float = 0.0, **fields: 
 
 
 def test_without_a_script_a_job_has_succeeded_at_once() -> None:
-    """The default is a job that is answered SUCCEEDED, and its status says so too."""
+    """Without a script a job is SUCCEEDED at once."""
     runner = Jobs()
     answer = submitted(runner)
     assert (answer.status, answer.state) == (200, "SUCCEEDED")
@@ -40,7 +40,7 @@ def test_without_a_script_a_job_has_succeeded_at_once() -> None:
 
 
 def test_a_job_with_a_duration_goes_through_its_states() -> None:
-    """The states share the duration equally, then the job ends."""
+    """A job's states share its duration equally, then it ends."""
     runner = jobs(duration_s=3.0, states=("QUEUED", "PREPARING", "RUNNING"))
     started = submitted(runner, now=10.0)
     seen = [runner.status(started.job_id, now).state for now in (10.0, 11.0, 12.9, 13.0, 99.0)]
@@ -56,7 +56,7 @@ def test_a_terminal_last_state_is_the_end() -> None:
 
 
 def test_the_default_duration_is_for_rules_without_one() -> None:
-    """A rule's own duration, even 0, wins over the server's default; synchronous jobs take no time."""
+    """A rule's own duration, even 0, counts more than the default."""
     rules = (
         Rule(step="now", behaviour=Behaviour(duration_s=0.0)),
         Rule(step="sync", behaviour=Behaviour(synchronous=True)),
@@ -67,7 +67,7 @@ def test_the_default_duration_is_for_rules_without_one() -> None:
 
 
 def test_the_first_attempts_fail_then_the_step_succeeds() -> None:
-    """With fail_times 2, attempts 1 and 2 of each step end FAILED with a message, later ones succeed."""
+    """With `fail_times: 2` a step's first two attempts fail."""
     runner = jobs(fail_times=2)
     keys = ["r1/a/1", "r1/a/2", "r2/a/1", "r1/a/3"]
     answers = [submitted(runner, key) for key in keys]
@@ -89,7 +89,7 @@ def test_always_fail_fails_every_attempt() -> None:
 
 
 def test_a_repeated_idempotency_key_answers_the_same_job() -> None:
-    """The same key starts one job only; another key, or none, starts another."""
+    """The same key starts one job, and no key always starts another."""
     runner = jobs()
     first = submitted(runner, "r/a/1")
     assert submitted(runner, "r/a/1") == first
@@ -109,7 +109,7 @@ def test_idempotency_can_be_switched_off() -> None:
 
 
 def test_submit_errors_are_used_up_one_per_call() -> None:
-    """Each submission of a step takes the next fault, then the job is accepted; other steps have their own."""
+    """Each submission of a step takes its next fault, until none is left."""
     runner = jobs(submit_errors=(Fault(status=503, times=2), Fault(status=429, retry_after_s=1)))
     statuses = [submitted(runner, "r/a/1").status for _ in range(4)]
     assert statuses == [503, 503, 429, 200]
@@ -123,7 +123,7 @@ def test_a_fault_may_last_for_ever() -> None:
 
 
 def test_an_accepted_fault_starts_the_job() -> None:
-    """When the answer is lost on its way, the same key afterwards finds the job that was started."""
+    """A repeated key finds the job whose first answer was lost."""
     runner = jobs(submit_errors=(Fault(kind=FaultKind.DROP, accepted=True),), fail_times=1)
     lost, repeated = submitted(runner, "r/a/1"), submitted(runner, "r/a/1")
     assert lost.fault is not None
@@ -143,7 +143,7 @@ def test_status_errors_are_used_up_one_per_call() -> None:
     ("loss", "expected"), [(Loss.NEVER, [200, 200]), (Loss.ONCE, [404, 200]), (Loss.ALWAYS, [404, 404])]
 )
 def test_a_lost_job_is_unknown_to_status(loss: Loss, expected: list[int]) -> None:
-    """An accepted job may be lost: once for the step's first attempt, or always."""
+    """A job may be unknown for the first attempt, or always."""
     runner = jobs(lose_job=loss, duration_s=1.0)
     started = [submitted(runner, f"r/a/{attempt}") for attempt in (1, 2)]
     assert [runner.status(answer.job_id, 0.0).status for answer in started] == expected
@@ -186,13 +186,13 @@ def test_all_conditions_of_a_rule_must_hold(rule: Rule, matches: bool) -> None: 
     ],
 )
 def test_a_body_that_breaks_the_contract_is_refused(body: Any, problem: str) -> None:
-    """A job outside the contract is answered 400 with the reason, and nothing is started."""
+    """A job outside the contract is answered 400 with the reason."""
     answer = Jobs().submit(body, None, 0.0)
     assert (answer.status, answer.message) == (400, problem)
 
 
 def test_reset_forgets_jobs_and_faults_but_repeats_no_id() -> None:
-    """After a reset the script starts anew, and job ids go on."""
+    """A reset starts the script again, and never repeats a job id."""
     runner = jobs(fail_times=1)
     before = submitted(runner, "r/a/1")
     runner.reset()

@@ -15,14 +15,14 @@ SCRIPT = Script(default=Behaviour(duration_s=10, fail_times=1))
 
 
 def restarted(journal: Journal) -> Jobs:
-    """A Task Runner that begins with what the journal holds."""
+    """Return a Task Runner that begins with the journal's jobs."""
     jobs = Jobs(SCRIPT, id_prefix="new", journal=journal)
     jobs.restore(journal.read())
     return jobs
 
 
 def test_jobs_go_on_over_a_restart(tmp_path: Path) -> None:
-    """A job keeps its id, its time, its key and its place among the attempts of its step."""
+    """A job keeps its id, times, key and attempt over a restart."""
     journal = Journal(tmp_path / "jobs.jsonl")
     before = submitted(Jobs(SCRIPT, journal=journal), "run/load/1", now=100.0)
     after = restarted(journal)
@@ -35,7 +35,7 @@ def test_jobs_go_on_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_an_emptied_journal_is_a_task_runner_that_forgot(tmp_path: Path) -> None:
-    """Jobs that are not in the journal are unknown, whether somebody emptied it or the mock was reset."""
+    """Jobs that are not in the journal are unknown."""
     journal = Journal(tmp_path / "jobs.jsonl")
     first = Jobs(SCRIPT, journal=journal)
     lost = submitted(first, "run/load/1")
@@ -44,7 +44,7 @@ def test_an_emptied_journal_is_a_task_runner_that_forgot(tmp_path: Path) -> None
 
 
 def test_a_line_cut_short_is_passed_over(tmp_path: Path) -> None:
-    """What a server was writing when it died had not been answered, so it is no job."""
+    """An incomplete last line is no job, as it was never answered."""
     path = tmp_path / "jobs.jsonl"
     journal = Journal(path)
     kept = submitted(Jobs(SCRIPT, journal=journal), "run/load/1")
@@ -65,7 +65,7 @@ def test_a_task_runner_without_a_journal_yet_knows_no_job(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("line", ["", "{}", "[]", "null", "no JSON", '{"id": "a", "job": {}}', "\udcff"])
 def test_a_file_that_is_no_journal_is_refused(line: str, tmp_path: Path) -> None:
-    """The error names the file and the line, and says what to do."""
+    """A file that is no journal is refused with its line and a remedy."""
     path = tmp_path / "jobs.jsonl"
     journal = Journal(path)
     submitted(Jobs(SCRIPT, journal=journal), "run/load/1")

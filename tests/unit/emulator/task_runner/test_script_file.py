@@ -31,7 +31,7 @@ FAULTS = (
 
 
 def test_every_field_is_read() -> None:
-    """Each field of the file ends up in the value it stands for."""
+    """Each field of a script sets its value."""
     faults = (
         Fault(status=503),
         Fault(status=429, retry_after_s=2, times=3),
@@ -93,7 +93,7 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
     ],
 )
 def test_a_problem_is_named_with_its_place(text: str, problem: str) -> None:
-    """An invalid script is refused with the place and what was expected there."""
+    """A problem in a script is named with its place and what was expected."""
     with pytest.raises(InvalidScript) as caught:
         parse_script(text)
     assert problem in str(caught.value)

@@ -13,7 +13,7 @@ import functions_framework
 
 @functions_framework.cloud_event
 def dispatcher(event: Any) -> None:
-    """Print the message and where the function was told to find the platform."""
+    """Print the message and the platform's addresses."""
     message = event.data["message"]
     body = json.loads(base64.b64decode(message["data"]))
     told = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "THREADS")}
