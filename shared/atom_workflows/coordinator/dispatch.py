@@ -35,7 +35,7 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
     """
     # Outcomes come from a checker that is awake and will look again; released steps may find it asleep.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
-    advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _settle(outbox, event)
+    advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
     if advance.refused:
         # Another instance has changed these steps, and may have died before it published what that released.
         versions = {decision.step.id: decision.stored.version for decision in advance.refused}
@@ -63,7 +63,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     return advance
 
 
-def _settle(outbox: Outbox, event: StepsCompleted) -> Advance:
+def _apply_outcomes(outbox: Outbox, event: StepsCompleted) -> Advance:
     outcomes = {outcome.step_id: outcome for outcome in event.outcomes}
     steps = _load(outbox.services, event.run_id, outcomes)
     now = outbox.services.clock.now()

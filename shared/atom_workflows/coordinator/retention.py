@@ -14,7 +14,7 @@ from atom_workflows.coordinator.loading import AT_ONCE, StoredRun, StoredStep, i
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.retention import is_renewal_due, kept_while_open
+from atom_workflows.core.retention import expiry_while_open, is_renewal_due
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import definitions_path, run_path, step_path
 from atom_workflows.errors import Conflict
@@ -36,7 +36,7 @@ def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
     run, services = stored.run, outbox.services
     if run.expire_at is None:
         return
-    until = kept_while_open(run.expire_at, now=services.clock.now(), keep=services.settings.keep_runs)
+    until = expiry_while_open(run.expire_at, now=services.clock.now(), keep=services.settings.keep_runs)
     if not keep_all(services, run, iter_steps(services, run.id), until, budget):
         if budget.is_spent:
             outbox.add([seed_message(run.id)])

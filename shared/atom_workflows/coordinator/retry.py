@@ -20,7 +20,7 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.retention import is_nearly_gone, kept_after_retry
+from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
 from atom_workflows.core.states import RunEvent, StepState, next_run_state
 from atom_workflows.core.transitions import needs_reset, reset
 from atom_workflows.documents import run_path, step_path
@@ -86,7 +86,7 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
-    until = kept_until(outbox.services, run)
+    until = expiry_once_running(outbox.services, run)
     left = [one for one in steps if not needs_reset(one.step, retries=run.retries)]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
@@ -100,14 +100,14 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     return not ends or save_while(outbox, ends[0], resets, budget)
 
 
-def kept_until(services: Services, run: RunRecord) -> datetime | None:
+def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
     """Return the date until which a run is kept once RUNNING.
 
     After a retry that is later than the run's own date says, which is renewed last.
     """
     if run.reopened_at is None:
         return run.expire_at
-    return kept_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
+    return expiry_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
 
 
 def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord) -> Decision:

@@ -23,7 +23,7 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import close_run, fail_run
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import kept_until, reset_unsuccessful
+from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
@@ -331,7 +331,7 @@ def _set_running(outbox: Outbox, stored: StoredRun) -> bool:
     run, now = stored.run, outbox.services.clock.now()
     running = replace(run, state=next_run_state(run.state, RunEvent.SEEDED), started_at=run.started_at or now)
     fields = {"state": running.state.value, "started_at": running.started_at}
-    if (until := kept_until(outbox.services, run)) != run.expire_at:
+    if (until := expiry_once_running(outbox.services, run)) != run.expire_at:
         fields["expire_at"] = until
     try:
         outbox.services.store.commit([Update(path=run_path(run.id), fields=fields, guard=stored.version)])

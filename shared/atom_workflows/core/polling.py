@@ -60,7 +60,7 @@ def young_age(check_interval: timedelta) -> timedelta:
     return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
 
-def still_running(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
+def record_progress(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """Record a job that goes on.
 
     Returns None if the answer holds no new state, so that nothing is written; a new message alone is not.
@@ -74,7 +74,7 @@ def still_running(step: StepRecord, *, job_state: str, message: str, now: dateti
     return change(step, StepEvent.OBSERVE, **fields)
 
 
-def poll_failed(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
+def back_off_poll(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
     """Back off after a failed poll.
 
     The job's state is unknown, not bad. A job that was unknown to the Task Runner gets a new grace period, as its
@@ -96,7 +96,7 @@ def poll_failed(step: StepRecord, *, reason: str, now: datetime, retry_after_s: 
     )
 
 
-def unknown_job(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
+def await_unknown_job(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
     """Count down the grace period of an unknown job.
 
     Returns the job's loss once the period is over, None if there is nothing new to write.

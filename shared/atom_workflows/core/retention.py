@@ -17,7 +17,7 @@ _SAFETY: Final = timedelta(hours=1)
 """Within this time of its date a run counts as gone, because renewing it takes time."""
 
 
-def kept_after_retry(expire_at: datetime | None, *, reopened_at: datetime, keep: timedelta) -> datetime | None:
+def expiry_after_retry(expire_at: datetime | None, *, reopened_at: datetime, keep: timedelta) -> datetime | None:
     """Return the date until which a retried run is kept.
 
     It is kept as long as a run that started at `reopened_at`, or up to a tenth less.
@@ -37,7 +37,7 @@ def is_renewal_due(expire_at: datetime | None, *, now: datetime, keep: timedelta
     return expire_at is not None and expire_at - now < keep / 2
 
 
-def kept_while_open(expire_at: datetime, *, now: datetime, keep: timedelta) -> datetime:
+def expiry_while_open(expire_at: datetime, *, now: datetime, keep: timedelta) -> datetime:
     """Return the new date of an open run.
 
     It is at least half of `keep` away. It is computed from the previous date, so an invocation that continues a renewal

@@ -58,7 +58,7 @@ def judge_overdue(
         return found
     fields = {} if found is None else dict(found.fields)
     late = f"timed out after {format_duration(step.policies.timeout)}"
-    # A job that is unknown for a moment may have ended in time, too; `unknown_job` decides when it is lost.
+    # A job that is unknown for a moment may have ended in time, too; `await_unknown_job` decides when it is lost.
     if heard and fields.get("missing_since", step.missing_since) is None:
         job_state = fields.get("job_state", step.job_state)
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; its job {step.job_id} was last seen {job_state}")

@@ -41,16 +41,16 @@ def test_a_silence_is_odd_from_its_fifth_minute() -> None:
     """Failed status calls count from the first in a row; an answer ends the silence, and the next is another one."""
     silent = step()
     for at in (NOW, NOW + 3 * MINUTE):
-        silent = apply_change(silent, polling.poll_failed(silent, reason="HTTP 500", now=at, retry_after_s=None))
+        silent = apply_change(silent, polling.back_off_poll(silent, reason="HTTP 500", now=at, retry_after_s=None))
     assert oddity_of(silent, now=NOW + LONG_SILENCE - timedelta(seconds=1)) is None
     odd = oddity_of(silent, now=NOW + LONG_SILENCE)
     assert odd is not None
     assert odd.what == "the Task Runner has given no proper answer about job j for 5m"
-    heard = polling.still_running(silent, job_state="RUNNING", message="", now=NOW + LONG_SILENCE)
+    heard = polling.record_progress(silent, job_state="RUNNING", message="", now=NOW + LONG_SILENCE)
     assert heard is not None
     again = apply_change(silent, heard)
     again = apply_change(
-        again, polling.poll_failed(again, reason="HTTP 500", now=NOW + LONG_SILENCE, retry_after_s=None)
+        again, polling.back_off_poll(again, reason="HTTP 500", now=NOW + LONG_SILENCE, retry_after_s=None)
     )
     assert oddity_of(again, now=NOW + LONG_SILENCE + MINUTE) is None
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core import polling
-from atom_workflows.core.polling import first_audit, next_audit, next_look, poll_order, still_running, with_next_look
+from atom_workflows.core.polling import first_audit, next_audit, next_look, poll_order, record_progress, with_next_look
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, apply_outcome, outcome_of
@@ -16,11 +16,11 @@ from unit.core.test_transitions import NOW, step
 
 def test_a_job_is_lost_only_after_the_grace_period() -> None:
     """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
-    first = polling.unknown_job(step(), now=NOW)
+    first = polling.await_unknown_job(step(), now=NOW)
     assert isinstance(first, StepChange)
     since = step(missing_since=first.fields["missing_since"])
-    assert polling.unknown_job(since, now=NOW + polling.MISSING_GRACE / 2) is None
-    lost = polling.unknown_job(since, now=NOW + polling.MISSING_GRACE)
+    assert polling.await_unknown_job(since, now=NOW + polling.MISSING_GRACE / 2) is None
+    lost = polling.await_unknown_job(since, now=NOW + polling.MISSING_GRACE)
     assert isinstance(lost, Outcome)
     assert lost.kind is OutcomeKind.LOST
 
@@ -28,12 +28,12 @@ def test_a_job_is_lost_only_after_the_grace_period() -> None:
 def test_only_an_uninterrupted_word_loses_a_job() -> None:
     """A poll that fails, or gets another answer, between two of "unknown job" restarts the minute."""
     later = NOW + polling.MISSING_GRACE
-    noted = apply_change(step(), _change(polling.unknown_job(step(), now=NOW)))
-    failed = apply_change(noted, polling.poll_failed(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
-    known = apply_change(noted, _change(polling.still_running(noted, job_state="RUNNING", message="", now=NOW)))
+    noted = apply_change(step(), _change(polling.await_unknown_job(step(), now=NOW)))
+    failed = apply_change(noted, polling.back_off_poll(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
+    known = apply_change(noted, _change(polling.record_progress(noted, job_state="RUNNING", message="", now=NOW)))
     for one in (failed, known):
-        assert _change(polling.unknown_job(one, now=later)).fields["missing_since"] == later
-    assert isinstance(polling.unknown_job(noted, now=later), Outcome)
+        assert _change(polling.await_unknown_job(one, now=later)).fields["missing_since"] == later
+    assert isinstance(polling.await_unknown_job(noted, now=later), Outcome)
 
 
 def _change(found: StepChange | Outcome | None) -> StepChange:
@@ -43,9 +43,9 @@ def _change(found: StepChange | Outcome | None) -> StepChange:
 
 def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
     """The same job state writes nothing; another one does, and so does a job that was found again."""
-    assert polling.still_running(step(), job_state="RUNNING", message="still", now=NOW) is None
-    assert polling.still_running(step(), job_state="CANCELLING", message="", now=NOW) is not None
-    assert polling.still_running(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
+    assert polling.record_progress(step(), job_state="RUNNING", message="still", now=NOW) is None
+    assert polling.record_progress(step(), job_state="CANCELLING", message="", now=NOW) is not None
+    assert polling.record_progress(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
 
 
 def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
@@ -53,7 +53,7 @@ def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
     one = step()
     waits = []
     for _ in range(8):
-        change = polling.poll_failed(one, reason="HTTP 503", now=NOW, retry_after_s=None)
+        change = polling.back_off_poll(one, reason="HTTP 503", now=NOW, retry_after_s=None)
         one = apply_change(one, change)
         assert one.due_at is not None
         waits.append((one.due_at - NOW).total_seconds())
@@ -67,20 +67,20 @@ def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
 def test_a_task_runner_may_ask_for_a_longer_wait() -> None:
     """Retry-After lengthens the wait, though not beyond the longest."""
     for asked, waited in ((60.0, timedelta(seconds=60)), (86_400.0, polling.POLL_BACKOFF.maximum)):
-        change = polling.poll_failed(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
+        change = polling.back_off_poll(step(), reason="HTTP 429", now=NOW, retry_after_s=asked)
         assert change.fields["due_at"] == NOW + waited
 
 
 def test_a_job_is_looked_at_when_its_time_is_up_however_long_the_wait() -> None:
     """The wait after a failed status call never goes beyond the attempt's deadline."""
     late = NOW + timedelta(minutes=4, seconds=58)
-    change = polling.poll_failed(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
+    change = polling.back_off_poll(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
     assert change.fields["due_at"] == NOW + timedelta(minutes=5)
 
 
 def test_an_answer_ends_the_back_off() -> None:
     """The first answer after failed calls counts from nought again and makes the job due at once."""
-    change = polling.still_running(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
+    change = polling.record_progress(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
     assert change is not None
     assert (change.fields["unanswered"], change.fields["due_at"], change.fields["message"]) == (0, NOW, "")
 
@@ -116,14 +116,14 @@ HOUR = timedelta(hours=1)
 def test_an_ordinary_wait_is_not_written() -> None:
     """Within a minute the next burst reads the step anyway, so a look that reports nothing new writes nothing."""
     assert with_next_look(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
-    change = still_running(step(), job_state="LOADING", message="", now=NOW)
+    change = record_progress(step(), job_state="LOADING", message="", now=NOW)
     assert with_next_look(step(), change, now=NOW, check_interval=TEN) is change
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_wait_of_more_than_a_minute_is_written(*, is_new: bool) -> None:
     """Bursts come once a minute: only the document can keep them from looking sooner."""
-    found = still_running(step(), job_state="LOADING", message="", now=NOW) if is_new else None
+    found = record_progress(step(), job_state="LOADING", message="", now=NOW) if is_new else None
     long = step(claimed_at=NOW - HOUR, job_state="RUNNING")
     change = with_next_look(long, found, now=NOW, check_interval=timedelta(minutes=10))
     assert isinstance(change, StepChange)

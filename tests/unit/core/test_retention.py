@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from atom_workflows.core.retention import is_renewal_due, kept_after_retry, kept_while_open
+from atom_workflows.core.retention import expiry_after_retry, expiry_while_open, is_renewal_due
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEEP = timedelta(days=90)
@@ -20,12 +20,12 @@ def day(number: float) -> datetime:
 @pytest.mark.parametrize(("retried", "kept"), [(0, 90), (9, 90), (9.1, 99.1), (89, 179)])
 def test_a_retry_keeps_a_run_for_as_long_as_a_start(retried: float, kept: float) -> None:
     """Up to a tenth less, for which it is not worth writing every document of the run."""
-    assert kept_after_retry(day(90), reopened_at=day(retried), keep=KEEP) == day(kept)
+    assert expiry_after_retry(day(90), reopened_at=day(retried), keep=KEEP) == day(kept)
 
 
 def test_a_retry_keeps_no_run_for_less() -> None:
     """Another setting since, or an older version's date, shortens nothing."""
-    assert kept_after_retry(day(300), reopened_at=day(10), keep=KEEP) == day(300)
+    assert expiry_after_retry(day(300), reopened_at=day(10), keep=KEEP) == day(300)
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def test_an_open_run_is_kept_for_half_the_time_at_least(now: float, kept: float 
     """Below that it is renewed by halves, so that an instance that continues a renewal computes the same date."""
     assert is_renewal_due(day(90), now=day(now), keep=KEEP) is (kept is not None)
     if kept is not None:
-        assert kept_while_open(day(90), now=day(now), keep=KEEP) == day(kept)
+        assert expiry_while_open(day(90), now=day(now), keep=KEEP) == day(kept)
 
 
 def test_what_never_expires_is_not_renewed() -> None:
     """A document without a date is kept by no policy and deleted by none."""
     assert not is_renewal_due(None, now=day(1_000), keep=KEEP)
-    assert kept_after_retry(None, reopened_at=day(1_000), keep=KEEP) is None
+    assert expiry_after_retry(None, reopened_at=day(1_000), keep=KEEP) is None

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.core.polling import poll_failed, unknown_job
+from atom_workflows.core.polling import await_unknown_job, back_off_poll
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import ASK_AGAIN, UNHEARD_FOR, end_dispatch, judge_overdue
@@ -60,7 +60,11 @@ def test_a_submission_that_must_not_be_repeated_is_lost() -> None:
 
 def test_a_job_has_its_whole_time() -> None:
     """Before the deadline a poll means what it says."""
-    for found in (None, unknown_job(step(), now=NOW), poll_failed(step(), reason="-", now=NOW, retry_after_s=None)):
+    for found in (
+        None,
+        await_unknown_job(step(), now=NOW),
+        back_off_poll(step(), reason="-", now=NOW, retry_after_s=None),
+    ):
         assert judge_overdue(step(), found, heard=True, now=LATE - SECOND) is found
 
 
@@ -81,19 +85,19 @@ def test_a_job_that_goes_on_behind_its_deadline_is_timed_out() -> None:
 @pytest.mark.parametrize("known", [step(), step(missing_since=LATE)])
 def test_a_job_that_is_unknown_behind_its_deadline_is_asked_for_again(known: StepRecord) -> None:
     """A job that is unknown for a moment may have ended in time."""
-    change = judge_overdue(known, unknown_job(known, now=LATE), heard=True, now=LATE)
+    change = judge_overdue(known, await_unknown_job(known, now=LATE), heard=True, now=LATE)
     assert isinstance(change, StepChange)
     assert change.fields["due_at"] == LATE + ASK_AGAIN
-    assert judge_overdue(step(), unknown_job(step(missing_since=NOW), now=LATE), heard=True, now=LATE) == unknown_job(
-        step(missing_since=NOW), now=LATE
-    )
+    assert judge_overdue(
+        step(), await_unknown_job(step(missing_since=NOW), now=LATE), heard=True, now=LATE
+    ) == await_unknown_job(step(missing_since=NOW), now=LATE)
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_a_job_is_timed_out_unheard_after_minutes_only(*, is_asked: bool) -> None:
     """From the first vain question behind the deadline, it is asked about for five minutes more, then given up."""
     now = LATE + timedelta(hours=1)
-    found = poll_failed(step(), reason="-", now=now, retry_after_s=None) if is_asked else None
+    found = back_off_poll(step(), reason="-", now=now, retry_after_s=None) if is_asked else None
     change = judge_overdue(step(), found, heard=False, now=now)
     assert isinstance(change, StepChange)
     assert change.fields["unheard_since"] == now

@@ -22,11 +22,11 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.polling import (
     POLL_BACKOFF,
+    await_unknown_job,
+    back_off_poll,
     next_look,
-    poll_failed,
     poll_order,
-    still_running,
-    unknown_job,
+    record_progress,
     with_next_look,
 )
 from atom_workflows.core.records import StepRecord
@@ -175,7 +175,7 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             log.warning("task_runner.unavailable", message, **step.names)
             now = services.clock.now()
             breaker.record_failure(url, "", began=began, now=now)
-            found = poll_failed(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
+            found = back_off_poll(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
             # It says nothing about the Task Runner or the job.
             message = f"polling job {step.job_id} of step {step.id} failed: a defect"
@@ -192,7 +192,7 @@ def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
-        return unknown_job(step, now=services.clock.now())
+        return await_unknown_job(step, now=services.clock.now())
     outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
     now = services.clock.now()
-    return outcome or still_running(step, job_state=answer.state, message=answer.message, now=now)
+    return outcome or record_progress(step, job_state=answer.state, message=answer.message, now=now)
