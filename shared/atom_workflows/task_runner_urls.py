@@ -18,10 +18,10 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what the URL must be instead, None if it is right.
+    """Return what the URL must be instead, or None if it is valid.
 
-    The words follow "it must be". A Task Runner's URL has no query and no fragment, as the calls' own paths are put
-    behind it. It holds no password, as it is stored with each run and shown to everyone who may see runs.
+    The words follow "it must be". A Task Runner's URL has no query and no fragment, since the paths of the calls are
+    appended to it. It has no password, since it is stored with each run and shown to everyone who may see runs.
     """
     if _LOGIN.match(url):
         return (
@@ -30,7 +30,7 @@ def expected_instead(url: str) -> str | None:
         )
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in url:
-            return f"{_EXPECTED}, without {name} ({sign} and what follows), as /job and /jobstatus are put behind it"
+            return f"{_EXPECTED}, without {name} ({sign} and what follows), as /job and /jobstatus are appended to it"
     match = _URL.fullmatch(url)
     is_url = match is not None and url.isprintable() and 0 < int(match["port"] or 1) <= _LARGEST_PORT
     return None if is_url else _EXPECTED

@@ -62,7 +62,7 @@ def test_a_retry_is_followed(site: Site, tmp_path: Path) -> None:
     run_id = json.loads(console(site, "start", file, "--wait", "--json").stdout)["run"]["id"]
     again = console(site, "runs", "retry", run_id, "--wait")
     assert (again.code, f"runs retry {run_id}" in again.stdout) == (1, True), again.stderr
-    assert "goes on: 1 step to run again." in again.stdout
+    assert "continues with 1 step to run again." in again.stdout
     assert "] second FAILED" in again.stdout
     assert "] first" not in again.stdout
     last = console(site, "runs", "retry", run_id, "--wait", "--json")
@@ -85,7 +85,7 @@ def test_ctrl_c_leaves_the_run_going(site: Site, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr is not None
-        assert f"Run {run_id} goes on: `atom-workflows runs show {run_id}`" in process.stderr.read()
+        assert f"Run {run_id} continues: `atom-workflows runs show {run_id}`" in process.stderr.read()
     console(site, "runs", "cancel", run_id).succeeded()
 
 

@@ -18,7 +18,7 @@ from atom_client.text import one_line
 from atom_client.views.progress import RunView, StepView
 
 _LINES_AROUND: Final = 6
-"""Lines of the screen that the steps must leave: the heading, the bar, the counts and the prompt."""
+"""Lines of the screen that are not for steps: the heading, the bar, the counts and the prompt."""
 
 _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
@@ -31,7 +31,7 @@ _TRACEBACK: Final = "Traceback (most recent call last)"
 
 
 def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableType:
-    """Return the run at that moment, at most as large as the screen."""
+    """Draw the run's progress, at most as large as the screen."""
     rows = view.rows(max(1, min(screen.height - _LINES_AROUND, _MOST_STEPS)))
     length = min(screen.width, _LONGEST_BAR)
     done = length * view.ended // max(1, view.total)
@@ -72,7 +72,7 @@ def _steps(rows: Sequence[StepView], screen: Screen) -> list[Text]:
 
 
 def _cut(line: Text, screen: Screen) -> Text:
-    """Cut off what is beyond the edge of a very narrow screen."""
+    """Cut off what does not fit on a very narrow screen."""
     line.rstrip()
     line.truncate(screen.width, overflow="crop")
     return line
@@ -87,7 +87,7 @@ def _remark(step: StepView) -> str:
 def _gist(message: str) -> str:
     """Return the message on one line.
 
-    Of a Python traceback its last, which names the error.
+    A Python traceback is reduced to its last line, which names the error.
     """
     lines = message.rstrip().splitlines()
     is_traceback = bool(lines) and lines[0].startswith(_TRACEBACK)

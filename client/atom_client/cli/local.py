@@ -38,7 +38,7 @@ NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 
 _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
-"""Settings of a deployment, which a shell may hold, that would lead the functions away from the platform."""
+"""Settings of a deployment that the shell may have, and that would lead the functions away from the platform."""
 
 _TRIAL_BYTES: Final = 65_536
 """Bytes to write in order to notice a full disk."""
@@ -50,7 +50,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformChoice:
-    """What a user may choose of a local platform.
+    """What a user may choose about a local platform.
 
     Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own.
     """
@@ -106,7 +106,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     try:
         platform = LocalPlatform(options)
     except FileNotFoundError as error:
-        raise Misuse("this working folder does not exist any more; go to another, or give --log-dir") from error
+        raise Misuse("the working folder no longer exists; change to another one, or give --log-dir") from error
     require_log_dir(platform.log_dir)
     return platform
 
@@ -186,9 +186,9 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def disk_full_note(log_dir: Path) -> str:
-    """Return a note for the logs' place if their disk is full.
+    """Return a note to add to the logs' place if their disk is full.
 
-    Nothing else fails because of that.
+    Nothing else reports that.
     """
     try:
         is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
@@ -198,7 +198,7 @@ def disk_full_note(log_dir: Path) -> str:
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
-    """Return what the functions get beyond what every platform sets."""
+    """Return the functions' variables, beyond those that every platform sets."""
     local = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
     own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
@@ -209,7 +209,7 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Return the token for the Task Runner.
 
     Empty means an identity token of the user's own service account. The mock, and a Task Runner on this machine,
-    ask for none.
+    need no token.
     """
     if choice.token is not None:
         return choice.token
@@ -259,7 +259,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     """
     platform = local_platform(choice, os.environ, watched=False)
     if problem := credential_problem(choice, os.environ):
-        click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
+        click.echo(f"Warning: {problem}. Without a token, steps wait until they time out.", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
         if as_json:
             click.echo(json_text(_as_object(platform)))
@@ -294,10 +294,10 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
 
 
 def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
-    """Explain why no ID token can be had, and what to do.
+    """Explain why there is no ID token, and what to do.
 
-    Empty if one can be had, or none is needed. A step would wait for one until its timeout, as in a deployment
-    whose metadata server is away for a moment.
+    Empty if there is one, or none is needed. A step would wait for a token until its timeout, as it does in a
+    deployment whose metadata server is unavailable for a moment.
     """
     url = choice.task_runner_url
     if url is None or token_for(choice, environment):
@@ -308,7 +308,7 @@ def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -
     try:
         tokens_for(settings).token_for(url)
     except TaskRunnerError as error:
-        return f"{error}; a Task Runner that asks for no token is called with --tr-auth-jwt=none"
+        return f"{error}; if the Task Runner needs no token, give --tr-auth-jwt=none"
     return ""
 
 
@@ -349,7 +349,8 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
 def _gsutil(storage: Storage, target: str) -> str:
     """Return the gsutil command that uploads to the platform.
 
-    gsutil speaks HTTPS alone, and no authority has signed the platform's certificate. Its own credentials stay out.
+    gsutil speaks HTTPS only, and no authority has signed the platform's certificate. gsutil's own credentials are not
+    used.
     """
     address, port = storage.address.rsplit(":", 1)[0], storage.https_port
     options = (

@@ -22,7 +22,7 @@ PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
-"""How services are made of an environment; tests hand their own to the command line as its `obj`."""
+"""Connects to the services that an environment names; tests pass their own to the command line as its `obj`."""
 
 
 def names_local_platform(environment: Mapping[str, str]) -> bool:
@@ -43,16 +43,16 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
 def connect_services(environment: Mapping[str, str]) -> Services:
     """Return the services of the platform that the environment names.
 
-    A local platform has to accept a connection at least.
+    A local platform must at least accept a connection.
     """
     given: Connect | None = click.get_current_context().obj
     return services_on(environment if given is not None else platform_of(environment))
 
 
 def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment completed so that it names a platform.
+    """Complete the environment so that it names a platform.
 
-    That is a local one that accepts a connection at least, or a project.
+    That is a project, or a local platform that at least accepts a connection.
     """
     if names_local_platform(environment):
         project = chosen_project()

@@ -44,7 +44,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 
 def show_run(services: Services, text: str, *, as_json: bool) -> None:
-    """Print all that is known of a run."""
+    """Print all that is known about a run."""
     run_id = full_run_id(services.store, text)
     run = read_run(services.store, run_id)
     if run is None:
@@ -70,12 +70,13 @@ def cancel_named(services: Services, text: str) -> None:
     run_id = full_run_id(services.store, text)
     cancel_run(services, run_id)
     click.echo(
-        f"Run {run_id} is cancelled: no further job is submitted. Jobs that run already go on at the Task Runner."
+        f"Run {run_id} is cancelled: no more jobs are submitted. Jobs that are already running continue at the Task "
+        "Runner."
     )
 
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
-    """Yield what is known of a run, each with its name."""
+    """Yield the facts about a run, each with its name."""
     # The kind of the trigger comes first.
     trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
     facts = {
@@ -120,7 +121,7 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run again what did not succeed, and return the exit code."""
+    """Run the unsuccessful steps again, and return the exit code."""
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
     run_id = full_run_id(services.store, options.run_id)
@@ -131,7 +132,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     if options.as_json:
         click.echo(json_text({"run": run_id, "steps": len(_unsuccessful(steps))}))
     else:
-        click.echo(f"{_retry_line(run_id, steps)} `{with_place(f'runs show {run_id}')}`")
+        click.echo(f"{_retry_line(run_id, steps)} `{with_place(f'runs show {run_id}')}` shows it.")
     return 0
 
 
@@ -160,7 +161,7 @@ def _unsuccessful(steps: Sequence[StepRecord]) -> list[StepRecord]:
 
 
 def _retry_line(run_id: str, steps: Sequence[StepRecord]) -> str:
-    return f"Run {run_id} goes on: {counted(len(_unsuccessful(steps)), 'step')} to run again."
+    return f"Run {run_id} continues with {counted(len(_unsuccessful(steps)), 'step')} to run again."
 
 
 MOST_STEPS: Final = 10
@@ -170,7 +171,7 @@ _LONGEST_MESSAGE: Final = 200
 def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
     """Examine a run, fix it and print what was wrong.
 
-    Returns True if nothing is left that is wrong.
+    Returns True if nothing is wrong any more.
     """
     examination = examine(services, full_run_id(services.store, text), fixing=not dry_run)
     if as_json:
@@ -194,13 +195,10 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
 
 
 def _nothing_to_fix(examination: Examination) -> str:
-    """Say that nothing is wrong, or where to find the reasons.
-
-    The latter for a run that ended badly.
-    """
+    """Say that nothing is wrong, or where to see why a run ended badly."""
     run = examination.run
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
-        return f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why it ended so."
+        return f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why the run ended this way."
     if any(is_under_way(step) for step in _of_user(examination)):
         return "Nothing is wrong with it: it waits for the steps above."
     return "Nothing is wrong with it."
@@ -213,7 +211,7 @@ def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[s
         yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
     released = [step.id for step in steps if step.is_released]
     if released:
-        yield f"Released, and not taken by a dispatcher yet: {listing(released)}."
+        yield f"Released, but not yet taken by a dispatcher: {listing(released)}."
 
 
 def _step_line(step: StepRecord, now: datetime) -> str:
@@ -235,8 +233,8 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Wrong: a step has been overdue since {since}, and no checker came. Does the scheduler's job exist, is it "
-            "enabled, and what does the checker's log say?"
+            f"Wrong: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler's "
+            "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:
         yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
@@ -254,11 +252,11 @@ def _fix_result(finding: Finding, fixed: set[str], *, dry_run: bool) -> str:
         return "fixed"
     if not finding.fields:
         return "cannot be fixed"
-    return "would be fixed" if dry_run else "it changed just now; run this again"
+    return "would be fixed" if dry_run else "it has just changed; run this command again"
 
 
 def _is_anything_wrong(examination: Examination) -> bool:
-    """Return True if something is wrong still."""
+    """Return True if something is still wrong."""
     is_late = examination.overdue_since is not None
     return len(examination.fixed) < len(examination.found) or is_late or bool(examination.odd)
 

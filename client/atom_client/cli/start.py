@@ -1,4 +1,4 @@
-"""`start`: ask a platform for a run, by a message, and print the run's id before the run exists."""
+"""`start`: request a run from a platform, by a message, and print the run's id before the run exists."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
 """Pub/Sub pushes a message in base64, with fields of its own."""
 
 _DIFFERENCES: Final = {
-    "params": "with other params (--param)",
-    "labels": "with other labels (--label)",
-    "tr_url": "with another Task Runner (--tr-url)",
+    "params": "with different params (--param)",
+    "labels": "with different labels (--label)",
+    "tr_url": "with a different Task Runner (--tr-url)",
 }
-"""How the run of a key may differ from what is asked for now; any other difference is the file."""
+"""How the run of a key may differ from what is requested now; any other difference is the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ def start_run(options: StartOptions) -> int:
         requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
         click.echo(json_text({**requested, "started_before": earlier.is_started}))
     else:
-        click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{request.size}.")
-        click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")
+        click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")
+        click.echo(f"To look at it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
 
 
@@ -133,7 +133,7 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Earlier:
-    """What earlier starts with the same key left.
+    """What earlier starts with the same key left behind.
 
     `is_started` is None if it cannot be read. An INVALID run does not count as started: the next start takes its place.
     """
@@ -145,7 +145,7 @@ class _Earlier:
 def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
     """Look up what the key has started before.
 
-    Refuses a key of another run.
+    Refuses the key of a different run.
     """
     if options.key is None:
         return _Earlier()
@@ -158,12 +158,12 @@ def _find_earlier(request: RunRequest, event: StartRequested, options: StartOpti
     if run.state is RunState.INVALID:
         return _Earlier(invalid=run)
     if what := difference(run, event):
-        file = f"of another {name_of(request.workflow_path)}, or of this one before it was changed"
+        file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
         raise Misuse(
-            f"--key {name_of(options.key)} has started run {run.id} {_DIFFERENCES.get(what, file)}; "
+            f"--key {name_of(options.key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
             "give each run a key of its own"
         )
-    click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
+    click.echo(f"Run {run.id} was already started with this key, so no new run is started.", err=True)
     return _Earlier(is_started=True)
 
 

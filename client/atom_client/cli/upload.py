@@ -31,8 +31,8 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     if not settings.is_workflow_object(name):
         raise Misuse(
             f"an upload to {name_of(path)} would start no run: the object's name must begin with "
-            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
-            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
+            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment expects "
+            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES to its values"
         )
     content = content_of(source)
     try:
@@ -51,7 +51,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
         click.echo(json_text({"run": run_id, "object": path, "generation": generation}))
     else:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
-        click.echo(f"Look at it: `{with_place(f'runs show {run_id}')}`")
+        click.echo(f"To look at it: `{with_place(f'runs show {run_id}')}`")
     return 0
 
 

@@ -13,9 +13,9 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 
 
 def validate_files(sources: Sequence[str]) -> bool:
-    """Print every problem of the files, and return True without any.
+    """Print every problem of the files, and return True if there is none.
 
-    A file that cannot be read counts as a problem. Of a good one a line says so.
+    A file that cannot be read counts as a problem. A valid file gets a line, too.
     """
     valid = [_is_valid(source) for source in sources]
     return all(valid)

@@ -28,9 +28,9 @@ _LONGEST_REASON: Final = 200
 
 
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
-    """Check Firestore, its index, and that a checker comes.
+    """Check Firestore, its index, and that the checker is running.
 
-    `tick_fix` is what to do if none does.
+    `tick_fix` is what to do if it is not.
     """
     database = services.settings.database
     lease = services.store.get([BURST_LEASE_PATH])[0]
@@ -52,7 +52,7 @@ def newest_run(services: Services) -> RunRecord | None:
 def letters_findings(desk: Desk) -> Iterator[Finding]:
     """Check that no events were given up.
 
-    Dead letters are held for a moment, and are free again at once.
+    The dead letters are held only for a moment.
     """
     held = desk.box.take(_MOST_LETTERS)
     desk.box.release(held)
@@ -75,10 +75,10 @@ def _checker_findings(late: Sequence[Document], lease: Document | None, fix: str
     runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
     since: datetime = late[0].fields["due_at"]
     count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
-    detail = f"{count} steps are overdue, the first since {local_time(since)}, and no checker came"
+    detail = f"{count} steps are overdue, the first since {local_time(since)}, and the checker has not looked at them"
     yield wrong("checker", f"{detail}{_last_burst(lease)}", fix)
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
-    yield wrong("runs", f"{listing(runs, most=_MOST_NAMED)} do not go on", doctors)
+    yield wrong("runs", f"no progress in {listing(runs, most=_MOST_NAMED)}", doctors)
 
 
 def _last_burst(lease: Document | None) -> str:

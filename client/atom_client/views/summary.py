@@ -70,7 +70,7 @@ def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     for oddity in odd[:MOST_FAILURES]:
         yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
     if len(odd) > MOST_FAILURES:
-        yield f"{counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
+        yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:

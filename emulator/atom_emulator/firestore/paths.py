@@ -15,7 +15,7 @@ NAME: Final[FieldPath] = ("__name__",)
 """The field path that means the document's own name."""
 
 MISSING: Final = object()
-"""The answer of `look_up` for a field that is not there."""
+"""What `look_up` returns for a missing field."""
 
 MAX_ID_BYTES: Final = 1500
 _RESERVED: Final = re.compile(r"__.*__", re.DOTALL)
@@ -62,7 +62,7 @@ def put(fields: Fields, path: FieldPath, value: Any) -> None:
 
 
 def remove(fields: Fields, path: FieldPath) -> None:
-    """Take the value at a field path out of a map of our own, copying the nested maps on the way."""
+    """Remove the value at a field path of a map of our own, copying the nested maps on the way."""
     if look_up(fields, path) is MISSING:
         return
     for name in path[:-1]:

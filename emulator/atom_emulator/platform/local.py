@@ -130,7 +130,7 @@ class LocalPlatform:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the platform is stopped.
 
-        Returns False if time is up before. Raises `PartCrashed`.
+        Returns False if time is up first. Raises `PartCrashed`.
         """
         return self._supervisor.wait(timeout_s)
 
@@ -314,7 +314,7 @@ class LocalPlatform:
             "THREADS": str(self.options.threads),
             "WORKERS": "1",
             "PYTHONUNBUFFERED": "1",
-            # A web page whose name was made to point here has that name; see the functions' way in.
+            # A web page whose host name was pointed here sends another name; see the functions' handlers/entry.py.
             "WORKFLOW_HOSTS": ",".join(sorted(LOOPBACK)),
             # gunicorn puts a control socket of a fixed name there, which several servers would fight over.
             "XDG_RUNTIME_DIR": str(own),

@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: take them, see that something answers, and keep proxies out of the way."""
+"""Ports of the loopback interface: reserve them, check that something answers, and bypass proxies."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def answers_http(address: str) -> bool:
 
 
 def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep clients from using a proxy here.
+    """Return the variables that keep clients from using a proxy for this machine.
 
-    They are those for requests to this machine; there are none without a proxy. `requests`, urllib and curl read
-    `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not at all if there is a
-    `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
+    There are none if no proxy is set. `requests`, urllib and curl read `no_proxy`, the lower-case one first. gRPC reads
+    only that one, and not even that if there is a `no_grpc_proxy`, which also helps where `no_proxy` is `*`: gRPC does
+    not understand that.
     """
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}

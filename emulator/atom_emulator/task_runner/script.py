@@ -44,7 +44,7 @@ class Loss(StrEnum):
 class Fault:
     """One spoilt answer, or several in a row. `status` goes with pages of garbage, too.
 
-    With `accepted` the request is carried out though its answer is spoilt, like an answer lost on its way.
+    With `accepted` the request is carried out though its answer is spoilt, like an answer that was lost on the way.
     """
 
     kind: FaultKind = FaultKind.STATUS

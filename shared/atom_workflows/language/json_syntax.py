@@ -1,4 +1,4 @@
-"""Read JSON into events of the shape of YAML's, and report its syntax errors in our own words.
+"""Read JSON into events shaped like those of YAML, and report its syntax errors in our own words.
 
 JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
 pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has a reader of its own. It keeps no
@@ -33,7 +33,7 @@ _NO_COMMENTS: Final = ("JSON has no comments", "remove this, or name the file .y
 
 
 class JsonValue:
-    """A single value, with the attributes that are read of PyYAML's ScalarEvent. It is made in half the time."""
+    """A single value, with the attributes of PyYAML's ScalarEvent that are used. Making one takes half the time."""
 
     __slots__ = ("column", "line", "style", "value")
     anchor = None
@@ -47,7 +47,7 @@ class JsonValue:
 
     @property
     def start_mark(self) -> JsonValue:
-        """Where it stands; line and column count from 0."""
+        """The place of the value; line and column count from 0."""
         return self
 
 
@@ -222,9 +222,9 @@ class JsonReader:
         return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
 
     def _skip_space(self) -> str:
-        """Go on to the next character and return it, empty at the end.
+        """Skip white space and return the next character, or "" at the end.
 
-        Lines are counted here alone: no text of JSON holds a line break.
+        Only here are lines counted, since no string in JSON holds a line break.
         """
         start = self._index
         sign = self._text[start : start + 1]

@@ -66,7 +66,7 @@ class Fields:
     height: int = 1
 
     def get(self, name: str) -> Node | None:
-        """Return the value of the name, None if there is none."""
+        """Return the value of the name, or None if there is none."""
         entry = self.entries.get(name)
         return entry.value if entry else None
 

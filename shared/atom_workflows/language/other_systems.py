@@ -31,9 +31,9 @@ def _advise_on_max_attempts(retries: Node) -> str:
 
 
 def _count_tries(retries: Node) -> int:
-    """Return the number of tries that so many retries make.
+    """Return how many tries a number of retries makes.
 
-    It is 3 if the retries are not a number.
+    Return 3 if the retries are not a number.
     """
     text = retries.text if isinstance(retries, Scalar) else ""
     is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT

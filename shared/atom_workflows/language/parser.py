@@ -92,9 +92,9 @@ def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any)
 
 
 def _read_if_json(text: str, report: Report) -> _Tree | None:
-    """Read the text as JSON, None if it is not JSON.
+    """Read the text as JSON, or return None if it is not JSON.
 
-    Then nothing of the attempt is kept: YAML is read in the same memory.
+    Nothing of a failed attempt is kept, so that YAML is read in the same memory.
     """
     if not _MAY_BE_JSON.match(text):
         return None

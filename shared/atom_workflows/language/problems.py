@@ -72,8 +72,8 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 class Report:
     """Collects the problems of one file; the same problem at the same place counts once.
 
-    Warnings are kept apart, as they refuse nothing. Of both only the first are kept and the others counted, so that
-    they fit into a run's document whatever the file.
+    Warnings are kept separately, as they refuse nothing. The first of each are kept and the others only counted, so
+    that they fit into a run's document whatever the file is like.
     """
 
     def __init__(self, file: str) -> None:

@@ -2,10 +2,10 @@
 
 Nothing recurses, and nothing too large is built. A map's names are text, each once, and `<<` merges other maps in.
 
-An alias is the same node once more, so it takes no memory here. What is made of the tree later has no aliases and
-does: a file of a kilobyte can stand for gigabytes. So each node has a weight and a height, an alias adds those of its
-node, and composing ends once the file is too heavy. What is nested too deeply is skipped but still weighed, so that
-the problems after it are found in bounded time.
+An alias is the same node again, so it takes no memory here. The values built from the tree later have no aliases, and
+so a file of a kilobyte can stand for gigabytes of them. Therefore each node has a weight and a height, an alias adds
+those of its node, and composing ends once the file is too heavy. What is nested too deeply is skipped but still
+weighed, so that the problems after it are found in bounded time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOPELESS_DEPTH: Final = 10 * limits.MAX_DEPTH
 
 
 def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
-    """Return the tree of the file's document, None if empty.
+    """Return the tree of the file's document, or None if it is empty.
 
     The second result is True if the document was read to its end.
     """
@@ -141,7 +141,7 @@ class _Composer:
         if not self._skipping:
             self._too_deep(_place(event))
         self._skipping += 1
-        # What is skipped takes its time, too.
+        # Skipping takes time, too.
         self._weigh(1, _place(event))
         if self._skipping > _HOPELESS_DEPTH:
             self.ended = True

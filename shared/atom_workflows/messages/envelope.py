@@ -1,8 +1,8 @@
 """Events as they arrive at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
 
-functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub delivers that again and
-again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never be
-handled is kept as a dead letter, so its message is read here as it came.
+functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub would redeliver that again
+and again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never
+be handled becomes a dead letter, so its message is also available here as it was received.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from atom_workflows.messages.fields import read_json_body, require_object
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 
 MAX_ATTRIBUTES: Final = 100
-"""The most that Pub/Sub takes in a message."""
+"""The most that Pub/Sub allows in a message."""
 
 LONGEST_ID: Final = 200
 _MESSAGE_FIELDS: Final = ("data", "attributes", "messageId", "publishTime")
@@ -44,7 +44,7 @@ class ReceivedMessage:
 class ReceivedEvent:
     """An event in CloudEvents' terms. `payload` is its data; for a Pub/Sub push, the whole body.
 
-    A message that is replayed has the id of the original event.
+    A replayed message has the id of the original event.
     """
 
     id: str
@@ -59,7 +59,7 @@ class ReceivedEvent:
 
     @property
     def message(self) -> ReceivedMessage | None:
-        """The Pub/Sub message in the event, None if it carries none."""
+        """The Pub/Sub message in the event, or None if it carries none."""
         message = _message_in(self.payload)
         if message is None:
             return None
@@ -75,8 +75,7 @@ def read_event(
 ) -> ReceivedEvent | Mapping[str, Any]:
     """Return a request's event, or the JSON object of a plain request.
 
-    `headers` are named in lower case. Only the fields that are needed are kept, however much the request holds. Raises
-    `MalformedEvent`.
+    The names in `headers` are in lower case. Only the fields that are needed are kept. Raises `MalformedEvent`.
     """
     if "ce-type" in headers or headers.get("content-type", "").startswith("application/cloudevents"):
         return _read_cloud_event(headers, raw, most_values)
@@ -91,14 +90,14 @@ def _read_cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) 
         require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
         event = from_http(dict(headers), raw)
     except (GenericException, ValueError, TypeError, AttributeError) as error:
-        raise MalformedEvent(f"the request is no CloudEvent: {type(error).__name__}: {error}") from None
+        raise MalformedEvent(f"the request is not a CloudEvent: {type(error).__name__}: {error}") from None
     payload = event.get_data()
     event_id = _event_id(payload, str(event["id"]))
     return ReceivedEvent(id=event_id, type=str(event["type"]), payload=_drop_unneeded(payload))
 
 
 def _drop_unneeded(payload: Any) -> Any:
-    """Return the fields that are read of a push or notification."""
+    """Keep only the fields of a push or notification that are used."""
     if not isinstance(payload, Mapping):
         return payload
     if "message" not in payload:

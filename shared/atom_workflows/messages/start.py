@@ -1,4 +1,4 @@
-"""Requests for a run: a start message, an HTTP call, a bucket's notification, or one to go on with a run."""
+"""Requests for a run: a start message, an HTTP call, a bucket's notification, or a request to continue a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so that the limits of body and file report the error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""gs://, a bucket's name of 222 bytes, / and an object's of 1,024. It stands in each of a file's problems."""
+"""gs://, a bucket's name of 222 bytes, / and an object's name of 1,024. Each problem of a file repeats it."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -32,7 +32,7 @@ _SPELLINGS: Final = {
     "workflow_path": ("workflow_path", "workflow-path"),
     "tr_url": ("tr_url", "tr-url"),
 }
-"""The names of a field: ours, and the first version's flag."""
+"""The names of a field: ours, and that of the first version's flag."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
@@ -70,7 +70,7 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run to go on with, whatever it lacks. Released steps up to the path `after` were published."""
+    """A run to continue, whatever is left to do. Released steps up to the path `after` were published already."""
 
     run_id: str
     after: str = ""
@@ -113,7 +113,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
 def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -> StartRequested:
     """Return the run that an uploaded object starts.
 
-    The object's generation identifies it, so a second notification starts nothing.
+    The object's generation identifies the run, so a second notification starts nothing.
     """
     return StartRequested(
         key=("object", bucket, name, generation),
@@ -124,9 +124,9 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
 
 
 def _read_definition(body: Mapping[str, Any]) -> str | None:
-    """Return the workflow in the message itself.
+    """Return the workflow that the message itself contains, as text.
 
-    It is the text of a file, or the same as a JSON object.
+    The message has it as the text of a file, or as a JSON object.
     """
     value = body.get("definition")
     if isinstance(value, Mapping):
@@ -140,7 +140,7 @@ def _read_named(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Describe the fields that were ignored, a sentence each."""
+    """Describe each ignored field in a sentence."""
     # No value is quoted, as it may be a secret.
     unknown = sorted(name for name in body if name not in _KNOWN)
     path = _read_named(body, "workflow_path") or ""

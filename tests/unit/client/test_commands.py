@@ -176,7 +176,7 @@ def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(gone)
     gone.rmdir()
     result = call("run", FORK_JOIN)
-    assert (result.exit_code, "this working folder does not exist any more" in result.stderr) == (2, True)
+    assert (result.exit_code, "the working folder no longer exists" in result.stderr) == (2, True)
 
 
 def test_half_a_platform_is_refused() -> None:
@@ -224,7 +224,7 @@ def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None
     """Naming what the platform uses anyway is no mistake; here only the platform itself is missing."""
     result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
     assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
-    assert "goes on" not in result.stderr
+    assert "continues" not in result.stderr
 
 
 def test_the_command_line_starts_light() -> None:

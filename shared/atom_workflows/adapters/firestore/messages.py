@@ -1,7 +1,7 @@
 """Documents and writes as Firestore's own protocol messages.
 
-The client package wraps each message in a Python object of its own, one for every value inside it. That costs more than
-the call itself, so all that is sent and read is put straight into the messages underneath.
+The client package wraps each message, and every value in it, in a Python object of its own. That costs more than the
+call itself, so requests and answers use the plain messages underneath.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
 COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
 COUNT_ALIAS: Final = "counted"
-"""The name of the one number that a count's answer holds."""
+"""The name of the number in the answer to a count."""
 
 _Filters: Final = types.StructuredQuery
 _OPERATORS: Final[Mapping[Operator, int]] = {
@@ -63,7 +63,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FirestoreMessages:
-    """The messages of one database, which is named `projects/{project}/databases/{database}`."""
+    """Builds and reads the messages of one database, named `projects/{project}/databases/{database}`."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -78,7 +78,7 @@ class FirestoreMessages:
         return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
-        """Build a request for writes that happen together.
+        """Build a request for an atomic commit of the writes.
 
         Raises `ValueError` for a value that Firestore cannot hold.
         """
@@ -109,7 +109,7 @@ class FirestoreMessages:
         )
 
     def _parent(self, query: Query) -> str:
-        """Return the name of the document that the collection is in, or of the database's root."""
+        """Return the name of the collection's parent document, or of the database's root."""
         return (self._documents + query.collection.rpartition("/")[0]).rstrip("/")
 
     def _set_query(self, query: Query, message: Any) -> None:
@@ -148,7 +148,7 @@ class FirestoreMessages:
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
     """Return the results of a commit's writes, in their order.
 
-    Increments are answered in the order in which they were sent.
+    Firestore answers increments in the order in which they were sent.
     """
     return [
         WriteResult(
@@ -164,7 +164,7 @@ def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
 
 def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> None:
     if operator == "==" and value is None:
-        # Firestore compares nothing with null: being null is a condition of its own.
+        # Firestore does not compare with null; it has a separate condition for that.
         message.unary_filter.field.field_path = name
         message.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
         return
@@ -174,10 +174,10 @@ def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> N
 
 
 def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
-    """Yield a query's order, completed with what Firestore adds to it.
+    """Yield a query's order, including what Firestore adds to it.
 
-    That is the fields that are compared unequally, then the name, both in the last direction. Written out or left out,
-    they take the same indexes.
+    It adds the fields of inequality conditions, then the name, all in the last direction. Spelled out or not, they
+    need the same indexes.
     """
     yield from query.order_by
     last_direction = query.order_by[-1][1] if query.order_by else "ascending"
@@ -221,7 +221,7 @@ def _encode(value: Any, into: Any) -> None:
 
 
 def _find_encoder(value: Any) -> Callable[[Any, Any], None]:
-    """Find the encoder of a type's base, as for a `StrEnum`."""
+    """Find the encoder of a base class, as for a `StrEnum`."""
     for kind, encoder in _ENCODERS.items():
         if isinstance(value, kind):
             return encoder

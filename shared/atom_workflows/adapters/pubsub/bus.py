@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES: Final = 5_000_000
 
 
 class PubsubBus:
-    """Events on Pub/Sub topics named prefix + name, published in as few requests as they fit in.
+    """Publishes events to Pub/Sub topics named prefix + name, in as few requests as possible.
 
     The requests are made directly instead of through the client's batching thread: a handler publishes when its state
     is saved and must know before it ends that the messages were accepted.

@@ -62,13 +62,13 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             return str(int(read_json(text)["generation"]))
         except (ValueError, LookupError, TypeError) as error:
             raise SourceUnavailable(
-                f"{path} was answered without its generation; is STORAGE_EMULATOR_HOST Cloud Storage's address?"
+                f"the answer for {path} has no generation; does STORAGE_EMULATOR_HOST name a Cloud Storage server?"
             ) from error
     said = _quote_message(text)
     if response.status_code == requests.codes.not_found:
         raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those that exist")
     if response.status_code == requests.codes.bad_request:
-        raise SourceNotFound(f"{path} is not a name that an object can have{said}")
+        raise SourceNotFound(f"{path} is not a valid name for an object{said}")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
             f"{path} may not be written{said}; your account needs roles/storage.objectUser on the bucket: "
@@ -79,7 +79,7 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
 
 
 def _quote_message(text: bytes) -> str:
-    """Quote the service's own message, for the end of a sentence."""
+    """Return the service's own message in parentheses, to end a sentence."""
     try:
         said = str(read_json(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):

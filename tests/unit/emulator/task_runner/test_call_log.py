@@ -10,10 +10,10 @@ from atom_emulator.task_runner.call_log import CallLog
 
 
 def test_a_full_disk_fails_no_call(caplog: pytest.LogCaptureFixture) -> None:
-    """A file that takes no more is given up once, and the calls are kept in memory still."""
+    """A file that is full is given up once, and the calls are kept in memory still."""
     with Path("/dev/full").open("ab", buffering=0) as full:
         log = CallLog(full)
         for call in ("submit", "status"):
             log.add(call=call)
     assert [line.split('"')[-2] for line in log.lines().splitlines()] == ["submit", "status"]
-    assert caplog.messages == ["no further call is logged to a file: [Errno 28] No space left on device"]
+    assert caplog.messages == ["calls are no longer logged to a file: [Errno 28] No space left on device"]
