@@ -35,7 +35,7 @@ _GRANTED: Final = "see [security](../explanation/security.md)"
 
 
 def roles() -> str:
-    """Return the table of who has which role, on what, for which call."""
+    """Return the table of roles: whose, on what, for which call."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for grant in GRANTS:
         rows.setdefault((grant.to, grant.role), {})[grant.on] = grant.call

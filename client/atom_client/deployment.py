@@ -71,7 +71,7 @@ def chosen_project() -> str | None:
 
 
 def project_meant() -> str:
-    """Return the command's project for use in sentences, or PROJECT if it is not known."""
+    """Return the command's project for sentences, PROJECT if it is unknown."""
     place = environment()
     context = click.get_current_context(silent=True)
     login = "" if context is None else str(context.meta.get(_FOUND, ""))
@@ -87,7 +87,7 @@ def remember_project(project: str) -> None:
 
 
 def with_place(command: str) -> str:
-    """Return a command to type, with the options that select the same deployment."""
+    """Return a command to type, with the options of this deployment."""
     names = {variable: f"--{name.replace('_', '-')}" for name, variable in _VARIABLES.items()}
     words = [f"{names[variable]}={shlex.quote(value)}" for variable, value in _chosen().items()]
     return " ".join(["atom-workflows", command, *words])

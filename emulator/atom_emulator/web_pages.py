@@ -12,7 +12,7 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def explain_refusal(headers: Mapping[str, str], *, bound_to: str) -> str:
-    """Explain why a request is refused, or return "" if it is not.
+    """Explain why a request is refused, if it is.
 
     The names in `headers` are in lower case. A server that is `bound_to` another address may be called by any name.
     """

@@ -38,7 +38,7 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Refuse a text with too many levels or values, whether or not it is JSON.
+    """Refuse a text, JSON or not, with too many levels or values.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """

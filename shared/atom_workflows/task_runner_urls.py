@@ -18,7 +18,7 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what the URL must be instead, or None if it is valid.
+    """Return what an invalid URL must be instead, else None.
 
     The words follow "it must be". A Task Runner's URL has no query and no fragment, since the paths of the calls are
     appended to it. It has no password, since it is stored with each run and shown to everyone who may see runs.

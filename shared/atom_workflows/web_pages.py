@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 
 def explain_refusal(headers: Mapping[str, str], hosts: Collection[str], *, advice: str) -> str:
-    """Explain why a request is refused, or return "" if it is not.
+    """Explain why a request is refused, if it is.
 
     The names in `headers` are in lower case. `hosts` are the names that the server may be called by, in lower case; if
     there are none, any name will do. `advice` says what to do about another name.

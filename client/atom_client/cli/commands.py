@@ -66,7 +66,7 @@ class Explained(click.Group):
 @click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="atom-workflows")
 def cli() -> None:
-    """Run YAML workflows, locally or on Google Cloud, and look after their runs."""
+    """Run YAML workflows locally or on Google Cloud, and manage runs."""
 
 
 def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,7 +86,11 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
         chosen = _worth_replaying(found) if every else found.named(ids)
-        _require_topics(chosen)
+        if homeless := [letter.id for letter in chosen if not letter.topic]:
+            raise Failure(
+                f"it is not known where {listing(homeless)} came from; nothing was replayed. "
+                "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
+            )
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
             warning = "can never be handled and will be given up again; use `dead-letters drop` instead"
             click.echo(f"{listing(hopeless)} {warning}", err=True)
@@ -99,7 +103,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
 
 
 def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> None:
-    """Remove letters for good: those with these ids, or all that no replay can help."""
+    """Remove letters with these ids, or all hopeless ones, for good."""
     if hopeless == bool(ids):
         raise Misuse("name the dead letters to drop, or give --hopeless; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -120,15 +124,6 @@ def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
     if not found.is_all:
         click.echo("There are more than one command handles; run it again for the rest.")
     return worth
-
-
-def _require_topics(letters: Sequence[DeadLetter]) -> None:
-    homeless = [letter.id for letter in letters if not letter.topic]
-    if homeless:
-        raise Failure(
-            f"it is not known where {listing(homeless)} came from; nothing was replayed. "
-            "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
-        )
 
 
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:

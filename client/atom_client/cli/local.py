@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
@@ -149,12 +149,21 @@ def check(choice: PlatformChoice) -> None:
                 "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces; "
                 "leave one of them out",
             )
-    if choice.mock_script is not None:
-        _check_script(choice.mock_script)
+    if (path := choice.mock_script) is None:
+        return
+    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
+
+    try:
+        load_script(path)
+    except InvalidScript as error:
+        raise Misuse(f"{name_of(path)}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
 
 
 def _check_settings(environment: Mapping[str, str]) -> None:
-    """Refuse settings of this shell that the functions would refuse at each event."""
+    """Refuse settings of this shell that the functions would refuse."""
     try:
         from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
     except SettingsError as error:
@@ -186,7 +195,7 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def disk_full_note(log_dir: Path) -> str:
-    """Return a note to add to the logs' place if their disk is full.
+    """Return a note if the disk of the logs is full.
 
     Nothing else reports that.
     """
@@ -234,18 +243,6 @@ def check_url(url: str) -> None:
         raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 
 
-def _check_script(path: Path) -> None:
-    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
-
-    try:
-        load_script(path)
-    except InvalidScript as error:
-        raise Misuse(f"{name_of(path)}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
-
-
 _HOW_TO_START = """\
 # In another terminal, paste the lines above; then
 #   atom-workflows run FILE
@@ -262,19 +259,16 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
         click.echo(f"Warning: {problem}. Without a token, steps wait until they time out.", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
         if as_json:
-            click.echo(json_text(_as_object(platform)))
+            described = {
+                "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
+                "addresses": {str(name): address for name, address in platform.addresses.items()},
+                "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
+                "log_dir": str(platform.log_dir),
+            }
+            click.echo(json_text(described))
         else:
             click.echo("\n".join(map(clean, _lines(platform))))
         platform.wait()
-
-
-def _as_object(platform: LocalPlatform) -> dict[str, Any]:
-    return {
-        "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
-        "addresses": {str(name): address for name, address in platform.addresses.items()},
-        "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
-        "log_dir": str(platform.log_dir),
-    }
 
 
 def _lines(platform: LocalPlatform) -> Iterator[str]:

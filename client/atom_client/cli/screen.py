@@ -22,7 +22,7 @@ class Screen:
         return encodable(sign, self.encoding)
 
     def head(self, text: str, room: int) -> str:
-        """Cut a text at its end if it is longer than the room."""
+        """Cut the end of a text that does not fit."""
         text = self.sign(text)
         if cell_len(text) <= room:
             return text
@@ -30,7 +30,7 @@ class Screen:
         return set_cell_size(text, room - len(mark)).rstrip() + mark if room > len(mark) else set_cell_size(text, room)
 
     def ends(self, text: str, room: int) -> str:
-        """Cut a text in its middle if it is longer than the room.
+        """Cut the middle of a text that does not fit.
 
         Names often differ in their last characters.
         """

@@ -83,7 +83,7 @@ def shown_name(source: str) -> str:
 
 
 def content_of(source: str) -> bytes:
-    """Read a file, but no more than is needed to see that it is too large.
+    """Read a file, stopping once it is too large.
 
     Raises `Failure` if it cannot be read.
     """

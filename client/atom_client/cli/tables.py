@@ -133,7 +133,7 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """Return all steps of a small run, but only the unusual ones of a large run.
+    """Return the steps to show: of a large run, only unusual ones.
 
     These are the steps that did not succeed at once, at most a screen or two.
     """

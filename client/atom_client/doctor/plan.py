@@ -17,7 +17,6 @@ from atom_client.doctor.pubsub import Expected
 
 if TYPE_CHECKING:
     from atom_deploy.deployment import Deployment
-    from atom_deploy.inspection import Comparison
 
 _ABOUT: Final = "settings"
 _WHAT: Final = "APIs, roles, indexes and the schedule"
@@ -61,7 +60,9 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (likewise)
         from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (likewise)
     except ModuleNotFoundError:
-        yield unknown(_ABOUT, f"{_WHAT} can be compared only in a checkout of the repository", _make_doctor(expected))
+        settings, prefix = expected.settings, expected.settings.topic_prefix.removesuffix("-")
+        command = f"make doctor PROJECT={settings.project} REGION={expected.region} PREFIX={prefix}"
+        yield unknown(_ABOUT, f"{_WHAT} can be compared only in a checkout of the repository", command)
         return
     if not _is_named(expected):
         yield unknown(
@@ -78,8 +79,15 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
     counts: Counter[State] = Counter()
     for one in compare_with_plan(deployment, gcloud):
         counts[one.state] += 1
-        if one.state is not State.AS_PLANNED:
-            yield _finding(one, expected)
+        about = f"{one.kind} {one.name}"
+        if one.state is State.UNSEEN:
+            yield unknown(about, one.detail)
+        elif one.state is State.REFUSED:
+            yield wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
+        elif one.state is not State.AS_PLANNED:
+            is_missing = one.state is State.MISSING
+            detail = f"it is missing ({one.detail})" if is_missing else f"it should be: {one.detail}"
+            yield wrong(about, detail, one.fix or expected.fix_all)
     if counts[State.AS_PLANNED]:
         yield ok(_ABOUT, f"{counts[State.AS_PLANNED]} of {counts.total()} resources are as planned")
 
@@ -107,20 +115,5 @@ def _deployment(
     )
 
 
-def _finding(one: Comparison, expected: Expected) -> Finding:
-    about = f"{one.kind} {one.name}"
-    if one.state.value == "unseen":
-        return unknown(about, one.detail)
-    if one.state.value == "refused":
-        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
-    detail = f"it is missing ({one.detail})" if one.state.value == "missing" else f"it should be: {one.detail}"
-    return wrong(about, detail, one.fix or expected.fix_all)
-
-
 def _give_region(expected: Expected) -> str:
     return f"give its prefix and --region, which `gcloud functions list --project={expected.settings.project}` shows"
-
-
-def _make_doctor(expected: Expected) -> str:
-    prefix = expected.settings.topic_prefix.removesuffix("-")
-    return f"make doctor PROJECT={expected.settings.project} REGION={expected.region} PREFIX={prefix}"

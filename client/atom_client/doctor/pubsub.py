@@ -107,28 +107,24 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 
 def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if found.topic != name:
-        yield wrong(
-            about, f"it belongs to topic {found.topic}, or its topic was deleted", _recreate_command(name, expected)
-        )
+        named, project = expected.settings.topic_prefix + name, expected.settings.project
+        delete = f"gcloud pubsub subscriptions delete {named} --project={project} && "
+        fix = expected.fix_all if expected.is_local else delete + expected.fix_all
+        yield wrong(about, f"it belongs to topic {found.topic}, or its topic was deleted", fix)
     if not found.is_active:
         yield wrong(about, "Pub/Sub delivers nothing to it, as it is detached or failing", expected.fix_all)
     if not expected.is_local and found.expires_s is not None:
         detail = f"it expires when it is not used for {found.expires_s / 86_400:g} days"
         yield wrong(about, detail, expected.update(name, "--expiration-period=never"))
-    if name == DEAD_LETTERS:
-        yield from _flaws_of_letters(about, found, expected)
-    else:
-        yield from _flaws_of_push(about, name, found, expected)
-        yield from _flaws_of_redelivery(about, name, found, expected)
-
-
-def _flaws_of_letters(about: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
-    if found.endpoint:
+    if name == DEAD_LETTERS and found.endpoint:
         fix = expected.update(DEAD_LETTERS, "--push-endpoint=")
         yield wrong(about, f"it pushes to {found.endpoint}, so `atom-workflows dead-letters` sees nothing", fix)
-    if not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
+    if name == DEAD_LETTERS and not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
         fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
         yield wrong(about, f"it deletes dead letters after {found.kept_s / 86_400:g} days", fix)
+    if name != DEAD_LETTERS:
+        yield from _flaws_of_push(about, name, found, expected)
+        yield from _flaws_of_redelivery(about, name, found, expected)
 
 
 def _flaws_of_push(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
@@ -167,19 +163,8 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")
-        yield wrong(about, _dead_letter_flaw(found, settings), expected.update(name, *flags))
-
-
-def _dead_letter_flaw(found: SubscriptionSettings, settings: Settings) -> str:
-    if not found.dead_letter_topic:
-        return "failed events are redelivered for a week and then lost, as it has no dead-letter topic"
-    where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
-    return f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
-
-
-def _recreate_command(name: str, expected: Expected) -> str:
-    if expected.is_local:
-        return expected.fix_all
-    named = expected.settings.topic_prefix + name
-    delete = f"gcloud pubsub subscriptions delete {named} --project={expected.settings.project}"
-    return f"{delete} && {expected.fix_all}"
+        detail = "failed events are redelivered for a week and then lost, as it has no dead-letter topic"
+        if found.dead_letter_topic:
+            where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
+            detail = f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
+        yield wrong(about, detail, expected.update(name, *flags))

@@ -187,19 +187,14 @@ def body_text(letter: DeadLetter) -> str:
     if body is None:
         text = letter.data.decode("utf-8", "backslashreplace")
     else:
-        text = json.dumps(_without_passwords(body), indent=2, ensure_ascii=False)
+        if isinstance(body, Mapping):  # The URL of a Task Runner may have a password.
+            named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}
+            body = {**body, **named}
+        text = json.dumps(body, indent=2, ensure_ascii=False)
     text = escaped(text[: LONGEST_BODY + 1])
     if len(text) > LONGEST_BODY:
         return f"{text[:LONGEST_BODY]}…\n({len(letter.data):,} bytes in all; --json prints them)"
     return text or "(empty)"
-
-
-def _without_passwords(body: Any) -> Any:
-    """Return the body without the passwords of Task Runners' URLs."""
-    if not isinstance(body, Mapping):
-        return body
-    named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}
-    return {**body, **named}
 
 
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
@@ -212,7 +207,15 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
             "While its run is open, the checker finds out within minutes what this event was meant to do, and goes on "
             f"without it; a replay only speeds that up.{run}"
         )
-    yield _how_to_end_it(letter)
+    replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
+    if not letter.topic:
+        yield f"It cannot be replayed from here; {drop} deletes it."
+    elif letter.is_hopeless:
+        yield f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
+    elif letter.topic == "tick":
+        yield f"Other ticks have done its work since; {drop} deletes it."
+    else:
+        yield f"Once the cause is fixed, {replay} handles it; if no one needs it any more, {drop} deletes it."
 
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:
@@ -255,17 +258,6 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else None
-
-
-def _how_to_end_it(letter: DeadLetter) -> str:
-    replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
-    if not letter.topic:
-        return f"It cannot be replayed from here; {drop} deletes it."
-    if letter.is_hopeless:
-        return f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
-    if letter.topic == "tick":
-        return f"Other ticks have done its work since; {drop} deletes it."
-    return f"Once the cause is fixed, {replay} handles it; if no one needs it any more, {drop} deletes it."
 
 
 def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:

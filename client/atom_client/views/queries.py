@@ -26,7 +26,7 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def read_run(store: Store, run_id: str) -> RunRecord | None:
-    """Return the run as it is stored, or None if it does not exist."""
+    """Return the run as it is stored, if it exists."""
     document = store.get([run_path(run_id)])[0]
     return None if document is None else run_record(document)
 

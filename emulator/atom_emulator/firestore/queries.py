@@ -152,7 +152,7 @@ def field_key(record: Record, field: FieldPath) -> OrderKey | None:
 
 
 def value_key(field: FieldPath, value: Any) -> OrderKey:
-    """Return the sort key of a value that a field is compared with."""
+    """Return the sort key of an operand."""
     if field != NAME:
         return order_key(value)
     if not isinstance(value, Reference):

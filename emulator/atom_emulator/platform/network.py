@@ -78,7 +78,7 @@ def answers_http(address: str) -> bool:
 
 
 def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep clients from using a proxy for this machine.
+    """Return the variables with which clients bypass proxies for this machine.
 
     There are none if no proxy is set. `requests`, urllib and curl read `no_proxy`, the lower-case one first. gRPC reads
     only that one, and not even that if there is a `no_grpc_proxy`, which also helps where `no_proxy` is `*`: gRPC does

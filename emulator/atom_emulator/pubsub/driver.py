@@ -48,7 +48,7 @@ class Driver:
         self._set_alarm()
 
     def update_pusher(self, subscription: Subscription) -> None:
-        """Start, stop or replace the pusher of a subscription that was made or modified."""
+        """Start, stop or replace the pusher of a changed subscription."""
         pusher = self._pushers.get(subscription.name)
         if pusher is not None and pusher.url == subscription.settings.push_endpoint:
             return

@@ -53,7 +53,7 @@ class Endpoint:
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     def take_idle(self) -> HttpConnection | None:
-        """Take a connection that is open and unused, the most recently used first."""
+        """Take the usable idle connection that was used last, if any."""
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:

@@ -106,5 +106,5 @@ class Script:
     idempotent: bool = True
 
     def behaviour_for(self, job: Mapping[str, Any]) -> Behaviour:
-        """Choose the behaviour of the first rule that matches the job, else the default."""
+        """Return the first matching rule's behaviour, else the default."""
         return next((rule.behaviour for rule in self.rules if rule.matches(job)), self.default)

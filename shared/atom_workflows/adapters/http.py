@@ -81,7 +81,11 @@ class PromptAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """See `HTTPAdapter.send`. Also raises `CertificatesMissing`."""
         if kwargs.get("verify", True) is True and str(request.url).startswith("https"):
-            kwargs["verify"] = _find_certificates() or True
+            name = next(filter(os.environ.get, CERTIFICATES), "")
+            path = os.environ.get(name, "")
+            if path and not Path(path).exists():
+                raise CertificatesMissing(f"{name} names {path}, which does not exist")
+            kwargs["verify"] = path or True
         return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -153,18 +157,6 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
         if len(content) > most_bytes:
             raise AnswerTooLarge
     return bytes(content)
-
-
-def _find_certificates() -> str:
-    """Return the path of the certificates that the environment names, or "".
-
-    Raises `CertificatesMissing` if nothing is there.
-    """
-    name = next(filter(os.environ.get, CERTIFICATES), "")
-    path = os.environ.get(name, "")
-    if path and not Path(path).exists():
-        raise CertificatesMissing(f"{name} names {path}, which does not exist")
-    return path
 
 
 class _DeadlineStream(io.RawIOBase):

@@ -48,7 +48,8 @@ class _Steps:
         self.ids = {node.text: None for node in ids if isinstance(node, Scalar)}
 
     @cached_property
-    def _names(self) -> Names:
+    def names(self) -> Names:
+        """The ids, indexed for searches when the first one is made."""
         return Names(self.ids)
 
     def advise(self, unknown: str, report: Report) -> str:
@@ -56,7 +57,7 @@ class _Steps:
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
         if len(several) > 1 and all(part in self.ids for part in several):
             return f"write a list: {code('[' + ', '.join(several) + ']')}"
-        near = report.nearest(unknown, self._names)
+        near = report.nearest(unknown, self.names)
         return f"did you mean {code(near)}?" if near else "add that step, or remove this dependency"
 
 

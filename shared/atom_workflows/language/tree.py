@@ -25,7 +25,7 @@ _HOPELESS_DEPTH: Final = 10 * limits.MAX_DEPTH
 
 
 def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
-    """Return the tree of the file's document, or None if it is empty.
+    """Return the tree of the file's document, if there is one.
 
     The second result is True if the document was read to its end.
     """
@@ -110,41 +110,37 @@ class _Composer:
         if self._skipping:
             self._weigh(1, place)
             return
-        node = self._anchors.get(event.anchor) or self._unknown_alias(place, event.anchor)
+        node = self._anchors.get(event.anchor)
+        if node is None:
+            shown = code("*" + event.anchor)
+            if any(opened.anchor == event.anchor for opened in self._open):
+                self._report.add(place, f"the alias {shown} stands for what it is a part of", "remove it")
+            else:
+                remedy = f"write {code('&' + event.anchor)} before the value it stands for"
+                self._report.add(place, f"the alias {shown} has no anchor before it", remedy)
+            node = Broken(line=place.line, column=place.column)
         if len(self._open) + node.height > limits.MAX_DEPTH:
             self._too_deep(place)
             node = Broken(line=place.line, column=place.column)
         self._weigh(node.weight, place)
         self._attach(node, None)
 
-    def _unknown_alias(self, place: Place, name: str) -> Broken:
-        shown = code("*" + name)
-        if any(opened.anchor == name for opened in self._open):
-            self._report.add(place, f"the alias {shown} stands for what it is a part of", "remove it")
-        else:
-            said = f"the alias {shown} has no anchor before it"
-            self._report.add(place, said, f"write {code('&' + name)} before the value it stands for")
-        return Broken(line=place.line, column=place.column)
-
     def _start(self, event: Any) -> None:
+        place = _place(event)
         if self._skipping or len(self._open) >= limits.MAX_DEPTH:
-            self._skip(event)
+            if not self._skipping:
+                self._too_deep(place)
+            self._skipping += 1
+            # Skipping takes time, too.
+            self._weigh(1, place)
+            if self._skipping > _HOPELESS_DEPTH:
+                self.ended = True
             return
         self._check_tag(event)
-        place = _place(event)
         is_map = isinstance(event, yaml.MappingStartEvent)
         opened = _Open(is_map=is_map, line=place.line, column=place.column, anchor=event.anchor)
         self._open.append(opened)
         self._weigh(1, place)
-
-    def _skip(self, event: Any) -> None:
-        if not self._skipping:
-            self._too_deep(_place(event))
-        self._skipping += 1
-        # Skipping takes time, too.
-        self._weigh(1, _place(event))
-        if self._skipping > _HOPELESS_DEPTH:
-            self.ended = True
 
     def _end(self, event: Any) -> None:
         if not self._skipping:

@@ -65,7 +65,7 @@ def _check_number(scalar: Scalar, report: Report) -> None:
 
 
 def _spell_clearly(text: str) -> str:
-    """Spell the number so that readers of YAML 1.1 take it for one, too."""
+    """Spell the number so that YAML 1.1 has it as one, too."""
     sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
     power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
     return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"

@@ -63,8 +63,13 @@ class ReceivedEvent:
         message = _message_in(self.payload)
         if message is None:
             return None
+        data = message.get("data") or ""
+        try:
+            decoded = base64.b64decode(data, validate=True)
+        except (TypeError, ValueError, binascii.Error):  # Pub/Sub never sends that, but others may.
+            decoded = str(data).encode("utf-8", "replace")
         return ReceivedMessage(
-            data=_decode_data(message),
+            data=decoded,
             attributes=_attributes_of(message),
             published_at=str(message.get("publishTime") or ""),
         )
@@ -78,22 +83,18 @@ def read_event(
     The names in `headers` are in lower case. Only the fields that are needed are kept. Raises `MalformedEvent`.
     """
     if "ce-type" in headers or headers.get("content-type", "").startswith("application/cloudevents"):
-        return _read_cloud_event(headers, raw, most_values)
+        try:
+            require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
+            event = from_http(dict(headers), raw)
+        except (GenericException, ValueError, TypeError, AttributeError) as error:
+            raise MalformedEvent(f"the request is not a CloudEvent: {type(error).__name__}: {error}") from None
+        payload = event.get_data()
+        event_id = _event_id(payload, str(event["id"]))
+        return ReceivedEvent(id=event_id, type=str(event["type"]), payload=_drop_unneeded(payload))
     body = require_object(read_json_body(raw, most_values=most_values))
     if "message" not in body or "subscription" not in body:
         return body
     return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=_drop_unneeded(body))
-
-
-def _read_cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) -> ReceivedEvent:
-    try:
-        require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
-        event = from_http(dict(headers), raw)
-    except (GenericException, ValueError, TypeError, AttributeError) as error:
-        raise MalformedEvent(f"the request is not a CloudEvent: {type(error).__name__}: {error}") from None
-    payload = event.get_data()
-    event_id = _event_id(payload, str(event["id"]))
-    return ReceivedEvent(id=event_id, type=str(event["type"]), payload=_drop_unneeded(payload))
 
 
 def _drop_unneeded(payload: Any) -> Any:
@@ -126,15 +127,3 @@ def _attributes_of(message: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(attributes, Mapping):
         return {}
     return {name: value for name, value in attributes.items() if isinstance(value, str)}
-
-
-def _decode_data(message: Mapping[str, Any]) -> bytes:
-    """Return the message's bytes.
-
-    Data that is not base64, which Pub/Sub never sends, stays as it is.
-    """
-    data = message.get("data") or ""
-    try:
-        return base64.b64decode(data, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        return str(data).encode("utf-8", "replace")

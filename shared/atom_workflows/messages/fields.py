@@ -47,7 +47,7 @@ def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def show(value: Any) -> str:
-    """Return a value as short JSON for an error message, or `nothing` for None."""
+    """Return a value as short JSON, for error messages."""
     text = "nothing" if value is None else json.dumps(value, default=str)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 

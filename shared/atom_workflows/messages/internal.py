@@ -101,7 +101,19 @@ def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
 
 def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message]:
     """Build the messages that report these outcomes."""
-    parts = _parts([_outcome_body(outcome) for outcome in outcomes], most=OUTCOMES_PER_COMPLETED)
+    bodies = [
+        {
+            "step": outcome.step_id,
+            "attempt": outcome.attempt,
+            "kind": outcome.kind.value,
+            "message": outcome.message,
+            "job_id": outcome.job_id,
+            "job_state": outcome.job_state,
+            **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
+        }
+        for outcome in outcomes
+    ]
+    parts = _parts(bodies, most=OUTCOMES_PER_COMPLETED)
     return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
 
 
@@ -176,18 +188,6 @@ def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[
 def _message(topic: str, kind: str, **body: Any) -> Message:
     attributes = {"type": kind, **({"run_id": body["run_id"]} if "run_id" in body else {})}
     return Message(topic=topic, body={"type": kind, "schema": SCHEMA, **body}, attributes=attributes)
-
-
-def _outcome_body(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "step": outcome.step_id,
-        "attempt": outcome.attempt,
-        "kind": outcome.kind.value,
-        "message": outcome.message,
-        "job_id": outcome.job_id,
-        "job_state": outcome.job_state,
-        **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
-    }
 
 
 # -- read ------------------------------------------------------------------------------------------------------------

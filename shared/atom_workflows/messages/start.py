@@ -88,7 +88,11 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     if body.get("type") == "run.seed":
         after = read_step_path(body, "after") if body.get("after") else ""
         return RunSeedRequested(run_id=read_id(body, "run_id"), after=after)
-    definition, path = _read_definition(body), _read_named(body, "workflow_path")
+    inline, path = body.get("definition"), _read_named(body, "workflow_path")
+    if isinstance(inline, Mapping):
+        definition: str | None = json.dumps(inline, ensure_ascii=False)
+    else:
+        definition = read_optional_text(body, "definition", longest=MAX_DEFINITION)
     if definition is None and path is None:
         needed = "a start message needs workflow_path (gs://bucket/object) or definition"
         raise MalformedEvent("; ".join([needed, *_warnings(body)]))
@@ -123,17 +127,6 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
     )
 
 
-def _read_definition(body: Mapping[str, Any]) -> str | None:
-    """Return the workflow that the message itself contains, as text.
-
-    The message has it as the text of a file, or as a JSON object.
-    """
-    value = body.get("definition")
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False)
-    return read_optional_text(body, "definition", longest=MAX_DEFINITION)
-
-
 def _read_named(body: Mapping[str, Any], name: str) -> str | None:
     values = [value for known in _SPELLINGS[name] if (value := read_optional_text(body, known))]
     return values[0] if values else None
@@ -155,13 +148,8 @@ def _warn_of(name: str) -> str:
     ignored = f"the start message's field {name!r:.60} is not known and was ignored"
     if name in _TOKENS:
         return f"{ignored}: no message carries a token; set WORKFLOW_TR_AUTH_JWT where the functions run"
-    near = _near(name)
-    return f"{ignored}; did you mean {near}?" if near else f"{ignored}; the known ones are {', '.join(_FIELDS)}"
-
-
-def _near(name: str) -> str | None:
     import difflib  # noqa: PLC0415 (seldom needed, and a function's start waits for every import)
 
     plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")
     near = difflib.get_close_matches(plain, _FIELDS, n=1, cutoff=_LIKENESS) if len(plain) <= _LONGEST_COMPARED else []
-    return near[0] if near else None
+    return f"{ignored}; did you mean {near[0]}?" if near else f"{ignored}; the known ones are {', '.join(_FIELDS)}"

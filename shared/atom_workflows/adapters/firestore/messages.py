@@ -109,14 +109,22 @@ class FirestoreMessages:
         )
 
     def _parent(self, query: Query) -> str:
-        """Return the name of the collection's parent document, or of the database's root."""
+        """Return the name of the collection's parent document, or the root."""
         return (self._documents + query.collection.rpartition("/")[0]).rstrip("/")
 
     def _set_query(self, query: Query, message: Any) -> None:
         message.from_.add(collection_id=query.collection.rpartition("/")[2], all_descendants=query.group)
         filters = message.where.composite_filter
         for name, operator, value in query.where:
-            _add_condition(name, operator, value, filters.filters.add())
+            condition = filters.filters.add()
+            if operator == "==" and value is None:
+                # Firestore does not compare with null; it has a separate condition for that.
+                condition.unary_filter.field.field_path = name
+                condition.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
+                continue
+            condition.field_filter.field.field_path = name
+            condition.field_filter.op = _OPERATORS[operator]
+            _encode(value, condition.field_filter.value)
         if query.where:
             filters.op = _Filters.CompositeFilter.Operator.AND
         for name, direction in _complete_order(query):
@@ -141,8 +149,15 @@ class FirestoreMessages:
         _encode_fields(write.fields, message.update.fields)
         if isinstance(write, Create):
             message.current_document.exists = False
+            return
+        message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
+        message.update_mask.field_paths.extend(map(_quote, write.fields))
+        for field, by in write.increments.items():
+            message.update_transforms.add(field_path=_quote(field)).increment.integer_value = by
+        if write.guard is None:
+            message.current_document.exists = True
         else:
-            _limit_to_named_fields(write, message)
+            message.current_document.update_time.CopyFrom(write.guard)
 
 
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
@@ -155,22 +170,13 @@ def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
             version=result.update_time,
             increments={
                 name: transformed.integer_value
-                for name, transformed in zip(_increments(write), result.transform_results, strict=True)
+                for name, transformed in zip(
+                    write.increments if isinstance(write, Update) else (), result.transform_results, strict=True
+                )
             },
         )
         for write, result in zip(writes, answer.write_results, strict=True)
     ]
-
-
-def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> None:
-    if operator == "==" and value is None:
-        # Firestore does not compare with null; it has a separate condition for that.
-        message.unary_filter.field.field_path = name
-        message.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
-        return
-    message.field_filter.field.field_path = name
-    message.field_filter.op = _OPERATORS[operator]
-    _encode(value, message.field_filter.value)
 
 
 def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
@@ -185,21 +191,6 @@ def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
     unequal = {name for name, operator, _ in query.where if operator not in _EQUALITIES}
     yield from ((name, last_direction) for name in sorted(unequal - ordered))
     yield _NAME, last_direction
-
-
-def _limit_to_named_fields(write: Update, message: Any) -> None:
-    message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
-    message.update_mask.field_paths.extend(map(_quote, write.fields))
-    for name, by in _increments(write).items():
-        message.update_transforms.add(field_path=_quote(name)).increment.integer_value = by
-    if write.guard is None:
-        message.current_document.exists = True
-    else:
-        message.current_document.update_time.CopyFrom(write.guard)
-
-
-def _increments(write: Write) -> Mapping[str, int]:
-    return write.increments if isinstance(write, Update) else {}
 
 
 @lru_cache(maxsize=256)
@@ -217,15 +208,12 @@ def _encode_fields(fields: Fields, into: Any) -> None:
 
 
 def _encode(value: Any, into: Any) -> None:
-    (_ENCODERS.get(type(value)) or _find_encoder(value))(value, into)
-
-
-def _find_encoder(value: Any) -> Callable[[Any, Any], None]:
-    """Find the encoder of a base class, as for a `StrEnum`."""
-    for kind, encoder in _ENCODERS.items():
-        if isinstance(value, kind):
-            return encoder
-    raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+    encoder = _ENCODERS.get(type(value))
+    if encoder is None:  # A `StrEnum`, for example, is encoded as its base class.
+        encoder = next((encoder for kind, encoder in _ENCODERS.items() if isinstance(value, kind)), None)
+    if encoder is None:
+        raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+    encoder(value, into)
 
 
 def _scalar(name: str) -> Callable[[Any, Any], None]:

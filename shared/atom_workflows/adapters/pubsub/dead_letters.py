@@ -38,9 +38,15 @@ class PubsubDeadLetters:
         """See `ports.DeadLetterBox.take`."""
         most = min(limit, _MOST_A_PULL)
         # The first pull returns at once, which distinguishes a server that is down from one that has nothing.
-        answer = self._call(
-            self._client.pull, request={"max_messages": most, "return_immediately": True}
-        ) or self._wait_for(most)
+        answer = self._call(self._client.pull, request={"max_messages": most, "return_immediately": True})
+        if not answer:
+            request = {"subscription": self._subscription, "max_messages": most}
+            try:
+                answer = self._client.pull(request=request, retry=None, timeout=WAIT_S).received_messages
+            except google_errors.DeadlineExceeded:
+                return []
+            except google_errors.GoogleAPICallError as error:
+                raise self._unavailable(error) from error
         messages = [
             HeldMessage(
                 id=one.message.message_id,
@@ -62,15 +68,6 @@ class PubsubDeadLetters:
         """See `ports.DeadLetterBox.remove`."""
         for ids in _batch_ids(messages):
             self._call(self._client.acknowledge, request={"ack_ids": ids})
-
-    def _wait_for(self, most: int) -> Sequence[Any]:
-        request = {"subscription": self._subscription, "max_messages": most}
-        try:
-            return tuple(self._client.pull(request=request, retry=None, timeout=WAIT_S).received_messages)
-        except google_errors.DeadlineExceeded:
-            return ()
-        except google_errors.GoogleAPICallError as error:
-            raise self._unavailable(error) from error
 
     def _move_deadline(self, messages: Sequence[HeldMessage], seconds: int) -> None:
         for ids in _batch_ids(messages):

@@ -64,7 +64,11 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             raise SourceUnavailable(
                 f"the answer for {path} has no generation; does STORAGE_EMULATOR_HOST name a Cloud Storage server?"
             ) from error
-    said = _quote_message(text)
+    try:
+        message = " ".join(str(read_json(text)["error"]["message"]).split())
+        said = f" ({message[:_LONGEST_QUOTE]})"
+    except (ValueError, LookupError, TypeError):
+        said = ""
     if response.status_code == requests.codes.not_found:
         raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those that exist")
     if response.status_code == requests.codes.bad_request:
@@ -76,12 +80,3 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             "--role=roles/storage.objectUser`"
         )
     raise SourceUnavailable(f"{path} could not be written: HTTP {response.status_code}{said}")
-
-
-def _quote_message(text: bytes) -> str:
-    """Return the service's own message in parentheses, to end a sentence."""
-    try:
-        said = str(read_json(text)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        return ""
-    return f" ({' '.join(said.split())[:_LONGEST_QUOTE]})"

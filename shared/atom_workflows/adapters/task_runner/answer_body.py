@@ -116,7 +116,7 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of `job` in a text that may be cut off anywhere.
+    """Find the fields of `job` in a truncated text.
 
     Returns None if the state is not among them. Skipped values are not checked, and nothing recurses. A message that is
     not a string is returned as JSON.

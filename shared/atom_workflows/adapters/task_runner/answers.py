@@ -187,14 +187,22 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
 
 
 def _parse_job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
-    """Return the job that an answer describes, or None if it has no state."""
+    """Return the job that an answer describes, if it has a state."""
     state = fields.get("state")
     if not isinstance(state, str) or not state.strip():
         return None
+    message = fields.get("message")
+    if message is None:
+        message = ""
+    elif not isinstance(message, str):
+        try:
+            message = json.dumps(message, ensure_ascii=False)
+        except RecursionError:
+            message = ""
     return JobAnswer(
         job_id=_parse_id(fields.get("jobId"), tokens),
         state=_mask_and_cut(state.strip(), tokens, MAX_JOB_STATE),
-        message=_mask_and_cut(_message_text(fields.get("message")), tokens, MAX_MESSAGE_LENGTH),
+        message=_mask_and_cut(message, tokens, MAX_MESSAGE_LENGTH),
     )
 
 
@@ -209,18 +217,6 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
     text = str(value)
     is_usable = len(text) <= MAX_JOB_ID and text == _drop_surrogates(text) and mask_tokens(text, tokens) == text
     return text if is_usable else ""
-
-
-def _message_text(value: Any) -> str:
-    """Return a message as text, writing other values as JSON."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        return ""
 
 
 def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:

@@ -111,7 +111,7 @@ class TaskRunnerClient:
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send a request, and send it again with a new token after a 401.
+        """Send a request, after a 401 once more with a new token.
 
         Both together take no longer than one call may.
         """

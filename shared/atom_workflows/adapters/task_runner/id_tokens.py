@@ -260,7 +260,7 @@ def _read_credential(path: str, about: str) -> Mapping[str, Any]:
 
 
 def _require_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
-    """Check that a key file holds a usable key, and return its content."""
+    """Check a key file's content, and return it."""
     missing = [name for name in _KEY_FIELDS if not isinstance(info.get(name), str)]
     if missing:
         raise CredentialUnusable(

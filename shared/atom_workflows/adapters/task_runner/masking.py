@@ -74,7 +74,7 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=16)
 def _parts(token: str) -> tuple[frozenset[str], int]:
-    """Return the parts of the token that give it away, and their length."""
+    """Return the parts that give a token away, and their length."""
     letters = _letters(token)
     length = min(MASKED_START, len(letters))
     if length < _LEAST_TOKEN:

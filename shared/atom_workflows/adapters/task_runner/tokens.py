@@ -145,7 +145,7 @@ class AllowedAddresses:
 
 @lru_cache(maxsize=64)
 def audience_of(base_url: str) -> str:
-    """Return the URL's scheme and host, which Cloud Run expects for any path."""
+    """Return the scheme and host, which Cloud Run expects as audience."""
     parts = urlsplit(base_url)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host}"
