@@ -8,8 +8,8 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import click
 
 from atom_client.cli.platform import ask_no_proxy
-from atom_client.errors import Misuse
+from atom_client.errors import INTERRUPTED, Misuse
 from atom_client.text import clean, name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.errors import SettingsError, TaskRunnerError
@@ -125,13 +125,22 @@ def emulators_used(platform: LocalPlatform) -> str | None:
 
 
 @contextmanager
-def keep_up(platform: LocalPlatform) -> Iterator[None]:
+def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep the platform up while the block lasts.
 
-    Raises the crash of a part rather than what follows from it.
+    Calls `announce` right before the start. Ctrl-C during the start is reported, and ends the command. Raises the crash
+    of a part rather than what follows from it.
     """
     try:
-        with platform:
+        with ExitStack() as stack:
+            try:
+                announce()
+                stack.enter_context(platform)
+            except KeyboardInterrupt:
+                if platform.crash is not None:
+                    raise
+                click.echo("Interrupted; nothing was started.", err=True)
+                raise click.exceptions.Exit(INTERRUPTED) from None
             yield
     except BaseException as error:
         crash = platform.crash
@@ -144,11 +153,10 @@ def check(choice: PlatformChoice) -> None:
     """Refuse, before anything is started, what cannot work."""
     if choice.task_runner_url is not None:
         check_url(choice.task_runner_url)
-        if choice.mock_script is not None or choice.mock_duration_s is not None:
-            raise Misuse(
-                "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces; "
-                "leave one of them out",
-            )
+        for_mock = [name for name in choice.chosen if name.startswith("--mock")]
+        if for_mock:
+            named = f"{' and '.join(for_mock)} {'is' if len(for_mock) == 1 else 'are'}"
+            raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
     if (path := choice.mock_script) is None:
         return
     from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)

@@ -95,12 +95,12 @@ def _own_project() -> str:
     except Exception as error:
         if explain(error) is None:
             raise
-        found, problem = None, " (no Google credentials are here that would name one)"
+        found, problem = None, ", and there are no Google credentials to name a project"
     if found is None:
         raise Misuse(
-            f"it is not known where the runs are{problem}. For a deployment, give --project or set "
-            "GOOGLE_CLOUD_PROJECT, after `gcloud auth application-default login`; for a local platform, export what "
-            "`atom-workflows local up` prints."
+            f"no platform is chosen{problem}. For a local platform, run `atom-workflows local up` in another terminal "
+            "and export what it prints. For a Google Cloud project, run `gcloud auth application-default login`, and "
+            "give --project or set GOOGLE_CLOUD_PROJECT."
         )
     remember_project(found)
     return found

@@ -100,7 +100,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
         "deadline": local_time(run.deadline),
-        "retried": counted(run.retries, "time") if run.retries else "",
+        "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():
         if value:

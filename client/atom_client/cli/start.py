@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -11,7 +12,7 @@ import click
 
 from atom_client.cli.local import PlatformChoice, check_url
 from atom_client.cli.output import Output
-from atom_client.cli.platform import connect_services, platform_of
+from atom_client.cli.platform import connect_services, names_local_platform, platform_of
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_client.cli.validate import print_warnings
@@ -28,6 +29,8 @@ from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import StartRequested, read_start_event
 from atom_workflows.ports import Message
+from atom_workflows.settings import from_environment
+from atom_workflows.task_runner_urls import shown_url
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
 """Pub/Sub pushes a message in base64, with fields of its own."""
@@ -83,12 +86,23 @@ def start_run(options: StartOptions) -> int:
 def _request(options: StartOptions) -> RunRequest:
     if options.task_runner_url is not None:
         check_url(options.task_runner_url)
+        _require_local_task_runner(options.task_runner_url)
     if options.key is not None and not options.key.strip():
         raise Misuse("--key is empty; give a text that names this run and no other, or leave it out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     request = request_for(options.source, options.key)
     return replace(request, labels=_pairs("--label", options.labels), params=_pairs("--param", options.params))
+
+
+def _require_local_task_runner(url: str) -> None:
+    """Refuse a Task Runner that a local platform does not have, as far as the environment shows."""
+    place = environment()
+    if names_local_platform(place) and not from_environment(place).may_use_task_runner(url):
+        raise Misuse(
+            f"the local platform has another Task Runner than --tr-url {shown_url(url)}. Leave --tr-url out, or start "
+            f"a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"
+        )
 
 
 def require_object(path: str) -> tuple[str, str]:

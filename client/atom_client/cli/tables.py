@@ -121,7 +121,8 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
-                lasted(between(run.started_at, run.finished_at)),
+                # Before a retry a run may have been closed for days.
+                lasted(between(run.reopened_at or run.started_at, run.finished_at)),
                 str(run.step_count or ""),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from atom_client.errors import Failure
+from atom_client.deployment import with_place
+from atom_client.errors import Failure, Misuse
 from atom_client.text import listing
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -60,8 +61,10 @@ def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[Run
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `RunNotFound`, or `Failure` if several runs begin like that.
+    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several runs begin like that.
     """
+    if not text.strip():
+        raise Misuse(f"the run's id is empty; `{with_place('runs list')}` shows the ids, of which a beginning will do")
     if not _RUN_ID.fullmatch(text):
         raise RunNotFound(text)
     if read_run(store, text) is not None:

@@ -23,15 +23,21 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
     if not run.state.is_terminal:
         return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
+    if run.reopened_at is not None:
+        # In between the run may have been closed for days.
+        retry = "its retry" if run.retries == 1 else "its last retry"
+        took = f"{lasted(between(run.reopened_at, run.finished_at))} after {retry}, {took} after its first start"
     if run.state is RunState.SUCCEEDED:
         again = [step.id for step in steps if step.attempt > 1]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
-        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{needed}."]
+        how_long = took if run.reopened_at else f"in {took}"
+        return [f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{needed}."]
     stopped = ""
     if run.stop is not None:
         reason = one_line(run.stop.reason)
         stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
-    return [f"Run {run.id} {run.state} after {took}{stopped}.", *_failures(steps), *_skipped(steps)]
+    how_long = took if run.reopened_at else f"after {took}"
+    return [f"Run {run.id} {run.state} {how_long}{stopped}.", *_failures(steps), *_skipped(steps)]
 
 
 def problem_lines(run: RunRecord) -> list[str]:
