@@ -15,7 +15,7 @@ from typing import Final
 from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
 from atom_workflows.settings import NO_TOKEN, Settings, from_environment
-from atom_workflows.task_runner_urls import shown_url
+from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 DEFAULT_PREFIX: Final = "atom"
 DEFAULT_DATABASE: Final = "(default)"
@@ -53,8 +53,9 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     ),
     "bucket": (re.compile(r"|[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), "a bucket's name, without gs://"),
     "task_runner_url": (
-        # A comma would end it where the functions read their settings.
-        re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+;=:@%/-]*)?"),
+        # Only which signs it may have: `task_runner_urls` says what a URL is. A comma would end it where the functions
+        # read their settings.
+        re.compile(r"[A-Za-z0-9._~!$&'()*+;=:@%/\[\]-]+"),
         "a URL, such as https://runner-abc.a.run.app",
     ),
     "database": (re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"), "(default), or a Firestore database's id"),
@@ -123,6 +124,9 @@ class Deployment:
                 flag = name.upper() if is_of_make else f"--{name}".replace("_", "-")
                 shown = shown_url(value) if name == "task_runner_url" else value
                 raise DeployProblem(f"{flag} is {shown!r:.100}, but has to be {what}")
+        if expected := expected_instead(self.task_runner_url):
+            shown = shown_url(self.task_runner_url)
+            raise DeployProblem(f"TASK_RUNNER_URL is {shown!r:.100}, but has to be {expected}")
         if not self.object_prefix:
             raise DeployProblem("--object-prefix is empty, but then every upload to the bucket would be looked at")
         if not self.object_prefix.isprintable() or set(self.object_prefix) & set("<>"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,11 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from atom_workflows.errors import SettingsError
-from atom_workflows.task_runner_urls import expected_instead, shown_url
-
-_URL: Final = re.compile(r"(https?)://(\[[0-9a-f:]+\]|[^/?#@:\[\]\s]+)(?::([0-9]{1,5}))?(/[^?#\s]*)?", re.IGNORECASE)
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown_url
 
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
@@ -84,7 +79,7 @@ class Settings:
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:
             return url.rstrip("/")
-        return next((one for one in allowed if is_same_place(one, url)), None)
+        return next((one for one in allowed if is_same_url(one, url)), None)
 
     def may_use_task_runner(self, url: str) -> bool:
         """Return True if jobs and identity tokens may be sent there."""
@@ -94,24 +89,6 @@ class Settings:
         """Return True if an uploaded object of that name starts a run."""
         suffixes = tuple(suffix.lower() for suffix in self.object_suffixes)
         return name.startswith(self.object_prefix) and name.lower().endswith(suffixes)
-
-
-def is_same_place(one: str, other: str) -> bool:
-    """Return True if these are two spellings of one URL."""
-    return _place(one.rstrip("/")) == _place(other.rstrip("/"))
-
-
-def _place(url: str) -> tuple[str, str, int, str] | str:
-    """Return a URL's normal form, equal for two spellings of it.
-
-    A text that is not such a URL equals only itself.
-    """
-    found = _URL.fullmatch(url)
-    if found is None:
-        return url
-    scheme, host = found[1].lower(), found[2].lower()
-    port = int(found[3] or _DEFAULT_PORTS[scheme])
-    return scheme, "localhost" if host in _THIS_MACHINE else host, port, (found[4] or "").rstrip("/")
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

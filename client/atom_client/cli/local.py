@@ -22,6 +22,7 @@ from atom_client.errors import INTERRUPTED, Misuse
 from atom_client.text import clean, name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.errors import SettingsError, TaskRunnerError
+from atom_workflows.hosts import is_this_machine
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
@@ -44,8 +45,6 @@ _TRIAL_BYTES: Final = 65_536
 """Bytes to write in order to notice a full disk."""
 
 _LOGS: Final = frozenset({".log", ".jsonl"})
-
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +231,7 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
         return choice.token
     if choice.task_runner_url is None:
         return NO_TOKEN
-    here = urlsplit(choice.task_runner_url).hostname in _LOOPBACK
+    here = is_this_machine(urlsplit(choice.task_runner_url).hostname or "")
     return environment.get(TOKEN) or (NO_TOKEN if here else "")
 
 

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from typing import Final
 
 from atom_emulator.platform.errors import PortTaken
+from atom_workflows.hosts import THIS_MACHINE
 
 HOST: Final = "127.0.0.1"
 
 _TIMEOUT_S: Final = 1.0
 
-_LOOPBACK: Final = ("localhost", HOST, "::1")
 _PROXIES: Final = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 _EVERYTHING: Final = "*"
 
@@ -94,4 +94,4 @@ def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _add_loopback(given: str) -> str:
     names = [name.strip() for name in given.split(",") if name.strip() not in {"", _EVERYTHING}]
-    return ",".join(dict.fromkeys([*names, *_LOOPBACK]))
+    return ",".join(dict.fromkeys([*names, *THIS_MACHINE]))

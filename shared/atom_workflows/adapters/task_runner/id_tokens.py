@@ -24,6 +24,7 @@ import google.oauth2.service_account
 
 from atom_workflows.adapters.http import BriefRequest, GaveUp
 from atom_workflows.errors import CredentialUnusable, RequestNotAccepted
+from atom_workflows.hosts import is_this_machine
 from atom_workflows.settings import misspelt_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -37,7 +38,6 @@ _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _KEY_FIELDS: Final = ("client_email", "private_key", "token_uri")
 _SIGNS_OF_GOOGLE_CLOUD: Final = ("K_SERVICE", "GCE_METADATA_HOST")
 _LONG_WORD: Final = re.compile(r"[\w=+/.~-]{60,}")
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OK: Final = 200
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
@@ -281,7 +281,7 @@ def _read_impersonation(info: Mapping[str, Any], about: str) -> Impersonation:
     url, delegates = info.get("service_account_impersonation_url"), info.get("delegates")
     account, _, method = str(url).rpartition("/")[2].partition(":")
     parts = urlsplit(str(url))
-    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and is_this_machine(parts.hostname or ""))
     if method != "generateAccessToken" or not account or not safe:
         raise CredentialUnusable(f"{about}, whose service_account_impersonation_url is not valid; {_LOG_IN_AGAIN}")
     return Impersonation(
