@@ -148,7 +148,12 @@ These are Google's own texts, and the status that its library puts before them.
 
 def refusal_of(error: Exception) -> Refusal | None:
     """Return the refusal behind the error, or None."""
-    texts = [str(one) for one in _causes(error)]
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(texts) < _MOST_CAUSES:
+        texts.append(str(cause))
+        # Google's `RetryError` holds the last refusal as its `cause`.
+        cause = getattr(cause, "cause", None) or cause.__cause__
     return next((refusal for refusal, sign in _SIGNS if any(sign.search(text) for text in texts)), None)
 
 
@@ -207,16 +212,3 @@ _LISTS: Final = {
     "names is the --topic-prefix.",
     "storage": "`gcloud storage buckets list --project={project}` shows its buckets.",
 }
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and its causes.
-
-    Google's `RetryError` holds the last refusal as its `cause`.
-    """
-    found: BaseException | None = error
-    for _ in range(_MOST_CAUSES):
-        if found is None:
-            return
-        yield found
-        found = getattr(found, "cause", None) or found.__cause__

@@ -85,7 +85,10 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
     check(choice)
-    _check_settings(environment)
+    try:  # The functions would refuse such settings at each event.
+        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
+    except SettingsError as error:
+        raise Misuse(f"{error}, or `unset {error.name}`") from error
     ask_no_proxy()
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
@@ -132,20 +135,26 @@ def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: N
     """
     try:
         with ExitStack() as stack:
-            try:
+            with _report_interrupted_start(platform):
                 announce()
                 stack.enter_context(platform)
-            except KeyboardInterrupt:
-                if platform.crash is not None:
-                    raise
-                click.echo("Interrupted; nothing was started.", err=True)
-                raise click.exceptions.Exit(INTERRUPTED) from None
             yield
     except BaseException as error:
         crash = platform.crash
         if crash is None or crash is error:
             raise
         raise crash from None
+
+
+@contextmanager
+def _report_interrupted_start(platform: LocalPlatform) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if platform.crash is not None:  # A part crashed, which interrupts the main thread, too.
+            raise
+        click.echo("Interrupted; nothing was started.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def check(choice: PlatformChoice) -> None:
@@ -167,14 +176,6 @@ def check(choice: PlatformChoice) -> None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
-
-
-def _check_settings(environment: Mapping[str, str]) -> None:
-    """Refuse settings of this shell that the functions would refuse."""
-    try:
-        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
-    except SettingsError as error:
-        raise Misuse(f"{error}, or `unset {error.name}`") from error
 
 
 def require_log_dir(log_dir: Path) -> None:

@@ -63,7 +63,15 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
                 "platform, leave --project out."
             )
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
-            _require_answer(name, environment[name])
+            address = environment[name]
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+            except (OSError, ValueError) as error:
+                raise Failure(
+                    f"nothing answers at {address}, which {name} names. Start a platform with `atom-workflows local "
+                    f"up` and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
+                ) from error
         ask_no_proxy()
         return environment
     from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (of deployments alone)
@@ -135,14 +143,3 @@ def services_on(place: Mapping[str, str]) -> Services:
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (likewise)
 
     return connect(from_environment(place))
-
-
-def _require_answer(name: str, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        raise Failure(
-            f"nothing answers at {address}, which {name} names. Start a platform with `atom-workflows local up` "
-            f"and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
-        ) from error

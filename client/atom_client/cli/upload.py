@@ -25,7 +25,11 @@ from atom_workflows.settings import from_environment
 
 def upload_file(source: str, target: str, *, as_json: bool) -> int:
     """Check and upload the file, and return the exit code."""
-    path = _path(source, target)
+    path = target
+    if target.endswith("/"):  # A folder, in which the file keeps its name.
+        if source == STDIN:
+            raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
+        path += PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)
     bucket, name = require_object(path)
     settings = from_environment(environment())
     if not settings.is_workflow_object(name):
@@ -53,15 +57,3 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
         click.echo(f"To look at it: `{with_place(f'runs show {run_id}')}`")
     return 0
-
-
-def _path(source: str, target: str) -> str:
-    """Return the object's path.
-
-    A target that ends in / is a folder, in which the file keeps its name.
-    """
-    if not target.endswith("/"):
-        return target
-    if source == STDIN:
-        raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
-    return target + PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)

@@ -17,6 +17,7 @@ from atom_client.doctor.pubsub import Expected
 
 if TYPE_CHECKING:
     from atom_deploy.deployment import Deployment
+    from atom_deploy.inspection import Comparison
 
 _ABOUT: Final = "settings"
 _WHAT: Final = "APIs, roles, indexes and the schedule"
@@ -79,17 +80,20 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
     counts: Counter[State] = Counter()
     for one in compare_with_plan(deployment, gcloud):
         counts[one.state] += 1
-        about = f"{one.kind} {one.name}"
-        if one.state is State.UNSEEN:
-            yield unknown(about, one.detail)
-        elif one.state is State.REFUSED:
-            yield wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
-        elif one.state is not State.AS_PLANNED:
-            is_missing = one.state is State.MISSING
-            detail = f"it is missing ({one.detail})" if is_missing else f"it should be: {one.detail}"
-            yield wrong(about, detail, one.fix or expected.fix_all)
+        if one.state is not State.AS_PLANNED:
+            yield _finding(one, expected)
     if counts[State.AS_PLANNED]:
         yield ok(_ABOUT, f"{counts[State.AS_PLANNED]} of {counts.total()} resources are as planned")
+
+
+def _finding(one: Comparison, expected: Expected) -> Finding:
+    about = f"{one.kind} {one.name}"
+    if one.state.value == "unseen":
+        return unknown(about, one.detail)
+    if one.state.value == "refused":
+        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
+    detail = f"it is missing ({one.detail})" if one.state.value == "missing" else f"it should be: {one.detail}"
+    return wrong(about, detail, one.fix or expected.fix_all)
 
 
 def _is_named(expected: Expected) -> bool:

@@ -128,27 +128,27 @@ def _build_step(reading: Reading, defaults: Reading | None) -> Step:
     policies = _inside(defaults) | values
     retry = _inside(defaults, "retry") | _inside(reading, "retry")
     tries = retry.get("maxAttempts", RetryPolicy().max_attempts)
+    task = None
+    if "task" in values:
+        job = values["task"].values
+        task = Task(
+            name=job.get("name"),
+            image_uri=job.get("imageUri"),
+            engine=job.get("engine"),
+            url=job.get("url"),
+            scale_tier=job.get("scaleTier", DEFAULT_SCALE_TIER),
+            master_type=job.get("masterType"),
+            args=job.get("args"),
+            labels=job.get("labels", {}),
+        )
     return Step(
         id=values["id"],
         description=values.get("description", ""),
         depends_on=tuple(node.text for node in values.get("dependsOn", ())),
-        task=_build_task(values["task"].values) if "task" in values else None,
+        task=task,
         retry=RetryPolicy(max_attempts=tries, backoff=_merge_backoff(reading, defaults)),
         timeout=policies.get("timeout", DEFAULT_STEP_TIMEOUT),
         on_lost=OnLost(policies.get("onLost", OnLost.RETRY)),
-    )
-
-
-def _build_task(values: dict[str, Any]) -> Task:
-    return Task(
-        name=values.get("name"),
-        image_uri=values.get("imageUri"),
-        engine=values.get("engine"),
-        url=values.get("url"),
-        scale_tier=values.get("scaleTier", DEFAULT_SCALE_TIER),
-        master_type=values.get("masterType"),
-        args=values.get("args"),
-        labels=values.get("labels", {}),
     )
 
 
