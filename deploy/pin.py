@@ -31,7 +31,7 @@ BUILDS: Final = tuple(sorted(ROOT.glob("cloudbuild*.yaml")))
 RUNTIMES: Final = ("3.11", "3.12", "3.13", "3.14")
 """Versions of Python that the functions may run on: a package that any of them needs is pinned for all."""
 
-_HEADER: Final = """# Made by deploy/pin.py of pyproject.toml and constraints.txt; `make pins` makes it again.
+_HEADER: Final = """# Written by deploy/pin.py from pyproject.toml and constraints.txt; `make pins` updates it.
 # Nothing is built where it is installed: a build would fetch packages that no one pinned.
 --only-binary :all:
 """

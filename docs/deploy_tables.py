@@ -35,7 +35,7 @@ _GRANTED: Final = "see [security](../explanation/security.md)"
 
 
 def roles() -> str:
-    """Who has which role, on what, for which call."""
+    """Return the table of roles: whose, on what, for which call."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for grant in GRANTS:
         rows.setdefault((grant.to, grant.role), {})[grant.on] = grant.call
@@ -66,7 +66,7 @@ def _place(place: str) -> str:
 
 
 def redelivery() -> str:
-    """How long an event is tried, by topic."""
+    """Return the table of how long an event is tried, by topic."""
     lines = [
         f"| `{topic}` | {MIN_BACKOFF_S} s, growing to {MAX_BACKOFF_S[topic]} s | "
         f"{_time(tried_for_s(topic, MAX_DELIVERIES))} | {_time(KEPT_S[topic])} |"
@@ -79,7 +79,7 @@ def redelivery() -> str:
 
 
 def _time(seconds: int) -> str:
-    """Say a time in its largest unit, never longer than it is."""
+    """Write a duration in its largest unit, rounded down."""
     for unit, length in {"days": 86_400, "hours": 3_600}.items():
         if seconds >= length:
             return f"{seconds * 10 // length / 10:g} {unit}"
@@ -137,7 +137,7 @@ def _calls(calls: Mapping[str, str]) -> str:
 
 
 def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """One row for each kind of grants, exemptions and TTL policies, and one for any other resource."""
+    """Yield one row for each kind of grants, exemptions and TTL policies, and one for any other resource."""
     rows: dict[tuple[str, str], list[str]] = {}
     for resource in (one for stage in plan for one in stage):
         why = _GRANTED if resource.kind.startswith("grants on ") else resource.why

@@ -26,7 +26,10 @@ def main() -> None:
         from atom_client.cli.commands import cli  # noqa: PLC0415 (likewise)
     except ModuleNotFoundError as error:
         sys.exit(f"Error: {error}; install the command line with `pip install 'atom-workflows[local]'`")
-    _handle_end_signals()
+    # SIGTERM and SIGHUP stop a platform as Ctrl-C does. One that is ignored stays so, which `nohup` relies on.
+    for signum in _END_SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _exit_on_signal)
     try:
         code = cli.main(prog_name="atom-workflows", standalone_mode=False)
         sys.stdout.flush()
@@ -44,16 +47,6 @@ def main() -> None:
         discard_output()
         sys.exit(f"Error: the output could not be written: {error.strerror or error}")
     sys.exit(code)
-
-
-def _handle_end_signals() -> None:
-    """Let SIGTERM and SIGHUP stop a platform as Ctrl-C does.
-
-    A signal that is ignored stays ignored, so `nohup` is respected.
-    """
-    for signum in _END_SIGNALS:
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, _exit_on_signal)
 
 
 def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import click
 
 DEPLOYED_PREFIX: Final = "atom-"
-"""What a deployment's names begin with, unless it was given another prefix."""
+"""The prefix of a deployment's names, unless another one was chosen."""
 
 PROJECTS: Final = ("WORKFLOW_PROJECT", "GOOGLE_CLOUD_PROJECT")
-"""Variables that name the project, the first that is set."""
+"""Variables that may name the project; the first set counts."""
 
 _CHOSEN: Final = "atom_workflows.place"
 _FOUND: Final = "atom_workflows.project"
@@ -71,7 +71,7 @@ def chosen_project() -> str | None:
 
 
 def project_meant() -> str:
-    """Name the command's project for sentences, as far as it is known."""
+    """Return the command's project for sentences, PROJECT if it is unknown."""
     place = environment()
     context = click.get_current_context(silent=True)
     login = "" if context is None else str(context.meta.get(_FOUND, ""))
@@ -80,14 +80,14 @@ def project_meant() -> str:
 
 
 def remember_project(project: str) -> None:
-    """Keep the project of the user's credentials, for sentences."""
+    """Remember the project of the user's credentials, for use in sentences."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_FOUND] = project
 
 
 def with_place(command: str) -> str:
-    """Return a command to type that is about the same deployment."""
+    """Return a command to type, with the options of this deployment."""
     names = {variable: f"--{name.replace('_', '-')}" for name, variable in _VARIABLES.items()}
     words = [f"{names[variable]}={shlex.quote(value)}" for variable, value in _chosen().items()]
     return " ".join(["atom-workflows", command, *words])

@@ -1,6 +1,6 @@
 """Explain every error of a command in one sentence that says what to do next.
 
-Google Cloud's refusals of the user's own credentials stand at the end, with what to do about each.
+The second half explains what to do when Google Cloud refuses the user's own credentials.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def explain_errors() -> Iterator[None]:
 def explain(error: Exception) -> str | None:
     """Return the sentence for an error.
 
-    None if it is a defect of the program.
+    Returns None if it is a defect of the program.
     """
     if isinstance(error, StoreError | BusUnavailable | SourceError):
         return _of_service(error)
@@ -90,9 +90,9 @@ def explain(error: Exception) -> str | None:
 
 
 def _of_service(error: Exception) -> str:
-    """Explain what a service did not do.
+    """Explain an error of a service.
 
-    A local platform refuses no one, so there nothing is said of rights.
+    A local platform refuses no one, so its errors are never about missing rights.
     """
     host = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if not host and (sentences := explain_refusal(error, project_meant())):
@@ -121,7 +121,7 @@ _LOG_IN: Final = "gcloud auth application-default login"
 
 
 class Refusal(StrEnum):
-    """Why a service did not do what was asked."""
+    """The reasons for which a service refuses a request."""
 
     NO_LOGIN = "no login"
     API_DISABLED = "API disabled"
@@ -140,7 +140,7 @@ _SIGNS: Final = (
     (Refusal.FORBIDDEN, re.compile(r"^403 |PERMISSION_DENIED|does not have permission")),
     (Refusal.MISSING, re.compile(r"^404 |The database .* does not exist|Requested project not found")),
 )
-"""What each refusal is recognized by, in this order.
+"""How each refusal is recognized, in this order.
 
 These are Google's own texts, and the status that its library puts before them.
 """
@@ -148,14 +148,19 @@ These are Google's own texts, and the status that its library puts before them.
 
 def refusal_of(error: Exception) -> Refusal | None:
     """Return the refusal behind the error, or None."""
-    texts = [str(one) for one in _causes(error)]
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(texts) < _MOST_CAUSES:
+        texts.append(str(cause))
+        # Google's `RetryError` holds the last refusal as its `cause`.
+        cause = getattr(cause, "cause", None) or cause.__cause__
     return next((refusal for refusal, sign in _SIGNS if any(sign.search(text) for text in texts)), None)
 
 
 def explain_refusal(error: Exception, project: str) -> str | None:
-    """Say what was refused, and what to do about it.
+    """Explain what was refused, and what to do about it.
 
-    None for other errors.
+    Returns None for other errors.
     """
     refusal = refusal_of(error)
     if refusal is None:
@@ -167,7 +172,7 @@ def explain_refusal(error: Exception, project: str) -> str | None:
 
 
 def advice(refusal: Refusal, service: str, project: str) -> str:
-    """Say what to do about a refusal of a service.
+    """Return advice on a refusal by a service.
 
     The service is `firestore`, `pubsub` or `storage`.
     """
@@ -189,7 +194,8 @@ def advice(refusal: Refusal, service: str, project: str) -> str:
         case Refusal.NO_INDEX:
             return "The database lacks an index of the deployment: deploy again."
         case Refusal.MISSING:
-            return f"Is it deployed to project {project} under these names? {_LISTS[service].format(project=project)}"
+            lists = _LISTS[service].format(project=project)
+            return f"Is the platform deployed to project {project} under these names? {lists}"
 
 
 _ROLES: Final = {
@@ -206,16 +212,3 @@ _LISTS: Final = {
     "names is the --topic-prefix.",
     "storage": "`gcloud storage buckets list --project={project}` shows its buckets.",
 }
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, and those that it came from.
-
-    The library's own "gave up" holds the last refusal as its `cause`.
-    """
-    found: BaseException | None = error
-    for _ in range(_MOST_CAUSES):
-        if found is None:
-            return
-        yield found
-        found = getattr(found, "cause", None) or found.__cause__

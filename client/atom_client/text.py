@@ -1,4 +1,4 @@
-"""Text for people: foreign text made safe to print, times and counts made short."""
+"""Text for people: make foreign text safe to print, and write times and counts briefly."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _UNSEEN: Final = re.compile(
 )
 """Characters that terminals interpret or do not show, and halves of characters.
 
-That is control characters, those that turn the direction of writing, line separators and invisible ones. Tab and
-newline are not among them.
+These are control characters, marks that change the direction of writing, line separators and invisible characters, but
+not tab and newline.
 """
 
 _LONGEST_NAME: Final = 300
@@ -45,9 +45,9 @@ def one_line(text: object) -> str:
 
 
 def name_of(text: object) -> str:
-    """Put someone else's name on one line, clean and clipped.
+    """Put a foreign name on one line, clean and clipped.
 
-    That of a file or an object, for example.
+    It may be that of a file or an object, for example.
     """
     return clip(one_line(text), _LONGEST_NAME)
 
@@ -58,9 +58,9 @@ def clip(text: str, length: int) -> str:
 
 
 def lasted(duration: timedelta | None) -> str:
-    """Write a duration at a glance.
+    """Write a duration briefly, or nothing for None.
 
-    For example `45 ms`, `2.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; nothing for None.
+    For example `45 ms`, `2.4 s`, `12 s`, `3 min 05 s` or `2 h 10 min`.
     """
     if duration is None:
         return ""
@@ -83,7 +83,7 @@ def between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 
 def local_time(moment: datetime | None) -> str:
-    """Write a moment in this machine's zone."""
+    """Write a time in this machine's time zone, or nothing for None."""
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
@@ -93,7 +93,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def listing(names: Sequence[str], *, most: int = 5) -> str:
-    """List at most so many names, such as `a` and 7 more."""
+    """List at most `most` names, as in "`a`, `b` and 7 more"."""
     shown = [f"`{name_of(name)}`" for name in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most:,} more"

@@ -104,7 +104,7 @@ def _destroy(options: argparse.Namespace) -> int:
     deployment = command_line.deployment(options)
     if options.delete_data and deployment.prefix != DEFAULT_PREFIX and deployment.database == DEFAULT_DATABASE:
         raise DeployProblem(
-            f"the database {DEFAULT_DATABASE} may be that of another deployment than {deployment.prefix}; "
+            f"the database {DEFAULT_DATABASE} may belong to another deployment than {deployment.prefix}; "
             "name this one's own by --database, or leave --delete-data out"
         )
     gcloud = InstalledGcloud(deployment.project)
@@ -131,14 +131,14 @@ def _destroy(options: argparse.Namespace) -> int:
 
 
 def _confirm(deployment: Deployment) -> None:
-    """Ask again before data is deleted.
+    """Ask for confirmation before data is deleted.
 
-    Only someone at a terminal is asked; a script has said what it wants.
+    Only a person at a terminal is asked; a script has already decided.
     """
     if not sys.stdin.isatty():
         return
     _say(
-        f"This deletes, for ever, the bucket {deployment.bucket_name} with all its files, the database "
+        f"This permanently deletes the bucket {deployment.bucket_name} with all its files, the database "
         f"{deployment.database} with every run, and all dead letters of {deployment.prefix}."
     )
     if input(f"To go on, type the project's id ({deployment.project}): ").strip() != deployment.project:

@@ -1,8 +1,8 @@
 """Carry out a plan: look at each resource, make what is missing, and change what differs.
 
 Stages run one after the other, the resources of a stage side by side. Each resource is looked at first, so the same
-plan again only changes what differs, and an interrupted deployment continues by being run again. What a look teaches (a
-function's URL, the project's number) fills the placeholders of later commands.
+plan again only changes what differs, and an interrupted deployment continues by being run again. What a look finds out
+(a function's URL, the project's number) fills the placeholders of later commands.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def check_accepted(resource: Resource, found: Any, known: Known, project: str) -
 def worker_pool(gcloud: Gcloud) -> Iterator[Executor]:
     """Yield workers for as long as the block lasts.
 
-    If the block raises, gcloud no longer repeats commands that only need time.
+    If the block raises, gcloud no longer retries commands that only need time.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
         try:

@@ -18,7 +18,7 @@ _SUBMITS: Final = frozenset({"deploy", "plan"})
 """The verbs that have to know where jobs are submitted."""
 
 _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
-"""The verbs that may choose a region: to look in a wrong one for what exists is to overlook it."""
+"""The verbs that may fall back to a default region; all others would overlook what exists in another one."""
 
 _HERE: Final = "us-central1"
 """The region of a deployment that names none."""
@@ -34,14 +34,16 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", required=True)
     staging = verbs.add_parser("stage", help="lay out the folders that are deployed")
     staging.add_argument("--out", type=Path, default=STAGED, help="where to (default: %(default)s)")
-    _add(verbs.add_parser("plan", help="print every resource and the commands that make it; calls no one"))
+    _add(verbs.add_parser("plan", help="print every resource and the commands that create it; runs none of them"))
     deploying = _add(verbs.add_parser("deploy", help="create what is missing, change what differs"))
     deploying.add_argument("--staged", type=Path, help="folders that were staged before")
     removing = _add(verbs.add_parser("destroy", help="remove everything but the data"), region="")
-    removing.add_argument("--delete-data", action="store_true", help="bucket, database and dead letters, too")
+    removing.add_argument(
+        "--delete-data", action="store_true", help="also remove the bucket, the database and the dead letters"
+    )
     making = _add(verbs.add_parser("deployer", help="create the account that cloudbuild.yaml runs as"))
     for changing in (deploying, removing, making):
-        changing.add_argument("--dry-run", action="store_true", help="look, and print what would be done")
+        changing.add_argument("--dry-run", action="store_true", help="change nothing, and print what would be done")
     return whole
 
 
@@ -84,9 +86,13 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     verb.add_argument("--prefix", default=DEFAULT_PREFIX, help="what all names begin with (default: %(default)s)")
     verb.add_argument("--bucket", default="", help="for workflow files (default: PROJECT-PREFIX-workflows)")
     verb.add_argument("--database", default=DEFAULT_DATABASE, help="the Firestore database (default: %(default)s)")
-    verb.add_argument("--database-location", default="", help="where it is made, for ever (default: the region)")
-    verb.add_argument("--task-runner-service", default="", help="its Cloud Run service, which to call is then granted")
-    verb.add_argument("--task-runner-region", default="", help="where that is (default: the region)")
+    verb.add_argument(
+        "--database-location", default="", help="its location, which can never be changed (default: the region)"
+    )
+    verb.add_argument(
+        "--task-runner-service", default="", help="its Cloud Run service, which the functions are then allowed to call"
+    )
+    verb.add_argument("--task-runner-region", default="", help="the region of that service (default: the region)")
     verb.add_argument(
         "--token-file",
         type=lambda text: Path(text) if text else None,
@@ -101,15 +107,15 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         "--max-instances", type=_instances, default=MAX_INSTANCES, help="of each function (default: %(default)s)"
     )
     verb.add_argument("--alerts", action="store_true", help="create the alert policies")
-    verb.add_argument("--alert-email", default="", help="an address that they are sent to; makes a channel for it")
-    verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel that they go to")
+    verb.add_argument("--alert-email", default="", help="an address to send them to; a channel is created for it")
+    verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel to send them to")
     return verb
 
 
 def _instances(text: str) -> int:
     number = int(text) if text.isascii() and text.isdecimal() else 0
     if not 1 <= number <= 1_000:  # noqa: PLR2004 (what Cloud Run takes)
-        raise argparse.ArgumentTypeError("a number from 1 to 1000 is wanted")
+        raise argparse.ArgumentTypeError("it must be a number from 1 to 1000")
     return number
 
 

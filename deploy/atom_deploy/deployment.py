@@ -15,16 +15,16 @@ from typing import Final
 from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
 from atom_workflows.settings import NO_TOKEN, Settings, from_environment
-from atom_workflows.task_runner_urls import shown_url
+from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 DEFAULT_PREFIX: Final = "atom"
 DEFAULT_DATABASE: Final = "(default)"
 
 MAX_INSTANCES: Final = 10
-"""Instances of each function, unless said otherwise.
+"""Instances of each function, unless the options say otherwise.
 
 Cloud Run refuses a function whose instances, with a processor each, exceed the region's quota. People with new projects
-report quotas of 20 processors, in small regions and before billing is set up of 10.
+report quotas of 20 processors, or 10 in small regions and before billing is set up.
 """
 
 MAX_ACK_DEADLINE_S: Final = 600
@@ -53,8 +53,9 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     ),
     "bucket": (re.compile(r"|[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), "a bucket's name, without gs://"),
     "task_runner_url": (
-        # A comma would end it where the functions read their settings.
-        re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+;=:@%/-]*)?"),
+        # Only which signs it may have: `task_runner_urls` says what a URL is. A comma would end it where the functions
+        # read their settings.
+        re.compile(r"[A-Za-z0-9._~!$&'()*+;=:@%/\[\]-]+"),
         "a URL, such as https://runner-abc.a.run.app",
     ),
     "database": (re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"), "(default), or a Firestore database's id"),
@@ -123,8 +124,11 @@ class Deployment:
                 flag = name.upper() if is_of_make else f"--{name}".replace("_", "-")
                 shown = shown_url(value) if name == "task_runner_url" else value
                 raise DeployProblem(f"{flag} is {shown!r:.100}, but has to be {what}")
+        if expected := expected_instead(self.task_runner_url):
+            shown = shown_url(self.task_runner_url)
+            raise DeployProblem(f"TASK_RUNNER_URL is {shown!r:.100}, but has to be {expected}")
         if not self.object_prefix:
-            raise DeployProblem("--object-prefix is empty, but every upload to the bucket would then be looked at")
+            raise DeployProblem("--object-prefix is empty, but then every upload to the bucket would be looked at")
         if not self.object_prefix.isprintable() or set(self.object_prefix) & set("<>"):
             raise DeployProblem(
                 f"--object-prefix is {self.object_prefix!r:.100}, but has to be printable, without < and >"
@@ -159,15 +163,15 @@ class Deployment:
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        """Each function's shape. People call the start function alone, so it alone can be reached from outside."""
+        """Each function's shape. Only the start function is called by people, so only it is reachable from outside."""
         checker_s = round(self.settings.burst.total_seconds()) + _AFTER_BURST_S
         most = self.max_instances
         return MappingProxyType(
             {
                 "start": Shape(timeout_s=300, concurrency=4, max_instances=most, ingress="all"),
                 "dispatcher": Shape(timeout_s=300, concurrency=16, max_instances=most, ingress="internal-only"),
-                # It mostly sleeps, and is paid for that; with more to do, more instances come. Less than a whole
-                # processor handles one request at a time.
+                # It mostly sleeps, and is billed for that; with more to do, more instances are started. With less than
+                # a whole processor an instance handles one request at a time.
                 "checker": Shape(
                     timeout_s=checker_s,
                     concurrency=1,
@@ -199,21 +203,21 @@ class Deployment:
 
     @property
     def token_digest(self) -> str:
-        """Distinguishes one fixed token from another without showing any; empty if none is used.
+        """A digest that distinguishes fixed tokens without revealing them; empty if none is used.
 
-        It stands in labels, which many may read. Of a short token, which could be guessed from any digest, it says
-        nothing: another one in each process, so the token is deployed again each time.
+        It is put into labels, which many may read. A short token could be guessed from its digest, so it gets a random
+        one in each process instead, and is deployed again each time.
         """
         return _salted_digest(_read_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks about options that may not be meant as they are; mostly empty."""
+        """Notes on options that may be mistakes; usually empty."""
         shares = self.prefix != DEFAULT_PREFIX and self.database == DEFAULT_DATABASE
         is_silent = self.alerts and not self.alert_email and not self.alert_channels
         notes = {
             f"note: {self.prefix} uses the database {DEFAULT_DATABASE}. If the project has another deployment, each "
-            f"would look after the other's runs; give this one its own with --database={self.prefix}-runs.": shares,
+            f"would handle the other's runs; give this one its own with --database={self.prefix}-runs.": shares,
             "note: the alerts notify no one; give an address with --alert-email=team@example.org.": is_silent,
         }
         return tuple(text for text, holds in notes.items() if holds)

@@ -1,4 +1,4 @@
-"""Remove a deployment, last stage first. Resources that hold data stay unless they are to go, too."""
+"""Remove a deployment, last stage first. Resources that hold data are kept unless they are to be removed, too."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Removal:
             if self.dry_run:
                 self.report(shell_text(known_command, self.project))
                 continue
-            with suppress(Missing):  # Someone was faster.
+            with suppress(Missing):  # Someone else has removed it first.
                 self.gcloud.change(known_command)
         if commands and not self.dry_run:
             self.report(f"  removed  {resource.kind} {resource.name}")

@@ -1,4 +1,4 @@
-"""Runs gcloud commands, sorts their failures, and repeats what only needs time."""
+"""Run gcloud commands, classify their failures, and retry those that only need time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from atom_deploy.resource import Command
 PATIENCE_S: Final = 600.0
 """The longest total wait between attempts of one command. Running time does not count, as builds take minutes.
 
-Google says of new grants that most count within two minutes, and that seven or more are possible. A new service
+According to Google, most new grants take effect within two minutes, but it may take seven or more. A new service
 account, a service agent and an API that was just enabled take as long.
 """
 
@@ -35,17 +35,17 @@ _MISSING: Final = re.compile(
 _EXISTS: Final = re.compile(r"ALREADY_EXISTS|already exists|exists already|HTTPError 409", re.IGNORECASE)
 
 _NEEDS_TIME: Final = re.compile(
-    # A new account or agent that another service has not heard of yet.
+    # A new account or agent that another service does not know yet.
     r"service ?account .*(does not exist|was not found|not found|is not available)|service agent|"
     r"iam\.service_?accounts\.actAs|Identity Pool does not exist|"
-    # A new grant that does not count yet: a function's build, its secret, and the bucket's notifications.
+    # A new grant that has not taken effect yet: a function's build, its secret, and the bucket's notifications.
     r"Access to bucket \S+ denied|must grant Storage Object Viewer|does not have storage\.objects\.(get|list) access|"
     r"(Permission|denied).*artifactregistry|Unable to retrieve the repository metadata|"
     r"does not have permission to write logs|(does not|n't) have permission to publish messages|"
     r"Permission denied on secret|"
     # An API that was only just enabled.
     r"has not been used in project|SERVICE_DISABLED|"
-    # Something else is going on, or the service is busy.
+    # Another operation is in progress, or the service is busy.
     r"concurrent policy changes|ABORTED|UNAVAILABLE|HTTPError 50[0234]|HTTPError 429|RESOURCE_EXHAUSTED|"
     r"operation in progress|conflicting operation|unable to queue the operation|DEADLINE_EXCEEDED|"
     r"Connection (reset|aborted|refused)|timed out",
@@ -112,12 +112,12 @@ class Gcloud(Protocol):
     def change(self, command: Command) -> None:
         """Run a command that changes something.
 
-        It is repeated while all that it needs is time.
+        It is retried as long as it only needs time.
         """
         ...
 
     def stop(self) -> None:
-        """Repeat no command from now on."""
+        """Retry no command from now on."""
         ...
 
 
@@ -188,7 +188,7 @@ class InstalledGcloud:
 
 
 def shell_text(command: Command, project: str) -> str:
-    """Return the command as a person can type it.
+    """Return the command as a person would type it.
 
     The options that make it quiet are left out. The project is named, whichever one gcloud is set to.
     """

@@ -18,14 +18,14 @@ from atom_deploy.resource import Command, Resource, at, fill
 from atom_deploy.resources.functions import FUNCTIONS
 
 _NOT_LOOKED_AT: Final = frozenset({"service agent"})
-"""Looking at one makes it."""
+"""Looking at one would create it."""
 
 NOT_COMPARED: Final = frozenset({"the same code and settings"})
 """Only who deployed a function knows what it was deployed with."""
 
 
 class State(StrEnum):
-    """How a resource stands."""
+    """How a resource compares with the plan."""
 
     AS_PLANNED = "as planned"
     DIFFERENT = "different"
@@ -36,7 +36,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A resource that was looked at. `detail` says what should be; `fix` is empty if it takes a whole deployment."""
+    """A resource that was looked at. `detail` explains its state; `fix` is empty if only a deployment can fix it."""
 
     kind: str
     name: str
@@ -80,7 +80,7 @@ class _Inspector:
     def compare(self, resource: Resource, look: Future[Any]) -> Comparison:
         """Compare one resource with the answer of its look.
 
-        What the resource teaches is known from then on.
+        What was found out about the resource is known from then on.
         """
         try:
             answer = look.result()
@@ -108,7 +108,7 @@ class _Inspector:
     def _commands(self, *commands: Command) -> str:
         """Return the commands as one line of shell.
 
-        Empty if one of them needs what is not known, or what is staged.
+        Returns "" if one of them needs an unknown value or a staged folder.
         """
         whole = [shell_text(self.fill(command), self.project) for command in dict.fromkeys(commands)]
         needs_more = any("<" in one or "STAGED" in one for one in whole)

@@ -16,7 +16,7 @@ Plan: TypeAlias = Sequence[Sequence[Resource]]
 def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str], all_options: bool = False) -> Plan:
     """Return all stages, from the project to the grants.
 
-    With `all_options` it has what only some deployments have, too, since a removal does not know which it removes.
+    With `all_options` it includes what only some deployments have, since a removal does not know which these are.
     """
     return (
         (project(deployment),),
@@ -30,7 +30,7 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
             firestore.database(deployment),
             *((functions.secret(deployment),) if deployment.token_file or all_options else ()),
         ),
-        # The functions' builds and the notification need their grants first, which take a while to count.
+        # The functions' builds and the notification need their grants first, which take a while to take effect.
         (iam.project_policy(deployment), *_policies(deployment, early=True), *firestore.indexes(deployment)),
         (*functions.functions(deployment, staged, digests), storage.notification(deployment)),
         # Subscriptions push to the functions' URLs, which are known only now.

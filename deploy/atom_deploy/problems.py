@@ -17,7 +17,7 @@ class WrongRegion(DeployProblem):
 
 
 class Refused(DeployProblem):
-    """Something that exists cannot be deployed over before a person has changed it."""
+    """An existing resource cannot be deployed over until a person has changed it."""
 
 
 class CommandFailed(DeployProblem):

@@ -1,4 +1,4 @@
-"""Refuses what is public: no part of a deployment may be, even if a person made it so."""
+"""Refuse public resources: no part of a deployment may be public, even if a person made it so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from atom_deploy.resource import Command, Known, Refusal
 
 EVERYBODY: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
-"""Anybody at all, and anybody with an account of Google's: neither is a list of people."""
+"""Everyone, and everyone with a Google account: neither is a list of people."""
 
 
 def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
@@ -16,7 +16,7 @@ def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
 
     `remove` begins the command that takes a binding away.
     """
-    # With a condition or without; Pub/Sub's commands know of none.
+    # With or without a condition; Pub/Sub's commands have no conditions.
     every = () if remove[0] == "pubsub" else ("--all",)
 
     def refuse(policy: Any, _known: Known) -> Refusal | None:

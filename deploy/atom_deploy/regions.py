@@ -54,7 +54,7 @@ class Places:
 def check_regions(deployment: Deployment, gcloud: Gcloud | None = None) -> None:
     """Raise `WrongRegion` for a region that does not exist.
 
-    Without gcloud, for one that is not in the list of this module.
+    Without gcloud, this means any region that is not in this module's list.
     """
     said = {"REGION": deployment.region, "--task-runner-region": deployment.task_runner_region}
     for name, region in said.items():
@@ -74,7 +74,7 @@ def places(deployment: Deployment, gcloud: Gcloud) -> Places:
 def check_place(deployment: Deployment, gcloud: Gcloud, *, instead: str = "") -> Places:
     """Raise `WrongRegion` if the deployment is only in other regions.
 
-    `instead` ends the advice with what else one may want.
+    `instead` adds an alternative to the advice.
     """
     found = places(deployment, gcloud)
     if found.is_only_elsewhere:

@@ -1,7 +1,7 @@
 """A resource of the plan as a value: the commands that look at it, make it, fix what differs, and remove it.
 
 Commands are what follows `gcloud`. Names in angle brackets, such as `<start-url>`, stand for what is only known once
-another resource was looked at; that one's `learns` says where in the answer it stands.
+another resource was looked at; that one's `learns` says where in the answer to find it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PLACEHOLDER: Final = re.compile(r"<([a-z][a-z-]*)>")
 class Check:
     """A condition on an existing resource, and the command that makes it hold.
 
-    `undo` is for what a removal has to take back because the resource itself stays.
+    `undo` takes back what the fix did, for a removal in which the resource itself stays.
     """
 
     expectation: str
@@ -63,7 +63,7 @@ class Resource:
     create: tuple[Command, ...] = ()
     checks: tuple[Check, ...] = ()
     remove: tuple[Command, ...] = ()
-    # Stays when the deployment is removed, unless its data is to go, too.
+    # Stays when the deployment is removed, unless its data is to be removed, too.
     holds_data: bool = False
     # How long creating or fixing it takes, if that is long.
     takes: str = ""

@@ -35,8 +35,8 @@ AGENTS_OF: Final = {PUBSUB_AGENT: "gcp-sa-pubsub", STORAGE_AGENT: "gs-project-ac
 class Grant:
     """One role of one identity.
 
-    `on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`. Of the
-    builds' accounts it may be `build-bucket`, `account start`, or `grants`: the project, for some roles alone.
+    `on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`. For the
+    builds' accounts it may also be `build-bucket`, `account start`, or `grants`: the project, for some roles alone.
     """
 
     to: str
@@ -115,7 +115,7 @@ GRANTS: Final = (
 ACT_AS: Final = "roles/iam.serviceAccountUser"
 GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
 LOG_ALERTS: Final = "log-alerts"
-"""Stands for a role of the project's own: of those that Google made, all that alert on logs may redirect logs, too."""
+"""Stands for a custom role of the project: all of Google's roles that allow alerts on logs also redirect logs."""
 
 LOG_ALERT_PERMISSIONS: Final = tuple(
     f"logging.notificationRules.{verb}" for verb in ("create", "delete", "get", "list", "update")

@@ -1,4 +1,4 @@
-"""Folders and files for logs: their owner's alone, since what is logged holds the jobs' arguments."""
+"""Folders and files for logs, which only their owner may read, since logs contain the jobs' arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OWN_FOLDER: Final = ".atom-workflows"
 def make_folder(folder: Path) -> None:
     """Make a folder and its missing parents, each for its owner alone.
 
-    One that is there is left as it is.
+    An existing folder is left as it is.
     """
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The file by which a server makes known to its parent that it listens, and on which port."""
+"""The file in which a server reports to its parent that it is listening, and on which port."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write_ready_file(path: Path, *, port: int, **more: Any) -> None:
-    """Write the port, and more about the server, as one line of JSON.
+    """Write the port and other details as one line of JSON.
 
     The file appears complete: a reader never sees half of it.
     """
@@ -18,7 +18,7 @@ def write_ready_file(path: Path, *, port: int, **more: Any) -> None:
 
 
 def read_port(path: Path) -> int | None:
-    """Return the port in a ready file, None until the server listens."""
+    """Return the port, or None until the server listens."""
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["port"])
     except (FileNotFoundError, ValueError):

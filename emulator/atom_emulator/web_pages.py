@@ -1,4 +1,4 @@
-"""The local platform's refusal of what web pages send: it asks for no credential, so any page could use it."""
+"""Refuse requests from web pages: the local platform asks for no credential, so any page could use it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from atom_workflows import web_pages
+from atom_workflows.hosts import THIS_MACHINE, is_this_machine
 
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""The names by which a server that listens on this machine alone is called."""
+LOCAL_HOSTS: Final = frozenset(f"[{name}]" if ":" in name else name for name in THIS_MACHINE)
+"""The names of a server that listens on this machine only, as the header `Host` has them."""
 
 
 def explain_refusal(headers: Mapping[str, str], *, bound_to: str) -> str:
-    """Explain why a request is refused, or return "" if it is not.
+    """Explain why a request is refused, if it is.
 
-    `headers` are named in lower case. A server that is `bound_to` another address may be called by any name.
+    The names in `headers` are in lower case. A server that is `bound_to` another address may be called by any name.
     """
-    hosts = LOOPBACK if bound_to in LOOPBACK | {"::1"} else frozenset()
+    hosts = LOCAL_HOSTS if is_this_machine(bound_to) else frozenset()
     return web_pages.explain_refusal(headers, hosts, advice="call the local platform by localhost or 127.0.0.1")

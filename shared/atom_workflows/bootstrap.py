@@ -21,9 +21,9 @@ from atom_workflows.settings import Settings, from_environment, misspelt_credent
 
 
 def connect(settings: Settings) -> Services:
-    """Connect to what the environment names.
+    """Connect to the services that the settings name.
 
-    The client libraries' own variables choose between Google's servers and others.
+    The client libraries' own environment variables choose between Google's servers and emulators.
     """
     return Services(
         store=FirestoreStore(project=settings.project, database=settings.database),

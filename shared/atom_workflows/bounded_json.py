@@ -1,7 +1,7 @@
-"""JSON from outside, read within limits of its depth and of its number of values.
+"""JSON from outside, read within limits on its depth and its number of values.
 
-Python's own reader recurses, and so ends at a depth that depends on the version and on who called it. It also makes
-20 bytes of memory and more of each byte of `[[],[],...`. Both are refused here, before anything is built.
+Python's own reader recurses, so the depth that it can read depends on the version and on the caller. It also needs 20
+bytes of memory and more for each byte of `[[],[],...`. Both are refused here, before anything is built.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 
 MAX_DEPTH: Final = 64
-"""Lists and objects inside one another: three times what a workflow file may have, a tenth of what Python can read."""
+"""Levels of lists and objects: three times what a workflow file may have, a tenth of what Python can read."""
 
 MAX_VALUES: Final = 10_000
 """Values of an event, an answer or a stored task: ten times what the largest of ours has."""
@@ -21,7 +21,7 @@ MAX_VALUES: Final = 10_000
 MAX_START_VALUES: Final = 310_000
 """Values of a start message, whose `definition` may have as many as a workflow file."""
 
-# A text in one match, whatever is in it and even if it never ends: possessive, so each letter is looked at once.
+# A string is one match, even if it never ends. The quantifiers are possessive, so each character is looked at once.
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
 _DEEPER: Final = frozenset("[{")
 _HIGHER: Final = frozenset("]}")
@@ -38,7 +38,7 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Refuse a text of too many levels or values, JSON or not.
+    """Refuse a text, JSON or not, with too many levels or values.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """

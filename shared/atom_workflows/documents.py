@@ -129,7 +129,7 @@ def _read_kind(document: Document) -> NodeKind:
     try:
         return NodeKind(stored["kind"])
     except ValueError:
-        raise NewerVersion(document.path, f"{stored['kind']} is no kind of node that this one knows") from None
+        raise NewerVersion(document.path, f"{stored['kind']} is no kind of node that this version knows") from None
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _require_known_schema(document: Document) -> Fields:
     """
     schema = document.fields.get("schema", 1)
     if schema not in SCHEMAS:
-        raise NewerVersion(document.path, f"its schema is {schema}, and this one reads up to {SCHEMAS[-1]}")
+        raise NewerVersion(document.path, f"its schema is {schema}, and this version reads up to {SCHEMAS[-1]}")
     return document.fields
 
 

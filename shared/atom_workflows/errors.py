@@ -1,7 +1,7 @@
 """Every error of the library, in one tree.
 
-Adapters translate at the border, so that no client library's own error goes further. The one error that stands
-elsewhere is `InvalidWorkflow`, beside the problems that it lists (language/problems.py).
+Adapters translate errors at the border, so that no client library's own error goes further. Only `InvalidWorkflow` is
+defined elsewhere, beside the problems that it lists (language/problems.py).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Conflict(StoreError):
 
 
 class NotStorable(StoreError, ValueError):
-    """The store can never hold it: it is too large, or of a type that the store does not have."""
+    """The store can never hold the document: it is too large, or has a value of a type that the store does not have."""
 
 
 class StoreUnavailable(StoreError, ConnectionError):
-    """The store gave no answer in time. A commit may have happened or not."""
+    """The store gave no answer in time. A commit may or may not have happened."""
 
 
 class BusUnavailable(AtomWorkflowsError, ConnectionError):
@@ -128,7 +128,7 @@ class SourceUnavailable(SourceError, ConnectionError):
 
 
 class NewerVersion(AtomWorkflowsError):
-    """A newer version wrote it, in a form that this one would misread. Leave it to that one."""
+    """A newer version wrote this, in a form that the present one would misread. Leave it to that version."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} was written by a newer version: {reason}")
@@ -138,7 +138,7 @@ class NewerVersion(AtomWorkflowsError):
 
 
 class JsonTooDeep(AtomWorkflowsError, ValueError):
-    """Lists and objects are nested more deeply than anything needs."""
+    """JSON is nested too deeply."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"it is nested too deeply: more than {most} lists and objects inside one another")
@@ -146,7 +146,7 @@ class JsonTooDeep(AtomWorkflowsError, ValueError):
 
 
 class JsonTooLarge(AtomWorkflowsError, ValueError):
-    """There are more values than anything needs."""
+    """JSON has too many values."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"it holds more than {most:,} values")
@@ -158,7 +158,7 @@ class MalformedEvent(AtomWorkflowsError, ValueError):
 
 
 class NotJson(MalformedEvent):
-    """A caller does not declare its body to be JSON, as a form or a script of any web page would not."""
+    """A caller did not declare its body to be JSON. Forms and scripts of other web pages do not."""
 
     def __init__(self, content_type: str) -> None:
         super().__init__(f"a start needs the header Content-Type: application/json, not {content_type!r:.80}")
@@ -184,7 +184,7 @@ class RunNotFound(AtomWorkflowsError, LookupError):
 
 
 class RunStateError(AtomWorkflowsError, ValueError):
-    """The run's state does not allow it."""
+    """The run's state does not allow what was asked."""
 
 
 class DefinitionUnusable(AtomWorkflowsError, ValueError):
@@ -192,14 +192,14 @@ class DefinitionUnusable(AtomWorkflowsError, ValueError):
 
 
 class SettingsError(AtomWorkflowsError, ValueError):
-    """An environment variable does not hold what it should."""
+    """An environment variable has an invalid value."""
 
     def __init__(self, name: str, value: str, expected: str) -> None:
         super().__init__(f"{name} is {value!r}; it must be {expected}")
         self.name = name
 
 
-# -- what no history can produce -------------------------------------------------------------------------------------
+# -- what should never happen ----------------------------------------------------------------------------------------
 
 
 class TransitionError(AtomWorkflowsError, LookupError):

@@ -2,7 +2,7 @@
 
 `severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, by which logs are
 searched and metrics counted. The id of the event being handled is added to every line, and the trace of its request,
-by which Cloud Logging shows the line beside that request. No token ever gets here: nothing that holds one is logged.
+by which Cloud Logging shows the line beside that request. Tokens are never logged, nor anything that holds one.
 
 ERROR is for a person: a run that failed, is invalid or cannot go on, an event that was given up, a defect. WARNING is
 for what repairs itself, and for events that nothing can read. docs/how-to/runbook.md lists both.
@@ -28,7 +28,7 @@ These are control characters from 0x7F on, other line ends, marks that turn or h
 
 MAX_MESSAGE: Final = 4_000
 MAX_DETAIL: Final = 1_000
-"""Characters. Cloud Logging takes lines of 256 KB, and a name from outside may be of any length."""
+"""In characters. Cloud Logging accepts lines of 256 KB, and a name from outside may have any length."""
 
 _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
 """Google's own header, `x-cloud-trace-context`: the span is a decimal number."""
@@ -144,7 +144,7 @@ def _clip(value: Any, most: int) -> Any:
 def log_to_stdout(*, debug: bool = False) -> None:
     """Send the log to stdout.
 
-    May be called again, then only `debug` counts.
+    May be called again, to change `debug`.
     """
     if not _logger.handlers:
         handler = logging.StreamHandler(sys.stdout)

@@ -147,7 +147,7 @@ class Store(Protocol):
     def get(self, paths: Sequence[str]) -> list[Document | None]:
         """Return the documents of these paths, None for each that is missing.
 
-        The order is that of `paths`; a path named twice is answered twice.
+        The order is that of `paths`; if a path is named twice, so is its document.
 
         Raises:
             StoreUnavailable: there was no answer in time.

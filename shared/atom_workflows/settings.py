@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,11 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from atom_workflows.errors import SettingsError
-from atom_workflows.task_runner_urls import expected_instead, shown_url
-
-_URL: Final = re.compile(r"(https?)://(\[[0-9a-f:]+\]|[^/?#@:\[\]\s]+)(?::([0-9]{1,5}))?(/[^?#\s]*)?", re.IGNORECASE)
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown_url
 
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
@@ -31,21 +26,21 @@ MAX_BURST_S: Final = 500
 
 MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
-"""An open run is renewed when half of the time is left, which is the margin for a checker that is out of order."""
+"""An open run is renewed when half of the time is left, which leaves that long to repair a broken checker."""
 
 MAX_DELIVERIES: Final = 30
 """Deliveries of an event before it is given up, by default.
 
-Each delivery that is not answered with success counts: a function's error, a push that is refused, one that finds all
-instances busy. With the pauses below, no event is given up during an outage of an hour.
+Every delivery that does not succeed counts, whether the function failed, refused the push, or had no free instance.
+With the pauses below, no event is given up during an outage of an hour.
 """
 
 MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
-"""The longest pause between two deliveries, by topic; the first is short, as most failures are over at once.
+"""The longest pause between two deliveries, by topic; the first pause is short, as most failures pass quickly.
 
-Only its event starts a run, so `start` has the longest that Pub/Sub takes. The checker finds the steps of events that
-were given up. A tick is followed by another one in a minute.
+Nothing else starts the run of a `start` event, so this topic has the longest pause that Pub/Sub allows. The checker
+finds the steps of any event that was given up, and another tick follows within a minute.
 """
 
 _DELIVERIES: Final = (5, 100)
@@ -77,14 +72,14 @@ class Settings:
     def allowed_task_runner(self, url: str) -> str | None:
         """Return the allowed Task Runner that `url` names, if any.
 
-        It is spelled as in the settings. URLs are compared without regard to letter case of scheme and host, a default
-        port, a slash at the end, and the names of this machine (localhost, 127.0.0.1, [::1]). Since the settings' own
-        spelling is called, a caller can only choose among the allowed ones.
+        It is returned as spelled in the settings, so that a caller can only choose among the allowed ones. URLs are
+        compared regardless of the letter case of scheme and host, a default port, a slash at the end, and the name
+        used for this machine (localhost, 127.0.0.1 or [::1]).
         """
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:
             return url.rstrip("/")
-        return next((one for one in allowed if is_same_place(one, url)), None)
+        return next((one for one in allowed if is_same_url(one, url)), None)
 
     def may_use_task_runner(self, url: str) -> bool:
         """Return True if jobs and identity tokens may be sent there."""
@@ -94,24 +89,6 @@ class Settings:
         """Return True if an uploaded object of that name starts a run."""
         suffixes = tuple(suffix.lower() for suffix in self.object_suffixes)
         return name.startswith(self.object_prefix) and name.lower().endswith(suffixes)
-
-
-def is_same_place(one: str, other: str) -> bool:
-    """Return True if these are two spellings of one URL."""
-    return _place(one.rstrip("/")) == _place(other.rstrip("/"))
-
-
-def _place(url: str) -> tuple[str, str, int, str] | str:
-    """Return a URL's normal form, equal for two spellings of it.
-
-    A text that is not such a URL equals only itself.
-    """
-    found = _URL.fullmatch(url)
-    if found is None:
-        return url
-    scheme, host = found[1].lower(), found[2].lower()
-    port = int(found[3] or _DEFAULT_PORTS[scheme])
-    return scheme, "localhost" if host in _THIS_MACHINE else host, port, (found[4] or "").rstrip("/")
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -175,7 +152,7 @@ def max_deliveries(environment: Mapping[str, str]) -> int:
         return MAX_DELIVERIES
     value = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(most)) else 0
     if not least <= value <= most:
-        raise SettingsError(name, text, f"a whole number from {least} to {most}, as the subscriptions have it")
+        raise SettingsError(name, text, f"a whole number from {least} to {most}, the same as in the subscriptions")
     return value
 
 

@@ -1,15 +1,19 @@
-"""The URLs that may name a Task Runner, and how to print a refused one without its secrets."""
+"""The URLs that may name a Task Runner: their one grammar, two spellings of one, and printing one without secrets."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from atom_workflows.hosts import is_this_machine
+
 _EXPECTED: Final = "a URL such as https://task-runner.example"
 
 _URL: Final = re.compile(
-    r"https?://(?:\[[0-9a-f:.%]+\]|[^\s/?#@\\:\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?:/[^\s?#\\]*)?", re.IGNORECASE
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.%]+\]|[^\s/?#@\\:\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?P<path>/[^\s?#\\]*)?",
+    re.IGNORECASE,
 )
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LARGEST_PORT: Final = 65_535
 _LOGIN: Final = re.compile(r"[a-z]+://[^/?#]*@", re.IGNORECASE)
 _UP_TO_LOGIN: Final = re.compile(r"^([a-z]+://)?.*@", re.IGNORECASE | re.DOTALL)
@@ -18,10 +22,10 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what the URL must be instead, None if it is right.
+    """Return what an invalid URL must be instead, else None.
 
-    The words follow "it must be". A Task Runner's URL has no query and no fragment, as the calls' own paths are put
-    behind it. It holds no password, as it is stored with each run and shown to everyone who may see runs.
+    The words follow "it must be". A Task Runner's URL has no query and no fragment, since the paths of the calls are
+    appended to it. It has no password, since it is stored with each run and shown to everyone who may see runs.
     """
     if _LOGIN.match(url):
         return (
@@ -30,10 +34,28 @@ def expected_instead(url: str) -> str | None:
         )
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in url:
-            return f"{_EXPECTED}, without {name} ({sign} and what follows), as /job and /jobstatus are put behind it"
+            return f"{_EXPECTED}, without {name} ({sign} and what follows), as /job and /jobstatus are appended to it"
     match = _URL.fullmatch(url)
     is_url = match is not None and url.isprintable() and 0 < int(match["port"] or 1) <= _LARGEST_PORT
     return None if is_url else _EXPECTED
+
+
+def is_same_url(one: str, other: str) -> bool:
+    """Return True if these are two spellings of one URL.
+
+    They may differ in the letter case of scheme and host, a default port, a slash at the end, and the name used for
+    this machine. A text that is not a URL equals only itself.
+    """
+    return _normal_form(one) == _normal_form(other)
+
+
+def _normal_form(url: str) -> tuple[str, str, int, str] | str:
+    found = _URL.fullmatch(url.rstrip("/"))
+    if found is None:
+        return url.rstrip("/")
+    scheme, host = found["scheme"].lower(), found["host"].lower()
+    port = int(found["port"] or _DEFAULT_PORTS[scheme])
+    return scheme, "localhost" if is_this_machine(host) else host, port, found["path"] or ""
 
 
 def shown_url(url: str) -> str:

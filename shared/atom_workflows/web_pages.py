@@ -1,7 +1,8 @@
-"""Requests that web pages make browsers send: functions and the local platform refuse them.
+"""Refuse the requests that web pages make browsers send, to functions and to the local platform.
 
-A page of another site may send a request, though it does not see the answer; browsers then name its `Origin`. A page of
-a name that its owner lets point to this address (DNS rebinding) sees the answer, too; its name is the request's `Host`.
+A page of another site can send a request, though not read the answer; the browser then adds the site's `Origin`. If the
+owner of a page points its host name at this address (DNS rebinding), the page can read the answer, too; the request's
+`Host` is then that name.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Collection, Mapping
 
 
 def explain_refusal(headers: Mapping[str, str], hosts: Collection[str], *, advice: str) -> str:
-    """Explain why a request is refused, or return "" if it is not.
+    """Explain why a request is refused, if it is.
 
-    `headers` are named in lower case. `hosts` are the names that the server is called by, in lower case; without any,
-    every name is good. `advice` says what to do about another name.
+    The names in `headers` are in lower case. `hosts` are the names that the server may be called by, in lower case; if
+    there are none, any name will do. `advice` says what to do about another name.
     """
     if "origin" in headers:
         return f"the request comes from a web page ({headers['origin']!r:.80}), and no page may call this server"

@@ -31,7 +31,7 @@ REFUSED: Final = "any other `4xx`"
 LATER: Final = "`503` with `Retry-After`"
 BROKEN: Final = "any other `5xx`"
 NO_STATUS: Final = "any other status"
-NO_HTTP: Final = "no HTTP, an answer that is cut, or cannot be unpacked"
+NO_HTTP: Final = "no HTTP, an answer that is cut, or cannot be decompressed"
 
 FINE: Final = {"state": "RUNNING", "jobId": JOB, "message": "on its way"}
 

@@ -203,8 +203,11 @@ def test_what_keeps_a_connection_from_coming_about_is_said() -> None:
     with not_listening() as nowhere, canned(play(CASES)) as plain:
         for url, reason in (
             ("http://no-such-host.invalid", r"no connection: DNS .* the name no-such-host\.invalid"),
-            (nowhere, r"no connection: 127\.0\.0\.1:\d+ refused it"),
-            (plain.url.replace("http:", "https:"), r"no connection: 127\.0\.0\.1:\d+ does not speak TLS .*http://\?"),
+            (nowhere, r"no connection: nothing listens at 127\.0\.0\.1:\d+"),
+            (
+                plain.url.replace("http:", "https:"),
+                r"no connection: 127\.0\.0\.1:\d+ does not answer with TLS .*http://\?",
+            ),
             ("http://[::1", "the request cannot be sent"),
         ):
             with pytest.raises(RequestNotAccepted, match=reason):

@@ -16,7 +16,7 @@ CONTENT = "name: flow # Grüße\n".encode()
 DONE = json.dumps({"generation": "12"}).encode()
 REFUSALS: dict[str, tuple[type[SourceError], str]] = {
     "404 Not Found": (SourceNotFound, "there is no bucket flows"),
-    "400 Bad Request": (SourceNotFound, "not a name that an object can have"),
+    "400 Bad Request": (SourceNotFound, "not a valid name for an object"),
     "403 Forbidden": (SourceForbidden, "roles/storage.objectUser"),
     "429 Too Many Requests": (SourceUnavailable, "HTTP 429"),
     "503 Service Unavailable": (SourceUnavailable, "HTTP 503"),
@@ -52,7 +52,7 @@ def test_an_answer_that_is_none_is_not_taken_for_one(monkeypatch: pytest.MonkeyP
     """Without a generation it is not known which run was started."""
     with canned(lambda _asked, _connection: answer(body)) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
-        with pytest.raises(SourceUnavailable, match="without its generation"):
+        with pytest.raises(SourceUnavailable, match="has no generation"):
             StorageUpload().upload("gs://flows/workflows/a.yaml", CONTENT)
 
 

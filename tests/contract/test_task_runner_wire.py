@@ -217,7 +217,7 @@ def test_broken_http_is_an_outage(response: bytes) -> None:
 )
 def test_json_that_is_not_the_contracts_is_an_outage(body: bytes) -> None:
     """An answer without a state says nothing of the job."""
-    with canned(always(answer(body))) as server, pytest.raises(TaskRunnerUnavailable, match="not the contract's"):
+    with canned(always(answer(body))) as server, pytest.raises(TaskRunnerUnavailable, match="not follow the contract"):
         client().status(server.url, "7")
 
 

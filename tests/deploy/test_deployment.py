@@ -246,7 +246,7 @@ def test_the_data_of_another_deployment_is_not_deleted(capsys: pytest.CaptureFix
     """A second deployment that names no database of its own cannot have the first one's deleted."""
     where = ("--project", "acme-flow", "--region", "us-central1", "--prefix", "two")
     assert main(["destroy", *where, "--delete-data"]) != 0
-    assert "may be that of another deployment than two" in capsys.readouterr().err
+    assert "may belong to another deployment than two" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["https://r/x@WORKFLOW_TASK_RUNNER_ALLOW=https://evil", "https://r/a;b~!%&+$*"])

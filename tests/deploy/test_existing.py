@@ -175,5 +175,5 @@ def test_a_database_is_looked_at_first(empty_site: Site) -> None:
     empty_site.cloud.memory.put(path, {"type": "DATASTORE_MODE", "databaseEdition": "STANDARD"})
     said = empty_site.run("deploy", *empty_site.options)
     assert (said.code, said.changes) == (1, [])
-    assert "name another database by --database" in said.err
+    assert "name another database with --database" in said.err
     assert "DATASTORE_MODE" in said.err

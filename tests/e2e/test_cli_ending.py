@@ -82,4 +82,4 @@ def test_a_run_that_outlives_the_command_is_named(tmp_path: Path) -> None:
         platform.terminate()
         platform.communicate(timeout=60)
     show, cancel = (f"`atom-workflows runs {command} {run_id}`" for command in ("show", "cancel"))
-    assert (run.returncode, said.strip()) == (130, f"Run {run_id} goes on: {show}, {cancel}")
+    assert (run.returncode, said.strip()) == (130, f"Run {run_id} continues: {show} shows it, {cancel} ends it.")

@@ -206,7 +206,7 @@ def test_waiting_no_longer_than_asked(site: Site) -> None:
     answer = console(site, "run", "--json", "--timeout", "0.5", "-", stdin=definition({"only": []}))
     run = json.loads(answer.stdout)["run"]
     assert (answer.code, run["state"]) == (1, "RUNNING")
-    assert f"the run goes on: `atom-workflows runs show {run['id']}`" in answer.stderr
+    assert f"The run continues: `atom-workflows runs show {run['id']}`" in answer.stderr
     assert site.ended(run["id"])["state"] == "SUCCEEDED"
 
 

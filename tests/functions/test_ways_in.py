@@ -98,7 +98,7 @@ def test_a_start_is_a_post(world: World, method: str) -> None:
     body = Endless()
     text, status, headers = answer_request("start", on_start, world.services, JSON, Sent(body, method=method))
     assert (status, headers["Allow"], body.given) == (HTTPStatus.METHOD_NOT_ALLOWED, "POST", 0)
-    assert f"'{method}' starts nothing; POST a start" in json.loads(text)["error"]
+    assert f"'{method}' starts nothing; to start a run, POST" in json.loads(text)["error"]
 
 
 def test_a_body_without_end_is_not_read_for_ever(world: World) -> None:

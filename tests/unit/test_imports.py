@@ -44,7 +44,8 @@ LADDER: Final[dict[str, Rung]] = {
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
     "core": Rung(of_library=frozenset({"core", "errors"}), not_of_python=CLOCKS_AND_IO),
     "language": Rung(of_library=frozenset({"language", "core", "errors"}), of_others=frozenset({"yaml"})),
-    "task_runner_urls": Rung(not_of_python=CLOCKS_AND_IO),
+    "hosts": Rung(not_of_python=CLOCKS_AND_IO),
+    "task_runner_urls": Rung(of_library=frozenset({"hosts"}), not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
     "log": Rung(),
     "bounded_json": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
@@ -66,7 +67,7 @@ LADDER: Final[dict[str, Rung]] = {
         not_of_python=OUTSIDE - {"http", "io"},
     ),
     "adapters": Rung(
-        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "messages", "ports", "settings"}),
+        of_library=frozenset({"adapters", "bounded_json", "core", "errors", "hosts", "messages", "ports", "settings"}),
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),

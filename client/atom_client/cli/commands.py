@@ -27,7 +27,7 @@ def timeout_of(text: str | None) -> float | None:
     """Return the seconds of `--timeout`, or None for no limit."""
     if text is None:
         return None
-    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (of commands that wait alone)
+    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (only for commands that wait)
 
     try:
         return seconds_of(text)
@@ -55,7 +55,7 @@ _FILE = click.Path(path_type=Path)
 
 
 class Explained(click.Group):
-    """A group of commands whose errors are sentences."""
+    """A group of commands that explains errors in sentences."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
@@ -66,7 +66,7 @@ class Explained(click.Group):
 @click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="atom-workflows")
 def cli() -> None:
-    """Run YAML workflows, here or on Google Cloud, and look after their runs."""
+    """Run YAML workflows locally or on Google Cloud, and manage runs."""
 
 
 def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +82,7 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "mock_duration_s",
             type=click.FloatRange(min=0),
             metavar="S",
-            help="Seconds a mock job takes.",
+            help="Seconds that a mock job takes.",
         ),
         click.option(
             "--log-dir",
@@ -93,8 +93,8 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
-            help="Whose Firestore and Pub/Sub: embedded (default), or Google's own emulators, which need Java; those "
-            "that FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name are used if they are set.",
+            help="The Firestore and Pub/Sub to use: embedded (default), or Google's own emulators. These need Java, "
+            "unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name running ones.",
         ),
     ]
     for option in reversed(options):
@@ -104,9 +104,9 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @cli.command()
 @click.argument("file", required=False)
-@click.option("--workflow-path", metavar="PATH", help="The workflow file, here or gs://bucket/object; same as FILE.")
-@click.option("--timeout", metavar="TIME", help="Wait no longer than this for the end, such as 90s or 10m.")
-@click.option("--keep", is_flag=True, help="Leave the platform up when the run has ended, until Ctrl-C.")
+@click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
+@click.option("--timeout", metavar="TIME", help="Stop waiting for the end after this time, such as 90s or 10m.")
+@click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
 @json_option
 @_platform_options
 def run(
@@ -197,14 +197,16 @@ def local() -> None:
 
 
 @local.command()
-@click.option("--bucket", default="atom-local", show_default=True, metavar="NAME", help="Uploads to it start runs.")
-@click.option("--no-bucket", is_flag=True, help="No Cloud Storage; gs:// paths are then Google Cloud's own.")
+@click.option(
+    "--bucket", default="atom-local", show_default=True, metavar="NAME", help="A bucket whose uploads start runs."
+)
+@click.option("--no-bucket", is_flag=True, help="Start no Cloud Storage; gs:// paths are then those of Google Cloud.")
 @json_option
 @_platform_options
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Prints what to export in another terminal in order to use it.
+    Prints the variables to export in another terminal in order to use it.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (see above)
 
@@ -215,7 +217,8 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 def runs() -> None:
     """List, show, cancel, retry and repair runs.
 
-    They are those of a project, or of the local platform that is exported. The beginning of a run's id is enough.
+    These are the runs of a project, or of the local platform whose variables are exported. The beginning of a run's
+    id is enough.
     """
 
 
@@ -247,9 +250,9 @@ def show(run_id: str, *, as_json: bool) -> None:
 @run_argument
 @place_options
 def cancel(run_id: str) -> None:
-    """End a run and submit no further job for it.
+    """End a run and submit no more jobs for it.
 
-    When this returns the run has ended, so there is no --wait.
+    The run has ended when this returns, so there is no --wait.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
 
@@ -264,9 +267,9 @@ def cancel(run_id: str) -> None:
 def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     """Explain why a run is stuck, and fix what can be fixed.
 
-    Recomputes every counter from the steps' states, and publishes again what no one has taken.
+    Recomputes every counter from the steps' states, and publishes released steps again that no dispatcher has taken.
 
-    Exit code: 0 if nothing is wrong (any more), else 1.
+    Exit code: 0 if nothing is wrong or everything was fixed, else 1.
     """
     from atom_client.cli.runs import repair  # noqa: PLC0415 (see above)
 
@@ -278,7 +281,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 def dead_letters() -> None:
     """List, show, replay and drop events that were given up.
 
-    While one command looks at them, another one waits a moment.
+    While one of these commands is running, another one has to wait a moment.
     """
 
 
@@ -309,13 +312,13 @@ def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
 
 @dead_letters.command("replay")
 @_letter_ids
-@click.option("--all", "every", is_flag=True, help="All but those that can never be handled.")
+@click.option("--all", "every", is_flag=True, help="All except those that can never be handled.")
 @click.option("--dry-run", is_flag=True, help="Only print what would be replayed.")
 @place_options
 def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
     """Publish dead letters again to the topics that they came from.
 
-    A start message still starts one run.
+    A start message still starts only one run.
     """
     from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
 
@@ -335,12 +338,12 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 
 @cli.command()
 @click.argument("source", metavar="FILE")
-@click.option("--key", metavar="TEXT", help="Names the run: the same key for the same file starts no second run.")
+@click.option("--key", metavar="TEXT", help="A name for the run: the same key for the same file starts no second run.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the run; may be repeated.")
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the run; likewise.")
-@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner, one that the deployment allows.")
-@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the run; may be repeated.")
+@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
+@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
 @json_option
 @place_options
 def start(timeout: str | None, **chosen: Any) -> None:
@@ -375,14 +378,14 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
-@click.option("--wait", is_flag=True, help="Show how the run goes, until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: wait no longer than this, such as 90s or 10m.")
+@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
 @json_option
 @place_options
 def retry(timeout: str | None, **chosen: Any) -> None:
-    """Run again what failed, was cancelled or was skipped.
+    """Run the steps again that failed, were cancelled or were skipped.
 
-    What succeeded is kept.
+    Steps that succeeded are kept.
 
     Exit code: 0 if the run goes on; with --wait that of `run`.
     """
@@ -394,16 +397,16 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
 @cli.command("doctor")
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner [default: the newest run's].")
-@click.option("--region", metavar="REGION", help="Where it is deployed: to compare it with its plan.")
-@click.option("--bucket", metavar="NAME", help="Where workflows are uploaded [default: PROJECT-atom-workflows].")
+@click.option("--region", metavar="REGION", help="The region of the deployment, to compare it with its plan.")
+@click.option("--bucket", metavar="NAME", help="The bucket for workflow files [default: PROJECT-atom-workflows].")
 @json_option
 @place_options
 def doctor_of_platform(**chosen: Any) -> None:
     """Check a platform and print how to fix what is wrong.
 
     Each check prints a line. Works on the local platform and on a deployment, with your own credentials, and
-    changes nothing. Where one deploys from, it also compares the project with the plan of the deployment, by
-    gcloud.
+    changes nothing. In a checkout of the repository it also compares the project with the plan of the deployment,
+    with gcloud.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
     """

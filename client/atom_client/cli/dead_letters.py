@@ -28,7 +28,7 @@ from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.dead_letters import DeadLetter, replay_message
 
 _TOGETHER: Final = 50
-"""Letters that are published, and then removed, in one request each."""
+"""Letters that are published in one request and then removed in another."""
 
 _LONGEST_CELL: Final = 300
 
@@ -67,7 +67,7 @@ def letters_sheet(letters: Sequence[DeadLetter]) -> Sheet:
 
 
 def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
-    """Print all that is known of a letter."""
+    """Print all that is known about a letter."""
     with hold_letters(desk, [letter_id]) as found:
         [letter] = found.named([letter_id])
     if as_json:
@@ -86,9 +86,13 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
         chosen = _worth_replaying(found) if every else found.named(ids)
-        _require_topics(chosen)
+        if homeless := [letter.id for letter in chosen if not letter.topic]:
+            raise Failure(
+                f"it is not known where {listing(homeless)} came from; nothing was replayed. "
+                "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
+            )
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
-            warning = "can never be handled and will be given up again; `drop` ends that"
+            warning = "can never be handled and will be given up again; use `dead-letters drop` instead"
             click.echo(f"{listing(hopeless)} {warning}", err=True)
         if not dry_run:
             _replay(found, chosen)
@@ -99,10 +103,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
 
 
 def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> None:
-    """Remove letters for good.
-
-    They are those of these ids, or all that no replay can help.
-    """
+    """Remove letters with these ids, or all hopeless ones, for good."""
     if hopeless == bool(ids):
         raise Misuse("name the dead letters to drop, or give --hopeless; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -119,19 +120,10 @@ def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
     worth = [letter for letter in letters if letter.topic and not letter.is_hopeless]
     left = len(letters) - len(worth)
     if left:
-        click.echo(f"Left out {counted(left, 'dead letter')} that no replay can help; `dead-letters list` says why.")
+        click.echo(f"Left out {counted(left, 'dead letter')} that no replay can help; `dead-letters list` shows why.")
     if not found.is_all:
         click.echo("There are more than one command handles; run it again for the rest.")
     return worth
-
-
-def _require_topics(letters: Sequence[DeadLetter]) -> None:
-    homeless = [letter.id for letter in letters if not letter.topic]
-    if homeless:
-        raise Failure(
-            f"it is not known where {listing(homeless)} came from; nothing was replayed. "
-            "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
-        )
 
 
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
@@ -146,6 +138,6 @@ def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
             found.remove(part)
         except BusUnavailable as error:
             raise Failure(
-                f"{error}. {start:,} of {len(letters):,} were replayed before; the others are still there. Replaying "
-                "an event again does no harm: run the command again"
+                f"{error}. {start:,} of {len(letters):,} had been replayed by then; the others are still there. "
+                "Replaying an event twice does no harm, so run the command again"
             ) from error

@@ -26,7 +26,7 @@ from atom_workflows.task_runner_urls import shown_url
 class DoctorOptions:
     """What the user asked for.
 
-    The Task Runner is for a platform without runs; region and bucket cannot be seen of a deployment.
+    The Task Runner's URL is for a platform without runs. Region and bucket cannot be found out from a deployment.
     """
 
     task_runner_url: str | None = None
@@ -38,7 +38,7 @@ class DoctorOptions:
 def check_platform(environment: Mapping[str, str], options: DoctorOptions) -> bool:
     """Check a platform and return True if nothing is wrong.
 
-    Each line is printed once it is found, as a check may take time.
+    Each finding is printed at once, as the checks take time.
     """
     if options.task_runner_url is not None:
         check_url(options.task_runner_url)
@@ -69,9 +69,9 @@ def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterato
 
 
 def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Finding]:
-    """Return the platform that the user's credentials lead to.
+    """Find the platform with the user's credentials.
 
-    None if they lead nowhere; the finding says why.
+    Returns None instead of a platform if there is none; the finding says why.
     """
     from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (of deployments alone)
 
@@ -128,5 +128,5 @@ def _task_runner(services: Services, options: DoctorOptions) -> str:
     if named:
         return named
     run = newest_run(services)
-    # An earlier version may have stored one that is refused now; its password is not for a terminal.
+    # An earlier version may have stored a URL with a password, which must not be printed.
     return shown_url(run.task_runner_url) if run else ""

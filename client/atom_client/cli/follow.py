@@ -38,19 +38,19 @@ WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
 APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
-"""How long the store may be away while a run is followed.
+"""How long the store may be unreachable while a run is followed.
 
-The run goes on meanwhile, and a network, or a laptop that slept, may come back.
+The run continues meanwhile, and the network may recover, or the laptop wake up.
 """
 
 
 class Feed(Protocol):
-    """Where changes come from."""
+    """A source of changes."""
 
     def take(self, timeout_s: float) -> Sequence[Mapping[str, Any]]:
-        """Return all changes that have come.
+        """Return all changes that have arrived.
 
-        Waits that long for a first one.
+        Waits up to `timeout_s` for a first one.
         """
         ...
 
@@ -71,8 +71,8 @@ def follow(  # noqa: PLR0913 (all but the first by name)
     Returns the run as it then stands. `superseded` is an INVALID run of an earlier start, whose place this one
     takes: as long as it is read, the run has not appeared.
 
-    Raises `Failure` if the run does not appear: no one took the start message. Raises `StoreUnavailable` if the
-    store is away at first, or later for longer than `patience_s`.
+    Raises `Failure` if the run does not appear because no one took the start message. Raises `StoreUnavailable` if
+    the store is unreachable at first, or later for longer than `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
@@ -111,7 +111,7 @@ def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float])
 
 
 class _PatientReader:
-    """Answers with the last run that was read while the store is away."""
+    """Reads the run, or returns it as last read while the store is unreachable."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
@@ -157,17 +157,17 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     )
 
 
-USERS_WISH: Final = (KeyboardInterrupt, SystemExit)
-"""Ctrl-C, and a signal to end."""
+INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)
+"""Ctrl-C, or a signal to terminate."""
 
 _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A command that waits for a run, of which it knows `view`.
+    """A command that waits for a run; `view` is what it knows about the run.
 
-    With `outlives` the run goes on without the command. `superseded`: see `follow`.
+    With `outlives` the run continues without the command. `superseded`: see `follow`.
     """
 
     services: Services
@@ -182,19 +182,21 @@ class Waiting:
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
         """Begin the run and show it until it ends.
 
-        It stops earlier if time is up. `begin` starts the run and returns a line that says so.
+        Stops earlier if time is up. `begin` starts the run and returns a line that says so.
         """
         # Google's clients take a second to import.
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
 
         run_id = self.view.run_id
         show_command = with_place(f"runs show {run_id}")
-        goes_on = f"Run {run_id} goes on: `{show_command}`, `{with_place(f'runs cancel {run_id}')}`"
+        cancel_command = with_place(f"runs cancel {run_id}")
+        goes_on = f"Run {run_id} continues: `{show_command}` shows it, `{cancel_command}` ends it."
         not_followed = f"Run {run_id} was not followed to its end; `{show_command}` shows its state."
         with ChangeFeed(self.services.settings, run_id) as feed:
             if feed.problem:
-                self.output.say(f"Steps are shown at the end only: {feed.problem}")
-            with self._report_if_interrupted(f"If the run was started, it goes on: `{with_place('runs list')}`"):
+                self.output.say(f"Steps will be shown only when the run has ended, as this failed: {feed.problem}")
+            uncertain = f"If the run was started, it continues; `{with_place('runs list')}` shows it."
+            with self._report_if_interrupted(uncertain):
                 self.output.say(begin())
             with (
                 self._report_if_interrupted(goes_on),
@@ -236,24 +238,24 @@ class Waiting:
     def print_next_steps(self, run: RunRecord, *, may_retry: bool = True) -> None:
         """Print what to do about a run that has not succeeded."""
         if not run.state.is_terminal:
-            look = f"the run goes on: `{with_place(f'runs show {run.id}')}`"
-            goes_on = look if self.outlives else "the run ends with its platform"
-            self.output.say(f"Waiting ended after {self.timeout_s:g} s; {goes_on}.")
+            look = f"The run continues: `{with_place(f'runs show {run.id}')}` shows it."
+            goes_on = look if self.outlives else "The run ends with its platform."
+            self.output.say(f"Stopped waiting after {self.timeout_s:g} s. {goes_on}")
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
-            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs again what did not succeed.")
+            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again.")
 
     def _report_if_interrupted(
-        self, sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH
+        self, sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS
     ) -> AbstractContextManager[None]:
-        """Say how to go on if the block is interrupted.
+        """Print the sentence if the block is interrupted.
 
-        Of a run that ends with this command, its platform reports the end instead.
+        If the run ends with this command, its platform reports that instead.
         """
         return report_if_interrupted(sentence, by) if self.outlives else nullcontext()
 
 
 @contextmanager
-def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = USERS_WISH) -> Iterator[None]:
+def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS) -> Iterator[None]:
     """Print the sentence if one of these exceptions ends the block."""
     try:
         yield

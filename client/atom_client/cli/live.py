@@ -1,4 +1,4 @@
-"""The two ways to show a run that goes on: a live picture on a terminal, lines of text everywhere else."""
+"""Show a run in progress: as a live picture on a terminal, as lines of text everywhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Monotonic = Callable[[], float]
 
 
 class Show(Protocol):
-    """Something that shows a run; `update` may be called often and with a view that is the same."""
+    """Something that shows a run; `update` may be called often, even with an unchanged view."""
 
     def __enter__(self) -> Self: ...
 
@@ -54,7 +54,7 @@ def show_on(output: Output, view: RunView) -> Show:
 
 
 class Lines:
-    """A line for each change of a small run; of a large one a line every few seconds, and one for each failure."""
+    """Prints a line for each change of a small run; for a large run, one every few seconds and one for each failure."""
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         self._output = output
@@ -76,13 +76,13 @@ class Lines:
 
     def update(self, view: RunView) -> None:
         """Print lines for what is new."""
-        # A view without news is the same object.
+        # A view without changes is the same object.
         if view is not self._shown:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):
                 failed = step.state is StepState.FAILED
                 self._failures += failed
-                # Of a large run only failures have lines, and not thousands of them.
+                # In a large run only failures have lines, and at most so many.
                 if small or (failed and self._failures <= MOST_FAILURE_LINES):
                     self._say_step(step)
             self._shown = view
@@ -104,7 +104,7 @@ class Lines:
     def _say_step(self, step: StepView) -> None:
         """Print the step's line unless it repeats the last one.
 
-        A new state in the Task Runner's own words, for example, leaves the line as it was.
+        A new state in the Task Runner's own words, for example, does not change the line.
         """
         line = step_line(step)
         if line != self._last.get(step.id):
@@ -116,7 +116,7 @@ class Lines:
 
 
 class Picture:
-    """A picture that is drawn again at most four times a second, never larger than the screen."""
+    """A picture that is redrawn at most four times a second, and is never larger than the screen."""
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)
@@ -164,7 +164,7 @@ def step_line(step: StepView) -> str:
 
 
 def counts_line(view: RunView) -> str:
-    """Say how far a run is.
+    """Describe a run's progress on one line.
 
     For example `120 of 2,122 steps ended: 8 RUNNING, 120 SUCCEEDED`.
     """

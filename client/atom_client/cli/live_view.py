@@ -18,7 +18,7 @@ from atom_client.text import one_line
 from atom_client.views.progress import RunView, StepView
 
 _LINES_AROUND: Final = 6
-"""Lines of the screen that the steps must leave: the heading, the bar, the counts and the prompt."""
+"""Lines of the screen that are not for steps: the heading, the bar, the counts and the prompt."""
 
 _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
@@ -31,26 +31,22 @@ _TRACEBACK: Final = "Traceback (most recent call last)"
 
 
 def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableType:
-    """Return the run at that moment, at most as large as the screen."""
+    """Draw the run's progress, at most as large as the screen."""
     rows = view.rows(max(1, min(screen.height - _LINES_AROUND, _MOST_STEPS)))
     length = min(screen.width, _LONGEST_BAR)
     done = length * view.ended // max(1, view.total)
     bar = Text.assemble((screen.sign("━") * done, "green"), (screen.sign("─") * (length - done), "dim"))
     counts = [Text(f"{count:,} {state}", style=COLOURS.get(state, "")) for state, count in view.counts.items()]
     progress = Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(counts))
-    parts: list[RenderableType] = [_heading(view, elapsed_s, screen), bar, progress]
-    if rows:
-        parts += [Text(), *_steps(rows, screen)]
-    return Group(*parts)
-
-
-def _heading(view: RunView, elapsed_s: float, screen: Screen) -> Text:
     minutes, seconds = divmod(int(elapsed_s), 60)
     clock = f"  {minutes}:{seconds:02}"
     state = Text(view.state.value, style=COLOURS.get(view.state, ""))
     room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
     heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)
-    return _cut(heading, screen)
+    parts: list[RenderableType] = [_cut(heading, screen), bar, progress]
+    if rows:
+        parts += [Text(), *_steps(rows, screen)]
+    return Group(*parts)
 
 
 def _steps(rows: Sequence[StepView], screen: Screen) -> list[Text]:
@@ -72,7 +68,7 @@ def _steps(rows: Sequence[StepView], screen: Screen) -> list[Text]:
 
 
 def _cut(line: Text, screen: Screen) -> Text:
-    """Cut off what is beyond the edge of a very narrow screen."""
+    """Cut off what does not fit on a very narrow screen."""
     line.rstrip()
     line.truncate(screen.width, overflow="crop")
     return line
@@ -81,14 +77,8 @@ def _cut(line: Text, screen: Screen) -> Text:
 def _remark(step: StepView) -> str:
     attempt = f"attempt {step.attempt}" if step.attempt > 1 else ""
     job = step.job_state if not step.state.is_terminal and step.job_state not in {"", step.state.value} else ""
-    return "  ".join(filter(None, (attempt, job, _gist(step.message))))
-
-
-def _gist(message: str) -> str:
-    """Return the message on one line.
-
-    Of a Python traceback its last, which names the error.
-    """
-    lines = message.rstrip().splitlines()
+    lines = step.message.rstrip().splitlines()
+    # The last line of a traceback names the error.
     is_traceback = bool(lines) and lines[0].startswith(_TRACEBACK)
-    return one_line(lines[-1] if is_traceback else message)
+    message = one_line(lines[-1] if is_traceback else step.message)
+    return "  ".join(filter(None, (attempt, job, message)))

@@ -8,20 +8,21 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
 
 from atom_client.cli.platform import ask_no_proxy
-from atom_client.errors import Misuse
+from atom_client.errors import INTERRUPTED, Misuse
 from atom_client.text import clean, name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.errors import SettingsError, TaskRunnerError
+from atom_workflows.hosts import is_this_machine
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
@@ -38,19 +39,17 @@ NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 
 _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
-"""Settings of a deployment, which a shell may hold, that would lead the functions away from the platform."""
+"""Settings of a deployment that the shell may have, and that would lead the functions away from the platform."""
 
 _TRIAL_BYTES: Final = 65_536
 """Bytes to write in order to notice a full disk."""
 
 _LOGS: Final = frozenset({".log", ".jsonl"})
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformChoice:
-    """What a user may choose of a local platform.
+    """What a user may choose about a local platform.
 
     Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own.
     """
@@ -86,7 +85,10 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
     check(choice)
-    _check_settings(environment)
+    try:  # The functions would refuse such settings at each event.
+        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
+    except SettingsError as error:
+        raise Misuse(f"{error}, or `unset {error.name}`") from error
     ask_no_proxy()
     default = PlatformOptions()
     duration_s = choice.mock_duration_s
@@ -106,7 +108,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
     try:
         platform = LocalPlatform(options)
     except FileNotFoundError as error:
-        raise Misuse("this working folder does not exist any more; go to another, or give --log-dir") from error
+        raise Misuse("the working folder no longer exists; change to another one, or give --log-dir") from error
     require_log_dir(platform.log_dir)
     return platform
 
@@ -125,13 +127,17 @@ def emulators_used(platform: LocalPlatform) -> str | None:
 
 
 @contextmanager
-def keep_up(platform: LocalPlatform) -> Iterator[None]:
+def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep the platform up while the block lasts.
 
-    Raises the crash of a part rather than what follows from it.
+    Calls `announce` right before the start. Ctrl-C during the start is reported, and ends the command. Raises the crash
+    of a part rather than what follows from it.
     """
     try:
-        with platform:
+        with ExitStack() as stack:
+            with _report_interrupted_start(platform):
+                announce()
+                stack.enter_context(platform)
             yield
     except BaseException as error:
         crash = platform.crash
@@ -140,25 +146,36 @@ def keep_up(platform: LocalPlatform) -> Iterator[None]:
         raise crash from None
 
 
+@contextmanager
+def _report_interrupted_start(platform: LocalPlatform) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if platform.crash is not None:  # A part crashed, which interrupts the main thread, too.
+            raise
+        click.echo("Interrupted; nothing was started.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
 def check(choice: PlatformChoice) -> None:
     """Refuse, before anything is started, what cannot work."""
     if choice.task_runner_url is not None:
         check_url(choice.task_runner_url)
-        if choice.mock_script is not None or choice.mock_duration_s is not None:
-            raise Misuse(
-                "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces; "
-                "leave one of them out",
-            )
-    if choice.mock_script is not None:
-        _check_script(choice.mock_script)
+        for_mock = [name for name in choice.chosen if name.startswith("--mock")]
+        if for_mock:
+            named = f"{' and '.join(for_mock)} {'is' if len(for_mock) == 1 else 'are'}"
+            raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
+    if (path := choice.mock_script) is None:
+        return
+    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
 
-
-def _check_settings(environment: Mapping[str, str]) -> None:
-    """Refuse settings of this shell that the functions would refuse at each event."""
     try:
-        from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
-    except SettingsError as error:
-        raise Misuse(f"{error}, or `unset {error.name}`") from error
+        load_script(path)
+    except InvalidScript as error:
+        raise Misuse(f"{name_of(path)}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
 
 
 def require_log_dir(log_dir: Path) -> None:
@@ -186,9 +203,9 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def disk_full_note(log_dir: Path) -> str:
-    """Return a note for the logs' place if their disk is full.
+    """Return a note if the disk of the logs is full.
 
-    Nothing else fails because of that.
+    Nothing else reports that.
     """
     try:
         is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
@@ -198,7 +215,7 @@ def disk_full_note(log_dir: Path) -> str:
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
-    """Return what the functions get beyond what every platform sets."""
+    """Return the functions' variables, beyond those that every platform sets."""
     local = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
     own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
@@ -209,13 +226,13 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Return the token for the Task Runner.
 
     Empty means an identity token of the user's own service account. The mock, and a Task Runner on this machine,
-    ask for none.
+    need no token.
     """
     if choice.token is not None:
         return choice.token
     if choice.task_runner_url is None:
         return NO_TOKEN
-    here = urlsplit(choice.task_runner_url).hostname in _LOOPBACK
+    here = is_this_machine(urlsplit(choice.task_runner_url).hostname or "")
     return environment.get(TOKEN) or (NO_TOKEN if here else "")
 
 
@@ -234,18 +251,6 @@ def check_url(url: str) -> None:
         raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 
 
-def _check_script(path: Path) -> None:
-    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
-
-    try:
-        load_script(path)
-    except InvalidScript as error:
-        raise Misuse(f"{name_of(path)}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
-
-
 _HOW_TO_START = """\
 # In another terminal, paste the lines above; then
 #   atom-workflows run FILE
@@ -259,22 +264,19 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     """
     platform = local_platform(choice, os.environ, watched=False)
     if problem := credential_problem(choice, os.environ):
-        click.echo(f"Warning: {problem}. Without one, steps wait until their timeouts.", err=True)
+        click.echo(f"Warning: {problem}. Without a token, steps wait until they time out.", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
         if as_json:
-            click.echo(json_text(_as_object(platform)))
+            described = {
+                "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
+                "addresses": {str(name): address for name, address in platform.addresses.items()},
+                "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
+                "log_dir": str(platform.log_dir),
+            }
+            click.echo(json_text(described))
         else:
             click.echo("\n".join(map(clean, _lines(platform))))
         platform.wait()
-
-
-def _as_object(platform: LocalPlatform) -> dict[str, Any]:
-    return {
-        "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
-        "addresses": {str(name): address for name, address in platform.addresses.items()},
-        "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
-        "log_dir": str(platform.log_dir),
-    }
 
 
 def _lines(platform: LocalPlatform) -> Iterator[str]:
@@ -294,10 +296,10 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
 
 
 def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
-    """Explain why no ID token can be had, and what to do.
+    """Explain why there is no ID token, and what to do.
 
-    Empty if one can be had, or none is needed. A step would wait for one until its timeout, as in a deployment
-    whose metadata server is away for a moment.
+    Empty if there is one, or none is needed. A step would wait for a token until its timeout, as it does in a
+    deployment whose metadata server is unavailable for a moment.
     """
     url = choice.task_runner_url
     if url is None or token_for(choice, environment):
@@ -308,7 +310,7 @@ def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -
     try:
         tokens_for(settings).token_for(url)
     except TaskRunnerError as error:
-        return f"{error}; a Task Runner that asks for no token is called with --tr-auth-jwt=none"
+        return f"{error}; if the Task Runner needs no token, give --tr-auth-jwt=none"
     return ""
 
 
@@ -349,7 +351,8 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
 def _gsutil(storage: Storage, target: str) -> str:
     """Return the gsutil command that uploads to the platform.
 
-    gsutil speaks HTTPS alone, and no authority has signed the platform's certificate. Its own credentials stay out.
+    gsutil speaks HTTPS only, and no authority has signed the platform's certificate. gsutil's own credentials are not
+    used.
     """
     address, port = storage.address.rsplit(":", 1)[0], storage.https_port
     options = (

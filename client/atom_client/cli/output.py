@@ -1,4 +1,4 @@
-"""Where text goes: stdout, or stderr when stdout is kept for JSON; colour only for a terminal that wants it."""
+"""Where text goes: to stdout, or to stderr when stdout is for JSON, with colours only on a terminal."""
 
 from __future__ import annotations
 

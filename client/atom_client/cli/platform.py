@@ -22,7 +22,7 @@ PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
-"""How services are made of an environment; tests hand their own to the command line as its `obj`."""
+"""Connects to the services that an environment names; tests pass their own to the command line as its `obj`."""
 
 
 def names_local_platform(environment: Mapping[str, str]) -> bool:
@@ -43,16 +43,16 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
 def connect_services(environment: Mapping[str, str]) -> Services:
     """Return the services of the platform that the environment names.
 
-    A local platform has to accept a connection at least.
+    A local platform must at least accept a connection.
     """
     given: Connect | None = click.get_current_context().obj
     return services_on(environment if given is not None else platform_of(environment))
 
 
 def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment completed so that it names a platform.
+    """Complete the environment so that it names a platform.
 
-    That is a local one that accepts a connection at least, or a project.
+    That is a project, or a local platform that at least accepts a connection.
     """
     if names_local_platform(environment):
         project = chosen_project()
@@ -63,7 +63,15 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
                 "platform, leave --project out."
             )
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
-            _require_answer(name, environment[name])
+            address = environment[name]
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+            except (OSError, ValueError) as error:
+                raise Failure(
+                    f"nothing answers at {address}, which {name} names. Start a platform with `atom-workflows local "
+                    f"up` and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
+                ) from error
         ask_no_proxy()
         return environment
     from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (of deployments alone)
@@ -95,12 +103,12 @@ def _own_project() -> str:
     except Exception as error:
         if explain(error) is None:
             raise
-        found, problem = None, " (no Google credentials are here that would name one)"
+        found, problem = None, ", and there are no Google credentials to name a project"
     if found is None:
         raise Misuse(
-            f"it is not known where the runs are{problem}. For a deployment, give --project or set "
-            "GOOGLE_CLOUD_PROJECT, after `gcloud auth application-default login`; for a local platform, export what "
-            "`atom-workflows local up` prints."
+            f"no platform is chosen{problem}. For a local platform, run `atom-workflows local up` in another terminal "
+            "and export what it prints. For a Google Cloud project, run `gcloud auth application-default login`, and "
+            "give --project or set GOOGLE_CLOUD_PROJECT."
         )
     remember_project(found)
     return found
@@ -135,14 +143,3 @@ def services_on(place: Mapping[str, str]) -> Services:
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (likewise)
 
     return connect(from_environment(place))
-
-
-def _require_answer(name: str, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        raise Failure(
-            f"nothing answers at {address}, which {name} names. Start a platform with `atom-workflows local up` "
-            f"and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
-        ) from error

@@ -1,4 +1,4 @@
-"""`run`: one workflow, from its file to its end, on a platform of its own or on one that is up already."""
+"""`run`: one workflow, from its file to its end, on a platform of its own or on one that is already up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atom_client.cli.follow import USERS_WISH, Waiting, exit_code, report_if_interrupted
+from atom_client.cli.follow import INTERRUPTIONS, Waiting, exit_code, report_if_interrupted
 from atom_client.cli.local import (
     PlatformChoice,
     credential_problem,
@@ -57,14 +57,18 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A platform that is up; `own` is the one that this command started."""
+    """A platform that is up; `own` is the one that this command started.
+
+    `note` is what to say about it once it has answered.
+    """
 
     environment: Mapping[str, str]
     own: LocalPlatform | None = None
+    note: str = ""
 
     @property
     def log_dir(self) -> Path | None:
-        """Where its logs are, if that is known."""
+        """The folder of its logs, if that is known."""
         return None if self.own is None else self.own.log_dir
 
 
@@ -105,8 +109,11 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         more_json=options.more_json,
     )
 
+    if running.note:
+        output.say(running.note)
+
     def begin() -> str:
-        # A platform of one's own was started with that Task Runner; any other has to allow it.
+        # Our own platform was started with that Task Runner; any other has to allow it.
         url = options.choice.task_runner_url if is_shared else None
         waiting.services.bus.publish([Message(topic="start", body=request.message_body(url))])
         return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
@@ -135,18 +142,18 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     """
     if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
-        output.say(f"Using the platform that is up ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])}).")
-        yield Running(environment=os.environ)
+        note = f"Using the platform that is up ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
+        yield Running(environment=os.environ, note=note)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
     if problem := credential_problem(options.choice, os.environ):
         raise Misuse(f"{problem}. Nothing was started.")
-    output.say(emulators_used(platform) or "Starting a local platform ...")
-    with keep_up(platform):
+    note = emulators_used(platform) or "Starting a local platform ..."
+    with keep_up(platform, announce=lambda: output.say(note)):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
         ended = f"The platform is stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
-        with report_if_interrupted(ended, by=(Exception, *USERS_WISH)):
+        with report_if_interrupted(ended, by=(Exception, *INTERRUPTIONS)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 

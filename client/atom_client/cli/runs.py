@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -22,7 +22,7 @@ from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import Examination, examine
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.consistency import Finding, is_under_way
+from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
@@ -44,7 +44,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 
 def show_run(services: Services, text: str, *, as_json: bool) -> None:
-    """Print all that is known of a run."""
+    """Print all that is known about a run."""
     run_id = full_run_id(services.store, text)
     run = read_run(services.store, run_id)
     if run is None:
@@ -70,14 +70,20 @@ def cancel_named(services: Services, text: str) -> None:
     run_id = full_run_id(services.store, text)
     cancel_run(services, run_id)
     click.echo(
-        f"Run {run_id} is cancelled: no further job is submitted. Jobs that run already go on at the Task Runner."
+        f"Run {run_id} is cancelled: no more jobs are submitted. Jobs that are already running continue at the Task "
+        "Runner."
     )
 
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
-    """Yield what is known of a run, each with its name."""
+    """Yield the facts about a run, each with its name."""
     # The kind of the trigger comes first.
     trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
+    source = str(run.source.get("path", ""))
+    if run.source.get("inline"):
+        source += " (given in the start message)"
+    elif generation := run.source.get("generation"):
+        source += f" (generation {generation})"
     facts = {
         "run": run.id,
         "workflow": run.workflow,
@@ -85,7 +91,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "state": f"{run.state}, being closed: {run.stop.reason}"
         if run.stop and not run.state.is_terminal
         else run.state,
-        "source": _source(run),
+        "source": source,
         "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
         "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
@@ -94,19 +100,11 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
         "deadline": local_time(run.deadline),
-        "retried": counted(run.retries, "time") if run.retries else "",
+        "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
-
-
-def _source(run: RunRecord) -> str:
-    path = run.source.get("path", "")
-    if run.source.get("inline"):
-        return f"{path} (given in the start message)"
-    generation = run.source.get("generation")
-    return f"{path} (generation {generation})" if generation else str(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +118,7 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run again what did not succeed, and return the exit code."""
+    """Run the unsuccessful steps again, and return the exit code."""
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
     run_id = full_run_id(services.store, options.run_id)
@@ -131,7 +129,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     if options.as_json:
         click.echo(json_text({"run": run_id, "steps": len(_unsuccessful(steps))}))
     else:
-        click.echo(f"{_retry_line(run_id, steps)} `{with_place(f'runs show {run_id}')}`")
+        click.echo(f"{_retry_line(run_id, steps)} `{with_place(f'runs show {run_id}')}` shows it.")
     return 0
 
 
@@ -160,7 +158,7 @@ def _unsuccessful(steps: Sequence[StepRecord]) -> list[StepRecord]:
 
 
 def _retry_line(run_id: str, steps: Sequence[StepRecord]) -> str:
-    return f"Run {run_id} goes on: {counted(len(_unsuccessful(steps)), 'step')} to run again."
+    return f"Run {run_id} continues with {counted(len(_unsuccessful(steps)), 'step')} to run again."
 
 
 MOST_STEPS: Final = 10
@@ -170,11 +168,25 @@ _LONGEST_MESSAGE: Final = 200
 def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
     """Examine a run, fix it and print what was wrong.
 
-    Returns True if nothing is left that is wrong.
+    Returns True if nothing is wrong any more.
     """
     examination = examine(services, full_run_id(services.store, text), fixing=not dry_run)
     if as_json:
-        click.echo(json_text(_as_object(examination)))
+        fixed = {finding.step_id for finding in examination.fixed}
+        described = {
+            "run": examination.run.id,
+            "state": examination.run.state.value,
+            "under_way": [step.id for step in _of_user(examination) if is_under_way(step)],
+            "found": [
+                {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in fixed}
+                for one in examination.found
+            ],
+            "open_work": examination.open_work,
+            "published": examination.published,
+            "overdue_since": moment_text(examination.overdue_since),
+            "odd": [{"step": one.step_id, "kind": one.kind.value, "what": one.what} for one in examination.odd],
+        }
+        click.echo(json_text(described))
     else:
         for line in _lines(examination, now=services.clock.now(), dry_run=dry_run):
             click.echo(line)
@@ -189,40 +201,30 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     yield from _what_is_wrong(examination, dry_run=dry_run)
     if examination.published:
         yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
-    if not any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
-        yield _nothing_to_fix(examination)
-
-
-def _nothing_to_fix(examination: Examination) -> str:
-    """Say that nothing is wrong, or where to find the reasons.
-
-    The latter for a run that ended badly.
-    """
-    run = examination.run
+    if any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
+        return
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
-        return f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why it ended so."
-    if any(is_under_way(step) for step in _of_user(examination)):
-        return "Nothing is wrong with it: it waits for the steps above."
-    return "Nothing is wrong with it."
+        yield f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why the run ended this way."
+    elif any(is_under_way(step) for step in steps):
+        yield "Nothing is wrong with it: it waits for the steps above."
+    else:
+        yield "Nothing is wrong with it."
 
 
 def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     under_way = [step for step in steps if is_under_way(step)]
-    yield from (_step_line(step, now) for step in under_way[:MOST_STEPS])
+    for step in under_way[:MOST_STEPS]:
+        job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
+        # A job that answers keeps the time of its first poll, and is polled in every round from then on.
+        is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
+        look = f"; next look {local_time(step.due_at)}" if step.due_at and not is_polled else ""
+        message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
+        yield f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
     if len(under_way) > MOST_STEPS:
         yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
     released = [step.id for step in steps if step.is_released]
     if released:
-        yield f"Released, and not taken by a dispatcher yet: {listing(released)}."
-
-
-def _step_line(step: StepRecord, now: datetime) -> str:
-    job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
-    # A job that answers keeps the time of its first poll, and is polled in every round from then on.
-    is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
-    look = f"; next look {local_time(step.due_at)}" if step.due_at and not is_polled else ""
-    message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
-    return f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
+        yield f"Released, but not yet taken by a dispatcher: {listing(released)}."
 
 
 def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
@@ -230,13 +232,15 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
         done = "would be fixed" if dry_run else "fixed"
         yield f"Wrong: {one_line(examination.open_work)} ({done})."
     fixed = {finding.step_id for finding in examination.fixed}
+    unfixed = "would be fixed" if dry_run else "it has just changed; run this command again"
     for finding in examination.found:
-        yield f"Wrong: {finding.what} ({_fix_result(finding, fixed, dry_run=dry_run)})."
+        result = unfixed if finding.fields else "cannot be fixed"
+        yield f"Wrong: {finding.what} ({'fixed' if finding.step_id in fixed else result})."
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Wrong: a step has been overdue since {since}, and no checker came. Does the scheduler's job exist, is it "
-            "enabled, and what does the checker's log say?"
+            f"Wrong: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler's "
+            "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:
         yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
@@ -249,36 +253,11 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
         yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow again."
 
 
-def _fix_result(finding: Finding, fixed: set[str], *, dry_run: bool) -> str:
-    if finding.step_id in fixed:
-        return "fixed"
-    if not finding.fields:
-        return "cannot be fixed"
-    return "would be fixed" if dry_run else "it changed just now; run this again"
-
-
 def _is_anything_wrong(examination: Examination) -> bool:
-    """Return True if something is wrong still."""
+    """Return True if something is still wrong."""
     is_late = examination.overdue_since is not None
     return len(examination.fixed) < len(examination.found) or is_late or bool(examination.odd)
 
 
 def _of_user(examination: Examination) -> list[StepRecord]:
     return [step for step in examination.steps.values() if not is_internal(step.id)]
-
-
-def _as_object(examination: Examination) -> dict[str, Any]:
-    fixed = {finding.step_id for finding in examination.fixed}
-    return {
-        "run": examination.run.id,
-        "state": examination.run.state.value,
-        "under_way": [step.id for step in _of_user(examination) if is_under_way(step)],
-        "found": [
-            {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in fixed}
-            for one in examination.found
-        ],
-        "open_work": examination.open_work,
-        "published": examination.published,
-        "overdue_since": moment_text(examination.overdue_since),
-        "odd": [{"step": one.step_id, "kind": one.kind.value, "what": one.what} for one in examination.odd],
-    }

@@ -11,7 +11,7 @@ from atom_client.cli.streams import encodable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """What the picture is drawn on. Text is measured as it arrives there, in its encoding."""
+    """The terminal to draw on. Text is measured as it is printed there, in its encoding."""
 
     width: int
     height: int
@@ -22,7 +22,7 @@ class Screen:
         return encodable(sign, self.encoding)
 
     def head(self, text: str, room: int) -> str:
-        """Return the beginning of a text that is longer than the room."""
+        """Cut the end of a text that does not fit."""
         text = self.sign(text)
         if cell_len(text) <= room:
             return text
@@ -30,7 +30,7 @@ class Screen:
         return set_cell_size(text, room - len(mark)).rstrip() + mark if room > len(mark) else set_cell_size(text, room)
 
     def ends(self, text: str, room: int) -> str:
-        """Return both ends of a text that is longer than the room.
+        """Cut the middle of a text that does not fit.
 
         Names often differ in their last characters.
         """

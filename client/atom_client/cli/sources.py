@@ -21,7 +21,7 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to ask for. A file in a bucket has no `definition`; `step_ids` and `warnings` are then not known."""
+    """A run to request. A file in a bucket has no `definition`; its `step_ids` and `warnings` are not known."""
 
     workflow_path: str
     run_key: str
@@ -59,7 +59,7 @@ class RunRequest:
 def request_for(source: str, run_key: str | None = None) -> RunRequest:
     """Return the request for a run of that file.
 
-    Without a key it is a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for what is no file.
+    Without a key it is a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for an unreadable file.
     """
     run_key = run_key or uuid.uuid4().hex
     if source.startswith(BUCKET_PREFIX):
@@ -83,7 +83,7 @@ def shown_name(source: str) -> str:
 
 
 def content_of(source: str) -> bytes:
-    """Read a file, at most until it shows to be too large.
+    """Read a file, stopping once it is too large.
 
     Raises `Failure` if it cannot be read.
     """

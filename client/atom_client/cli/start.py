@@ -1,8 +1,9 @@
-"""`start`: ask a platform for a run, by a message, and print the run's id before the run exists."""
+"""`start`: request a run from a platform, by a message, and print the run's id before the run exists."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -11,7 +12,7 @@ import click
 
 from atom_client.cli.local import PlatformChoice, check_url
 from atom_client.cli.output import Output
-from atom_client.cli.platform import connect_services, platform_of
+from atom_client.cli.platform import connect_services, names_local_platform, platform_of
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_client.cli.validate import print_warnings
@@ -28,16 +29,18 @@ from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import StartRequested, read_start_event
 from atom_workflows.ports import Message
+from atom_workflows.settings import from_environment
+from atom_workflows.task_runner_urls import shown_url
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
 """Pub/Sub pushes a message in base64, with fields of its own."""
 
 _DIFFERENCES: Final = {
-    "params": "with other params (--param)",
-    "labels": "with other labels (--label)",
-    "tr_url": "with another Task Runner (--tr-url)",
+    "params": "with different params (--param)",
+    "labels": "with different labels (--label)",
+    "tr_url": "with a different Task Runner (--tr-url)",
 }
-"""How the run of a key may differ from what is asked for now; any other difference is the file."""
+"""How the run of a key may differ from what is requested now; any other difference is the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,20 +78,31 @@ def start_run(options: StartOptions) -> int:
         requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
         click.echo(json_text({**requested, "started_before": earlier.is_started}))
     else:
-        click.echo(f"Asked for run {request.run_id} of {name_of(options.source)}{request.size}.")
-        click.echo(f"Look at it: `{with_place(f'runs show {request.run_id}')}`")
+        click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")
+        click.echo(f"To look at it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
 
 
 def _request(options: StartOptions) -> RunRequest:
     if options.task_runner_url is not None:
         check_url(options.task_runner_url)
+        _require_local_task_runner(options.task_runner_url)
     if options.key is not None and not options.key.strip():
         raise Misuse("--key is empty; give a text that names this run and no other, or leave it out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     request = request_for(options.source, options.key)
     return replace(request, labels=_pairs("--label", options.labels), params=_pairs("--param", options.params))
+
+
+def _require_local_task_runner(url: str) -> None:
+    """Refuse a Task Runner that a local platform does not have, as far as the environment shows."""
+    place = environment()
+    if names_local_platform(place) and not from_environment(place).may_use_task_runner(url):
+        raise Misuse(
+            f"the local platform has another Task Runner than --tr-url {shown_url(url)}. Leave --tr-url out, or start "
+            f"a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"
+        )
 
 
 def require_object(path: str) -> tuple[str, str]:
@@ -133,7 +147,7 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Earlier:
-    """What earlier starts with the same key left.
+    """What earlier starts with the same key left behind.
 
     `is_started` is None if it cannot be read. An INVALID run does not count as started: the next start takes its place.
     """
@@ -145,7 +159,7 @@ class _Earlier:
 def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
     """Look up what the key has started before.
 
-    Refuses a key of another run.
+    Refuses the key of a different run.
     """
     if options.key is None:
         return _Earlier()
@@ -158,12 +172,12 @@ def _find_earlier(request: RunRequest, event: StartRequested, options: StartOpti
     if run.state is RunState.INVALID:
         return _Earlier(invalid=run)
     if what := difference(run, event):
-        file = f"of another {name_of(request.workflow_path)}, or of this one before it was changed"
+        file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
         raise Misuse(
-            f"--key {name_of(options.key)} has started run {run.id} {_DIFFERENCES.get(what, file)}; "
+            f"--key {name_of(options.key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
             "give each run a key of its own"
         )
-    click.echo(f"Run {run.id} was started with this key before, so none is started now.", err=True)
+    click.echo(f"Run {run.id} was already started with this key, so no new run is started.", err=True)
     return _Earlier(is_started=True)
 
 

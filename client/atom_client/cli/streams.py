@@ -1,4 +1,4 @@
-"""Set up the process's own streams so that no text and no missing stream ends a command."""
+"""Set up the standard streams so that neither a text nor a missing stream makes a command fail."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STANDARD: Final = (0, 1, 2)
 
 
 def prepare_streams() -> None:
-    """Have stdout and stderr take every text, and be there at all.
+    """Make sure that stdout and stderr exist and accept every text.
 
-    To be called before anything is opened.
+    Must be called before anything is opened.
     """
     for fd in _STANDARD:
         try:
@@ -35,15 +35,15 @@ def prepare_streams() -> None:
 def encoding_of(stream: object) -> str:
     """Return the encoding that a stream writes.
 
-    A stream that does not say takes everything.
+    A stream that names none accepts everything.
     """
     return "ascii" if isinstance(stream, _Ascii) else getattr(stream, "encoding", None) or "utf-8"
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return the text as it arrives on a stream of that encoding.
+    """Return the text as a stream of that encoding prints it.
 
-    Its length can be measured then.
+    The result is what has to be measured.
     """
     return text.encode(encoding, READABLE).decode(encoding)
 
@@ -60,7 +60,7 @@ codecs.register_error(READABLE, fill_in)
 
 
 class _Ascii(io.TextIOWrapper):
-    """A stream of ASCII that does not say so: click would take it for a mistake of the system, and write UTF-8."""
+    """An ASCII stream that names another encoding: click takes ASCII for a misconfiguration, and writes UTF-8."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # no one sets it

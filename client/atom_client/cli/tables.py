@@ -32,7 +32,7 @@ MOST_ROWS: Final = 60
 _LONGEST_CELL: Final = 300
 _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
-"""A column of sentences that is narrower cannot be read."""
+"""A column of sentences that is narrower would be unreadable."""
 
 _LEAST_ID: Final = 12
 
@@ -41,8 +41,8 @@ _LEAST_ID: Final = 12
 class Sheet:
     """A heading and rows of cells, each one line.
 
-    `state_column` is the one that holds states. A sheet that `may_be_narrowed` goes without its last columns on a
-    narrow terminal, since what they say stands elsewhere too.
+    `state_column` is the one that holds states. A sheet that `may_be_narrowed` loses its last columns on a narrow
+    terminal, since their content is shown elsewhere, too.
     """
 
     heading: tuple[str, ...]
@@ -51,7 +51,7 @@ class Sheet:
     may_be_narrowed: bool = False
 
     def plain(self) -> str:
-        """Return columns set by spaces, nothing cut off."""
+        """Return columns aligned by spaces, with nothing cut off."""
         lines = [self.heading, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.heading))]
         padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -74,9 +74,9 @@ class Sheet:
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop last columns that have no room beside whole ids.
+        """Drop the last columns that do not fit beside whole ids.
 
-        If ids are too long for any screen, all but the last stay, and ids show their ends.
+        If the ids are too long for that, drop the last column only, and cut the ids in their middle.
         """
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
@@ -121,7 +121,8 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
-                lasted(between(run.started_at, run.finished_at)),
+                # Before a retry a run may have been closed for days.
+                lasted(between(run.reopened_at or run.started_at, run.finished_at)),
                 str(run.step_count or ""),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )
@@ -133,13 +134,13 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """Return all steps of a small run, the unusual ones otherwise.
+    """Return the steps to show: of a large run, only unusual ones.
 
-    Of a large run these are the steps that did not succeed at once, at most a screen or two.
+    These are the steps that did not succeed at once, at most a screen or two.
     """
     if len(steps) <= MOST_ROWS:
         return list(steps)
     remarkable = [step for step in steps if step.state is not StepState.SUCCEEDED or step.attempt > 1]
-    # What failed before what was only skipped for it.
+    # Failed steps come before those that were only skipped because of them.
     remarkable.sort(key=lambda step: step.state is StepState.SKIPPED)
     return remarkable[:MOST_ROWS]

@@ -25,14 +25,18 @@ from atom_workflows.settings import from_environment
 
 def upload_file(source: str, target: str, *, as_json: bool) -> int:
     """Check and upload the file, and return the exit code."""
-    path = _path(source, target)
+    path = target
+    if target.endswith("/"):  # A folder, in which the file keeps its name.
+        if source == STDIN:
+            raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
+        path += PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)
     bucket, name = require_object(path)
     settings = from_environment(environment())
     if not settings.is_workflow_object(name):
         raise Misuse(
             f"an upload to {name_of(path)} would start no run: the object's name must begin with "
-            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment has "
-            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES as it has them"
+            f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment expects "
+            "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES to its values"
         )
     content = content_of(source)
     try:
@@ -51,17 +55,5 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
         click.echo(json_text({"run": run_id, "object": path, "generation": generation}))
     else:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
-        click.echo(f"Look at it: `{with_place(f'runs show {run_id}')}`")
+        click.echo(f"To look at it: `{with_place(f'runs show {run_id}')}`")
     return 0
-
-
-def _path(source: str, target: str) -> str:
-    """Return the object's path.
-
-    A target that ends in / is a folder, in which the file keeps its name.
-    """
-    if not target.endswith("/"):
-        return target
-    if source == STDIN:
-        raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's whole name")
-    return target + PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)

@@ -13,26 +13,24 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 
 
 def validate_files(sources: Sequence[str]) -> bool:
-    """Print every problem of the files, and return True without any.
+    """Print every problem of the files. Return True without any.
 
-    A file that cannot be read counts as a problem. Of a good one a line says so.
+    A file that cannot be read counts as a problem. A valid file gets a line, too.
     """
-    valid = [_is_valid(source) for source in sources]
-    return all(valid)
-
-
-def _is_valid(source: str) -> bool:
-    try:
-        workflow = parse_workflow(content_of(source), filename=shown_name(source))
-    except InvalidWorkflow as error:
-        click.echo(problem_lines(error))
-        return False
-    except Failure as error:
-        error.show()
-        return False
-    print_warnings(workflow.warnings, err=False)
-    click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
-    return True
+    are_valid = True
+    for source in sources:
+        try:
+            workflow = parse_workflow(content_of(source), filename=shown_name(source))
+        except InvalidWorkflow as error:
+            click.echo(problem_lines(error))
+            are_valid = False
+        except Failure as error:
+            error.show()
+            are_valid = False
+        else:
+            print_warnings(workflow.warnings, err=False)
+            click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
+    return are_valid
 
 
 def print_warnings(warnings: Sequence[str], *, err: bool = True) -> None:

@@ -72,7 +72,7 @@ def run_check(about: str, check: Check) -> Iterator[Finding]:
         detail = explain(error)
         if detail is None:
             raise
-        # Who may not look does not know whether it is wrong; neither does who gets no answer.
+        # Without permission or without an answer, no one knows whether something is wrong.
         may_be_well = refusal_of(error) in {None, Refusal.FORBIDDEN}
         yield Finding(about=about, verdict=Verdict.UNKNOWN if may_be_well else Verdict.WRONG, detail=detail.rstrip("."))
 

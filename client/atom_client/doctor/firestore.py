@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -28,9 +28,9 @@ _LONGEST_REASON: Final = 200
 
 
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
-    """Check Firestore, its index, and that a checker comes.
+    """Check Firestore, its index, and that the checker is running.
 
-    `tick_fix` is what to do if none does.
+    `tick_fix` is what to do if it is not.
     """
     database = services.settings.database
     lease = services.store.get([BURST_LEASE_PATH])[0]
@@ -41,7 +41,16 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
     late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
     yield ok("index", "the checker's query is answered")
-    yield from _checker_findings(late, lease, tick_fix)
+    if not late:
+        yield ok("checker", f"no step waits for it{_last_burst(lease)}")
+        return
+    runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
+    since: datetime = late[0].fields["due_at"]
+    count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
+    detail = f"{count} steps are overdue, the first since {local_time(since)}, and the checker has not looked at them"
+    yield wrong("checker", f"{detail}{_last_burst(lease)}", tick_fix)
+    doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
+    yield wrong("runs", f"no progress in {listing(runs, most=_MOST_NAMED)}", doctors)
 
 
 def newest_run(services: Services) -> RunRecord | None:
@@ -52,7 +61,7 @@ def newest_run(services: Services) -> RunRecord | None:
 def letters_findings(desk: Desk) -> Iterator[Finding]:
     """Check that no events were given up.
 
-    Dead letters are held for a moment, and are free again at once.
+    The dead letters are held only for a moment.
     """
     held = desk.box.take(_MOST_LETTERS)
     desk.box.release(held)
@@ -66,19 +75,6 @@ def letters_findings(desk: Desk) -> Iterator[Finding]:
     detail = f"{len(held)}{more} given up, the newest since {local_time(newest.dead_since)}"
     why = clip(one_line(reason(newest)), _LONGEST_REASON)
     yield wrong("dead letters", f"{detail}: {why}", with_place("dead-letters list"))
-
-
-def _checker_findings(late: Sequence[Document], lease: Document | None, fix: str) -> Iterator[Finding]:
-    if not late:
-        yield ok("checker", f"no step waits for it{_last_burst(lease)}")
-        return
-    runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
-    since: datetime = late[0].fields["due_at"]
-    count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
-    detail = f"{count} steps are overdue, the first since {local_time(since)}, and no checker came"
-    yield wrong("checker", f"{detail}{_last_burst(lease)}", fix)
-    doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
-    yield wrong("runs", f"{listing(runs, most=_MOST_NAMED)} do not go on", doctors)
 
 
 def _last_burst(lease: Document | None) -> str:

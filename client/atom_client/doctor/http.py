@@ -17,17 +17,17 @@ from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.settings import Settings
 
 _JOB: Final = "atom-workflows-doctor"
-"""A job that no Task Runner knows: to ask for it changes nothing."""
+"""A job that no Task Runner knows, so that asking about it changes nothing."""
 
 _CLOSED: Final[Mapping[int, str]] = {
-    401: "lets no one in without a token",
-    403: "lets no one in without a token",
+    401: "refuses calls without a token",
+    403: "refuses calls without a token",
     404: "cannot be called from outside",
 }
 _REFUSED: Final = frozenset({401, 403})
 
 _NO_EVENT: Final = "/robots.txt"
-"""What functions-framework answers by itself: a function that is asked for anything else would log a broken event."""
+"""A path that functions-framework answers by itself; a request for any other would be logged as a broken event."""
 _SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
 _FORM: Final = 'give the Task Runner\'s own address; docs/reference/task-runner.md has the form of "unknown job"'
@@ -36,7 +36,7 @@ _FORM: Final = 'give the Task Runner\'s own address; docs/reference/task-runner.
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check each function that events are pushed to.
 
-    On a local platform it answers; in a deployment it lets no one in.
+    On a local platform it answers; in a deployment it refuses everyone.
     """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)
@@ -47,14 +47,14 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 def _check_function(function: str, endpoint: str, expected: Expected) -> Finding:
     about = f"function {function}"
     try:
-        # In a deployment it is the function itself that no one may reach.
+        # In a deployment it is the function itself that must refuse everyone.
         status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
     except TaskRunnerUnavailable as error:
-        return wrong(about, f"{endpoint} gives no answer ({error.reason})", expected.fix_all)
+        return wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)
     if expected.is_local:
         return ok(about, f"{endpoint} answers")
     if status in _CLOSED:
-        return ok(about, f"it is there, and {_CLOSED[status]}")
+        return ok(about, f"it exists and {_CLOSED[status]}")
     settings = expected.settings
     close = (
         f"gcloud run services remove-iam-policy-binding {settings.topic_prefix}{function} --project={settings.project} "
@@ -66,23 +66,26 @@ def _check_function(function: str, endpoint: str, expected: Expected) -> Finding
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
     """Check that the Task Runner answers and takes the token.
 
-    The token is the one that this machine's credentials make.
+    The token is made with this machine's credentials.
     """
     about = "Task Runner"
     if not url:
-        yield unknown(about, "it is not known where it is: no run was started yet", "give --tr-url")
+        yield unknown(about, "its URL is not known, as no run has been started yet", "give --tr-url")
         return
     try:
         status = fetch_status(f"{url.rstrip('/')}/jobstatus?job_id={_JOB}")
     except TaskRunnerUnavailable as error:
-        detail, fix = f"{url} gives no answer ({error.reason})", "start it, or give the functions its right address"
-        # A Task Runner may be closed to all but its own network.
-        yield wrong(about, detail, fix) if expected.is_local else unknown(about, f"{detail} to this machine", fix)
+        fix = "start it, or give the functions the right URL"
+        if expected.is_local:
+            yield wrong(about, f"{url} does not answer ({error.reason})", fix)
+        else:
+            # A Task Runner may be closed to all but its own network.
+            yield unknown(about, f"{url} does not answer this machine ({error.reason})", fix)
         return
     if status >= _SERVER_ERROR:
         yield wrong(about, f"{url} answers HTTP {status}", "look at the Task Runner's log")
         return
-    yield ok(about, f"{url} {'lets no one in without a token' if status in _REFUSED else 'answers'}")
+    yield ok(about, f"{url} {'refuses calls without a token' if status in _REFUSED else 'answers'}")
     yield _check_token(url, expected.settings)
 
 
@@ -93,25 +96,21 @@ def _check_token(url: str, settings: Settings) -> Finding:
         token = tokens.token_for(url)
     except (JobRefused, TaskRunnerUnavailable) as error:
         # The functions have an identity of their own, which this machine cannot show.
-        return unknown(about, f"none can be made here ({error})")
+        return unknown(about, f"no token can be made on this machine ({error})")
     if token is None:
         detail = "none is sent, as WORKFLOW_TR_AUTH_JWT is none"
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
             return wrong(about, f"it is issued for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
-        detail = f"it is issued for {audience or 'an audience that it does not name'}"
-    return _try_token(about, url, TaskRunnerClient(tokens), detail)
-
-
-def _try_token(about: str, url: str, client: TaskRunnerClient, detail: str) -> Finding:
+        detail = f"it is issued for {audience}" if audience else "it names no audience"
     try:
-        client.status(url, _JOB)
+        TaskRunnerClient(tokens).status(url, _JOB)
     except JobUnknown:
-        return ok(about, f"{detail}, and the Task Runner accepts it")
+        pass
     except TaskRunnerUnavailable as error:
         if error.status == _NOT_FOUND:
             # If it lost a job, that job would be polled until its timeout.
-            return wrong(about, f"{detail}, but the answer may be someone else's: {error}", _FORM)
+            return wrong(about, f"{detail}, but the answer may not be the Task Runner's: {error}", _FORM)
         return wrong(about, f"{detail}, but: {error}", "docs/how-to/tokens.md says what each refusal means")
     return ok(about, f"{detail}, and the Task Runner accepts it")

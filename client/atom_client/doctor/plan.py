@@ -1,6 +1,6 @@
-"""Compare a project with the plan of its deployment, by gcloud: APIs, roles, indexes and the schedule.
+"""Compare a project with the plan of its deployment, using gcloud: APIs, roles, indexes and the schedule.
 
-The plan is not in the installed package. It is there where one deploys from.
+The installed package does not contain the plan. A checkout of the repository does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ABOUT: Final = "settings"
 _WHAT: Final = "APIs, roles, indexes and the schedule"
 _NO_RUNNER: Final = "https://none.invalid"
 _OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
-"""Settings of the functions that other resources follow from."""
+"""Settings of the functions that other resources depend on."""
 
 
 def region_findings(expected: Expected) -> Iterator[Finding]:
@@ -61,10 +61,14 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (likewise)
         from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (likewise)
     except ModuleNotFoundError:
-        yield unknown(_ABOUT, f"{_WHAT} are compared where one deploys from", _make_doctor(expected))
+        settings, prefix = expected.settings, expected.settings.topic_prefix.removesuffix("-")
+        command = f"make doctor PROJECT={settings.project} REGION={expected.region} PREFIX={prefix}"
+        yield unknown(_ABOUT, f"{_WHAT} can be compared only in a checkout of the repository", command)
         return
     if not _is_named(expected):
-        yield unknown(_ABOUT, f"{_WHAT} are compared with the plan of a deployment", _give_region(expected))
+        yield unknown(
+            _ABOUT, f"{_WHAT} can be compared only if the region and the prefix are known", _give_region(expected)
+        )
         return
     try:
         given = {name: environment[name] for name in _OF_FUNCTIONS if environment.get(name)}
@@ -79,7 +83,17 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         if one.state is not State.AS_PLANNED:
             yield _finding(one, expected)
     if counts[State.AS_PLANNED]:
-        yield ok(_ABOUT, f"{counts[State.AS_PLANNED]} of {counts.total()} resources are as they were planned")
+        yield ok(_ABOUT, f"{counts[State.AS_PLANNED]} of {counts.total()} resources are as planned")
+
+
+def _finding(one: Comparison, expected: Expected) -> Finding:
+    about = f"{one.kind} {one.name}"
+    if one.state.value == "unseen":
+        return unknown(about, one.detail)
+    if one.state.value == "refused":
+        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
+    detail = f"it is missing ({one.detail})" if one.state.value == "missing" else f"it should be: {one.detail}"
+    return wrong(about, detail, one.fix or expected.fix_all)
 
 
 def _is_named(expected: Expected) -> bool:
@@ -105,20 +119,5 @@ def _deployment(
     )
 
 
-def _finding(one: Comparison, expected: Expected) -> Finding:
-    about = f"{one.kind} {one.name}"
-    if one.state.value == "unseen":
-        return unknown(about, one.detail)
-    if one.state.value == "refused":
-        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
-    detail = f"it is missing, which {one.detail}" if one.state.value == "missing" else f"it should be: {one.detail}"
-    return wrong(about, detail, one.fix or expected.fix_all)
-
-
 def _give_region(expected: Expected) -> str:
     return f"give its prefix and --region, which `gcloud functions list --project={expected.settings.project}` shows"
-
-
-def _make_doctor(expected: Expected) -> str:
-    prefix = expected.settings.topic_prefix.removesuffix("-")
-    return f"make doctor PROJECT={expected.settings.project} REGION={expected.region} PREFIX={prefix}"

@@ -18,7 +18,7 @@ PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "ti
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
 UNKNOWN_REGION: Final = "REGION"
-"""Stands in printed commands if the user has not said where the functions are."""
+"""Stands for the region in printed commands if the user did not give it."""
 
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
@@ -27,7 +27,7 @@ _DEPLOYED_ACK_S: Final = 90
 _AFTER_BURST_S: Final = 10
 _LONGEST_BACKOFF_S: Final = 600
 _LETTERS_KEPT_S: Final = 7 * 86_400
-"""People need that long, at least, to deal with dead letters."""
+"""People need at least this long to deal with dead letters."""
 
 
 class SetUp(Protocol):
@@ -44,9 +44,9 @@ class SetUp(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the platform should be like.
+    """How the platform should be set up.
 
-    `fix_all` is the command that makes what is missing.
+    `fix_all` is the command that creates whatever is missing.
     """
 
     settings: Settings
@@ -56,18 +56,18 @@ class Expected:
 
     @property
     def has_region(self) -> bool:
-        """Whether it is known where the functions are."""
+        """True if the region of the functions is known."""
         return self.region != UNKNOWN_REGION
 
     @property
     def tick_fix(self) -> str:
-        """What to do if no checker comes."""
+        """What to do if the checker does not run."""
         if self.is_local:
             return self.fix_all
         named, project = self.settings.topic_prefix, self.settings.project
         resume = f"gcloud scheduler jobs resume {named}tick --location={self.region} --project={project}"
         logs = f"gcloud functions logs read {named}checker --gen2 --region={self.region} --project={project}"
-        return f"{resume}; if it runs, {logs}"
+        return f"{resume}; if that was not the cause, {logs}"
 
     def account(self, identity: str) -> str:
         """Return the address of one of the deployment's service accounts."""
@@ -92,7 +92,7 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     if missing:
         yield wrong("topics", f"{', '.join(missing)} missing", expected.fix_all)
     else:
-        yield ok("topics", f"all {len(TOPICS)} are there")
+        yield ok("topics", f"all {len(TOPICS)} exist")
     for name in (*PUSHED, DEAD_LETTERS):
         about = f"subscription {expected.settings.topic_prefix}{name}"
         found = there.subscription(name)
@@ -100,40 +100,36 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
             yield wrong(about, "it does not exist", expected.fix_all)
             continue
         flaws = list(_flaws(about, name, found, expected))
-        kept = f"keeps what was given up for {found.kept_s / 86_400:g} days"
+        kept = f"keeps dead letters for {found.kept_s / 86_400:g} days"
         pushed = f"pushes to {found.endpoint}, gives up after {found.max_deliveries} deliveries"
         yield from flaws or [ok(about, pushed if found.endpoint else kept)]
 
 
 def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if found.topic != name:
-        yield wrong(
-            about, f"it belongs to topic {found.topic}, or its topic was deleted", _recreate_command(name, expected)
-        )
+        named, project = expected.settings.topic_prefix + name, expected.settings.project
+        delete = f"gcloud pubsub subscriptions delete {named} --project={project} && "
+        fix = expected.fix_all if expected.is_local else delete + expected.fix_all
+        yield wrong(about, f"it belongs to topic {found.topic}, or its topic was deleted", fix)
     if not found.is_active:
         yield wrong(about, "Pub/Sub delivers nothing to it, as it is detached or failing", expected.fix_all)
     if not expected.is_local and found.expires_s is not None:
         detail = f"it expires when it is not used for {found.expires_s / 86_400:g} days"
         yield wrong(about, detail, expected.update(name, "--expiration-period=never"))
-    if name == DEAD_LETTERS:
-        yield from _flaws_of_letters(about, found, expected)
-    else:
+    if name == DEAD_LETTERS and found.endpoint:
+        fix = expected.update(DEAD_LETTERS, "--push-endpoint=")
+        yield wrong(about, f"it pushes to {found.endpoint}, so `atom-workflows dead-letters` sees nothing", fix)
+    if name == DEAD_LETTERS and not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
+        fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
+        yield wrong(about, f"it deletes dead letters after {found.kept_s / 86_400:g} days", fix)
+    if name != DEAD_LETTERS:
         yield from _flaws_of_push(about, name, found, expected)
         yield from _flaws_of_redelivery(about, name, found, expected)
 
 
-def _flaws_of_letters(about: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
-    if found.endpoint:
-        fix = expected.update(DEAD_LETTERS, "--push-endpoint=")
-        yield wrong(about, f"it pushes to {found.endpoint}, so that `dead-letters` sees none", fix)
-    if not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
-        fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
-        yield wrong(about, f"it deletes dead letters after {found.kept_s / 86_400:g} days", fix)
-
-
 def _flaws_of_push(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if not found.endpoint:
-        yield wrong(about, f"it pushes to no {PUSHED[name]} function", expected.fix_all)
+        yield wrong(about, f"it does not push to the {PUSHED[name]} function", expected.fix_all)
         return
     if expected.is_local:
         return
@@ -167,19 +163,8 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")
-        yield wrong(about, _dead_letter_flaw(found, settings), expected.update(name, *flags))
-
-
-def _dead_letter_flaw(found: SubscriptionSettings, settings: Settings) -> str:
-    if not found.dead_letter_topic:
-        return "failed events are redelivered for a week and then lost, as it has no dead-letter topic"
-    where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
-    return f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
-
-
-def _recreate_command(name: str, expected: Expected) -> str:
-    if expected.is_local:
-        return expected.fix_all
-    named = expected.settings.topic_prefix + name
-    delete = f"gcloud pubsub subscriptions delete {named} --project={expected.settings.project}"
-    return f"{delete} && {expected.fix_all}"
+        detail = "failed events are redelivered for a week and then lost, as it has no dead-letter topic"
+        if found.dead_letter_topic:
+            where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
+            detail = f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
+        yield wrong(about, detail, expected.update(name, *flags))

@@ -27,7 +27,7 @@ MOST_BYTES: Final = 100_000_000
 """The most that one command holds."""
 
 TRIES: Final = 4
-"""How often letters are looked up by their ids. Another command may hold them, and each try takes some seconds."""
+"""How often letters are looked up by their ids. Another command may hold them, and each try takes several seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,9 @@ class Desk:
 
 @dataclass(slots=True, kw_only=True)
 class HeldLetters:
-    """Letters that no one else is given meanwhile.
+    """Letters that this command holds, so that no other command gets them.
 
-    `is_all` says that no more were there.
+    `is_all` is True if there were no more.
     """
 
     desk: Desk
@@ -60,9 +60,9 @@ class HeldLetters:
         return sorted(read, key=lambda letter: (letter.dead_since, len(letter.id), letter.id), reverse=True)
 
     def named(self, ids: Sequence[str]) -> list[DeadLetter]:
-        """Return those of these ids.
+        """Return the letters with these ids.
 
-        Raises `Failure` unless all are there.
+        Raises `Failure` unless all are held.
         """
         missing = self._missing(ids)
         if not missing:
@@ -81,9 +81,9 @@ class HeldLetters:
             del self._held[letter.id]
 
     def fill(self, wanted: Collection[str]) -> None:
-        """Take letters until the wanted ones are there.
+        """Take letters until the wanted ones are held.
 
-        Ends, too, when no new ones come or there is no more room. Without names, takes all.
+        Also ends when no new ones arrive or there is no more room. Without ids, takes all.
         """
         while not self.is_all and not (wanted and self._held.keys() >= set(wanted)):
             room = MOST_LETTERS - len(self._held)
@@ -91,14 +91,14 @@ class HeldLetters:
                 return
             came = self.desk.box.take(room)
             # Pub/Sub may return fewer than there are, so only a batch with nothing new means the end. A letter whose
-            # lease is over comes twice.
+            # lease has expired comes twice.
             self.is_all = all(one.id in self._held for one in came)
             self._held |= {one.id: one for one in came}
 
     def release(self) -> None:
-        """Let others have what is still held.
+        """Release what is still held.
 
-        If that fails, they have it in a minute.
+        If that fails, it is released within a minute.
         """
         with suppress(BusUnavailable):
             self.desk.box.release(list(self._held.values()))
@@ -106,7 +106,7 @@ class HeldLetters:
     def fill_patiently(self, wanted: Collection[str]) -> None:
         """Take the wanted letters, trying several times.
 
-        While another command holds them they cannot be had.
+        Another command may hold them.
         """
         self.fill(wanted)
         for tries in range(1, TRIES):
@@ -114,8 +114,9 @@ class HeldLetters:
             if not missing:
                 return
             if tries == 1:
-                click.echo(f"{listing(missing)}: cannot be had now; trying again for a moment ...", err=True)
-            # That other command may wait for what is held here.
+                held = "another command may be holding dead letters"
+                click.echo(f"Not found yet: {listing(missing)}; {held}. Trying again ...", err=True)
+            # That other command may be waiting for what is held here.
             self.release()
             self._held, self.is_all = {}, False
             self.fill(wanted)
@@ -147,17 +148,17 @@ _LONGEST_VALUE: Final = 300
 
 
 def reason(letter: DeadLetter) -> str:
-    """Explain on one line why it is there."""
+    """Explain on one line why the letter is there."""
     if letter.reason:
         return one_line(letter.reason)
     if not letter.topic:
-        return "it does not say where it came from"
+        return "it is not known where it came from"
     times = f"{letter.deliveries} times" if letter.deliveries else "often"
-    return f"delivered {times} without success; the log of the function {FUNCTIONS[letter.topic]} says why"
+    return f"delivered {times} without success; the log of the function {FUNCTIONS[letter.topic]} shows why"
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
-    """Yield what is known of it, each with its name."""
+    """Yield the facts about a letter, each with its name."""
     published = _moment(letter.published_at)
     known = {
         "dead letter": letter.id,
@@ -167,7 +168,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         "deliveries": str(letter.deliveries or ""),
         "run": letter.run_id,
         "event": letter.event_id,
-        # What is no time is shown as it came.
+        # Shown as received if it is not a time.
         "published": letter.published_at if published is None else local_time(published),
         "dead since": local_time(letter.dead_since),
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
@@ -186,23 +187,18 @@ def body_text(letter: DeadLetter) -> str:
     if body is None:
         text = letter.data.decode("utf-8", "backslashreplace")
     else:
-        text = json.dumps(_without_passwords(body), indent=2, ensure_ascii=False)
+        if isinstance(body, Mapping):  # The URL of a Task Runner may have a password.
+            named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}
+            body = {**body, **named}
+        text = json.dumps(body, indent=2, ensure_ascii=False)
     text = escaped(text[: LONGEST_BODY + 1])
     if len(text) > LONGEST_BODY:
         return f"{text[:LONGEST_BODY]}…\n({len(letter.data):,} bytes in all; --json prints them)"
     return text or "(empty)"
 
 
-def _without_passwords(body: Any) -> Any:
-    """Return the body without the passwords of Task Runners' URLs."""
-    if not isinstance(body, Mapping):
-        return body
-    named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}
-    return {**body, **named}
-
-
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
-    """Yield what to do next, in sentences."""
+    """Yield sentences on what to do next."""
     if not letter.reason and letter.topic:
         yield _where_the_log_is(letter, desk)
     if letter.topic == "steps":
@@ -211,11 +207,19 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
             "While its run is open, the checker finds out within minutes what this event was meant to do, and goes on "
             f"without it; a replay only speeds that up.{run}"
         )
-    yield _how_to_end_it(letter)
+    replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
+    if not letter.topic:
+        yield f"It cannot be replayed from here; {drop} deletes it."
+    elif letter.is_hopeless:
+        yield f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
+    elif letter.topic == "tick":
+        yield f"Other ticks have done its work since; {drop} deletes it."
+    else:
+        yield f"Once the cause is fixed, {replay} handles it; if no one needs it any more, {drop} deletes it."
 
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return it for programs, without the event's content."""
+    """Return a letter for programs, without the event's content."""
     published = _moment(letter.published_at)
     return {
         "id": letter.id,
@@ -232,9 +236,9 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
 
 
 def whole_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return it for programs, with all of the event.
+    """Return a letter for programs, with the whole event.
 
-    `body` is None if that is not JSON.
+    `body` is None if the event is not JSON.
     """
     return {
         **letter_object(letter),
@@ -247,24 +251,13 @@ def whole_object(letter: DeadLetter) -> dict[str, Any]:
 def _moment(text: str) -> datetime | None:
     """Read a time from an attribute that anyone may have set.
 
-    None if it is no time.
+    Returns None if it is not a time.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     return moment if moment.tzinfo else None
-
-
-def _how_to_end_it(letter: DeadLetter) -> str:
-    replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
-    if not letter.topic:
-        return f"It cannot be replayed from here; {drop} deletes it."
-    if letter.is_hopeless:
-        return f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
-    if letter.topic == "tick":
-        return f"Other ticks have done its work since; {drop} deletes it."
-    return f"Once the cause is fixed: {replay}. If no one needs it any more: {drop}."
 
 
 def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
@@ -276,6 +269,6 @@ def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
         )
     filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
     return (
-        "Pub/Sub gave it up and recorded no reason. The log says why: "
+        "Pub/Sub gave it up and recorded no reason. The log shows why: "
         f"gcloud logging read {shlex.quote(filters)} --project={shlex.quote(desk.project)} --freshness=31d --limit=20"
     )

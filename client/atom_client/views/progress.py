@@ -1,7 +1,7 @@
 """The progress of a run as seen from outside: a value that changes are folded into.
 
-Changes come at least once and in any order, so each step keeps the newest change: by attempt, and within an attempt the
-end counts more than anything that came before it.
+Changes arrive at least once and in any order, so each step keeps the newest one: by attempt, and within an attempt its
+end takes precedence over everything before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """The newest that is known of a step."""
+    """The latest that is known about a step."""
 
     id: str
     state: StepState
@@ -41,7 +41,7 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """The newest that is known of a run; `steps` holds those that something is known of.
+    """The latest that is known about a run; `steps` holds only steps that something is known about.
 
     `order` are the step ids in the order of the file, empty if the file was not read here; `total` how many they are.
     """
@@ -55,7 +55,7 @@ class RunView:
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
         """Return the view with these changes.
 
-        Stale, repeated and unreadable ones leave it as it is.
+        Stale, repeated and unreadable changes are ignored.
         """
         steps = dict(self.steps)
         state = self.state
@@ -75,7 +75,7 @@ class RunView:
 
     @property
     def counts(self) -> dict[StepState, int]:
-        """How many steps are in each state; those that nothing is known of are PENDING."""
+        """How many steps are in each state; steps that nothing is known about count as PENDING."""
         counted = Counter(step.state for step in self.steps.values())
         counted[StepState.PENDING] += max(0, self.total - len(self.steps))
         return {state: counted[state] for state in StepState if counted[state]}
@@ -98,7 +98,7 @@ class RunView:
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
 
-        Of these the ones that wait the longest are on top. Then come those that ended, failed ones first.
+        Those that have waited longest are on top. Then come the steps that ended, failed ones first.
         """
         if limit <= 0:
             return []
@@ -113,7 +113,7 @@ class RunView:
 
 
 def view_of(step: StepRecord) -> StepView:
-    """Return a step as its document has it."""
+    """Return the view of a step as it is stored."""
     at = step.finished_at or step.started_at or _LONG_AGO
     return StepView(
         id=step.id,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from atom_client.errors import Failure
+from atom_client.deployment import with_place
+from atom_client.errors import Failure, Misuse
 from atom_client.text import listing
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -18,7 +19,7 @@ from atom_workflows.ports import Document, Query, Store
 
 PAGE: Final = 500
 MOST_RUNS_LOOKED_AT: Final = 2_000
-"""Runs that a search by state reads at most; an index over state and time would cost every run two more writes."""
+"""The most runs that a search by state reads; an index over state and time would cost every run two more writes."""
 
 _MOST_CANDIDATES: Final = 10
 _RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
@@ -26,15 +27,15 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def read_run(store: Store, run_id: str) -> RunRecord | None:
-    """Return the run as it stands, or None without a document."""
+    """Return the run as it is stored, if it exists."""
     document = store.get([run_path(run_id)])[0]
     return None if document is None else run_record(document)
 
 
 def read_steps(store: Store, run_id: str) -> list[StepRecord]:
-    """Return the user's steps in the order of their starts.
+    """Return the user's steps in the order in which they were started.
 
-    Those that were never started are at the end.
+    Steps that were never started come last.
     """
     documents = _pages(store, Query(collection=steps_path(run_id), limit=PAGE))
     steps = [step_record(document) for document in documents if not is_internal(document.id)]
@@ -60,8 +61,10 @@ def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[Run
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `RunNotFound`, or `Failure` if several runs begin so.
+    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several runs begin like that.
     """
+    if not text.strip():
+        raise Misuse(f"the run's id is empty; `{with_place('runs list')}` shows the ids, of which a beginning will do")
     if not _RUN_ID.fullmatch(text):
         raise RunNotFound(text)
     if read_run(store, text) is not None:

@@ -23,11 +23,21 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
     if not run.state.is_terminal:
         return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
+    if run.reopened_at is not None:
+        # In between the run may have been closed for days.
+        retry = "its retry" if run.retries == 1 else "its last retry"
+        took = f"{lasted(between(run.reopened_at, run.finished_at))} after {retry}, {took} after its first start"
     if run.state is RunState.SUCCEEDED:
         again = [step.id for step in steps if step.attempt > 1]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
-        return [f"Run {run.id} SUCCEEDED in {took}: {counted(len(steps), 'step')}{needed}."]
-    return [f"Run {run.id} {run.state} after {took}{_stopped(run)}.", *_failures(steps), *_skipped(steps)]
+        how_long = took if run.reopened_at else f"in {took}"
+        return [f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{needed}."]
+    stopped = ""
+    if run.stop is not None:
+        reason = one_line(run.stop.reason)
+        stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
+    how_long = took if run.reopened_at else f"after {took}"
+    return [f"Run {run.id} {run.state} {how_long}{stopped}.", *_failures(steps), *_skipped(steps)]
 
 
 def problem_lines(run: RunRecord) -> list[str]:
@@ -42,13 +52,6 @@ def problem_lines(run: RunRecord) -> list[str]:
             suggestion = f"; {error['suggestion']}" if error.get("suggestion") else ""
             lines.append(one_line(f"{place} {error.get('message', '')}{suggestion}"))
     return lines[:MOST_PROBLEMS]
-
-
-def _stopped(run: RunRecord) -> str:
-    if run.stop is None:
-        return ""
-    reason = one_line(run.stop.reason)
-    return f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
@@ -70,7 +73,7 @@ def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     for oddity in odd[:MOST_FAILURES]:
         yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
     if len(odd) > MOST_FAILURES:
-        yield f"{counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
+        yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
@@ -85,14 +88,11 @@ def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
     for reason, waiting in list(by_reason.items())[:MOST_FAILURES]:
         tried = counted(max(step.deferrals for step in waiting), "time")
         names = listing([step.id for step in waiting])
-        yield f"Not submitted so far: {names} (tried {tried}{_next_try(waiting)}): {reason}."
-
-
-def _next_try(waiting: Sequence[StepRecord]) -> str:
-    again = min((step.due_at for step in waiting if step.due_at), default=None)
-    ends = min((step.attempt_deadline for step in waiting if step.attempt_deadline), default=None)
-    next_try = f", next at {local_time(again)}" if again else ""
-    return f"{next_try}, until the timeout at {local_time(ends)}" if ends else next_try
+        again = min((step.due_at for step in waiting if step.due_at), default=None)
+        ends = min((step.attempt_deadline for step in waiting if step.attempt_deadline), default=None)
+        next_try = f", next at {local_time(again)}" if again else ""
+        next_try += f", until the timeout at {local_time(ends)}" if ends else ""
+        yield f"Not submitted so far: {names} (tried {tried}{next_try}): {reason}."
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Alert policies for what someone should hear of, and the e-mail channel that carries them."""
+"""Alert policies for what needs someone's attention, and the e-mail channel for the alerts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from atom_deploy.resource import Check, Known, Resource, fill, is_at
 from atom_workflows.ports import DEAD_LETTERS
 
 SILENT_S: Final = 600
-"""A checker that answered no tick for so long is reported."""
+"""A checker that has answered no tick for this long is reported."""
 
 OLD_TICK_S: Final = 300
-"""So is a tick that waited for so long. Ticks are kept for longer than that, or none would ever be as old."""
+"""So is a tick that has waited for this long. Ticks are kept longer than that, or none would ever be so old."""
 
 CLOSED_AFTER: Final = "1800s"
-"""An incident whose metric or log fell silent is closed after so long, which is the least that is allowed."""
+"""An incident whose metric or log fell silent is closed after this long, the least that is allowed."""
 
 _CHANNEL: Final = "alert-channel"
 
@@ -142,10 +142,10 @@ def _above(threshold: int, metric: str, subscription: str) -> dict[str, Any]:
 
 
 def _unanswered(service: str) -> dict[str, Any]:
-    """Hold once the whole service is silent.
+    """Return the condition that the whole service is silent.
 
-    The metric is counted for each revision, and one that was replaced by a deployment is silent for ever: so the sum
-    over all of them is watched.
+    The metric is counted for each revision, and a revision that was replaced stays silent for ever, so the sum over all
+    revisions is watched.
     """
     return {
         "conditionAbsent": {

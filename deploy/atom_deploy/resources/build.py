@@ -1,7 +1,7 @@
 """The accounts that cloudbuild.yaml and cloudbuild.checks.yaml run as, and the bucket of their sources.
 
-A person creates them once. The one deploys, so it may do much; the other runs whatever packages the checks install, so
-it may do nothing but read the source and write its log.
+A person creates them once. The first deploys, so it may do much; the second runs whatever packages the checks install,
+so it may only read the source and write its log.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def deployer_plan(deployment: Deployment) -> Plan:
 
 
 def _condition(grant: Grant) -> str:
-    """Return the condition of a grant, mostly empty.
+    """Return the condition of a grant, which is usually empty.
 
     The deploying account may grant, on the project, the roles of the plan and no others. Otherwise it could make itself
     the owner.

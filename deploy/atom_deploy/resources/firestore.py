@@ -12,13 +12,13 @@ from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Command, Refusal, Resource, one_with
 
 INDEXES_FILE: Final = Path(__file__).parents[2] / "firestore.indexes.json"
-"""In the form that Firebase's tools read, too."""
+"""In the format that Firebase's tools use, too."""
 
 _MODE: Final = "FIRESTORE_NATIVE"
 """Datastore mode has no guarded writes by update time, and another API."""
 
 _EDITION: Final = "STANDARD"
-"""The Enterprise edition indexes no field by itself, and prices and stores otherwise."""
+"""The Enterprise edition indexes no field by itself, and has other prices and another storage format."""
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +69,7 @@ def _refuse_other_kind(found: Mapping[str, Any]) -> Refusal | None:
         return None
     return Refusal(
         reason=f"it is of type {mode} and edition {edition}, but the functions need {_MODE} and {_EDITION}, which "
-        "cannot be changed; name another database by --database, which is then made"
+        "cannot be changed; name another database with --database, and it will be created"
     )
 
 
@@ -138,7 +138,7 @@ def _ttl(flag: str, one: Mapping[str, Any]) -> Resource:
     return Resource(
         kind="TTL policy",
         name=_label(one),
-        why="removes the documents of runs that ended, when WORKFLOW_KEEP_RUNS_SEC are over",
+        why="removes the documents of old runs (see WORKFLOW_KEEP_RUNS_SEC)",
         look=("firestore", "fields", "ttls", "list", flag),
         pick=lambda answer, _: next(
             (found for found in answer or () if _is(found, one) and "ttlConfig" in found), None

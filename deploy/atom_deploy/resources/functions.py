@@ -80,7 +80,7 @@ def secret(deployment: Deployment) -> Resource:
                 "secrets",
                 "create",
                 name,
-                # Where policies of the organisation allow some places only, automatic replication is refused.
+                # Where the organisation's policies allow only some locations, automatic replication is refused.
                 "--replication-policy=user-managed",
                 f"--locations={deployment.region}",
                 f"--data-file={deployment.token_file}",
@@ -159,8 +159,8 @@ def _flags(deployment: Deployment, function: str) -> Command:
 def _env_vars_value(environment: Mapping[str, str]) -> str:
     """Return the variables as one flag's value, joined by an unused sign.
 
-    gcloud takes what stands between two carets for that sign. Any fixed one could be part of a value, whose rest would
-    then be a variable of its own.
+    gcloud reads that sign between two carets. A fixed sign might occur in a value, whose rest would then become another
+    variable.
     """
     texts = [f"{name}={value}" for name, value in sorted(environment.items())]
     sign = next((one for one in _SIGNS if not any(one in text for text in texts)), None)

@@ -50,7 +50,7 @@ def agents() -> list[Resource]:
 def project_policy(deployment: Deployment) -> Resource:
     """Return the grants on the project.
 
-    Those of the builds, and those on the database, which has no policy of its own.
+    They are those of the builds, and those on the database, which has no policy of its own.
     """
     project = deployment.project
     database = f'resource.name == "projects/{project}/databases/{deployment.database}"'

@@ -22,7 +22,7 @@ PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker"}
 """Topic to function."""
 
 KEPT_S: Final[Mapping[str, int]] = {"start": 7 * 86_400, "steps": 7 * 86_400, "tick": 600}
-"""How long a message waits for its delivery. An old tick is of no use, so that is the shortest that Pub/Sub takes."""
+"""How long a message waits for its delivery. An old tick is useless, so ticks have the shortest time that there is."""
 
 LETTERS_KEPT_S: Final = 31 * 86_400
 """The longest that Pub/Sub keeps messages in a subscription."""
@@ -33,8 +33,8 @@ TICK_BODY: Final = '{"type":"tick","origin":"scheduler"}'
 def tried_for_s(topic: str, deliveries: int) -> int:
     """Return the seconds for which an event is tried.
 
-    Each pause is taken to be twice the one before, up to the longest. Pub/Sub lets pauses grow exponentially and
-    promises no exact ones; what a delivery itself takes comes on top.
+    Each pause is assumed to be twice the one before, up to the longest. Pub/Sub lets pauses grow exponentially but
+    promises no exact ones; the time of the deliveries themselves comes on top.
     """
     pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
     return min(sum(pauses), KEPT_S[topic])

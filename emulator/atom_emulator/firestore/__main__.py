@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--ready-file", type=Path, help="write the JSON line here, too, once it listens")
     options = parser.parse_args()
-    # Blocked before there are threads, and waited for: a handler may run just before the wait for it begins.
+    # Blocked before any thread starts, then waited for: with a handler, a signal could arrive just before the wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     server = FirestoreServer(options.port)
     where: dict[str, Any] = {"host": f"127.0.0.1:{server.port}", "port": server.port, "pid": os.getpid()}

@@ -31,7 +31,7 @@ class Aggregation:
 def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | None:
     """Return the aggregate.
 
-    What is no number does not take part, and the average of nothing is None.
+    Values that are not numbers are ignored, and the average of none is None.
     """
     if wanted.kind is AggregationKind.COUNT:
         return len(found) if wanted.up_to is None else min(len(found), wanted.up_to)

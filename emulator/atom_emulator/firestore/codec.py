@@ -1,4 +1,4 @@
-"""Between the protocol's messages and the database's values."""
+"""Convert between the protocol's messages and the database's values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def split_name(name: str) -> tuple[str, str]:
 def micros_of(stamp: Any) -> int:
     """Convert a protocol Timestamp to microseconds since 1970.
 
-    Finer digits are dropped.
+    Anything finer is dropped.
     """
     return int(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
 

@@ -48,7 +48,7 @@ class Counters:
             self._written.update(path.split("/")[-2] for path in written)
 
     def reset(self) -> None:
-        """Begin again from zero."""
+        """Set all counts to zero."""
         with self._lock:
             self._documents = Counter(reads=0, writes=0, deletes=0)
             self._written.clear()

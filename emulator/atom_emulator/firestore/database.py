@@ -25,12 +25,12 @@ MAX_DOCUMENT_BYTES: Final = 1 << 20
 # How transactions work: one sees the documents as they were when it began, though nothing is copied then. A commit
 # hands the old form of each document that it changes to every open transaction, in `Transaction.before`, unless that
 # has an older one. A read prefers what is there to the current document. A transaction remembers what it has read, and
-# its own commit is aborted if anything of that is no longer so. There are no locks, which the real service may take.
+# its own commit is aborted if any of that has changed. There are no locks, which the real service may take.
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A commit's time, in microseconds since 1970, and what each write came to."""
+    """A commit's time, in microseconds since 1970, and the outcome of each write."""
 
     time: int
     outcomes: tuple[Outcome, ...]
@@ -40,7 +40,7 @@ class Database:
     """The documents of one database. Every method is atomic and may be called from any thread.
 
     `now` gives the time; commit times grow strictly even if it stands still. Paths are relative: `runs/r1`.
-    What a record holds must not be changed by the caller, nor may what it passed in.
+    Callers must not change the records that they get, nor the values that they passed in.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:

@@ -26,10 +26,10 @@ from atom_emulator.firestore.writes import Record
 
 Keys: TypeAlias = tuple[OrderKey, ...]
 Overlay: TypeAlias = Mapping[str, Record | None]
-"""Documents as they were at a snapshot, where they have changed since."""
+"""The documents that have changed since a snapshot, as they were then."""
 
 _STREAM_FACTOR: Final = 8
-"""The guessed number of documents that a walk in result order looks at for each that it answers."""
+"""The assumed number of documents that a walk in result order looks at for each one that it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
 def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
     """Return True if a document in a query's scope has changed.
 
-    That is since the overlay's snapshot.
+    Only changes since the overlay's snapshot count.
     """
     return any(_concerns(storage, query, path, record) for path, record in overlay.items())
 
@@ -87,7 +87,7 @@ def _find_candidates(storage: Storage, query: Query, plan: _Plan | None, changed
 
 
 def _choose(storage: Storage, query: Query, orders: Sequence[Order]) -> _Plan | None:
-    """Return the cheapest way through an index, None for a scan."""
+    """Return the cheapest way through an index, or None for a scan."""
     # A condition that every match must satisfy bounds a part of its field's index. The index of the first order gives
     # the results sorted, so that a limit ends the walk early. The fewest documents to look at win.
     plans = [*_plan_by_filter(storage, query, orders), *_plan_by_order(storage, query, orders)]
@@ -153,7 +153,7 @@ def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequenc
 def _match(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
     """Yield each match with its sort keys.
 
-    A document without an ordered field is none.
+    A document that lacks a field of the order does not match.
     """
     test = compile_filter(query.where) if query.where else None
     inside = _between_cursors(query, orders)
@@ -197,7 +197,7 @@ def _between_cursors(query: Query, orders: Sequence[Order]) -> Callable[[Keys], 
 def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
     """Return the test for keys behind a cursor.
 
-    What equals a cursor lies behind it if it stands before.
+    A key that equals the cursor is behind it if the cursor stands before that key.
     """
     marks = tuple(zip(_cursor_keys(cursor, orders), (order.descending for order in orders), strict=False))
 

@@ -1,4 +1,4 @@
-"""Sorted field indexes: what lets a query look at its results instead of at every document."""
+"""Sorted field indexes, with which a query looks at its results instead of at every document."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FieldIndex:
         return None if key is None else (key, record.segments, record.path)
 
     def replace(self, old: Record | None, new: Record | None) -> None:
-        """Follow a document's change.
+        """Update the index after a document has changed.
 
-        A field that stayed as it was costs one comparison.
+        A field that did not change costs one comparison.
         """
         before = self._entry(old) if old else None
         after = self._entry(new) if new else None
@@ -43,9 +43,9 @@ class FieldIndex:
             insort(self._entries, after)
 
     def span(self, one: Compare) -> Span | None:
-        """Return where the entries that can match a comparison lie.
+        """Return the span of the entries that can match a comparison.
 
-        Returns None if they do not lie together.
+        Returns None if they are not next to each other.
         """
         if one.op is Op.IS_NULL:
             return self._between((0,), (0,))

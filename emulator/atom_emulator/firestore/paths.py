@@ -15,7 +15,7 @@ NAME: Final[FieldPath] = ("__name__",)
 """The field path that means the document's own name."""
 
 MISSING: Final = object()
-"""The answer of `look_up` for a field that is not there."""
+"""What `look_up` returns for a missing field."""
 
 MAX_ID_BYTES: Final = 1500
 _RESERVED: Final = re.compile(r"__.*__", re.DOTALL)
@@ -53,7 +53,10 @@ def look_up(fields: Fields, path: FieldPath) -> Any:
 
 
 def put(fields: Fields, path: FieldPath, value: Any) -> None:
-    """Set a value at a field path of a map of our own, copying the nested maps on the way."""
+    """Set the value at a field path, copying the nested maps.
+
+    `fields` itself is changed.
+    """
     for name in path[:-1]:
         inner = fields.get(name)
         fields[name] = dict(inner) if type(inner) is dict else {}
@@ -62,7 +65,10 @@ def put(fields: Fields, path: FieldPath, value: Any) -> None:
 
 
 def remove(fields: Fields, path: FieldPath) -> None:
-    """Take the value at a field path out of a map of our own, copying the nested maps on the way."""
+    """Remove the value at a field path, copying the nested maps.
+
+    `fields` itself is changed.
+    """
     if look_up(fields, path) is MISSING:
         return
     for name in path[:-1]:
@@ -73,7 +79,7 @@ def remove(fields: Fields, path: FieldPath) -> None:
 
 @lru_cache(maxsize=65536)
 def document_segments(path: str) -> tuple[str, ...]:
-    """Return the parts of a document's path, after checking that it can name one."""
+    """Check a document's path, and return its parts."""
     segments = tuple(path.split("/"))
     if len(segments) % 2:
         raise InvalidArgument(f"Document name {path!r} lacks a document id at its end.")

@@ -79,7 +79,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the results: values for the first orders, just before or just after what equals them."""
+    """A place in the results: values for the first sort fields, just before or just after documents with these."""
 
     values: tuple[Any, ...]
     before: bool
@@ -89,7 +89,7 @@ class Cursor:
 class Query:
     """Documents of one collection under `parent` (a document's path, or empty), or of a whole group.
 
-    `collection` None means every collection. Only the fields in `select` are answered, if it is there.
+    `collection` None means every collection. Only the fields in `select` are returned, if it is given.
     """
 
     collection: str | None
@@ -128,7 +128,7 @@ def find_required(where: Filter | None) -> tuple[Compare, ...]:
 def full_order(query: Query) -> tuple[Order, ...]:
     """Return the order with what Firestore adds.
 
-    That is the other fields compared unequally, then the name.
+    It adds the other fields of inequalities, then the name.
     """
     orders = list(query.order_by)
     descending = orders[-1].descending if orders else False
@@ -141,7 +141,7 @@ def full_order(query: Query) -> tuple[Order, ...]:
 
 
 def field_key(record: Record, field: FieldPath) -> OrderKey | None:
-    """Return the sort key of a document's field, None without one.
+    """Return the sort key of a document's field, or None without one.
 
     A name's key is its parts.
     """
@@ -152,7 +152,7 @@ def field_key(record: Record, field: FieldPath) -> OrderKey | None:
 
 
 def value_key(field: FieldPath, value: Any) -> OrderKey:
-    """Return the sort key of a value that a field is compared with."""
+    """Return the sort key of an operand."""
     if field != NAME:
         return order_key(value)
     if not isinstance(value, Reference):

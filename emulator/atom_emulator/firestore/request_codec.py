@@ -1,4 +1,4 @@
-"""From the protocol's requests to the database's: writes, queries and aggregations."""
+"""Translate the protocol's requests into the database's: writes, queries and aggregations."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def decode_mask(mask: Any) -> tuple[FieldPath, ...]:
 
 
 def decode_precondition(condition: Any) -> Precondition:
-    """Return what must hold of the document."""
+    """Return the precondition on the document."""
     match condition.WhichOneof("condition_type"):
         case "exists":
             return Precondition(exists=condition.exists)
@@ -168,7 +168,7 @@ def _op(table: Mapping[int, Op], number: int) -> Op:
 
 
 def decode_aggregation(one: Any) -> Aggregation:
-    """Return one aggregation; its alias is the caller's business."""
+    """Return one aggregation, without its alias."""
     match one.WhichOneof("operator"):
         case "count":
             up_to = one.count.up_to.value if one.count.HasField("up_to") else None

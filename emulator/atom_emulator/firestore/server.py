@@ -49,7 +49,7 @@ class FirestoreServer:
         self._server.start()
 
     def stop(self, grace: float = 0.2) -> None:
-        """Stop listening, and return once all is closed.
+        """Stop listening, and return once everything is closed.
 
         Calls in progress have `grace` seconds.
         """

@@ -28,7 +28,7 @@ from atom_emulator.firestore.statuses import status_of
 from atom_emulator.firestore.writes import ABSENT, Outcome, Put, Record, Remove, Write
 
 _PAGE: Final = 300
-"""Documents on a page of a listing whose size is not asked for."""
+"""The page size of a listing whose request names none."""
 
 
 class Service:
@@ -164,7 +164,7 @@ class Service:
         return _encode_document(record, database, _mask(request))
 
     def batch_get_documents(self, request: Any) -> list[Any]:
-        """Return each document, or that it is missing, in order."""
+        """Return each document, or the fact that it is missing, in order."""
         names = list(dict.fromkeys(request.documents))
         paths = [path_in(name, request.database) for name in names]
         transaction, opened = self._choose_transaction(request, request.database)

@@ -11,7 +11,7 @@ from atom_emulator.firestore.queries import Query
 from atom_emulator.firestore.writes import Record
 
 SMALL: Final = 32
-"""A scope of so few documents is scanned; an index would not pay."""
+"""The size of a scope up to which it is scanned, as an index would not pay off."""
 
 _NO_RECORDS: Final[Mapping[str, Record]] = {}
 
@@ -25,9 +25,9 @@ class Storage:
         self._indexes: dict[str, dict[FieldPath, FieldIndex]] = {}
 
     def install(self, path: str, segments: tuple[str, ...], new: Record | None) -> Record | None:
-        """Put a document in place of its predecessor, and return that.
+        """Replace a document, and return the old one.
 
-        Without a new document the old one is taken away.
+        Without a new document the old one is removed.
         """
         old = self.records.pop(path, None)
         if new is not None:
@@ -61,7 +61,7 @@ class Storage:
     def index(self, query: Query, field: FieldPath) -> FieldIndex | None:
         """Return the index of a field over a query's scope.
 
-        It is built at first need; None if a scan will do.
+        It is built when it is first needed. Returns None if a scan will do.
         """
         members = self._members(query)
         if members is None or len(members) <= SMALL:

@@ -44,9 +44,9 @@ class Transaction:
         return found
 
     def is_outdated(self, storage: Storage) -> bool:
-        """Return True if anything it read is no longer so.
+        """Return True if anything that it has read has changed.
 
-        That includes documents that a query would now find.
+        That includes documents that one of its queries would now find.
         """
         if not self.before or self.read_only:
             return False

@@ -81,7 +81,7 @@ def order_key(value: Any) -> OrderKey:
 def identical(one: Any, other: Any) -> bool:
     """Return True if two values are the same in type and content.
 
-    Putting one for the other is then no change.
+    Replacing one by the other is then no change.
     """
     if one is other:
         return True
@@ -152,7 +152,7 @@ def _size(value: Any, depth: int) -> int:
 def name_size(path: str) -> int:
     """Return the bytes that a document's name counts for.
 
-    They are its parts, one more for each, and 16.
+    That is the length of its parts, one more byte for each, and 16.
     """
     return _text_size(path) + 15 + 1
 

@@ -59,7 +59,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """Write a document: all of it, or with `mask` the named fields, where one without a value is deleted."""
+    """Write a document: all of it, or with `mask` the named fields, of which those without a value are deleted."""
 
     path: str
     fields: Fields = field(default_factory=dict)
@@ -159,9 +159,9 @@ def _increment(old: Any, operand: Any, _: int) -> Any:
 
 
 def _take_larger(old: Any, operand: Any, _: int) -> Any:
-    """Keep the old of two equal numbers.
+    """Return the larger number, or the old one of two equal ones.
 
-    NaN beats every number, either way round.
+    NaN counts as larger than every number, whether old or new.
     """
     if not _is_number(old):
         return _require_number(operand)

@@ -1,4 +1,4 @@
-"""The rights to tokens: service accounts, their keys, access tokens, and the ID tokens made for them."""
+"""Who gets which token: service accounts, their keys, access tokens, and the ID tokens made for them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Denied(Exception):
 
 @dataclass(slots=True)
 class Authority:
-    """The identity services without their HTTP. `faults` are used up, one an ID token."""
+    """The identity services without HTTP. Each ID token uses up one of the `faults`."""
 
     lifetime_s: int = 3600
     now: Callable[[], float] = time.time
@@ -58,13 +58,13 @@ class Authority:
     def make_id_token(self, account: str, audience: str, *, how: str) -> str:
         """Make an ID token.
 
-        It is counted by its audience and by how it was asked for.
+        It is counted by its audience and by how it was requested.
         """
         self.made[how] += 1
         self.made[f"{how} {audience}"] += 1
         fault = self.faults.popleft() if self.faults else None
         if isinstance(fault, int):
-            raise Denied(fault, "faulty", "refused as the test says")
+            raise Denied(fault, "faulty", "refused, as the test wants it")
         issued_at = int(self.now()) - (2 * self.lifetime_s if fault == Fault.EXPIRED else 0)
         claims = {
             "iss": ISSUER,
@@ -103,7 +103,7 @@ class Authority:
         return {"access_token": self.make_access_token(claims["iss"]), "expires_in": 3599, "token_type": "Bearer"}
 
     def impersonate(self, access_token: str, account: str, wish: Mapping[str, Any]) -> str:
-        """Make an ID token of an account that the caller acts for.
+        """Make an ID token of an account that the caller impersonates.
 
         Only the account with a key may do so.
         """

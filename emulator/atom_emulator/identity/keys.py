@@ -31,7 +31,7 @@ class Key:
         ).decode()
 
     def make_certificate(self) -> str:
-        """Make a certificate that the key signs for itself."""
+        """Make a self-signed certificate of the key."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "identity.emulator")])
         now = datetime.now(UTC)
         unsigned = (

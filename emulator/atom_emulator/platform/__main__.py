@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--emulators", choices=("embedded", "google"), default="embedded")
     parser.add_argument("--bucket", default=PlatformOptions().bucket)
     parser.add_argument("--functions-dir", type=Path)
-    parser.add_argument("--task-runner-url", help="a Task Runner that runs already")
+    parser.add_argument("--task-runner-url", help="a Task Runner that is already running")
     parser.add_argument("--task-runner-script", type=Path, help="what the mock's jobs do")
     parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
     parser.add_argument("--log-dir", type=Path)

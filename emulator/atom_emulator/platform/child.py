@@ -3,7 +3,7 @@
 `python -I -S child.py [--listen-fd N] -- COMMAND...`, started as the leader of its own process group with a
 pipe as standard input, whose other end only the asking process holds. When that process is gone, however it
 went, the pipe closes and the whole group is killed, this process included. If this process is killed, Linux kills
-the command with it. It uses only the standard library and no site-packages, so that it starts in some 15 ms.
+the command with it. It uses only the standard library and no site-packages, so that it starts in about 15 ms.
 
 With `--listen-fd` the command gets that listening socket the way systemd hands sockets over, which gunicorn
 understands: the port is known, and taken, before the command has even started.

@@ -21,7 +21,7 @@ class PartCrashed(PlatformError):
 
 
 class PartNotReady(PlatformError, TimeoutError):
-    """A part runs but gave no sign of being ready in time."""
+    """A part is running, but did not become ready in time."""
 
     def __init__(self, part: str, waited_s: float, log_tail: str) -> None:
         super().__init__(f"{part} is not ready after {waited_s:g} s; the end of its log:\n{log_tail}")
@@ -30,7 +30,7 @@ class PartNotReady(PlatformError, TimeoutError):
 
 
 class PortTaken(PlatformError, OSError):
-    """A port that was chosen for a part is another process's."""
+    """A port that was chosen for a part is in use by another process."""
 
     def __init__(self, part: str, port: int) -> None:
         super().__init__(f"port {port}, chosen for {part}, is taken by another process")
@@ -43,7 +43,7 @@ class FunctionsNotFound(PlatformError, FileNotFoundError):
 
 
 class EmulatorsMissing(PlatformError, FileNotFoundError):
-    """Google's emulators were asked for, but not all that they need is installed."""
+    """Google's emulators were asked for, but something that they need is not installed."""
 
     def __init__(self, *, java: bool, emulators: Sequence[str]) -> None:
         missing = [*(["Java"] if java else []), *(f"the {name} emulator" for name in emulators)]
@@ -56,12 +56,12 @@ class EmulatorsMissing(PlatformError, FileNotFoundError):
         super().__init__(
             f"Google's emulators cannot run, because {' and '.join(missing)} cannot be found. "
             f"Install with `sudo apt-get install {' '.join(packages)}`{otherwise}; "
-            "the embedded ones need neither."
+            "the embedded ones need none of this."
         )
 
 
 class EmulatorUnreachable(PlatformError, ConnectionError):
-    """A server that the platform is to use is not there."""
+    """A server that the platform should use cannot be reached."""
 
     def __init__(self, name: str, address: str) -> None:
         variable = f"{name.upper()}_EMULATOR_HOST"
@@ -72,7 +72,7 @@ class EmulatorUnreachable(PlatformError, ConnectionError):
 
 
 class TopicsMissing(PlatformError, ConnectionError):
-    """The Pub/Sub server gives no answer, or another one than Pub/Sub does."""
+    """The Pub/Sub server did not answer, or not as Pub/Sub does."""
 
     def __init__(self, address: str, said: str) -> None:
         super().__init__(
@@ -81,4 +81,4 @@ class TopicsMissing(PlatformError, ConnectionError):
 
 
 class StorageMissing(PlatformError, FileNotFoundError):
-    """There is no Cloud Storage server to start on this machine; the platform runs without."""
+    """There is no Cloud Storage server to start on this machine; the platform runs without one."""

@@ -29,14 +29,14 @@ _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
         PartName.PUBSUB: "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar",
     }
 )
-"""The jars' places in the SDK; the version stands in the name of one."""
+"""The jars' places in the SDK; the name of one has the version in it."""
 
 _FIRESTORE_MAIN: Final = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 
 _JAVA_FLAGS: Final = (
-    # The Firestore emulator is made for English messages only, as its own start script knows.
+    # The Firestore emulator works with English messages only; its own start script sets them, too.
     "-Duser.language=en",
-    # They live for minutes: quick to start and small matters more than the last bit of speed.
+    # They run for minutes, so a quick start and little memory matter more than top speed.
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
 )
@@ -52,7 +52,7 @@ class Installed:
     def server(self, name: PartName, port: int) -> Server:
         """Describe how to start one of them.
 
-        It is ready once it takes connections.
+        It is ready once it accepts connections.
         """
         jar = str(self.jars[name])
         where = (f"--host={HOST}", f"--port={port}")
@@ -68,7 +68,7 @@ class Installed:
 def find_installed(names: Sequence[PartName], environment: Mapping[str, str] = os.environ) -> Installed:
     """Find Java and these emulators.
 
-    Raises `EmulatorsMissing`, which names all that is not there.
+    Raises `EmulatorsMissing`, which names everything that is missing.
     """
     java = _find_java(environment)
     jars: dict[PartName, Path] = {}

@@ -32,7 +32,7 @@ from atom_emulator.platform.servers import PYTHON, Server, build_embedded
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
-from atom_emulator.web_pages import LOOPBACK
+from atom_emulator.web_pages import LOCAL_HOSTS
 from atom_workflows.settings import max_deliveries
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class LocalPlatform:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the platform is stopped.
 
-        Returns False if time is up before. Raises `PartCrashed`.
+        Returns False if time is up first. Raises `PartCrashed`.
         """
         return self._supervisor.wait(timeout_s)
 
@@ -314,8 +314,8 @@ class LocalPlatform:
             "THREADS": str(self.options.threads),
             "WORKERS": "1",
             "PYTHONUNBUFFERED": "1",
-            # A web page whose name was made to point here has that name; see the functions' way in.
-            "WORKFLOW_HOSTS": ",".join(sorted(LOOPBACK)),
+            # A web page whose host name was pointed here sends another name; see the functions' handlers/entry.py.
+            "WORKFLOW_HOSTS": ",".join(sorted(LOCAL_HOSTS)),
             # gunicorn puts a control socket of a fixed name there, which several servers would fight over.
             "XDG_RUNTIME_DIR": str(own),
         }

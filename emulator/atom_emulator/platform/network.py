@@ -1,4 +1,4 @@
-"""Ports of the loopback interface: take them, see that something answers, and keep proxies out of the way."""
+"""Ports of the loopback interface: reserve them, check that something answers, and bypass proxies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from typing import Final
 
 from atom_emulator.platform.errors import PortTaken
+from atom_workflows.hosts import THIS_MACHINE
 
 HOST: Final = "127.0.0.1"
 
 _TIMEOUT_S: Final = 1.0
 
-_LOOPBACK: Final = ("localhost", HOST, "::1")
 _PROXIES: Final = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 _EVERYTHING: Final = "*"
 
@@ -78,11 +78,11 @@ def answers_http(address: str) -> bool:
 
 
 def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep clients from using a proxy here.
+    """Return the variables with which clients bypass proxies for this machine.
 
-    They are those for requests to this machine; there are none without a proxy. `requests`, urllib and curl read
-    `no_proxy`, in small letters first. gRPC reads it in small letters alone, and not at all if there is a
-    `no_grpc_proxy`, which also serves where `no_proxy` is `*`: gRPC does not know that.
+    There are none if no proxy is set. `requests`, urllib and curl read `no_proxy`, the lower-case one first. gRPC reads
+    only that one, and not even that if there is a `no_grpc_proxy`, which also helps where `no_proxy` is `*`: gRPC does
+    not understand that.
     """
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}
@@ -94,4 +94,4 @@ def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _add_loopback(given: str) -> str:
     names = [name.strip() for name in given.split(",") if name.strip() not in {"", _EVERYTHING}]
-    return ",".join(dict.fromkeys([*names, *_LOOPBACK]))
+    return ",".join(dict.fromkeys([*names, *THIS_MACHINE]))

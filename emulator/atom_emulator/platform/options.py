@@ -24,26 +24,26 @@ class PartName(StrEnum):
 
 
 Emulators: TypeAlias = Literal["embedded", "google"]
-"""Whose Firestore and Pub/Sub are started: this package's own, or Google's."""
+"""The Firestore and Pub/Sub to start: this package's own, or Google's."""
 
 FUNCTIONS = (PartName.START, PartName.DISPATCHER, PartName.CHECKER)
 
 REVIVABLE = frozenset({*FUNCTIONS, PartName.TASK_RUNNER})
-"""The parts that hold nothing which the others could not do without."""
+"""The parts that can be replaced without losing data that the others need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformOptions:
     """The options of the platform. Every part takes a free port unless `ports` names one.
 
-    `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that run already;
+    `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that already run;
     the platform then starts none of its own. `bucket` is created in a Cloud Storage of the platform's own; None
     means that there is none. `environment` goes to the functions, on top of everything else. `log_dir` None means a
     new folder under `.atom-workflows/logs/` of the working directory.
 
     Functions and the Task Runner named in `revived` are started again, at the same address, when they are killed, as
-    Cloud Run replaces an instance; any other part that ends stops the platform. The Task Runner then knows of its jobs
-    what it finds in `task_runner_journal`, nothing without one.
+    Cloud Run replaces an instance; any other part that ends stops the platform. The Task Runner then knows the jobs
+    that it finds in `task_runner_journal`, and none without one.
     """
 
     project: str = "atom-local"

@@ -33,7 +33,7 @@ class PartSpec:
     """The command to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
-    that who connects meanwhile waits for the next one.
+    that clients which connect meanwhile wait for the next one.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Part:
 
     def _watch(self) -> None:
         self.exit_code = self._process.wait()
-        self.kill()  # What the command started may still run.
+        self.kill()  # Processes that the command started may still be running.
         if self._process.stdin is not None:
             self._process.stdin.close()
         self.exited.set()

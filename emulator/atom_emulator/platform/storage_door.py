@@ -1,7 +1,7 @@
-"""The way to Cloud Storage: it lets no web page in, which fake-gcs-server itself would, answering every origin.
+"""The door to Cloud Storage, which refuses web pages: fake-gcs-server itself would answer every origin.
 
-Clients speak plain HTTP here. A request's head is looked at, and then the connection is handed through to the server,
-which speaks HTTPS alone, with a certificate that no browser trusts. A connection serves one request.
+Clients speak plain HTTP here. The head of a request is checked, and then the connection is passed on to the server,
+which speaks HTTPS only, with a certificate that no browser trusts. A connection serves one request.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StorageDoor:
     def stop(self) -> None:
         """Stop listening.
 
-        The connections under way end with the server behind.
+        Open connections end with the server behind the door.
         """
         self._server.shutdown()
         self._server.server_close()
@@ -61,7 +61,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Serve one connection (socketserver calls this)."""
-        with suppress(OSError, ValueError):  # One of the two has gone, or this is no HTTP.
+        with suppress(OSError, ValueError):  # Client or server has gone, or this is not HTTP.
             lines = list(self._lines())
             named = (line.decode("latin-1").partition(":") for line in lines[1:])
             headers = {name.strip().lower(): value.strip() for name, _, value in named}
@@ -75,7 +75,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of the request's head.
 
-        Also those of the trailer behind a body in chunks.
+        Also yields those of the trailer after a chunked body.
         """
         for _ in range(_MOST_LINES):
             line = self.rfile.readline(_LONGEST_LINE)

@@ -1,4 +1,4 @@
-"""Keep the parts together: they run, or none of them does, but for those that are revived."""
+"""Keep the parts together: when one ends, all are stopped, unless that one is to be revived."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOK_EVERY_S: Final = 0.005
 class Supervisor:
     """Starts parts and stops them all as soon as one ends by itself.
 
-    One that is to be revived, and is killed once it was ready, is started again instead; `revivals` counts how often.
+    A part that is to be revived, and is killed after it was ready, is started again; `revivals` counts how often.
     `on_crash` is called once, from another thread, after everything has been stopped.
     """
 
@@ -72,7 +72,7 @@ class Supervisor:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything is stopped.
 
-        Returns False if time is up before. Raises `PartCrashed`.
+        Returns False if time is up first. Raises `PartCrashed`.
         """
         stopped = self._stopped.wait(timeout_s)
         self._raise_crash()

@@ -51,7 +51,7 @@ class Ticker:
     def stop(self) -> None:
         """End the thread.
 
-        May be called though it was never started, and twice.
+        May be called twice, or without a start.
         """
         self._stop.set()
         if self._thread.is_alive():

@@ -32,11 +32,11 @@ ACK_DEADLINE_S: Final = 60
 MIN_BACKOFF: Final = timedelta(seconds=1)
 MAX_BACKOFF: Final = timedelta(seconds=10)
 DEAD_LETTERS_KEPT: Final = timedelta(days=7)
-"""The longest that Google's emulator takes; the service takes 31 days."""
+"""The longest that Google's emulator allows; the service allows 31 days."""
 
 _CALL_TIMEOUT_S: Final = 5.0
 _FIRST_CALL_TIMEOUT_S: Final = 20.0
-"""A Java server that has just opened its port still loads most of its code."""
+"""A Java server that has just opened its port is still loading most of its code."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class PubSub:
         """
         try:
             for topic in TOPICS:
-                # An emulator that was there before has it from the last time.
+                # An emulator that was already running may have it from the last time.
                 with suppress(AlreadyExists):
                     self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
             for topic in SUBSCRIBED:
@@ -84,7 +84,7 @@ class PubSub:
     def tick(self) -> None:
         """Publish a tick.
 
-        One that cannot be published is left out, as the next one does its work.
+        A tick that cannot be published is skipped, as the next one does its work.
         """
         try:
             self.publish(self._topic("tick"), [{"data": json.dumps({"type": "tick"}).encode()}])
@@ -105,7 +105,7 @@ class PubSub:
                 _log.warning("the subscription %s was not deleted: %s", topic, error)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._channel.close()
 
     def _topic(self, topic: str) -> str:
@@ -139,7 +139,7 @@ class PubSub:
             "topic": self._topic(DEAD_LETTERS),
             "ack_deadline_seconds": ACK_DEADLINE_S,
             "message_retention_duration": DEAD_LETTERS_KEPT,
-            "expiration_policy": {},  # never, however long no one looks
+            "expiration_policy": {},  # never, however long it is not used
         }
         with suppress(AlreadyExists):
             self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)

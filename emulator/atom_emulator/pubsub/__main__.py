@@ -24,7 +24,7 @@ _log = logging.getLogger("atom_emulator.pubsub")
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
-    The exit code is 1 if the port cannot be had.
+    The exit code is 1 if the port cannot be opened.
     """
     options = _parser().parse_args(argv)
     logging.basicConfig(

@@ -147,7 +147,7 @@ class Backlog:
             self._make_ready(entry)
 
     def remove_dead(self, entry: Entry) -> None:
-        """Let go of an entry that was dead-lettered."""
+        """Remove an entry that was dead-lettered."""
         self.tally.dead_lettered += 1
         self._release_key(entry)
 

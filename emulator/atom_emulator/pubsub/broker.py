@@ -34,7 +34,7 @@ class Subscription:
 
     @property
     def settings(self) -> SubscriptionSettings:
-        """The settings that hold now."""
+        """The current settings."""
         return self.backlog.settings
 
 
@@ -81,7 +81,7 @@ class Broker:
         if name in self.subscriptions:
             raise already_exists(name)
         self.topic(topic).subscriptions[name] = None
-        # So that no acknowledgement for a deleted subscription ever fits one that has its name.
+        # So that no acknowledgement for a deleted subscription ever matches a new one of that name.
         self._created += 1
         backlog = Backlog(settings, lease_prefix=f"{self._created}-")
         self.subscriptions[name] = Subscription(name, topic, backlog)
@@ -116,7 +116,7 @@ class Broker:
     def clear(self) -> None:
         """Forget every topic, subscription and message.
 
-        Ids go on from where they were.
+        Ids continue from where they were.
         """
         self.topics.clear()
         self.subscriptions.clear()

@@ -1,4 +1,4 @@
-"""The broker's drive in real time: an event loop that owns it, woken by calls and by what is due."""
+"""Run the broker in real time: an event loop owns it, and wakes for calls and for whatever is due."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Driver:
         self._set_alarm()
 
     def update_pusher(self, subscription: Subscription) -> None:
-        """Start, stop or replace the pusher of a subscription that was made or modified."""
+        """Start, stop or replace the pusher of a changed subscription."""
         pusher = self._pushers.get(subscription.name)
         if pusher is not None and pusher.url == subscription.settings.push_endpoint:
             return
@@ -69,7 +69,7 @@ class Driver:
 
     @contextmanager
     def watch(self, name: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set when a subscription may have messages.
+        """Return an event that is set when a subscription may have messages.
 
         It is also set when the subscription is gone.
         """

@@ -1,6 +1,6 @@
 """One keep-alive HTTP/1.1 connection that POSTs, as an asyncio protocol.
 
-It reads only what a push needs, the status, and spends a fraction of what a general client does. A response
+It reads only the status, which is all that a push needs, in a fraction of a general client's time. A response
 without a Content-Length is taken at its status line, and the connection is then closed.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 Answered: TypeAlias = Callable[["HttpConnection", int | None], None]
-"""Called once for each request: with the status, or None if the connection was lost or made no sense."""
+"""Called once for each request: with the status, or None if the connection was lost or the answer made no sense."""
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _PROCESSING: Final = 102  # interim to HTTP, but Pub/Sub takes it as an acknowledgement, so it is final here
@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         self._finish(None)
 
     def data_received(self, data: bytes) -> None:
-        """Read on in the answer (asyncio calls this)."""
+        """Read more of the answer (asyncio calls this)."""
         if self._answered is None:
             self.abort()  # unrequested bytes: the stream cannot be trusted any more
             return

@@ -12,7 +12,7 @@ Predicate: TypeAlias = Callable[[Mapping[str, str]], bool]
 DEFAULT_ACK_DEADLINE_S: Final = 10.0
 DEFAULT_RETENTION_S: Final = 7 * 24 * 3600.0
 
-_LARGEST_EXPONENT: Final = 40  # beyond it every back-off has long met its maximum, and floats overflow at 1024
+_LARGEST_EXPONENT: Final = 40  # beyond it every back-off has long reached its maximum, and floats overflow at 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedeliveryBackoff:
-    """The wait of a failed message: `minimum_s`, doubled with each failure more, at most `maximum_s`."""
+    """The delay of a failed message: `minimum_s`, doubled with each further failure, at most `maximum_s`."""
 
     minimum_s: float
     maximum_s: float

@@ -53,7 +53,7 @@ class Endpoint:
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     def take_idle(self) -> HttpConnection | None:
-        """Take a connection that is open and unused, the warmest first."""
+        """Take the usable idle connection that was used last, if any."""
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
@@ -163,7 +163,7 @@ class Pusher:
         if now < self._quiet_until:
             self._suppressed += 1
             return
-        more = f" (and {self._suppressed} failures more before it)" if self._suppressed else ""
+        more = f" (and {self._suppressed} more failures before it)" if self._suppressed else ""
         _log.warning(
             "%s: push of message %s to %s failed, delivery %d: %s%s",
             *(self._subscription.name, delivery.message.id, self.url, delivery.attempt, problem, more),
@@ -202,7 +202,7 @@ class PushAttempt:
             self._connection.post(self._request, self._handle_answer)
 
     def abandon(self) -> None:
-        """Drop the request in any state, and call no one back."""
+        """Drop the request in any state, without calling back."""
         if self._timer is not None:
             self._timer.cancel()
         if self._connecting is not None:

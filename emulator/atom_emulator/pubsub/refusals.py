@@ -25,13 +25,13 @@ class RefusalError(Exception):
 
 
 def invalid(reason: str) -> RefusalError:
-    """Make a refusal of what was asked."""
+    """Make a refusal of an invalid request."""
     return RefusalError(Code.INVALID_ARGUMENT, reason)
 
 
 def unimplemented(what: str) -> RefusalError:
-    """Make a refusal of what the embedded Pub/Sub does not do."""
-    return RefusalError(Code.UNIMPLEMENTED, f"the embedded Pub/Sub does not do {what}")
+    """Make a refusal of something that the embedded Pub/Sub does not support."""
+    return RefusalError(Code.UNIMPLEMENTED, f"the embedded Pub/Sub does not support {what}")
 
 
 def not_found(name: str) -> RefusalError:

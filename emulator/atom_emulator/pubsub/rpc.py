@@ -1,4 +1,4 @@
-"""Make a plain function a gRPC method: counted, and with refusals turned into statuses."""
+"""Turn plain functions into gRPC methods, which are counted and report refusals as statuses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Methods:
         )
 
     def refuse_unimplemented(self, names: Iterable[str]) -> None:
-        """Answer UNIMPLEMENTED to methods of the real service, saying which it was."""
+        """Answer UNIMPLEMENTED to other methods of the real service, naming the method."""
         for name in names:
             self._handlers[name] = grpc.unary_unary_rpc_method_handler(_make_refusal(name))
 

@@ -23,7 +23,7 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 12 * 1024 * 1024),
     # Two servers must never share a port by accident.
     ("grpc.so_reuseport", 0),
-    # Client libraries send keep-alive pings while a streaming pull is quiet; none of them is an offence.
+    # Client libraries send keep-alive pings while a streaming pull is quiet; these must not count as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
@@ -62,7 +62,7 @@ class PubsubServer:
     async def start(self) -> int:
         """Listen, and return the port.
 
-        Raises `OSError` if it cannot be had.
+        Raises `OSError` if it cannot be opened.
         """
         address = f"{HOST}:{self._settings.port}"
         try:

@@ -48,7 +48,7 @@ class StreamingPull:
 
 
 class _Stream:
-    """One open stream. It adds nothing while `limit` of the subscription's messages are on lease."""
+    """One open stream. It sends nothing while `limit` of the subscription's messages are on lease."""
 
     def __init__(self, driver: Driver, first: Any) -> None:
         seconds = first.stream_ack_deadline_seconds
@@ -105,6 +105,6 @@ class _Stream:
 
 async def _end(task: asyncio.Future[None]) -> None:
     task.cancel()
-    # The stream is over; whatever its other half ran into no longer matters.
+    # The stream has ended, so errors of its other half no longer matter.
     with suppress(asyncio.CancelledError, RefusalError, grpc.aio.BaseError):
         await task

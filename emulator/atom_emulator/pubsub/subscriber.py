@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from atom_emulator.pubsub.messages import Delivery
 
 LONG_POLL_S: Final = 30.0
-"""The time that a Pull of an empty subscription waits before it answers with nothing."""
+"""How long a Pull of an empty subscription waits before it answers without messages."""
 
 _FIXED: Final = dict.fromkeys(("name", "topic", "filter", "enable_message_ordering"), "cannot be changed")
 _UNIMPLEMENTED: Final = (
@@ -145,7 +145,7 @@ class Subscriber:
     async def pull(self, request: Any, _context: Context) -> Any:
         """Lease messages, waiting for one unless `return_immediately` is set.
 
-        Answers with none if none comes.
+        Answers without messages if none comes.
         """
         name = request.subscription
         if request.max_messages <= 0:

@@ -21,9 +21,13 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="gets one JSON line per call")
     parser.add_argument("--journal", type=Path, help="keeps accepted jobs, for a server that is started again")
     parser.add_argument("--default-duration", dest="default_duration_s", type=float, default=0.0)
-    parser.add_argument("--verify-tokens", dest="certs_url", metavar="CERTS_URL", help="refuse other tokens' calls")
-    parser.add_argument("--audience", default="", help="whom tokens must be made for; with --verify-tokens")
-    parser.add_argument("--invoker", dest="invokers", action="append", default=[], help="who may call; anybody if none")
+    parser.add_argument(
+        "--verify-tokens", dest="certs_url", metavar="CERTS_URL", help="refuse calls without a valid token"
+    )
+    parser.add_argument("--audience", default="", help="the audience that tokens must have; with --verify-tokens")
+    parser.add_argument(
+        "--invoker", dest="invokers", action="append", default=[], help="who may call; anyone if not given"
+    )
     try:
         run(ServerOptions(**vars(parser.parse_args())))
     except (InvalidScript, InvalidJournal, OSError) as error:

@@ -14,10 +14,10 @@ KEPT_CALLS: Final = 100_000
 
 
 class CallLog:
-    """Keeps the last calls, and writes every one to `file`, which should be unbuffered, at once.
+    """Keeps the latest calls, and writes each one at once to `file`, which should be unbuffered.
 
-    A line is written before its call is answered, so whoever has an answer finds its line. A file that takes no more,
-    as its disk is full, is given up: no call fails for it.
+    A line is written before its call is answered, so whoever has an answer finds its line. If the file cannot be
+    written, say because the disk is full, logging to it stops, and no call fails.
     """
 
     def __init__(self, file: BinaryIO | None = None) -> None:
@@ -39,12 +39,12 @@ class CallLog:
             self._file.write(line.encode() + b"\n")
         except OSError as error:
             self._file = None
-            logging.getLogger(__name__).warning("no further call is logged to a file: %s", error)
+            logging.getLogger(__name__).warning("calls are no longer logged to a file: %s", error)
 
     def lines(self) -> str:
         """Return the kept calls as JSON lines."""
         return "".join(f"{line}\n" for line in self._kept)
 
     def clear(self) -> None:
-        """Forget the kept calls. The file and the sequence go on."""
+        """Forget the kept calls. The file and the sequence continue."""
         self._kept.clear()

@@ -1,4 +1,4 @@
-"""The shape of a submitted job, checked strictly: a mock laxer than the real service would hide mistakes."""
+"""The shape of a submitted job, checked strictly, as a mock that is laxer than the real service would hide mistakes."""
 
 from __future__ import annotations
 

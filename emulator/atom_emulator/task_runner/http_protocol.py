@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response, sent after `delay_s`; `drop` closes the connection without a word."""
+    """One response, sent after `delay_s`; `drop` closes the connection without an answer."""
 
     status: int
     body: bytes
@@ -70,7 +70,7 @@ def refuse_web_pages(handler: Handler, *, bound_to: str) -> Handler:
 
 
 class BadRequest(ValueError):
-    """Bytes that are no request this server takes; the connection is closed after the answer."""
+    """Bytes that are not a valid request; the connection is closed after the answer."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -91,7 +91,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Forget what was to be sent."""
+        """Discard what was still to be sent."""
         if self._delayed is not None:
             self._delayed.cancel()
         self._transport = None

@@ -1,4 +1,4 @@
-"""The Task Runner's brain: the answer to each call. No socket, no clock: time is passed in as seconds."""
+"""The logic of the mock Task Runner: the answer to each call. It has no socket and no clock; time is passed in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to send after `delay_s`. With a `fault`, it is spoilt in that way instead."""
+    """The answer to send after `delay_s`. With a `fault`, it is spoilt in that way."""
 
     status: int
     job_id: str = ""
@@ -52,10 +52,10 @@ class Acceptance:
 
 
 class JobJournal(Protocol):
-    """The place where accepted jobs are written down."""
+    """A record of accepted jobs."""
 
     def add(self, accepted: Acceptance) -> None:
-        """Keep a job, whose submission is answered afterwards."""
+        """Record a job before its submission is answered."""
 
     def clear(self) -> None:
         """Forget all jobs."""
@@ -113,9 +113,9 @@ class Jobs:
         return self._made
 
     def reset(self) -> None:
-        """Forget every job, and use every fault list from its beginning.
+        """Forget every job, and begin every fault list again.
 
-        Job ids go on.
+        Job ids continue.
         """
         self._forget()
         if self._journal is not None:

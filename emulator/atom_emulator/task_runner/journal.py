@@ -32,7 +32,7 @@ class Journal:
         self._path = path
 
     def add(self, accepted: Acceptance) -> None:
-        """Write a job down before its submission is answered."""
+        """Record a job before its submission is answered."""
         line = {
             "id": accepted.job_id,
             "job": accepted.job,
@@ -49,7 +49,7 @@ class Journal:
     def read(self) -> Iterator[Acceptance]:
         """Yield the jobs in the order in which they were accepted.
 
-        A line that a death cut short was not answered, and is taken away. Raises `InvalidJournal`.
+        A line that was cut short by a crash was never answered, and is removed. Raises `InvalidJournal`.
         """
         if not self._path.exists():
             return

@@ -44,7 +44,7 @@ class Loss(StrEnum):
 class Fault:
     """One spoilt answer, or several in a row. `status` goes with pages of garbage, too.
 
-    With `accepted` the request is carried out though its answer is spoilt, like an answer lost on its way.
+    With `accepted` the request is carried out though its answer is spoilt, like an answer that was lost on the way.
     """
 
     kind: FaultKind = FaultKind.STATUS
@@ -106,5 +106,5 @@ class Script:
     idempotent: bool = True
 
     def behaviour_for(self, job: Mapping[str, Any]) -> Behaviour:
-        """Choose the behaviour of the first rule that matches the job, else the default."""
+        """Return the first matching rule's behaviour, else the default."""
         return next((rule.behaviour for rule in self.rules if rule.matches(job)), self.default)

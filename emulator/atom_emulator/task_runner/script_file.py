@@ -40,6 +40,7 @@ from atom_emulator.task_runner.script import (
     Rule,
     Script,
 )
+from atom_workflows.language.suggestions import Suggestions, names_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,25 @@ class InvalidScript(ValueError):
         self.problems = problems
 
 
+class _Mapping(dict[Any, Any]):
+    """A mapping of the file; `lines` has the line of each key, from 1."""
+
+    lines: Mapping[Any, int]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a file as `SafeLoader` does, and notes where keys are."""
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
+    mapping = _Mapping(loader.construct_mapping(node, deep=True))
+    mapping.lines = {loader.construct_object(key): key.start_mark.line + 1 for key, _ in node.value}  # type: ignore[no-untyped-call]  # PyYAML is partly typed
+    return mapping
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
 def load_script(path: Path) -> Script:
     """Read a script from a YAML or JSON file.
 
@@ -72,7 +92,7 @@ def parse_script(text: str) -> Script:
     Raises `InvalidScript`.
     """
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 (it makes the same values as SafeLoader)
     except yaml.YAMLError as error:
         raise InvalidScript([" ".join(str(error).split())]) from error
     return build_script(document)
@@ -124,14 +144,18 @@ def _check_fields(document: Any, place: str, checks: Mapping[str, Check], proble
         problems.append(f"{place}: expected a mapping, not {_quote(document)}")
         return {}
     fields = {}
+    lines = document.lines if isinstance(document, _Mapping) else {}
     for name, value in document.items():
+        where = f"line {lines[name]}: {place}.{name}" if name in lines else f"{place}.{name}"
         if name not in checks:
-            problems.append(f"{place}.{name}: unknown; expected one of {', '.join(sorted(checks))}")
+            near = Suggestions().nearest(str(name), names_of(tuple(checks)))
+            remedy = f"did you mean {near}?" if near else f"expected one of {', '.join(sorted(checks))}"
+            problems.append(f"{where}: unknown; {remedy}")
             continue
         try:
             fields[name] = checks[name](value)
         except ValueError as error:
-            problems.append(f"{place}.{name}: {error}, not {_quote(value)}")
+            problems.append(f"{where}: {error}, not {_quote(value)}")
     return fields
 
 
@@ -220,7 +244,7 @@ def _parse_fault(value: Any) -> Fault:
 
 def _parse_fault_map(value: dict[str, Any]) -> Fault:
     problems: list[str] = []
-    fields = _check_fields(value, "fault", _FAULT_CHECKS, problems)
+    fields = _check_fields(dict(value), "fault", _FAULT_CHECKS, problems)  # The list that it is in has a line.
     kinds = {name for name in ("status", "garbage", "drop") if name in fields}
     if problems or (len(kinds) != 1 and kinds != {"status", "garbage"}):
         raise ValueError("; ".join(problems) or "expected one of status, garbage, drop, or a status with garbage")

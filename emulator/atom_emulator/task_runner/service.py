@@ -43,7 +43,7 @@ def allow_all(_headers: Mapping[str, str]) -> None:
 
 
 class TaskRunnerService:
-    """Answers requests. `now` gives seconds that only grow."""
+    """Answers requests. `now` gives seconds that never go back."""
 
     def __init__(
         self,

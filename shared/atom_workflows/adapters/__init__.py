@@ -1,4 +1,5 @@
-"""The only files that import google.* or requests: the ports on the real services.
+"""The ports on the real services: the only files that import google.* or requests.
 
-A package for each service, `system` for this machine; `http`, `grpc_calls` and `own_credentials` are what they share.
+There is a package for each service, and `system` for this machine. They share `http`, `grpc_calls` and
+`own_credentials`.
 """

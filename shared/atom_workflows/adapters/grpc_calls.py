@@ -1,7 +1,7 @@
-"""Methods of Google's services, called on their own client's channel in the protocol's own messages.
+"""Call Google's gRPC services on their client's channel, with plain protocol messages.
 
-The client has the connection, the credentials and the way to an emulator. What it puts around each call (a retry, a
-deadline and headers that are made each time, and wrapped messages) costs as much as the call: here it is made once.
+The client provides the connection, the credentials and the emulator's address. What it wraps around each call (a
+retry, a deadline, headers and wrapper messages) costs as much as the call itself, so here it is built once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from google.api_core.gapic_v1 import client_info, routing_header
 from google.api_core.retry import Retry
 
 Call: TypeAlias = Callable[..., Any]
-"""Takes the request, and by name the field of it by which the service routes it; raises google.api_core's errors."""
+"""Takes the request and, as a keyword, the field that the service routes it by; raises google.api_core's errors."""
 
-# These have no types.
+# google.api_core has no types for these.
 _wrap_errors: Final[Any] = grpc_helpers.wrap_errors
 _route: Final[Any] = routing_header.to_grpc_metadata
 _ClientInfo: Final[Any] = client_info.ClientInfo
@@ -28,28 +28,28 @@ def message_class(wrapper: Any) -> Any:
 
 
 class ServiceCalls:
-    """The calls of one service, such as `google.firestore.v1.Firestore`, by the channel of its client's transport."""
+    """The calls of one service, such as `google.firestore.v1.Firestore`, on its client's channel."""
 
     def __init__(
         self, service: str, transport: Any, *, call_timeout_s: float, metadata: Sequence[tuple[str, str]] = ()
     ) -> None:
         self._service = service
         self._channel = transport.grpc_channel
-        # A stream is read by the thread that asks for it: otherwise each one starts a thread, which costs more than the
-        # call. The option for it is the channel's, and that is made by the client.
+        # A stream is read on the calling thread: by default gRPC starts a thread for each, which costs more than the
+        # call. This is an option of the channel, and the client has already made the channel.
         self._channel._single_threaded_unary_stream = True  # noqa: SLF001 - see above
         self._call_timeout_s = call_timeout_s
         self._metadata = (_ClientInfo().to_grpc_metadata(), *metadata)
 
     def unary(self, method: str, answer: Any, retry: Retry) -> Call:
-        """Prepare a method that answers with one message of the class `answer`."""
+        """Prepare a method that returns one message of the class `answer`."""
         stub = self._channel.unary_unary(
             f"/{self._service}/{method}", request_serializer=_serialize, response_deserializer=answer.FromString
         )
         return self._bound(retry(_wrap_errors(stub)))
 
     def stream(self, method: str, answer: Any, retry: Retry) -> Call:
-        """Prepare a method that answers with any number of messages.
+        """Prepare a method that returns a stream of messages.
 
         All of them are read before the call returns.
         """

@@ -1,14 +1,14 @@
-"""HTTP requests whose whole answer is bounded in time and size, however it comes.
+"""HTTP requests with limits on the time and size of the whole answer.
 
-A timeout of `requests` bounds each wait for bytes, so that a server that sends one now and then holds a caller for as
-long as it likes: in the head, in the body or behind it. Here it bounds the answer, from its request to its last byte.
+A timeout of `requests` limits each wait for bytes, so a server that sends a byte now and then can hold a caller for as
+long as it likes. Here the timeout limits the answer as a whole, from the request to the last byte.
 
-A connection that failed to come about is an error of its own, as nothing was sent. One that came about is used again
-only within a second: a server that has one thread serves no one else as long as it is open, and one that closes idle
-connections might do so just as a request is under way.
+A failure to connect is an error of its own, since nothing was sent. A connection is reused only within a second: a
+single-threaded server serves no one else while it is open, and a server that closes idle connections might close it
+just as the next request is sent.
 
-For google-auth there is `BriefRequest`, which is brief and silent: its own transport waits for minutes, tries often,
-follows redirects, and at debug level logs whole headers.
+google-auth is given `BriefRequest`, because its own transport waits for minutes, retries often, follows redirects, and
+logs whole headers at debug level.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from urllib3.exceptions import TimeoutError as UrllibTimeout
 from atom_workflows.errors import TaskRunnerUnavailable
 
 KEEP_ALIVE_S: Final = 1.0
-"""How long an idle connection is kept."""
+"""How long an idle connection stays open."""
 
 CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Variables that name a file of trusted certificates, the first that is set: those of `requests`, and OpenSSL's."""
+"""Variables that may name a file of trusted certificates, as `requests` and OpenSSL read them; the first set counts."""
 
 _PIECE: Final = 64 * 1024
 
 
 class _DropAll(logging.Filter):
-    """Drops every line: urllib3 logs whole addresses, and headers that it could not read."""
+    """Drops every record, since urllib3 logs whole URLs and headers that it could not parse."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (whatever it says)
         return False
@@ -61,27 +61,31 @@ for _name in ("connection", "connectionpool", "poolmanager", "response", "util.r
 
 
 class AnswerTooLarge(requests.RequestException):
-    """The answer is larger than any that is expected."""
+    """The answer is larger than its limit."""
 
 
 class NotConnected(HTTPError):
-    """There was no connection, so nothing was sent. The text says why, for people."""
+    """The connection failed, so nothing was sent. The text explains why."""
 
 
 class CertificatesMissing(requests.RequestException):
-    """The certificates that the environment names are not there."""
+    """The environment names a file of certificates that does not exist."""
 
 
 class PromptAdapter(HTTPAdapter):
-    """The transport adapter of `requests`, whose read timeout bounds the whole answer.
+    """A transport adapter for `requests` whose read timeout limits the whole answer.
 
     It trusts the certificates that the environment names, as other clients do; `requests` leaves that to a session.
     """
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """See `HTTPAdapter.send`. Raises `CertificatesMissing`, too."""
+        """See `HTTPAdapter.send`. Also raises `CertificatesMissing`."""
         if kwargs.get("verify", True) is True and str(request.url).startswith("https"):
-            kwargs["verify"] = _find_certificates() or True
+            name = next(filter(os.environ.get, CERTIFICATES), "")
+            path = os.environ.get(name, "")
+            if path and not Path(path).exists():
+                raise CertificatesMissing(f"{name} names {path}, which does not exist")
+            kwargs["verify"] = path or True
         return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -92,16 +96,16 @@ class PromptAdapter(HTTPAdapter):
     def close_idle(self) -> int:
         """Close connections that have been idle for a while.
 
-        Returns how many idle ones are left open.
+        Returns how many idle connections are still open.
         """
         pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
         return sum(pool.close_idle() for pool in pools if isinstance(pool, _BriefKeepAlive))
 
 
 class IdleCloser:
-    """Closes an adapter's connections when they have been idle for a while, on a thread that ends with the last.
+    """Closes an adapter's idle connections, on a thread that ends once none is left.
 
-    A function has no processor between two events, so there it may take until the next one.
+    A function gets no processor time between two events, so there it may take until the next one.
     """
 
     def __init__(self, adapter: PromptAdapter) -> None:
@@ -119,14 +123,14 @@ class IdleCloser:
             self._is_running = True
         try:
             threading.Thread(target=self._run, name="idle-connections", daemon=True).start()
-        except RuntimeError:  # the process is ending, or has no room for threads: no call is to fail for that
+        except RuntimeError:  # the process is ending or out of threads; no call should fail because of that
             self._is_running = False
 
     def _run(self) -> None:
         while True:
             time.sleep(KEEP_ALIVE_S)
             with self._lock:
-                # First, so that who uses a connection after this look has another one begun.
+                # Cleared first, so that whoever uses a connection after this check starts another thread.
                 self._is_running = False
                 if not self._adapter.close_idle():
                     return
@@ -134,7 +138,7 @@ class IdleCloser:
 
 
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body of an answer as it arrives, unpacked.
+    """Yield the body of an answer, decompressed, as it arrives.
 
     Raises as `requests` and urllib3 do.
     """
@@ -143,7 +147,7 @@ def pieces_of(response: requests.Response) -> Iterator[bytes]:
 
 
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
-    """Read the body of an answer as it arrives.
+    """Read the whole body of an answer.
 
     Raises `AnswerTooLarge`, or as `requests` and urllib3 do.
     """
@@ -155,20 +159,8 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _find_certificates() -> str:
-    """Return the path of the certificates that the environment names, or "".
-
-    Raises `CertificatesMissing` if nothing is there.
-    """
-    name = next(filter(os.environ.get, CERTIFICATES), "")
-    path = os.environ.get(name, "")
-    if path and not Path(path).exists():
-        raise CertificatesMissing(f"{name} names {path}, which does not exist")
-    return path
-
-
 class _DeadlineStream(io.RawIOBase):
-    """The bytes of a connection, up to the time at which the whole answer must be there."""
+    """The bytes of a connection, until the deadline of the whole answer."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw = raw
@@ -184,7 +176,7 @@ class _DeadlineStream(io.RawIOBase):
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            # Each wait for bytes may take what is left of the whole time.
+            # Each wait may take all of the time that is left.
             self._connection.settimeout(left_s)
         return self._raw.readinto(buffer)
 
@@ -196,12 +188,12 @@ class _DeadlineStream(io.RawIOBase):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        # http.client reads all of an answer from this file, its head included.
+        # http.client reads the whole answer from this file, including the headers.
         self.fp = io.BufferedReader(_DeadlineStream(self.fp.detach(), sock))
 
 
 class _ReportsConnectErrors:
-    """Mixin of a connection that distinguishes a failure to connect from any later one."""
+    """Mixin for connections that distinguishes a failure to connect from any later failure."""
 
     idle_since: float = 0.0
 
@@ -224,7 +216,7 @@ class _SecureConnection(_ReportsConnectErrors, HTTPSConnection):
 
 
 def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
-    """Explain why there is no connection, as each cause has another cure."""
+    """Explain why connecting failed, since each cause needs its own fix."""
     where = f"{connection.host}:{connection.port}"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
@@ -234,17 +226,17 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
-        return f"no connection: {where} does not speak TLS as expected ({cause.reason or 'cut short'}); is it http://?"
+        return f"no connection: {where} does not answer with TLS ({cause.reason or 'cut short'}); should the URL be http://?"
     if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"no connection to {where} within {connection.timeout or 0:.0f} s"
     if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
-        return f"no connection: {where} refused it; nothing listens there"
+        return f"no connection: nothing listens at {where} (connection refused)"
     detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause or error).__name__
     return f"no connection to {where}: {detail}"
 
 
 class _BriefKeepAlive:
-    """Mixin of a pool that reuses no connection that was idle for long."""
+    """Mixin for connection pools that reuses no connection that has been idle for long."""
 
     pool: queue.LifoQueue[Any] | None
 
@@ -267,7 +259,7 @@ class _BriefKeepAlive:
         with suppress(queue.Empty):
             while True:
                 taken.append(pool.get(block=False))
-        # The one that was used last is put back last, and so it is the next one to be used.
+        # The connection that was used last is put back last, so that it is used next.
         for connection in reversed(taken):
             if connection is not None:
                 _close_if_stale(connection)
@@ -289,15 +281,15 @@ class _SecurePool(_BriefKeepAlive, HTTPSConnectionPool):
 
 
 def _close_if_stale(connection: Any) -> None:
-    """Close a connection that was idle for long.
+    """Close a connection that has been idle for long.
 
-    It opens again when it is used.
+    It reopens when it is next used.
     """
     if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
         connection.close()
 
 
-# -- one request, for google-auth or to see who answers --------------------------------------------------------------
+# -- single requests, for google-auth and for checks -----------------------------------------------------------------
 
 CONNECT_TIMEOUT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 5.0
@@ -311,7 +303,7 @@ _TransportError: Final[Any] = google.auth.exceptions.TransportError
 
 
 class GaveUp(Exception):
-    """A server failed twice or too much time went by. Not an error that google-auth retries."""
+    """A server failed twice or took too long. google-auth does not retry this error."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -320,7 +312,7 @@ class GaveUp(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A response in the form that google-auth reads."""
+    """A response as google-auth expects it."""
 
     status: int
     headers: Mapping[str, str]
@@ -328,7 +320,7 @@ class Response:
 
 
 class BriefRequest:
-    """A `google.auth.transport.Request` for the few requests that one token takes."""
+    """A `google.auth.transport.Request` for the few requests that fetching a token takes."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + BUDGET_S
@@ -353,7 +345,7 @@ class BriefRequest:
             "timeout": (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
             "stream": True,
             "allow_redirects": False,
-            # The request's own credential is kept; else a password of the machine's (`.netrc`) would replace it.
+            # Keeps the request's own credential, which a password in the machine's `.netrc` would replace.
             "auth": lambda request: request,
         }
         try:

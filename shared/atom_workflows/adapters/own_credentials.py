@@ -1,4 +1,4 @@
-"""The user's own Google credentials, as gcloud and the client libraries keep them: the command line's alone."""
+"""The user's own Google credentials, as gcloud and the client libraries store them. Only the command line uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TransportError: Final[Any] = google.auth.exceptions.TransportError
 def expect_users_login() -> None:
     """Silence google-auth's warning about a login without a quota project.
 
-    Here that is the usual login. Where it does harm the service refuses, and the refusal is shown with what to do.
+    Such a login is normal here. A service that does not accept it says so, and the command line explains what to do.
     """
     warnings.filterwarnings("ignore", message="Your application has authenticated using end user credentials")
 
@@ -36,10 +36,10 @@ def default_project() -> str | None:
 
 
 def require_login() -> None:
-    """Get an access token, to see that the credentials are still valid.
+    """Fetch an access token, to check that the credentials are still valid.
 
-    Raises google-auth's errors. Google's clients would try an expired login again and again, for half a minute. A
-    network that is down is left to them.
+    Raises google-auth's errors. Without this check Google's clients would retry an expired login for half a minute.
+    Network failures are ignored here, as the clients report them.
     """
     credentials, _ = _default(scopes=_SCOPES)
     with suppress(GaveUp, _TransportError):

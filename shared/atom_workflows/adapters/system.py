@@ -15,11 +15,11 @@ from typing import Final, Generic
 from atom_workflows.ports import Answer, Item
 
 WAVE_S: Final = 0.05
-"""The time that a first answer waits for others to join its wave: one commit for many costs less than many."""
+"""How long a first answer waits for others to join its wave, as one commit for many is cheaper than many commits."""
 
 
 AHEAD: Final = 4
-"""Items handed to a lane's threads, for each thread: enough for none to run dry while a wave is saved."""
+"""Items handed to each thread of a lane: enough to keep it busy while a wave is saved."""
 
 
 class SystemClock:
@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class ThreadWorkers:
-    """Calls on a pool of threads for each lane."""
+    """Makes calls on a thread pool for each lane."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -53,14 +53,14 @@ class ThreadWorkers:
                 if lane not in self._pools:
                     self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
                 pool = self._pools[lane]
-            # With the caller's context, so that what a call logs names the event it was made for.
+            # In the caller's context, so that the call's log lines name the event it was made for.
             return pool.submit(copy_context().run, call, item)
 
         return ThreadCalls(submit, lane=lane or (lambda _: ""), most=self._threads * AHEAD)
 
 
 class ThreadCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. At most `most` items of a lane are with its threads, as each takes a kilobyte there."""
+    """Implements `ports.Calls`. At most `most` items of a lane are with its threads, where each takes a kilobyte."""
 
     def __init__(
         self, submit: Callable[[Item, str], Future[Answer]], *, lane: Callable[[Item], str], most: int
@@ -98,7 +98,7 @@ class ThreadCalls(Generic[Item, Answer]):
         return [(item, future.result()) for item, future in ended if future.exception() is None]
 
     def _fill(self) -> None:
-        """Give each lane's threads what they have room for."""
+        """Hand each lane's threads as many items as they have room for."""
         load = Counter(lane for lane, _ in self._submitted.values())
         for lane, queue in self._queued.items():
             for _ in range(min(len(queue), self._most - load[lane])):

@@ -37,8 +37,8 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import RunSeedRequested, StartRequested
 from atom_workflows.ports import Create, Document, Update
-from atom_workflows.settings import Settings, is_same_place
-from atom_workflows.task_runner_urls import expected_instead, shown_url
+from atom_workflows.settings import Settings
+from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown_url
 
 MAX_WARNINGS: Final = 20
 
@@ -55,7 +55,7 @@ def difference(run: RunRecord, event: StartRequested) -> str:
         return "definition"
     if event.generation and event.generation != run.source.get("generation"):
         return "generation"
-    if event.task_runner_url and not is_same_place(event.task_runner_url, run.task_runner_url):
+    if event.task_runner_url and not is_same_url(event.task_runner_url, run.task_runner_url):
         return "tr_url"
     if _text(event.params) != _text(run.params):
         return "params"

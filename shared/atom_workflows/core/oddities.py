@@ -69,8 +69,8 @@ def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
         return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_JOB, what=what)
     if step.job_state and not is_known_state(step.job_state):
         what = (
-            f"the Task Runner calls the state of job {step.job_id} {step.job_state!r}, a word that is not the "
-            "contract's; the job is polled until it is SUCCEEDED, FAILED or CANCELLED, or the step times out"
+            f"the Task Runner calls the state of job {step.job_id} {step.job_state!r}, which the contract "
+            "does not define; the job is polled until it is SUCCEEDED, FAILED or CANCELLED, or the step times out"
         )
         return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_STATE, what=what)
     return None

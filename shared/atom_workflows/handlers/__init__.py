@@ -1,5 +1,5 @@
-"""The functions' ways in: one module a function, so that none imports what only another needs.
+"""The handlers of the functions: a module for each, so that none imports what only another one needs.
 
-`entry` reads a request and `delivery` says what becomes of its event; `start`, `dispatcher` and `checker` give it
-to the coordinator.
+`entry` reads a request and `delivery` decides whether its event is acknowledged; `start`, `dispatcher` and `checker`
+pass it to the coordinator.
 """

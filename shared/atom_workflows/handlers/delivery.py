@@ -1,9 +1,9 @@
 """Deliver a request's event to its handler, and decide what an error of the handler means.
 
-An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. Everything
-else that is raised is answered 500, and so the event is redelivered, until its last delivery.
+An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. Any other
+error is answered 500, so that the event is redelivered, until its last delivery.
 
-Nothing is lost in silence: an event is acknowledged only after its dead letter was accepted. If publishing the dead
+Nothing is lost silently: an event is acknowledged only after its dead letter was accepted. If publishing the dead
 letter fails, the event is redelivered, and after the last delivery Pub/Sub itself forwards it to the dead-letter topic,
 without our reason.
 """
@@ -42,13 +42,13 @@ def on_event(
 ) -> Answer:
     """Answer a request that should hold an event of that topic.
 
-    `handle` is given the message's body.
+    `handle` is called with the message's body.
     """
     try:
         event = read_event(lower_names(headers), raw)
     except MalformedEvent as error:
         return drop(error)
-    del raw  # The event holds what it needs of it.
+    del raw  # The event has what it needs.
     if not isinstance(event, ReceivedEvent):
         return drop(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
     return handle_event(services, topic, event, lambda received: handle(read_message_body(received.payload)))
@@ -76,7 +76,7 @@ def handle_event(
 def drop(error: Exception) -> Answer:
     """Acknowledge a request that holds no event.
 
-    Nothing in it could be kept.
+    There is nothing in it to dead-letter.
     """
     log_malformed(error)
     return _ACKNOWLEDGE
@@ -107,14 +107,14 @@ def lower_names(headers: Mapping[str, str]) -> dict[str, str]:
 def is_event(headers: Mapping[str, str]) -> bool:
     """Return True if a service sent the request, not a caller.
 
-    A service would send it again if it were refused. `headers` are named in lower case.
+    A service would send it again if it were refused. The names in `headers` are in lower case.
     """
     sender = headers.get("user-agent", "")
     return "ce-type" in headers or "cloudevents" in headers.get("content-type", "") or "APIs-Google" in sender
 
 
 def json_answer(status: HTTPStatus, body: Mapping[str, Any]) -> Answer:
-    """Return an answer for a caller who reads it."""
+    """Return an answer in JSON, for a caller."""
     return json.dumps(body), status, {"Content-Type": "application/json"}
 
 
@@ -134,7 +134,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
         log.warning("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
         return False
     if not malformed and topic in _NOT_WORTH_KEEPING:
-        _log_given_up(event, error, "dropped, as the next one does its work,")
+        _log_given_up(event, error, "dropped, as the next tick does its work")
         return True
     if not _publish_dead_letter(services, topic, event, error):
         return False
@@ -156,13 +156,13 @@ def log_malformed(error: Exception) -> None:
 def describe(error: Exception) -> str:
     """Explain an error to people, without secrets.
 
-    Our own errors hold none. Of a defect only the location is given; the log has its trace.
+    Our own errors hold none. A defect is described by its location only; the log has its traceback.
     """
     if isinstance(error, AtomWorkflowsError):
         return " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     location = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"internal error {_name(error)}{location}; the function's log has its trace"
+    return f"internal error {_name(error)}{location}; the function's log has the traceback"
 
 
 def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
@@ -191,7 +191,7 @@ def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, e
 def _log_given_up(event: ReceivedEvent, error: Exception, fate: str) -> None:
     log.error(
         "event.given_up",
-        f"{fate} after {event.delivery_attempt} deliveries: {describe(error)}",
+        f"{fate}; delivery {event.delivery_attempt}, the last one, failed: {describe(error)}",
         trace_of=None if isinstance(error, AtomWorkflowsError) else error,
         reason=_name(error),
     )

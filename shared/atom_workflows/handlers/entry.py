@@ -1,13 +1,13 @@
-"""The way into a function: what is refused before a request's body is read, and how much of it is read.
+"""Read a function's requests: refuse those of web pages, and bodies that are too large.
 
-No browser has a reason to call a function, so what a web page sends is refused (see `web_pages`). `WORKFLOW_HOSTS`
-names the hosts that a function may be called by: in the cloud a request comes by its own name or not at all, and
-the local platform names its hosts.
+No browser has a reason to call a function, so requests from web pages are refused (see `web_pages`). `WORKFLOW_HOSTS`
+lists the host names that a function may be called by. It is needed on the local platform only: in the cloud, requests
+with any other host name do not reach the function.
 
-What is larger than a function can need is refused before it is in memory. A body is measured by its Content-Length and,
-since one that is sent in chunks has none, while it is read. The rest of what is too large is read and forgotten: a
-sender that cannot send to its end sees no answer, and Pub/Sub would redeliver it. An event that was refused is
-acknowledged, as it would be as large the next time.
+A body that is larger than the function can need is refused before it is in memory. It is measured by its Content-Length
+and, since a chunked body has none, while it is read. The rest of it is read and discarded, because a sender that cannot
+finish sees no answer, and Pub/Sub would redeliver the event. A refused event is acknowledged, since it would be just as
+large the next time.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ MAX_TICK_BODY: Final = 64 * 1024
 MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
     {"start": MAX_START_BODY, "steps": MAX_STEPS_BODY, "tick": MAX_TICK_BODY}
 )
-"""By the topic whose events a function is sent."""
+"""The largest body for each function, by the topic of its events."""
 
 MAX_FORGOTTEN: Final = 32 * 1024 * 1024
-"""Cloud Run takes no larger request, and Pub/Sub sends none over 14 MB. The connection of a longer one is cut."""
+"""Cloud Run accepts no larger request, and Pub/Sub sends none over 14 MB. Beyond this the connection is closed."""
 
 _HOW_TO_START: Final = (
-    "POST a start, as JSON with workflow_path or definition and the header Content-Type: application/json"
+    "to start a run, POST JSON with workflow_path or definition and the header Content-Type: application/json"
 )
 _PIECE: Final = 65_536
 _TAIL: Final = 2_048
 _MESSAGE_ID: Final = re.compile(rb'"messageId":\s*"([0-9]{1,40})"')
-"""Pub/Sub writes it behind the data, and so it is in a body's last bytes."""
+"""Pub/Sub writes the id after the data, so it is near the end of a body."""
 
 
 class Stream(Protocol):
-    """A body that is still to be read."""
+    """A body that has not been read yet."""
 
     def read(self, size: int, /) -> bytes:
-        """Return up to so many bytes, none at the end."""
+        """Return up to `size` bytes, none at the end."""
 
 
 class RequestBody(Protocol):
-    """A request's body, as flask has it."""
+    """A request's body, as in Flask."""
 
     @property
     def content_length(self) -> int | None:
-        """The body's length, None if it is sent in chunks."""
+        """The body's length, or None if it is chunked."""
 
     @property
     def stream(self) -> Stream:
@@ -72,9 +72,9 @@ class RequestBody(Protocol):
 
 
 def read_request_body(body: RequestBody, most: int) -> bytes:
-    """Return the body.
+    """Read the body into memory, if it has at most `most` bytes.
 
-    Raises `BodyTooLarge`, with at most `most` bytes of it in memory.
+    Raises `BodyTooLarge` if it has more.
     """
     declared = body.content_length
     if declared is not None and declared > most:
@@ -107,7 +107,7 @@ Handle: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 
 
 class Request(RequestBody, Protocol):
-    """A request, as flask has it."""
+    """A request, as in Flask."""
 
     @property
     def method(self) -> str:
@@ -124,19 +124,19 @@ def answer_request(
             log.warning("request.refused", f"refused, as {reason}")
             return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
         if topic == "start" and request.method != "POST":
-            # As someone sends who opens the function's URL in a browser.
+            # This is what opening the function's URL in a browser sends.
             error = f"{request.method!r:.20} starts nothing; {_HOW_TO_START}"
             text, status, answered = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
             return text, status, {**answered, "Allow": "POST"}
         try:
-            # The body is not kept here: the handler lets go of it as soon as it can.
+            # No reference to the body is kept here, so that the handler can free it early.
             return handle(services, headers, read_request_body(request, MAX_BODIES[topic]))
         except BodyTooLarge as too_large:
             return _answer_too_large(services, topic, lowered, too_large)
 
 
 def _answer_too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:
-    """Keep a dead letter of the event, without its data.
+    """Dead-letter the event without its data.
 
     A caller of the start function is answered 413 instead.
     """

@@ -41,8 +41,8 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """Answer a request to the start function.
 
-    It is an event of topic `start`, an upload, or a plain POST that starts a run. An event is answered 204; a plain
-    POST with what became of it: 202, 400, 403, 404 or 409.
+    It is an event of topic `start`, an upload, or a plain POST that starts a run. An event is answered 204. A plain
+    POST is answered 202, or with the reason for refusing it: 400, 403, 404, 409, 415 or 503.
     """
     headers = lower_names(headers)
     event_id = headers.get("idempotency-key") or uuid.uuid4().hex
@@ -56,7 +56,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
         return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
     except MalformedEvent as error:
         return drop(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
-    del raw  # What it holds is there as values now.
+    del raw  # It has been parsed.
     if not isinstance(asked, ReceivedEvent):
         return _start_for_caller(services, asked, event_id)
 
@@ -93,7 +93,7 @@ def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | Ru
     if isinstance(attributes, Mapping) and "eventType" in attributes:
         if attributes["eventType"] != "OBJECT_FINALIZE":
             message = (
-                f"a bucket's {attributes['eventType']!r:.80} starts nothing; let it notify of OBJECT_FINALIZE alone"
+                f"a bucket's {attributes['eventType']!r:.80} starts nothing; have it notify of OBJECT_FINALIZE only"
             )
             log.warning("object.ignored", message)
             return None
@@ -121,7 +121,7 @@ def _read_upload(
 def _start_for_caller(services: Services, request: StartRequested | RunSeedRequested, event_id: str) -> Answer:
     """Start a run for a caller.
 
-    With an `Idempotency-Key` the same call again is answered with the same run.
+    Repeating the call with the same `Idempotency-Key` returns the same run.
     """
     with log.handling(event_id):
         try:

@@ -19,7 +19,7 @@ _LONGEST_TAKEN_APART: Final = 1_000
 def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
     """Check all rules between steps.
 
-    A file that broke off (`whole` is False) may still have had any step, so no name is unknown then.
+    A file that broke off (`whole` is False) may have lost any step, so then no name counts as unknown.
     """
     steps_named = _Steps(steps_node)
     first: dict[str, int] = {}
@@ -40,7 +40,7 @@ def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report
 
 
 class _Steps:
-    """All ids as written, refused ones too, so that a refused id is not reported again where it is used."""
+    """All ids as written, including refused ones, so that a refused id is not reported again where it is used."""
 
     def __init__(self, steps_node: Node | None) -> None:
         items = steps_node.items if isinstance(steps_node, Items) else []
@@ -48,7 +48,8 @@ class _Steps:
         self.ids = {node.text: None for node in ids if isinstance(node, Scalar)}
 
     @cached_property
-    def _names(self) -> Names:
+    def names(self) -> Names:
+        """The ids, indexed for searches when the first one is made."""
         return Names(self.ids)
 
     def advise(self, unknown: str, report: Report) -> str:
@@ -56,7 +57,7 @@ class _Steps:
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
         if len(several) > 1 and all(part in self.ids for part in several):
             return f"write a list: {code('[' + ', '.join(several) + ']')}"
-        near = report.nearest(unknown, self._names)
+        near = report.nearest(unknown, self.names)
         return f"did you mean {code(near)}?" if near else "add that step, or remove this dependency"
 
 

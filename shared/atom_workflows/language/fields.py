@@ -32,7 +32,7 @@ STEP_ID: Final = Text(
     rule="letters, digits, `_`, `.` and `-` (not `.` or `-` first), not `__` at both ends",
     when_empty="write an id",
     respell=lambda text: plain_word(text).strip("_-"),
-    display=" and put a name for people into `description`",
+    display=" and put the name that people see into `description`",
 )
 
 BACKOFF: Final = Record(
@@ -64,7 +64,7 @@ BACKOFF: Final = Record(
         Field(
             name="jitter",
             kind=Number(minimum=0, maximum=1),
-            description="The share of the delay that chance may take off, so that many steps do not return at once.",
+            description="The share of the delay that may be taken off at random, so that not all steps retry at once.",
             default=_BACKOFF.jitter,
             examples=(0.2,),
         ),
@@ -82,8 +82,8 @@ RETRY: Final = Record(
             name="maxAttempts",
             kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
             description=(
-                "How often the step is tried in all; 1 means that a failure is final. A job that the Task Runner loses "
-                "does not count."
+                "How many times the step is tried in all; 1 means that a failure is final. A job that the Task Runner "
+                "loses does not count."
             ),
             default=RetryPolicy().max_attempts,
             examples=(3,),
@@ -97,8 +97,8 @@ POLICIES: Final = (
         name="timeout",
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
         description=(
-            "How long one attempt may take before it counts as failed. Once it is over, the job is asked about once "
-            "more, and that answer counts."
+            "How long one attempt may take before it counts as failed. When the time is up, the job's status is asked "
+            "for once more, and that answer counts."
         ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
@@ -108,8 +108,8 @@ POLICIES: Final = (
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
         description=(
-            "What to do when it is unknown whether a job runs: submit it again, though at the third loss the step "
-            "fails all the same, or fail the step at once."
+            "What to do when it is unknown whether a job runs: submit it again (though the third loss fails the step), "
+            "or fail the step at once."
         ),
         default=OnLost.RETRY.value,
         examples=("fail",),
@@ -127,7 +127,7 @@ TASK: Final = Record(
         Field(
             name="name",
             kind=Text(max_length=limits.MAX_NAME),
-            description="The job's name at the Task Runner; without it the step's id.",
+            description="The job's name at the Task Runner; by default the step's id.",
             examples=("load-sales",),
         ),
         Field(
@@ -139,13 +139,13 @@ TASK: Final = Record(
         Field(
             name="engine",
             kind=_LINE,
-            description="Where the Task Runner is to run the job, in its own words.",
+            description="Where the Task Runner should run the job, in the Task Runner's own words.",
             examples=("edge",),
         ),
         Field(
             name="url",
             kind=_LINE,
-            description="The service to call, for a task that is no container.",
+            description="The service to call, for a task that is not a container.",
             examples=("https://train-ab12cd34-ew.a.run.app",),
         ),
         Field(
@@ -185,7 +185,7 @@ STEP: Final = Record(
         Field(
             name="id",
             kind=STEP_ID,
-            description="The step's name in this workflow; each step has another.",
+            description="The step's name, which no other step of the workflow has.",
             required=True,
             examples=("load-sales",),
         ),
@@ -199,7 +199,7 @@ STEP: Final = Record(
             name="dependsOn",
             kind=TextList(item=_LINE),
             description=(
-                "The ids of the steps that must have succeeded before; they may stand further down. One alone needs no "
+                "The ids of the steps that must succeed first; they may come later in the file. A single id needs no "
                 "list."
             ),
             examples=(["extract", "clean"], "extract"),
@@ -221,7 +221,7 @@ WORKFLOW: Final = Record(
         Field(
             name="name",
             kind=Text(max_length=limits.MAX_NAME),
-            description="The workflow's name; without it the file's name without folder and extension.",
+            description="The workflow's name; by default the file's name without folder and extension.",
             examples=("daily-sales",),
         ),
         Field(
@@ -239,7 +239,7 @@ WORKFLOW: Final = Record(
         Field(
             name="defaults",
             kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.TRIES),
-            description="Policies for every step; what a step says itself counts more, field by field.",
+            description="Policies for every step; a step's own fields take precedence, one by one.",
         ),
         Field(
             name="steps",

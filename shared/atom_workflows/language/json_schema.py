@@ -14,7 +14,6 @@ from atom_workflows.language.kinds import (
     Arguments,
     Choice,
     Duration,
-    Field,
     Kind,
     Number,
     Record,
@@ -41,31 +40,30 @@ def json_schema() -> dict[str, Any]:
 
 
 def _record(record: Record) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for field in record.fields:
+        description = field.description
+        if isinstance(field.kind, Duration):
+            # The type cannot say the bounds of a duration.
+            least, most = "more than 0s and " * field.kind.positive, format_duration(field.kind.maximum)
+            description += f" A duration such as 30s, 10m, 1h30m or 1.5h, {least}at most {most}."
+        properties[field.name] = {
+            **_kind(field.kind),
+            "description": description,
+            **({} if field.default is None else {"default": field.default}),
+            **({"examples": list(field.examples)} if field.examples else {}),
+        }
     schema: dict[str, Any] = {
         "title": record.title,
         "type": "object",
         "additionalProperties": False,
-        "properties": {field.name: _field(field) for field in record.fields},
+        "properties": properties,
     }
     required = [field.name for field in record.fields if field.required]
     if required:
         schema["required"] = required
     if record.any_of:
         schema["anyOf"] = [{"required": [name]} for name in record.any_of]
-    return schema
-
-
-def _field(field: Field) -> dict[str, Any]:
-    description = field.description
-    if isinstance(field.kind, Duration):
-        # The type cannot say the bounds of a duration.
-        least, most = "more than 0s and " * field.kind.positive, format_duration(field.kind.maximum)
-        description += f" A duration such as 30s, 10m, 1h30m or 1.5h, {least}at most {most}."
-    schema = _kind(field.kind) | {"description": description}
-    if field.default is not None:
-        schema["default"] = field.default
-    if field.examples:
-        schema["examples"] = list(field.examples)
     return schema
 
 

@@ -1,4 +1,4 @@
-"""Read JSON into events of the shape of YAML's, and report its syntax errors in our own words.
+"""Read JSON into events shaped like those of YAML, and report its syntax errors in our own words.
 
 JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
 pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has a reader of its own. It keeps no
@@ -33,7 +33,7 @@ _NO_COMMENTS: Final = ("JSON has no comments", "remove this, or name the file .y
 
 
 class JsonValue:
-    """A single value, with the attributes that are read of PyYAML's ScalarEvent. It is made in half the time."""
+    """A single value, with the attributes of PyYAML's ScalarEvent that are used. Making one takes half the time."""
 
     __slots__ = ("column", "line", "style", "value")
     anchor = None
@@ -47,7 +47,7 @@ class JsonValue:
 
     @property
     def start_mark(self) -> JsonValue:
-        """Where it stands; line and column count from 0."""
+        """The place of the value; line and column count from 0."""
         return self
 
 
@@ -119,8 +119,14 @@ class JsonReader:
         return value
 
     def _read_key(self) -> Any:
-        if self._next() != '"':
-            self._refuse_key(self._next())
+        sign = self._next()
+        if sign != '"':
+            self._refuse_comment_or_end()
+            word = _WORD.match(self._text, self._index)
+            if sign == "'" or word:
+                shown = f': "{shorten(word[0])}"' if word else ""
+                self._fail("a field's name must be in double quotes in JSON", f"put it in double quotes{shown}")
+            self._fail(f"a field's name cannot begin with {code(sign)}", 'write `"field": value`')
         key = self._read_quoted()
         if self._skip_space() != ":":
             self._fail("a `:` is missing after the field's name", 'write `"field": value`')
@@ -163,26 +169,16 @@ class JsonReader:
             self._fail("a text must be in double quotes in JSON", "write `\"` for each `'` around it")
         if not word:
             self._fail(f"a value cannot begin with {code(sign)}", "write a text in double quotes, a number, [ or {")
-        self._refuse_word(word[0])
-
-    def _refuse_word(self, word: str) -> NoReturn:
-        if word.lower() in _NO_NUMBERS:
-            advice = f'write `null`, or the text in double quotes: "{word}"'
-            raise _SyntaxProblem(_place(self._mark()), f"{code(word)} is not a JSON number", advice, is_json=True)
-        if right := _OTHER_SPELLINGS.get(word.lower()):
-            self._fail(f"{code(word)} is not a JSON value", f"write {code(right)}")
-        if word[0] in "0123456789+-.":
-            advice = f'write it as 10, -0.5 or 1e3, or put it in double quotes: "{shorten(word)}"'
-            self._fail(f"{code(word)} is not a JSON number", advice)
-        self._fail("a text must be in double quotes in JSON", f'write "{shorten(word)}"')
-
-    def _refuse_key(self, sign: str) -> NoReturn:
-        self._refuse_comment_or_end()
-        word = _WORD.match(self._text, self._index)
-        if sign == "'" or word:
-            shown = f': "{shorten(word[0])}"' if word else ""
-            self._fail("a field's name must be in double quotes in JSON", f"put it in double quotes{shown}")
-        self._fail(f"a field's name cannot begin with {code(sign)}", 'write `"field": value`')
+        text = word[0]
+        if text.lower() in _NO_NUMBERS:
+            advice = f'write `null`, or the text in double quotes: "{text}"'
+            raise _SyntaxProblem(_place(self._mark()), f"{code(text)} is not a JSON number", advice, is_json=True)
+        if right := _OTHER_SPELLINGS.get(text.lower()):
+            self._fail(f"{code(text)} is not a JSON value", f"write {code(right)}")
+        if text[0] in "0123456789+-.":
+            advice = f'write it as 10, -0.5 or 1e3, or put it in double quotes: "{shorten(text)}"'
+            self._fail(f"{code(text)} is not a JSON number", advice)
+        self._fail("a text must be in double quotes in JSON", f'write "{shorten(text)}"')
 
     def _refuse_text(self, start: int) -> NoReturn:
         """Report why the text that begins at `start` cannot be read.
@@ -222,9 +218,9 @@ class JsonReader:
         return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
 
     def _skip_space(self) -> str:
-        """Go on to the next character and return it, empty at the end.
+        """Skip white space, and return the next character, if any.
 
-        Lines are counted here alone: no text of JSON holds a line break.
+        Only here are lines counted, since no string in JSON holds a line break.
         """
         start = self._index
         sign = self._text[start : start + 1]

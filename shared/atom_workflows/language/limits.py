@@ -13,14 +13,14 @@ MAX_NODES: Final = 300_000
 """Values in the file. Each use of an alias counts all that it stands for, and a long text counts as several."""
 
 TEXT_PER_NODE: Final = 64
-"""Each so many characters of a text count as one more node, so that aliases cannot multiply a long text."""
+"""A text counts as one more node for every so many characters, so that aliases cannot multiply a long text."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
 MAX_PROBLEMS: Final = 100
 MAX_WARNINGS: Final = 20
 MAX_PROBLEM_BYTES: Final = 400_000
-"""Bytes of the listed problems as JSON. A run's document of at most 1 MiB holds them, its warnings and all else."""
+"""Bytes of the listed problems as JSON, so that a run's document of at most 1 MiB holds them with everything else."""
 
 MAX_TAG_DIRECTIVES: Final = 100
 """libyaml compares each `%TAG` with all before it; no file needs one, as tags are not allowed."""

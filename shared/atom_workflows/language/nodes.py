@@ -66,7 +66,7 @@ class Fields:
     height: int = 1
 
     def get(self, name: str) -> Node | None:
-        """Return the value of the name, None if there is none."""
+        """Return the value of the name, or None if there is none."""
         entry = self.entries.get(name)
         return entry.value if entry else None
 
@@ -131,17 +131,15 @@ _UNCLEAR: Final = (
 _LONGEST_INTEGER: Final = 20
 
 
-def resolve(scalar: Scalar) -> Value:
+def resolve(scalar: Scalar) -> Value:  # noqa: PLR0911  # one case per form
     """Return the meaning of the value."""
     text = scalar.text
     if not scalar.plain:
         return text
     if text in _WORDS:
         return _WORDS[text]
-    return _resolve_number(text) if text[0] in _NUMERIC_START else text
-
-
-def _resolve_number(text: str) -> Value:
+    if text[0] not in _NUMERIC_START:
+        return text
     if _INTEGER.fullmatch(text):
         # Python refuses to convert thousands of digits.
         integer = int(text) if len(text) <= _LONGEST_INTEGER else MAX_INTEGER + 1
@@ -155,8 +153,8 @@ def _resolve_number(text: str) -> Value:
     return number if abs(number) != float("inf") else Unclear("a number too large for 64 bits")
 
 
-def describe(node: Node) -> str:
-    """Name the node's type, as in "must be text, but this is a list"."""
+def describe(node: Node) -> str:  # noqa: PLR0911  # one case per type
+    """Name the node's type, such as "a list"."""
     match node:
         case Items():
             return "a list"
@@ -164,12 +162,7 @@ def describe(node: Node) -> str:
             return "a map"
         case Broken():
             return "unreadable"
-        case Scalar():
-            return _describe_value(resolve(node))
-
-
-def _describe_value(value: Value) -> str:
-    match value:
+    match resolve(node):
         case None:
             return "null"
         case bool():

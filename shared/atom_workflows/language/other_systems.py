@@ -22,18 +22,10 @@ def _each(names: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(names.split(), meaning)
 
 
-def _advise_on_retries(retries: Node) -> str:
-    return f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which counts the first try too"
-
-
-def _advise_on_max_attempts(retries: Node) -> str:
-    return f"write `maxAttempts: {_count_tries(retries)}`, which counts the first try too"
-
-
 def _count_tries(retries: Node) -> int:
-    """Return the number of tries that so many retries make.
+    """Return how many tries a number of retries makes.
 
-    It is 3 if the retries are not a number.
+    Return 3 if the retries are not a number.
     """
     text = retries.text if isinstance(retries, Scalar) else ""
     is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT
@@ -58,7 +50,10 @@ _WHERE: Final = "say where a job runs with `engine` or `scaleTier` inside `task`
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: what starts a workflow is outside its file"
 
-TRIES: Final[Mapping[str, Advice]] = _each("retries retrylimit maxretries maxretry retrycount", _advise_on_retries)
+TRIES: Final[Mapping[str, Advice]] = _each(
+    "retries retrylimit maxretries maxretry retrycount",
+    lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which counts the first try too",
+)
 
 WORKFLOW_FIELDS: Final[Mapping[str, str]] = _each("jobs tasks stages nodes states activities", "steps") | _each(
     "title displayname workflow workflowname", "name"
@@ -95,7 +90,10 @@ TASK_ADVICE: Final[Mapping[str, str]] = {
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
 RETRY_ADVICE: Final[Mapping[str, Advice]] = {
-    **_each("retries retrylimit maxretries limit", _advise_on_max_attempts),
+    **_each(
+        "retries retrylimit maxretries limit",
+        lambda retries: f"write `maxAttempts: {_count_tries(retries)}`, which counts the first try too",
+    ),
     **_each("delay interval wait", _advise_on_delay),
 }
 BACKOFF_FIELDS: Final[Mapping[str, str]] = {

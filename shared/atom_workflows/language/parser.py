@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -62,7 +61,14 @@ def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any 
         raise TypeError("a file that is not a workflow had no problem")
     if not tree.is_json:
         warn_of_doubts(reading.values["steps"], report)
-    return replace(_build_workflow(reading, filename), warnings=report.warnings)
+    values, defaults = reading.values, reading.values.get("defaults")
+    return Workflow(
+        name=values.get("name") or PurePosixPath(filename).stem[:MAX_NAME] or "workflow",
+        description=values.get("description", ""),
+        steps=tuple(_build_step(step, defaults) for step in values["steps"]),
+        timeout=values.get("timeout"),
+        warnings=report.warnings,
+    )
 
 
 class _Tree(NamedTuple):
@@ -83,28 +89,19 @@ def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any)
         return _Tree(None, whole=False, is_json=False)
     if filename.lower().endswith(".json"):
         return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
-    if tree := _read_if_json(text, report):
-        return tree
+    if _MAY_BE_JSON.match(text):
+        # Nothing of a failed attempt is kept, so that YAML is read in the same memory.
+        tried = Report(report.file)
+        reader = JsonReader(text, tried)
+        tree = _Tree(*compose(reader.events(), tried), is_json=True)
+        if reader.is_json:
+            report.take(tried)
+            return tree
+        del tried, reader, tree
     source = prepare_for_yaml(text, report)
     if source is None:
         return _Tree(None, whole=False, is_json=False)
     return _Tree(*compose(events(source, report, loader), report), is_json=False)
-
-
-def _read_if_json(text: str, report: Report) -> _Tree | None:
-    """Read the text as JSON, None if it is not JSON.
-
-    Then nothing of the attempt is kept: YAML is read in the same memory.
-    """
-    if not _MAY_BE_JSON.match(text):
-        return None
-    tried = Report(report.file)
-    reader = JsonReader(text, tried)
-    tree = _Tree(*compose(reader.events(), tried), is_json=True)
-    if not reader.is_json:
-        return None
-    report.take(tried)
-    return tree
 
 
 def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
@@ -126,52 +123,38 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
             report.add(step.at("task"), said, "put what is large into a file and name that in `args`")
 
 
-def _build_workflow(reading: Reading, filename: str) -> Workflow:
-    values = reading.values
-    defaults = values.get("defaults")
-    return Workflow(
-        name=values.get("name") or PurePosixPath(filename).stem[:MAX_NAME] or "workflow",
-        description=values.get("description", ""),
-        steps=tuple(_build_step(step, defaults) for step in values["steps"]),
-        timeout=values.get("timeout"),
-    )
-
-
 def _build_step(reading: Reading, defaults: Reading | None) -> Step:
     values = reading.values
+    policies = _inside(defaults) | values
+    retry = _inside(defaults, "retry") | _inside(reading, "retry")
+    tries = retry.get("maxAttempts", RetryPolicy().max_attempts)
+    task = None
+    if "task" in values:
+        job = values["task"].values
+        task = Task(
+            name=job.get("name"),
+            image_uri=job.get("imageUri"),
+            engine=job.get("engine"),
+            url=job.get("url"),
+            scale_tier=job.get("scaleTier", DEFAULT_SCALE_TIER),
+            master_type=job.get("masterType"),
+            args=job.get("args"),
+            labels=job.get("labels", {}),
+        )
     return Step(
         id=values["id"],
         description=values.get("description", ""),
         depends_on=tuple(node.text for node in values.get("dependsOn", ())),
-        task=_build_task(values["task"].values) if "task" in values else None,
-        retry=_merge_retry(reading, defaults),
-        **_merge_other_policies(reading, defaults),
-    )
-
-
-def _build_task(values: dict[str, Any]) -> Task:
-    return Task(
-        name=values.get("name"),
-        image_uri=values.get("imageUri"),
-        engine=values.get("engine"),
-        url=values.get("url"),
-        scale_tier=values.get("scaleTier", DEFAULT_SCALE_TIER),
-        master_type=values.get("masterType"),
-        args=values.get("args"),
-        labels=values.get("labels", {}),
+        task=task,
+        retry=RetryPolicy(max_attempts=tries, backoff=_merge_backoff(reading, defaults)),
+        timeout=policies.get("timeout", DEFAULT_STEP_TIMEOUT),
+        on_lost=OnLost(policies.get("onLost", OnLost.RETRY)),
     )
 
 
 # -- policies: a step's own values, else those of the file's defaults, else the built-in ones -------------------------
 
 _BUILT_IN: Final = Backoff()
-
-
-def _merge_retry(step: Reading, defaults: Reading | None) -> RetryPolicy:
-    """Return the step's retry policy."""
-    own, common = _inside(step, "retry"), _inside(defaults, "retry")
-    tries = own.get("maxAttempts", common.get("maxAttempts", RetryPolicy().max_attempts))
-    return RetryPolicy(max_attempts=tries, backoff=_merge_backoff(step, defaults))
 
 
 def _merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
@@ -183,15 +166,6 @@ def _merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
         maximum=merged.get("max", _BUILT_IN.maximum),
         jitter=float(merged.get("jitter", _BUILT_IN.jitter)),
     )
-
-
-def _merge_other_policies(step: Reading, defaults: Reading | None) -> dict[str, Any]:
-    """Return the other policies, as keyword arguments of a `Step`."""
-    merged = _inside(defaults) | _inside(step)
-    return {
-        "timeout": merged.get("timeout", DEFAULT_STEP_TIMEOUT),
-        "on_lost": OnLost(merged.get("onLost", OnLost.RETRY)),
-    }
 
 
 def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -72,8 +72,8 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 class Report:
     """Collects the problems of one file; the same problem at the same place counts once.
 
-    Warnings are kept apart, as they refuse nothing. Of both only the first are kept and the others counted, so that
-    they fit into a run's document whatever the file.
+    Warnings are kept separately, as they refuse nothing. The first of each are kept and the others only counted, so
+    that they fit into a run's document whatever the file is like.
     """
 
     def __init__(self, file: str) -> None:
@@ -115,7 +115,14 @@ class Report:
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()
         ]
-        kept = list(_take_fitting(found[: collected.most]))
+        kept: list[Problem] = []
+        size = 0
+        for problem in found[: collected.most]:
+            # The file's name, which may have 1,000 bytes, is part of each.
+            size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))
+            if size > MAX_PROBLEM_BYTES:
+                break
+            kept.append(problem)
         left_out = len(found) - len(kept) + collected.dropped
         if not left_out:
             return tuple(kept)
@@ -149,19 +156,6 @@ class _Collected:
 
     def in_file_order(self) -> Sequence[tuple[_Key, str]]:
         return sorted(self._found.items(), key=lambda found: found[0][:2])
-
-
-def _take_fitting(problems: Sequence[Problem]) -> Iterator[Problem]:
-    """Yield the first problems, up to `MAX_PROBLEM_BYTES` together.
-
-    The file's name, which may have 1,000 bytes, stands in each.
-    """
-    size = 0
-    for problem in problems:
-        size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))
-        if size > MAX_PROBLEM_BYTES:
-            return
-        yield problem
 
 
 # -- values and names in messages: short, on one line, never mistaken for the sentence around them -------------------

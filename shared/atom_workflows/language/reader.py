@@ -53,7 +53,11 @@ def read_record(record: Record, node: Node, path: str, report: Report) -> Readin
     if isinstance(node, Broken):
         return INVALID
     if not isinstance(node, Fields):
-        return _refuse_record(record, node, path, owner, report)
+        if is_empty(node):
+            remedy = record.when_empty or "write its fields, or remove it"
+        else:
+            remedy = _as_main_field(record, node, path) or f"write its fields: {_listing(record.names)}"
+        return wrong_type(node, owner, "a map", remedy, report)
     misspelt = _check_names(record, node, owner, report)
     if node.complete:
         _check_presence(record, node.entries.keys() | misspelt, node, owner, report)
@@ -89,14 +93,6 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
             return read_records(kind, node, path, report)
 
 
-def _refuse_record(record: Record, node: Node, path: str, owner: str, report: Report) -> Invalid:
-    if is_empty(node):
-        remedy = record.when_empty or "write its fields, or remove it"
-    else:
-        remedy = _as_main_field(record, node, path) or f"write its fields: {_listing(record.names)}"
-    return wrong_type(node, owner, "a map", remedy, report)
-
-
 def _as_main_field(record: Record, node: Node, path: str) -> str:
     """Advise on a value that stands in place of its map.
 
@@ -119,25 +115,20 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
     names = record.names
     meant = set()
     for name, entry in node.entries.items():
-        if name not in names:
-            advice = _advise(record, name, entry.value)
-            foreign = record.foreign.get(fold_spelling(name))
-            near = None if advice else foreign or report.nearest(name, names_of(names))
-            meant.add(near)
-            remedy = f"did you mean {code(near)}?" if near else f"the fields here are {_listing(names)}"
-            report.add(entry.key, f"there is no field {code(name)} in {owner}", advice or remedy)
+        if name in names:
+            continue
+        folded = fold_spelling(name)
+        # Advice on another system's name, or on a field of an inner map.
+        advice = record.advice.get(folded) or ""
+        if not advice:
+            inner = (field for field in record.fields if isinstance(field.kind, Record) and name in field.kind.names)
+            advice = next((f"it belongs inside {code(field.name)}" for field in inner), "")
+        near = None if advice else record.foreign.get(folded) or report.nearest(name, names_of(names))
+        meant.add(near)
+        remedy = f"did you mean {code(near)}?" if near else f"the fields here are {_listing(names)}"
+        given = advice if isinstance(advice, str) else advice(entry.value)
+        report.add(entry.key, f"there is no field {code(name)} in {owner}", given or remedy)
     return meant
-
-
-def _advise(record: Record, name: str, value: Node) -> str:
-    """Advise on another system's name, or a field of an inner map.
-
-    Empty if it is neither.
-    """
-    if advice := record.advice.get(fold_spelling(name)):
-        return advice if isinstance(advice, str) else advice(value)
-    owners = (field.name for field in record.fields if isinstance(field.kind, Record) and name in field.kind.names)
-    return next((f"it belongs inside {code(owner)}" for owner in owners), "")
 
 
 @cache
@@ -247,18 +238,14 @@ def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
     # str.isprintable alone would refuse rare spaces, too.
     if not kind.multiline and not text.isprintable() and _CONTROL.search(text):
         return f"holds a line break or control character: {code(text)}", "remove it"
-    if not _matches(kind, text):
-        return f"cannot be {code(text)}", _advise_on_text(kind, text)
-    return None
-
-
-def _advise_on_text(kind: Text, text: str) -> str:
-    """Advise on a text that is not allowed."""
+    if _matches(kind, text):
+        return None
+    advice = f"use {kind.rule}"
     instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
-    if not instead or not _matches(kind, instead):
-        return f"use {kind.rule}"
-    display = kind.display if " " in text or not text.isascii() else ""
-    return f"write {code(instead)}{display}; allowed are {kind.rule}"
+    if instead and _matches(kind, instead):
+        display = kind.display if " " in text or not text.isascii() else ""
+        advice = f"write {code(instead)}{display}; allowed are {kind.rule}"
+    return f"cannot be {code(text)}", advice
 
 
 def _matches(kind: Text, text: str) -> bool:

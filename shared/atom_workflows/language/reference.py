@@ -15,7 +15,6 @@ from atom_workflows.language.kinds import (
     Arguments,
     Choice,
     Duration,
-    Field,
     Kind,
     Number,
     Record,
@@ -36,18 +35,17 @@ _TABLES = {
 
 
 def field_tables() -> dict[str, str]:
-    """Return a Markdown table of the fields of each map, by its name."""
-    head = "| Field | Value | Default | What it is for |\n| --- | --- | --- | --- |\n"
-    return {name: head + "".join(map(_row, fields)) for name, fields in _TABLES.items()}
-
-
-def _row(field: Field) -> str:
-    default = "required" if field.required else "" if field.default is None else f"`{field.default}`"
-    example = ""
-    if field.examples:
-        first = field.examples[0]
-        example = f" For example `{first if isinstance(first, str) else json.dumps(first)}`."
-    return f"| `{field.name}` | {_describe(field.kind)} | {default} | {field.description}{example} |\n"
+    """Return a Markdown table of each map's fields, by its name."""
+    tables = {}
+    for name, fields in _TABLES.items():
+        rows = ["| Field | Value | Default | What it is for |\n| --- | --- | --- | --- |\n"]
+        for field in fields:
+            default = "required" if field.required else "" if field.default is None else f"`{field.default}`"
+            shown = (one if isinstance(one, str) else json.dumps(one) for one in field.examples[:1])
+            said = " ".join([field.description, *(f"For example `{one}`." for one in shown)])
+            rows.append(f"| `{field.name}` | {_describe(field.kind)} | {default} | {said} |\n")
+        tables[name] = "".join(rows)
+    return tables
 
 
 def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind

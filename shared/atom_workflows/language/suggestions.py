@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final
 
 BUDGET: Final = 10_000_000
-"""The cost that all comparisons of one file may have, about a second. A search among 200 steps costs some 50,000."""
+"""The most that all comparisons of one file may cost, about a second. A search among 200 steps costs about 50,000."""
 
 _MIN_SIMILARITY: Final = 0.7
 _LONGEST_COMPARED: Final = 100
@@ -69,7 +69,7 @@ class Suggestions:
     def nearest(self, word: str, names: Names) -> str | None:
         """Return the name that was probably meant.
 
-        None if none is near or the budget is used up.
+        Returns None if none is similar, or the budget is used up.
         """
         if not 0 < len(word) <= _LONGEST_COMPARED:
             return None

@@ -2,10 +2,10 @@
 
 Nothing recurses, and nothing too large is built. A map's names are text, each once, and `<<` merges other maps in.
 
-An alias is the same node once more, so it takes no memory here. What is made of the tree later has no aliases and
-does: a file of a kilobyte can stand for gigabytes. So each node has a weight and a height, an alias adds those of its
-node, and composing ends once the file is too heavy. What is nested too deeply is skipped but still weighed, so that
-the problems after it are found in bounded time.
+An alias is the same node again, so it takes no memory here. The values built from the tree later have no aliases, and
+so a file of a kilobyte can stand for gigabytes of them. Therefore each node has a weight and a height, an alias adds
+those of its node, and composing ends once the file is too heavy. What is nested too deeply is skipped but still
+weighed, so that the problems after it are found in bounded time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOPELESS_DEPTH: Final = 10 * limits.MAX_DEPTH
 
 
 def compose(events: Iterable[Any], report: Report) -> tuple[Node | None, bool]:
-    """Return the tree of the file's document, None if empty.
+    """Return the tree of the file's document, if there is one.
 
     The second result is True if the document was read to its end.
     """
@@ -110,41 +110,37 @@ class _Composer:
         if self._skipping:
             self._weigh(1, place)
             return
-        node = self._anchors.get(event.anchor) or self._unknown_alias(place, event.anchor)
+        node = self._anchors.get(event.anchor)
+        if node is None:
+            shown = code("*" + event.anchor)
+            if any(opened.anchor == event.anchor for opened in self._open):
+                self._report.add(place, f"the alias {shown} stands for what it is a part of", "remove it")
+            else:
+                remedy = f"write {code('&' + event.anchor)} before the value it stands for"
+                self._report.add(place, f"the alias {shown} has no anchor before it", remedy)
+            node = Broken(line=place.line, column=place.column)
         if len(self._open) + node.height > limits.MAX_DEPTH:
             self._too_deep(place)
             node = Broken(line=place.line, column=place.column)
         self._weigh(node.weight, place)
         self._attach(node, None)
 
-    def _unknown_alias(self, place: Place, name: str) -> Broken:
-        shown = code("*" + name)
-        if any(opened.anchor == name for opened in self._open):
-            self._report.add(place, f"the alias {shown} stands for what it is a part of", "remove it")
-        else:
-            said = f"the alias {shown} has no anchor before it"
-            self._report.add(place, said, f"write {code('&' + name)} before the value it stands for")
-        return Broken(line=place.line, column=place.column)
-
     def _start(self, event: Any) -> None:
+        place = _place(event)
         if self._skipping or len(self._open) >= limits.MAX_DEPTH:
-            self._skip(event)
+            if not self._skipping:
+                self._too_deep(place)
+            self._skipping += 1
+            # Skipping takes time, too.
+            self._weigh(1, place)
+            if self._skipping > _HOPELESS_DEPTH:
+                self.ended = True
             return
         self._check_tag(event)
-        place = _place(event)
         is_map = isinstance(event, yaml.MappingStartEvent)
         opened = _Open(is_map=is_map, line=place.line, column=place.column, anchor=event.anchor)
         self._open.append(opened)
         self._weigh(1, place)
-
-    def _skip(self, event: Any) -> None:
-        if not self._skipping:
-            self._too_deep(_place(event))
-        self._skipping += 1
-        # What is skipped takes its time, too.
-        self._weigh(1, _place(event))
-        if self._skipping > _HOPELESS_DEPTH:
-            self.ended = True
 
     def _end(self, event: Any) -> None:
         if not self._skipping:

@@ -1,4 +1,4 @@
-"""Warnings about values that mean what YAML 1.2 says, but may not be meant, or sent, as they are written."""
+"""Warn of values that are valid in YAML 1.2, but may not be meant that way, or not be sent as written."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _check_number(scalar: Scalar, report: Report) -> None:
 
 
 def _spell_clearly(text: str) -> str:
-    """Spell the number so that YAML 1.1 reads one, too."""
+    """Spell the number so that YAML 1.1 has it as one, too."""
     sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
     power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
     return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"

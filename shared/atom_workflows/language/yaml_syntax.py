@@ -28,7 +28,7 @@ _MOST_CONTROLS: Final = 10
 
 
 def decode(content: bytes | str, report: Report) -> str | None:
-    """Return the file's text, None if nothing else can be checked.
+    """Return the file's text, or None if nothing else can be checked.
 
     Bytes that are not UTF-8 are reported and replaced, so that the rest can still be checked.
     """

@@ -1,7 +1,7 @@
 """Events that were given up, as messages of the topic `dead-letters`: written and read in one place.
 
 A dead letter has the data and attributes of its event. Further attributes say where it came from and why it is there.
-Pub/Sub forwards messages there by itself too, and then says all but the reason.
+Pub/Sub also forwards messages there by itself, and then records everything but the reason.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _TOPICS: Final = frozenset({"start", "steps", "tick"})
 _HOPELESS: Final = frozenset({"MalformedEvent", "RunNotFound"})
 
 LONGEST_REASON: Final = 1_000
-"""Bytes; Pub/Sub takes 1,024 for the value of an attribute."""
+"""In bytes; Pub/Sub allows 1,024 for the value of an attribute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """An event that is given up: the message as it came, and the reason. `deliveries` is None if not counted."""
+    """An event that is given up: the message as received, and the reason. `deliveries` is None if not counted."""
 
     topic: str
     event_id: str
@@ -55,9 +55,9 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message of the topic `dead-letters`. A text that is not known is empty.
+    """A message of the topic `dead-letters`. Unknown texts are empty.
 
-    `topic` is where it came from, `error` the name of the exception. Without a `reason` Pub/Sub itself forwarded it.
+    `topic` is where it came from, `error` the name of the exception. If `reason` is empty, Pub/Sub itself forwarded it.
     `data` and `attributes` are the event's own.
     """
 
@@ -79,7 +79,7 @@ class DeadLetter:
 
     @property
     def body(self) -> Any:
-        """The JSON that the event carries, None if it is not JSON."""
+        """The JSON that the event carries, or None if it is not JSON."""
         try:
             return read_json(self.data, most_values=MAX_START_VALUES)
         except ValueError:
@@ -87,14 +87,14 @@ class DeadLetter:
 
     @property
     def run_id(self) -> str:
-        """The id of the run that the event names, empty if it names none."""
+        """The id of the run that the event names, or "" if it names none."""
         body = self.body
         named = self.attributes.get("run_id") or (body.get("run_id") if isinstance(body, Mapping) else "")
         return named if isinstance(named, str) else ""
 
 
 def dead_letter_message(event: GivenUp) -> Message:
-    """Build the message that keeps the event."""
+    """Build the dead letter of an event."""
     ours = {
         _TOPIC: event.topic,
         _REASON: event.reason,
@@ -103,7 +103,7 @@ def dead_letter_message(event: GivenUp) -> Message:
         _EVENT: event.event_id,
         _PUBLISHED: event.published_at,
     }
-    # The value of an attribute is cut to a length that Pub/Sub takes, never in the middle of a character.
+    # Values are cut to the length that Pub/Sub allows, never in the middle of a character.
     clipped = {
         name: value.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")
         for name, value in ours.items()
@@ -134,9 +134,9 @@ def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLet
 
 
 def replay_message(letter: DeadLetter) -> Message:
-    """Build the event again, for the topic that it came from.
+    """Rebuild the event for the topic that it came from.
 
-    However often it is replayed, it stays the same event: a start message starts one run. Raises `ValueError` if the
+    However often it is replayed, it remains the same event: a start message starts one run. Raises `ValueError` if the
     topic is not known.
     """
     if not letter.topic:

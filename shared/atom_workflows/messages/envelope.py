@@ -1,8 +1,8 @@
 """Events as they arrive at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
 
-functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub delivers that again and
-again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never be
-handled is kept as a dead letter, so its message is read here as it came.
+functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub would redeliver that again
+and again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never
+be handled becomes a dead letter, so its message is also available here as it was received.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from atom_workflows.messages.fields import read_json_body, require_object
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 
 MAX_ATTRIBUTES: Final = 100
-"""The most that Pub/Sub takes in a message."""
+"""The most that Pub/Sub allows in a message."""
 
 LONGEST_ID: Final = 200
 _MESSAGE_FIELDS: Final = ("data", "attributes", "messageId", "publishTime")
@@ -44,7 +44,7 @@ class ReceivedMessage:
 class ReceivedEvent:
     """An event in CloudEvents' terms. `payload` is its data; for a Pub/Sub push, the whole body.
 
-    A message that is replayed has the id of the original event.
+    A replayed message has the id of the original event.
     """
 
     id: str
@@ -59,12 +59,17 @@ class ReceivedEvent:
 
     @property
     def message(self) -> ReceivedMessage | None:
-        """The Pub/Sub message in the event, None if it carries none."""
+        """The Pub/Sub message in the event, or None if it carries none."""
         message = _message_in(self.payload)
         if message is None:
             return None
+        data = message.get("data") or ""
+        try:
+            decoded = base64.b64decode(data, validate=True)
+        except (TypeError, ValueError, binascii.Error):  # Pub/Sub never sends that, but others may.
+            decoded = str(data).encode("utf-8", "replace")
         return ReceivedMessage(
-            data=_decode_data(message),
+            data=decoded,
             attributes=_attributes_of(message),
             published_at=str(message.get("publishTime") or ""),
         )
@@ -75,30 +80,25 @@ def read_event(
 ) -> ReceivedEvent | Mapping[str, Any]:
     """Return a request's event, or the JSON object of a plain request.
 
-    `headers` are named in lower case. Only the fields that are needed are kept, however much the request holds. Raises
-    `MalformedEvent`.
+    The names in `headers` are in lower case. Only the fields that are needed are kept. Raises `MalformedEvent`.
     """
     if "ce-type" in headers or headers.get("content-type", "").startswith("application/cloudevents"):
-        return _read_cloud_event(headers, raw, most_values)
+        try:
+            require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
+            event = from_http(dict(headers), raw)
+        except (GenericException, ValueError, TypeError, AttributeError) as error:
+            raise MalformedEvent(f"the request is not a CloudEvent: {type(error).__name__}: {error}") from None
+        payload = event.get_data()
+        event_id = _event_id(payload, str(event["id"]))
+        return ReceivedEvent(id=event_id, type=str(event["type"]), payload=_drop_unneeded(payload))
     body = require_object(read_json_body(raw, most_values=most_values))
     if "message" not in body or "subscription" not in body:
         return body
     return ReceivedEvent(id=_event_id(body), type=MESSAGE_PUBLISHED, payload=_drop_unneeded(body))
 
 
-def _read_cloud_event(headers: Mapping[str, str], raw: bytes, most_values: int) -> ReceivedEvent:
-    try:
-        require_bounded(raw.decode("utf-8", "replace"), most_values=most_values)
-        event = from_http(dict(headers), raw)
-    except (GenericException, ValueError, TypeError, AttributeError) as error:
-        raise MalformedEvent(f"the request is no CloudEvent: {type(error).__name__}: {error}") from None
-    payload = event.get_data()
-    event_id = _event_id(payload, str(event["id"]))
-    return ReceivedEvent(id=event_id, type=str(event["type"]), payload=_drop_unneeded(payload))
-
-
 def _drop_unneeded(payload: Any) -> Any:
-    """Return the fields that are read of a push or notification."""
+    """Keep only the fields of a push or notification that are used."""
     if not isinstance(payload, Mapping):
         return payload
     if "message" not in payload:
@@ -127,15 +127,3 @@ def _attributes_of(message: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(attributes, Mapping):
         return {}
     return {name: value for name, value in attributes.items() if isinstance(value, str)}
-
-
-def _decode_data(message: Mapping[str, Any]) -> bytes:
-    """Return the message's bytes.
-
-    Data that is not base64, which Pub/Sub never sends, stays as it is.
-    """
-    data = message.get("data") or ""
-    try:
-        return base64.b64decode(data, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        return str(data).encode("utf-8", "replace")

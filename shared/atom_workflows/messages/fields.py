@@ -12,13 +12,13 @@ from atom_workflows.bounded_json import MAX_VALUES, read_json
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, MalformedEvent, NewerVersion
 
 SCHEMA: Final = 1
-"""The schema of the events that this version publishes. A field that may be missing leaves it as it is."""
+"""The schema of the events that this version publishes. Adding an optional field does not change it."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
-"""Ids of runs and steps, as they may stand in a document's path."""
+"""Ids of runs and steps, which become part of a document's path."""
 
 MAX_SCHEMA: Final = 1_000
-"""No version will ever have more, so a body with a higher number is not an event of ours."""
+"""No version will ever reach this number, so a body with a higher one is not an event of ours."""
 
 MAX_TEXT: Final = 2_000
 LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -37,7 +37,7 @@ def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
     """Return the JSON that an event carries."""
     try:
         body = read_json(raw, most_values=most_values)
-        # Half a surrogate pair and NaN can be read, but not stored or sent again.
+        # Half of a surrogate pair and NaN can be read, but not stored or sent again.
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (JsonTooDeep, JsonTooLarge) as error:
         raise MalformedEvent(f"the event's data is not usable: {error}") from None
@@ -47,13 +47,13 @@ def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def show(value: Any) -> str:
-    """Return a value as short JSON for a message, `nothing` for None."""
+    """Return a value as short JSON, for error messages."""
     text = "nothing" if value is None else json.dumps(value, default=str)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def require_object(body: Any) -> Mapping[str, Any]:
-    """Return the body if it is a JSON object."""
+    """Check that the body is a JSON object, and return it."""
     if not isinstance(body, Mapping):
         raise MalformedEvent(f"an event must be a JSON object, not {show(body)}")
     return body
@@ -62,18 +62,18 @@ def require_object(body: Any) -> Mapping[str, Any]:
 def require_known_schema(body: Mapping[str, Any]) -> None:
     """Refuse an event of a newer version.
 
-    An event without a schema is of the first. Raises `NewerVersion`, so that it is delivered again until an instance of
+    An event without a schema has schema 1. Raises `NewerVersion`, so that the event is redelivered until an instance of
     that version takes it.
     """
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
     if schema > SCHEMA:
-        raise NewerVersion("the event", f"its schema is {schema}, and this one reads up to {SCHEMA}")
+        raise NewerVersion("the event", f"its schema is {schema}, and this version reads up to {SCHEMA}")
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:
-    """Return a text that must not be missing or empty."""
+    """Return a text that must be present and not empty."""
     value = read_optional_text(body, name)
     if not value:
         raise MalformedEvent(f"an event's {name} must be a text, not {show(body.get(name))}")
@@ -81,7 +81,7 @@ def require_text(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
-    """Return a text, None if it is missing.
+    """Return a text, or None if it is missing.
 
     `longest` is in characters.
     """
@@ -102,7 +102,7 @@ def read_id(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_attempt(body: Mapping[str, Any]) -> int | None:
-    """Return the number of an attempt, None if it is missing."""
+    """Return the number of an attempt, or None if it is missing."""
     value = body.get("attempt")
     if value is None:
         return None
@@ -142,14 +142,14 @@ def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def require_storable(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
-    """Return the text if it can be stored.
+    """Check that a text can be stored, and return it.
 
-    It may have `longest` bytes, and no half of a surrogate pair.
+    It may have up to `longest` bytes, and no half of a surrogate pair.
     """
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise MalformedEvent(f"an event's {name} holds half a character: {show(value)}") from None
+        raise MalformedEvent(f"an event's {name} holds half of a surrogate pair: {show(value)}") from None
     if size > longest:
         raise MalformedEvent(f"an event's {name} may have {longest:,} bytes, not {size:,}")
     return value
@@ -170,21 +170,23 @@ def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any
 def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the labels, empty if they are missing.
 
-    A whole number is the same as its digits.
+    A whole number counts as its digits.
     """
     found = read_optional_object(body, "labels")
     if len(found) > MAX_LABELS:
         raise MalformedEvent(f"an event may have {MAX_LABELS} labels, not {len(found)}")
     for name, value in found.items():
         if not _is_text_or_number(value) or not LABEL_NAME.fullmatch(name):
-            raise MalformedEvent(f"a label must be a name in lower case and a text, not {name!r:.80}: {show(value)}")
+            raise MalformedEvent(
+                f"a label needs a lower-case name and a text as value, not {name!r:.80}: {show(value)}"
+            )
     return {name: str(value) for name, value in found.items()}
 
 
 def read_optional_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return a text, None if it is missing.
+    """Return a text, or None if it is missing.
 
-    A whole number, such as a date of eight digits, is the same as its digits.
+    A whole number, such as a date of eight digits, counts as its digits.
     """
     value = body.get(name)
     return read_optional_text({name: str(value)} if _is_text_or_number(value) else body, name)

@@ -37,12 +37,12 @@ STEPS_PER_READY: Final = 10
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The most bytes of such a list in a message, however long its texts, so that no message is over 256 KB."""
+"""The most bytes of such a list, so that no message exceeds 256 KB however long its texts are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyStep:
-    """A step to dispatch. `attempt` is the one to submit, None for the next one of a released step."""
+    """A step to dispatch. `attempt` is the one to submit, or None for the next attempt of a released step."""
 
     step_id: str
     attempt: int | None = None
@@ -66,14 +66,14 @@ class StepsCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """The scheduler's wake-up, or one in between, as from a dispatcher that has just put a job in flight."""
+    """A wake-up of the checker: the scheduler's, or one in between (from a dispatcher that submitted a job, say)."""
 
     is_scheduled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPage:
-    """A page of a round over the due steps: those behind `after` (due time and path), due by `until`."""
+    """A page of a round over the due steps: those that follow `after` (due time and path) and are due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
@@ -101,7 +101,19 @@ def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
 
 def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message]:
     """Build the messages that report these outcomes."""
-    parts = _parts([_outcome_body(outcome) for outcome in outcomes], most=OUTCOMES_PER_COMPLETED)
+    bodies = [
+        {
+            "step": outcome.step_id,
+            "attempt": outcome.attempt,
+            "kind": outcome.kind.value,
+            "message": outcome.message,
+            "job_id": outcome.job_id,
+            "job_state": outcome.job_state,
+            **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
+        }
+        for outcome in outcomes
+    ]
+    parts = _parts(bodies, most=OUTCOMES_PER_COMPLETED)
     return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
 
 
@@ -136,21 +148,21 @@ def page_message(page: SweepPage) -> Message:
         due_at=page.after[0].isoformat(),
         path=page.after[1],
         until=page.until.isoformat(),
-        # Read by instances of the first version, which leave the page alone after that.
+        # For instances of the first version, which ignore the page after that time.
         valid_until=(page.until + _PAGE_VALID).isoformat(),
     )
 
 
 def seed_message(run_id: str, *, after: str = "") -> Message:
-    """Build the request to go on with a run, whatever it lacks.
+    """Build the request to continue a run, whatever is left to do.
 
-    With `after`, the released steps behind that path are published.
+    With `after`, the released steps that follow that path are published.
     """
     return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
 
 
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Build the messages that report a run's changes to the outside.
+    """Build the messages that report a run's changes to subscribers.
 
     They are delivered at least once, in any order.
     """
@@ -159,7 +171,7 @@ def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[Mapping[str, Any]]]:
-    """Divide the entries into lists that a message can hold."""
+    """Divide the entries into lists that each fit into a message."""
     part: list[Mapping[str, Any]] = []
     size = 0
     for entry in entries:
@@ -176,18 +188,6 @@ def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[
 def _message(topic: str, kind: str, **body: Any) -> Message:
     attributes = {"type": kind, **({"run_id": body["run_id"]} if "run_id" in body else {})}
     return Message(topic=topic, body={"type": kind, "schema": SCHEMA, **body}, attributes=attributes)
-
-
-def _outcome_body(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "step": outcome.step_id,
-        "attempt": outcome.attempt,
-        "kind": outcome.kind.value,
-        "message": outcome.message,
-        "job_id": outcome.job_id,
-        "job_state": outcome.job_state,
-        **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
-    }
 
 
 # -- read ------------------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
         raise MalformedEvent(f"an outcome's kind cannot be {show(body.get('kind'))}") from None
     number = read_attempt(body)
     if number is None:
-        raise MalformedEvent("an outcome needs its attempt")
+        raise MalformedEvent("an outcome must have an attempt")
     return Outcome(
         step_id=read_id(body, "step"),
         attempt=number,

@@ -1,4 +1,4 @@
-"""Requests for a run: a start message, an HTTP call, a bucket's notification, or one to go on with a run."""
+"""Requests for a run: a start message, an HTTP call, a bucket's notification, or a request to continue a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so that the limits of body and file report the error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""gs://, a bucket's name of 222 bytes, / and an object's of 1,024. It stands in each of a file's problems."""
+"""gs://, a bucket's name of 222 bytes, / and an object's name of 1,024. Each problem of a file repeats it."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -32,7 +32,7 @@ _SPELLINGS: Final = {
     "workflow_path": ("workflow_path", "workflow-path"),
     "tr_url": ("tr_url", "tr-url"),
 }
-"""The names of a field: ours, and the first version's flag."""
+"""The names of a field: ours, and that of the first version's flag."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
@@ -70,7 +70,7 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run to go on with, whatever it lacks. Released steps up to the path `after` were published."""
+    """A run to continue, whatever is left to do. Released steps up to the path `after` were published already."""
 
     run_id: str
     after: str = ""
@@ -88,7 +88,11 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     if body.get("type") == "run.seed":
         after = read_step_path(body, "after") if body.get("after") else ""
         return RunSeedRequested(run_id=read_id(body, "run_id"), after=after)
-    definition, path = _read_definition(body), _read_named(body, "workflow_path")
+    inline, path = body.get("definition"), _read_named(body, "workflow_path")
+    if isinstance(inline, Mapping):
+        definition: str | None = json.dumps(inline, ensure_ascii=False)
+    else:
+        definition = read_optional_text(body, "definition", longest=MAX_DEFINITION)
     if definition is None and path is None:
         needed = "a start message needs workflow_path (gs://bucket/object) or definition"
         raise MalformedEvent("; ".join([needed, *_warnings(body)]))
@@ -113,7 +117,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
 def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -> StartRequested:
     """Return the run that an uploaded object starts.
 
-    The object's generation identifies it, so a second notification starts nothing.
+    The object's generation identifies the run, so a second notification starts nothing.
     """
     return StartRequested(
         key=("object", bucket, name, generation),
@@ -123,24 +127,13 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
     )
 
 
-def _read_definition(body: Mapping[str, Any]) -> str | None:
-    """Return the workflow in the message itself.
-
-    It is the text of a file, or the same as a JSON object.
-    """
-    value = body.get("definition")
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False)
-    return read_optional_text(body, "definition", longest=MAX_DEFINITION)
-
-
 def _read_named(body: Mapping[str, Any], name: str) -> str | None:
     values = [value for known in _SPELLINGS[name] if (value := read_optional_text(body, known))]
     return values[0] if values else None
 
 
 def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Describe the fields that were ignored, a sentence each."""
+    """Describe each ignored field in a sentence."""
     # No value is quoted, as it may be a secret.
     unknown = sorted(name for name in body if name not in _KNOWN)
     path = _read_named(body, "workflow_path") or ""
@@ -155,13 +148,8 @@ def _warn_of(name: str) -> str:
     ignored = f"the start message's field {name!r:.60} is not known and was ignored"
     if name in _TOKENS:
         return f"{ignored}: no message carries a token; set WORKFLOW_TR_AUTH_JWT where the functions run"
-    near = _near(name)
-    return f"{ignored}; did you mean {near}?" if near else f"{ignored}; the known ones are {', '.join(_FIELDS)}"
-
-
-def _near(name: str) -> str | None:
     import difflib  # noqa: PLC0415 (seldom needed, and a function's start waits for every import)
 
     plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")
     near = difflib.get_close_matches(plain, _FIELDS, n=1, cutoff=_LIKENESS) if len(plain) <= _LONGEST_COMPARED else []
-    return near[0] if near else None
+    return f"{ignored}; did you mean {near[0]}?" if near else f"{ignored}; the known ones are {', '.join(_FIELDS)}"

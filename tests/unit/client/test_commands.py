@@ -129,7 +129,14 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
         ([FORK_JOIN, "--timeout", "0"], "more than 0"),
         ([FORK_JOIN, "--tr-url", "localhost:8080"], "--tr-url is 'localhost:8080'"),
         ([FORK_JOIN, "--tr-url", "http://[::1"], "--tr-url is"),
-        ([FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"], "leave one of them out"),
+        (
+            [FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"],
+            "--mock-duration is for the mock Task Runner, which --tr-url replaces; leave out one or the other",
+        ),
+        (
+            [FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1", "--mock-script", "x.yaml"],
+            "--mock-script and --mock-duration are for the mock Task Runner, which --tr-url replaces",
+        ),
         ([FORK_JOIN, "--mock-script", "none.yaml"], "--mock-script none.yaml cannot be read"),
         ([FORK_JOIN, "--mock-script", FORK_JOIN], "the Task Runner script is invalid"),
         ([FORK_JOIN, "--mock-duration", "-1"], "-1"),
@@ -176,7 +183,7 @@ def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(gone)
     gone.rmdir()
     result = call("run", FORK_JOIN)
-    assert (result.exit_code, "this working folder does not exist any more" in result.stderr) == (2, True)
+    assert (result.exit_code, "the working folder no longer exists" in result.stderr) == (2, True)
 
 
 def test_half_a_platform_is_refused() -> None:
@@ -190,6 +197,32 @@ def test_runs_need_to_know_where_they_are(command: list[str]) -> None:
     """Without a platform in the environment the message says how to name one."""
     result = call("runs", *command)
     assert (result.exit_code, "GOOGLE_CLOUD_PROJECT" in result.stderr) == (2, True)
+
+
+def test_a_start_without_a_platform_says_how_to_get_one() -> None:
+    """The sentence names both kinds of platform, and what to do for each."""
+    result = call("start", FORK_JOIN)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: no platform is chosen")
+    assert "run `atom-workflows local up` in another terminal and export what it prints" in result.stderr
+    assert "give --project" in result.stderr
+
+
+def test_a_start_is_refused_for_a_task_runner_of_another_local_platform() -> None:
+    """A local platform has one Task Runner, which is chosen when the platform starts."""
+    mock = {"WORKFLOW_TASK_RUNNER_URL": "http://mock:1"}
+    result = call("start", FORK_JOIN, "--tr-url", "http://mine:2", **UP, **mock)
+    assert result.exit_code == 2
+    assert "`atom-workflows local up --tr-url=http://mine:2`" in result.stderr
+    allowed = call("start", FORK_JOIN, "--tr-url", "http://mock:1", **UP, **mock)
+    assert (allowed.exit_code, "nothing answers" in allowed.stderr) == (1, True)
+
+
+def test_a_run_names_no_platform_that_does_not_answer() -> None:
+    """A platform is said to be used only once it has answered."""
+    result = call("run", FORK_JOIN, **UP)
+    assert (result.exit_code, "nothing answers at 127.0.0.1:1" in result.stderr) == (1, True)
+    assert "Using the platform" not in result.stdout
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:http"])
@@ -224,7 +257,7 @@ def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None
     """`--tr-url` may name the Task Runner that the platform uses anyway."""
     result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
     assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
-    assert "goes on" not in result.stderr
+    assert "continues" not in result.stderr
 
 
 def test_the_command_line_starts_light() -> None:

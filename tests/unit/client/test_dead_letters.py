@@ -98,7 +98,7 @@ def test_list_shows_where_each_came_from_and_why(platform: Platform) -> None:
     assert heading.split()[:2] == ["ID", "TOPIC"]
     assert "steps" in native
     assert "flow-1" in native
-    assert "delivered 10 times without success; the log of the function dispatcher says why" in native
+    assert "delivered 10 times without success; the log of the function dispatcher shows why" in native
     assert ours.endswith("the store is away")
 
 
@@ -135,7 +135,7 @@ def test_show_waits_for_a_letter_that_another_command_holds(platform: Platform) 
     show_letter(desk, letter_id, as_json=False)
     printed = platform.capsys.readouterr()
     assert "the store is away" in printed.out
-    assert f"`{letter_id}`: cannot be had now" in printed.err
+    assert f"Not found yet: `{letter_id}`" in printed.err
 
 
 def test_times_for_programs_have_one_form(platform: Platform) -> None:
@@ -233,7 +233,7 @@ def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> Non
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=False)
     assert platform.printed().splitlines() == [
-        "Left out 1 dead letter that no replay can help; `dead-letters list` says why.",
+        "Left out 1 dead letter that no replay can help; `dead-letters list` shows why.",
         "Replayed 1 dead letter: 1 to start.",
     ]
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
@@ -299,7 +299,7 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
     """A message without a known source is shown, and never replayed."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
     [letter] = platform.listed()
-    assert (letter["topic"], letter["reason"]) == (None, "it does not say where it came from")
+    assert (letter["topic"], letter["reason"]) == (None, "it is not known where it came from")
     with pytest.raises(Failure, match="nothing was replayed"):
         replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False)
     show_letter(platform.desk, letter["id"], as_json=False)
@@ -326,7 +326,7 @@ def test_a_replay_that_fails_says_how_far_it_got(platform: Platform) -> None:
     """Letters that were not replayed stay, and can be taken at once."""
     platform.give_up()
     desk = Desk(bus=ClosedBus(), box=platform.desk.box, project="demo")
-    with pytest.raises(Failure, match=r"no answer in time\. 0 of 1 were replayed before; the others are still there"):
+    with pytest.raises(Failure, match=r"no answer in time\. 0 of 1 had been replayed by then; the others"):
         replay_letters(desk, [], every=True, dry_run=False)
     assert len(platform.ids()) == 1
 

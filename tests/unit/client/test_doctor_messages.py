@@ -81,7 +81,7 @@ def test_a_deployment_as_it_should_be() -> None:
         ("steps", {"topic": "_deleted-topic_"}, "or its topic was deleted", "subscriptions delete atom-steps"),
         ("steps", {"is_active": False}, "delivers nothing", "make deploy"),
         ("steps", {"expires_s": 31 * DAY_S}, "for 31 days", "--expiration-period=never --project=acme-flow"),
-        ("steps", {"endpoint": ""}, "pushes to no dispatcher function", "make deploy"),
+        ("steps", {"endpoint": ""}, "does not push to the dispatcher function", "make deploy"),
         ("steps", {"account": ""}, "without a token", f"--push-auth-service-account={ACCOUNT}"),
         ("start", {"audience": "https://old"}, "its token is for https://old", "audience=https://start.run.app"),
         ("steps", {"ack_deadline_s": 10}, "redelivered after 10 s", "update atom-steps --ack-deadline=90"),
@@ -89,7 +89,7 @@ def test_a_deployment_as_it_should_be() -> None:
         ("tick", {"dead_letter_topic": ""}, "and then lost", "--dead-letter-topic=projects/acme-flow/topics/atom-dead"),
         ("tick", {"max_deliveries": 5}, "after 5 deliveries, not to", f"--max-delivery-attempts={MAX_DELIVERIES}"),
         ("dead-letters", {"kept_s": DAY_S}, "after 1 days", "--message-retention-duration=31d"),
-        ("dead-letters", {"endpoint": "https://x"}, "sees none", "update atom-dead-letters --push-endpoint="),
+        ("dead-letters", {"endpoint": "https://x"}, "sees nothing", "update atom-dead-letters --push-endpoint="),
     ],
 )
 def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: str, fix: str) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn, cast
 
+import click
 import pytest
 
+from atom_client.cli import local
 from atom_client.cli.local import (
     PlatformChoice,
     disk_full_note,
     exports,
     function_environment,
+    keep_up,
     local_platform,
+    local_up,
     token_for,
 )
+from atom_emulator.platform.errors import PartCrashed
+from atom_emulator.platform.local import LocalPlatform
 
 
 @pytest.mark.parametrize(
@@ -67,3 +74,41 @@ def test_a_platform_that_is_to_start_is_asked_without_a_proxy(tmp_path: Path, mo
     local_platform(PlatformChoice(log_dir=tmp_path), {}, watched=False)
     found = {name: os.environ[name] for name in ("no_proxy", "no_grpc_proxy")}
     assert found == dict.fromkeys(found, "localhost,127.0.0.1,::1")
+
+
+class Interrupted:
+    """A platform that is interrupted while it starts."""
+
+    def __init__(self, crash: PartCrashed | None = None) -> None:
+        self.crash = crash
+
+    def __enter__(self) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        """Never called, as it is never entered."""
+
+
+def test_an_interrupted_start_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C while a platform starts says that nothing is left, and ends with 130."""
+    with pytest.raises(click.exceptions.Exit) as caught, keep_up(cast("LocalPlatform", Interrupted())):
+        pytest.fail("it never started")
+    assert (caught.value.exit_code, capsys.readouterr().err) == (130, "Interrupted; nothing was started.\n")
+
+
+def test_local_up_reports_an_interrupted_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`local up` ends with 0 only when a platform that was up is stopped."""
+    monkeypatch.setattr(local, "local_platform", lambda *_, **__: Interrupted())
+    with pytest.raises(click.exceptions.Exit) as caught:
+        local_up(PlatformChoice(), as_json=False)
+    assert (caught.value.exit_code, capsys.readouterr().err) == (130, "Interrupted; nothing was started.\n")
+
+
+def test_a_crash_is_no_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    """A part that crashes while the platform starts interrupts the main thread; the crash is the error."""
+    crash = PartCrashed("start", 1, "no log")
+    with pytest.raises(PartCrashed), keep_up(cast("LocalPlatform", Interrupted(crash))):
+        pytest.fail("it never started")
+    assert capsys.readouterr().err == ""

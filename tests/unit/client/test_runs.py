@@ -134,7 +134,7 @@ def test_an_ambiguous_beginning_lists_the_candidates() -> None:
     assert all(run_id in result.stderr for run_id in ids)
 
 
-@pytest.mark.parametrize("name", ["none", "a/b", "", "..", "__x__", "flow\x1b[31m", "x" * 2000])
+@pytest.mark.parametrize("name", ["none", "a/b", "..", "__x__", "flow\x1b[31m", "x" * 2000])
 def test_an_unknown_run_is_an_error(name: str) -> None:
     """An unknown id is answered in a sentence, however it looks."""
     world, _ = ended()
@@ -142,6 +142,14 @@ def test_an_unknown_run_is_an_error(name: str) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: there is no run")
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "retry", "doctor"])
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_id_names_no_run(command: str, name: str) -> None:
+    """As from a variable that is not set: nothing is looked for, let alone changed."""
+    result = call(World(), command, name)
+    assert (result.exit_code, result.stderr.startswith("Error: the run's id is empty; ")) == (2, True)
 
 
 def test_cancel_ends_a_run() -> None:
@@ -163,6 +171,18 @@ def test_retry_runs_again_what_did_not_succeed() -> None:
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     again = call(world, "retry", run_id)
     assert (again.exit_code, again.stderr.startswith("Error: ")) == (1, True)
+
+
+def test_the_time_before_a_retry_is_told_apart() -> None:
+    """A run that waited for an hour until it was retried did not take an hour."""
+    world, run_id = ended("default: {duration: 20}\nrules: [{step: s1, fail_times: 1}]")
+    assert f"Run {run_id} FAILED after 20 s." in call(world, "show", run_id).stdout
+    world.clock.sleep(3_600)
+    call(world, "retry", run_id)
+    world.run_to_end(run_id)
+    shown = call(world, "show", run_id).stdout
+    assert f"Run {run_id} SUCCEEDED 20 s after its retry, 1 h 00 min after its first start: 3 steps" in shown
+    assert "  20 s  " in call(world, "list").stdout
 
 
 def test_retry_for_programs() -> None:

@@ -88,7 +88,7 @@ def test_a_checker_that_does_not_come_is_noticed() -> None:
     world, run_id = begun()
     world.clock.move(timedelta(minutes=5))
     result = call(world, "doctor", run_id)
-    assert (result.exit_code, "no checker came" in result.stdout) == (1, True)
+    assert (result.exit_code, "the checker has not looked at it" in result.stdout) == (1, True)
 
 
 def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
@@ -98,7 +98,7 @@ def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
         world.clock.move(timedelta(minutes=1))
         world.tick()
     result = call(world, "doctor", run_id)
-    assert (result.exit_code, "no checker came" in result.stdout) == (0, False)
+    assert (result.exit_code, "the checker has not looked at it" in result.stdout) == (0, False)
 
 
 def test_what_no_one_took_is_published_again() -> None:
@@ -127,7 +127,7 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
     ("script", "minutes", "sentence"),
     [
         ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
-        ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', a word that is not the contract's"),
+        ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', which the contract does not define"),
         (SILENT, 8, "has given no proper answer about job "),
         (DEAF, 20, "has not accepted its job for "),
     ],

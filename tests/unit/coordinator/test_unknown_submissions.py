@@ -136,7 +136,7 @@ def test_a_word_that_nobody_knows_is_reported_where_the_step_is_shown() -> None:
     assert step.state is StepState.RUNNING
     odd = oddity_of(step, now=world.clock.now())
     assert odd is not None
-    assert "'COMPLETED', a word that is not the contract's" in odd.what
+    assert "'COMPLETED', which the contract does not define" in odd.what
     told = [change for message in world.changes() for change in message.body["changes"] if "COMPLETED" in str(change)]
     assert told
 

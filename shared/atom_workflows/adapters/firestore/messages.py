@@ -1,7 +1,7 @@
 """Documents and writes as Firestore's own protocol messages.
 
-The client package wraps each message in a Python object of its own, one for every value inside it. That costs more than
-the call itself, so all that is sent and read is put straight into the messages underneath.
+The client package wraps each message, and every value in it, in a Python object of its own. That costs more than the
+call itself, so requests and answers use the plain messages underneath.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
 COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
 COUNT_ALIAS: Final = "counted"
-"""The name of the one number that a count's answer holds."""
+"""The name of the number in the answer to a count."""
 
 _Filters: Final = types.StructuredQuery
 _OPERATORS: Final[Mapping[Operator, int]] = {
@@ -64,7 +64,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FirestoreMessages:
-    """The messages of one database, which is named `projects/{project}/databases/{database}`."""
+    """Builds and reads the messages of one database, named `projects/{project}/databases/{database}`."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class FirestoreMessages:
         return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
-        """Build a request for writes that happen together.
+        """Build a request for an atomic commit of the writes.
 
         Raises `ValueError` for a value that Firestore cannot hold.
         """
@@ -110,14 +110,22 @@ class FirestoreMessages:
         )
 
     def _parent(self, query: Query) -> str:
-        """Return the name of the document that the collection is in, or of the database's root."""
+        """Return the name of the collection's parent document, or the root."""
         return (self._documents + query.collection.rpartition("/")[0]).rstrip("/")
 
     def _set_query(self, query: Query, message: Any) -> None:
         message.from_.add(collection_id=query.collection.rpartition("/")[2], all_descendants=query.group)
         filters = message.where.composite_filter
         for name, operator, value in query.where:
-            _add_condition(name, operator, value, filters.filters.add())
+            condition = filters.filters.add()
+            if operator == "==" and value is None:
+                # Firestore does not compare with null; it has a separate condition for that.
+                condition.unary_filter.field.field_path = name
+                condition.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
+                continue
+            condition.field_filter.field.field_path = name
+            condition.field_filter.op = _OPERATORS[operator]
+            _encode(value, condition.field_filter.value)
         if query.where:
             filters.op = _Filters.CompositeFilter.Operator.AND
         for name, direction in _complete_order(query):
@@ -142,43 +150,45 @@ class FirestoreMessages:
         _encode_fields(write.fields, message.update.fields)
         if isinstance(write, Create):
             message.current_document.exists = False
+            return
+        message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
+        message.update_mask.field_paths.extend(map(_quote, write.fields))
+        for field, by in write.increments.items():
+            message.update_transforms.add(field_path=_quote(field)).increment.integer_value = by
+        if isinstance(write, Upsert):
+            return
+        if write.guard is None:
+            message.current_document.exists = True
         else:
-            _limit_to_named_fields(write, message)
+            message.current_document.update_time.CopyFrom(write.guard)
 
 
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
     """Return the results of a commit's writes, in their order.
 
-    Increments are answered in the order in which they were sent.
+    Firestore answers increments in the order in which they were sent.
     """
     return [
         WriteResult(
             version=result.update_time,
             increments={
                 name: transformed.integer_value
-                for name, transformed in zip(_increments(write), result.transform_results, strict=True)
+                for name, transformed in zip(
+                    write.increments if isinstance(write, Update | Upsert) else (),
+                    result.transform_results,
+                    strict=True,
+                )
             },
         )
         for write, result in zip(writes, answer.write_results, strict=True)
     ]
 
 
-def _add_condition(name: str, operator: Operator, value: Any, message: Any) -> None:
-    if operator == "==" and value is None:
-        # Firestore compares nothing with null: being null is a condition of its own.
-        message.unary_filter.field.field_path = name
-        message.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
-        return
-    message.field_filter.field.field_path = name
-    message.field_filter.op = _OPERATORS[operator]
-    _encode(value, message.field_filter.value)
-
-
 def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
-    """Yield a query's order, completed with what Firestore adds to it.
+    """Yield a query's order, including what Firestore adds to it.
 
-    That is the fields that are compared unequally, then the name, both in the last direction. Written out or left out,
-    they take the same indexes.
+    It adds the fields of inequality conditions, then the name, all in the last direction. Spelled out or not, they
+    need the same indexes.
     """
     yield from query.order_by
     last_direction = query.order_by[-1][1] if query.order_by else "ascending"
@@ -186,23 +196,6 @@ def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
     unequal = {name for name, operator, _ in query.where if operator not in _EQUALITIES}
     yield from ((name, last_direction) for name in sorted(unequal - ordered))
     yield _NAME, last_direction
-
-
-def _limit_to_named_fields(write: Update | Upsert, message: Any) -> None:
-    message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
-    message.update_mask.field_paths.extend(map(_quote, write.fields))
-    for name, by in _increments(write).items():
-        message.update_transforms.add(field_path=_quote(name)).increment.integer_value = by
-    if isinstance(write, Upsert):
-        return
-    if write.guard is None:
-        message.current_document.exists = True
-    else:
-        message.current_document.update_time.CopyFrom(write.guard)
-
-
-def _increments(write: Write) -> Mapping[str, int]:
-    return write.increments if isinstance(write, Update | Upsert) else {}
 
 
 @lru_cache(maxsize=256)
@@ -220,15 +213,12 @@ def _encode_fields(fields: Fields, into: Any) -> None:
 
 
 def _encode(value: Any, into: Any) -> None:
-    (_ENCODERS.get(type(value)) or _find_encoder(value))(value, into)
-
-
-def _find_encoder(value: Any) -> Callable[[Any, Any], None]:
-    """Find the encoder of a type's base, as for a `StrEnum`."""
-    for kind, encoder in _ENCODERS.items():
-        if isinstance(value, kind):
-            return encoder
-    raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+    encoder = _ENCODERS.get(type(value))
+    if encoder is None:  # A `StrEnum`, for example, is encoded as its base class.
+        encoder = next((encoder for kind, encoder in _ENCODERS.items() if isinstance(value, kind)), None)
+    if encoder is None:
+        raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+    encoder(value, into)
 
 
 def _scalar(name: str) -> Callable[[Any, Any], None]:

@@ -1,4 +1,4 @@
-"""The Store port on google-cloud-firestore: calls of the protocol's own messages on the client's channel."""
+"""The Store port on google-cloud-firestore, with plain protocol messages on the client's channel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOTAL_TIMEOUT_S: Final = 30.0
 class FirestoreStore:
     """Documents in one Firestore database; the client is safe to share between threads.
 
-    What Firestore itself calls an invalid argument raises `StoreError`.
+    An argument that Firestore calls invalid raises `StoreError`.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class FirestoreStore:
             metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
         )
         self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
-        # An answer that breaks off is asked for again from its beginning: nothing of it is missing or there twice.
+        # An answer that breaks off is requested again from the start, so nothing is missing or duplicated.
         self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
         self._call_query = calls.stream("RunQuery", QUERY_ANSWER, retry)
         self._call_count = calls.stream("RunAggregationQuery", COUNT_ANSWER, retry)
-        # An aborted commit did nothing, and its guards are checked again: it lost a race for a lock, not for a step.
+        # An aborted commit did nothing: it lost a race for a lock, not for a step. Its guards are checked again.
         commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
         self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
 
@@ -93,7 +93,7 @@ class FirestoreStore:
         try:
             request = self._messages.commit(writes)
         except ValueError as error:
-            raise NotStorable(f"a document holds what Firestore cannot: {error}") from error
+            raise NotStorable(f"a document has a value that Firestore cannot hold: {error}") from error
         with _translate_errors():
             answer = self._call_commit(request, database=self._database)
         return decode_results(writes, answer)
@@ -137,9 +137,9 @@ def _translate_errors() -> Iterator[None]:
 
 @contextmanager
 def _translate_read_errors() -> Iterator[None]:
-    """Raise a reading call's errors as the port's.
+    """Raise the errors of a read as the port's.
 
-    Such a call writes nothing, so it cannot lose a race.
+    A read writes nothing, so it cannot lose a race.
     """
     try:
         with _translate_errors():

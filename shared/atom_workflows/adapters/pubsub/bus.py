@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES: Final = 5_000_000
 
 
 class PubsubBus:
-    """Events on Pub/Sub topics named prefix + name, published in as few requests as they fit in.
+    """Publishes events to Pub/Sub topics named prefix + name, in as few requests as possible.
 
     The requests are made directly instead of through the client's batching thread: a handler publishes when its state
     is saved and must know before it ends that the messages were accepted.
@@ -48,17 +48,15 @@ class PubsubBus:
                 data = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
             encoded = _Message(data=data, attributes=dict(message.attributes))
             by_topic.setdefault(message.topic, []).append(encoded)
-        for topic, all_encoded in by_topic.items():
-            for part in _split_into_requests(all_encoded):
-                self._send(topic, part)
-
-    def _send(self, topic: str, messages: Sequence[Any]) -> None:
-        try:
-            self._publish(_Publish(topic=self._topics + topic, messages=messages), topic=self._topics + topic)
-        except google_errors.NotFound as error:
-            raise BusUnavailable(f"topic {self._topics}{topic} does not exist") from error
-        except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
-            raise BusUnavailable(f"Pub/Sub did not accept the message: {error}") from error
+        for name, all_encoded in by_topic.items():
+            topic = self._topics + name
+            try:
+                for part in _split_into_requests(all_encoded):
+                    self._publish(_Publish(topic=topic, messages=part), topic=topic)
+            except google_errors.NotFound as error:
+                raise BusUnavailable(f"topic {topic} does not exist") from error
+            except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
+                raise BusUnavailable(f"Pub/Sub did not accept the message: {error}") from error
 
 
 def _split_into_requests(messages: Sequence[Any]) -> list[list[Any]]:

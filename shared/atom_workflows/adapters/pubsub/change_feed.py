@@ -1,6 +1,6 @@
-"""The topic `events` as far as it is about one run, while someone watches: a subscription deleted afterwards.
+"""The changes of one run from the topic `events`, by a subscription that exists only while someone watches.
 
-It is a convenience: where it cannot be had, or when an event is lost, the watcher still reads the run's document.
+It is a convenience: without it, or when an event is lost, the watcher still reads the run's document.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atom_workflows.settings import Settings
 
 CALL_TIMEOUT_S: Final = 5.0
 PULL_TIMEOUT_S: Final = 120.0
-"""Longer than the service holds an empty pull, so that no answer comes too late to be taken."""
+"""Longer than the service holds an empty pull, so that no answer is missed."""
 
 MOST_MESSAGES: Final = 500
 _PAUSE_S: Final = 1.0
@@ -33,7 +33,7 @@ Changes = list[Mapping[str, Any]]
 
 
 class ChangeFeed:
-    """The changes of one run from the moment the `with` block is entered. `problem` says why there are none."""
+    """The changes of one run from the moment the `with` block is entered. `problem` explains why there are none."""
 
     def __init__(self, settings: Settings, run_id: str) -> None:
         project = f"projects/{settings.project}"
@@ -77,7 +77,7 @@ class ChangeFeed:
             self._thread.join(CALL_TIMEOUT_S)
 
     def take(self, timeout_s: float) -> Changes:
-        """Return all changes that have come, waiting for a first one."""
+        """Return all changes that have arrived, waiting for a first one."""
         changes: Changes = []
         with suppress(queue.Empty):
             changes += self._queue.get(timeout=timeout_s)
@@ -103,14 +103,14 @@ class ChangeFeed:
                 )
             except DeadlineExceeded:
                 continue
-            except (GoogleAPIError, ValueError):  # ValueError: the channel was closed under it
+            except (GoogleAPIError, ValueError):  # ValueError: the channel was closed meanwhile
                 self._closing.wait(_PAUSE_S)
 
 
 def changes_in(content: bytes, run_id: str) -> Changes:
-    """Return the changes of that run in a message.
+    """Return the changes in a message that are about that run.
 
-    The run is checked here too: emulators may store a subscription's filter and ignore it.
+    The run is checked here, too: emulators may store a subscription's filter and ignore it.
     """
     try:
         body = read_json(content)

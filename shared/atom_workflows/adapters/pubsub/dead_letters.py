@@ -15,15 +15,15 @@ from atom_workflows.ports import DEAD_LETTERS, HeldMessage
 LIMITS: Final = Limits(total_s=20.0)
 
 WAIT_S: Final = 1.5
-"""The wait for messages before there are none: a pull that returns at once misses some."""
+"""How long to wait for a first message, since a pull that returns at once misses some."""
 
 LEASE_S: Final = 60
 
 _MOST_A_PULL: Final = 50
-"""Messages may have 10 MB each, and one answer must fit in memory."""
+"""A message may have 10 MB, and all messages of one answer must fit in memory."""
 
 _MOST_IDS: Final = 500
-"""A request takes 512 KiB, and an id has some 200 bytes."""
+"""A request may have 512 KiB, and an id has about 200 bytes."""
 
 
 class PubsubDeadLetters:
@@ -37,10 +37,16 @@ class PubsubDeadLetters:
     def take(self, limit: int) -> list[HeldMessage]:
         """See `ports.DeadLetterBox.take`."""
         most = min(limit, _MOST_A_PULL)
-        # The first pull answers at once: that distinguishes a server that is away from one that has nothing.
-        answer = self._call(
-            self._client.pull, request={"max_messages": most, "return_immediately": True}
-        ) or self._wait_for(most)
+        # The first pull returns at once, which distinguishes a server that is down from one that has nothing.
+        answer = self._call(self._client.pull, request={"max_messages": most, "return_immediately": True})
+        if not answer:
+            request = {"subscription": self._subscription, "max_messages": most}
+            try:
+                answer = self._client.pull(request=request, retry=None, timeout=WAIT_S).received_messages
+            except google_errors.DeadlineExceeded:
+                return []
+            except google_errors.GoogleAPICallError as error:
+                raise self._unavailable(error) from error
         messages = [
             HeldMessage(
                 id=one.message.message_id,
@@ -63,15 +69,6 @@ class PubsubDeadLetters:
         for ids in _batch_ids(messages):
             self._call(self._client.acknowledge, request={"ack_ids": ids})
 
-    def _wait_for(self, most: int) -> Sequence[Any]:
-        request = {"subscription": self._subscription, "max_messages": most}
-        try:
-            return tuple(self._client.pull(request=request, retry=None, timeout=WAIT_S).received_messages)
-        except google_errors.DeadlineExceeded:
-            return ()
-        except google_errors.GoogleAPICallError as error:
-            raise self._unavailable(error) from error
-
     def _move_deadline(self, messages: Sequence[HeldMessage], seconds: int) -> None:
         for ids in _batch_ids(messages):
             request = {"ack_ids": ids, "ack_deadline_seconds": seconds}
@@ -88,7 +85,7 @@ class PubsubDeadLetters:
 
     def _unavailable(self, error: Exception) -> BusUnavailable:
         if isinstance(error, google_errors.NotFound):
-            return BusUnavailable(f"there is no subscription {self._subscription}, which would hold the dead letters")
+            return BusUnavailable(f"the subscription for dead letters, {self._subscription}, does not exist")
         return BusUnavailable(f"Pub/Sub did not answer for {self._subscription}: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Time limits of requests to Pub/Sub, and the refusals that are worth another attempt."""
+"""Time limits of requests to Pub/Sub, and the errors that are retried."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Limits:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of a client's calls; a timeout alone would not bound the retries that it makes by itself."""
+        """The options of a client's calls; a timeout alone would not limit the client's own retries."""
         return {"retry": self.retry, "timeout": self.call_s}
 
     @property
     def retry(self) -> Retry:
-        """The retry of a refused request."""
+        """The retry policy of a request."""
         return Retry(
             predicate=if_exception_type(
                 google_errors.ServiceUnavailable,

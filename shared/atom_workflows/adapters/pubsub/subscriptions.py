@@ -1,4 +1,4 @@
-"""The settings of topics and subscriptions, for the check of a platform."""
+"""Read the settings of topics and subscriptions, for `atom-workflows doctor`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALL_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSettings:
-    """A subscription's settings; a name that it does not have is empty, a number or time None or 0.
+    """A subscription's settings. A missing name is empty, and a missing number is 0.
 
     Names are without the prefix. `expires_s` is None if it never expires, `backoff_s` None without a retry policy.
     """
@@ -37,7 +37,7 @@ class SubscriptionSettings:
 
 
 class PubsubSettings:
-    """The topics and subscriptions named prefix + name of one project. Raises `BusUnavailable` if it may not look."""
+    """Reads a project's topics and subscriptions, named prefix + name. Raises `BusUnavailable` if it cannot."""
 
     def __init__(self, *, project: str, topic_prefix: str) -> None:
         self._topics = f"projects/{project}/topics/{topic_prefix}"

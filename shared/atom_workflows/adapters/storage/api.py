@@ -1,4 +1,4 @@
-"""Cloud Storage's JSON API without its client library: its address, its objects' names and its sessions."""
+"""Cloud Storage's JSON API without its client library: address, object names and sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import google.auth.transport.requests
 from atom_workflows.adapters.http import PromptAdapter
 
 _PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
-"""No object is named `.` or `..`, which no quoting keeps a URL's readers from taking for a way up."""
+"""An object named `.` or `..` is refused: even quoted, URL libraries would resolve it as a relative path."""
 
 
 class StorageApi:
@@ -56,7 +56,7 @@ class StorageApi:
 def split_path(path: str) -> tuple[str, str] | None:
     """Split an object's path into bucket and name.
 
-    Returns None for the path of no object.
+    Returns None if the path names no object.
     """
     match = _PATH.fullmatch(path)
     return None if match is None else (match["bucket"], match["name"])

@@ -1,4 +1,4 @@
-"""The Source port on Cloud Storage's JSON API, which saves the functions the import of one more client library."""
+"""The Source port on Cloud Storage's JSON API, which saves the functions another client library to import."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ def _read_content(response: requests.Response, path: str) -> bytes:
     try:
         return read_answer(response, most_bytes=MAX_BYTES)
     except AnswerTooLarge as error:
-        raise SourceTooLarge(f"{path} is larger than {MAX_BYTES} bytes, which no workflow file may be") from error
+        raise SourceTooLarge(f"{path} is larger than {MAX_BYTES:,} bytes, the limit of a workflow file") from error

@@ -62,13 +62,17 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             return str(int(read_json(text)["generation"]))
         except (ValueError, LookupError, TypeError) as error:
             raise SourceUnavailable(
-                f"{path} was answered without its generation; is STORAGE_EMULATOR_HOST Cloud Storage's address?"
+                f"the answer for {path} has no generation; does STORAGE_EMULATOR_HOST name a Cloud Storage server?"
             ) from error
-    said = _quote_message(text)
+    try:
+        message = " ".join(str(read_json(text)["error"]["message"]).split())
+        said = f" ({message[:_LONGEST_QUOTE]})"
+    except (ValueError, LookupError, TypeError):
+        said = ""
     if response.status_code == requests.codes.not_found:
         raise SourceNotFound(f"there is no bucket {bucket}{said}; `gcloud storage buckets list` shows those that exist")
     if response.status_code == requests.codes.bad_request:
-        raise SourceNotFound(f"{path} is not a name that an object can have{said}")
+        raise SourceNotFound(f"{path} is not a valid name for an object{said}")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
             f"{path} may not be written{said}; your account needs roles/storage.objectUser on the bucket: "
@@ -76,12 +80,3 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             "--role=roles/storage.objectUser`"
         )
     raise SourceUnavailable(f"{path} could not be written: HTTP {response.status_code}{said}")
-
-
-def _quote_message(text: bytes) -> str:
-    """Quote the service's own message, for the end of a sentence."""
-    try:
-        said = str(read_json(text)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        return ""
-    return f" ({' '.join(said.split())[:_LONGEST_QUOTE]})"

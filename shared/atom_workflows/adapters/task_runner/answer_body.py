@@ -1,7 +1,7 @@
-"""Read a Task Runner's answer as readers of HTTP and JSON do: in any encoding of Unicode, and at any length.
+"""Read the body of a Task Runner's answer, in any Unicode encoding and of any length.
 
-An answer is a few hundred bytes. Of one that is much longer (with a job's log as its message, say) the beginning is
-read, and what stands in it counts.
+An answer usually has a few hundred bytes. If it is much longer (say, with a job's log as its message), only its
+beginning is read, and the fields found there count.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""The usual size is far below. Of an answer that is an error no more is read."""
+"""Far more than the usual size. Nothing beyond this is read of an error."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The most that is read of an answer about a job; if the job's state stands in it, it counts."""
+"""The most that is read of an answer about a job; the answer counts if the job's state is within it."""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)(?:-[bl]e)?")
 
-# Decoded and parsed, an answer takes many times its size in memory, so the long ones take turns.
+# Decoding and parsing takes many times an answer's size in memory, so long answers take turns.
 _LONG_ANSWERS_LOCK: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerBody:
-    """An answer's body. `text` is its beginning; `job` the fields of its `job`, None if it has none.
+    """An answer's body. `text` is its beginning, and `job` the fields of its `job`, if it has one.
 
-    `is_object` says that it is a JSON object, of whatever fields.
+    `is_object` is True if the body is a JSON object, whatever its fields.
     """
 
     text: str
@@ -41,9 +41,9 @@ class AnswerBody:
 
 
 def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
-    """Read a body that comes in pieces, up to that size.
+    """Read a body that arrives in pieces, up to `most_bytes`.
 
-    Raises what reading a piece raises.
+    Raises whatever reading a piece raises.
     """
     content = bytearray()
     for piece in pieces:
@@ -74,9 +74,9 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
-    """Return the encoding of a text by its first bytes.
+    """Detect a text's encoding by its first bytes.
 
-    If they do not show it, it is the declared one, else UTF-8.
+    If they do not show it, use the declared encoding, else UTF-8.
     """
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
@@ -86,14 +86,14 @@ def _choose_encoding(start: bytes, content_type: str) -> str:
         name = codecs.lookup(declared[1]).name
     except LookupError:
         return shown
-    # Not every codec of Python's is an encoding of text, and some take their time.
+    # Some of Python's codecs do not encode text, and some are slow.
     return name if _TEXT_CODECS.fullmatch(name) else shown
 
 
 def _parse_int(digits: str) -> int | float:
     """Parse a whole number of any length.
 
-    Python refuses to read one of thousands of digits.
+    Python itself refuses a number with thousands of digits.
     """
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
@@ -101,9 +101,9 @@ def _parse_int(digits: str) -> int | float:
 _DECODER: Final = json.JSONDecoder(strict=False, parse_int=_parse_int)
 
 
-# -- what no JSON reader takes: a text that was cut, or is too deep ---------------------------------------------------
+# -- texts that JSON readers refuse, because they were cut off or are nested too deeply --------------------------------
 
-# The quantifiers with `++` and `*+` give nothing back, so that no text takes quadratic time.
+# The quantifiers `++` and `*+` never backtrack, so that no text takes quadratic time.
 _FIELDS: Final = frozenset({"state", "jobId", "message"})
 _SPACE: Final = re.compile(r"\s*")
 _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+', re.DOTALL)
@@ -112,14 +112,14 @@ _UP_TO_BRACKET: Final = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', r
 
 
 class _End(Exception):
-    """The text is over, or is no JSON from here on."""
+    """The text ends here, or is not JSON from here on."""
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the `job`'s fields in a text that may end anywhere.
+    """Find the fields of `job` in a truncated text.
 
-    Returns None if its state is not among them. What is passed over is not checked, and nothing recurses. A message
-    that is no text is returned as JSON.
+    Returns None if the state is not among them. Skipped values are not checked, and nothing recurses. A message that is
+    not a string is returned as JSON.
     """
     job: dict[str, Any] = {}
     scan = _Scan(text)
@@ -141,7 +141,7 @@ def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:
             scan.skip()
         elif scan.peek() == '"':
             value, is_whole = scan.skip_string()
-            # The beginning of a message is of use; that of a state or an id would be another one.
+            # The beginning of a message is useful; the beginning of a state or an id would be a different one.
             if is_whole or key == "message":
                 job[key] = value
         else:
@@ -157,16 +157,16 @@ def _parse_scalar(text: str) -> Any:
 
 
 class _Scan:
-    """A place in a text of JSON that moves on."""
+    """A position in a JSON text, moving forward."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
 
     def iter_keys(self) -> Iterator[str]:
-        """Yield the keys of the object that stands here.
+        """Yield the keys of the object at this position.
 
-        The caller passes over the value of each.
+        The caller has to skip the value of each.
         """
         self._expect("{")
         while self.peek() != "}":
@@ -178,7 +178,7 @@ class _Scan:
         self._expect("}")
 
     def peek(self) -> str:
-        """Return the next character that is no space, without passing over it."""
+        """Return the next character after white space, without skipping it."""
         match = _SPACE.match(self._text, self._at)
         self._at = match.end() if match else self._at
         if self._at >= len(self._text):
@@ -186,9 +186,9 @@ class _Scan:
         return self._text[self._at]
 
     def skip_string(self) -> tuple[str, bool]:
-        """Pass over the text that stands here.
+        """Skip the string at this position.
 
-        Returns it, and whether it is whole.
+        Returns the string, and True if it is complete.
         """
         match = _STRING.match(self._text, self._at)
         if match is None:
@@ -201,7 +201,7 @@ class _Scan:
             raise _End from None
 
     def skip(self) -> str:
-        """Pass over the value that stands here, of any depth.
+        """Skip the value at this position, however deeply nested.
 
         Returns its text.
         """

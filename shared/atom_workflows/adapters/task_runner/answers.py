@@ -1,6 +1,6 @@
 """The meaning of a Task Runner's answers: the tables of docs/reference/task-runner.md as code.
 
-Nothing here reads from a connection, so that whatever a Task Runner might say can be tried in memory.
+Nothing here reads from a connection, so tests can try any answer in memory.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from atom_workflows.ports import JobAnswer
 MAX_QUOTED_TEXT: Final = 500
 MAX_JOB_ID: Final = 500
 MAX_JOB_STATE: Final = 100
-"""Both are carried by events, whose texts may have 2,000 characters, and stand within sentences there."""
+"""Events carry both within sentences, and a text in an event may have 2,000 characters."""
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A server may ask for more than a clock can count."""
+"""A day. Servers may send a number that no clock can represent."""
 
 _TAG: Final = re.compile(r"<[^<>]*>")
 
@@ -49,24 +49,24 @@ class Meaning(StrEnum):
 _BUSY: Final = 429
 _UNAVAILABLE: Final = 503
 _BY_STATUS: Final[Mapping[int, Meaning]] = {
-    # By their definitions (RFC 9110, 15.4.8 and 15.4.9) these say that nothing was done. Any other redirection may be
-    # how a web framework shows the result of a form that it took.
+    # By definition (RFC 9110, 15.4.8 and 15.4.9) nothing was done. With any other redirect a web framework may be
+    # showing the result of a request that it carried out.
     307: Meaning.NOT_ACCEPTED,
     308: Meaning.NOT_ACCEPTED,
-    # RFC 9110 means a request that did not come in whole; gateways answer it for a Task Runner that took too long.
+    # By RFC 9110 the request did not arrive in full, but gateways also send this when a Task Runner took too long.
     408: Meaning.UNKNOWN,
     409: Meaning.CONFLICT,
     # RFC 8470: the server is unwilling to process it now.
     425: Meaning.NOT_ACCEPTED,
     _BUSY: Meaning.NOT_ACCEPTED,
-    # A gateway's answer to a call that was given up on its way.
+    # Gateways send this when a call was abandoned on the way.
     499: Meaning.UNKNOWN,
 }
 
 _UNKNOWN_JOB: Final = frozenset({404, 410})
 _PATH: Final = "/jobstatus"
 _LEAST_NAME: Final = 4
-"""A shorter id may stand in any text: 404 does in most of these."""
+"""A shorter id may occur in any text by chance, as 404 does in most error pages."""
 
 
 def meaning_of(status: int, *, has_retry_after: bool = False) -> Meaning:
@@ -80,9 +80,9 @@ def meaning_of(status: int, *, has_retry_after: bool = False) -> Meaning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer as it was received. `said` is the text that may be shown; `job` is the job in it, if there is one.
+    """An answer as it was received. `said` is the text that may be shown, and `job` the job in it, if there is one.
 
-    `names_no_job` says that it is the contract's "unknown job", for the job that was asked for.
+    `names_no_job` is True if this is the contract's "unknown job" for the job that was asked about.
     """
 
     status: int
@@ -103,7 +103,7 @@ def receive_answer(
 ) -> Answer:
     """Read an answer.
 
-    None of the tokens is left in what may be shown of it. Raises what reading a piece raises.
+    The tokens are removed from everything that may be shown. Raises whatever reading a piece raises.
     """
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
@@ -128,7 +128,7 @@ def receive_answer(
 def read_submission(answer: Answer) -> JobAnswer:
     """Return the job in the answer to a submission.
 
-    Raises the errors that are the other three results: see `ports`.
+    Raises an error for each of the other three results; see `ports.TaskRunner.submit`.
     """
     meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
     if meaning is Meaning.REFUSED:
@@ -159,16 +159,16 @@ def _require_job(answer: Answer) -> JobAnswer:
 
 def _explain(answer: Answer) -> str:
     if meaning_of(answer.status) is Meaning.ANSWERED:
-        text = f"the Task Runner's answer is not the contract's (HTTP {answer.status}): {answer.said}"
+        text = f"the Task Runner's answer does not follow the contract (HTTP {answer.status}): {answer.said}"
         return text if len(answer.body.text) < MAX_ANSWER_BYTES else f"{text} … (more than {MAX_ANSWER_BYTES} bytes)"
-    of_another = ", and not in the contract's form" if answer.status in _UNKNOWN_JOB else ""
-    return f"the Task Runner answered HTTP {answer.status}{of_another}: {answer.said}"
+    which = ", but not as the contract says for an unknown job" if answer.status in _UNKNOWN_JOB else ""
+    return f"the Task Runner answered HTTP {answer.status}{which}: {answer.said}"
 
 
 def plain_text(text: str) -> str:
-    """Return the words of an answer that may be a web page.
+    """Return the text of an answer that may be a web page.
 
-    Cloud Run's refusals are.
+    Cloud Run refuses requests with web pages.
     """
     return " ".join(_TAG.sub(" ", text).split())
 
@@ -176,9 +176,8 @@ def plain_text(text: str) -> str:
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     """Return True if this is a Task Runner's own "unknown job".
 
-    That is a JSON object without a job, or a text that names the job. What a proxy, a gateway or a web framework
-    answers for a path that it does not know is a page, a text without the job's id or nothing, and some of them quote
-    the path.
+    That is a JSON object without a job, or a text that names the job. A proxy, gateway or web framework answers an
+    unknown path with a page, a text without the job's id, or nothing; some of them quote the path.
     """
     if _PATH in body.text or (body.job is not None and _parse_job(body.job, ()) is not None):
         return False
@@ -188,21 +187,29 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
 
 
 def _parse_job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
-    """Return the job that an answer describes, None without a state."""
+    """Return the job that an answer describes, if it has a state."""
     state = fields.get("state")
     if not isinstance(state, str) or not state.strip():
         return None
+    message = fields.get("message")
+    if message is None:
+        message = ""
+    elif not isinstance(message, str):
+        try:
+            message = json.dumps(message, ensure_ascii=False)
+        except RecursionError:
+            message = ""
     return JobAnswer(
         job_id=_parse_id(fields.get("jobId"), tokens),
         state=_mask_and_cut(state.strip(), tokens, MAX_JOB_STATE),
-        message=_mask_and_cut(_message_text(fields.get("message")), tokens, MAX_MESSAGE_LENGTH),
+        message=_mask_and_cut(message, tokens, MAX_MESSAGE_LENGTH),
     )
 
 
 def _parse_id(value: Any, tokens: Sequence[str]) -> str:
-    """Return a job's id as text, "" if it is unusable.
+    """Return a job's id as text, or "" if it is unusable.
 
-    It must be a text or a number that can be kept as it is: cut short, masked or corrected it would name another job,
+    It must be a string or a number that can be stored unchanged: cut, masked or corrected, it would name another job
     or none.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -212,22 +219,10 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
     return text if is_usable else ""
 
 
-def _message_text(value: Any) -> str:
-    """Return a message as text, as JSON if it is none."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        return ""
-
-
 def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
-    """Return at most so much of a text, without the tokens.
+    """Remove the tokens from a text and cut it to `most` characters.
 
-    It may be cut within one.
+    The cut may leave part of a token, so the rest is masked again.
     """
     if not text:
         return text
@@ -236,9 +231,9 @@ def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
 
 
 def _drop_surrogates(text: str) -> str:
-    """Return the text without halves of surrogate pairs.
+    """Replace halves of surrogate pairs.
 
-    JSON can express them, but nothing can store or log them.
+    JSON can express them, but they cannot be stored or logged.
     """
     return text.encode("utf-8", "replace").decode()
 
@@ -252,7 +247,7 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        # The server's own clock, if it says what that shows.
+        # Measured by the server's own clock, if the answer has a date.
         there = _parse_date(headers.get("Date", "")) or datetime.now(UTC)
         until = _parse_date(text)
         return None if until is None else min(max((until - there).total_seconds(), 0.0), MAX_RETRY_AFTER_S)

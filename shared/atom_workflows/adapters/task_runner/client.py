@@ -1,8 +1,8 @@
-"""The TaskRunner port over HTTP: pooled connections, bounded in time and in what is read.
+"""The TaskRunner port over HTTP, with pooled connections and limits on time and size.
 
-Requests are handed to the transport adapter of `requests` itself, without a `Session`: that costs a third less time
-a call, and what a session adds must not happen here anyway (following redirects, keeping cookies, proxies and
-passwords from the machine's environment).
+Requests go directly to the transport adapter of `requests`, without a `Session`: that makes a call a third faster, and
+what a session adds must not happen here anyway (following redirects, keeping cookies, taking proxies and passwords
+from the machine's environment).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STATUS_TIMEOUT_S: Final = 10.0
 MIN_TIMEOUT_S: Final = 0.001
 
 MIN_RENEWAL_S: Final = 5.0
-"""With less time left than this, no other token is asked for: a submission must end before its lease does."""
+"""With less time left than this, no new token is fetched, since a submission must end before its lease does."""
 
 CONNECTIONS: Final = 64
 
@@ -49,14 +49,14 @@ class Tokens(Protocol):
     """The source of the bearer token for an address."""
 
     def token_for(self, base_url: str) -> str | None:
-        """Return the token for an address, None to send none.
+        """Return the token for an address, or None to send none.
 
         Raises `JobRefused` if there can never be one, `RequestNotAccepted` if waiting may help.
         """
         ...
 
     def renew(self, base_url: str, refused: str) -> str | None:
-        """Return another token, after this one was refused with 401.
+        """Return a new token after one was refused with 401.
 
         Returns None if there is none. Raises as `token_for` does.
         """
@@ -68,9 +68,9 @@ class Tokens(Protocol):
 
 
 class TaskRunnerClient:
-    """Calls of the Task Runner's contract. Safe to use from several threads.
+    """Makes the calls of the Task Runner's contract. Safe to use from several threads.
 
-    The timeouts bound the time from the request to the answer's end.
+    Each timeout covers the time from the request to the end of the answer.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class TaskRunnerClient:
             problem = str(error)
         else:
             return read_status(answer, job_id)
-        # A token that cannot be had refuses a submission for good, but says nothing of a job that runs.
+        # Without a usable token a submission is refused for good, but that says nothing about a running job.
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send a request, and send it again with another token after 401.
+        """Send a request, after a 401 once more with a new token.
 
-        All of it happens in the time of one call.
+        Both together take no longer than one call may.
         """
         ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
         base_url = request.base_url
@@ -127,9 +127,8 @@ class TaskRunnerClient:
                 request.tokens.append(other)
                 answer = self._exchange(request, timeout_s, ends_at)
         if answer.status in _DENIED:
-            answer = replace(
-                answer, said=f"{self._tokens.explain_denial(base_url, answer.status)}. It said: {answer.said}"
-            )
+            explanation = self._tokens.explain_denial(base_url, answer.status)
+            answer = replace(answer, said=f"{explanation}. The Task Runner said: {answer.said}")
         return answer
 
     def _exchange(self, request: _Request, timeout_s: float, ends_at: float) -> Answer:
@@ -153,17 +152,17 @@ class TaskRunnerClient:
             reason = _explain(problem)
         finally:
             self._idle.watch()
-        # Outside of the handlers: the text of an error about a header holds the header's value, which may be the token.
+        # Raised outside the handlers: an error about a header quotes the header's value, which may be the token.
         raise kind(f"{request.base_url} gave no answer: {reason}")
 
 
 class _NotSendable(Exception):
-    """The request cannot be put together, whatever the Task Runner is like."""
+    """The request cannot be built, so there is nothing to send."""
 
 
 @dataclass(slots=True)
 class _Request:
-    """A call to be made. `tokens` are those that were sent with it, the last one being the one to send."""
+    """A call to make. `tokens` are all that were tried with it; the last one is the one to send."""
 
     method: str
     base_url: str
@@ -196,7 +195,7 @@ class _Request:
 def _normalize_url(base_url: str) -> str:
     """Return the URL in the form in which it is sent.
 
-    Checking it is a tenth of a call's cost, so the result is kept.
+    Checking a URL takes a tenth of a call's time, so the result is cached.
     """
     prepared = requests.PreparedRequest()
     prepared.prepare_url(base_url, None)
@@ -204,7 +203,7 @@ def _normalize_url(base_url: str) -> str:
 
 
 def _explain(error: Exception) -> str:
-    """Explain a failure, without any words of the server."""
+    """Explain a failure without quoting the server."""
     if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
         return str(error)
     causes = list(_causes(error))
@@ -216,12 +215,12 @@ def _explain(error: Exception) -> str:
 
 _REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
     ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "no answer in time"),
-    ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its answer cannot be unpacked"),
+    ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its answer cannot be decompressed"),
     ((ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError), "the TLS connection broke"),
     ((ConnectionError, http.client.IncompleteRead), "the connection was cut before the answer was complete"),
     ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is not HTTP"),
 )
-"""The first row that fits one of an error's causes; some are several at once."""
+"""The first row that matches any of an error's causes counts."""
 
 
 def _causes(error: BaseException, depth: int = 4) -> Iterator[BaseException]:

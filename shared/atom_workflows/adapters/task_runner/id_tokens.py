@@ -1,8 +1,8 @@
 """The sources of ID tokens: a service account's key, an impersonated service account, or the metadata server.
 
-The order is google-auth's: the file that GOOGLE_APPLICATION_CREDENTIALS names, else the metadata server. gcloud's own
-credential is not looked for. What goes wrong becomes one of our errors here, raised outside of the handler: an error of
-google-auth or of the JSON parser may hold a token or a key, so none must be reachable from ours.
+As in google-auth, the file that GOOGLE_APPLICATION_CREDENTIALS names comes first, then the metadata server; gcloud's
+own credential is not used. Every failure becomes one of our own errors, raised outside the handler: an error of
+google-auth or of the JSON parser may hold a token or a key, so it must not be reachable from ours.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import google.oauth2.service_account
 
 from atom_workflows.adapters.http import BriefRequest, GaveUp
 from atom_workflows.errors import CredentialUnusable, RequestNotAccepted
+from atom_workflows.hosts import is_this_machine
 from atom_workflows.settings import misspelt_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT (--tr-auth-jwt)"
+_TEMPORARY: Final = "this is usually temporary"
 _SET_A_KEY: Final = f"set {CREDENTIALS} to a service account's key or to an impersonated service account's credential"
 _LOG_IN_AGAIN: Final = (
     f"run gcloud auth application-default login --impersonate-service-account=ACCOUNT again, {OVERRIDE}"
@@ -36,7 +38,6 @@ _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _KEY_FIELDS: Final = ("client_email", "private_key", "token_uri")
 _SIGNS_OF_GOOGLE_CLOUD: Final = ("K_SERVICE", "GCE_METADATA_HOST")
 _LONG_WORD: Final = re.compile(r"[\w=+/.~-]{60,}")
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OK: Final = 200
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
@@ -49,7 +50,7 @@ _RefreshError: Final[Any] = google.auth.exceptions.RefreshError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdToken:
-    """A token, and what its receiver will read in it; `identity` is the service account's e-mail, if it is in it."""
+    """A token and two of its claims; `identity` is the service account's e-mail address, if the token has it."""
 
     text: str = field(repr=False)
     expires_at: datetime
@@ -67,7 +68,7 @@ class Source(Protocol):
         ...
 
     def explain(self, error: Exception) -> str:
-        """Explain an error of `fetch` to the user, and what to do."""
+        """Explain an error of `fetch`, and what to do about it."""
         ...
 
 
@@ -79,7 +80,7 @@ def fetch_id_token(audience: str) -> IdToken:
     source = source_for(audience)
     try:
         return read_token(source.fetch(audience, BriefRequest()))
-    except Exception as error:  # noqa: BLE001 (whatever it is may quote a secret, so none goes through)
+    except Exception as error:  # noqa: BLE001 (any error may quote a secret, so none goes through)
         problem = source.explain(error)
     raise RequestNotAccepted(f"no ID token for {audience}: {problem}")
 
@@ -101,19 +102,19 @@ def source_for(audience: str) -> Source:
         return _read_impersonation(info, about)
     whose = "a user's own credential" if kind == "authorized_user" else "a credential that cannot make ID tokens"
     raise CredentialUnusable(
-        f"{about}, {whose}: credential must be service_account or impersonated_service_account, "
-        f"found {json.dumps(kind)[:80]}; use a service account's key or impersonate one, {OVERRIDE}"
+        f"{about}, {whose}: its type must be service_account or impersonated_service_account, "
+        f"not {json.dumps(kind)[:80]}; use a service account's key or impersonate one, {OVERRIDE}"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataServer:
-    """The identity that Google Cloud gives to what runs there."""
+    """The identity that Google Cloud gives to the code that runs there."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.
 
-        One request; google-auth's own way here sends three.
+        Sends one request, where google-auth would send three.
         """
         from google.auth import compute_engine  # noqa: PLC0415 (4 ms that only this source needs)
 
@@ -125,9 +126,9 @@ class MetadataServer:
     def explain(self, error: Exception) -> str:
         """See `Source.explain`."""
         if isinstance(error, GaveUp) and error.reason.startswith("HTTP "):
-            return f"the metadata server answered {error.reason}; it is asked again"
+            return f"the metadata server answered {error.reason}; {_TEMPORARY}"
         if isinstance(error, GaveUp) and any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
-            return f"the metadata server cannot be reached ({error.reason}); it is asked again"
+            return f"the metadata server cannot be reached ({error.reason}); {_TEMPORARY}"
         if isinstance(error, GaveUp):
             unset = misspelt_credentials(os.environ) or f"{CREDENTIALS} is not set"
             return (
@@ -141,7 +142,7 @@ class MetadataServer:
         if status == _NOT_FOUND:
             return f"the metadata server has no service account for this machine; attach one, {_SET_A_KEY}, {OVERRIDE}"
         reason = f"HTTP {status}" if status else type(error).__name__
-        return f"the metadata server gave none ({reason}); it is asked again"
+        return f"the metadata server gave no token ({reason}); {_TEMPORARY}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,7 @@ class ServiceAccountKey:
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.
 
-        One request, with an assertion that the key signs.
+        Sends one request, with an assertion that the key signs.
         """
         credentials = _KeyIdTokens.from_service_account_info(self.info, target_audience=audience)
         credentials.refresh(request)
@@ -164,13 +165,13 @@ class ServiceAccountKey:
         return _explain_token_endpoint(
             error,
             f"the key of {self.info['client_email']}",
-            "is the key deleted or disabled, the account disabled, or this machine's clock wrong?",
+            "was the key deleted or disabled, was the account disabled, or is this machine's clock wrong?",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impersonation:
-    """A service account that another credential may act for; `url` is where its ID tokens are made."""
+    """A service account that another credential may impersonate; `url` is where its ID tokens are issued."""
 
     source: Any = field(repr=False)
     identity: str
@@ -180,8 +181,8 @@ class Impersonation:
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.
 
-        One request for the source's access token and one for the ID token. google-auth's own ID tokens of impersonated
-        accounts wait up to two minutes, and look up a regional boundary in a thread of their own.
+        Sends one request for the source's access token and one for the ID token. google-auth's own class for this
+        waits up to two minutes, and looks up a regional boundary on another thread.
         """
         self.source.refresh(request)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.source.token}"}
@@ -199,7 +200,8 @@ class Impersonation:
                 f"roles/iam.serviceAccountTokenCreator on {self.identity}, and enable iamcredentials.googleapis.com"
             )
         if isinstance(error, _Refused):
-            return f"the request to impersonate {self.identity} was refused with HTTP {error.status}; does it exist?"
+            refused = f"was refused with HTTP {error.status}; does the account exist?"
+            return f"the request to impersonate {self.identity} {refused}"
         return _explain_token_endpoint(
             error,
             f"the credential that impersonates {self.identity}",
@@ -258,10 +260,12 @@ def _read_credential(path: str, about: str) -> Mapping[str, Any]:
 
 
 def _require_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
-    """Return a key file's content after checking that the key works."""
+    """Check a key file's content, and return it."""
     missing = [name for name in _KEY_FIELDS if not isinstance(info.get(name), str)]
     if missing:
-        raise CredentialUnusable(f"{about}, a key without {', '.join(missing)}; download the key again, {OVERRIDE}")
+        raise CredentialUnusable(
+            f"{about}, a key file without {', '.join(missing)}; download the key again, {OVERRIDE}"
+        )
     try:
         _KeyCredentials.from_service_account_info(info)
     except Exception:  # noqa: BLE001 (cryptography's errors have no common base)
@@ -277,7 +281,7 @@ def _read_impersonation(info: Mapping[str, Any], about: str) -> Impersonation:
     url, delegates = info.get("service_account_impersonation_url"), info.get("delegates")
     account, _, method = str(url).rpartition("/")[2].partition(":")
     parts = urlsplit(str(url))
-    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and is_this_machine(parts.hostname or ""))
     if method != "generateAccessToken" or not account or not safe:
         raise CredentialUnusable(f"{about}, whose service_account_impersonation_url is not valid; {_LOG_IN_AGAIN}")
     return Impersonation(
@@ -310,10 +314,10 @@ def _load_source_credential(info: Any, about: str) -> Any:
 
 def _explain_token_endpoint(error: Any, whose: str, advice: str) -> str:
     if isinstance(error, GaveUp):
-        return f"the token endpoint did not answer for {whose} ({error.reason}); it is asked again"
+        return f"the token endpoint did not answer for {whose} ({error.reason}); {_TEMPORARY}"
     if isinstance(error, _RefreshError):
         said = " ".join(str(error.args[0] if error.args else "").split())
         # A long word may be a secret.
         reason = _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
         return f"the token endpoint refused {whose}: {reason}; {advice}"
-    return f"the token endpoint's answer for {whose} cannot be used ({type(error).__name__}); it is asked again"
+    return f"the token endpoint's answer for {whose} cannot be used ({type(error).__name__}); {_TEMPORARY}"

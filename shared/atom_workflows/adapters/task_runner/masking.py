@@ -1,7 +1,7 @@
-"""Keep tokens out of a Task Runner's texts, in whatever spelling it quotes them.
+"""Keep tokens out of a Task Runner's texts, however the texts encode them.
 
-An answer is searched after decoding, as it would be stored or printed, and as a reader might decode it:
-JSON's and C's escapes, HTML's entities and tags, percent encoding, one within another, and letters set apart.
+A text is searched as it would be stored or printed, and as a reader might decode it: escapes of JSON and C, entities
+and tags of HTML, percent encoding, any of these within another, and letters with spaces between them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""This many letters and digits of a token in a row give it away: an answer may quote a header cut at either end."""
+"""This many of a token's letters and digits in a row give it away: an answer may quote a header cut at either end."""
 
-WITHHELD: Final = "(it quotes a token in a spelling of its own, so it is not shown)"
+WITHHELD: Final = "(hidden, because it contains an encoded token)"
 
 _LEAST_TOKEN: Final = 6
-"""A shorter token is masked only as a word of its own: it may be part of any number or name."""
+"""A shorter token is masked only as a word of its own, since it may be part of any number or name."""
 
 _SHORTEST_JWT: Final = 13
 """A shorter text matches neither pattern of a JWT, and decoding only shortens."""
@@ -39,9 +39,9 @@ _LARGEST_CODE_POINT: Final = 0x10FFFF
 
 
 def mask_tokens(text: str, tokens: Sequence[str]) -> str:
-    """Return the text without these tokens and without any JWT.
+    """Remove these tokens and any JWT from the text.
 
-    Of a text that spells one oddly, nothing is left.
+    A text that contains an encoded token is withheld as a whole.
     """
     if len(text) < min([_SHORTEST_JWT, *(_parts(token)[1] or len(token) for token in tokens)]):
         return text
@@ -74,7 +74,7 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=16)
 def _parts(token: str) -> tuple[frozenset[str], int]:
-    """Return the parts of the token that give it away, and their length."""
+    """Return the parts that give a token away, and their length."""
     letters = _letters(token)
     length = min(MASKED_START, len(letters))
     if length < _LEAST_TOKEN:

@@ -1,4 +1,4 @@
-"""One audience's ID token: kept until shortly before it expires, and fetched by one thread for all who ask."""
+"""One audience's ID token, kept until shortly before it expires and fetched by one thread for all callers."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Final
 from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
-# A token is fresh until `_renew_at`, and is then replaced: the caller who comes first waits for another one, while the
-# old one serves the others until it expires. Without a token that still counts, all wait for the same fetch. A fetch
-# that fails is not repeated at once: its error answers those who ask in the next seconds, or the old token serves on.
+# A token is fresh until `_renew_at`. After that the first caller waits for a new one, while the others keep using the
+# old one until it expires. Without a valid token all callers wait for the same fetch. A failed fetch is not repeated at
+# once: for some seconds callers get its error, or the old token if that is still valid.
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
-"""A token is replaced so long before its expiry: longer than a call with it may take, or clocks may differ."""
+"""A token is replaced this long before it expires: longer than a call may take, and than clocks may differ."""
 
 MIN_USE: Final = timedelta(seconds=30)
-"""A new token is used at least so long. A metadata server may hand out the one it has until that expires."""
+"""A new token is used at least this long, since a metadata server may return the same token until it expires."""
 
 FAILURE_PAUSE: Final = timedelta(seconds=5)
-"""A failure answers those who ask next for so long, so that they do not wait in turn for a server that is down."""
+"""For this long callers get the last failure, instead of each waiting for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
-"""A refused token is replaced at most so often: where all are refused, another one each call would not help."""
+"""A refused token is replaced at most this often: where all are refused, a new one for each call would not help."""
 
 FETCH_WAIT_S: Final = 12.0
 
-_SLOW: Final = "the metadata server or the token endpoint does not answer; it is asked again"
+_SLOW: Final = "the metadata server or the token endpoint does not answer; this is usually temporary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class _Failure:
 
 
 class CachedToken:
-    """The token. Safe to use from several threads; while one is being replaced, the old one serves the others."""
+    """Holds the token and renews it. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class CachedToken:
 
     @property
     def identity(self) -> str:
-        """Whose token it is, as far as that is known."""
+        """The account that the token identifies, or "" if that is not known."""
         token = self._token
         return token.identity if token else ""
 
     def get(self) -> str:
-        """Return the token, fetching it if need be.
+        """Return the token, fetching it if necessary.
 
-        Raises as the fetch does, also if that takes too long.
+        Raises the errors of the fetch, and `RequestNotAccepted` if that takes too long.
         """
         with self._lock:
             now = self._now()
@@ -83,15 +83,15 @@ class CachedToken:
                 raise self._failure.error.with_traceback(None)
             fetching = self._fetching
             if fetching is None:
-                # On a thread of its own: what google-auth waits for inside cannot be bounded, our wait can.
+                # On a thread of its own: the waits inside google-auth cannot be limited, but ours can.
                 fetching = self._fetching = Future()
                 threading.Thread(target=self._run_fetch, args=(fetching,), name="id-token", daemon=True).start()
         return self._wait_for(fetching, old).text
 
     def renew(self, refused: str) -> str | None:
-        """Return another token than the refused one.
+        """Return a token other than the refused one.
 
-        Returns None if there is none, or if one was refused a short while ago.
+        Returns None if there is none, or if another one was refused shortly before.
         """
         with self._lock:
             now = self._now()
@@ -119,7 +119,7 @@ class CachedToken:
 
     def _record_failure(self, fetching: Future[IdToken], error: TaskRunnerError) -> None:
         with self._lock:
-            # A fetch that was given up may fail long after another one was begun, of which that says nothing.
+            # An abandoned fetch may fail long after a newer one began, and says nothing about that.
             if self._fetching is fetching:
                 self._failure = _Failure(error=error, until=self._now() + FAILURE_PAUSE)
             self._end_fetch(fetching)
@@ -139,7 +139,7 @@ class CachedToken:
             error = failure
         if old is None:
             raise error.with_traceback(None)
-        # The old token is still good: use it until the failure is over.
+        # The old token is still valid: use it for as long as the failure counts.
         with self._lock:
             if self._token is not None:
                 self._renew_at = self._now() + FAILURE_PAUSE

@@ -1,4 +1,4 @@
-"""Bearer tokens for the Task Runner: a fixed one, or an ID token for each audience; none for an address not allowed."""
+"""Bearer tokens for the Task Runner: a fixed one, or an ID token for each audience, for allowed addresses only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNAUTHORIZED: Final = 401
 
 
 def tokens_for(settings: Settings) -> Tokens:
-    """Build the tokens that a deployment's settings ask for."""
+    """Return the source of tokens that a deployment's settings choose."""
     audience, url = settings.task_runner_audience, settings.task_runner_url
     tokens: Tokens
     if settings.task_runner_token is not None:
@@ -43,7 +43,7 @@ class FixedToken:
         """
         if self._token is not None and not all("!" <= letter <= "~" for letter in self._token):
             raise CredentialUnusable(
-                "WORKFLOW_TR_AUTH_JWT holds a space, a line break or a letter that no token has; "
+                "WORKFLOW_TR_AUTH_JWT holds a space, a line break or another character that no token has; "
                 "set it to the token alone, without `Bearer`"
             )
         return self._token
@@ -68,7 +68,7 @@ class FixedToken:
 
 
 class IdTokens:
-    """ID tokens for the address they are sent to, or for the audience that `audiences` names for it."""
+    """ID tokens issued for the address that they are sent to, or for the audience that `audiences` has for it."""
 
     def __init__(
         self,
@@ -98,8 +98,8 @@ class IdTokens:
         """See `Tokens.explain_denial`."""
         if status == _UNAUTHORIZED:
             return (
-                f"it did not accept an ID token for the audience {self._audience(base_url)}; if it expects another, "
-                "set WORKFLOW_TR_AUDIENCE; if not, is a clock wrong?"
+                f"it did not accept an ID token for the audience {self._audience(base_url)}; if it expects another "
+                "one, set WORKFLOW_TR_AUDIENCE, otherwise check the clocks"
             )
         whose = self._cached_token(base_url).identity or "the service account of this deployment"
         return f"{whose} may not call it; give it roles/run.invoker on the Task Runner"
@@ -116,7 +116,7 @@ class IdTokens:
 
 
 class AllowedAddresses:
-    """Tokens for the addresses that a deployment may use. A second defence: a run for any other is INVALID already."""
+    """Tokens for the addresses that a deployment may use. A second line of defence: a run for any other is INVALID."""
 
     def __init__(self, tokens: Tokens, may_use: Callable[[str], bool]) -> None:
         self._tokens = tokens
@@ -145,7 +145,7 @@ class AllowedAddresses:
 
 @lru_cache(maxsize=64)
 def audience_of(base_url: str) -> str:
-    """Return scheme and host, which Cloud Run expects whatever path is called."""
+    """Return the scheme and host, which Cloud Run expects as audience."""
     parts = urlsplit(base_url)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host}"

@@ -16,4 +16,4 @@ def test_a_full_disk_fails_no_call(caplog: pytest.LogCaptureFixture) -> None:
         for call in ("submit", "status"):
             log.add(call=call)
     assert [line.split('"')[-2] for line in log.lines().splitlines()] == ["submit", "status"]
-    assert caplog.messages == ["no further call is logged to a file: [Errno 28] No space left on device"]
+    assert caplog.messages == ["calls are no longer logged to a file: [Errno 28] No space left on device"]

@@ -68,7 +68,11 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
     ("text", "problem"),
     [
         ("[1]", "script: expected a mapping, not [1]"),
-        ("rulez: []", "script.rulez: unknown; expected one of default, idempotent, rules"),
+        ("rulez: []", "line 1: script.rulez: unknown; did you mean rules?"),
+        ("colour: []", "line 1: script.colour: unknown; expected one of default, idempotent, rules"),
+        ("rules:\n- step: a\n  failTimes: 1", "line 3: rules[0].failTimes: unknown; did you mean fail_times?"),
+        ("rules:\n- step: a\n  duration: x", 'line 3: rules[0].duration: expected seconds, 0 or more, not "x"'),
+        ("default:\n  1: 2", "line 2: default.1: unknown; expected one of always_fail, "),
         ("rules: 3", "script.rules: expected a list, not 3"),
         ("default: 3", "default: expected a mapping, not 3"),
         ("rules: [{duration: -1}]", "rules[0].duration: expected seconds, 0 or more, not -1"),

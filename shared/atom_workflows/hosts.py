@@ -1,0 +1,13 @@
+"""The names of this machine, which are trusted where others are not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+"""Its names without brackets, as in `urlsplit(url).hostname`."""
+
+
+def is_this_machine(host: str) -> bool:
+    """Return True if the host, in brackets or not, is this machine."""
+    return host.lower().removeprefix("[").removesuffix("]") in THIS_MACHINE
