@@ -211,7 +211,7 @@ def test_a_time_is_one_that_can_be_counted(time: str) -> None:
 
 @pytest.mark.parametrize("kind", ["step.ready", "steps.completed"])
 def test_an_event_names_so_many_steps_at_most(kind: str) -> None:
-    """An event that names more than a thousand steps is no event of ours; none of them is read."""
+    """An event that names too many steps is refused before any is read."""
     world = World()
     items = [{"id": "s", "step": "s", "attempt": 1, "kind": "failed"}] * (MAX_ITEMS + 1)
     reads = world.store.reads
