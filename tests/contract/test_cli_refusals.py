@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
 from atom_emulator.identity.keys import Key
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
@@ -21,7 +22,6 @@ from atom_workflows.coordinator.services import Services
 from contract.canned import answer, canned
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
-from support.world import World
 
 STREAMING = ("RunQuery", "BatchGetDocuments")
 PLACE = ("--project", "acme-flow")

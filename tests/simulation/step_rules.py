@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from atom_emulator.testing.world import START
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import OutcomeKind
@@ -13,7 +14,6 @@ from atom_workflows.core.workflow import OnLost
 from simulation.evidence import Reply, Try
 from simulation.findings import Rule
 from simulation.oracle import SCRIPTED, Tally, after
-from support.world import START
 
 if TYPE_CHECKING:
     from simulation.watch import Watch

@@ -10,12 +10,12 @@ import pytest
 
 from atom_client.cost.rehearsal import rehearse
 from atom_client.cost.usage import Assumptions, Tally
+from atom_emulator.testing.world import HelpfulClock, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.messages.internal import Tick, TickEvent, TickOrigin, read_tick_event
 from atom_workflows.settings import Settings
 from support.workflows import chain, fan
-from support.world import HelpfulClock, World
 
 TICK_S: Final = 60
 MOST_TICKS: Final = 300

@@ -99,16 +99,21 @@ class ScriptedTaskRunner:
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        assert base_url == TASK_RUNNER_URL
+        _check_url(base_url)
         self.submitted.append((idempotency_key, body))
         answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
         return read_submission(_received(answer))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        assert base_url == TASK_RUNNER_URL
+        _check_url(base_url)
         self.polled.append(job_id)
         return read_status(_received(self.jobs.status(job_id, self.clock.now().timestamp()), job_id), job_id)
+
+
+def _check_url(base_url: str) -> None:
+    if base_url != TASK_RUNNER_URL:
+        raise LookupError(f"there is no Task Runner at {base_url}, only at {TASK_RUNNER_URL}")
 
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
@@ -236,7 +241,8 @@ class World:
     def run(self, run_id: str) -> RunRecord:
         """Return the run as it stands."""
         document = self.store.inner.get([run_path(run_id)])[0]
-        assert document is not None
+        if document is None:
+            raise LookupError(f"there is no run {run_id}")
         return run_record(document)
 
     def steps(self, run_id: str) -> dict[str, StepRecord]:
