@@ -26,6 +26,9 @@ StepKey: TypeAlias = tuple[str, ...]
 _ATTEMPT_KEY: Final = re.compile(r"(.+)[^0-9A-Za-z]\d{1,4}")
 """An idempotency key that ends in an attempt number: `run/step/2`."""
 
+_STEP_KEY: Final = re.compile(r"[^/]+/([^/]+)/\d+")
+"""Our coordinator's idempotency keys: a run, a step and an attempt."""
+
 _OK: Final = 200
 
 
@@ -124,7 +127,7 @@ class Jobs:
     def restore(self, accepted: Iterable[Acceptance]) -> None:
         """Take over the jobs that an earlier server accepted, in their order."""
         for one in accepted:
-            behaviour, step = self.script.behaviour_for(one.job), _step_key(one.job, one.idempotency_key)
+            behaviour, step = self._behaviour_for(one.job, one.idempotency_key), _step_key(one.job, one.idempotency_key)
             self._register(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
 
     def _forget(self) -> None:
@@ -138,7 +141,7 @@ class Jobs:
         wrong = find_breaches(job)
         if wrong:
             return Answer(status=400, message="; ".join(wrong))
-        behaviour, step = self.script.behaviour_for(job), _step_key(job, idempotency_key)
+        behaviour, step = self._behaviour_for(job, idempotency_key), _step_key(job, idempotency_key)
         fault = self._next_fault("submit", step, behaviour.submit_errors)
         if fault is not None and not fault.accepted:
             return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
@@ -159,6 +162,10 @@ class Jobs:
             message = f"there is no job {job_id}"
             return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
         return job.answer_at(now)
+
+    def _behaviour_for(self, job: Mapping[str, Any], idempotency_key: str | None) -> Behaviour:
+        of_step = _STEP_KEY.fullmatch(idempotency_key or "")
+        return self.script.behaviour_for(job, of_step[1] if of_step else "")
 
     def _accept(
         self, job: Mapping[str, Any], behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float

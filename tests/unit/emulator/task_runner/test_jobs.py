@@ -162,6 +162,7 @@ def test_an_unknown_job_is_404() -> None:
         (Rule(step="step-7"), True),
         (Rule(image="*/load:*"), True),
         (Rule(image="*/load:*", step="extract"), False),
+        (Rule(engine="edge"), False),
         (Rule(labels={"workflow": "daily"}), True),
         (Rule(labels={"workflow": "weekly"}), False),
     ],
@@ -169,6 +170,21 @@ def test_an_unknown_job_is_404() -> None:
 def test_all_conditions_of_a_rule_must_hold(rule: Rule, matches: bool) -> None:  # noqa: FBT001 - a parameter
     """Step (job name or label), image and labels are matched together."""
     assert rule.matches(job(labels={"step": "step-7"})) is matches
+
+
+def test_a_rule_may_name_a_step_whose_job_has_another_name() -> None:
+    """Two steps may give their jobs one name, so a rule can say which step it means: the key has its id."""
+    runner = Jobs(Script(rules=(Rule(step="load-orders", behaviour=Behaviour(always_fail=True)),)))
+    assert [submitted(runner, f"run/{step}/1").state for step in ("load-orders", "load-events")] == [
+        "FAILED",
+        "SUCCEEDED",
+    ]
+
+
+def test_a_rule_may_name_an_engine() -> None:
+    """Jobs of an engine can be answered at once while others take their time."""
+    runner = Jobs(Script(rules=(Rule(engine="edge"),), default=Behaviour(duration_s=60.0)))
+    assert [submitted(runner, engine=engine).state for engine in ("edge", "batch")] == ["SUCCEEDED", "RUNNING"]
 
 
 @pytest.mark.parametrize(
