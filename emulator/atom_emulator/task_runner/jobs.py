@@ -82,6 +82,14 @@ class _Job:
         states = [state for state in self.behaviour.states if state not in TERMINAL_STATES] or ["RUNNING"]
         return states[int(len(states) * elapsed / self.duration_s)]
 
+    def next_change(self, now: float) -> float | None:
+        """Return when it next goes to another state, None if it has ended."""
+        elapsed = now - self.started
+        if elapsed >= self.duration_s:
+            return None
+        states = len([state for state in self.behaviour.states if state not in TERMINAL_STATES]) or 1
+        return self.started + (int(states * elapsed / self.duration_s) + 1) * self.duration_s / states
+
     def answer_at(self, now: float) -> Answer:
         state = self.state_at(now)
         message = self.message if state in TERMINAL_STATES else ""
@@ -135,6 +143,17 @@ class Jobs:
         self._by_idempotency_key: dict[str, _Job] = {}
         self._attempts: Counter[StepKey] = Counter()
         self._faults_used: Counter[tuple[str, StepKey]] = Counter()
+
+    def next_change(self, now: float) -> float | None:
+        """Return when a job next changes its state or ends, None if all have ended."""
+        changes = (job.next_change(now) for job in self._jobs.values())
+        return min((at for at in changes if at is not None), default=None)
+
+    def skip(self, seconds: float, now: float) -> None:
+        """Let jobs that have not ended be that much nearer to their end."""
+        for key, job in self._jobs.items():
+            if job.next_change(now) is not None:
+                self._jobs[key] = replace(job, started=job.started - seconds)
 
     def submit(self, job: Any, idempotency_key: str | None, now: float) -> Answer:
         """Answer a `POST /job`."""

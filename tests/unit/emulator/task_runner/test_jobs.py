@@ -47,6 +47,27 @@ def test_a_job_with_a_duration_goes_through_its_states() -> None:
     assert [started.state, *seen] == ["QUEUED", "QUEUED", "PREPARING", "RUNNING", "SUCCEEDED", "SUCCEEDED"]
 
 
+def test_the_next_change_is_the_earliest_of_any_job() -> None:
+    """A change is another state or the end; jobs that have ended change no more."""
+    runner = jobs(duration_s=4.0, states=("QUEUED", "RUNNING"))
+    submitted(runner, now=10.0)
+    submitted(runner, now=11.0)
+    assert [runner.next_change(now) for now in (10.0, 11.5, 12.0, 13.5, 14.0, 15.0)] == [12, 12, 13, 14, 15, None]
+
+
+def test_time_can_be_skipped_for_jobs() -> None:
+    """A job that has not ended is that much nearer to its end, and one that has stays as it was."""
+    runner = jobs(duration_s=100.0)
+    ended, running = submitted(runner, now=0.0), submitted(runner, now=60.0)
+    runner.skip(50.0, now=100.0)
+    assert [runner.status(running.job_id, now).state for now in (100.0, 109.9, 110.0)] == [
+        "RUNNING",
+        "RUNNING",
+        "SUCCEEDED",
+    ]
+    assert runner.status(ended.job_id, 100.0).state == "SUCCEEDED"
+
+
 def test_a_terminal_last_state_is_the_end() -> None:
     """A job whose states end in CANCELLED is cancelled after its duration."""
     runner = jobs(duration_s=2.0, states=("RUNNING", "CANCELLED"))
