@@ -25,7 +25,7 @@ from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
-from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event, tick_message
+from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
@@ -284,24 +284,3 @@ class World:
         """Return the published reports so far."""
         parts = iter(lambda: self.bus.take_all("events"), [])
         return [Message(topic="events", body=one.body, attributes=one.attributes) for part in parts for one in part]
-
-
-class HelpfulClock:
-    """A clock in whose sleep others take what was published, in those topics."""
-
-    def __init__(self, world: World, *topics: str) -> None:
-        self._world, self._topics = world, topics or ("steps",)
-
-    def now(self) -> datetime:
-        """See `ports.Clock.now`."""
-        return self._world.clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """See `ports.Clock.sleep`."""
-        self._world.settle_down(*self._topics)
-        self._world.clock.sleep(seconds)
-
-
-def wake() -> Message:
-    """Return a plain tick."""
-    return tick_message("test")
