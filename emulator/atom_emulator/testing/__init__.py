@@ -8,7 +8,6 @@ virtual time in which invocations run beside each other; `functions` are a world
 
 from atom_emulator.task_runner.script_file import InvalidScript
 from atom_emulator.testing.play import Played, PlayedStep, StillOpen, Submission, play
-from atom_emulator.testing.world import World
 from atom_workflows.language.problems import InvalidWorkflow
 
 __all__ = [
@@ -18,6 +17,5 @@ __all__ = [
     "PlayedStep",
     "StillOpen",
     "Submission",
-    "World",
     "play",
 ]
