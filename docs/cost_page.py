@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,6 @@ from atom_client.cost.bill import dollars, plain, unit
 from atom_client.cost.estimate import Estimate, chain, estimate
 from atom_client.cost.prices import AS_OF, PRICES, Item
 from atom_client.cost.usage import Assumptions
-from atom_workflows.core.workflow import Step, Task, Workflow
-from atom_workflows.language.parser import parse_workflow
 from atom_workflows.settings import Settings
 
 PAGE: Final = Path(__file__).parent / "explanation" / "cost.md"
@@ -26,39 +25,40 @@ AT_ONCE: Final = Assumptions()
 TEN_MINUTES: Final = Assumptions(job=timedelta(minutes=10))
 RUNS: Final = 30
 WHOLE_CPU: Final = 1
-LAYERS: Final = 100
+LAYERS: Final = 10
+WIDTH: Final = 100
 AWAKE: Final = 0.8
 """The share of a minute that the checker is awake while jobs are in flight: a burst ends with its last look."""
 
 
-def fan(width: int) -> Workflow:
+def fan(width: int) -> bytes:
     """Return a root, `width` steps that depend on it, and an end that depends on all."""
-    leaves = tuple(f"leaf{at}" for at in range(width))
-    middle = [_step(leaf, "root") for leaf in leaves]
-    return Workflow(name=f"1 → {width} → 1", steps=(_step("root"), *middle, _step("join", *leaves)))
+    leaves = [f"leaf{at}" for at in range(width)]
+    return _file(f"1 → {width} → 1", {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves})
 
 
-def layered(depth: int, width: int) -> Workflow:
-    """Layers of which each step depends on three of the layer before."""
-    steps = [
-        _step(f"l{layer}x{at}", *(f"l{layer - 1}x{(at + by) % width}" for by in range(3) if layer))
+def layered(depth: int, width: int) -> bytes:
+    """Return layers of which each step depends on three of the layer before."""
+    edges = {
+        f"l{layer}x{at}": [f"l{layer - 1}x{(at + by) % width}" for by in range(3) if layer]
         for layer in range(depth)
         for at in range(width)
-    ]
-    return Workflow(name=f"{depth * width:,} steps in {depth} layers", steps=tuple(steps))
+    }
+    return _file(f"{depth * width:,} steps in {depth} layers", edges)
 
 
-def _step(name: str, *needs: str) -> Step:
-    return Step(id=name, depends_on=needs, task=Task(image_uri="image"))
+def _file(name: str, edges: Mapping[str, Sequence[str]]) -> bytes:
+    steps = [{"id": step, "dependsOn": needs, "task": {"imageUri": "image"}} for step, needs in edges.items()]
+    return json.dumps({"name": name, "steps": steps}).encode()
 
 
 def page() -> str:
     """Return the whole of docs/explanation/cost.md."""
-    nightly = parse_workflow(NIGHTLY.read_bytes(), filename=NIGHTLY.name)
+    nightly, wide = NIGHTLY.read_bytes(), layered(LAYERS, WIDTH)
     thousand = estimate(chain(1000), AT_ONCE)
     found = [
-        *(estimate(workflow, AT_ONCE) for workflow in (chain(100), fan(200), layered(LAYERS, LAYERS))),
-        *(estimate(workflow, TEN_MINUTES) for workflow in (nightly, chain(100), fan(200), layered(LAYERS, LAYERS))),
+        *(estimate(definition, AT_ONCE) for definition in (chain(100), fan(200), wide)),
+        *(estimate(definition, TEN_MINUTES) for definition in (nightly, chain(100), fan(200), wide)),
     ]
     parts = (
         _head(thousand),
@@ -141,7 +141,7 @@ bounded, too. How many DCUs a small Composer environment keeps was not found in 
 multiply."""
 
 
-def _waiting(nightly: Workflow) -> str:
+def _waiting(nightly: bytes) -> str:
     once_a_minute = replace(TEN_MINUTES, settings=replace(Settings(), burst=timedelta(seconds=1)))
     ways = (
         ("as it is", TEN_MINUTES),
@@ -194,7 +194,7 @@ def _assumptions(given: Assumptions) -> str:
     rows = (
         ("a read, a commit, a publish", f"{given.read_s:g}, {given.commit_s:g}, {given.publish_s:g} s"),
         ("an answer of the Task Runner", f"{given.task_runner_s:g} s"),
-        ("processor time of a step", f"{given.cpu_s:g} s"),
+        ("processor time of a call to it", f"{given.cpu_s:g} s"),
         ("an instance", f"{given.vcpu:g} vCPU, {given.gib:g} GiB, billed to one event at a time"),
         ("an instance of the checker", f"{given.checker_vcpu:g} vCPU, {given.checker_gib:g} GiB"),
         ("states that a job goes through while it is looked at", str(given.new_states)),
@@ -215,10 +215,12 @@ _NUMBERS: Final = frozenset({"written", "read", "messages", "polls", "awake, s",
 _COUNT_NOTES: Final = """\
 Documents written and read, messages and polls are for each step, with the start and the end of the run; *awake* is
 how long the checker's requests take. A step of a chain takes 3 writes (its document, its claim, its end), 1 read and
-no message of its own: changes are published in groups. `tests/e2e/test_cost.py` holds these figures to what the
-servers of the local platform count of real runs of seven shapes: to the document for chains, within 3 % for the
-others. `tests/unit/client/test_cost_polling.py` holds what waiting takes to the checker's own code in simulated time:
-the seconds within a tenth, the reads within a fifth."""
+no message of its own: changes are published in groups.
+
+These are measurements, not a model's: the deployed coordinator plays the run once, in memory and in virtual time, and
+what its store, its bus, its Task Runner and its clock see is counted. Only the seconds that calls take are
+[assumed](#assumptions). `tests/e2e/test_cost.py` holds the counts to what the servers of the local platform count of
+real runs of seven shapes: to the document for chains, within 3 % for the others."""
 
 _HOUR: Final = dollars(
     PRICES[Item.CPU].of(3600 * AWAKE * AT_ONCE.checker_vcpu)
@@ -236,8 +238,8 @@ sixth of a processor, and more instances of it come when there is more to do. `a
 `WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
 
 _FORMULAE: Final = """\
-A run of N nodes (steps, the barriers of wide graphs, the end), of which S have a task, is rehearsed on its compiled
-graph with the limits of the code itself (steps in a message, documents in a commit, the interval of the checker):
+What is counted comes to this, for a run of N nodes (steps, the barriers of wide graphs, the end), of which S have a
+task:
 
 - **written** = 1 + N documents of the run (+ 2 from 200 nodes on: its definition, and that it runs) + S claims + the
   ends of all nodes but the last + the countdowns of dependents, of which a commit writes each once, and those that it
@@ -273,8 +275,6 @@ of a step takes 3 writes more (claim, job, outcome).
 - Subscriptions of yours to the topic `events`: at least 1,000 bytes a delivery.
 - Cold starts: each is billed for about a second of a function.
 - The build and storage of the functions' images, uploads to the bucket and the file that is kept there.
-- More than 500 jobs that are due at the same time, which further instances of the checker look at: each page of them
-  is a message and an invocation more.
 - What looking at runs reads: `runs show` reads the run and each of its steps."""
 
 

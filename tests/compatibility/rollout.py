@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from atom_emulator.pubsub.memory import TakenMessage
+from atom_emulator.testing.world import World
 from atom_workflows import documents
 from atom_workflows.coordinator import start
 from atom_workflows.coordinator.checker import due_steps
@@ -20,7 +21,6 @@ from atom_workflows.documents import SCHEMAS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages import fields, internal
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Write, WriteResult
-from support.world import World
 
 ADDED: Final = "added_later"
 

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.core.transitions import is_known_state, outcome_of
@@ -35,7 +36,6 @@ from atom_workflows.ports import Bus, Message, Query
 from contract.answers import ANSWERED, CASES, JOB, QUOTING, TOKEN, WITHOUT_ID, Case, body, spellings, with_status
 from contract.canned import Asked, Canned, Respond, answer, canned
 from support.workflows import definition
-from support.world import World
 from unit.core.test_transitions import step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "task-runner.md").read_text(encoding="utf-8")

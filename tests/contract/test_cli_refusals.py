@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
 from atom_emulator.identity.keys import Key
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
@@ -20,7 +21,6 @@ from contract.canned import answer, canned
 from contract.refusing import Refusing
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
-from support.world import World
 
 PLACE = ("--project", "acme-flow")
 NOT_ENABLED = "{} has not been used in project acme-flow before or it is disabled. Enable it by visiting …"

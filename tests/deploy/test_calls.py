@@ -18,6 +18,7 @@ import pytest
 from atom_deploy.resources.functions import FUNCTIONS, READS_TOKEN
 from atom_deploy.resources.pubsub import PUSHED
 from atom_deploy.roles import GRANTS, INVOKE, READ_SECRET, STORE
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator.seed import PAGE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.handlers.checker import on_tick
@@ -30,7 +31,6 @@ from functions.posting import EVENTS, Golden, golden
 from simulation.drawing import draw
 from simulation.play import play
 from support.workflows import chain, definition
-from support.world import World
 
 SEEDS: Final = 120
 """What the simulation comes to need, it has needed by seed 47."""

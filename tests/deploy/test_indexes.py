@@ -15,13 +15,13 @@ import pytest
 
 from atom_client.views.queries import full_run_id, newest_runs, read_steps
 from atom_deploy.resources.firestore import declared
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.graph import END_ID
 from atom_workflows.documents import definition_path, step_path
 from atom_workflows.ports import Query, Update
 from support.workflows import chain, fan
-from support.world import World
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = [ROOT / "shared" / "atom_workflows", ROOT / "client" / "atom_client"]

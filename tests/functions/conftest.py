@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows import bootstrap
 from functions.posting import Deployed, without_handlers
-from support.world import World
 
 DEFINITION = (
     "name: flow\nsteps:\n"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from atom_emulator.pubsub.memory import TakenMessage
+from atom_emulator.testing.world import START, World
 from atom_workflows.documents import RUNS
 from atom_workflows.errors import BusUnavailable, StoreUnavailable
 from atom_workflows.messages.dead_letters import LONGEST_REASON, read_dead_letter, replay_message
 from atom_workflows.ports import Document, HeldMessage, Message, Query, Write, WriteResult
 from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import EVENTS, Deployed, Golden, golden
-from support.world import START, World
 
 PUSHED = [path.stem for path in sorted(EVENTS.glob("*-push-*.json"))]
 KEPT = [name for name in PUSHED if not name.startswith("checker")]

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import START, World
 from atom_workflows.documents import ROUND_PATH, RUNS
 from atom_workflows.ports import Create, Query
 from functions.posting import EVENTS, Deployed, golden
-from support.world import START, World
 
 STARTS = [path.stem for path in sorted(EVENTS.glob("start-*.json")) if "seed" not in path.stem]
 UPLOADS = [name for name in STARTS if "notification" in name or "finalized" in name]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.handlers.start import on_start
 from atom_workflows.messages.start import StartRequested, read_start_event
 from support.workflows import chain
-from support.world import World
 
 MESSAGE = {"definition": chain(1), "workflow_path": "flow.yaml"}
 

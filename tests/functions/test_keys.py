@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord
@@ -22,7 +23,6 @@ from atom_workflows.ports import Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain
-from support.world import World
 
 PATH = "gs://flows/workflows/nightly.yaml"
 ELSEWHERE = "https://elsewhere.test"

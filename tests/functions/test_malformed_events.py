@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.documents import RUNS
 from atom_workflows.ports import Query
 from functions.posting import EVENTS, Deployed, Golden, golden
-from support.world import World
 
 MALFORMED = [f"malformed/{path.stem}" for path in sorted((EVENTS / "malformed").glob("*.json"))]
 IGNORED = {"step.unknown", "object.ignored"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from atom_emulator.testing.world import World
 from atom_workflows.documents import step_path
 from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import HeldMessage, Update
 from atom_workflows.settings import MAX_DELIVERIES
 from functions.posting import Deployed, Golden, golden
-from support.world import World
 
 NEWER = "newer/dispatcher-step-ready"
 

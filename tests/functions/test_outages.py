@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.storage.source import StorageSource
 from contract.backends import firestore_at, pubsub_at
 from functions.posting import EVENTS, Deployed
-from support.world import World
 
 EVERY = [path.stem for path in sorted(EVENTS.glob("*.json"))]
 

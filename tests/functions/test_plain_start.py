@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import TASK_RUNNER_URL, World
 from atom_workflows.handlers.start import on_start
-from support.world import TASK_RUNNER_URL, World
 
 PATH = "gs://flows/workflows/daily.yaml"
 

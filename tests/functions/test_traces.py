@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
+from atom_emulator.testing.world import World
 from functions.posting import Deployed, Golden, golden
-from support.world import World
 
 TRACE: Final = "105445aa7843bc8bf206b12000100000"
 NAME: Final = "logging.googleapis.com/trace"

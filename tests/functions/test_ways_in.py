@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.handlers.checker import on_tick
 from atom_workflows.handlers.delivery import Answer
 from atom_workflows.handlers.dispatcher import on_steps
 from atom_workflows.handlers.entry import MAX_BODIES, MAX_FORGOTTEN, Handle, answer_request
 from atom_workflows.handlers.start import on_start
-from support.world import World
 
 JSON: Final = {"Content-Type": "application/json"}
 PUSHED: Final = {**JSON, "User-Agent": "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)"}

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.bounded_json import MAX_DEPTH
 from atom_workflows.documents import RUNS, run_path
@@ -20,7 +21,6 @@ from atom_workflows.messages.fields import MAX_ITEMS
 from atom_workflows.messages.start import MAX_PATH_BYTES
 from atom_workflows.ports import Query, Update
 from atom_workflows.settings import Settings
-from support.world import World
 
 JSON: Final = {"Content-Type": "application/json"}
 FLOW: Final = "steps: [{id: a, task: {url: u}}]"

@@ -17,12 +17,12 @@ from atom_client.cli.live import step_line
 from atom_client.cli.live_view import picture
 from atom_client.cli.screen import Screen
 from atom_client.views.progress import RunView
+from atom_emulator.testing.world import World
 from atom_workflows import log
 from atom_workflows.adapters.pubsub.change_feed import changes_in
 from atom_workflows.coordinator.services import Services
 from atom_workflows.handlers.start import on_start
 from atom_workflows.log import JsonLines
-from support.world import World
 
 EVIL: Final = '\x1b[2J\x1b]0;owned\x07\r\n{"severity": "EMERGENCY"}\x9b31m\u202e\u2028\x85\x7f\x00"'
 UNSEEN: Final = frozenset(

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.task_runner import client as task_runner_client
 from atom_workflows.adapters.task_runner.answers import MAX_JOB_ID, MAX_JOB_STATE, MAX_RETRY_AFTER_S
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
@@ -20,7 +21,6 @@ from atom_workflows.adapters.task_runner.tokens import FixedToken, IdTokens
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 from contract.canned import Asked, answer, canned
-from support.world import World
 
 TOKEN: Final = "s3cret-t0ken.of-some~length"  # noqa: S105 (it is for these tests)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
+from atom_emulator.testing.world import START
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState
@@ -13,7 +14,6 @@ from atom_workflows.ports import Message
 from simulation.findings import Rule
 from simulation.flow import Flow
 from simulation.scheduler import Scheduler
-from support.world import START
 
 _SOON_S: Final = 300.0
 """The longest wait between two looks, a tick, the lease of a burst that died, and handlers that take their time."""

@@ -7,6 +7,7 @@ import json
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from atom_emulator.testing.world import START
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
@@ -18,7 +19,6 @@ from atom_workflows.messages.envelope import MESSAGE_PUBLISHED, ReceivedEvent
 from atom_workflows.messages.internal import read_steps_event, read_tick_event
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import HeldMessage, Message
-from support.world import START
 
 if TYPE_CHECKING:
     from simulation.bus import Delivery

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic
 
+from atom_emulator.testing.world import START
 from atom_workflows.ports import Answer, Item
 from simulation.scheduler import Died, Invocation, Scheduler
-from support.world import START
 
 
 def true_time(scheduler: Scheduler) -> datetime:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.errors import (
     AlreadyExists,
     BusUnavailable,
@@ -46,7 +47,6 @@ from simulation.task_runner import FaultyTaskRunner
 from simulation.trace import Trace
 from simulation.users import Users
 from simulation.watch import Watch
-from support.world import TASK_RUNNER_URL
 
 _PAUSES_S: Final = (120.0, 300.0, 700.0)
 _CALM_PAUSE_S: Final = 1.0

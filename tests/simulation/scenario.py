@@ -10,9 +10,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
+from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.workflow import OnLost
-from support.world import TASK_RUNNER_URL
 
 FIRST: Final = "flow"
 OTHER_URL: Final = "http://other-task-runner.test"

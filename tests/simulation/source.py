@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from atom_emulator.testing.world import Files
 from atom_workflows.errors import SourceUnavailable
 from simulation.calls import Calls
 from simulation.evidence import Evidence
 from simulation.faults import Fault
 from simulation.scenario import Scenario
-from support.world import Files
 
 
 @dataclass(slots=True, kw_only=True)

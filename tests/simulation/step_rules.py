@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from atom_emulator.testing.world import START
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
@@ -14,7 +15,6 @@ from atom_workflows.core.workflow import OnLost
 from simulation.evidence import Reply, Try
 from simulation.findings import Rule
 from simulation.oracle import SCRIPTED, Tally, after
-from support.world import START
 
 if TYPE_CHECKING:
     from simulation.watch import Watch

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 from simulation.calls import Calls
 from simulation.evidence import UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
 from simulation.faults import Fault
 from simulation.scenario import Ending, Scenario
-from support.world import TASK_RUNNER_URL
 
 SUBMIT_LIMIT_S: Final = 70.0
 """The client gives up on a submission before that."""

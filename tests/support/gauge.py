@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from atom_emulator.testing.world import World
 from atom_workflows.ports import Document, Query, Store, Write, WriteResult
-from support.world import World
 
 
 @dataclass(slots=True)

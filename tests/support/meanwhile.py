@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from atom_emulator.testing.world import World
 from atom_workflows.errors import Conflict
 from atom_workflows.ports import Document, Query, Store, Write, WriteResult
-from support.world import World
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from atom_emulator.testing.world import World
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Write, WriteResult
-from support.world import World
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from atom_emulator.testing.world import World
 from atom_workflows.ports import Delete, Document, Query
-from support.world import World
 
 GROUPS = ("runs", "steps", "definition")
 

@@ -12,6 +12,7 @@ from atom_client.cli.commands import cli
 from atom_client.views.dead_letters import body_text
 from atom_deploy.deployment import Deployment
 from atom_deploy.problems import DeployProblem
+from atom_emulator.testing.world import START, TASK_RUNNER_URL, World
 from atom_workflows.coordinator.start import Refusal, handle_start
 from atom_workflows.documents import run_path
 from atom_workflows.errors import SettingsError
@@ -22,7 +23,6 @@ from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
-from support.world import START, TASK_RUNNER_URL, World
 from unit.client.test_runs import call
 
 FILE = str(Path(__file__).parents[2] / "examples" / "fork_join.yaml")

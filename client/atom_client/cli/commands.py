@@ -179,8 +179,8 @@ def schema() -> None:
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate what a run of a workflow costs, here and elsewhere.
 
-    FILE is a workflow file, or - for stdin. Its run is rehearsed step by step and billed at list prices; no service is
-    called. WORKFLOW_BURST_SEC and the other settings of the functions count if they are set.
+    FILE is a workflow file, or - for stdin. Its run is played in memory by the code that is deployed, and billed at
+    list prices; no service is called. WORKFLOW_BURST_SEC and the other settings of the functions count if they are set.
 
     Exit code: 0, or 2 if the file or the options are wrong.
     """

@@ -16,12 +16,11 @@ from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
 from atom_client.cost.estimate import Estimate, chain, estimate
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
-from atom_client.cost.usage import Assumptions, TooLong
+from atom_client.cost.usage import Assumptions, NotEstimated
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
-from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
 
@@ -74,17 +73,16 @@ def _estimate(options: CostOptions) -> Estimate:
     if options.source is not None and options.steps is not None:
         raise click.UsageError("name a workflow file or give --steps, not both")
     if options.source is None:
-        workflow = chain(options.steps or USUAL_STEPS)
+        definition, name = chain(options.steps or USUAL_STEPS), ""
     else:
-        workflow = parse_workflow(content_of(options.source), filename=shown_name(options.source))
+        definition, name = content_of(options.source), shown_name(options.source)
     usual = timedelta(0) if options.source is None else USUAL_JOB
     job = usual if options.job is None else options.job
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
     try:
-        return estimate(workflow, given, runs_per_month=options.runs_per_month)
-    except TooLong as error:
-        jobs = format_duration(job)
-        raise Misuse(f"with jobs of {jobs} {error}; give a shorter --duration or fewer steps") from error
+        return estimate(definition, given, filename=name, runs_per_month=options.runs_per_month)
+    except NotEstimated as error:
+        raise Misuse(f"with jobs of {format_duration(job)} {error}; give a shorter --duration") from error
 
 
 def how_long(given: Assumptions) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from atom_client.cost.alternatives import Quote, quotes
 from atom_client.cost.bill import Bill, price_of
+from atom_client.cost.measurement import measure, measure_tick
 from atom_client.cost.prices import PRICES, Item, Price
-from atom_client.cost.rehearsal import rehearse
 from atom_client.cost.usage import Assumptions, Tally, idle_month
-from atom_workflows.core.workflow import Step, Task, Workflow
+from atom_workflows.core.workflow import Workflow
+from atom_workflows.language.parser import parse_workflow
 
 OURS: Final = "Atom Workflows"
 SHARED: Final = 1000
@@ -50,28 +52,37 @@ class Estimate:
 
 
 def estimate(
-    workflow: Workflow, given: Assumptions, *, runs_per_month: int = 30, prices: Mapping[Item, Price] = PRICES
+    definition: bytes,
+    given: Assumptions,
+    *,
+    filename: str = "workflow.yaml",
+    runs_per_month: int = 30,
+    prices: Mapping[Item, Price] = PRICES,
 ) -> Estimate:
-    """Estimate the costs of a workflow.
+    """Estimate the costs of a workflow from its file.
 
-    Raises `TooLong`.
+    Raises:
+        InvalidWorkflow: the file is no workflow.
+        NotEstimated: with such jobs the run does not succeed, or it takes too long.
+
     """
-    tally = rehearse(workflow, given)
+    workflow = parse_workflow(definition, filename=filename)
+    tally = measure(workflow, definition, given)
     return Estimate(
         workflow=workflow,
         given=given,
         runs_per_month=runs_per_month,
         tally=tally,
         run=price_of(tally.usage(given), prices),
-        idle=price_of(idle_month(given), prices),
+        idle=price_of(idle_month(measure_tick(given), given), prices),
         peers=tuple(quotes(tally, runs_per_month, prices)),
     )
 
 
-def chain(length: int) -> Workflow:
-    """Return a workflow of that many steps, one after the other."""
+def chain(length: int) -> bytes:
+    """Return the file of a workflow of that many steps, one after the other."""
     steps = [
-        Step(id=f"s{at}", depends_on=(f"s{at - 1}",) if at else (), task=Task(image_uri="image"))
+        {"id": f"s{at}", "dependsOn": [f"s{at - 1}"] if at else [], "task": {"imageUri": "image"}}
         for at in range(length)
     ]
-    return Workflow(name=f"a chain of {length:,}", steps=tuple(steps))
+    return json.dumps({"name": f"a chain of {length:,}", "steps": steps}).encode()

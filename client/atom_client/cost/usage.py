@@ -14,17 +14,14 @@ from atom_workflows.settings import Settings
 LEAST_BILLED_BYTES: Final = 1000
 """Pub/Sub bills each publish and each push request as at least so many bytes."""
 
-ENVELOPE_BYTES: Final = 150
-"""A message without what it says about steps."""
-
 BILLED_STEP_S: Final = 0.1
 """Cloud Run rounds the time of a request up to a multiple of this."""
 
 DAYS_PER_MONTH: Final = 30
 
 
-class TooLong(ValueError):
-    """A run too long to be estimated, with the reason in words."""
+class NotEstimated(ValueError):
+    """A run that is not estimated, with the reason in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +110,8 @@ class Tally:
         }
 
 
-def idle_month(given: Assumptions) -> Usage:
-    """Return what a month of ticks takes while no run is open.
-
-    Each tick is a message, a query and a short invocation.
-    """
-    tick = Tally(reads=1, watched_s=billed(given.read_s + given.cpu_s))
-    tick.publish([ENVELOPE_BYTES], delivered=True)
+def idle_month(tick: Tally, given: Assumptions) -> Usage:
+    """Return what a month of ticks takes while no run is open."""
     ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
     return {item: amount * ticks for item, amount in tick.usage(given).items()} | {Item.SCHEDULES: 1}
 

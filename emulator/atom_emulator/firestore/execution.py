@@ -214,6 +214,11 @@ def project(record: Record, select: Iterable[FieldPath]) -> Record:
     """Return a document with the selected fields only."""
     fields: Fields = {}
     for path in select:
+        if len(path) == 1 and path != NAME:
+            # Most fields are not nested, and most queries select many of them.
+            if path[0] in record.fields:
+                fields[path[0]] = record.fields[path[0]]
+            continue
         value = MISSING if path == NAME else look_up(record.fields, path)
         if value is not MISSING:
             put(fields, path, value)

@@ -19,6 +19,9 @@ from atom_workflows.ports import Create, Delete, Document, Query, Update, Upsert
 
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+"""The exact types of most values, which need neither a copy nor another form."""
+
 
 class MemoryStore:
     """Implements `atom_workflows.ports.Store`. Nothing the caller holds is shared with what is stored.
@@ -83,7 +86,14 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _to_document(record: Record) -> Document:
-    return Document(path=record.path, fields=_normalize(record.fields), version=record.updated)
+    return Document(path=record.path, fields=_copy(record.fields), version=record.updated)
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of something stored, whose types are exact."""
+    if type(value) is dict:
+        return {name: item if type(item) in _PLAIN else _copy(item) for name, item in value.items()}
+    return list(map(_copy, value)) if type(value) is list else value
 
 
 def _normalize(value: Any) -> Any:
@@ -92,7 +102,7 @@ def _normalize(value: Any) -> Any:
     The client's encoding would do the same.
     """
     if isinstance(value, Mapping):
-        return {str(name): _normalize(item) for name, item in value.items()}
+        return {str(name): item if type(item) in _PLAIN else _normalize(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_normalize(item) for item in value]
     if isinstance(value, datetime):

@@ -26,6 +26,9 @@ StepKey: TypeAlias = tuple[str, ...]
 _ATTEMPT_KEY: Final = re.compile(r"(.+)[^0-9A-Za-z]\d{1,4}")
 """An idempotency key that ends in an attempt number: `run/step/2`."""
 
+_STEP_KEY: Final = re.compile(r"[^/]+/([^/]+)/\d+")
+"""Our coordinator's idempotency keys: a run, a step and an attempt."""
+
 _OK: Final = 200
 
 
@@ -79,6 +82,14 @@ class _Job:
         states = [state for state in self.behaviour.states if state not in TERMINAL_STATES] or ["RUNNING"]
         return states[int(len(states) * elapsed / self.duration_s)]
 
+    def next_change(self, now: float) -> float | None:
+        """Return when it next goes to another state, None if it has ended."""
+        elapsed = now - self.started
+        if elapsed >= self.duration_s:
+            return None
+        states = len([state for state in self.behaviour.states if state not in TERMINAL_STATES]) or 1
+        return self.started + (int(states * elapsed / self.duration_s) + 1) * self.duration_s / states
+
     def answer_at(self, now: float) -> Answer:
         state = self.state_at(now)
         message = self.message if state in TERMINAL_STATES else ""
@@ -124,7 +135,7 @@ class Jobs:
     def restore(self, accepted: Iterable[Acceptance]) -> None:
         """Take over the jobs that an earlier server accepted, in their order."""
         for one in accepted:
-            behaviour, step = self.script.behaviour_for(one.job), _step_key(one.job, one.idempotency_key)
+            behaviour, step = self._behaviour_for(one.job, one.idempotency_key), _step_key(one.job, one.idempotency_key)
             self._register(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
 
     def _forget(self) -> None:
@@ -133,12 +144,23 @@ class Jobs:
         self._attempts: Counter[StepKey] = Counter()
         self._faults_used: Counter[tuple[str, StepKey]] = Counter()
 
+    def next_change(self, now: float) -> float | None:
+        """Return when a job next changes its state or ends, None if all have ended."""
+        changes = (job.next_change(now) for job in self._jobs.values())
+        return min((at for at in changes if at is not None), default=None)
+
+    def skip(self, seconds: float, now: float) -> None:
+        """Let jobs that have not ended be that much nearer to their end."""
+        for key, job in self._jobs.items():
+            if job.next_change(now) is not None:
+                self._jobs[key] = replace(job, started=job.started - seconds)
+
     def submit(self, job: Any, idempotency_key: str | None, now: float) -> Answer:
         """Answer a `POST /job`."""
         wrong = find_breaches(job)
         if wrong:
             return Answer(status=400, message="; ".join(wrong))
-        behaviour, step = self.script.behaviour_for(job), _step_key(job, idempotency_key)
+        behaviour, step = self._behaviour_for(job, idempotency_key), _step_key(job, idempotency_key)
         fault = self._next_fault("submit", step, behaviour.submit_errors)
         if fault is not None and not fault.accepted:
             return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
@@ -159,6 +181,10 @@ class Jobs:
             message = f"there is no job {job_id}"
             return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
         return job.answer_at(now)
+
+    def _behaviour_for(self, job: Mapping[str, Any], idempotency_key: str | None) -> Behaviour:
+        of_step = _STEP_KEY.fullmatch(idempotency_key or "")
+        return self.script.behaviour_for(job, of_step[1] if of_step else "")
 
     def _accept(
         self, job: Mapping[str, Any], behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float

@@ -78,21 +78,28 @@ class Behaviour:
 class Rule:
     """A behaviour and the jobs it is for. A condition that is None or empty always holds.
 
-    `step` is a glob on `job_name` or on the label `step`, `image` a glob on `imageUri`.
+    `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` one on `imageUri` and `engine` one
+    on `engine`.
     """
 
     step: str | None = None
     image: str | None = None
+    engine: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     behaviour: Behaviour = Behaviour()
 
-    def matches(self, job: Mapping[str, Any]) -> bool:
-        """Return True if a submitted job falls under this rule."""
+    def matches(self, job: Mapping[str, Any], step_id: str = "") -> bool:
+        """Return True if a submitted job falls under this rule.
+
+        `step_id` is the step's, where it is known.
+        """
         labels = job.get("labels") or {}
-        names = (str(job.get("job_name", "")), str(labels.get("step", "")))
+        names = (str(job.get("job_name", "")), str(labels.get("step", "")), step_id)
         if self.step is not None and not any(fnmatchcase(name, self.step) for name in names):
             return False
         if self.image is not None and not fnmatchcase(str(job.get("imageUri") or ""), self.image):
+            return False
+        if self.engine is not None and not fnmatchcase(str(job.get("engine") or ""), self.engine):
             return False
         return all(labels.get(name) == value for name, value in self.labels.items())
 
@@ -105,6 +112,6 @@ class Script:
     default: Behaviour = Behaviour()
     idempotent: bool = True
 
-    def behaviour_for(self, job: Mapping[str, Any]) -> Behaviour:
-        """Return the first matching rule's behaviour, else the default."""
-        return next((rule.behaviour for rule in self.rules if rule.matches(job)), self.default)
+    def behaviour_for(self, job: Mapping[str, Any], step_id: str = "") -> Behaviour:
+        """Return the behaviour of the first rule that matches the job, else the default."""
+        return next((rule.behaviour for rule in self.rules if rule.matches(job, step_id)), self.default)

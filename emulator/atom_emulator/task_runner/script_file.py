@@ -4,8 +4,9 @@
 idempotent: true              # honour Idempotency-Key (the default)
 default: {duration: 2}        # for jobs that no rule matches
 rules:
-  - step: extract*            # glob on job_name or on the label `step`
+  - step: extract*            # glob on job_name, the step's id or the label `step`
     image: "*/loader:*"       # glob on imageUri
+    engine: edge              # glob on engine
     labels: {workflow: daily}
     duration: 5               # seconds
     states: [QUEUED, RUNNING] # gone through in equal shares; a terminal last state is how the job ends
@@ -110,7 +111,7 @@ def build_script(document: Any) -> Script:
     )
     default = _build_behaviour(_check_fields(fields.get("default", {}), "default", _BEHAVIOUR_CHECKS, problems))
     for place, rule in enumerate(rules[:-1]):
-        if rule.step is None and rule.image is None and not rule.labels:
+        if rule.step is None and rule.image is None and rule.engine is None and not rule.labels:
             problems.append(f"rules[{place}]: matches every job, so the rules after it never apply")
             break
     if problems:
@@ -272,7 +273,12 @@ _FAULT_CHECKS: Final[dict[str, Check]] = {
     "accepted": _parse_flag,
 }
 
-_CONDITION_CHECKS: Final[dict[str, Check]] = {"step": _parse_text, "image": _parse_text, "labels": _parse_labels}
+_CONDITION_CHECKS: Final[dict[str, Check]] = {
+    "step": _parse_text,
+    "image": _parse_text,
+    "engine": _parse_text,
+    "labels": _parse_labels,
+}
 
 _BEHAVIOUR_CHECKS: Final[dict[str, Check]] = {
     "duration": _parse_seconds,

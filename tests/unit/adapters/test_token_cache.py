@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from atom_emulator.testing.world import START, MovedClock
 from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.adapters.task_runner.token_cache import CachedToken
 from atom_workflows.adapters.task_runner.tokens import IdTokens
 from atom_workflows.errors import TaskRunnerUnavailable
-from support.world import START, MovedClock
 
 AUDIENCE = "https://task-runner.test"
 HOUR = timedelta(hours=1)

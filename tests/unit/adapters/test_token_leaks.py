@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.id_tokens import CREDENTIALS, fetch_id_token
 from atom_workflows.adapters.task_runner.tokens import tokens_for
@@ -22,7 +23,6 @@ from atom_workflows.errors import CredentialUnusable, TaskRunnerError, TaskRunne
 from atom_workflows.log import JsonLines
 from atom_workflows.ports import Bus, JobAnswer, Message, Query, TaskRunner
 from contract.canned import Asked, answer, canned
-from support.world import World
 from unit.adapters.servers import Identity
 
 FLOW = """

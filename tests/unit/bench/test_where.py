@@ -7,7 +7,7 @@ from bench.measure import Inconsistent
 from bench.report import Measured, where_section
 from bench.where import LONG, SHORT, Part, Where, measure
 
-from support.world import World
+from atom_emulator.testing.world import World
 
 
 def test_every_call_is_clocked_as_what_it_is() -> None:

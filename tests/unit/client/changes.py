@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from support.world import START
+from atom_emulator.testing.world import START
 
 
 def change(step: str, state: str, *, attempt: int = 1, at: float = 0, message: str = "") -> dict[str, Any]:

@@ -16,11 +16,11 @@ from atom_client.cli.commands import cli
 from atom_client.cost.alternatives import quotes
 from atom_client.cost.bill import Line, added, dollars, price_of, times
 from atom_client.cost.estimate import Estimate, chain, estimate
+from atom_client.cost.measurement import measure_tick
 from atom_client.cost.prices import AS_OF, PRICES, Item, Price
-from atom_client.cost.rehearsal import rehearse
 from atom_client.cost.usage import Assumptions, Tally, billed, idle_month
-from atom_workflows.core.workflow import Step, Task, Workflow
 from atom_workflows.settings import Settings
+from support.workflows import fan
 
 ROOT: Final = Path(__file__).parents[3]
 NIGHTLY: Final = str(ROOT / "examples" / "nightly_pipeline.yaml")
@@ -33,12 +33,9 @@ def call(*args: str, stdin: str | None = None, **environment: str) -> Result:
     return CliRunner().invoke(cli, ["cost", *args], input=stdin, env=environment, catch_exceptions=False)
 
 
-def fan(width: int) -> Workflow:
-    """A root, `width` steps that depend on it, and an end that depends on them all."""
-    task, leaves = Task(image_uri="image"), tuple(f"leaf{at}" for at in range(width))
-    middle = (Step(id=leaf, depends_on=("root",), task=task) for leaf in leaves)
-    steps = (Step(id="root", task=task), *middle, Step(id="join", depends_on=leaves, task=task))
-    return Workflow(name="fan", steps=steps)
+def measured(definition: bytes | str, given: Assumptions) -> Tally:
+    """What a run of that workflow takes."""
+    return estimate(definition.encode() if isinstance(definition, str) else definition, given).tally
 
 
 # -- the arithmetic --------------------------------------------------------------------------------------------------
@@ -105,13 +102,13 @@ def test_every_price_has_a_unit_a_source_and_no_two_ways() -> None:
     assert AS_OF.year >= 2026
 
 
-# -- the rehearsal ---------------------------------------------------------------------------------------------------
+# -- a run -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_chained_step_takes_three_writes_one_read_and_no_message() -> None:
     """A further step of a chain is created, claimed and ended, and read once."""
     quick = replace(Assumptions(), read_s=0, commit_s=0, publish_s=0, task_runner_s=0, cpu_s=0)
-    short, long = rehearse(chain(10), quick), rehearse(chain(110), quick)
+    short, long = measured(chain(10), quick), measured(chain(110), quick)
     assert (long.writes - short.writes, long.reads - short.reads) == (300, 100)
     assert long.messages - short.messages <= 2
 
@@ -125,14 +122,14 @@ def test_a_thousand_chained_steps_cost_less_than_a_cent() -> None:
 
 def test_costs_grow_with_steps_and_edges() -> None:
     """Ten times as wide costs about ten times as much."""
-    narrow, wide = rehearse(fan(300), Assumptions()), rehearse(fan(3000), Assumptions())
+    narrow, wide = measured(fan(100), Assumptions()), measured(fan(1000), Assumptions())
     assert 9 < wide.writes / narrow.writes < 11
     assert 9 < wide.messages / narrow.messages < 11
 
 
 def test_jobs_at_the_same_time_share_the_checker() -> None:
-    """Two hundred jobs of ten minutes keep it awake no longer than one."""
-    one, many = rehearse(chain(1), TEN_MINUTES), rehearse(fan(200), TEN_MINUTES)
+    """Two hundred jobs of ten minutes keep it awake hardly longer than one."""
+    one, many = measured(chain(1), TEN_MINUTES), measured(fan(200), TEN_MINUTES)
     assert many.watched_s < 3.2 * one.watched_s
     assert one.watched_s < 600
 
@@ -140,19 +137,25 @@ def test_jobs_at_the_same_time_share_the_checker() -> None:
 def test_a_checker_that_looks_once_a_minute_is_hardly_awake() -> None:
     """`WORKFLOW_BURST_SEC` decides what waiting costs."""
     rarely = replace(TEN_MINUTES, settings=Settings(burst=timedelta(seconds=1)))
-    assert rehearse(chain(3), rarely).watched_s < rehearse(chain(3), TEN_MINUTES).watched_s / 50
+    assert measured(chain(3), rarely).watched_s < measured(chain(3), TEN_MINUTES).watched_s / 50
 
 
 def test_steps_without_a_task_and_edge_tasks_wait_for_no_checker() -> None:
     """A barrier takes no job, and an edge task is answered at once however long the others take."""
-    steps = (Step(id="a", task=Task(engine="edge")), Step(id="b", depends_on=("a",)))
-    tally = rehearse(Workflow(name="short", steps=steps), TEN_MINUTES)
+    steps = [{"id": "a", "task": {"engine": "edge", "url": "https://edge.example"}}, {"id": "b", "dependsOn": ["a"]}]
+    tally = measured(json.dumps({"steps": steps}), TEN_MINUTES)
     assert (tally.submissions, tally.polls, tally.watched_s) == (1, 0, 0)
+
+
+def test_each_new_state_of_a_job_is_a_write() -> None:
+    """A state that a job goes through while it is polled is written once."""
+    none, three = (measured(chain(1), replace(TEN_MINUTES, new_states=states)).writes for states in (0, 3))
+    assert three == none + 3
 
 
 def test_an_idle_month_is_a_query_a_minute() -> None:
     """43,200 ticks: each one read, two times a thousand bytes, one request of a tenth of a second; and one schedule."""
-    usage = idle_month(Assumptions())
+    usage = idle_month(measure_tick(Assumptions()), Assumptions())
     assert usage[Item.READS] == usage[Item.REQUESTS] == 43_200
     assert usage[Item.MESSAGES] == 86_400_000
     assert usage[Item.CPU] == pytest.approx(4_320 * 0.167)
@@ -264,8 +267,9 @@ def test_an_invalid_file_is_refused_with_all_its_problems(tmp_path: Path) -> Non
         (["--duration", "-3"], "--duration is '-3'"),
         (["--duration", "soon"], "--duration is 'soon'"),
         (["--duration", "nan"], "--duration is 'nan'"),
-        (["--duration", "99999999d"], "takes more than 30 days"),
-        ([NIGHTLY, "--duration", "11d"], "takes more than 30 days"),
+        (["--duration", "99999999d"], "with jobs of 99999999d step s0 would time out after 10h"),
+        (["--duration", "10h"], "step s0 would time out after 10h; give a shorter --duration"),
+        ([NIGHTLY, "--duration", "11d"], "step load-orders would time out after 1h"),
         (["--runs-per-month", "0"], "--runs-per-month"),
         (["--runs-per-month", "-5"], "--runs-per-month"),
         (["--checker-cpu", "0"], "--checker-cpu"),

@@ -16,12 +16,12 @@ from atom_client.cli.dead_letters import drop_letters, list_letters, replay_lett
 from atom_client.errors import Failure, Misuse
 from atom_client.text import escaped
 from atom_client.views.dead_letters import Desk
+from atom_emulator.testing.world import World
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.dead_letters import REPLAY_OF, GivenUp, dead_letter_message
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 from support.letters import MemoryDeadLetters
 from support.no_cloud import NO_CLOUD
-from support.world import World
 
 NATIVE = "CloudPubSubDeadLetterSource"
 READY = b'{"type": "step.ready", "run_id": "flow-1", "steps": [{"id": "a"}]}'

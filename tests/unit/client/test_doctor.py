@@ -18,6 +18,7 @@ from atom_client.doctor.firestore import letters_findings, state_findings
 from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.pubsub import Expected
 from atom_client.views.dead_letters import Desk
+from atom_emulator.testing.world import World
 from atom_workflows.errors import BusUnavailable, StoreError, StoreUnavailable
 from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
 from atom_workflows.settings import Settings
@@ -25,7 +26,6 @@ from contract.canned import Asked, answer, canned
 from support.letters import MemoryDeadLetters
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
-from support.world import World
 from unit.client.test_doctor_messages import DEPLOYED, LOCAL, There
 
 FIX = "resume the scheduler"

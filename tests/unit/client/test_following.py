@@ -19,11 +19,11 @@ from atom_client.cli.output import Output
 from atom_client.cli.screen import Screen
 from atom_client.errors import Failure
 from atom_client.views.progress import RunView
+from atom_emulator.testing.world import START
 from atom_workflows.adapters.pubsub.change_feed import changes_in
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreUnavailable
-from support.world import START
 from unit.client.changes import change, run_change
 
 RUNNING = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=START, step_count=2)

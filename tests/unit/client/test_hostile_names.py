@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from atom_client.__main__ import main
 from atom_client.cli.commands import cli
+from atom_emulator.testing.world import World
 from atom_workflows import log
 from atom_workflows.log import MAX_DETAIL, MAX_MESSAGE, JsonLines
 from contract.canned import answer, canned
 from support.no_cloud import NO_CLOUD
-from support.world import World
 
 HOSTILE: Final = "a\x1b[2J\x1b]0;owned\x07\u200b\u202e\u2066\ufeff\x9b31m\x7f\rb\nc"
 LONG: Final = "n" * 5_000

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.messages.start import read_start_event
 from support.workflows import chain, definition, fan
-from support.world import START, World
 
 FAILING = 'rules: [{step: s1, always_fail: true, message: "\\e[31mdisk full\\e[0m\\nat sda"}]'
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Delete, Update
 from support.workflows import chain
-from support.world import World
 from unit.client.test_runs import call, ended
 
 

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
+from atom_emulator.testing.world import TASK_RUNNER_URL, World
 from atom_workflows.coordinator.services import Services
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain
-from support.world import TASK_RUNNER_URL, World
 
 PLACE = ("--project", "acme-flow", "--topic-prefix=atom-", "--database", "flows")
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import budget
 from atom_workflows.coordinator.budget import MAX_CALLS, MAX_WRITTEN
 from atom_workflows.coordinator.checker.audit import audit_run
@@ -23,7 +24,6 @@ from atom_workflows.messages.internal import Tick, seed_message
 from atom_workflows.ports import Document, Query, Update, Write, WriteResult
 from support.gauge import Gauge, gauge_events, gauged, lose
 from support.workflows import chain, definition, fan
-from support.world import World
 
 SIZE = 10_000
 NODES = SIZE + 400

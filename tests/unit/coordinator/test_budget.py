@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from atom_emulator.testing.world import World
 from support.workflows import chain, fan
-from support.world import World
 
 LONG, SHORT = 110, 10
 

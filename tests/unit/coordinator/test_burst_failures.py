@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.checker.due_steps import BEGINNING, InFlight, place_of, read_due
@@ -18,8 +19,8 @@ from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Create, JobAnswer, Message, Update
+from support.helpful_clock import HelpfulClock
 from support.workflows import chain, definition
-from support.world import START, HelpfulClock, World
 
 BURST = timedelta(seconds=50)
 POLICIES = {

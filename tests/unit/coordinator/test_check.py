@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import end_of_burst, handle_tick
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState
@@ -16,9 +17,9 @@ from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, read_tick_event
 from atom_workflows.ports import Create, JobAnswer, Update
+from support.helpful_clock import HelpfulClock
 from support.meanwhile import Before, meanwhile
 from support.workflows import chain, definition
-from support.world import START, HelpfulClock, World
 
 BURST = timedelta(seconds=50)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from atom_emulator.testing.world import START
 from atom_workflows.coordinator.circuit_breaker import PATIENCE, PAUSES, CircuitBreaker
-from support.world import START
 
 URL = "https://down.test"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import commits
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, in_parts, save, save_claims, save_while
@@ -15,7 +16,6 @@ from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.transitions import claim, end_without_job
 from atom_workflows.ports import Create, Update, Upsert
-from support.world import World
 
 BARRIERS = ("b0", "b1", "b2")
 

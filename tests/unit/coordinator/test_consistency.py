@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.consistency import Flaw
@@ -15,7 +16,6 @@ from atom_workflows.documents import step_path
 from atom_workflows.ports import Delete, Update
 from support.meanwhile import meanwhile
 from support.workflows import chain, definition, fan
-from support.world import World
 
 DIAMOND = definition({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]})
 

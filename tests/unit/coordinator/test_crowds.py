@@ -7,8 +7,9 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, cast
 
+from atom_emulator.testing.world import World
 from atom_workflows.ports import Document, Query, Store
-from support.world import HelpfulClock, World
+from support.helpful_clock import HelpfulClock
 from unit.coordinator.test_rounds import crowded, tick_each_minute
 
 JOBS = 15_000

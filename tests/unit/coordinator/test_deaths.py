@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import budget
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
@@ -16,7 +17,6 @@ from atom_workflows.messages.internal import Tick
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition
-from support.world import World
 
 EDGES = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"], "f": ["e"]}
 SCRIPT = "rules: [{step: c, duration: 15}, {step: e, fail_times: 1}]"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
@@ -29,7 +30,6 @@ from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expiries
 from support.workflows import chain, definition, fan
-from support.world import World
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import start
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.repair import examine
@@ -19,7 +20,6 @@ from atom_workflows.documents import step_path
 from atom_workflows.ports import Update
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition
-from support.world import World
 
 
 @pytest.fixture(autouse=True)

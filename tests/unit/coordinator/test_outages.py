@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import CallsInTurn, World
 from atom_workflows.coordinator.checker import rounds
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.core.states import RunState
@@ -16,8 +17,8 @@ from atom_workflows.documents import ROUND_PATH, run_path
 from atom_workflows.errors import BusUnavailable, StoreUnavailable
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Message, Update, Write, WriteResult
+from support.helpful_clock import HelpfulClock
 from support.workflows import definition
-from support.world import CallsInTurn, HelpfulClock, World
 
 SECOND = timedelta(seconds=1)
 

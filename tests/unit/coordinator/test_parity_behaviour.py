@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
 from atom_workflows.language.fields import TASK
 from support.workflows import chain, definition
-from support.world import World
 
 
 def test_a_job_that_fails_later_ends_its_step_at_the_next_look() -> None:

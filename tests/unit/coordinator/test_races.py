@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import START, CallsInTurn, World
 from atom_workflows.coordinator import commits
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
@@ -20,7 +21,6 @@ from atom_workflows.ports import Create, JobAnswer, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, definition
-from support.world import START, CallsInTurn, World
 
 
 def ready(run_id: str, *steps: str) -> StepsReady:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -25,7 +26,6 @@ from atom_workflows.ports import Create, Delete, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, fan
-from support.world import World
 
 RUN = run_id_for("flow.yaml", "key", "test")
 AUDIT = timedelta(seconds=61)

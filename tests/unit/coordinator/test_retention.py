@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator import budget, seed
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
@@ -23,7 +24,6 @@ from support.meanwhile import meanwhile, refuse
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expire, expiries
 from support.workflows import chain, definition, fan
-from support.world import World
 
 KEEP = timedelta(days=30)
 SLOW = "default: {duration: 100000000}"

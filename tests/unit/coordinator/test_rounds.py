@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker import due_steps, rounds
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.due_handler import DueHandler
@@ -18,7 +19,7 @@ from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.messages.internal import SweepPage, Tick, read_tick_event
 from atom_workflows.ports import Bus, Create, Delete, Document, JobAnswer, Message, Query, Store
-from support.world import START, HelpfulClock, World
+from support.helpful_clock import HelpfulClock
 
 pytestmark = pytest.mark.usefixtures("small_sizes")
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState
 from atom_workflows.messages.internal import ReadyStep, ready_messages
 from atom_workflows.messages.start import read_start_event
 from support.workflows import chain, definition, fan
-from support.world import World
 
 
 @pytest.mark.parametrize("width", [1, 31, 33, 199, 201, 1_000])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from atom_emulator.testing.world import World
 from atom_workflows.adapters.firestore.messages import FirestoreMessages
 from atom_workflows.adapters.system import ThreadWorkers
 from atom_workflows.coordinator.checker.burst import handle_tick
@@ -19,7 +20,6 @@ from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult
 from support.workflows import chain, definition, fan, layers
-from support.world import World
 
 LARGEST_REQUEST = 1_000_000
 LARGEST_MESSAGE = 256_000

@@ -11,6 +11,7 @@ from typing import Any, Generic
 
 import pytest
 
+from atom_emulator.testing.world import START, TASK_RUNNER_URL, MovedClock, World
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, load_round
@@ -19,7 +20,6 @@ from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, read_tick_event
 from atom_workflows.ports import Answer, Item, JobAnswer, Message, Update
 from support.workflows import chain, definition
-from support.world import START, TASK_RUNNER_URL, MovedClock, World
 
 BURST = timedelta(seconds=50)
 SLOW = "http://slow.test"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
 from support.workflows import chain
-from support.world import World
 
 SILENT = "rules: [{step: s0, duration: 20, status_errors: [{status: 500, times: 6}]}]"
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
 from support.workflows import chain, definition, fan
-from support.world import World
 
 
 def test_a_cancelled_run_submits_nothing_more() -> None:

@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import pytest
 
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.core.timeouts import UNHEARD_FOR
 from atom_workflows.documents import step_path
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document, Query, Store, Update
-from support.world import START, HelpfulClock, World
+from support.helpful_clock import HelpfulClock
 
 MINUTE = timedelta(minutes=1)
 

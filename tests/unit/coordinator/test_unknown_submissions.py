@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.states import RunState, StepState
 from support.workflows import definition
-from support.world import World
 
 LOST_ANSWER = "{drop: true, accepted: true, times: 3}"
 FORGETFUL = "idempotent: false\n"

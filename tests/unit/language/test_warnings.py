@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from atom_emulator.testing.world import World
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.limits import MAX_WARNINGS
 from atom_workflows.language.parser import parse_workflow
-from support.world import World
 
 
 def _with_args(args: str, filename: str = "f.yaml") -> Workflow:

@@ -47,6 +47,27 @@ def test_a_job_with_a_duration_goes_through_its_states() -> None:
     assert [started.state, *seen] == ["QUEUED", "QUEUED", "PREPARING", "RUNNING", "SUCCEEDED", "SUCCEEDED"]
 
 
+def test_the_next_change_is_the_earliest_of_any_job() -> None:
+    """A change is another state or the end; jobs that have ended change no more."""
+    runner = jobs(duration_s=4.0, states=("QUEUED", "RUNNING"))
+    submitted(runner, now=10.0)
+    submitted(runner, now=11.0)
+    assert [runner.next_change(now) for now in (10.0, 11.5, 12.0, 13.5, 14.0, 15.0)] == [12, 12, 13, 14, 15, None]
+
+
+def test_time_can_be_skipped_for_jobs() -> None:
+    """A job that has not ended is that much nearer to its end, and one that has stays as it was."""
+    runner = jobs(duration_s=100.0)
+    ended, running = submitted(runner, now=0.0), submitted(runner, now=60.0)
+    runner.skip(50.0, now=100.0)
+    assert [runner.status(running.job_id, now).state for now in (100.0, 109.9, 110.0)] == [
+        "RUNNING",
+        "RUNNING",
+        "SUCCEEDED",
+    ]
+    assert runner.status(ended.job_id, 100.0).state == "SUCCEEDED"
+
+
 def test_a_terminal_last_state_is_the_end() -> None:
     """A job whose states end in CANCELLED is cancelled after its duration."""
     runner = jobs(duration_s=2.0, states=("RUNNING", "CANCELLED"))
@@ -162,6 +183,7 @@ def test_an_unknown_job_is_404() -> None:
         (Rule(step="step-7"), True),
         (Rule(image="*/load:*"), True),
         (Rule(image="*/load:*", step="extract"), False),
+        (Rule(engine="edge"), False),
         (Rule(labels={"workflow": "daily"}), True),
         (Rule(labels={"workflow": "weekly"}), False),
     ],
@@ -169,6 +191,21 @@ def test_an_unknown_job_is_404() -> None:
 def test_all_conditions_of_a_rule_must_hold(rule: Rule, matches: bool) -> None:  # noqa: FBT001 - a parameter
     """Step (job name or label), image and labels are matched together."""
     assert rule.matches(job(labels={"step": "step-7"})) is matches
+
+
+def test_a_rule_may_name_a_step_whose_job_has_another_name() -> None:
+    """Two steps may give their jobs one name, so a rule can say which step it means: the key has its id."""
+    runner = Jobs(Script(rules=(Rule(step="load-orders", behaviour=Behaviour(always_fail=True)),)))
+    assert [submitted(runner, f"run/{step}/1").state for step in ("load-orders", "load-events")] == [
+        "FAILED",
+        "SUCCEEDED",
+    ]
+
+
+def test_a_rule_may_name_an_engine() -> None:
+    """Jobs of an engine can be answered at once while others take their time."""
+    runner = Jobs(Script(rules=(Rule(engine="edge"),), default=Behaviour(duration_s=60.0)))
+    assert [submitted(runner, engine=engine).state for engine in ("edge", "batch")] == ["SUCCEEDED", "RUNNING"]
 
 
 @pytest.mark.parametrize(

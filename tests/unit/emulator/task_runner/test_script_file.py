@@ -13,6 +13,7 @@ default: {duration: 2}
 rules:
   - step: extract*
     image: "*/loader:*"
+    engine: batch
     labels: {workflow: daily}
     duration: 5
     states: [QUEUED, RUNNING]
@@ -52,7 +53,9 @@ def test_every_field_is_read() -> None:
         idempotent=False,
         default=Behaviour(duration_s=2),
         rules=(
-            Rule(step="extract*", image="*/loader:*", labels={"workflow": "daily"}, behaviour=behaviour),
+            Rule(
+                step="extract*", image="*/loader:*", engine="batch", labels={"workflow": "daily"}, behaviour=behaviour
+            ),
             Rule(behaviour=Behaviour(submit_errors=empty, status_errors=empty)),
         ),
     )

@@ -10,8 +10,10 @@ from typing import Any, Generic
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.pubsub.memory import MemoryBus, TakenMessage
+from atom_emulator.pubsub.messages import SubscriptionSettings
 from atom_emulator.task_runner.jobs import Answer as ScriptedAnswer
 from atom_emulator.task_runner.jobs import Jobs
+from atom_emulator.task_runner.script import Script
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.task_runner.service import encode_answer
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
@@ -23,20 +25,25 @@ from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
-from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event, tick_message
+from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
 from atom_workflows.settings import Settings
 
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)
+ACK_DEADLINE_S = 600.0
+"""Longer than any invocation may take."""
+
+BRIEF = Settings(burst=timedelta(seconds=1))
+"""As deployed, but a burst of the checker is a single look: there is time for no other."""
 
 
 class MovedClock:
     """Time stands still but for sleeping and `move`."""
 
-    def __init__(self) -> None:
-        self._now = START
+    def __init__(self, began: datetime = START) -> None:
+        self._now = began
 
     def now(self) -> datetime:
         """See `ports.Clock.now`."""
@@ -90,25 +97,35 @@ class CallsInTurn(Generic[Item, Answer]):
 
 @dataclass(slots=True)
 class ScriptedTaskRunner:
-    """The mock Task Runner's brain behind the port, and every submission it saw."""
+    """The mock Task Runner's brain behind the port, and every submission it saw, with its time."""
 
     jobs: Jobs
     clock: MovedClock
     submitted: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    submitted_at: list[datetime] = field(default_factory=list)
     polled: list[str] = field(default_factory=list)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        assert base_url == TASK_RUNNER_URL
+        _check_url(base_url)
         self.submitted.append((idempotency_key, body))
+        self.submitted_at.append(self.clock.now())
         answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
+        self.clock.sleep(answer.delay_s)
         return read_submission(_received(answer))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        assert base_url == TASK_RUNNER_URL
+        _check_url(base_url)
         self.polled.append(job_id)
-        return read_status(_received(self.jobs.status(job_id, self.clock.now().timestamp()), job_id), job_id)
+        answer = self.jobs.status(job_id, self.clock.now().timestamp())
+        self.clock.sleep(answer.delay_s)
+        return read_status(_received(answer, job_id), job_id)
+
+
+def _check_url(base_url: str) -> None:
+    if base_url != TASK_RUNNER_URL:
+        raise LookupError(f"there is no Task Runner at {base_url}, only at {TASK_RUNNER_URL}")
 
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
@@ -154,6 +171,7 @@ class CountingStore:
 
     def count(self, query: Query) -> int:
         """See `ports.Store.count`."""
+        self.reads += 1
         return self.inner.count(query)
 
 
@@ -162,9 +180,11 @@ class Files:
     """Workflow files by path and generation."""
 
     content: dict[tuple[str, str | None], bytes] = field(default_factory=dict)
+    reads: int = 0
 
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
         """See `ports.Source.read`."""
+        self.reads += 1
         try:
             return self.content[path, generation], generation or "1"
         except KeyError:
@@ -172,19 +192,26 @@ class Files:
 
 
 class World:
-    """A coordinator whose events the test delivers. `script` is a mock Task Runner script, as in its file."""
+    """A coordinator whose events the test delivers.
 
-    def __init__(self, script: str = "", **settings: Any) -> None:
-        self.clock = MovedClock()
+    `script` is a mock Task Runner's, as in its file. The keywords are changes of the settings.
+    """
+
+    def __init__(
+        self,
+        script: str | Script = "",
+        *,
+        clock: MovedClock | None = None,
+        settings: Settings = BRIEF,
+        **changes: Any,
+    ) -> None:
+        self.clock = clock or MovedClock()
         self.store = CountingStore(MemoryStore(self.clock.now))
-        self.bus = MemoryBus(self.clock)
-        parsed = parse_script(script) if script else None
+        self.bus = MemoryBus(self.clock, settings=SubscriptionSettings(ack_deadline_s=ACK_DEADLINE_S))
+        parsed = script if isinstance(script, Script) else parse_script(script)
         self.task_runner = ScriptedTaskRunner(Jobs(parsed), self.clock)
         self.files = Files()
-        settings_used = replace(
-            Settings(task_runner_url=TASK_RUNNER_URL, burst=timedelta(seconds=1)),
-            **settings,
-        )
+        settings_used = replace(settings, **{"task_runner_url": TASK_RUNNER_URL, **changes})
         self.services = Services(
             store=self.store,
             bus=self.bus,
@@ -236,7 +263,8 @@ class World:
     def run(self, run_id: str) -> RunRecord:
         """Return the run as it stands."""
         document = self.store.inner.get([run_path(run_id)])[0]
-        assert document is not None
+        if document is None:
+            raise LookupError(f"there is no run {run_id}")
         return run_record(document)
 
     def steps(self, run_id: str) -> dict[str, StepRecord]:
@@ -254,26 +282,5 @@ class World:
 
     def changes(self) -> list[Message]:
         """Return the published reports so far."""
-        taken = self.bus.take_all("events")
-        return [Message(topic="events", body=one.body, attributes=one.attributes) for one in taken]
-
-
-class HelpfulClock:
-    """A clock in whose sleep others take what was published, in those topics."""
-
-    def __init__(self, world: World, *topics: str) -> None:
-        self._world, self._topics = world, topics or ("steps",)
-
-    def now(self) -> datetime:
-        """See `ports.Clock.now`."""
-        return self._world.clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """See `ports.Clock.sleep`."""
-        self._world.settle_down(*self._topics)
-        self._world.clock.sleep(seconds)
-
-
-def wake() -> Message:
-    """Return a plain tick."""
-    return tick_message("test")
+        parts = iter(lambda: self.bus.take_all("events"), [])
+        return [Message(topic="events", body=one.body, attributes=one.attributes) for part in parts for one in part]

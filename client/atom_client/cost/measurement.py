@@ -1,0 +1,193 @@
+"""Measure what a run takes: the deployed coordinator plays it once, in memory and in virtual time.
+
+What its store, bus, Task Runner and clock see is counted, so no figure is a model's. Only the seconds that calls take
+are assumed, and that every job succeeds after the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from atom_client.cost.idle_time import IdleTime
+from atom_client.cost.usage import Assumptions, NotEstimated, Tally, billed
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.states import RunState
+from atom_workflows.core.workflow import Workflow
+from atom_workflows.ports import Message
+from atom_workflows.settings import MIN_KEEP_RUNS_S
+
+if TYPE_CHECKING:
+    from atom_emulator.task_runner.script import Script
+    from atom_emulator.testing.functions import Functions, Invocation, Latency
+
+LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
+"""No deployment has to renew the documents of a run that is open for less, so that idle time repeats."""
+
+AT_ONCE: Final = "edge"
+"""The engine whose jobs are answered at once."""
+
+_PATH: Final = "gs://bucket/workflows/workflow.yaml"
+
+
+def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
+    """Measure one run of a workflow.
+
+    `definition` is its file.
+
+    Raises:
+        NotEstimated: with such jobs the run does not succeed, or it takes too long.
+
+    """
+    from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)
+
+    _require_patience(workflow, given.job)
+    meter = Meter(PUSHED)
+    with (
+        _counting_lines() as lines,
+        Functions(
+            _script(given),
+            settings=given.settings,
+            latency=_latency(given),
+            tick_every=given.tick,
+            observer=meter,
+        ) as functions,
+    ):
+        run_id = functions.start(_PATH, definition)
+        meter.idle = IdleTime(functions, run_id, lambda: meter.count(functions, lines))
+        run = functions.run_to_end(run_id, within=LONGEST)
+        tally = meter.idle.total()
+    took = timedelta(0) if run.finished_at is None else run.finished_at - run.created_at + meter.idle.skipped
+    if run.finished_at is None or took > LONGEST:
+        raise NotEstimated(f"such a run takes more than {LONGEST.days} days, which is not estimated")
+    if run.state is not RunState.SUCCEEDED:
+        raise NotEstimated(f"the run would end {run.state}: {run.errors[0]['message']}")
+    # Time that was skipped did not pass for the run.
+    if workflow.timeout is not None and took > workflow.timeout:
+        raise NotEstimated(f"the run would be stopped by its timeout of {format_duration(workflow.timeout)}")
+    return replace(tally, took_s=took.total_seconds())
+
+
+def measure_tick(given: Assumptions) -> Tally:
+    """Measure a tick that finds nothing to do."""
+    from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)
+
+    meter = Meter(PUSHED)
+    with Functions(
+        _script(given), settings=given.settings, latency=_latency(given), tick_every=given.tick, observer=meter
+    ) as functions:
+        functions.timeline.move(given.tick)
+        return meter.count(functions, [])
+
+
+class Meter:
+    """Counts what is published and how long functions take. Implements the emulator's `Observer`.
+
+    A message of a `pushed` topic is delivered to a function.
+    """
+
+    def __init__(self, pushed: Collection[str]) -> None:
+        self.idle: IdleTime | None = None
+        self._pushed = pushed
+        self._tally = Tally()
+
+    def on_publish(self, messages: Sequence[Message]) -> None:
+        """Count one request for each topic."""
+        sizes: dict[str, list[int]] = {}
+        for message in messages:
+            sizes.setdefault(message.topic, []).append(_size(message))
+        for topic, of_topic in sizes.items():
+            self._tally.publish(of_topic, delivered=topic in self._pushed)
+
+    def on_end(self, invocation: Invocation) -> None:
+        """Add the time of an invocation, as it is billed."""
+        seconds = billed((invocation.ended - invocation.began).total_seconds())
+        if invocation.topic == "tick":
+            self._tally.watched_s += seconds
+        else:
+            self._tally.dispatched_s += seconds
+
+    def on_tick(self) -> None:
+        """Skip idle time."""
+        if self.idle is not None:
+            self.idle.skip()
+
+    def count(self, functions: Functions, lines: Sequence[object]) -> Tally:
+        """Return all counts as they stand."""
+        world = functions.world
+        return replace(
+            self._tally,
+            writes=world.store.writes,
+            reads=world.store.reads,
+            documents=sum(path.startswith("runs/") for path in world.store.written),
+            submissions=len(world.task_runner.submitted),
+            polls=len(world.task_runner.polled),
+            lines=len(lines),
+            objects_read=world.files.reads,
+        )
+
+
+def _require_patience(workflow: Workflow, job: timedelta) -> None:
+    """Raise `NotEstimated` if a step does not wait for its job that long."""
+    for step in workflow.steps:
+        if step.task is not None and step.task.engine != AT_ONCE and job >= step.timeout:
+            raise NotEstimated(f"step {step.id} would time out after {format_duration(step.timeout)}")
+
+
+def _script(given: Assumptions) -> Script:
+    """Return a script by which every job succeeds, after as many states as are assumed."""
+    from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
+
+    states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
+    usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
+    return Script(rules=(Rule(engine=AT_ONCE),), default=usual)
+
+
+def _latency(given: Assumptions) -> Latency:
+    from atom_emulator.testing.functions import Latency  # noqa: PLC0415 (not installed everywhere)
+
+    return Latency(
+        read_s=given.read_s,
+        commit_s=given.commit_s,
+        publish_s=given.publish_s,
+        task_runner_s=given.task_runner_s,
+        cpu_s=given.cpu_s,
+    )
+
+
+def _size(message: Message) -> int:
+    """Return the bytes that a message is billed as."""
+    data = message.raw or json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
+    return len(data) + sum(len(name) + len(value) for name, value in message.attributes.items())
+
+
+class _Lines(logging.Handler):
+    """Keeps what would be written to a log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.kept.append(record)
+
+
+@contextmanager
+def _counting_lines() -> Iterator[list[logging.LogRecord]]:
+    """Collect the lines that the functions would log, and print none."""
+    lines = _Lines()
+    logger = logging.getLogger("atom_workflows")
+    level, propagate, handlers = logger.level, logger.propagate, logger.handlers
+    logger.propagate, logger.handlers = False, [lines]
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines.kept
+    finally:
+        logger.propagate, logger.handlers = propagate, handlers
+        logger.setLevel(level)

@@ -1,0 +1,204 @@
+"""The functions of a world, in virtual time: its events wake them, and a scheduler ticks.
+
+They run beside each other, as deployed: a checker sleeps between its looks while dispatchers work, and a tick that
+comes meanwhile finds the burst's lease taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Protocol, Self
+
+from atom_emulator.pubsub.memory import TakenMessage
+from atom_emulator.task_runner.script import Script
+from atom_emulator.testing.timeline import TimedWorkers, Timeline
+from atom_emulator.testing.world import START, World
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.messages.internal import tick_message
+from atom_workflows.ports import Document, JobAnswer, Message, Query, Store, TaskRunner, Write, WriteResult
+from atom_workflows.settings import Settings
+
+PUSHED: Final = ("start", "steps", "tick")
+"""The topics whose events wake a function."""
+
+BEGINNING: Final = START + timedelta(seconds=30)
+"""Half a minute before a whole one, at which the scheduler ticks: a run begins, on average, between two ticks."""
+
+_RUN_KEY: Final = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """The seconds that calls take. `cpu_s` is the processor's time for each call to the Task Runner."""
+
+    read_s: float = 0.0
+    commit_s: float = 0.0
+    publish_s: float = 0.0
+    task_runner_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One event and the function that handled it, named by the event's topic."""
+
+    topic: str
+    began: datetime
+    ended: datetime
+
+
+class Observer(Protocol):
+    """Whoever wants to know what happens. It must not sleep."""
+
+    def on_publish(self, messages: Sequence[Message]) -> None:
+        """Note messages that are published together."""
+        ...
+
+    def on_end(self, invocation: Invocation) -> None:
+        """Note an invocation that has ended."""
+        ...
+
+    def on_tick(self) -> None:
+        """Note that the scheduler is about to tick."""
+        ...
+
+
+class Functions:
+    """A world whose events are handled by themselves, as time passes. Leaving its `with` ends all that goes on."""
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        settings: Settings,
+        latency: Latency = Latency(),
+        tick_every: timedelta = timedelta(minutes=1),
+        observer: Observer | None = None,
+    ) -> None:
+        self.timeline = Timeline(BEGINNING)
+        self.world = World(script, clock=self.timeline, settings=settings)
+        self._observer = observer
+        self.tick_every = tick_every
+        services, clock = self.world.services, self.timeline
+        self.world.services = replace(
+            services,
+            store=_SlowStore(services.store, clock, latency),
+            bus=_PushingBus(clock, latency, self.publish),
+            task_runner=_SlowTaskRunner(services.task_runner, clock, latency),
+            workers=TimedWorkers(clock, settings.poll_workers, latency.cpu_s),
+        )
+        clock.at(BEGINNING + tick_every / 2, self._tick)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.timeline.close()
+
+    def start(self, path: str, content: bytes) -> str:
+        """Store a workflow file and ask for a run of it.
+
+        Returns the run's id. Nothing happens until time passes.
+        """
+        self.world.files.content[path, None] = content
+        self.publish([Message(topic="start", body={"workflow_path": path, "run_key": _RUN_KEY})])
+        return run_id_for(path, "key", _RUN_KEY)
+
+    def run_to_end(self, run_id: str, *, within: timedelta) -> RunRecord:
+        """Let time pass until the run has ended and every function is at rest.
+
+        Returns the run; it is open still if that takes longer than `within`.
+        """
+        clock = self.timeline
+        clock.run(clock.now() + within, is_over=lambda: clock.is_quiet and self.world.run(run_id).state.is_terminal)
+        return self.world.run(run_id)
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Publish messages, each of which wakes its function at once."""
+        if self._observer is not None:
+            self._observer.on_publish(messages)
+        self.world.bus.publish(messages)
+        for topic in PUSHED:
+            for taken in self.world.bus.take_all(topic):
+                self.timeline.begin(partial(self._invoke, taken))
+
+    def _invoke(self, taken: TakenMessage) -> None:
+        began = self.timeline.now()
+        self.world.deliver(taken)
+        if self._observer is not None:
+            self._observer.on_end(Invocation(topic=taken.subscription, began=began, ended=self.timeline.now()))
+
+    def _tick(self) -> None:
+        if self._observer is not None:
+            self._observer.on_tick()
+        self.publish([tick_message("schedule")])
+        self.timeline.at(self.timeline.now() + self.tick_every, self._tick)
+
+
+@dataclass(frozen=True, slots=True)
+class _SlowStore:
+    """Implements `ports.Store`, with calls that take time."""
+
+    inner: Store
+    clock: Timeline
+    latency: Latency
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        self.clock.sleep(self.latency.read_s)
+        return self.inner.get(paths)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        self.clock.sleep(self.latency.commit_s)
+        return self.inner.commit(writes)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        self.clock.sleep(self.latency.read_s)
+        return self.inner.query(query)
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        self.clock.sleep(self.latency.read_s)
+        return self.inner.count(query)
+
+
+@dataclass(frozen=True, slots=True)
+class _PushingBus:
+    """Implements `ports.Bus`, with calls that take time."""
+
+    clock: Timeline
+    latency: Latency
+    push: Callable[[Sequence[Message]], None]
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `ports.Bus.publish`."""
+        self.clock.sleep(self.latency.publish_s)
+        self.push(messages)
+
+
+@dataclass(frozen=True, slots=True)
+class _SlowTaskRunner:
+    """Implements `ports.TaskRunner`, with calls that take time."""
+
+    inner: TaskRunner
+    clock: Timeline
+    latency: Latency
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        self._wait()
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        self._wait()
+        return self.inner.status(base_url, job_id)
+
+    def _wait(self) -> None:
+        self.clock.sleep(self.latency.task_runner_s + self.latency.cpu_s)

@@ -1,0 +1,189 @@
+"""Play a run of a workflow file to its end, in virtual time, and look at what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from atom_emulator.task_runner.script import Script
+from atom_emulator.task_runner.script_file import InvalidScript, build_script, load_script
+from atom_emulator.testing.functions import Functions
+from atom_workflows.core.states import StepState
+from atom_workflows.core.workflow import Workflow, job_request
+from atom_workflows.documents import run_path, step_path
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.ports import Fields
+from atom_workflows.settings import Settings
+
+BUCKET: Final = "gs://test/workflows/"
+
+ScriptLike: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
+"""A mock Task Runner's script: what its file would hold, or the file's path."""
+
+_ENDED: Final = frozenset(state.value for state in StepState if state.is_terminal)
+_MOST_NAMED: Final = 20
+
+
+class StillOpen(TimeoutError):
+    """A run that had not ended in the time that was given to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayedStep:
+    """A step at the end. Times are counted from the start of the run, and None for a step that never began."""
+
+    state: str
+    attempts: int
+    message: str
+    began: timedelta | None
+    ended: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A call that asked the Task Runner for a job, whatever was answered. `job` is its body."""
+
+    step: str
+    attempt: int
+    at: timedelta
+    job: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """A run that has ended.
+
+    `took` is how long it took in its own time, `errors` are the reasons if it did not succeed, `steps` and
+    `submissions` are in order, and `reports` is what the topic `events` was told.
+    """
+
+    run_id: str
+    state: str
+    took: timedelta
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    steps: Mapping[str, PlayedStep]
+    submissions: tuple[Submission, ...]
+    reports: tuple[Mapping[str, Any], ...]
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each step."""
+        return {name: step.state for name, step in self.steps.items()}
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """How often each step was tried."""
+        return {name: step.attempts for name, step in self.steps.items()}
+
+    def step(self, name: str) -> PlayedStep:
+        """Return one step.
+
+        Raises `LookupError` if the workflow has no such step.
+        """
+        if name not in self.steps:
+            raise LookupError(f"there is no step {name}; the steps are {_listed(self.steps)}")
+        return self.steps[name]
+
+    def jobs(self, name: str) -> list[Mapping[str, Any]]:
+        """Return the bodies that were submitted for one step, one for each submission.
+
+        Raises `LookupError` if the workflow has no such step.
+        """
+        self.step(name)
+        return [one.job for one in self.submissions if one.step == name]
+
+
+def play(
+    workflow: str | PathLike[str],
+    script: ScriptLike | None = None,
+    *,
+    settings: Settings | None = None,
+    within: timedelta = timedelta(days=1),
+) -> Played:
+    """Play a run of a workflow file to its end.
+
+    It is the deployed coordinator that runs, in this process, on a store, a bus, a scheduler and a mock Task Runner in
+    memory. No call takes time but for what the script says, and nobody waits: time is virtual. `script` says what
+    becomes of jobs; without one each succeeds at once. `settings` are a deployment's.
+
+    Raises:
+        OSError: a file cannot be read.
+        InvalidWorkflow: the file is no workflow; every problem is named.
+        InvalidScript: the script is wrong, or one of its rules matches no job of the workflow.
+        StillOpen: the run takes longer than `within`, in its own time.
+
+    """
+    file = Path(workflow)
+    content = file.read_bytes()
+    parsed, path = parse_workflow(content, filename=file.name), BUCKET + file.name
+    read = _read_script(script)
+    _require_matches(read, parsed, path)
+    with Functions(read, settings=settings or Settings()) as functions:
+        run_id = functions.start(path, content)
+        run = functions.run_to_end(run_id, within=within)
+        if not run.state.is_terminal:
+            states = functions.world.states(run_id).items()
+            still = _listed([f"{name} is {state}" for name, state in states if state not in _ENDED])
+            raise StillOpen(f"{parsed.name} has not ended within {within}: {still}")
+        return _read_run(functions, run_id, parsed)
+
+
+def _read_script(script: ScriptLike | None) -> Script:
+    if script is None:
+        return Script()
+    return build_script(script) if isinstance(script, Mapping) else load_script(Path(script))
+
+
+def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
+    """Raise `InvalidScript` for rules that match no job, such as one with a misspelt step."""
+    jobs = {step.id: job_request(step, step.task, path) for step in workflow.steps if step.task is not None}
+    problems = [
+        f"rules[{place}]: no job of {workflow.name} is such; the steps with a job are {_listed(jobs)}"
+        for place, rule in enumerate(script.rules)
+        if not any(rule.matches(job, name) for name, job in jobs.items())
+    ]
+    if problems:
+        raise InvalidScript(problems)
+
+
+def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
+    world = functions.world
+    paths = [run_path(run_id), *(step_path(run_id, step.id) for step in workflow.steps)]
+    run, *steps = (document.fields for document in world.store.inner.get(paths) if document is not None)
+    began = run["created_at"]
+    submissions = []
+    for (key, job), at in zip(world.task_runner.submitted, world.task_runner.submitted_at, strict=True):
+        _, step, attempt = key.split("/")
+        submissions.append(Submission(step=step, attempt=int(attempt), at=at - began, job=job))
+    return Played(
+        run_id=run_id,
+        state=run["state"],
+        took=run["finished_at"] - began,
+        errors=tuple(": ".join(filter(None, (one["step"], one["message"]))) for one in run.get("errors", ())),
+        warnings=tuple(run.get("warnings", ())),
+        steps={step.id: _read_step(fields, began) for step, fields in zip(workflow.steps, steps, strict=True)},
+        submissions=tuple(submissions),
+        reports=tuple(change for message in world.changes() for change in message.body["changes"]),
+    )
+
+
+def _read_step(fields: Fields, run_began: datetime) -> PlayedStep:
+    began, ended = fields.get("started_at"), fields.get("finished_at")
+    return PlayedStep(
+        state=fields["state"],
+        attempts=fields.get("attempt", 0),
+        message=fields.get("message", ""),
+        began=began and began - run_began,
+        ended=ended and ended - run_began,
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    """Return the names with commas, the first of very many."""
+    shown = ", ".join(list(names)[:_MOST_NAMED])
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
