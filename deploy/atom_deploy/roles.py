@@ -36,7 +36,7 @@ class Grant:
     """One role of one identity.
 
     `on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`. For the
-    builds' accounts it may also be `build-bucket`, `account start`, or `grants`: the project, for some roles alone.
+    builds' accounts it may also be `build-bucket`, `account start`, or `grants`, the project for some roles only.
     """
 
     to: str
