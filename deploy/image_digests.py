@@ -73,7 +73,7 @@ def _token(headers: Mapping[str, str], ask: Ask) -> str:
 
 
 def ask_registry(url: str, headers: Mapping[str, str]) -> Answer:
-    """Ask over HTTPS."""
+    """Ask a registry over HTTPS."""
     request = Request(url, headers=dict(headers))  # noqa: S310 (https, see _digest and _token)
     try:
         with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (likewise)

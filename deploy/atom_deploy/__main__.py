@@ -141,7 +141,7 @@ def _confirm(deployment: Deployment) -> None:
         f"This permanently deletes the bucket {deployment.bucket_name} with all its files, the database "
         f"{deployment.database} with every run, and all dead letters of {deployment.prefix}."
     )
-    if input(f"To go on, type the project's id ({deployment.project}): ").strip() != deployment.project:
+    if input(f"To continue, type the project's id ({deployment.project}): ").strip() != deployment.project:
         raise DeployProblem("nothing was removed")
 
 

@@ -128,7 +128,9 @@ class Deployment:
             shown = shown_url(self.task_runner_url)
             raise DeployProblem(f"TASK_RUNNER_URL is {shown!r:.100}, but has to be {expected}")
         if not self.object_prefix:
-            raise DeployProblem("--object-prefix is empty, but then every upload to the bucket would be looked at")
+            raise DeployProblem(
+                "--object-prefix is empty; it must not be, or every upload to the bucket would be looked at"
+            )
         if not self.object_prefix.isprintable() or set(self.object_prefix) & set("<>"):
             raise DeployProblem(
                 f"--object-prefix is {self.object_prefix!r:.100}, but has to be printable, without < and >"

@@ -92,7 +92,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     r"location constraint|(invalid|unknown|unsupported) (location|region)|"
     r"\blocation [^\n/]*\bnot (found|valid|supported)|not a valid (location|region)|Could not find (location|region)": (
         "check REGION, or --database-location: `gcloud functions regions list` and `gcloud firestore locations list` "
-        "show what there is"
+        "show the available ones"
     ),
     r"PERMISSION_DENIED|does not have permission|HTTPError 403": (
         "check the project's id (`gcloud projects list` shows yours) and the roles of the account that gcloud uses "

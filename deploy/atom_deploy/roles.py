@@ -36,7 +36,7 @@ class Grant:
     """One role of one identity.
 
     `on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`. For the
-    builds' accounts it may also be `build-bucket`, `account start`, or `grants`: the project, for some roles alone.
+    builds' accounts it may also be `build-bucket`, `account start`, or `grants`, the project for some roles only.
     """
 
     to: str
@@ -162,7 +162,7 @@ BUILD_GRANTS: Final = (
     Grant(to="checks", role="roles/logging.logWriter", on="project", call="writes the build's log"),
     Grant(to="checks", role=READ_OBJECTS, on=BUILD_BUCKET, call="reads the source that was submitted"),
 )
-"""What the accounts of the builds need, on what, and for what."""
+"""The roles of the builds' accounts, each with its resource and its purpose."""
 
 
 def grants_on(place: str) -> tuple[Grant, ...]:

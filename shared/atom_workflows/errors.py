@@ -176,7 +176,7 @@ class BodyTooLarge(MalformedEvent):
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):
-    """There is no run of that id."""
+    """There is no run with that id."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"there is no run {run_id}; `atom-workflows runs list` shows the runs")

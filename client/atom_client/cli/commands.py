@@ -352,7 +352,7 @@ def start(timeout: str | None, **chosen: Any) -> None:
     FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
     message; an object is read by the start function.
 
-    Exit code: 0 if the message was accepted; with --wait that of `run`; 2 if the file or the options are wrong.
+    Exit code: 0 if the message was accepted; with --wait, that of `run`; 2 if the file or the options are wrong.
     """
     from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (see above)
 
@@ -387,7 +387,7 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
     Steps that succeeded are kept.
 
-    Exit code: 0 if the run goes on; with --wait that of `run`.
+    Exit code: 0 if the run continues; with --wait, that of `run`.
     """
     from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (see above)
 

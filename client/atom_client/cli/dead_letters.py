@@ -112,7 +112,7 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
         is_all = not hopeless or found.is_all
     click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
     if not is_all:
-        click.echo("There are more than one command handles; run it again for the rest.")
+        click.echo("There are more dead letters than one command handles; run it again for the rest.")
 
 
 def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
@@ -122,7 +122,7 @@ def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
     if left:
         click.echo(f"Left out {counted(left, 'dead letter')} that no replay can help; `dead-letters list` shows why.")
     if not found.is_all:
-        click.echo("There are more than one command handles; run it again for the rest.")
+        click.echo("There are more dead letters than one command handles; run it again for the rest.")
     return worth
 
 

@@ -194,7 +194,7 @@ class Waiting:
         not_followed = f"Run {run_id} was not followed to its end; `{show_command}` shows its state."
         with ChangeFeed(self.services.settings, run_id) as feed:
             if feed.problem:
-                self.output.say(f"Steps will be shown only when the run has ended, as this failed: {feed.problem}")
+                self.output.say(f"Steps cannot be shown live, only when the run has ended: {feed.problem}")
             uncertain = f"If the run was started, it continues; `{with_place('runs list')}` shows it."
             with self._report_if_interrupted(uncertain):
                 self.output.say(begin())

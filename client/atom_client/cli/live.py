@@ -82,7 +82,7 @@ class Lines:
             for step in view.news(self._shown):
                 failed = step.state is StepState.FAILED
                 self._failures += failed
-                # In a large run only failures have lines, and at most so many.
+                # In a large run only failures have lines, and only the first of them.
                 if small or (failed and self._failures <= MOST_FAILURE_LINES):
                     self._say_step(step)
             self._shown = view

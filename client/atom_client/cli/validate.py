@@ -34,11 +34,11 @@ def validate_files(sources: Sequence[str]) -> bool:
 
 
 def print_warnings(warnings: Sequence[str], *, err: bool = True) -> None:
-    """Print each warning on a line."""
+    """Print the warnings, one per line."""
     for warning in warnings:
         click.echo(f"Warning: {one_line(warning)}", err=err)
 
 
 def problem_lines(error: InvalidWorkflow) -> str:
-    """Return every problem on a line."""
+    """Return the problems, one per line."""
     return "\n".join(one_line(problem) for problem in error.problems)

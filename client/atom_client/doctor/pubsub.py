@@ -22,7 +22,7 @@ UNKNOWN_REGION: Final = "REGION"
 
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
-"""A submission may take a minute, and a dispatcher goes on from step to step for 20 seconds."""
+"""A submission may take a minute, and a dispatcher continues from step to step for 20 seconds."""
 
 _AFTER_BURST_S: Final = 10
 _LONGEST_BACKOFF_S: Final = 600

@@ -105,5 +105,5 @@ def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
         if step.state is StepState.SKIPPED:
             skipped.setdefault(step.cause, []).append(step.id)
     for cause, names in list(skipped.items())[:MOST_FAILURES]:
-        because = f"because `{cause}` did not succeed" if cause else "because the run was stopped before"
+        because = f"because `{cause}` did not succeed" if cause else "because the run was stopped first"
         yield f"Skipped {because}: {listing(names)}."

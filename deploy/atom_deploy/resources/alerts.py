@@ -111,7 +111,7 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
         ),
         "runs": _policy(
             f"{deployment.prefix}: failed runs",
-            "A run is FAILED or INVALID, or cannot go on: `atom-workflows runs list`.",
+            "A run is FAILED or INVALID, or cannot continue: `atom-workflows runs list`.",
             {"failed runs": _failed_runs(deployment.prefix)},
             # Google asks for such a limit of every alert on logs.
             notificationRateLimit={"period": "300s"},

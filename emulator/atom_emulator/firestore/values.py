@@ -171,5 +171,5 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the aware UTC time of so many microseconds since 1970."""
+    """Return the aware UTC time for microseconds since 1970."""
     return EPOCH + timedelta(microseconds=micros)

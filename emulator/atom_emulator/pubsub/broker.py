@@ -168,7 +168,7 @@ class Broker:
     def nack(self, name: str, ack_ids: Sequence[str], now: float) -> None:
         """Give leases back for redelivery after the back-off.
 
-        Those that are over are ignored.
+        Expired ones are ignored.
         """
         subscription = self.subscription(name)
         for ack_id in ack_ids:
@@ -210,7 +210,7 @@ class Broker:
     def take_deliverable(self) -> list[Subscription]:
         """Return the subscriptions with something new to deliver.
 
-        It is new since the last call of this.
+        New means since the last call.
         """
         deliverable, self._deliverable = self._deliverable, {}
         return list(deliverable.values())

@@ -130,7 +130,7 @@ class Subscriber:
         return Empty()
 
     def modify_ack_deadline(self, request: Any) -> Any:
-        """Move deadlines to so many seconds from now.
+        """Set deadlines to this many seconds from now.
 
         0 asks for redelivery.
         """

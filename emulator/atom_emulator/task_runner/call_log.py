@@ -1,4 +1,4 @@
-"""The log of calls: one JSON object a line, in the order in which the calls came in."""
+"""The log of calls: one JSON object per line, in the order in which the calls came in."""
 
 from __future__ import annotations
 

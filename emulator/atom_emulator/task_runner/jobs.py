@@ -234,7 +234,7 @@ class Jobs:
 def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
     """Name the step of a run.
 
-    By the idempotency key if it counts attempts, else by the labels.
+    It is named by the idempotency key if that counts attempts, else by the labels.
     """
     counted = _ATTEMPT_KEY.fullmatch(idempotency_key) if idempotency_key else None
     if counted:

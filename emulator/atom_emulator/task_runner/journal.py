@@ -1,4 +1,4 @@
-"""The journal: every accepted job, one JSON object a line, so that a restarted server still knows them.
+"""The journal: every accepted job, one JSON object per line, so that a restarted server still knows them.
 
 A line holds the submission; how its job goes follows from the script, as it did the first time.
 """

@@ -245,7 +245,7 @@ def _parse_fault(value: Any) -> Fault:
 
 def _parse_fault_map(value: dict[str, Any]) -> Fault:
     problems: list[str] = []
-    fields = _check_fields(dict(value), "fault", _FAULT_CHECKS, problems)  # The list that it is in has a line.
+    fields = _check_fields(dict(value), "fault", _FAULT_CHECKS, problems)  # The line of its list is reported.
     kinds = {name for name in ("status", "garbage", "drop") if name in fields}
     if problems or (len(kinds) != 1 and kinds != {"status", "garbage"}):
         raise ValueError("; ".join(problems) or "expected one of status, garbage, drop, or a status with garbage")

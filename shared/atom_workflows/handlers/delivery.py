@@ -134,7 +134,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
         log.warning("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
         return False
     if not malformed and topic in _NOT_WORTH_KEEPING:
-        _log_given_up(event, error, "dropped, as the next tick does its work")
+        _log_given_up(event, error, "dropped (the next tick does its work)")
         return True
     if not _publish_dead_letter(services, topic, event, error):
         return False
@@ -191,7 +191,7 @@ def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, e
 def _log_given_up(event: ReceivedEvent, error: Exception, fate: str) -> None:
     log.error(
         "event.given_up",
-        f"{fate}; delivery {event.delivery_attempt}, the last one, failed: {describe(error)}",
+        f"{fate} because delivery {event.delivery_attempt}, the last one, failed: {describe(error)}",
         trace_of=None if isinstance(error, AtomWorkflowsError) else error,
         reason=_name(error),
     )

@@ -85,7 +85,7 @@ def _read_request(
 def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
     """Return the start that an event asks for.
 
-    Returns None for an object that is no workflow.
+    Returns None for an object that is not a workflow.
     """
     if event.type == OBJECT_FINALIZED:
         return _read_upload(settings, event, event.payload, ("bucket", "name", "generation"))

@@ -28,7 +28,7 @@ _ID: Final = "urn:atom-workflows:schema:workflow:1"
 """A name, not an address, so nothing is fetched. Its number goes up when a file that was valid no longer is."""
 
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
-"""The records that stand under a name of their own, where editors show them."""
+"""The records that have a name of their own, which editors show."""
 
 
 def json_schema() -> dict[str, Any]:

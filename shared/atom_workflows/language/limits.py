@@ -13,7 +13,7 @@ MAX_NODES: Final = 300_000
 """Values in the file. Each use of an alias counts all that it stands for, and a long text counts as several."""
 
 TEXT_PER_NODE: Final = 64
-"""A text counts as one more node for every so many characters, so that aliases cannot multiply a long text."""
+"""A text counts as one more node per this many characters, so that aliases cannot multiply a long text."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024

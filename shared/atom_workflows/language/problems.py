@@ -1,4 +1,4 @@
-"""The problems of a workflow file: one a line, each with its place and its remedy."""
+"""The problems of a workflow file: one per line, each with its place and its remedy."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings in file order, a line each."""
+        """The warnings in file order, one per line."""
         return tuple(map(str, self._listed(self._warnings, "... and {} more warnings from here on", "")))
 
     def raise_if_any(self) -> None:

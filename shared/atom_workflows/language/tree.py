@@ -174,7 +174,7 @@ class _Composer:
     def _weigh(self, weight: int, place: Located) -> None:
         self._weight += weight
         if self._weight > limits.MAX_NODES:
-            said = f"the file holds more than {limits.MAX_NODES:,} values, aliases counted as what they stand for"
+            said = f"the file holds more than {limits.MAX_NODES:,} values, each alias counted as all that it stands for"
             self._report.add(place, said, "use fewer aliases, or divide the workflow into several files")
             self.ended = True
 

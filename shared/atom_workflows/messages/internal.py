@@ -120,7 +120,7 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason to wake the checker between two ticks of the scheduler.
 
-    A dispatcher put a job in flight, the checker saw one too late, or a burst goes on. Only the last is handled like a
+    A dispatcher put a job in flight, the checker saw one too late, or a burst continues. Only the last counts as a
     tick of the scheduler.
     """
 

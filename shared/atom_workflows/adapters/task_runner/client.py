@@ -111,7 +111,7 @@ class TaskRunnerClient:
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send a request, after a 401 once more with a new token.
+        """Send a request, and repeat it with a new token after 401.
 
         Both together take no longer than one call may.
         """

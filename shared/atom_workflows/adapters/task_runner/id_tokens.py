@@ -218,7 +218,7 @@ class _Refused(Exception):
 def read_token(text: str) -> IdToken:
     """Read a token's expiry and identity, verifying nothing.
 
-    Raises `ValueError` if it is no JWT.
+    Raises `ValueError` if it is not a JWT.
     """
     try:
         claims = _read_claims(text)
