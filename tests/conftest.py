@@ -55,8 +55,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 def pytest_configure() -> None:
     """Let signals end the processes that tests start.
 
-    They would ignore SIGINT if this one was started by `nohup` or in the background. Nor does any test ask this machine's
-    proxy for its own servers.
+    They would ignore SIGINT if this one was started by `nohup` or in the background. Nor does any test ask this
+    machine's proxy for its own servers.
     """
     os.environ.update(bypass_proxies(os.environ))
     for signum, ends in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

@@ -10,7 +10,7 @@ from chaos.tally import Fault, never_struck
 
 
 def test_a_report_takes_the_place_of_the_last_one() -> None:
-    """Replacing one report leaves the other and the rest of the page as they are."""
+    """A new report replaces the last one of its kind and nothing else."""
     page = PAGE.read_text(encoding="utf-8")
     first = with_report(page, "google", ["one", r"two \1"])
     second = with_report(first, "google", ["three"])
@@ -48,7 +48,7 @@ def test_the_page_tells_of_storms_that_were_weathered() -> None:
 def test_a_storm_that_proves_nothing_is_not_played(
     arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command that could prove nothing starts nothing, and says what would be right."""
+    """A command that could prove nothing is refused."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2

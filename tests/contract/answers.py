@@ -47,7 +47,7 @@ class Case:
 
 
 def body(value: Any = None, **fields: Any) -> bytes:
-    """Return the contract's body, with these fields for some of its own; or any other value as JSON."""
+    """Return the contract's body with these fields replaced, or another value as JSON."""
     return json.dumps({"job": FINE | fields} if value is None else value).encode()
 
 
@@ -62,7 +62,7 @@ def with_lines(lines: bytes) -> bytes:
 
 
 def by_status() -> Iterator[Case]:
-    """Give an answer of each status that is known to be used, and of some that are not."""
+    """Yield an answer of each status in use, and of some that are not."""
     for status in (200, 201, 202, 203, 206, 207, 208, 226, 299):
         yield Case(f"{status} with a job", ANSWERED, with_status(status, body()))
         yield Case(f"{status} with nothing", NOT_THE_CONTRACTS, with_status(status, b""))
@@ -119,7 +119,7 @@ def by_retry_after() -> Iterator[Case]:
 
 
 def by_form_of_404() -> Iterator[Case]:
-    """Give what Task Runners, frameworks, gateways and proxies answer if something is not found."""
+    """Yield the 404s of Task Runners, frameworks, gateways and proxies."""
     ours: dict[str, bytes] = {
         "message": body({"message": f"there is no job {JOB}"}),
         "error": body({"error": {"code": 404, "status": "NOT_FOUND"}}),
@@ -279,7 +279,7 @@ def by_wrong_shape() -> Iterator[Case]:
 
 
 def by_size() -> Iterator[Case]:
-    """Give answers from small to huge, with the state before and behind what makes them so."""
+    """Yield answers from small to huge, with the state at either end."""
     for size in (1_000, 65_000, 66_000, 500_000):
         long = "x\\ \n世" * (size // 5)
         yield Case(

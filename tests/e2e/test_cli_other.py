@@ -66,7 +66,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
 
 @EMBEDDED_ONLY
 def test_runs_are_listed_by_state(site: Site) -> None:
-    """`runs list` shows only runs in the state and no more than the limit."""
+    """`runs list` shows only runs in the state, up to the limit."""
     site.script("default: {always_fail: true}")
     run_id = site.start(definition({"only": []}))
     site.ended(run_id)
@@ -76,7 +76,7 @@ def test_runs_are_listed_by_state(site: Site) -> None:
 
 
 def test_several_files_are_checked(tmp_path: Path) -> None:
-    """`validate` reports every problem of every file with its place, and fails if one is bad."""
+    """`validate` reports all problems of all files, and fails if there are any."""
     (tmp_path / "bad.yaml").write_text("name: bad\nsteps:\n  - id: a\n    dependsOn: [b]\n    tsk: {}\n")
     (tmp_path / "good.yaml").write_bytes((EXAMPLES / "fork_join.yaml").read_bytes())
     answer = console(None, "validate", "bad.yaml", "good.yaml", "missing.yaml", cwd=tmp_path)
@@ -93,7 +93,7 @@ def test_several_files_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_platform_that_is_well(site: Site) -> None:
-    """`doctor` finds nothing wrong with a platform that has just run a workflow."""
+    """`doctor` finds nothing wrong after a successful run."""
     site.ended(site.start(definition({"only": []})))
     answer = console(site, "doctor", "--json")
     found = json.loads(answer.stdout)["findings"]
