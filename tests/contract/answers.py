@@ -185,7 +185,7 @@ def by_encoding() -> Iterator[Case]:
     yield Case("packed twice", ANSWERED, answer(gzip.compress(gzip.compress(raw)), Content_Encoding="gzip, gzip"))
     yield Case("said to be packed", NO_HTTP, answer(raw, Content_Encoding="gzip"))
     yield Case("packed, and not said so", NOT_THE_CONTRACTS, answer(gzip.compress(raw)))
-    yield Case("packed by what nobody knows", NOT_THE_CONTRACTS, answer(gzip.compress(raw), Content_Encoding="zip"))
+    yield Case("packed in an unknown way", NOT_THE_CONTRACTS, answer(gzip.compress(raw), Content_Encoding="zip"))
     chunks = b"".join(b"%x;note=1\r\n%s\r\n" % (len(part), part) for part in (raw[:7], raw[7:20], raw[20:]))
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     yield Case("in chunks", ANSWERED, head + chunks + b"0\r\n\r\n")
@@ -375,13 +375,13 @@ def spellings(text: str = TOKEN) -> dict[str, str]:
 def by_spelling() -> Iterator[Case]:
     """Give answers that quote the token, in many spellings and places."""
     for name, spelt in spellings().items():
-        told = f"Authorization: Bearer {spelt} was sent"
-        escaped = '{"job": {"state": "RUNNING", "jobId": "7", "message": "' + told.replace("\n", "\\n") + '"}}'
-        yield Case(f"message, {name}", ANSWERED, answer(body(message=told)))
-        yield Case(f"message in other fields, {name}", ANSWERED, answer(body(message={"headers": [told]})))
-        yield Case(f"page, {name}", NOT_THE_CONTRACTS, answer(f"<p>{told}</p>".encode()))
-        yield Case(f"refusal, {name}", REFUSED, with_status(400, told.encode()))
-        yield Case(f"outage, {name}", BROKEN, with_status(500, body({"error": told})))
+        quoted = f"Authorization: Bearer {spelt} was sent"
+        escaped = '{"job": {"state": "RUNNING", "jobId": "7", "message": "' + quoted.replace("\n", "\\n") + '"}}'
+        yield Case(f"message, {name}", ANSWERED, answer(body(message=quoted)))
+        yield Case(f"message in other fields, {name}", ANSWERED, answer(body(message={"headers": [quoted]})))
+        yield Case(f"page, {name}", NOT_THE_CONTRACTS, answer(f"<p>{quoted}</p>".encode()))
+        yield Case(f"refusal, {name}", REFUSED, with_status(400, quoted.encode()))
+        yield Case(f"outage, {name}", BROKEN, with_status(500, body({"error": quoted})))
         if "\\\\" not in spelt and "\\x" not in spelt and "\\u{" not in spelt and "\u200b" not in spelt:
             yield Case(f"raw JSON, {name}", ANSWERED, answer(escaped.encode()))
     for name in ("as it is", "per cent", "entities", "split by tags", "its end"):

@@ -1,4 +1,4 @@
-"""A loopback HTTP server that answers what a test tells it to, byte by byte, and counts its connections."""
+"""A loopback HTTP server that gives the answers of a test, byte by byte, and counts its connections."""
 
 from __future__ import annotations
 

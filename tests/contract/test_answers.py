@@ -118,10 +118,10 @@ def test_each_answer_means_what_the_page_says(server: Canned, one: TaskRunnerCli
     url = f"{server.url}/case-{number}"
     # A connection that the server closes without saying so must not be used for another call.
     hangs_up = CASES[number].hangs_up
-    submission, told = submitted(client() if hangs_up else one, url)
+    submission, texts = submitted(client() if hangs_up else one, url)
     status, told_too = looked_at(client() if hangs_up else one, url)
     assert (submission, status) == MEANINGS[CASES[number].row]
-    assert not holds_token(told)
+    assert not holds_token(texts)
     assert not holds_token(told_too)
 
 

@@ -1,4 +1,4 @@
-"""How Pub/Sub tells of topics and subscriptions, on the embedded server and on Google's emulator."""
+"""How topics and subscriptions of Pub/Sub are read, on the embedded server and on Google's emulator."""
 
 from __future__ import annotations
 

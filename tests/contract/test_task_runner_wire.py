@@ -146,7 +146,7 @@ def test_a_redirect_is_not_followed(status: str) -> None:
 
 def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Calls use no proxy, password or cookie of the machine."""
-    (tmp_path / "netrc").write_text("default login somebody password wrong\n")
+    (tmp_path / "netrc").write_text("default login someone password wrong\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

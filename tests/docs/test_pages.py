@@ -52,9 +52,9 @@ def all_commands(group: click.Group = cli) -> Iterator[click.Command]:
 
 def test_commands_exist() -> None:
     """The table lists exactly the command line's commands."""
-    told = [named(words) for words in commands_listed()]
-    assert len(told) > 5
-    assert {one.name for one in told} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
+    documented = [named(words) for words in commands_listed()]
+    assert len(documented) > 5
+    assert {one.name for one in documented} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
 
 
 def test_options_exist() -> None:

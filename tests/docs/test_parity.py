@@ -56,8 +56,8 @@ def test_every_variable_it_names_is_read(page: str) -> None:
 
 def test_every_field_it_names_exists() -> None:
     """Each field of the first version's files is one of ours."""
-    told = PARITY.partition("## The workflow file")[2].partition("\n## ")[0]
-    first = [row.split(" | ")[0] for row in told.splitlines() if row.startswith("| ")][1:]
+    table = PARITY.partition("## The workflow file")[2].partition("\n## ")[0]
+    first = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| ")][1:]
     fields = {text for cell in first for text in re.findall(r"`(task\.\w+|[a-z]\w+)`", cell)}
     known = {*WORKFLOW.names, *STEP.names, *(f"task.{name}" for name in TASK.names)}
     assert {"steps", "dependsOn", "task.imageUri", "task.args"} <= fields

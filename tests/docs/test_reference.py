@@ -51,16 +51,16 @@ def test_every_setting_is_on_the_page() -> None:
 
 def test_the_defaults_are_the_codes() -> None:
     """The page's defaults are those of the code."""
-    told = dict(re.findall(r"^\| `(WORKFLOW_\w+)`.* \| ([^|]+) \|$", page("settings.md"), flags=re.MULTILINE))
+    documented = dict(re.findall(r"^\| `(WORKFLOW_\w+)`.* \| ([^|]+) \|$", page("settings.md"), flags=re.MULTILINE))
     usual = Settings()
-    assert told["WORKFLOW_CHECK_STATE_DURATION_SEC"] == f"{usual.check_interval.total_seconds():g}"
-    assert told["WORKFLOW_BURST_SEC"] == f"{usual.burst.total_seconds():g}"
-    assert told["WORKFLOW_LEASE_SEC"] == f"{usual.lease.total_seconds():g}"
-    assert told["WORKFLOW_MAX_DELIVERIES"] == str(usual.max_deliveries)
-    assert told["WORKFLOW_KEEP_RUNS_SEC"] == f"{usual.keep_runs.days} days"
-    assert told["WORKFLOW_OBJECT_PREFIX"] == f"`{usual.object_prefix}`"
-    assert told["WORKFLOW_OBJECT_SUFFIXES"] == f"`{','.join(usual.object_suffixes)}`"
-    assert told["WORKFLOW_DATABASE"] == f"`{usual.database}`"
+    assert documented["WORKFLOW_CHECK_STATE_DURATION_SEC"] == f"{usual.check_interval.total_seconds():g}"
+    assert documented["WORKFLOW_BURST_SEC"] == f"{usual.burst.total_seconds():g}"
+    assert documented["WORKFLOW_LEASE_SEC"] == f"{usual.lease.total_seconds():g}"
+    assert documented["WORKFLOW_MAX_DELIVERIES"] == str(usual.max_deliveries)
+    assert documented["WORKFLOW_KEEP_RUNS_SEC"] == f"{usual.keep_runs.days} days"
+    assert documented["WORKFLOW_OBJECT_PREFIX"] == f"`{usual.object_prefix}`"
+    assert documented["WORKFLOW_OBJECT_SUFFIXES"] == f"`{','.join(usual.object_suffixes)}`"
+    assert documented["WORKFLOW_DATABASE"] == f"`{usual.database}`"
 
 
 def test_every_stored_field_is_on_the_page() -> None:
@@ -68,8 +68,8 @@ def test_every_stored_field_is_on_the_page() -> None:
     text = page("documents.md")
     for heading, record, states in (("## A run", RunRecord, RunState), ("## A step", StepRecord, StepState)):
         known = {one.name for one in fields(record)} - STORED_OTHERWISE
-        told = listed(section(text, heading))
-        assert told - {"timeout_s", "task", "schema"} == known
+        documented = listed(section(text, heading))
+        assert documented - {"timeout_s", "task", "schema"} == known
         assert all(state.value in section(text, heading) for state in states)
 
 
@@ -92,5 +92,5 @@ def test_every_attribute_of_a_dead_letter_is_on_the_page() -> None:
 
 def test_every_field_of_a_start_message_is_on_the_page() -> None:
     """Each field of a start message is listed, and no other."""
-    [told] = re.findall(r"^_FIELDS: Final = \(([^)]*)\)", DEPLOYED, flags=re.MULTILINE)
-    assert listed(section(page("events.md"), "## Start a run")) == {*re.findall(r"\w+", told), "generation"}
+    [fields_known] = re.findall(r"^_FIELDS: Final = \(([^)]*)\)", DEPLOYED, flags=re.MULTILINE)
+    assert listed(section(page("events.md"), "## Start a run")) == {*re.findall(r"\w+", fields_known), "generation"}

@@ -93,8 +93,8 @@ def exports(platform: subprocess.Popen[str]) -> dict[str, str]:
     """Return the variables that the page asks to copy to the other terminal."""
     assert platform.stdout is not None
     lines = takewhile(lambda line: "Ctrl-C stops the platform" not in line, iter(platform.stdout.readline, ""))
-    told = [line.removeprefix("export ").strip().partition("=") for line in lines if line.startswith("export ")]
-    return {name: value for name, _, value in told}
+    pairs = [line.removeprefix("export ").strip().partition("=") for line in lines if line.startswith("export ")]
+    return {name: value for name, _, value in pairs}
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ def examples_listed() -> list[tuple[str, str]]:
 
 
 @EMBEDDED_ONLY
-def test_examples_end_as_documented(site: Site) -> None:
+def test_examples_end_as_listed(site: Site) -> None:
     """Each example ends in the state that its README says."""
-    told = examples_listed()
-    assert {name for name, _ in told} == {path.name for path in EXAMPLES.glob("*.yaml") if ".mock." not in path.name}
+    listed = examples_listed()
+    assert {name for name, _ in listed} == {path.name for path in EXAMPLES.glob("*.yaml") if ".mock." not in path.name}
     ended = []
-    for name, _ in told:
+    for name, _ in listed:
         script = EXAMPLES / name.replace(".yaml", ".mock.yaml")
         site.script(script.read_text() if script.exists() else "{}")
         run_id = site.start((EXAMPLES / name).read_text(), name=name.removesuffix(".yaml"))
         ended.append((name, site.ended(run_id)["state"]))
-    assert ended == told
+    assert ended == listed

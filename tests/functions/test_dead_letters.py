@@ -119,11 +119,11 @@ def test_an_event_is_kept_on_its_last_delivery(functions: Deployed, world: World
     found, message = letter(world), event.body["message"]
     assert found.data == base64.b64decode(message.get("data", ""))
     assert message["attributes"].items() <= found.attributes.items()
-    told = read_dead_letter(held(found))
-    assert (told.topic, told.deliveries) == ("steps" if event.function == "dispatcher" else "start", attempt)
-    assert (told.reason, told.error) == ("the store is away", "StoreUnavailable")
-    assert told.attributes == message["attributes"]
-    assert not told.is_hopeless
+    kept = read_dead_letter(held(found))
+    assert (kept.topic, kept.deliveries) == ("steps" if event.function == "dispatcher" else "start", attempt)
+    assert (kept.reason, kept.error) == ("the store is away", "StoreUnavailable")
+    assert kept.attributes == message["attributes"]
+    assert not kept.is_hopeless
 
 
 def test_the_last_delivery_is_a_setting(functions: Deployed) -> None:

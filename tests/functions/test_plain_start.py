@@ -73,10 +73,10 @@ def test_what_cannot_run_is_answered_with_its_problems(world: World, body: dict[
 
 def test_what_is_no_json_is_said_in_words(world: World) -> None:
     """Neither Python's names nor a defect's trace reach the caller."""
-    for raw, told in ((b"gs://b/o", "is not JSON: Expecting value"), (b"[" * 100_000, "nested too deeply")):
+    for raw, reason in ((b"gs://b/o", "is not JSON: Expecting value"), (b"[" * 100_000, "nested too deeply")):
         text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, raw)
         assert status == HTTPStatus.BAD_REQUEST
-        assert told in json.loads(text)["error"]
+        assert reason in json.loads(text)["error"]
         assert "Error:" not in json.loads(text)["error"]
 
 

@@ -1,4 +1,4 @@
-"""The local platform, which asks nobody who they are, is there for this machine and its logs for their owner."""
+"""The local platform, which asks no one who they are, is there for this machine and its logs for their owner."""
 
 from __future__ import annotations
 

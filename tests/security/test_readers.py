@@ -74,9 +74,9 @@ def test_no_argument_is_in_a_log_or_an_event(lines: io.StringIO) -> None:
     run_id = json.loads(text)["run_id"]
     world.run_to_end(run_id)
     assert world.run(run_id).state == "FAILED"
-    told = lines.getvalue() + repr(world.changes())
-    assert "step" in told
-    assert "s3cret" not in told
+    written = lines.getvalue() + repr(world.changes())
+    assert "step" in written
+    assert "s3cret" not in written
 
 
 def printed(world: World, *args: str) -> str:

@@ -1,4 +1,4 @@
-"""What the functions are told by their environment."""
+"""What the functions read from their environment."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def test_an_interval_that_is_none_is_refused(text: str) -> None:
 
 def test_a_misspelt_credentials_variable_is_reported() -> None:
     """A name without its S, as in the first version's README, is reported."""
-    told = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
-    assert told is not None
-    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in told
-    assert KEY not in told
+    message = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
+    assert message is not None
+    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in message
+    assert KEY not in message
     assert misspelt_credentials({}) is None
     assert misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None
 

@@ -1,4 +1,4 @@
-"""Each way to have no token has its own message, and only what waiting cannot mend fails the step at once."""
+"""Each way to have no token has its own message, and only what waiting cannot fix fails the step at once."""
 
 from __future__ import annotations
 
