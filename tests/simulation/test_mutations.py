@@ -63,7 +63,7 @@ def test_a_failing_seed_is_shrunk_to_what_matters(name: str, capsys: pytest.Capt
     assert found.finding is not None
     rule = found.finding.rule
     with BY_NAME[name].planted():
-        small = shrink(draw(found.seed), rule, seconds=120)
+        small = shrink(draw(found.seed), rule, seconds=600)
         assert len(small.drawn.names) <= 4
         assert len(small.faults.log) <= 2
         assert rule in {finding.rule for finding in small.findings}
