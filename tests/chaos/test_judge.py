@@ -79,7 +79,7 @@ def submit(step: str, second: float, state: str = "SUCCEEDED", **fields: Any) ->
 
 
 def test_a_run_that_ended_well_passes() -> None:
-    """Nothing is found where all is right."""
+    """A run without violations has no findings."""
     assert Story().findings() == []
 
 

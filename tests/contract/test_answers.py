@@ -126,7 +126,7 @@ def test_each_answer_means_what_the_page_says(server: Canned, one: TaskRunnerCli
 
 
 def test_the_page_has_a_row_for_each_answer_and_an_answer_for_each_row() -> None:
-    """No row is only claimed, but those that other tests show."""
+    """Each row of the page has an answer here, unless another test shows it."""
     shown = {row[0] for row in table("answers") if row[4].endswith("::test_each_answer_means_what_the_page_says`")}
     assert {case.row for case in CASES} == shown
     assert len(CASES) >= 300

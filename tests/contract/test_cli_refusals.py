@@ -87,7 +87,7 @@ def test_what_firestore_refuses(refusing: Refusing, connect: Connect, status: st
 
 @pytest.mark.parametrize(("status", "text"), PUBSUB)
 def test_what_pubsub_refuses(refusing: Refusing, connect: Connect, status: str, text: str) -> None:
-    """`start` says the same of Pub/Sub."""
+    """`start` reports a refusal of Pub/Sub with the command that fixes it."""
     refusing.code, refusing.text = grpc.StatusCode[status], text
     result = call(connect, "start", "-")
     assert (result.exit_code, PUBSUB[status, text] in result.stderr) == (1, True), result.stderr

@@ -33,7 +33,7 @@ def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LogIn:
     return with_endpoint
 
 
-def test_a_login_that_counts(log_in: LogIn) -> None:
+def test_a_login_that_works(log_in: LogIn) -> None:
     """A login that works takes one token, and shows its project and account."""
     token = json.dumps({"access_token": "a", "expires_in": 3600, "token_type": "Bearer"}).encode()
     with canned(lambda _asked, _connection: answer(token, Content_Type="application/json")) as endpoint:
@@ -43,7 +43,7 @@ def test_a_login_that_counts(log_in: LogIn) -> None:
     assert (default_project(), account()) == ("acme-flow", ACCOUNT)
 
 
-def test_a_login_that_does_not(log_in: LogIn) -> None:
+def test_a_login_that_is_refused(log_in: LogIn) -> None:
     """A refused login raises google-auth's error."""
     with canned(lambda _asked, _connection: answer(b'{"error": "invalid_grant"}', "400 Bad Request")) as endpoint:
         log_in(endpoint.url)

@@ -91,7 +91,7 @@ def test_a_deployment_that_is_well(deployed: Deployed) -> None:
     assert len(found) == 14
 
 
-def test_a_deployment_that_is_not(deployed: Deployed) -> None:
+def test_a_deployment_with_something_missing(deployed: Deployed) -> None:
     """A missing subscription and a dead letter are reported."""
     project = deployed.services.settings.project
     subscriber = pubsub_v1.SubscriberClient()

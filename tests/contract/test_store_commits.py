@@ -87,7 +87,7 @@ def test_a_document_made_again_has_another_version(store: Store) -> None:
 
 
 def test_a_guard_holds_from_a_read_a_query_and_a_result(store: Store) -> None:
-    """Versions from every source are the same thing."""
+    """A version holds as a guard, whether read, queried or answered."""
     [result] = store.commit([Create(path="c/d", fields={"n": 0})])
     assert result.version == read(store, "c/d").version
     [result] = store.commit([Update(path="c/d", fields={"n": 1}, guard=result.version)])
@@ -160,7 +160,7 @@ def test_a_path_twice_in_a_commit_is_refused(store: Store) -> None:
 
 
 def test_an_empty_commit_is_nothing(store: Store) -> None:
-    """No writes, no results, no error."""
+    """A commit without writes is no error."""
     assert store.commit([]) == []
 
 

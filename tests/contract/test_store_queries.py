@@ -155,7 +155,7 @@ def test_pages_are_the_whole_in_order(store: Store, direction: Any, size: int, *
 
 
 def test_pages_without_an_order_go_by_path(store: Store) -> None:
-    """`after` is then the path alone."""
+    """Without an order, `after` is the path alone."""
     fill(store, {f"c/{name}": {"s": 1} for name in "edcba"})
     query = Query(collection="c", where=[("s", "==", 1)])
     assert pages(store, query, 2) == [f"c/{name}" for name in "abcde"]
@@ -224,7 +224,7 @@ def test_the_checkers_query_finds_due_steps_and_nothing_else(store: Store) -> No
 
 
 def test_a_field_set_to_null_leaves_the_results(store: Store) -> None:
-    """An update is seen by the next query."""
+    """A field set to null no longer matches."""
     fill(store, {"c/a": {"due_at": NOW}})
     query = Query(collection="c", where=[("due_at", "<=", NOW)])
     assert ids(store, query) == "a"

@@ -34,7 +34,7 @@ def test_one_of_fifty_creators_wins(store: Store) -> None:
 
 
 def test_one_of_fifty_holders_of_a_guard_wins(store: Store) -> None:
-    """Of many updates guarded by one version, one takes place."""
+    """Of fifty racing updates with one guard one succeeds."""
     [created] = store.commit([Create(path="c/d", fields={"by": -1})])
     guard = created.version
     [winner] = winners(lambda number: store.commit([Update(path="c/d", fields={"by": number}, guard=guard)]))

@@ -47,7 +47,7 @@ def test_get_answers_in_the_order_asked_for(store: Store) -> None:
 
 
 def test_get_of_nothing_is_nothing(store: Store) -> None:
-    """No paths, no documents."""
+    """Getting no paths returns no documents."""
     assert store.get([]) == []
 
 

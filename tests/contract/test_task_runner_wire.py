@@ -135,7 +135,7 @@ def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 def test_a_redirect_is_not_followed(status: str) -> None:
-    """A redirect could carry the token elsewhere: it is no answer."""
+    """A redirect is no answer, as it could carry the token elsewhere."""
     with canned(always(FINE)) as elsewhere, canned(always(answer(b"", status, Location=elsewhere.url))) as server:
         with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
             client().submit(server.url, BODY, idempotency_key="k")
@@ -188,7 +188,7 @@ def test_a_huge_answer_is_not_read(*, length: bool) -> None:
     ],
 )
 def test_broken_http_is_an_outage(response: bytes) -> None:
-    """Whatever the bytes, only the port's own error is raised."""
+    """Broken HTTP raises TaskRunnerUnavailable only."""
 
     def cut(_asked: Asked, connection: socket.socket) -> bytes:
         connection.sendall(response)

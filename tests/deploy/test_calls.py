@@ -112,7 +112,7 @@ def test_no_function_makes_a_call_that_is_not_granted(observed: Observation) -> 
 
 
 def test_no_grant_is_superfluous(observed: Observation) -> None:
-    """Some call of a function needed each of its roles."""
+    """Each role of a function is needed for one of its calls."""
     assert granted() - needed(observed) == set()
 
 

@@ -32,7 +32,7 @@ def submit(site: Site, config: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_gcloud_takes_it(site: Site, name: str) -> None:
+def test_gcloud_sends_a_build_as_written(site: Site, name: str) -> None:
     """Gcloud sends the account, the logging and every step as written."""
     ended = submit(site, ROOT / name)
     assert ended.returncode == 0, ended.stderr

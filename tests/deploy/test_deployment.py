@@ -103,7 +103,7 @@ def test_no_label_reveals_a_token_that_can_be_guessed(tmp_path: Path, token: str
 
 @pytest.mark.parametrize("burst", ["1", "50", "500"])
 def test_a_deadline_outlasts_its_function(burst: str) -> None:
-    """Whatever the burst, no acknowledgement deadline is over before the function's timeout."""
+    """An acknowledgement deadline is longer than the function's timeout."""
     shapes = deployment("--set", f"WORKFLOW_BURST_SEC={burst}").shapes
     for shape in shapes.values():
         assert shape.timeout_s < shape.ack_deadline_s <= 600

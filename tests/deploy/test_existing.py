@@ -54,7 +54,7 @@ def test_every_policy_of_ours_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
-def test_the_command_removes_just_that(member: str) -> None:
+def test_the_suggested_command_removes_the_public_binding(member: str) -> None:
     """The suggested command removes exactly the public binding."""
     [policy] = [one for one in resources(deployment()) if (one.kind, one.name) == ("grants on topic", "atom-start")]
     found = {"bindings": [{"role": "roles/pubsub.publisher", "members": [member], "condition": {"expression": "x"}}]}

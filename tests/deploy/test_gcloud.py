@@ -156,7 +156,7 @@ def test_waiting_is_reported(tmp_path: Path) -> None:
     assert output == [f"      ...  waiting, as this may only need time: {LATE}"]
 
 
-def test_patience_ends(tmp_path: Path) -> None:
+def test_waiting_ends_after_ten_minutes(tmp_path: Path) -> None:
     """After ten minutes of waiting the failure is reported with gcloud's words.
 
     Only pauses are counted, whatever time the commands themselves take: a build that fails late may be tried again.
@@ -180,7 +180,7 @@ def test_patience_ends(tmp_path: Path) -> None:
     ],
 )
 def test_a_problem_comes_with_what_to_do(tmp_path: Path, output: str, advice: str) -> None:
-    """It fails at once, and says what helps."""
+    """A known problem fails at once with advice."""
     clock = Clock()
     with pytest.raises(CommandFailed, match=advice):
         gcloud(tmp_path, clock, (1, "", output)).change(("services", "enable", "x"))
@@ -222,7 +222,7 @@ def test_a_network_that_fails_is_no_failed_login(tmp_path: Path) -> None:
     assert clock.slept == [5.0]
 
 
-def test_who_may_not_is_not_sent_to_log_in(tmp_path: Path) -> None:
+def test_a_refusal_suggests_no_login(tmp_path: Path) -> None:
     """A refusal does not suggest to log in again."""
     with pytest.raises(CommandFailed) as problem:
         gcloud(tmp_path, Clock(), (1, "", REFUSED)).look(("projects", "describe", "my-project"))
@@ -304,6 +304,6 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
 
 
 def test_without_gcloud_nothing_is_begun() -> None:
-    """It says where to get it."""
+    """A missing gcloud is reported with the address to get it from."""
     with pytest.raises(DeployProblem, match="gcloud is not installed; https://"):
         InstalledGcloud("my-project", program="no-such-gcloud")

@@ -82,7 +82,7 @@ def drifted(site: Site, second: Pass) -> Iterator[None]:
 
 
 def test_what_was_deployed_is_as_planned(site: Site, second: Pass) -> None:
-    """One line says so, with the number of resources."""
+    """A deployment without differences is one line with the number of resources."""
     [found] = findings(site)
     assert (found.verdict, "resources are as they were planned" in found.detail) == (Verdict.OK, True)
 

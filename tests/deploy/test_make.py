@@ -110,7 +110,9 @@ def test_options_are_words(checkout: Path) -> None:
         ("doctor", {"PROJECT": "p", "REGION": "r"}, "doctor --project=p --region=r --topic-prefix=atom-"),
     ],
 )
-def test_a_target_says_what_was_asked(checkout: Path, target: str, given: Mapping[str, str], ending: str) -> None:
+def test_each_word_of_a_variable_becomes_an_option(
+    checkout: Path, target: str, given: Mapping[str, str], ending: str
+) -> None:
     """Each word of a variable becomes one option."""
     [arguments] = make(checkout, target, given)
     assert " ".join(arguments).endswith(ending)

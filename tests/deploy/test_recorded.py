@@ -154,7 +154,7 @@ def test_the_database_has_what_is_declared(site: Site, first: Pass) -> None:
 
 
 def test_the_token_is_in_the_secret_alone(site: Site, first: Pass) -> None:
-    """It is sent once, to Secret Manager, and printed nowhere."""
+    """The token is sent to Secret Manager only, and printed nowhere."""
     token = site.token_file.read_bytes()
     sent = base64.b64encode(token).decode()
     carrying = [one.path for one in first.requests if sent in json.dumps(one.body) or token.decode() in str(one.body)]
@@ -178,7 +178,7 @@ def test_the_grants_are_those_of_the_list(site: Site, first: Pass) -> None:
 
 
 def test_nothing_is_public(site: Site, first: Pass) -> None:
-    """No policy names everybody."""
+    """No policy names everyone."""
     sent = json.dumps([one.body for one in first.changes])
     assert "allUsers" not in sent
     assert "allAuthenticatedUsers" not in sent
@@ -219,7 +219,7 @@ def test_a_checker_that_never_worked_is_seen(site: Site, first: Pass) -> None:
 
 
 def test_the_secret_stays_in_the_region(site: Site, first: Pass) -> None:
-    """Automatic replication is refused where an organisation allows some places only."""
+    """The secret is replicated to the region only."""
     secret: Any = site.cloud.memory.get(f"projects/{PROJECT}/secrets/atom-task-runner-token")
     assert secret["replication"] == {"userManaged": {"replicas": [{"location": "us-central1"}]}}
 

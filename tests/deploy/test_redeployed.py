@@ -62,7 +62,7 @@ def test_a_changed_setting_deploys_the_functions_again(site: Site, second: Pass)
 
 
 def test_a_dry_run_changes_nothing(site: Site, second: Pass) -> None:
-    """It prints the commands that would be run."""
+    """A dry run prints the commands and changes nothing."""
     answer = site.run("deploy", *site.options, "--dry-run", "--max-instances", "3")
     assert answer.changes == []
     assert answer.out.count("gcloud functions deploy") == 3

@@ -75,7 +75,7 @@ def test_a_plan_is_not_made_for_an_unknown_region(capsys: pytest.CaptureFixture[
 
 
 def test_a_new_region_is_taken(enabled_site: Site) -> None:
-    """One that only Google knows of is as good as any."""
+    """A region that only Google knows is accepted."""
     assert "europe-west77" not in KNOWN
     made = enabled_site.run("deploy", *NOWHERE[:-1], "europe-west77", "--dry-run")
     assert made.code == 0, made.err
@@ -90,7 +90,7 @@ def test_a_known_region_is_not_asked_for() -> None:
 
 
 def test_the_task_runners_region_is_looked_at_too() -> None:
-    """It is named by the option that says it."""
+    """An unknown region of the Task Runner is refused by its option's name."""
     with pytest.raises(WrongRegion, match="--task-runner-region is nowhere1, which is not a region"):
         check_regions(deployment("--task-runner-region", "nowhere1"))
 
@@ -133,8 +133,8 @@ def test_other_peoples_functions_are_not_ours(site: Site, second: Pass) -> None:
     assert (removed.code, removed.changes) == (0, []), removed.err
 
 
-def test_who_may_not_look_everywhere_is_told_so() -> None:
-    """A refusal is no sign that there is nothing."""
+def test_a_look_without_permission_is_reported() -> None:
+    """A refused look at the functions is raised."""
     with pytest.raises(CommandFailed, match="PERMISSION_DENIED"):
         check_place(deployment(), Refusing(CommandFailed("gcloud functions list", "PERMISSION_DENIED: no")))
 

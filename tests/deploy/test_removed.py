@@ -16,7 +16,7 @@ def left(site: Site) -> set[str]:
 
 
 def test_a_dry_run_removes_nothing(site: Site, second: Pass) -> None:
-    """It prints the commands, each with the project that it is about."""
+    """A dry run prints the commands with their project and removes nothing."""
     plan = site.run("destroy", *WHERE, "--dry-run")
     assert plan.changes == []
     commands = [line for line in plan.out.splitlines() if line.startswith("gcloud ")]

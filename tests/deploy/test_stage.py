@@ -66,13 +66,13 @@ def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
 
 
 def test_what_was_not_staged_cannot_be_deployed(tmp_path: Path) -> None:
-    """It says which folder is missing, and what lays it out."""
+    """A missing staged folder is named with the command that makes it."""
     with pytest.raises(DeployProblem, match=r"no staged start, dispatcher, checker; run `make stage`"):
         digests(tmp_path)
 
 
 def test_the_requirements_are_pinned_as_they_are_tested() -> None:
-    """deploy/requirements.txt names what deploy/pin.py finds in pyproject.toml and constraints.txt: `make pins`."""
+    """The deployed requirements are those that the tests use."""
     assert pin.pinned(pin.TARGET.read_text(encoding="utf-8")) == pin.pins()
 
 

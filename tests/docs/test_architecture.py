@@ -20,7 +20,7 @@ def generator() -> Any:
 
 
 def test_the_diagrams_are_those_of_the_transition_tables() -> None:
-    """Generating them again changes nothing."""
+    """The diagrams are those of the transition tables."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert generator().generated(text) == text
     assert text.count("stateDiagram-v2") == 2

@@ -101,25 +101,11 @@ def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
     assert (answer.code, json.loads(answer.stdout)["run"]["state"]) == (1, "FAILED")
 
 
-def test_json_of_an_invalid_file(tmp_path: Path) -> None:
-    """With --json, an invalid file's problems are one JSON object."""
-    (tmp_path / "broken.yaml").write_text(BROKEN)
-    answer = console(None, "run", "--json", "broken.yaml", cwd=tmp_path)
-    problems = json.loads(answer.stdout)["problems"]
-    assert (answer.code, len(problems) >= 2) == (2, True)
-    assert {problem["file"] for problem in problems} == {"broken.yaml"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "missing.yaml"], "missing.yaml"),
-        (["run", "."], "directory"),
-        (["run"], "workflow file"),
         (["run", "broken.yaml"], "broken.yaml:"),
         (["run", "fine.yaml", "--tr-url", "nonsense"], "--tr-url"),
-        (["run", "fine.yaml", "--mock-script", "missing.mock.yaml"], "missing.mock.yaml"),
-        (["run", "fine.yaml", "--timeout", "soon"], "--timeout"),
         (["run", "fine.yaml", "--no-such-option"], "--no-such-option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -131,14 +117,6 @@ def test_misuse_is_refused(arguments: list[str], said: str, tmp_path: Path) -> N
     answer = console(None, *arguments, cwd=tmp_path)
     assert said in require_sentence(answer, 2)
     assert {entry.name for entry in tmp_path.iterdir()} == {"broken.yaml", "fine.yaml"}
-
-
-def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
-    """A folder for logs that cannot be made is named."""
-    (tmp_path / "file").touch()
-    answer = console(None, "run", FORK_JOIN, "--log-dir", "file/logs", cwd=tmp_path)
-    reason = "not a directory; choose another folder with --log-dir"
-    assert (answer.code, answer.stderr) == (2, f"Error: logs cannot be written to file/logs: {reason}\n")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)

@@ -135,7 +135,7 @@ def test_the_last_delivery_is_a_setting(functions: Deployed) -> None:
 
 @pytest.mark.parametrize("name", TICKS)
 def test_a_tick_is_dropped_on_its_last_delivery(functions: Deployed, world: World, name: str) -> None:
-    """Later it would be worthless: the next one does its work."""
+    """A tick that fails on its last delivery is dropped."""
     broken(functions, world, StoreUnavailable("away"))
     assert functions.post(delivered(name, MAX_DELIVERIES)) == 204
     [line] = functions.logged("event.given_up")
@@ -203,7 +203,7 @@ def test_a_replayed_event_that_fails_again_is_the_same_letter(functions: Deploye
 
 @pytest.mark.parametrize("path", ["é" * 5_000, "\0\x1b[31m" * 100, "\ud800"])
 def test_a_reason_fits_an_attribute(functions: Deployed, world: World, path: str) -> None:
-    """It is cut to what Pub/Sub takes, and is text."""
+    """A reason is cut to the length of an attribute, as valid text."""
     assert functions.post(pushed(json.dumps({"workflow_path": path, "params": 3}).encode())) == 204
     reason = letter(world).attributes["deadLetterReason"]
     assert 0 < len(reason.encode()) <= LONGEST_REASON

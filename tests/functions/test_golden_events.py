@@ -38,7 +38,7 @@ def test_every_form_of_a_start_starts_one_run(functions: Deployed, world: World,
     assert world.run(run_id).state == "SUCCEEDED"
 
 
-def test_an_upload_is_one_run_however_it_is_told_of(functions: Deployed, world: World) -> None:
+def test_an_upload_is_one_run_in_every_form_of_its_notification(functions: Deployed, world: World) -> None:
     """Notification and Eventarc event of one generation are the same trigger."""
     assert [functions.post(name) for name in UPLOADS] == [204] * len(UPLOADS)
     [run_id] = runs(world)
@@ -82,7 +82,7 @@ def test_a_completed_step_wakes_its_dependents(functions: Deployed, world: World
 
 
 @pytest.mark.parametrize("name", ["checker-push-tick", "checker-push-scheduler-tick", "checker-push-sweep-page"])
-def test_a_tick_makes_due_jobs_be_looked_at(functions: Deployed, world: World, run_id: str, name: str) -> None:
+def test_a_tick_polls_due_jobs(functions: Deployed, world: World, run_id: str, name: str) -> None:
     """A job that has ended is found out, whatever woke the checker."""
     functions.post("dispatcher-push-step-ready")
     world.clock.move(timedelta(seconds=30))
@@ -117,7 +117,7 @@ def test_a_submission_is_logged(functions: Deployed, run_id: str) -> None:
     assert {line["action"] for line in functions.lines} >= {"step.submit"}
 
 
-def test_nothing_to_do_says_nothing(functions: Deployed) -> None:
+def test_an_idle_tick_logs_nothing(functions: Deployed) -> None:
     """A tick with nothing in flight logs no line."""
     assert functions.post("checker-push-scheduler-tick") == 204
     assert functions.lines == []

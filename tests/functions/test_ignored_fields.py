@@ -43,7 +43,7 @@ def test_a_field_that_is_not_known(name: str, meant: str) -> None:
 
 
 def test_every_known_field_is_silent() -> None:
-    """Neither our names nor the first version's flags are warned of."""
+    """Known fields and the first version's flags cause no warning."""
     known = {"workflow-path": "flow.yaml", "tr-url": "https://t.test", "run_key": "k", "params": {}, "labels": {}}
     assert warnings({**known, "schema": 1, "type": "start"}) == ()
 
@@ -61,7 +61,7 @@ def test_a_definition_beside_an_object(world: World) -> None:
 
 
 def test_a_message_of_many_fields() -> None:
-    """Neither many fields nor long names make a long warning."""
+    """Many or long field names make no long warnings."""
     found = warnings({f"{number}{'x' * 1_000}": 0 for number in range(1_000)})
     assert (len(found), max(map(len, found)) < 250) == (11, True)
     assert found[-1].startswith("990 more")
@@ -74,8 +74,8 @@ def test_the_run_keeps_the_warning(world: World) -> None:
     assert (run.state, len(run.warnings)) == ("SUCCEEDED", 1)
 
 
-def test_a_caller_is_answered_with_it(world: World) -> None:
-    """A plain POST learns it at once."""
+def test_a_caller_is_answered_with_the_warning(world: World) -> None:
+    """A plain POST is answered with the warnings."""
     body = json.dumps({**MESSAGE, "paramz": {}}).encode()
     text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, body)
     assert (status, len(json.loads(text)["warnings"])) == (HTTPStatus.ACCEPTED, 1)

@@ -195,7 +195,7 @@ def test_the_same_message_again_leaves_no_warning() -> None:
 
 @pytest.mark.parametrize("moment", ["get", "commit"])
 def test_two_that_replace_a_refused_run_start_it_once(moment: str) -> None:
-    """Whoever comes second finds the other's run."""
+    """Two starts that replace a refused run start one."""
     world = World()
     post(world, INVALID)
     calls: list[str] = []

@@ -51,7 +51,7 @@ def test_an_invalid_workflow_becomes_an_invalid_run(functions: Deployed, world: 
 
 
 def test_a_file_that_is_gone_becomes_an_invalid_run(functions: Deployed, world: World) -> None:
-    """Reading it again would not help."""
+    """An upload whose file is gone becomes an INVALID run."""
     world.files.content.clear()
     assert functions.post("start-eventarc-object-finalized") == 204
     [line] = functions.logged("run.invalid")

@@ -20,7 +20,7 @@ def on_delivery(name: str, attempt: int) -> Golden:
     return Golden(event.function, event.headers, {**event.body, "deliveryAttempt": attempt})
 
 
-def test_it_comes_again(functions: Deployed, world: World, run_id: str) -> None:
+def test_an_event_of_a_newer_version_comes_again(functions: Deployed, world: World, run_id: str) -> None:
     """An event of a newer version is not acknowledged, and changes nothing."""
     writes = world.store.writes
     assert functions.post(on_delivery(NEWER, 1)) == 500
@@ -31,7 +31,7 @@ def test_it_comes_again(functions: Deployed, world: World, run_id: str) -> None:
     assert world.run(run_id).state == "RUNNING"
 
 
-def test_at_last_it_is_a_letter_that_can_be_replayed(functions: Deployed, world: World, run_id: str) -> None:
+def test_its_last_delivery_leaves_a_letter_to_replay(functions: Deployed, world: World, run_id: str) -> None:
     """After its last delivery such an event is a dead letter to replay."""
     assert functions.post(on_delivery(NEWER, MAX_DELIVERIES)) == 204
     [letter] = world.bus.take_all("dead-letters")

@@ -72,7 +72,7 @@ def test_what_cannot_run_is_answered_with_its_problems(world: World, body: dict[
 
 
 def test_what_is_no_json_is_said_in_words(world: World) -> None:
-    """Neither Python's names nor a defect's trace reach the caller."""
+    """A body that is no JSON is explained without Python's names or a trace."""
     for raw, reason in ((b"gs://b/o", "is not JSON: Expecting value"), (b"[" * 100_000, "nested too deeply")):
         text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, raw)
         assert status == HTTPStatus.BAD_REQUEST
@@ -101,7 +101,7 @@ def test_whole_numbers_are_texts_too(world: World) -> None:
     "fields", [{"run_key": True}, {"run_key": 1.5}, {"labels": {"a": True}}, {"labels": {"a": None}}]
 )
 def test_other_values_are_no_texts(world: World, fields: dict[str, Any]) -> None:
-    """Anything else is refused, rather than spelt in one of several ways."""
+    """A label or key that is no text or whole number is refused."""
     assert post(world, {"definition": "steps: [{id: a, task: {url: u}}]", **fields})[0] == HTTPStatus.BAD_REQUEST
 
 

@@ -102,7 +102,7 @@ def test_a_start_is_a_post(world: World, method: str) -> None:
 
 
 def test_a_body_without_end_is_not_read_for_ever(world: World) -> None:
-    """Beyond what a service would pass on, nothing more is read."""
+    """A body is read up to its limit, even if it never ends."""
     body = Endless()
     assert answer_request("tick", on_tick, world.services, PUSHED, Sent(body))[1] == HTTPStatus.NO_CONTENT
     assert body.given < MAX_FORGOTTEN + MAX_BODIES["tick"] + 500_000

@@ -203,7 +203,7 @@ def test_a_sweep_goes_on_behind_a_step_alone(path: str) -> None:
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01", "9" * 2_001])
 def test_a_time_is_one_that_can_be_counted(time: str) -> None:
-    """A time beyond the calendar in UTC is malformed."""
+    """An event with a time beyond the calendar is malformed."""
     world = World()
     raw = pushed({"type": "sweep.page", "path": "runs/r/steps/s", "due_at": time, "until": time, "valid_until": time})
     assert on_tick(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT

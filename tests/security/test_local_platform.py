@@ -121,7 +121,7 @@ def test_a_caller_on_this_machine_is_served(platform: LocalPlatform) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "+5", "0x10", "\u0663".encode().decode("latin-1"), "9" * 30, "ten"])
 def test_a_length_is_a_length(platform: LocalPlatform, length: str) -> None:
-    """Publishing by REST takes no body whose length is no number."""
+    """A publish request with an invalid length is refused."""
     path = f"{platform.pubsub_url}/v1/projects/{platform.options.project}/topics/start:publish"
     headers = {"Content-Length": length, "Content-Type": "application/json"}
     assert asked(path, headers, "{}")[0] == HTTPStatus.BAD_REQUEST

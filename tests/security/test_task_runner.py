@@ -109,7 +109,7 @@ def test_an_unknown_state_is_cut_short() -> None:
 
 @pytest.mark.parametrize("wish", ["1e300", "9" * 300, "100000"])
 def test_an_absurd_pause_is_cut_short(wish: str) -> None:
-    """No clock can be asked for a time that it cannot count."""
+    """A requested pause is limited."""
     busy = answer(b"", "503 Unavailable", Retry_After=wish)
     with canned(lambda _asked, _connection: busy) as server, pytest.raises(TaskRunnerUnavailable) as caught:
         client().submit(server.url, {}, idempotency_key="k")
@@ -184,7 +184,7 @@ def test_whatever_is_answered_the_run_ends(kind: str) -> None:
 
 
 def test_a_refusal_is_quoted_in_short() -> None:
-    """Of a page that refuses a job, 500 characters are kept."""
+    """A refusal's text is kept up to 500 characters."""
     with (
         canned(lambda _asked, _connection: answer(b"n" * 60_000, "400 Bad Request")) as server,
         pytest.raises(JobRefused) as caught,

@@ -73,7 +73,7 @@ def test_a_file_that_is_no_text_costs_no_memory(content: bytes) -> None:
 
 
 def test_aliases_of_aliases_are_refused() -> None:
-    """Ten times ten times ten ... is counted before it is built."""
+    """Aliases of aliases are counted before they are built."""
     rows = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 10))
     assert any("more than 300,000 values" in said for said in problems_of(f"x0: &x0 [lol]\n{rows}steps: *x9\n"))
 

@@ -78,7 +78,7 @@ def test_many_seeds_must_meet_everything() -> None:
     assert f"{ENOUGH:,} seeds should meet every kind" in "\n".join(report.summary(many, 1.0))
 
 
-def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_seed_prints_its_story(capsys: pytest.CaptureFixture[str]) -> None:
     """Playing one seed prints its workflow, its trace and the command itself."""
     assert main(["--seed", "5"]) == 0
     output = capsys.readouterr().out.splitlines()
@@ -108,7 +108,7 @@ def test_arguments_that_make_no_sense_are_refused(
 
 
 def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each has its line, and what was never injected is named."""
+    """The report counts each kind of fault and names those that never struck."""
     main(["--seeds", "1", "--processes", "1"])
     output = capsys.readouterr().out
     assert all(f" {kind}\n" in output for kind in Fault)

@@ -63,7 +63,7 @@ def test_deliveries_that_pubsub_does_not_allow_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["ten", "0", "-1", "nan", "inf", "10s"])
-def test_an_interval_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_interval_is_refused(text: str) -> None:
     """An interval that is no positive number is refused."""
     with pytest.raises(SettingsError, match=r"WORKFLOW_CHECK_STATE_DURATION_SEC.*a number of seconds"):
         from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": text})
@@ -115,7 +115,7 @@ def test_another_address_is_not_another_spelling(named: str) -> None:
     assert Settings(task_runner_url="https://runner.test/v1").allowed_task_runner(named) is None
 
 
-def test_of_two_addresses_that_are_alike_the_exact_one_counts() -> None:
+def test_of_two_equivalent_addresses_the_exact_one_counts() -> None:
     """Of two equivalent addresses the exact one is used."""
     both = Settings(task_runner_url="http://localhost:1", allowed_task_runner_urls=("http://127.0.0.1:1",))
     assert [both.allowed_task_runner(one) for one in ("http://localhost:1", "http://127.0.0.1:1")] == [
@@ -126,7 +126,7 @@ def test_of_two_addresses_that_are_alike_the_exact_one_counts() -> None:
 
 @pytest.mark.parametrize("name", ["workflows/a.YAML", "workflows/a.Yml", "workflows/A.JSON", "workflows/b/a.yaml"])
 def test_an_ending_counts_in_any_case(name: str) -> None:
-    """Objects that cameras and Windows name start runs like others."""
+    """A file's extension counts in any case."""
     assert Settings().is_workflow_object(name)
     assert Settings(object_suffixes=(".Yaml", ".YML", ".json")).is_workflow_object(name)
 

@@ -39,7 +39,7 @@ def test_without_a_proxy_nothing_is_set() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_requests_goes_by_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_uses_no_proxy_for_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`requests` uses no proxy for this machine, and still uses it for others."""
     for name, value in {"http_proxy": PROXY, **bypass_proxies({"http_proxy": PROXY})}.items():
         monkeypatch.setenv(name, value)

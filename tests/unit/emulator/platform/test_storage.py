@@ -97,7 +97,7 @@ def test_googles_own_tools_upload(platform: LocalPlatform, tool: str, tmp_path: 
 
 
 def test_gcloud_publishes(platform: LocalPlatform, tmp_path: Path) -> None:
-    """So does the one that publishes a start message."""
+    """The printed gcloud command publishes a start message."""
     need("gcloud")
     run(platform, "publish", tmp_path)
     until(lambda: {"workflow_path": "gs://uploads/workflows/FILE.yaml"} in started(platform), within_s=60)
