@@ -133,14 +133,17 @@ def measure(services: Services, *, passes: int = PASSES) -> list[Where]:
 def _logging_to_nothing() -> Iterator[None]:
     """Make the log's lines as in a function, and discard them."""
     logger = logging.getLogger("atom_workflows")
-    before = logger.handlers, logger.level, logger.propagate
+    handlers, level, propagates = logger.handlers, logger.level, logger.propagate
     with Path(os.devnull).open("w", encoding="utf-8") as nothing:
         handler = logging.StreamHandler(nothing)
         handler.setFormatter(JsonLines())
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
-        yield
-    logger.handlers, logger.level, logger.propagate = before
+        try:
+            yield
+        finally:
+            logger.handlers, logger.propagate = handlers, propagates
+            logger.setLevel(level)
 
 
 def _measured(services: Services, workload: Workload, passes: int) -> Where:

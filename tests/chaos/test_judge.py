@@ -66,7 +66,7 @@ class Story:
 
 
 def submit(step: str, second: float, state: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
-    """A submission in the Task Runner's log."""
+    """Return a submission in the Task Runner's log."""
     return {
         "time": (BEGAN + timedelta(seconds=second)).isoformat(),
         "call": "submit",
@@ -79,7 +79,7 @@ def submit(step: str, second: float, state: str = "SUCCEEDED", **fields: Any) ->
 
 
 def test_a_run_that_ended_well_passes() -> None:
-    """Nothing is found where all is right."""
+    """A run without violations has no findings."""
     assert Story().findings() == []
 
 
@@ -156,7 +156,7 @@ def test_what_is_wrong_is_found(spoil: Callable[[Story], None], found: str) -> N
 
 
 def test_a_job_may_be_asked_for_again_with_reason() -> None:
-    """A job is repeated rightly after an error or a death, unless it must not be given twice."""
+    """A job may be repeated after an error or a death."""
     story = Story()
     story.log.insert(0, submit("first", 0, fault="drop"))
     assert story.findings() == []

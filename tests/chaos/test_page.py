@@ -10,7 +10,7 @@ from chaos.tally import Fault, never_struck
 
 
 def test_a_report_takes_the_place_of_the_last_one() -> None:
-    """Replacing one report leaves the other and the rest of the page as they are."""
+    """A new report replaces the last one of its kind and nothing else."""
     page = PAGE.read_text(encoding="utf-8")
     first = with_report(page, "google", ["one", r"two \1"])
     second = with_report(first, "google", ["three"])
@@ -25,7 +25,7 @@ def test_a_page_without_a_place_for_the_report_is_an_error() -> None:
         with_report("no markers", "google", ["one"])
 
 
-def test_the_page_tells_of_storms_that_were_weathered() -> None:
+def test_the_page_reports_good_storms() -> None:
     """Both reports show every kind of fault and no problem."""
     page = PAGE.read_text(encoding="utf-8")
     for emulators in ("embedded", "google"):
@@ -48,14 +48,14 @@ def test_the_page_tells_of_storms_that_were_weathered() -> None:
 def test_a_storm_that_proves_nothing_is_not_played(
     arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command that could prove nothing starts nothing, and says what would be right."""
+    """A command that could prove nothing is refused."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     assert text in capsys.readouterr().err
 
 
-def test_faults_that_never_struck_are_told() -> None:
-    """Whatever else was counted, a kind that was not there is missed."""
+def test_faults_that_never_struck_are_reported() -> None:
+    """A kind of fault that was never counted is reported."""
     counts = dict.fromkeys(((fault, "there") for fault in Fault if fault is not Fault.CUT), 1)
     assert never_struck(counts) == [Fault.CUT]

@@ -102,7 +102,7 @@ def test_a_server_that_is_not_there_is_noticed() -> None:
 
 
 def test_an_answer_that_does_not_arrive_is_remembered(address: str) -> None:
-    """A lost answer is recorded under its submission's key, and an answer that arrived is not."""
+    """A lost answer is recorded, unlike one that arrived."""
     watch = SubmissionWatch()
     heard, lost = (b"HTTP/1.1 200 OK\r\nIdempotency-Key: r/%s/1\r\n\r\n" % step for step in (b"heard", b"lost"))
     with connected(address, Tally(), watch=watch) as connection:

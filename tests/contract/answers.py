@@ -47,7 +47,7 @@ class Case:
 
 
 def body(value: Any = None, **fields: Any) -> bytes:
-    """Return the contract's body, with these fields for some of its own; or any other value as JSON."""
+    """Return the contract's body with these fields replaced, or another value as JSON."""
     return json.dumps({"job": FINE | fields} if value is None else value).encode()
 
 
@@ -62,7 +62,7 @@ def with_lines(lines: bytes) -> bytes:
 
 
 def by_status() -> Iterator[Case]:
-    """Give an answer of each status that is known to be used, and of some that are not."""
+    """Yield an answer of each status in use, and of some that are not."""
     for status in (200, 201, 202, 203, 206, 207, 208, 226, 299):
         yield Case(f"{status} with a job", ANSWERED, with_status(status, body()))
         yield Case(f"{status} with nothing", NOT_THE_CONTRACTS, with_status(status, b""))
@@ -119,7 +119,7 @@ def by_retry_after() -> Iterator[Case]:
 
 
 def by_form_of_404() -> Iterator[Case]:
-    """Give what Task Runners, frameworks, gateways and proxies answer if something is not found."""
+    """Yield the 404s of Task Runners, frameworks, gateways and proxies."""
     ours: dict[str, bytes] = {
         "message": body({"message": f"there is no job {JOB}"}),
         "error": body({"error": {"code": 404, "status": "NOT_FOUND"}}),
@@ -185,7 +185,7 @@ def by_encoding() -> Iterator[Case]:
     yield Case("packed twice", ANSWERED, answer(gzip.compress(gzip.compress(raw)), Content_Encoding="gzip, gzip"))
     yield Case("said to be packed", NO_HTTP, answer(raw, Content_Encoding="gzip"))
     yield Case("packed, and not said so", NOT_THE_CONTRACTS, answer(gzip.compress(raw)))
-    yield Case("packed by what nobody knows", NOT_THE_CONTRACTS, answer(gzip.compress(raw), Content_Encoding="zip"))
+    yield Case("packed in an unknown way", NOT_THE_CONTRACTS, answer(gzip.compress(raw), Content_Encoding="zip"))
     chunks = b"".join(b"%x;note=1\r\n%s\r\n" % (len(part), part) for part in (raw[:7], raw[7:20], raw[20:]))
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     yield Case("in chunks", ANSWERED, head + chunks + b"0\r\n\r\n")
@@ -279,7 +279,7 @@ def by_wrong_shape() -> Iterator[Case]:
 
 
 def by_size() -> Iterator[Case]:
-    """Give answers from small to huge, with the state before and behind what makes them so."""
+    """Yield answers from small to huge, with the state at either end."""
     for size in (1_000, 65_000, 66_000, 500_000):
         long = "x\\ \n世" * (size // 5)
         yield Case(
@@ -375,13 +375,13 @@ def spellings(text: str = TOKEN) -> dict[str, str]:
 def by_spelling() -> Iterator[Case]:
     """Give answers that quote the token, in many spellings and places."""
     for name, spelt in spellings().items():
-        told = f"Authorization: Bearer {spelt} was sent"
-        escaped = '{"job": {"state": "RUNNING", "jobId": "7", "message": "' + told.replace("\n", "\\n") + '"}}'
-        yield Case(f"message, {name}", ANSWERED, answer(body(message=told)))
-        yield Case(f"message in other fields, {name}", ANSWERED, answer(body(message={"headers": [told]})))
-        yield Case(f"page, {name}", NOT_THE_CONTRACTS, answer(f"<p>{told}</p>".encode()))
-        yield Case(f"refusal, {name}", REFUSED, with_status(400, told.encode()))
-        yield Case(f"outage, {name}", BROKEN, with_status(500, body({"error": told})))
+        quoted = f"Authorization: Bearer {spelt} was sent"
+        escaped = '{"job": {"state": "RUNNING", "jobId": "7", "message": "' + quoted.replace("\n", "\\n") + '"}}'
+        yield Case(f"message, {name}", ANSWERED, answer(body(message=quoted)))
+        yield Case(f"message in other fields, {name}", ANSWERED, answer(body(message={"headers": [quoted]})))
+        yield Case(f"page, {name}", NOT_THE_CONTRACTS, answer(f"<p>{quoted}</p>".encode()))
+        yield Case(f"refusal, {name}", REFUSED, with_status(400, quoted.encode()))
+        yield Case(f"outage, {name}", BROKEN, with_status(500, body({"error": quoted})))
         if "\\\\" not in spelt and "\\x" not in spelt and "\\u{" not in spelt and "\u200b" not in spelt:
             yield Case(f"raw JSON, {name}", ANSWERED, answer(escaped.encode()))
     for name in ("as it is", "per cent", "entities", "split by tags", "its end"):

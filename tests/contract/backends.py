@@ -31,7 +31,7 @@ _PATIENT: Final = {"call_timeout_s": 60.0, "total_timeout_s": 120.0}
 
 
 def firestore_at(address: str, patch: pytest.MonkeyPatch, **options: float) -> FirestoreStore:
-    """The adapter on a server, in a project that nobody else uses."""
+    """Return the adapter on a server, in a project of its own."""
     patch.setenv("FIRESTORE_EMULATOR_HOST", address)
     return FirestoreStore(project=f"contract-{uuid.uuid4().hex[:12]}", database="(default)", **options)
 
@@ -71,7 +71,7 @@ class BusUnderTest:
 def pubsub_at(
     address: str, patch: pytest.MonkeyPatch, *, project: str = "contract", limits: Limits = LIMITS
 ) -> PubsubBus:
-    """The adapter on a server."""
+    """Return the adapter on a server."""
     patch.setenv("PUBSUB_EMULATOR_HOST", address)
     return PubsubBus(project=project, topic_prefix="flow-", limits=limits)
 

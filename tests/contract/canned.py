@@ -1,4 +1,4 @@
-"""A loopback HTTP server that answers what a test tells it to, byte by byte, and counts its connections."""
+"""A loopback HTTP server that gives the answers of a test, byte by byte, and counts its connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ Respond: TypeAlias = Callable[[Asked, socket.socket], bytes]
 
 
 def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
-    """A whole HTTP response; header names are given with _ for -."""
+    """Return a whole HTTP response.
+
+    Header names are given with _ for -.
+    """
     fields = {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
@@ -50,7 +53,7 @@ class Canned:
     is_exhausted: bool = False
 
     def drip(self, connection: socket.socket, drop: bytes) -> None:
-        """Send a piece now and then, until the client goes or the block ends.
+        """Send pieces slowly until the client goes or the block ends.
 
         `is_exhausted` if the client took more pieces than any that bounds its time would.
         """
@@ -100,7 +103,7 @@ def _read(stream: BufferedIOBase) -> Asked | None:
 
 @contextmanager
 def canned(respond: Respond, *, one_thread: bool = False) -> Iterator[Canned]:
-    """Serve until the block ends; `over` is set then, for a `respond` that waits.
+    """Serve until the block ends, then set `over` for a `respond` that waits.
 
     A server of one thread stays with a connection until the client closes it.
     """

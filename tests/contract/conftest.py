@@ -21,7 +21,7 @@ from unit.emulator.pubsub.running import start_process
 
 @pytest.fixture(scope="session")
 def firestore_address() -> Iterator[str]:
-    """The embedded Firestore's address."""
+    """Yield the embedded Firestore's address."""
     server = FirestoreServer()
     yield f"127.0.0.1:{server.port}"
     server.stop()
@@ -29,7 +29,7 @@ def firestore_address() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded Pub/Sub's address."""
+    """Yield the embedded Pub/Sub's address."""
     process, port = start_process(tmp_path_factory.mktemp("pubsub") / "ready.json")
     yield f"127.0.0.1:{port}"
     process.terminate()
@@ -38,7 +38,10 @@ def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def google_addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[PartName, str]]:
-    """Where Google's own emulators listen; each test works in a project of its own."""
+    """Yield the addresses of Google's emulators.
+
+    Each test works in a project of its own.
+    """
     need("google emulators")
     with google_emulators(tmp_path_factory.mktemp("google")) as addresses:
         yield addresses
@@ -46,14 +49,14 @@ def google_addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mappi
 
 @pytest.fixture
 def refusing_address() -> str:
-    """An address where nobody listens."""
+    """Return an address where no one listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
 def silent_address() -> Iterator[str]:
-    """An address that takes connections and never answers."""
+    """Yield an address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -71,11 +74,11 @@ def refusing() -> Iterator[Refusing]:
 
 @pytest.fixture(params=list(STORES))
 def store(request: pytest.FixtureRequest) -> Store:
-    """An empty store of each kind."""
+    """Return an empty store of each kind."""
     return STORES[request.param](request)
 
 
 @pytest.fixture(params=list(BUSES))
 def bus(request: pytest.FixtureRequest) -> BusUnderTest:
-    """A bus of each kind, its subscriptions empty."""
+    """Return a bus of each kind, with empty subscriptions."""
     return BUSES[request.param](request)

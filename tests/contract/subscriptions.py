@@ -26,7 +26,7 @@ class Subscriptions:
             subscriber.create_subscription(name=self._path(name), topic=topic)
 
     def take(self, name: str, count: int) -> list[tuple[dict[str, Any], dict[str, str]]]:
-        """So many messages, acknowledged, as bodies and attributes."""
+        """Take so many messages, acknowledge them, and return bodies and attributes."""
         taken: list[Any] = []
         deadline = time.monotonic() + PULL_S
         while len(taken) < count:

@@ -57,7 +57,7 @@ def client() -> TaskRunnerClient:
 
 
 def play(cases: list[Case]) -> Respond:
-    """Answer each request with the case whose number is in its path or its job."""
+    """Answer each request with the case that its path or job numbers."""
 
     def respond(asked: Asked, connection: socket.socket) -> bytes:
         job = json.loads(asked.body)["job_name"] if asked.body else asked.target
@@ -86,7 +86,7 @@ def one() -> TaskRunnerClient:
 
 
 def submitted(one: TaskRunnerClient, url: str) -> tuple[str, str]:
-    """Return which of its results a submission has, and all that can be seen of that."""
+    """Return a submission's result by the page's name, and its texts."""
     try:
         found = one.submit(url, {"job_name": "load"}, idempotency_key="run/load/1")
     except JobConflict as error:
@@ -102,7 +102,7 @@ def submitted(one: TaskRunnerClient, url: str) -> tuple[str, str]:
 
 
 def looked_at(one: TaskRunnerClient, url: str) -> tuple[str, str]:
-    """Return which of its results a status call has, and all that can be seen of that."""
+    """Return a status call's result by the page's name, and its texts."""
     try:
         found = one.status(url, JOB)
     except JobUnknown as error:
@@ -114,19 +114,19 @@ def looked_at(one: TaskRunnerClient, url: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[re.sub(r"[^ -~]|::", "?", case.name) for case in CASES])
 def test_each_answer_means_what_the_page_says(server: Canned, one: TaskRunnerClient, number: int) -> None:
-    """A submission and a status call that are answered so have the results of the page's row, and show no token."""
+    """Each answer has the results of its row on the page, and shows no token."""
     url = f"{server.url}/case-{number}"
     # A connection that the server closes without saying so must not be used for another call.
     hangs_up = CASES[number].hangs_up
-    submission, told = submitted(client() if hangs_up else one, url)
+    submission, texts = submitted(client() if hangs_up else one, url)
     status, told_too = looked_at(client() if hangs_up else one, url)
     assert (submission, status) == MEANINGS[CASES[number].row]
-    assert not is_told(told)
-    assert not is_told(told_too)
+    assert not holds_token(texts)
+    assert not holds_token(told_too)
 
 
 def test_the_page_has_a_row_for_each_answer_and_an_answer_for_each_row() -> None:
-    """No row is only claimed, but those that other tests show."""
+    """Each row of the page has an answer here, unless another test shows it."""
     shown = {row[0] for row in table("answers") if row[4].endswith("::test_each_answer_means_what_the_page_says`")}
     assert {case.row for case in CASES} == shown
     assert len(CASES) >= 300
@@ -134,7 +134,7 @@ def test_the_page_has_a_row_for_each_answer_and_an_answer_for_each_row() -> None
 
 
 def test_each_word_means_what_the_page_says() -> None:
-    """Every word of the page's table, in any case and with spaces around it, and no word that it does not have."""
+    """Each job state on the page has its meaning, in any case and spacing."""
     ends = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELLED": "cancelled", "CANCELED": "cancelled"}
     named = [word for row in table("states") for word in re.findall(r"`([A-Z_]+)`", row[0])]
     assert set(ends) < set(named)
@@ -159,7 +159,7 @@ def test_each_word_means_what_the_page_says() -> None:
     ],
 )
 def test_a_message_that_is_no_text_is_shown_as_json(message: object, shown: str) -> None:
-    """Nobody has to read Python."""
+    """A message that is no text is shown as JSON."""
     with canned(lambda _asked, _connection: answer(body(message=message))) as server:
         assert client().status(server.url, "7").message == shown
 
@@ -183,7 +183,7 @@ def test_a_message_that_is_no_text_is_shown_as_json(message: object, shown: str)
     ],
 )
 def test_each_retry_after_is_read(text: str, seconds: float | None) -> None:
-    """Seconds, or a date by the server's own clock."""
+    """Retry-After is read as seconds from 0, or as a date by the server's clock."""
     busy = with_status(429, Retry_After=text, Date="Thu, 01 Jan 2026 00:00:00 GMT")
     with canned(lambda _asked, _connection: busy) as server, pytest.raises(RequestNotAccepted) as caught:
         client().submit(server.url, {}, idempotency_key="k")
@@ -192,14 +192,14 @@ def test_each_retry_after_is_read(text: str, seconds: float | None) -> None:
 
 @contextmanager
 def not_listening() -> Iterator[str]:
-    """Give an address at which nobody listens, and nobody can begin to."""
+    """Yield an address where no one listens or can begin to."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def test_what_keeps_a_connection_from_coming_about_is_said() -> None:
-    """An unknown name, a port without a server and a server without TLS each have a sentence, and nothing was sent."""
+def test_a_failed_connection_is_explained() -> None:
+    """A failed connection is explained, and nothing was sent."""
     with not_listening() as nowhere, canned(play(CASES)) as plain:
         for url, reason in (
             ("http://no-such-host.invalid", r"no connection: DNS .* the name no-such-host\.invalid"),
@@ -222,8 +222,8 @@ LETTERS = re.compile(r"[^0-9A-Za-z]")
 PARTS = {LETTERS.sub("", TOKEN).lower()[at : at + 16] for at in range(len(LETTERS.sub("", TOKEN)) - 15)}
 
 
-def is_told(text: str) -> bool:
-    """Whether somebody who decodes a text in every way he knows, again and again, finds part of the token in it."""
+def holds_token(text: str) -> bool:
+    """Return True if a text holds part of the token, however it is encoded."""
     ways: list[Callable[[str], str]] = [
         html.unescape,
         unquote,
@@ -246,10 +246,10 @@ def _letter(match: re.Match[str]) -> str:
 
 @pytest.mark.parametrize("name", spellings())
 def test_the_search_for_the_token_finds_it(name: str) -> None:
-    """What the tests of this file look for would be found."""
-    assert is_told(f"x {spellings()[name]}")
-    assert is_told(repr({"message": f"x {spellings()[name]}"}))
-    assert not is_told("x " * 500 + "nothing of it")
+    """The search for the token finds it in every spelling."""
+    assert holds_token(f"x {spellings()[name]}")
+    assert holds_token(repr({"message": f"x {spellings()[name]}"}))
+    assert not holds_token("x " * 500 + "nothing of it")
 
 
 class Lines(logging.Handler):
@@ -305,7 +305,7 @@ class WatchedBus:
 
 
 def test_no_answer_brings_the_token_anywhere(logged: list[str]) -> None:
-    """Not into a document, a message, a dead letter, a log or a terminal."""
+    """A quoted token gets into no document, message, dead letter, log or terminal."""
     with canned(play(QUOTING)) as server:
         world = World(task_runner_url=server.url)
         bus = WatchedBus(world.services.bus, [])
@@ -322,7 +322,7 @@ def test_no_answer_brings_the_token_anywhere(logged: list[str]) -> None:
     assert world.run(run_id).state.is_terminal
     assert len(seen) > len(QUOTING)
     assert any("(token)" in text for text in seen)
-    assert [text for text in seen if is_told(text)] == []
+    assert [text for text in seen if holds_token(text)] == []
 
 
 def documents(world: World) -> list[str]:
@@ -338,11 +338,11 @@ def printed(world: World, run_id: str) -> list[str]:
 
 
 def test_errors_hold_no_token_either() -> None:
-    """Neither in their texts nor in any error that they came from, shown or not."""
+    """No error holds the token, nor any error behind it."""
     refusing = [case for case in QUOTING if case.row not in {ANSWERED, WITHOUT_ID}]
     with canned(play(refusing)) as server:
         for number in range(len(refusing)):
             with pytest.raises(TaskRunnerError) as caught:
                 client().submit(f"{server.url}/case-{number}", {"job_name": "load"}, idempotency_key="k")
             assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-            assert not is_told("".join(traceback.format_exception(caught.value)))
+            assert not holds_token("".join(traceback.format_exception(caught.value)))

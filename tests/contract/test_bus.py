@@ -23,7 +23,7 @@ BODIES: list[dict[str, Any]] = [
 
 
 def test_a_message_arrives_as_it_was_published(bus: BusUnderTest) -> None:
-    """Bodies and attributes come back equal, whatever text they hold."""
+    """Bodies and attributes arrive unchanged, whatever text they hold."""
     attributes = {"type": "test", "run_id": "flow-1", "who": "世界 😀"}
     for body in BODIES:
         bus.bus.publish([Message(topic="steps", body=body, attributes=attributes)])
@@ -46,7 +46,7 @@ def test_every_one_of_2500_messages_arrives(bus: BusUnderTest) -> None:
 
 
 def test_a_call_may_hold_more_than_one_request_takes(bus: BusUnderTest) -> None:
-    """Twelve messages of 1 MB arrive, though a request has at most 10 MB."""
+    """Twelve messages of 1 MB arrive, though a request holds 10 MB."""
     text = "x" * 1_000_000
     bus.bus.publish([Message(topic="steps", body={"n": number, "text": text}) for number in range(12)])
     arrived = [body["n"] for _ in range(4) for body, _ in bus.take("steps", 3)]
@@ -54,19 +54,19 @@ def test_a_call_may_hold_more_than_one_request_takes(bus: BusUnderTest) -> None:
 
 
 def test_publishing_nothing_is_nothing(bus: BusUnderTest) -> None:
-    """No messages, no error."""
+    """Publishing no messages is no error."""
     bus.bus.publish([])
 
 
 def test_threads_may_publish_at_the_same_time(bus: BusUnderTest) -> None:
-    """What many threads publish arrives once all have returned."""
+    """Messages of many threads all arrive."""
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: bus.bus.publish([Message(topic="steps", body={"n": n})]), range(64)))
     assert sorted(body["n"] for body, _ in bus.take("steps", 64)) == list(range(64))
 
 
-def test_an_unknown_topic_is_told(bus: BusUnderTest) -> None:
-    """A topic that does not exist raises BusUnavailable, which names it."""
+def test_an_unknown_topic_is_named(bus: BusUnderTest) -> None:
+    """An unknown topic raises BusUnavailable, which names it."""
     with pytest.raises(BusUnavailable, match="nowhere"):
         bus.bus.publish([Message(topic="nowhere", body={"n": 1})])
 

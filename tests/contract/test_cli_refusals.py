@@ -30,7 +30,10 @@ Connect = Callable[[Mapping[str, str]], Services]
 
 @pytest.fixture
 def connect(refusing: Refusing, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Services whose real clients talk to it; the command line takes them for those of a project."""
+    """Return services whose real clients talk to the refusing service.
+
+    The command line takes them for those of a project.
+    """
     with monkeypatch.context() as patch:
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
             patch.setenv(name, refusing.address)
@@ -74,7 +77,7 @@ PUBSUB = {
 
 @pytest.mark.parametrize(("status", "text"), FIRESTORE)
 def test_what_firestore_refuses(refusing: Refusing, connect: Connect, status: str, text: str) -> None:
-    """`runs` says what Firestore said, in one sentence, and the command that fixes it, in the project that is meant."""
+    """A refusal is reported with Firestore's words and the command that fixes it."""
     refusing.code, refusing.text = grpc.StatusCode[status], text
     result = call(connect, "runs", "list")
     assert (result.exit_code, FIRESTORE[status, text] in result.stderr) == (1, True), result.stderr
@@ -84,7 +87,7 @@ def test_what_firestore_refuses(refusing: Refusing, connect: Connect, status: st
 
 @pytest.mark.parametrize(("status", "text"), PUBSUB)
 def test_what_pubsub_refuses(refusing: Refusing, connect: Connect, status: str, text: str) -> None:
-    """`start` says the same of Pub/Sub."""
+    """`start` reports a refusal of Pub/Sub with the command that fixes it."""
     refusing.code, refusing.text = grpc.StatusCode[status], text
     result = call(connect, "start", "-")
     assert (result.exit_code, PUBSUB[status, text] in result.stderr) == (1, True), result.stderr
@@ -92,14 +95,14 @@ def test_what_pubsub_refuses(refusing: Refusing, connect: Connect, status: str, 
 
 
 def test_an_outage_is_no_refusal(refusing: Refusing, connect: Connect) -> None:
-    """What may get better by itself sends no one to change a role."""
+    """An outage is reported without mentioning roles."""
     refusing.code, refusing.text = grpc.StatusCode.UNAVAILABLE, "try again"
     result = call(connect, "runs", "list")
     assert (result.exit_code, "then try again" in result.stderr, "role" in result.stderr) == (1, True, False)
 
 
-def test_an_expired_login_is_told_at_once(tmp_path: Path) -> None:
-    """A token endpoint that refuses ends the command before any client tries for half a minute."""
+def test_an_expired_login_is_reported_at_once(tmp_path: Path) -> None:
+    """An expired login ends the command before any client tries."""
     refusal = json.dumps({"error": "invalid_grant", "error_description": "Bad Request"}).encode()
     with canned(lambda _asked, _connection: answer(refusal, "400 Bad Request")) as endpoint:
         kept = {"type": "service_account", "client_email": "me@acme-flow.iam.gserviceaccount.com"}

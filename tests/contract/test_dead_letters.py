@@ -37,7 +37,7 @@ class Box:
         self.bus.publish([Message(topic=DEAD_LETTERS, raw=data, attributes=one) for one in attributes])
 
     def all(self, count: int) -> list[HeldMessage]:
-        """Hold all of so many messages, which may come a few at a time."""
+        """Hold so many messages, which may come a few at a time."""
         held: list[HeldMessage] = []
 
         def has_all() -> bool:
@@ -67,7 +67,7 @@ def _google(request: pytest.FixtureRequest) -> Iterator[Box]:
 
 
 def _served(address: str, request: pytest.FixtureRequest) -> Iterator[Box]:
-    """On a server, with topics and subscriptions as the local platform makes them."""
+    """Yield a box on a server, with the local platform's topics and subscriptions."""
     project = f"contract-{uuid.uuid4().hex[:12]}"
     request.getfixturevalue("monkeypatch").setenv("PUBSUB_EMULATOR_HOST", address)
     with closing(PubSub(address, project)) as topology:
@@ -87,12 +87,12 @@ BOXES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Iterator[Box]]]] = {
 
 @pytest.fixture(params=list(BOXES))
 def box(request: pytest.FixtureRequest) -> Iterator[Box]:
-    """An empty box of each kind."""
+    """Yield an empty box of each kind."""
     yield from BOXES[request.param](request)
 
 
 def test_an_empty_box_is_empty(box: Box) -> None:
-    """An empty box gives nothing, and releasing or removing nothing is no error."""
+    """An empty box gives nothing, and releasing nothing is no error."""
     assert box.box.take(10) == []
     box.box.release([])
     box.box.remove([])
@@ -100,7 +100,7 @@ def test_an_empty_box_is_empty(box: Box) -> None:
 
 @pytest.mark.parametrize("data", [b"{}", b"", b"\xff\x00not text", b"x" * 2_000_000])
 def test_a_letter_comes_as_it_was_kept(box: Box, data: bytes) -> None:
-    """Bytes that are no text, none at all, and megabytes of them."""
+    """A letter's bytes and attributes come back unchanged."""
     box.put(1, data)
     [message] = box.all(1)
     assert (message.data, message.attributes) == (data, {"n": "0"})
@@ -108,8 +108,8 @@ def test_a_letter_comes_as_it_was_kept(box: Box, data: bytes) -> None:
     assert message.published_at.tzinfo is not None
 
 
-def test_what_is_held_is_given_to_nobody_else(box: Box) -> None:
-    """All come once, however many calls it takes; released they come again, under the same ids."""
+def test_what_is_held_is_given_to_no_one_else(box: Box) -> None:
+    """Held letters are given to no one else, and come again once released."""
     box.put(120)
     held = box.all(120)
     assert numbers(held) == list(range(120))
@@ -120,7 +120,7 @@ def test_what_is_held_is_given_to_nobody_else(box: Box) -> None:
 
 
 def test_no_more_is_taken_than_asked_for(box: Box) -> None:
-    """The others stay for whoever asks next."""
+    """No more letters are taken than requested."""
     box.put(3)
     first = box.box.take(1)
     assert len(first) == 1
@@ -128,7 +128,7 @@ def test_no_more_is_taken_than_asked_for(box: Box) -> None:
 
 
 def test_what_is_removed_never_comes_again(box: Box) -> None:
-    """The rest does, when it is released."""
+    """Removed letters never come again, unlike released ones."""
     box.put(5)
     held = sorted(box.all(5), key=lambda message: message.attributes["n"])
     box.box.remove(held[:2])
@@ -148,7 +148,7 @@ def test_a_server_that_is_away_is_not_an_empty_box(
 
 
 def test_a_missing_subscription_is_named(pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error tells which one is looked for."""
+    """The error names the missing subscription."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     with pytest.raises(BusUnavailable, match="projects/nowhere/subscriptions/flow-dead-letters"):
         PubsubDeadLetters(project="nowhere", topic_prefix="flow-").take(1)
@@ -156,7 +156,7 @@ def test_a_missing_subscription_is_named(pubsub_address: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("server", ["embedded", "google"])
 def test_what_pubsub_gives_up_by_itself_is_in_the_box(request: pytest.FixtureRequest, server: str) -> None:
-    """After its last delivery a message nobody acknowledged comes with the name of its subscription."""
+    """A message that Pub/Sub gave up comes with its subscription's name."""
     made = BOXES[server](request)
     box = next(made)
     assert isinstance(box.box, PubsubDeadLetters)

@@ -20,7 +20,7 @@ LogIn = Callable[[str], None]
 
 @pytest.fixture
 def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LogIn:
-    """Makes a service account's key the credential, with its token endpoint at a URL."""
+    """Return a function that makes a key the credential, with its token endpoint."""
     pem = Key().pem
 
     def with_endpoint(url: str) -> None:
@@ -33,8 +33,8 @@ def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LogIn:
     return with_endpoint
 
 
-def test_a_login_that_counts(log_in: LogIn) -> None:
-    """One token is asked for, and the credential tells its project and whose it is."""
+def test_a_login_that_works(log_in: LogIn) -> None:
+    """A login that works takes one token, and shows its project and account."""
     token = json.dumps({"access_token": "a", "expires_in": 3600, "token_type": "Bearer"}).encode()
     with canned(lambda _asked, _connection: answer(token, Content_Type="application/json")) as endpoint:
         log_in(endpoint.url)
@@ -43,22 +43,22 @@ def test_a_login_that_counts(log_in: LogIn) -> None:
     assert (default_project(), account()) == ("acme-flow", ACCOUNT)
 
 
-def test_a_login_that_does_not(log_in: LogIn) -> None:
-    """A refusal is google-auth's error, which the command line tells with what to do."""
+def test_a_login_that_is_refused(log_in: LogIn) -> None:
+    """A refused login raises google-auth's error."""
     with canned(lambda _asked, _connection: answer(b'{"error": "invalid_grant"}', "400 Bad Request")) as endpoint:
         log_in(endpoint.url)
         with pytest.raises(google.auth.exceptions.RefreshError, match="invalid_grant"):
             require_login()
 
 
-def test_nobody_answers(log_in: LogIn, refusing_address: str) -> None:
-    """A network that is down says nothing of the login: the services' own clients will tell."""
+def test_a_network_that_is_down_says_nothing_of_the_login(log_in: LogIn, refusing_address: str) -> None:
+    """A network that is down is no refusal of the login."""
     log_in(f"http://{refusing_address}/token")
     require_login()
 
 
 def test_a_persons_login_is_nothing_to_warn_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """google-auth warns of each one that gcloud makes; the command line is made for them."""
+    """A person's own login causes no warning."""
     info = {"type": "authorized_user", "client_id": google.auth._cloud_sdk.CLOUD_SDK_CLIENT_ID}
     (tmp_path / "me.json").write_text(json.dumps({**info, "client_secret": "s", "refresh_token": "r"}))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "me.json"))

@@ -34,7 +34,7 @@ class Deployed:
     server: Canned
 
     def found(self, region: str | None = None) -> Sequence[Finding]:
-        """What the doctor finds, without the plan, which gcloud reads."""
+        """Return the findings, without those that need gcloud."""
         options = DoctorOptions(task_runner_url=self.server.url, region=region)
         expected = doctor._expected(self.services.settings, options, is_local=False)
         return [one for one in doctor._check_parts(self.services, expected, options) if one.about != "settings"]
@@ -42,7 +42,7 @@ class Deployed:
 
 @pytest.fixture
 def deployed(firestore_address: str, pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
-    """Topics and subscriptions as a deployment makes them, pushing to a server that wants a token."""
+    """Return a deployment's topics and subscriptions, pushing to a closed server."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_address)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     project = f"acme-{uuid.uuid4().hex[:12]}"
@@ -66,7 +66,7 @@ def closed(asked: Asked, _connection: socket) -> bytes:
 
 
 def subscription(project: str, name: str, url: str) -> Mapping[str, object]:
-    """A subscription as it is deployed."""
+    """Return a subscription as it is deployed."""
     letters = f"projects/{project}/topics/{PREFIX}{DEAD_LETTERS}"
     token = {"service_account_email": f"atom-push@{project}.iam.gserviceaccount.com", "audience": url}
     pushed = {
@@ -85,14 +85,14 @@ def subscription(project: str, name: str, url: str) -> Mapping[str, object]:
 
 
 def test_a_deployment_that_is_well(deployed: Deployed) -> None:
-    """Each part is checked, and found well: closed functions, a Task Runner that takes the token, no dead letters."""
+    """Every part of a correct deployment is checked and found to be well."""
     found = deployed.found()
     assert [one.line() for one in found if one.verdict is not Verdict.OK] == []
     assert len(found) == 14
 
 
-def test_a_deployment_that_is_not(deployed: Deployed) -> None:
-    """What is missing or given up is reported among the rest."""
+def test_a_deployment_with_something_missing(deployed: Deployed) -> None:
+    """A missing subscription and a dead letter are reported."""
     project = deployed.services.settings.project
     subscriber = pubsub_v1.SubscriberClient()
     name = f"projects/{project}/subscriptions/{PREFIX}tick"
@@ -105,7 +105,7 @@ def test_a_deployment_that_is_not(deployed: Deployed) -> None:
 
 
 def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is all that is reported, in a sentence that names it, also where there is no gcloud to ask."""
+    """An unknown region is the only finding, even without gcloud."""
     monkeypatch.setenv("PATH", "")
     [found] = deployed.found("europe-west99")
     assert (found.about, found.verdict) == ("region", Verdict.WRONG)
@@ -113,7 +113,7 @@ def test_a_region_that_does_not_exist(deployed: Deployed, monkeypatch: pytest.Mo
 
 
 def test_a_platform_that_is_away(refusing_address: str) -> None:
-    """A local platform that has gone is reported in a sentence, as by every command."""
+    """A local platform that has gone is reported in a sentence."""
     here = {"FIRESTORE_EMULATOR_HOST": refusing_address, "PUBSUB_EMULATOR_HOST": refusing_address}
     result = CliRunner().invoke(cli, ["doctor"], env=NO_CLOUD | here, catch_exceptions=False)
     assert (result.exit_code, "nothing answers at" in result.stderr) == (1, True)

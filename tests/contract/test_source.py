@@ -26,7 +26,7 @@ REFUSALS: dict[str, type[SourceError]] = {
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Canned]:
-    """A storage that holds CONTENT under every name, at generation 12."""
+    """Yield a storage that holds CONTENT under every name, at generation 12."""
     with canned(lambda _asked, _connection: answer(CONTENT, x_goog_generation="12")) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         yield server
@@ -34,7 +34,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Canned]:
 
 @pytest.mark.parametrize("name", ["a.yaml", "workflows/a b.yaml", "ü/世界.yaml", "a%2Fb.yaml", "?x=1#y", "a/../b", "/"])
 def test_an_object_is_read_whatever_its_name(storage: Canned, name: str) -> None:
-    """The name is one part of the request's path; content and generation are answered."""
+    """An object's name is one part of the path, whatever it holds."""
     assert StorageSource().read(f"gs://my-bucket.x/{name}", None) == (CONTENT, "12")
     address = urlsplit(storage.asked[0].target)
     *front, bucket, o, quoted = address.path.split("/")
@@ -44,7 +44,7 @@ def test_an_object_is_read_whatever_its_name(storage: Canned, name: str) -> None
 
 
 def test_a_generation_is_asked_for(storage: Canned) -> None:
-    """The upload that started the run is read, not what has replaced it since."""
+    """A requested generation is the one that is read."""
     StorageSource().read("gs://bucket/a.yaml", "1700000000000001")
     query = parse_qs(urlsplit(storage.asked[0].target).query)
     assert query == {"alt": ["media"], "generation": ["1700000000000001"]}
@@ -58,7 +58,7 @@ def test_a_host_without_a_scheme_is_taken(storage: Canned, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("status", REFUSALS)
 def test_each_refusal_has_its_error(storage: Canned, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
-    """The error names the file; only what may get better by itself is SourceUnavailable.
+    """Only a refusal that may pass is SourceUnavailable.
 
     400 is the answer to a name or generation that no object can have.
     """
@@ -72,7 +72,7 @@ def test_each_refusal_has_its_error(storage: Canned, monkeypatch: pytest.MonkeyP
     "path", ["", "a.yaml", "/a.yaml", "http://x/y", "gs://", "gs://bucket", "gs://bucket/", "gs://B/x"]
 )
 def test_what_is_no_path_of_an_object_is_not_found(storage: Canned, path: str) -> None:
-    """Nothing is asked for it."""
+    """A path that is no object's is not found, and nothing is requested."""
     with pytest.raises(SourceNotFound, match="gs://bucket/object"):
         StorageSource().read(path, None)
     assert storage.asked == []
@@ -80,7 +80,7 @@ def test_what_is_no_path_of_an_object_is_not_found(storage: Canned, path: str) -
 
 @pytest.mark.parametrize(("size", "fits"), [(MAX_BYTES, True), (MAX_BYTES + 1, False)])
 def test_a_file_has_a_largest_size(monkeypatch: pytest.MonkeyPatch, size: int, *, fits: bool) -> None:
-    """A file of the largest size is read, one byte more is refused."""
+    """A file of the largest size is read, and a larger one refused."""
     with canned(lambda _asked, _connection: answer(b"x" * size)) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         if fits:
@@ -94,7 +94,7 @@ def test_a_file_has_a_largest_size(monkeypatch: pytest.MonkeyPatch, size: int, *
 def test_an_unreachable_storage_is_unavailable(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """Whether nobody listens or nobody answers, SourceUnavailable is raised in bounded time."""
+    """SourceUnavailable is raised if no one listens or no one answers."""
     monkeypatch.setattr(source, "TIMEOUT_S", (0.3, 0.3))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue(server))
     with pytest.raises(SourceUnavailable, match=r"gs://bucket/a\.yaml"):

@@ -25,7 +25,7 @@ REFUSALS: dict[str, tuple[type[SourceError], str]] = {
 
 @pytest.mark.parametrize("name", ["workflows/a b.yaml", "ü/世界.yaml", "a%2Fb.yaml", "?x=1#y&z"])
 def test_an_object_is_written_whatever_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The name is one value of the query; the generation is answered."""
+    """An object's name is one value of the query, whatever it holds."""
     with canned(lambda _asked, _connection: answer(DONE)) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         assert StorageUpload().upload(f"gs://flows/{name}", CONTENT) == "12"
@@ -37,7 +37,7 @@ def test_an_object_is_written_whatever_its_name(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("status", REFUSALS)
 def test_each_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
-    """The error names what was refused, the service's own words and what to do."""
+    """A refusal is reported with the service's words and what to do."""
     said = json.dumps({"error": {"message": "the service's\nown words"}}).encode()
     with canned(lambda _asked, _connection: answer(said, status)) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
@@ -48,16 +48,18 @@ def test_each_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, status: s
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"generation": "x"}', b"x" * 200_000])
-def test_an_answer_that_is_none_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """Without a generation it is not known which run was started."""
+def test_an_answer_without_a_generation_is_unavailable(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """An answer without a generation is SourceUnavailable."""
     with canned(lambda _asked, _connection: answer(body)) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         with pytest.raises(SourceUnavailable, match="has no generation"):
             StorageUpload().upload("gs://flows/workflows/a.yaml", CONTENT)
 
 
-def test_no_answer(monkeypatch: pytest.MonkeyPatch, refusing_address: str, silent_address: str) -> None:
-    """Neither a closed port nor a server that says nothing holds the caller for long."""
+def test_an_upload_without_an_answer_may_have_failed(
+    monkeypatch: pytest.MonkeyPatch, refusing_address: str, silent_address: str
+) -> None:
+    """An upload without an answer may not have been written."""
     monkeypatch.setattr(upload, "TIMEOUT_S", (0.3, 0.3))
     for address in (refusing_address, silent_address):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
@@ -67,6 +69,6 @@ def test_no_answer(monkeypatch: pytest.MonkeyPatch, refusing_address: str, silen
 
 @pytest.mark.parametrize("path", ["", "a.yaml", "gs://flows", "gs://flows/..", "gs://B/x"])
 def test_what_is_no_path_of_an_object_is_not_found(path: str) -> None:
-    """Nothing is asked for it."""
+    """A path that is no object's is not found, and nothing is requested."""
     with pytest.raises(SourceNotFound, match="gs://bucket/object"):
         StorageUpload().upload(path, CONTENT)

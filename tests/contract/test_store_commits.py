@@ -15,14 +15,14 @@ CASES_OF_FAILURE: list[tuple[Write, type[StoreError]]] = [
 
 
 def read(store: Store, path: str) -> Document:
-    """A document that must be there."""
+    """Return a document, which must exist."""
     found = store.get([path])[0]
     assert found is not None
     return found
 
 
 def fields_of(store: Store, path: str) -> dict[str, object]:
-    """Its fields."""
+    """Return a document's fields."""
     return dict(read(store, path).fields)
 
 
@@ -77,7 +77,7 @@ def test_a_guard_of_a_deleted_document_is_refused(store: Store) -> None:
 
 
 def test_a_document_made_again_has_another_version(store: Store) -> None:
-    """A guard from before a document was deleted and created again is refused."""
+    """A guard of a deleted document does not hold for its successor."""
     [old] = store.commit([Create(path="c/d", fields={"n": 1})])
     store.commit([Delete(path="c/d")])
     [new] = store.commit([Create(path="c/d", fields={"n": 1})])
@@ -87,7 +87,7 @@ def test_a_document_made_again_has_another_version(store: Store) -> None:
 
 
 def test_a_guard_holds_from_a_read_a_query_and_a_result(store: Store) -> None:
-    """Versions from every source are the same thing."""
+    """A version holds as a guard, whether read, queried or answered."""
     [result] = store.commit([Create(path="c/d", fields={"n": 0})])
     assert result.version == read(store, "c/d").version
     [result] = store.commit([Update(path="c/d", fields={"n": 1}, guard=result.version)])
@@ -113,7 +113,7 @@ def test_a_guarded_update_may_only_add_increments(store: Store) -> None:
 
 
 def test_update_keeps_the_other_fields_and_replaces_named_ones_whole(store: Store) -> None:
-    """A map or list given to an update takes the place of the old one; it is not merged into it."""
+    """An update replaces maps and lists as a whole."""
     store.commit([Create(path="c/d", fields={"kept": 1, "map": {"a": 1, "b": 2}, "list": [1, 2]})])
     store.commit([Update(path="c/d", fields={"map": {"c.d": 3}, "list": [], "new": None})])
     assert fields_of(store, "c/d") == {"kept": 1, "map": {"c.d": 3}, "list": [], "new": None}
@@ -122,7 +122,7 @@ def test_update_keeps_the_other_fields_and_replaces_named_ones_whole(store: Stor
 
 
 def test_increments_answer_the_new_value_and_count_a_missing_field_as_zero(store: Store) -> None:
-    """Two increments in one write are answered under their own names, whatever their order."""
+    """Each increment is answered under its own name."""
     store.commit([Create(path="c/d", fields={"zeta": 10, "other": "kept"})])
     [result] = store.commit([Update(path="c/d", fields={"state": "x"}, increments={"zeta": -3, "alpha": 5, "mid": 0})])
     assert result.increments == {"zeta": 7, "alpha": 5, "mid": 0}
@@ -130,7 +130,7 @@ def test_increments_answer_the_new_value_and_count_a_missing_field_as_zero(store
 
 
 def test_increments_of_several_documents_are_answered_each_to_its_own(store: Store) -> None:
-    """Results stand in the order of the writes, and only updates and upserts have increments."""
+    """Results are in the order of the writes."""
     store.commit([Create(path=f"c/{name}", fields={"n": start}) for name, start in (("b", 10), ("a", 20))])
     results = store.commit(
         [
@@ -187,7 +187,7 @@ def test_a_path_twice_in_a_commit_is_refused(store: Store) -> None:
 
 
 def test_an_empty_commit_is_nothing(store: Store) -> None:
-    """No writes, no results, no error."""
+    """A commit without writes is no error."""
     assert store.commit([]) == []
 
 

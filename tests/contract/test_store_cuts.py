@@ -66,7 +66,7 @@ class Cutting(grpc.GenericRpcHandler):
     _after: int = 0
 
     def cut(self, count: int, *, after: int) -> None:
-        """End so many of the answers that follow, each after so many messages."""
+        """Cut so many of the next answers, each after so many messages."""
         self._cuts, self._after, self.asked = count, after, 0
 
     def service(self, handler_call_details: Any) -> Any:
@@ -112,7 +112,7 @@ ORDERS: Final = {
 
 @pytest.fixture(scope="module")
 def through(firestore_address: str) -> Iterator[Through]:
-    """The way to the embedded server, on which there are some documents."""
+    """Yield the way to the embedded server, which holds some documents."""
     channel = grpc.insecure_channel(firestore_address)
     handler = Cutting(channel)
     server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
@@ -131,7 +131,7 @@ def through(firestore_address: str) -> Iterator[Through]:
 @pytest.mark.parametrize("after", [0, 1, 3])
 @pytest.mark.parametrize("read", READS)
 def test_an_answer_that_is_cut_is_asked_for_again(through: Through, read: str, after: int) -> None:
-    """Wherever an answer breaks off, the result is whole: nothing twice, nothing left out, no more than the limit."""
+    """A result is complete though an answer broke off."""
     call, expected = READS[read]
     through.handler.cut(1, after=after)
     assert call(through.patient) == expected
@@ -141,7 +141,7 @@ def test_an_answer_that_is_cut_is_asked_for_again(through: Through, read: str, a
 @pytest.mark.parametrize("after", [0, 1])
 @pytest.mark.parametrize("read", READS)
 def test_an_answer_that_is_always_cut_is_an_outage(through: Through, read: str, after: int) -> None:
-    """When time is up, the port's own error is raised, and nothing else."""
+    """An answer that always breaks off raises StoreUnavailable in the end."""
     through.handler.cut(1_000, after=after)
     with pytest.raises(StoreUnavailable, match="Socket closed"):
         READS[read][0](through.hasty)
@@ -149,7 +149,7 @@ def test_an_answer_that_is_always_cut_is_an_outage(through: Through, read: str, 
 
 @pytest.mark.parametrize("read", ORDERS)
 def test_every_query_says_its_whole_order(through: Through, read: str) -> None:
-    """The order is the one that the service would add, so it takes no other index, and ends with the name."""
+    """Every query names the order that the service would add."""
     through.handler.cut(0, after=0)
     READS[read][0](through.patient)
     asked = messages.RunQueryRequest.FromString(through.handler.last).structured_query

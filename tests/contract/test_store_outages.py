@@ -24,7 +24,7 @@ CALLS: dict[str, Callable[[FirestoreStore], object]] = {
 def test_an_unreachable_server_is_an_outage(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str, call: str
 ) -> None:
-    """Every call raises StoreUnavailable if no one listens or no one answers."""
+    """A call raises StoreUnavailable if no one listens or no one answers."""
     address = request.getfixturevalue(server)
     store = firestore_at(address, monkeypatch, call_timeout_s=0.3, total_timeout_s=0.5)
     with pytest.raises(StoreUnavailable):

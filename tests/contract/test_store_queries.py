@@ -21,14 +21,14 @@ def fill(store: Store, documents: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def ids(store: Store, query: Query) -> str:
-    """The ids of what a query finds, in order; count must agree."""
+    """Return the ids that a query finds in order, after checking its count."""
     found = store.query(query)
     assert store.count(query) == len(found)
     return "".join(document.id for document in found)
 
 
 def pages(store: Store, query: Query, size: int) -> list[str]:
-    """The paths that a query finds, page by page, each behind the last document of the one before."""
+    """Return the paths that a query finds, page by page."""
     found: list[str] = []
     after: tuple[Any, ...] | None = None
     while True:
@@ -75,7 +75,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     ],
 )
 def test_conditions_compare_values_of_one_type(store: Store, operator: Any, value: Any, expected: str) -> None:
-    """A number is compared with numbers alone: null, texts and documents without the field never match."""
+    """A number is compared with numbers only."""
     fill(store, NUMBERS)
     found = store.query(Query(collection="c", where=[("n", operator, value)]))
     assert sorted(document.id for document in found) == list(expected)
@@ -99,34 +99,34 @@ def test_all_conditions_must_hold(store: Store) -> None:
 
 
 def test_a_query_without_conditions_finds_all_by_path(store: Store) -> None:
-    """The plain order is the path's, and only the named collection is looked at."""
+    """Without an order, documents are ordered by path."""
     fill(store, {"c/b": {}, "c/a": {}, "c/a/c/z": {}, "d/x": {}, "c/B": {}})
     assert ids(store, Query(collection="c")) == "Bab"
     assert ids(store, Query(collection="none")) == ""
 
 
 def test_documents_come_complete(store: Store) -> None:
-    """A query's documents hold path, version and every field, as a get gives them."""
+    """A query's documents equal those of a get."""
     fill(store, {"c/a": {"n": 1, "map": {"k": [None]}}})
     assert store.query(Query(collection="c")) == store.get(["c/a"])
 
 
 def test_an_order_leaves_out_documents_without_the_field(store: Store) -> None:
-    """Ordering by a field is a condition, too; null is a value and comes first."""
+    """An order leaves out documents without its field, but not null."""
     fill(store, {"c/a": {"n": 2}, "c/b": {}, "c/c": {"n": None}, "c/d": {"n": 1}})
     assert ids(store, Query(collection="c", order_by=[("n", "ascending")])) == "cda"
     assert ids(store, Query(collection="c", order_by=[("n", "descending")])) == "adc"
 
 
 def test_ties_are_ordered_by_path_in_the_direction_of_the_last_order(store: Store) -> None:
-    """Equal values stand in the order of their paths, descending after a descending order."""
+    """Equal values are ordered by path, in the last order's direction."""
     fill(store, {f"c/{name}": {"n": int(n)} for name, n in zip("abcd", "2112", strict=True)})
     assert ids(store, Query(collection="c", order_by=[("n", "ascending")])) == "bcad"
     assert ids(store, Query(collection="c", order_by=[("n", "descending")])) == "dacb"
 
 
 def test_several_orders_apply_one_after_the_other(store: Store) -> None:
-    """The second order decides among equals of the first."""
+    """A second order decides between equal values of the first."""
     fill(store, {f"c/{a}{b}": {"a": a, "b": b} for a in "xy" for b in "123"})
     query = Query(collection="c", order_by=[("a", "descending"), ("b", "ascending")])
     assert ids(store, query) == "y1y2y3x1x2x3"
@@ -144,7 +144,7 @@ def test_a_limit_takes_the_first(store: Store) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize("group", [False, True])
 def test_pages_are_the_whole_in_order(store: Store, direction: Any, size: int, *, group: bool) -> None:
-    """Reading on behind the last document of each page finds every document once, though values are equal."""
+    """Pages together hold every document once, in order."""
     times = [NOW, NOW, NOW + SECOND, NOW + SECOND / 1_000_000, NOW, None, NOW + SECOND]
     fill(store, {f"runs/r{place % 2 if group else 0}/steps/{place}": {"at": at} for place, at in enumerate(times)})
     collection = "steps" if group else "runs/r0/steps"
@@ -155,7 +155,7 @@ def test_pages_are_the_whole_in_order(store: Store, direction: Any, size: int, *
 
 
 def test_pages_without_an_order_go_by_path(store: Store) -> None:
-    """`after` is then the path alone."""
+    """Without an order, `after` is the path alone."""
     fill(store, {f"c/{name}": {"s": 1} for name in "edcba"})
     query = Query(collection="c", where=[("s", "==", 1)])
     assert pages(store, query, 2) == [f"c/{name}" for name in "abcde"]
@@ -169,14 +169,14 @@ def test_pages_by_two_orders(store: Store) -> None:
 
 
 def test_a_cursor_may_stand_where_no_document_is(store: Store) -> None:
-    """The document behind which a query goes on may be gone by then."""
+    """A query continues behind a document that is gone."""
     fill(store, {f"c/{name}": {"n": n} for n, name in enumerate("ace")})
     behind = Query(collection="c", order_by=[("n", "ascending")], after=(1, "c/d"))
     assert ids(store, behind) == "e"
 
 
 def test_a_group_query_looks_into_every_collection_of_that_name(store: Store) -> None:
-    """Collections at any depth count, ordered by their whole path; others do not."""
+    """A group query finds collections of its name at any depth."""
     fill(
         store,
         {
@@ -199,14 +199,14 @@ def test_a_group_query_looks_into_every_collection_of_that_name(store: Store) ->
 
 
 def test_a_collection_query_looks_into_that_one_alone(store: Store) -> None:
-    """The steps of one run are not those of another."""
+    """A collection query finds that one collection's documents only."""
     fill(store, {"runs/r1/steps/a": {}, "runs/r10/steps/b": {}, "steps/c": {}})
     assert ids(store, Query(collection="runs/r1/steps")) == "a"
     assert ids(store, Query(collection="steps")) == "c"
 
 
 def test_the_checkers_query_finds_due_steps_and_nothing_else(store: Store) -> None:
-    """`due_at <= now` to the microsecond; no step without a time, with null, or of another schema."""
+    """The checker's query finds due steps to the microsecond."""
     microsecond = timedelta(microseconds=1)
     due = {"due": NOW, "overdue": NOW - SECOND, "later": NOW + microsecond, "just": NOW - microsecond}
     fill(store, {f"runs/r/steps/{name}": {"schema": 1, "due_at": at} for name, at in due.items()})
@@ -224,7 +224,7 @@ def test_the_checkers_query_finds_due_steps_and_nothing_else(store: Store) -> No
 
 
 def test_a_field_set_to_null_leaves_the_results(store: Store) -> None:
-    """An update is seen by the next query."""
+    """A field set to null no longer matches."""
     fill(store, {"c/a": {"due_at": NOW}})
     query = Query(collection="c", where=[("due_at", "<=", NOW)])
     assert ids(store, query) == "a"
@@ -248,7 +248,7 @@ def test_a_thousand_documents_come_in_one_answer(store: Store) -> None:
 
 @pytest.mark.parametrize("group", [False, True])
 def test_a_query_can_ask_for_some_fields_alone(store: Store, *, group: bool) -> None:
-    """Named fields come back as they are, one that a document lacks is left out, and conditions see them all."""
+    """A query returns the requested fields, and its conditions use all of them."""
     fill(store, {"runs/r/steps/a": {"n": 1, "task": "x" * 1_000, "map": {"k": [1]}}, "runs/r/steps/b": {"n": 2}})
     query = Query(
         collection="steps" if group else "runs/r/steps",
@@ -261,7 +261,7 @@ def test_a_query_can_ask_for_some_fields_alone(store: Store, *, group: bool) -> 
 
 
 def test_a_version_that_came_with_some_fields_guards_the_document(store: Store) -> None:
-    """What was read in part can be decided on: a guard from it holds until the document changes."""
+    """A version that was read with some fields guards the whole document."""
     fill(store, {"c/a": {"n": 1, "task": "x"}})
     [found] = store.query(Query(collection="c", fields=("n",)))
     store.commit([Update(path="c/a", fields={"n": 2}, guard=found.version)])

@@ -26,7 +26,7 @@ def winners(run: Callable[[int], object]) -> list[int]:
 
 
 def test_one_of_fifty_creators_wins(store: Store) -> None:
-    """Whoever was told that it created the document finds its own fields in it."""
+    """Of fifty racing creates one succeeds, and its fields are stored."""
     [winner] = winners(lambda number: store.commit([Create(path="c/d", fields={"by": number})]))
     [found] = store.get(["c/d"])
     assert found is not None
@@ -34,7 +34,7 @@ def test_one_of_fifty_creators_wins(store: Store) -> None:
 
 
 def test_one_of_fifty_holders_of_a_guard_wins(store: Store) -> None:
-    """Of many updates guarded by one version, one takes place."""
+    """Of fifty racing updates with one guard one succeeds."""
     [created] = store.commit([Create(path="c/d", fields={"by": -1})])
     guard = created.version
     [winner] = winners(lambda number: store.commit([Update(path="c/d", fields={"by": number}, guard=guard)]))
@@ -44,7 +44,7 @@ def test_one_of_fifty_holders_of_a_guard_wins(store: Store) -> None:
 
 
 def test_racing_increments_all_count_and_each_sees_a_value_of_its_own(store: Store) -> None:
-    """Fifty decrements of a counter answer 49 to 0, each exactly once: so exactly one caller sees zero."""
+    """Of fifty racing decrements exactly one is answered 0."""
     store.commit([Create(path="c/d", fields={"remaining": RACERS})])
 
     def decrement(_: int) -> int:
@@ -55,7 +55,7 @@ def test_racing_increments_all_count_and_each_sees_a_value_of_its_own(store: Sto
 
 
 def test_reads_see_every_commit_that_was_answered_before(store: Store) -> None:
-    """Right after a commit, from any thread, get, query and count find what it wrote."""
+    """Every read finds a commit that was answered before it."""
 
     def write_and_read(number: int) -> bool:
         path = f"c/{number}"

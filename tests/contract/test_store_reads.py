@@ -47,7 +47,7 @@ def test_get_answers_in_the_order_asked_for(store: Store) -> None:
 
 
 def test_get_of_nothing_is_nothing(store: Store) -> None:
-    """No paths, no documents."""
+    """Getting no paths returns no documents."""
     assert store.get([]) == []
 
 
@@ -62,7 +62,7 @@ def test_a_document_above_others_need_not_exist(store: Store) -> None:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_values_come_back_equal_and_of_their_type(store: Store, name: str) -> None:
-    """What is created or updated is read again by get and by query."""
+    """Values come back equal and of their type, from get and query."""
     value = VALUES[name]
     store.commit([Create(path="c/d", fields={"value": value}), Create(path="c/e", fields={})])
     store.commit([Update(path="c/e", fields={"value": value})])
@@ -84,7 +84,7 @@ def test_a_moment_of_another_zone_is_the_same_moment_in_utc(store: Store) -> Non
 
 
 def test_what_the_caller_holds_is_not_what_is_stored(store: Store) -> None:
-    """Changing a value after a commit, or one that was read, changes no document."""
+    """Changing a value outside the store changes no document."""
     names = ["a"]
     store.commit([Create(path="c/d", fields={"names": names})])
     names.append("b")
@@ -98,7 +98,7 @@ def test_what_the_caller_holds_is_not_what_is_stored(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["~end", "a b", "ü-😀", "a.b", "x" * 1_000, "-", "it's #1?&=%2F"])
 def test_ids_may_hold_any_text_without_a_slash(store: Store, name: str) -> None:
-    """A document's id is what it was created with, wherever it is read."""
+    """A document's id may be any text without a slash."""
     path = f"runs/{name}/steps/{name}"
     store.commit([Create(path=path, fields={"n": 1})])
     store.commit([Update(path=path, increments={"n": 1})])
@@ -116,14 +116,14 @@ def test_ids_may_hold_any_text_without_a_slash(store: Store, name: str) -> None:
     ids=["a list in a list", "over 1 MiB"],
 )
 def test_what_firestore_cannot_hold_is_refused(store: Store, fields: dict[str, Any]) -> None:
-    """A value or document that the database never takes raises StoreError, and nothing is written."""
+    """A document that Firestore cannot hold raises StoreError."""
     with pytest.raises(StoreError):
         store.commit([Create(path="c/other", fields={}), Create(path="c/d", fields=fields)])
     assert store.get(["c/other", "c/d"]) == [None, None]
 
 
 def test_reading_several_documents_starts_no_thread(firestore_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream is read by the thread that asks for it: the client's own way would take twice the processor time."""
+    """Reading several documents starts no thread."""
     store = firestore_at(firestore_address, monkeypatch)
     store.commit([Create(path=f"c/{name}", fields={}) for name in "ab"])
     started: list[str] = []

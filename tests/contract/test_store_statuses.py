@@ -47,13 +47,13 @@ OF_READS: dict[str, type[StoreError]] = {
 
 @pytest.fixture
 def store(refusing: Refusing, monkeypatch: pytest.MonkeyPatch) -> FirestoreStore:
-    """The adapter on that service."""
+    """Return the adapter on the refusing service."""
     return firestore_at(refusing.address, monkeypatch, call_timeout_s=60, total_timeout_s=0.2)
 
 
 @pytest.mark.parametrize("status", OF_COMMITS)
 def test_what_a_refused_commit_raises(refusing: Refusing, store: FirestoreStore, status: str) -> None:
-    """A lost race, an existing document, a bad value and an outage are told apart; the service's text is kept."""
+    """Each refusal of a commit has its own error, with the service's text."""
     refusing.code, refusing.text = grpc.StatusCode[status], TEXT
     with pytest.raises(StoreError, match=TEXT) as caught:
         store.commit([Create(path="c/d", fields={"n": 1})])

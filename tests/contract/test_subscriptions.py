@@ -1,4 +1,4 @@
-"""How Pub/Sub tells of topics and subscriptions, on the embedded server and on Google's emulator."""
+"""How topics and subscriptions of Pub/Sub are read, on the embedded server and on Google's emulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "flow-"
 
 @pytest.fixture(params=["embedded", "google"])
 def project(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A project with a topic `flow-steps` and one for dead letters, on each kind of server."""
+    """Yield a project with two topics on each kind of server."""
     address = (
         request.getfixturevalue("pubsub_address")
         if request.param == "embedded"
@@ -32,7 +32,7 @@ def project(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def subscribe(project: str, **fields: Any) -> SubscriptionSettings | None:
-    """Create the subscription of topic `steps`, and what is told of it."""
+    """Create a subscription of topic `steps` and return what is read of it."""
     request = {
         "name": f"projects/{project}/subscriptions/{PREFIX}steps",
         "topic": f"projects/{project}/topics/{PREFIX}steps",
@@ -43,14 +43,14 @@ def subscribe(project: str, **fields: Any) -> SubscriptionSettings | None:
 
 
 def test_what_is_not_there(project: str) -> None:
-    """A topic and a subscription that do not exist are told apart from those that do."""
+    """Missing topics and subscriptions are recognized."""
     settings = PubsubSettings(project=project, topic_prefix=PREFIX)
     assert (settings.has_topic("steps"), settings.has_topic("tick")) == (True, False)
     assert settings.subscription("steps") is None
 
 
 def test_a_subscription_with_everything(project: str) -> None:
-    """Each setting is told, names without the prefix."""
+    """Each setting is read, and names lose their prefix."""
     letters = f"projects/{project}/topics/{PREFIX}dead-letters"
     account = "push@acme-flow.iam.gserviceaccount.com"
     found = subscribe(
@@ -73,15 +73,15 @@ def test_a_subscription_with_everything(project: str) -> None:
 
 
 def test_a_subscription_that_is_pulled(project: str) -> None:
-    """What it does not have is empty."""
+    """Settings that a subscription does not have are empty."""
     found = subscribe(project, expiration_policy={})
     assert found is not None
     assert (found.endpoint, found.account, found.backoff_s, found.dead_letter_topic) == ("", "", None, "")
     assert (found.max_deliveries, found.expires_s) == (0, None)
 
 
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, refusing_address: str) -> None:
-    """An outage is BusUnavailable, not something that is missing."""
+def test_no_one_answers(monkeypatch: pytest.MonkeyPatch, refusing_address: str) -> None:
+    """An outage raises BusUnavailable, so nothing counts as missing."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", refusing_address)
     with pytest.raises(BusUnavailable, match="topics/flow-steps"):
         PubsubSettings(project="acme-flow", topic_prefix=PREFIX).has_topic("steps")

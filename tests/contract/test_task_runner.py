@@ -34,13 +34,13 @@ class Mock:
         requests.put(f"{self.url}/_script", json={"default": behaviour}, timeout=60).raise_for_status()
 
     def calls(self) -> list[dict[str, Any]]:
-        """What it was asked, in order."""
+        """Return its calls in order."""
         return [json.loads(line) for line in requests.get(f"{self.url}/_log", timeout=60).text.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
-    """One process for the tests of this file."""
+    """Run one mock for the tests of this file."""
     ready_file = tmp_path_factory.mktemp("task-runner") / "ready.json"
     process = subprocess.Popen([sys.executable, "-m", "atom_emulator.task_runner", "--ready-file", str(ready_file)])
     deadline = time.monotonic() + START_S
@@ -54,7 +54,7 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
 
 @pytest.fixture
 def client() -> TaskRunnerClient:
-    """A client with a token, that waits less long than a deployed one."""
+    """Return a client with a token."""
     return TaskRunnerClient(FixedToken("s3cret-token"), submit_timeout_s=60, status_timeout_s=60)
 
 
@@ -81,7 +81,7 @@ def test_an_answer_may_be_the_end_at_once(client: TaskRunnerClient, mock: Mock) 
 
 
 def test_a_repeated_key_answers_the_first_job(client: TaskRunnerClient, mock: Mock) -> None:
-    """The Idempotency-Key is sent, so submitting an attempt twice starts one job; another attempt starts another."""
+    """A repeated Idempotency-Key starts one job, another key another."""
     mock.script(duration=60)
     first, again, other = (submit(client, mock, key) for key in ("r/load/1", "r/load/1", "r/load/2"))
     assert first.job_id == again.job_id != other.job_id
@@ -89,7 +89,7 @@ def test_a_repeated_key_answers_the_first_job(client: TaskRunnerClient, mock: Mo
 
 
 def test_a_slow_answer_is_given_up(client: TaskRunnerClient, mock: Mock) -> None:
-    """An answer that takes longer than the timeout raises TaskRunnerUnavailable when that is over."""
+    """An answer later than the timeout raises TaskRunnerUnavailable."""
     mock.script(delay=3, duration=60)
     hasty = TaskRunnerClient(FixedToken("none"), submit_timeout_s=0.1, status_timeout_s=0.1)
     job = submit(client, mock)

@@ -34,7 +34,7 @@ def client() -> TaskRunnerClient:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that its own key signed, and the key."""
+    """Write a certificate for 127.0.0.1 and its key."""
     key = Key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "task-runner.test")])
     now = datetime.now(UTC)
@@ -57,7 +57,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @contextmanager
 def over_tls(certificate: Path) -> Iterator[int]:
-    """The port of a server that answers two requests of a connection over TLS."""
+    """Serve two requests of a connection over TLS, and yield the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -91,14 +91,14 @@ def no_certificates_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_certificates_that_the_environment_names_are_trusted(
     variable: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Task Runner whose certificate a company has signed is called once its authority is named."""
+    """A company's certificate is trusted once a variable names its authority."""
     monkeypatch.setenv(variable, str(certificate))
     with over_tls(certificate) as port:
         assert client().status(f"https://127.0.0.1:{port}", "7").state == "RUNNING"
 
 
-def test_certificates_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason names the variable and the file, and waiting may help."""
+def test_missing_certificates_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing file of certificates is named with its variable."""
     monkeypatch.setenv("SSL_CERT_FILE", "/missing/ca.pem")
     with pytest.raises(RequestNotAccepted, match=r"SSL_CERT_FILE names /missing/ca\.pem, which does not exist"):
         client().status("https://127.0.0.1:9", "7")
@@ -106,14 +106,14 @@ def test_certificates_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("known")
 def test_a_connection_over_tls_is_kept(certificate: Path) -> None:
-    """With a certificate that is trusted, calls go over TLS, one after the other on the same connection."""
+    """A connection over TLS is used again."""
     one = client()
     with over_tls(certificate) as port:
         assert [one.status(f"https://127.0.0.1:{port}", "7").state for _ in range(2)] == ["RUNNING"] * 2
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
-    """Nothing is sent to a server that cannot prove who it is, and the reason says so."""
+def test_a_certificate_of_no_known_authority_is_refused(certificate: Path) -> None:
+    """Nothing is sent to a server without a trusted certificate."""
     reason = r"the certificate of 127\.0\.0\.1:\d+ is not accepted \(self-signed certificate\)"
     with over_tls(certificate) as port, pytest.raises(RequestNotAccepted, match=reason):
         client().status(f"https://127.0.0.1:{port}", "7")

@@ -26,7 +26,7 @@ FINE = answer(b'{"job": {"state": "RUNNING", "jobId": "7", "message": ""}}', Con
 
 
 def client(token: str = TOKEN, *, timeout_s: float = 60) -> TaskRunnerClient:
-    """A client that does not wait for long."""
+    """Return a client."""
     return TaskRunnerClient(FixedToken(token), submit_timeout_s=timeout_s, status_timeout_s=timeout_s)
 
 
@@ -36,7 +36,7 @@ def always(response: bytes) -> Respond:
 
 
 def test_the_requests_are_the_contracts() -> None:
-    """Method, path, headers and body are the contract's, and nothing of the machine's is added."""
+    """Method, path, headers and body are exactly the contract's."""
     with canned(always(FINE)) as server:
         client().submit(server.url, BODY, idempotency_key="run/load/1")
         client().status(server.url, "a/b c&d=ü")
@@ -51,14 +51,14 @@ def test_the_requests_are_the_contracts() -> None:
 
 
 def test_a_base_url_may_have_a_path() -> None:
-    """The contract's paths stand behind it."""
+    """The contract's paths follow the base URL's own."""
     with canned(always(FINE)) as server:
         client().status(f"{server.url}/team a/runner", "7")
     assert server.asked[0].target == "/team%20a/runner/jobstatus?job_id=7"
 
 
 def test_no_token_means_no_header() -> None:
-    """Where none is configured, no Authorization is sent."""
+    """Without a token no Authorization header is sent."""
     with canned(always(FINE)) as server:
         client("none").status(server.url, "7")
     assert "Authorization" not in server.asked[0].headers
@@ -66,7 +66,7 @@ def test_no_token_means_no_header() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_one_connection_serves_many_calls(*, chunked: bool) -> None:
-    """Answers of every kind, errors too, are read to their end, so that the connection is used again."""
+    """Answers are read to their end, so that connections can be used again."""
     body = b'{"job": {"state": "RUNNING", "jobId": "7"}}'
     pieces = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n"
     fine = pieces % (body[:5], len(body) - 5, body[5:]) if chunked else FINE
@@ -97,7 +97,7 @@ def test_a_connection_that_the_server_closed_is_replaced() -> None:
 
 
 def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its server may close it just as a submission is under way, of which nobody would know what became."""
+    """An idle connection is not used again, as the server may close it."""
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.0)
     one = client()
     with canned(always(FINE)) as server:
@@ -106,7 +106,7 @@ def test_a_connection_that_was_idle_is_not_used_again(monkeypatch: pytest.Monkey
 
 
 def test_a_task_runner_of_one_thread_serves_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that keeps its only thread on a connection until that is closed gets to the next client."""
+    """A server that stays with one connection still gets to the next client."""
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.05)
     dispatcher, checker = client(), client()
     with canned(always(FINE), one_thread=True) as server:
@@ -116,7 +116,7 @@ def test_a_task_runner_of_one_thread_serves_others(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
-    """What it answered before it had read everything is its answer, not an outage."""
+    """An early answer to a large request is no outage."""
 
     def refuse() -> None:
         with listener.accept()[0] as connection:
@@ -135,7 +135,7 @@ def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 def test_a_redirect_is_not_followed(status: str) -> None:
-    """A redirect could carry the token elsewhere: it is no answer."""
+    """A redirect is no answer, as it could carry the token elsewhere."""
     with canned(always(FINE)) as elsewhere, canned(always(answer(b"", status, Location=elsewhere.url))) as server:
         with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
             client().submit(server.url, BODY, idempotency_key="k")
@@ -145,8 +145,8 @@ def test_a_redirect_is_not_followed(status: str) -> None:
 
 
 def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Proxies and passwords of the machine are not used; cookies of the server are not kept."""
-    (tmp_path / "netrc").write_text("default login somebody password wrong\n")
+    """Calls use no proxy, password or cookie of the machine."""
+    (tmp_path / "netrc").write_text("default login someone password wrong\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -162,7 +162,7 @@ def test_nothing_of_the_environment_changes_a_call(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("length", [True, False])
 def test_a_huge_answer_is_not_read(*, length: bool) -> None:
-    """More than 64 KB is no answer of the contract, whether or not its length is told."""
+    """More than 64 KB is no answer, with or without Content-Length."""
     head = b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 1000000000\r\n" if length else b"") + b"\r\n"
 
     def flood(_asked: Asked, connection: socket.socket) -> bytes:
@@ -188,7 +188,7 @@ def test_a_huge_answer_is_not_read(*, length: bool) -> None:
     ],
 )
 def test_broken_http_is_an_outage(response: bytes) -> None:
-    """Whatever the bytes, only the port's own error is raised."""
+    """Broken HTTP raises TaskRunnerUnavailable only."""
 
     def cut(_asked: Asked, connection: socket.socket) -> bytes:
         connection.sendall(response)
@@ -234,19 +234,19 @@ def test_json_that_is_not_the_contracts_is_an_outage(body: bytes) -> None:
     ],
 )
 def test_answers_are_read_kindly(job: dict[str, Any], expected: JobAnswer) -> None:
-    """Missing texts are empty, numbers are texts, unknown fields and states are let be."""
+    """Missing texts are empty, numbers become texts, and unknown fields are ignored."""
     with canned(always(answer(json.dumps({"job": job}).encode()))) as server:
         assert client().status(server.url, "7") == expected
 
 
 def _echo(asked: Asked, _connection: socket.socket) -> bytes:
-    """An outspoken server: it quotes the request's headers."""
+    """Quote the request's headers."""
     return answer(str(asked.headers).encode(), "400 Bad Request" if asked.method == "POST" else "500 Oops")
 
 
 @pytest.mark.parametrize("token", [TOKEN, "s3cret-token\nwith a line end", "s3cret-tökén-世界"])
 def test_the_token_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture, token: str) -> None:
-    """Neither an error's text, nor its whole trace, nor any library's debug log shows it."""
+    """The token is in no error, trace or debug log."""
     caplog.set_level(logging.DEBUG)
     traces = []
     one = client(token)
@@ -266,7 +266,7 @@ def test_the_token_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture, t
     "url", ["", "nonsense", "ftp://host", "http://", "http://[::1", "http://a b", "http://127.0.0.1:9"]
 )
 def test_an_address_that_cannot_be_reached_is_an_outage(url: str) -> None:
-    """No address makes anything else be raised."""
+    """An address that cannot be reached raises TaskRunnerUnavailable only."""
     with pytest.raises(TaskRunnerUnavailable):
         client().submit(url, BODY, idempotency_key="k")
     with pytest.raises(TaskRunnerUnavailable):

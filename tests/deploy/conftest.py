@@ -76,7 +76,7 @@ class Site:
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An empty project."""
+    """Yield an empty project."""
     need("gcloud")
     folder = tmp_path_factory.mktemp("deploy")
     token = folder / "jwt"

@@ -130,14 +130,14 @@ def sent(made: Pass) -> set[str]:
 
 
 def test_the_roles_suffice_for_what_is_sent(first: Pass) -> None:
-    """Each request of a deployment, to look as to change, takes permissions that the deploying account has."""
+    """The deploying account has the permissions for every request of a deployment."""
     assert sent(first) - set(TAKEN) == set()
     held = {permission for one in BUILD_GRANTS if one.to == "deploy" for permission in HELD.get(one.role, ())}
     assert {permission for kind in sent(first) for permission in TAKEN[kind]} - held == set()
 
 
 def test_no_role_is_superfluous(first: Pass) -> None:
-    """Each role of the deploying account has a permission that some request takes."""
+    """Each role of the deploying account has a permission that is used."""
     taken = {permission for kind in sent(first) for permission in TAKEN[kind]}
     roles = {one.role for one in BUILD_GRANTS if one.to == "deploy"} - NO_REQUEST_SHOWS - {ACT_AS}
     assert [role for role in sorted(roles) if not taken & set(HELD[role])] == []
@@ -145,7 +145,10 @@ def test_no_role_is_superfluous(first: Pass) -> None:
 
 @pytest.fixture(scope="module")
 def made(site: Site) -> Iterator[Pass]:
-    """Return what `make deployer` did in another empty project, which is there while this file is tested."""
+    """Return what `make deployer` did in another empty project.
+
+    The project is there while this file is tested.
+    """
     cloud = site.cloud
     before = cloud.memory, cloud.enabled
     cloud.memory, cloud.enabled = Memory(), set()
@@ -164,7 +167,7 @@ def granted(site: Site, member: str) -> set[tuple[str, str]]:
 
 
 def test_the_deploying_account_acts_as_named_accounts_only(site: Site, made: Pass) -> None:
-    """It may act as the named accounts alone, as a grant on the project would be for any account."""
+    """The deploying account may act as the named accounts only."""
     assert made.code == 0, made.err
     mine = granted(site, DEPLOYS)
     acts_as = {place.rpartition("/")[2] for place, role in mine if role == ACT_AS}
@@ -174,7 +177,7 @@ def test_the_deploying_account_acts_as_named_accounts_only(site: Site, made: Pas
 
 
 def test_the_deploying_account_grants_what_the_plan_grants(site: Site, made: Pass) -> None:
-    """It may grant the roles of the plan on the project, and cannot make itself the owner."""
+    """The deploying account may grant the plan's roles and no others."""
     bindings = site.cloud.memory.policy(PLACE)["bindings"]
     [admin] = [one for one in bindings if one["role"] == "roles/resourcemanager.projectIamAdmin"]
     assert admin["condition"]["expression"].endswith(
@@ -185,18 +188,18 @@ def test_the_deploying_account_grants_what_the_plan_grants(site: Site, made: Pas
 
 
 def test_checks_may_do_nothing(site: Site, made: Pass) -> None:
-    """Whatever a package of the checks does, its account can read the source and write a log."""
+    """The checks' account may only read the source and write a log."""
     bucket = f"b/{PROJECT}-atom-build"
     assert granted(site, CHECKS) == {(PLACE, "roles/logging.logWriter"), (bucket, "roles/storage.objectViewer")}
 
 
 def test_alerts_on_logs_take_a_role_of_their_own(site: Site, made: Pass) -> None:
-    """It permits to make such alerts, and not to redirect or to exclude logs, as Google's own roles do."""
+    """The role for alerts on logs cannot redirect or exclude logs."""
     role: Any = site.cloud.memory.get(f"{PLACE}/roles/atom_log_alerts")
     assert role["includedPermissions"] == list(LOG_ALERT_PERMISSIONS)
     assert (PLACE, f"{PLACE}/roles/atom_log_alerts") in granted(site, DEPLOYS)
 
 
 def test_the_second_time_nothing_is_changed(site: Site, made: Pass) -> None:
-    """A second `make deployer` leaves the accounts, the bucket and the role as they are."""
+    """A second `make deployer` changes nothing."""
     assert site.run("deployer", "--project", PROJECT).changes == []

@@ -76,7 +76,7 @@ def requests() -> Iterator[Golden]:
 
 
 def post(request: Golden, observation: Observation) -> None:
-    """Hand a request to its function, in a world with a file and a run."""
+    """Call a function with a request, in a world with a file and a run."""
     world = World()
     for generation in (None, "1700000000000001"):
         world.files.content[FILE, generation] = chain(2).encode()
@@ -93,7 +93,7 @@ def hand_on(observation: Observation) -> None:
 
 
 def granted() -> set[tuple[str, str, str]]:
-    """What the functions are granted: to whom, which role, on what; but for what is read before any code of theirs.
+    """Return the functions' grants for calls that their code makes.
 
     The platform reads the secret with the function's own identity, when it starts an instance: no call of ours shows
     that, and so it is held against the list of those that are deployed with one.
@@ -112,7 +112,7 @@ def test_no_function_makes_a_call_that_is_not_granted(observed: Observation) -> 
 
 
 def test_no_grant_is_superfluous(observed: Observation) -> None:
-    """Some call of a function needed each of its roles."""
+    """Each role of a function is needed for one of its calls."""
     assert granted() - needed(observed) == set()
 
 
@@ -129,19 +129,19 @@ def test_the_task_runner_is_asked_as_the_list_says(observed: Observation) -> Non
 
 
 def test_no_function_deletes(observed: Observation) -> None:
-    """Functions create, change, get, query and count documents, and leave deleting to TTL policies."""
+    """Functions never delete documents."""
     made = {one.call for one in observed.asked if one.role == STORE}
     assert made == {"get", "query", "count", "commit create", "commit update"}
 
 
 def test_every_function_is_seen_at_work(observed: Observation) -> None:
-    """The observation covers all three functions and recorded requests of all three."""
+    """The observation covers all three functions and requests of each."""
     assert {one.function for one in observed.asked} == set(FUNCTIONS)
     assert {one.function for one in requests()} == set(FUNCTIONS)
 
 
 def test_a_call_that_is_not_granted_is_seen() -> None:
-    """A call of the dispatcher to the start function would be noticed as not granted."""
+    """A call that is not granted would be noticed."""
     observation, world = Observation(), World()
     observation.of("steps", world.services).bus.publish([Message(topic="start", body={"type": "run.seed"})])
     assert needed(observation) - granted() == {("dispatcher", "roles/pubsub.publisher", "topic start")}

@@ -32,8 +32,8 @@ def submit(site: Site, config: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_gcloud_takes_it(site: Site, name: str) -> None:
-    """Parsed by gcloud as Cloud Build's own resource: account, logging and every step arrive as they are written."""
+def test_gcloud_sends_a_build_as_written(site: Site, name: str) -> None:
+    """Gcloud sends the account, the logging and every step as written."""
     ended = submit(site, ROOT / name)
     assert ended.returncode == 0, ended.stderr
     sent = site.cloud.sent("POST", "/builds")[-1]
@@ -46,7 +46,7 @@ def test_gcloud_takes_it(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize(("written", "instead"), [("entrypoint:", "entrypiont:"), ("timeout:", "time:")])
 def test_gcloud_would_refuse_a_mistake(site: Site, tmp_path: Path, written: str, instead: str) -> None:
-    """A field that Cloud Build does not have is refused, so the test above says something."""
+    """Gcloud refuses a field that Cloud Build does not have."""
     (tmp_path / "cloudbuild.yaml").write_text(TEXT.replace(written, instead))
     ended = submit(site, tmp_path / "cloudbuild.yaml")
     assert ended.returncode == 1
@@ -61,7 +61,7 @@ def test_every_substitution_is_declared_and_used() -> None:
 
 
 def test_steps_come_one_after_the_other() -> None:
-    """Lint, types and tests are one build, stage and deploy another; the first failure ends it."""
+    """A build's steps run in order, and the first failure ends it."""
     assert [step["id"] for step in CHECKS["steps"]] == ["lint", "types", "docs", "tests"]
     assert list(STEPS) == ["stage", "deploy"]
     assert not any(
@@ -70,7 +70,7 @@ def test_steps_come_one_after_the_other() -> None:
 
 
 def test_what_is_installed_for_checks_cannot_deploy() -> None:
-    """Packages are installed by the build whose account may do nothing; the one that deploys installs none.
+    """Only the build whose account may do nothing installs packages.
 
     Steps of one build share its account, so a step of its own would not do.
     """
@@ -82,19 +82,19 @@ def test_what_is_installed_for_checks_cannot_deploy() -> None:
 
 @pytest.mark.parametrize("image", sorted({step["name"] for build in BUILDS.values() for step in build["steps"]}))
 def test_an_image_has_a_version(image: str) -> None:
-    """No tag that is moved to every new release; behind it the digest, where `make pins` could ask for it."""
+    """Each image has a full version, with or without its digest."""
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+-\w+(@sha256:[0-9a-f]{64})?", image)
 
 
 @pytest.mark.parametrize("step", CHECKS["steps"], ids=lambda step: str(step["id"]))
 def test_a_check_is_a_target_of_make(step: dict[str, Any]) -> None:
-    """What is run is what a developer runs."""
+    """Each check is a target of make."""
     ended = subprocess.run([step["entrypoint"], "-n", *step["args"]], cwd=ROOT, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
 
 def run_step(site: Site, name: str, folder: Path, substitutions: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a step's command in a copy of the sources, with nothing but what a build gives it."""
+    """Run a step's command in a copy of the sources, as a build does."""
 
     def filled(text: str) -> str:
         return re.sub(r"\$(\w+)", lambda match: substitutions[match[1]], text)
@@ -108,7 +108,7 @@ def run_step(site: Site, name: str, folder: Path, substitutions: dict[str, str])
 
 
 def test_the_last_steps_stage_and_deploy(empty_site: Site, tmp_path: Path) -> None:
-    """They run in a bare checkout, with Python's standard library and gcloud alone."""
+    """Staging and deploying take only the standard library and gcloud."""
     for folder in ("deploy", "shared", "functions"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     substitutions = {**BUILD["substitutions"], "PROJECT_ID": PROJECT, "_TASK_RUNNER_URL": RUNNER_URL}
@@ -121,7 +121,7 @@ def test_the_last_steps_stage_and_deploy(empty_site: Site, tmp_path: Path) -> No
 
 
 def test_a_build_without_a_task_runner_says_so(site: Site, tmp_path: Path) -> None:
-    """The one substitution that has no default is asked for."""
+    """A build without a Task Runner's address is refused."""
     for folder in ("deploy", "shared", "functions"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     substitutions = {**BUILD["substitutions"], "PROJECT_ID": PROJECT}

@@ -68,7 +68,7 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
 def test_a_mistake_is_reported_before_anything_is_done(
     capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
 ) -> None:
-    """One message names the wrong option and what it has to be, before gcloud is even looked for."""
+    """A wrong option is reported before gcloud is looked for."""
     required = ["deploy", "--project", "my-project", "--task-runner-url", "https://runner"]
     assert main([*required, f"{option}={value}"]) == 1
     assert said in capsys.readouterr().err
@@ -76,7 +76,7 @@ def test_a_mistake_is_reported_before_anything_is_done(
 
 @pytest.mark.parametrize("content", ["", "token\n", "none"])
 def test_a_token_file_holds_the_token_alone(tmp_path: Path, content: str) -> None:
-    """An end of line would be sent as part of it; the message shows how to write the file, and not what is in it."""
+    """A token file with an end of line is refused without showing its content."""
     (tmp_path / "jwt").write_text(content)
     with pytest.raises(DeployProblem, match="printf"):
         _ = deployment("--token-file", str(tmp_path / "jwt")).token_digest
@@ -84,7 +84,7 @@ def test_a_token_file_holds_the_token_alone(tmp_path: Path, content: str) -> Non
 
 @pytest.mark.parametrize(("token", "is_told_apart"), [("4711", False), ("header.payload.signature", True)])
 def test_no_label_reveals_a_token_that_can_be_guessed(tmp_path: Path, token: str, *, is_told_apart: bool) -> None:
-    """A label distinguishes long tokens of a deployment, and says nothing about a short one."""
+    """A label says nothing about a short token."""
     (tmp_path / "jwt").write_text(token)
     options = ("--token-file", str(tmp_path / "jwt"))
     digest = deployment(*options).token_digest
@@ -103,7 +103,7 @@ def test_no_label_reveals_a_token_that_can_be_guessed(tmp_path: Path, token: str
 
 @pytest.mark.parametrize("burst", ["1", "50", "500"])
 def test_a_deadline_outlasts_its_function(burst: str) -> None:
-    """Whatever the burst, no acknowledgement deadline is over before the function's timeout."""
+    """An acknowledgement deadline is longer than the function's timeout."""
     shapes = deployment("--set", f"WORKFLOW_BURST_SEC={burst}").shapes
     for shape in shapes.values():
         assert shape.timeout_s < shape.ack_deadline_s <= 600
@@ -111,7 +111,7 @@ def test_a_deadline_outlasts_its_function(burst: str) -> None:
 
 
 def test_two_prefixes_share_no_name() -> None:
-    """Two deployments fit into one project: all that they make is named after their prefixes."""
+    """Two deployments with different prefixes share no name in a project."""
     plans = [
         plan_of(
             deployment("--prefix", prefix, "--database", f"{prefix}-db"),
@@ -133,13 +133,13 @@ def test_the_local_platform_has_the_same_topology() -> None:
 
 
 def test_every_publisher_may_keep_dead_letters() -> None:
-    """Each function publishes what it gives up, and Pub/Sub what they could not."""
+    """Each function and Pub/Sub may publish dead letters."""
     may = {grant.to for grant in roles.grants_on(f"topic {DEAD_LETTERS}")}
     assert may == {*FUNCTIONS, roles.PUBSUB_AGENT}
 
 
 def test_no_role_is_a_broad_one() -> None:
-    """No account is owner, editor or admin of anything, and every grant names its call."""
+    """No account is owner, editor or admin."""
     assert all(grant.call for grant in roles.GRANTS)
     assert not [grant for grant in roles.GRANTS if "admin" in grant.role.lower() or grant.role.count("/") != 1]
     assert not {"roles/owner", "roles/editor"} & {grant.role for grant in roles.GRANTS}
@@ -147,7 +147,7 @@ def test_no_role_is_a_broad_one() -> None:
 
 
 def test_deploying_takes_the_standard_library_alone() -> None:
-    """It imports nothing that would have to be installed: of the library, what has no packages either."""
+    """Deploying imports nothing that would have to be installed."""
     names_of_library = ("errors", "settings", "ports", "task_runner_urls", "closed_pipe")
     pure = {f"atom_workflows.{name}" for name in names_of_library}
     for path in (ROOT / "deploy" / "atom_deploy").rglob("*.py"):
@@ -163,12 +163,12 @@ class Terminal(io.StringIO):
     """A person who types at a terminal."""
 
     def isatty(self) -> bool:
-        """It is a terminal."""
+        """Return True, as for a terminal."""
         return True
 
 
 def test_deleting_data_is_asked_for_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a terminal the project's id has to be typed; with anything else nothing is removed."""
+    """Data is deleted only after the project's id was typed."""
     need("gcloud")
     monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
     assert main(["destroy", "--project", "my-project", "--region", "us-central1", "--delete-data"]) == 1
@@ -179,7 +179,7 @@ def test_deleting_data_is_asked_for_twice(capsys: pytest.CaptureFixture[str], mo
 
 @pytest.mark.parametrize("region", [[], ["--region", ""]])
 def test_a_removal_needs_the_region(capsys: pytest.CaptureFixture[str], region: list[str]) -> None:
-    """Functions elsewhere would stay while all else goes, so nothing is removed without a region."""
+    """Nothing is removed without a region."""
     assert main(["destroy", "--project", "my-project", *region]) == 1
     said = capsys.readouterr().err
     assert said.startswith("REGION is not set")
@@ -187,7 +187,7 @@ def test_a_removal_needs_the_region(capsys: pytest.CaptureFixture[str], region: 
 
 
 def test_make_chooses_a_region_only_for_what_is_made() -> None:
-    """Deploying has a default; removing and the doctor have none, and the doctor says how to find it."""
+    """Only deploying has a default region."""
     recipes = (ROOT / "Makefile").read_text()
     made = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)+)", recipes, flags=re.MULTILINE))
     assert [target for target in made if "$(HERE)" in made[target]] == ["deploy", "plan", "deployer"]
@@ -200,7 +200,7 @@ def test_make_chooses_a_region_only_for_what_is_made() -> None:
 
 
 def test_a_plan_calls_no_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan is printed without gcloud: every resource, what it is for, and the commands."""
+    """A plan is printed without gcloud, with every resource and command."""
     monkeypatch.setenv("PATH", "")
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner"]) == 0
     said = capsys.readouterr().out
@@ -218,7 +218,7 @@ def test_a_plan_calls_no_one(capsys: pytest.CaptureFixture[str], monkeypatch: py
 def test_a_second_deployment_gets_a_note_about_its_database(
     capsys: pytest.CaptureFixture[str], options: list[str], notes: int
 ) -> None:
-    """A second prefix on the first one's database gets a note on how to give it another."""
+    """A second prefix on the same database gets a note."""
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner", *options]) == 0
     assert capsys.readouterr().out.count("# note: two uses the database (default)") == notes
     assert "".join(deployment(*options).notes).count("--database=two-runs") == notes
@@ -237,13 +237,13 @@ def test_functions_are_as_large_as_their_price_says() -> None:
 
 
 def test_a_part_of_a_processor_handles_one_request_at_a_time() -> None:
-    """Cloud Run takes no other concurrency with less than a whole one, and no more memory than 512 MiB below a half."""
+    """A function with less than one processor handles one request at a time."""
     for shape in deployment().shapes.values():
         assert float(shape.cpu) >= 1 or shape.concurrency == 1
 
 
 def test_the_data_of_another_deployment_is_not_deleted(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second deployment that names no database of its own cannot have the first one's deleted."""
+    """A second deployment cannot delete the first one's database."""
     where = ("--project", "acme-flow", "--region", "us-central1", "--prefix", "two")
     assert main(["destroy", *where, "--delete-data"]) != 0
     assert "may belong to another deployment than two" in capsys.readouterr().err
@@ -251,7 +251,7 @@ def test_the_data_of_another_deployment_is_not_deleted(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("url", ["https://r/x@WORKFLOW_TASK_RUNNER_ALLOW=https://evil", "https://r/a;b~!%&+$*"])
 def test_no_value_becomes_another_setting(url: str) -> None:
-    """Whatever is part of a value, gcloud splits the settings where they are joined, and nowhere else."""
+    """Gcloud splits settings only where they were joined."""
     wanted = deployment("--task-runner-url", url, "--object-prefix", "a|b/", "--set", "WORKFLOW_TR_AUDIENCE=x;y@z")
     for function in functions(wanted, Path("x"), dict.fromkeys(FUNCTIONS, "")):
         [flag] = [word for word in function.create[0] if word.startswith("--set-env-vars=")]
@@ -273,24 +273,24 @@ def test_settings_that_leave_no_sign_are_refused() -> None:
     [([], False), (["--alerts"], True), (["--alerts", "--alert-email", "a@b.example"], False)],
 )
 def test_alerts_that_reach_no_one_are_noted(options: list[str], *, is_mute: bool) -> None:
-    """An alert without a channel is only seen by whoever looks; the note names the option that sends it."""
+    """Alerts without a channel get a note."""
     assert any("--alert-email" in note for note in deployment(*options).notes) == is_mute
 
 
 def test_a_new_project_has_room_for_all_instances() -> None:
-    """No function asks for more processors than the smallest quota of a region that people report."""
+    """A function's instances fit into the smallest known quota."""
     for shape in deployment().shapes.values():
         assert shape.max_instances * float(shape.cpu) <= 10
 
 
 @pytest.mark.parametrize(("topic", "hours"), [("start", 3), ("steps", 1.5)])
 def test_an_outage_of_an_hour_gives_nothing_up(topic: str, hours: float) -> None:
-    """Starts are tried for hours and steps for longer than an hour, at first within seconds."""
+    """Starts and steps are retried for longer than an hour."""
     wanted = deployment()
     assert pubsub.tried_for_s(topic, wanted.settings.max_deliveries) >= hours * 3600
     assert pubsub.tried_for_s(topic, 4) <= 10
 
 
 def test_ticks_do_not_pile_up() -> None:
-    """Of what a checker that fails leaves behind, no more than ten minutes are tried again."""
+    """Ticks are retried for at most ten minutes."""
     assert pubsub.tried_for_s("tick", MAX_DELIVERIES) == pubsub.KEPT_S["tick"] == 600

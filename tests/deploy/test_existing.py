@@ -44,7 +44,7 @@ def resources(wanted: Deployment) -> list[Resource]:
 
 
 def test_every_policy_of_ours_is_looked_at() -> None:
-    """Each resource of ours is refused if all may use it, but not the Task Runner, which is not ours."""
+    """A public resource is refused, but not a public Task Runner."""
     public = {"bindings": [{"role": "roles/x", "members": ["user:me@example.org", "allUsers"]}]}
     wanted = deployment("--task-runner-service", "runner")
     granted = [one for one in resources(wanted) if one.kind.startswith("grants on ")]
@@ -54,8 +54,8 @@ def test_every_policy_of_ours_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
-def test_the_command_removes_just_that(member: str) -> None:
-    """The message names role and member, with the command that removes the binding."""
+def test_the_suggested_command_removes_the_public_binding(member: str) -> None:
+    """The suggested command removes exactly the public binding."""
     [policy] = [one for one in resources(deployment()) if (one.kind, one.name) == ("grants on topic", "atom-start")]
     found = {"bindings": [{"role": "roles/pubsub.publisher", "members": [member], "condition": {"expression": "x"}}]}
     with pytest.raises(Refused, match=rf"it is public: {member} has roles/pubsub.publisher") as problem:
@@ -84,7 +84,7 @@ def public(site: Site, path: str, role: str) -> Iterator[None]:
     ],
 )
 def test_a_deployment_that_became_public_is_refused(site: Site, second: Pass, path: str, role: str) -> None:
-    """Deploying again changes nothing and ends with an error whose command removes that binding."""
+    """Deploying a public deployment again changes nothing and fails."""
     with public(site, path, role):
         said = site.run("deploy", *site.options)
         assert (said.code, said.changes) == (1, [])
@@ -96,8 +96,8 @@ def test_a_deployment_that_became_public_is_refused(site: Site, second: Pass, pa
         assert "allUsers" not in str(site.cloud.memory.policy(path))
 
 
-def test_the_doctor_tells_what_is_public(site: Site, second: Pass) -> None:
-    """The doctor reports a public resource, with the command that fixes it."""
+def test_the_doctor_reports_what_is_public(site: Site, second: Pass) -> None:
+    """The doctor reports a public resource with the command that fixes it."""
     expected = Expected(
         settings=Settings(project=PROJECT, topic_prefix="atom-"),
         is_local=False,
@@ -115,7 +115,7 @@ def test_the_doctor_tells_what_is_public(site: Site, second: Pass) -> None:
 
 @pytest.mark.parametrize("name", ["acl", "defaultObjectAcl"])
 def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
-    """A bucket that was there before may have access control lists, which no policy shows."""
+    """A bucket's access control lists are checked, too."""
     [bucket] = [one for one in resources(deployment()) if one.kind == "bucket"]
     entries = [{"entity": "user-me", "role": "OWNER"}, {"entity": "allUsers", "role": "WRITER"}]
     assert bucket.refuse({"name": "b", name: entries[:1]}, {}) is None
@@ -125,7 +125,7 @@ def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
 
 
 def test_a_subscription_of_another_topic_is_refused() -> None:
-    """A subscription of a deleted topic delivers nothing any more, so it is refused."""
+    """A subscription of a deleted topic is refused."""
     [steps] = [one for one in resources(deployment()) if (one.kind, one.name) == ("subscription", "atom-steps")]
     assert steps.refuse({"topic": f"projects/{PROJECT}/topics/atom-steps"}, {}) is None
     with pytest.raises(Refused, match=r"of topic _deleted-topic_(?s:.*)gcloud pubsub subscriptions delete atom-steps"):
@@ -160,7 +160,7 @@ class Answering:
     ],
 )
 def test_a_database_of_another_kind_is_refused(there: dict[str, str], said: str) -> None:
-    """Neither mode nor edition can be changed, so another database has to be named; the doctor says the same."""
+    """A database of another mode or edition is refused."""
     found = {"name": f"projects/{PROJECT}/databases/(default)", **there}
     refusal = database(deployment()).refuse(found, {})
     assert said in (refusal.reason if refusal else "")
@@ -169,7 +169,7 @@ def test_a_database_of_another_kind_is_refused(there: dict[str, str], said: str)
 
 
 def test_a_database_is_looked_at_first(empty_site: Site) -> None:
-    """Nothing is made in a project whose database the functions could not use."""
+    """Nothing is made if the database cannot be used."""
     empty_site.cloud.enabled.add("firestore.googleapis.com")
     path = f"projects/{PROJECT}/databases/(default)"
     empty_site.cloud.memory.put(path, {"type": "DATASTORE_MODE", "databaseEdition": "STANDARD"})

@@ -99,7 +99,7 @@ def gcloud(folder: Path, clock: Clock, *answers: tuple[int, str, str]) -> Instal
 
 
 def test_an_answer_is_json(tmp_path: Path) -> None:
-    """Every command names project and format, and asks no questions."""
+    """Every command names project and format, and runs without prompts."""
     assert gcloud(tmp_path, Clock(), (0, '[{"name": "t"}]', "")).look(("pubsub", "topics", "list")) == [{"name": "t"}]
     asked = (tmp_path / "asked").read_text()
     assert asked == "pubsub topics list --project=my-project --format=json --quiet\n"
@@ -115,7 +115,7 @@ def test_an_answer_is_json(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_resource_is_reported_at_once(tmp_path: Path, output: str) -> None:
-    """A look at what does not exist is answered without waiting for it to appear."""
+    """A look at a missing resource is not repeated."""
     clock = Clock()
     with pytest.raises(Missing):
         gcloud(tmp_path, clock, (1, "", output)).look(("describe", "it"))
@@ -131,7 +131,7 @@ def test_what_needs_time_is_repeated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("output", NEW.strip().splitlines())
 def test_what_is_too_new_is_waited_for(tmp_path: Path, output: str) -> None:
-    """A change that fails since an account or a grant is not known everywhere yet is made again."""
+    """A change that met a new account or grant is repeated."""
     clock = Clock()
     gcloud(tmp_path, clock, (1, "", output), (0, "", "")).change(("functions", "deploy", "atom-start"))
     assert clock.slept == [5.0]
@@ -139,7 +139,7 @@ def test_what_is_too_new_is_waited_for(tmp_path: Path, output: str) -> None:
 
 @pytest.mark.parametrize("output", FULL.strip().splitlines())
 def test_a_full_region_is_reported_at_once(tmp_path: Path, output: str) -> None:
-    """Waiting makes no room for instances, so the message names the option for fewer."""
+    """A full region is reported at once, with the option for fewer instances."""
     clock = Clock()
     with pytest.raises(CommandFailed, match=r"OPTIONS='--max-instances=N'"):
         gcloud(tmp_path, clock, (1, "", output)).change(("functions", "deploy", "atom-start"))
@@ -156,8 +156,8 @@ def test_waiting_is_reported(tmp_path: Path) -> None:
     assert output == [f"      ...  waiting, as this may only need time: {LATE}"]
 
 
-def test_patience_ends(tmp_path: Path) -> None:
-    """After ten minutes of waiting the failure is reported with the command and gcloud's own words.
+def test_waiting_ends_after_ten_minutes(tmp_path: Path) -> None:
+    """After ten minutes of waiting the failure is reported with gcloud's words.
 
     Only pauses are counted, whatever time the commands themselves take: a build that fails late may be tried again.
     """
@@ -180,7 +180,7 @@ def test_patience_ends(tmp_path: Path) -> None:
     ],
 )
 def test_a_problem_comes_with_what_to_do(tmp_path: Path, output: str, advice: str) -> None:
-    """It fails at once, and says what helps."""
+    """A known problem fails at once with advice."""
     clock = Clock()
     with pytest.raises(CommandFailed, match=advice):
         gcloud(tmp_path, clock, (1, "", output)).change(("services", "enable", "x"))
@@ -197,7 +197,7 @@ def test_a_problem_comes_with_what_to_do(tmp_path: Path, output: str, advice: st
     ],
 )
 def test_a_missing_login_is_reported_first(tmp_path: Path, output: str) -> None:
-    """One sentence says how to log in, followed by at most three lines of gcloud's own words."""
+    """A missing login is reported in a sentence, then by gcloud's words."""
     with pytest.raises(NotLoggedIn) as problem:
         gcloud(tmp_path, Clock(), (1, "", output)).look(("projects", "describe", "my-project"))
     first, *others = str(problem.value).splitlines()
@@ -208,7 +208,7 @@ def test_a_missing_login_is_reported_first(tmp_path: Path, output: str) -> None:
 
 
 def test_a_place_in_a_name_is_no_wrong_region(tmp_path: Path) -> None:
-    """A resource missing in an existing region has nothing to do with the region."""
+    """A resource that is missing in an existing region is no wrong region."""
     output = "ERROR: NOT_FOUND: Resource 'projects/p/locations/us-central1/functions/atom-start' was not found"
     with pytest.raises(Missing) as problem:
         gcloud(tmp_path, Clock(), (1, "", output)).change(("functions", "delete", "atom-start"))
@@ -222,15 +222,15 @@ def test_a_network_that_fails_is_no_failed_login(tmp_path: Path) -> None:
     assert clock.slept == [5.0]
 
 
-def test_who_may_not_is_not_sent_to_log_in(tmp_path: Path) -> None:
-    """A refusal names the active account, but logging in again would not help."""
+def test_a_refusal_suggests_no_login(tmp_path: Path) -> None:
+    """A refusal does not suggest to log in again."""
     with pytest.raises(CommandFailed) as problem:
         gcloud(tmp_path, Clock(), (1, "", REFUSED)).look(("projects", "describe", "my-project"))
     assert "auth login" not in str(problem.value)
 
 
 def deployed(program: InstalledGcloud) -> Application:
-    """One topic, brought about by that program."""
+    """Deploy one topic by that program."""
     wanted = Deployment(project="my-project", region="us-central1", task_runner_url="https://runner")
     application = Application(gcloud=program, project=wanted.project, report=lambda _: None)
     application.carry_out([topics(wanted)[:1]])
@@ -238,7 +238,7 @@ def deployed(program: InstalledGcloud) -> Application:
 
 
 def test_a_second_deployment_at_the_same_time_does_no_harm(tmp_path: Path) -> None:
-    """A resource that someone else made between look and command counts as made."""
+    """A resource that someone else has just made counts as made."""
     there = '[{"name": "projects/my-project/topics/atom-start"}]'
     answers = (0, "[]", ""), (1, "", "ERROR: (gcloud) ALREADY_EXISTS: Resource already exists"), (0, there, "")
     assert deployed(gcloud(tmp_path, Clock(), *answers)).outcomes[Outcome.CREATED] == 1
@@ -252,7 +252,7 @@ def test_a_name_that_someone_else_has_is_reported(tmp_path: Path) -> None:
 
 
 def test_after_a_failure_nothing_more_is_begun() -> None:
-    """Of the calls that wait for their turn none is made, and the failure is raised."""
+    """After a failure no waiting call is begun."""
     made: list[int] = []
     released = threading.Event()
 
@@ -281,7 +281,7 @@ def test_an_interrupted_deployment_waits_for_nothing(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
-    """Exit code 130 and what to do next, without a traceback and without a process left behind."""
+    """Ctrl-C ends with exit code 130, without a traceback or process left."""
     (tmp_path / "gcloud").write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
     (tmp_path / "gcloud").chmod(0o755)
     command = [
@@ -304,6 +304,6 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
 
 
 def test_without_gcloud_nothing_is_begun() -> None:
-    """It says where to get it."""
+    """A missing gcloud is reported with the address to get it from."""
     with pytest.raises(DeployProblem, match="gcloud is not installed; https://"):
         InstalledGcloud("my-project", program="no-such-gcloud")

@@ -42,7 +42,7 @@ class Registry:
 
 
 def test_each_image_gets_the_digest_of_its_tag() -> None:
-    """Each image gets its tag's digest, asked for once, and keeps the tag for people."""
+    """Each image gets its tag's digest, asked for once, and keeps the tag."""
     registry = Registry()
     text, lines = with_digest(BUILD, registry.ask)
     assert text.count(f"name: python:3.13.9-bookworm@{DIGEST}\n") == 2
@@ -57,7 +57,7 @@ def test_each_image_gets_the_digest_of_its_tag() -> None:
 
 
 def test_a_digest_is_renewed() -> None:
-    """Asked again, a tag that was moved on purpose has its new digest alone."""
+    """A tag that was moved gets its new digest."""
     text, _ = with_digest(BUILD, Registry().ask)
     text, _ = with_digest(text, Registry(digest=NEWER).ask)
     assert (text.count(DIGEST), text.count(NEWER)) == (0, 3)
@@ -74,7 +74,7 @@ def silent(_url: str, _headers: Mapping[str, str]) -> Answer:
 
 
 def odd(_url: str, _headers: Mapping[str, str]) -> Answer:
-    """Answer a digest that is none, which must not get into the build."""
+    """Return an answer that is no digest."""
     return 200, {"Docker-Content-Digest": "sha256:x\n    entrypoint: sh"}, b""
 
 
@@ -86,7 +86,7 @@ def elsewhere(_url: str, _headers: Mapping[str, str]) -> Answer:
 @pytest.mark.parametrize("ask", [refused, silent, odd, elsewhere])
 @pytest.mark.parametrize("before", [BUILD, with_digest(BUILD, Registry().ask)[0]])
 def test_without_an_answer_nothing_is_changed(before: str, ask: object) -> None:
-    """If its registry does not answer, an image keeps tag and digest, and that is reported."""
+    """An image whose registry does not answer keeps its tag and digest."""
     text, lines = with_digest(before, ask)  # type: ignore[arg-type]  # one of the functions above
     assert text == before
     assert all(line.endswith("left as it was: its registry did not answer") for line in lines)

@@ -95,7 +95,7 @@ def live(world: World) -> str:
 
 
 def test_every_query_has_its_index(seen: Seen) -> None:
-    """Each has one of the file or an automatic one, and no place of the code that makes queries is left out."""
+    """Every query of the code has an index, of the file or automatic."""
     live(World(burst=timedelta(seconds=30)))
     assert makers() - seen.makers - {("atom_client.views.queries", "_pages")} == set()
     assert [query for query in seen.queries if not has_index(query)] == []
@@ -116,12 +116,12 @@ def test_every_query_has_its_index(seen: Seen) -> None:
     ],
 )
 def test_the_rules_are_productions(query: Query, has: bool) -> None:  # noqa: FBT001 (a row of the table)
-    """One field of a collection is indexed unless it is exempted; two, and groups of collections, need an index."""
+    """Queries need an index by the rules of Firestore."""
     assert has_index(query) is has
 
 
 def test_what_is_exempted_is_stored() -> None:
-    """No exemption or TTL policy is for a field that no document has."""
+    """Exemptions and TTL policies are for fields that documents have."""
     world = World()
     run_id = live(world)
     wide = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.step_count > 100)

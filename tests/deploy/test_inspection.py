@@ -63,7 +63,7 @@ def findings(site: Site) -> list[Finding]:
 
 @pytest.fixture
 def drifted(site: Site, second: Pass) -> Iterator[None]:
-    """Yield a deployment that was changed by hand, for as long as a test lasts."""
+    """Yield a deployment that was changed by hand while a test lasts."""
     memory = site.cloud.memory
     job: Any = memory.get(f"projects/{PROJECT}/locations/us-central1/jobs/atom-tick")
     subscription: Any = memory.get(f"projects/{PROJECT}/subscriptions/atom-steps")
@@ -82,7 +82,7 @@ def drifted(site: Site, second: Pass) -> Iterator[None]:
 
 
 def test_what_was_deployed_is_as_planned(site: Site, second: Pass) -> None:
-    """One line says so, with the number of resources."""
+    """A deployment without differences is one line with the number of resources."""
     [found] = findings(site)
     assert (found.verdict, "resources are as planned" in found.detail) == (Verdict.OK, True)
 
@@ -104,7 +104,7 @@ def test_what_differs_is_reported_with_its_command(site: Site) -> None:
 
 
 def test_an_empty_project(empty_site: Site) -> None:
-    """In an empty project all is missing, and what takes a whole deployment refers to it."""
+    """In an empty project everything is missing, each with its fix."""
     found = {one.about: one for one in findings(empty_site)}
     assert found["function atom-start"].fix == "deploy"
     assert found["subscription atom-steps"].fix == "deploy"
@@ -117,7 +117,7 @@ def everything(gcloud: Refusing) -> list[Comparison]:
 
 
 def test_who_may_not_look(tmp_path: Path) -> None:
-    """A refusal is not a difference, and without the project nothing else is looked at."""
+    """A refusal to look at the project is the only finding."""
     gcloud = Refusing(CommandFailed("gcloud projects describe", "PERMISSION_DENIED:\nmay not\nWhat to do: log in."))
     [found] = everything(gcloud)
     assert (found.state, found.detail) == (State.UNSEEN, "PERMISSION_DENIED: may not What to do: log in.")
@@ -145,7 +145,7 @@ def test_without_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_deployment_that_is_not_named(expected: Expected) -> None:
-    """Without a region, or with a prefix that no deployment has, there is no plan to compare with."""
+    """Without a region or a known prefix there is no plan to compare with."""
     [found] = plan_findings(expected, bucket="", environment={})
     assert (found.verdict, found.fix) == (
         Verdict.UNKNOWN,
@@ -154,7 +154,7 @@ def test_a_deployment_that_is_not_named(expected: Expected) -> None:
 
 
 def test_where_no_one_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The installed command line has no plan, and says where there is one."""
+    """The installed command line says where the plan can be compared."""
     monkeypatch.setitem(sys.modules, "atom_deploy.gcloud", None)
     assert list(region_findings(EXPECTED)) == []
     [found] = plan_findings(EXPECTED, bucket="", environment={})
@@ -165,7 +165,7 @@ def test_where_no_one_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_compared_is_a_check_of_the_functions() -> None:
-    """The one check that is left out has the name that the plan gives it."""
+    """The check that is left out exists in the plan under its name."""
     plan = plan_of(deployment(), staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""))
     expectations = {
         check.expectation for stage in plan for one in stage if one.kind == "function" for check in one.checks

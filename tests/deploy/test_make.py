@@ -33,7 +33,7 @@ WAYS: Final = ("command line", "environment")
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with this Makefile, where every program that it runs only notes its arguments."""
+    """Return a folder with this Makefile and programs that note their arguments."""
     (tmp_path / "Makefile").write_text(TEXT.replace("\trm -rf $(VENV)", "\t@: rm -rf $(VENV)"), encoding="utf-8")
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
@@ -58,7 +58,7 @@ def make(checkout: Path, target: str, given: Mapping[str, str], way: str = WAYS[
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_value_becomes_a_command(checkout: Path, way: str) -> None:
-    """Whatever all of the variables hold, a target runs its own programs and nothing else."""
+    """A target runs its own programs only, whatever its variables hold."""
     for target in TARGETS:
         make(checkout, target, dict.fromkeys(set(GIVEN) - {"PYTHON"}, HOSTILE), way)
         assert not (checkout / "pwned").exists(), target
@@ -66,14 +66,14 @@ def test_no_value_becomes_a_command(checkout: Path, way: str) -> None:
 
 @pytest.mark.parametrize("name", ["PYTHON", "VENV", "BIN", "DEPLOY", "NAMED", "HERE", "THERE", "WORDS", "GIVEN"])
 def test_no_name_of_make_becomes_a_command(checkout: Path, name: str) -> None:
-    """The program stays one program, and make's internal names cannot be replaced."""
+    """Make's internal names cannot be replaced."""
     for target in ("plan", "lint", "chaos"):
         make(checkout, target, {name: HOSTILE})
     assert not (checkout / "pwned").exists()
 
 
 def test_every_variable_of_a_recipe_is_known() -> None:
-    """A recipe takes nothing that is not in the list of what is given, or make's own."""
+    """A recipe uses only variables of the list, or make's own."""
     code = "\n".join(line for line in TEXT.splitlines() if not line.lstrip().startswith("#"))
     expanded = set(re.findall(r"\$\(([A-Z_]+)\)", code)) | set(re.findall(r"\$\(if \$\(([A-Z_]+)\)", code))
     in_shell = set(re.findall(r"\$\$\{?([A-Z_]+)", code))
@@ -83,7 +83,7 @@ def test_every_variable_of_a_recipe_is_known() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_value_arrives_as_it_was_given(checkout: Path, way: str) -> None:
-    """With dollar signs, quotes and all, as one argument of the program that it is for."""
+    """A value with quotes and dollar signs arrives as one argument."""
     [arguments] = make(checkout, "plan", {"PROJECT": HOSTILE, "BUCKET": "b $(x) $$y"}, way)
     assert arguments == [
         *("-m", "atom_deploy", "plan", "--region=us-central1", f"--project={HOSTILE}", "--prefix=atom"),
@@ -92,7 +92,7 @@ def test_a_value_arrives_as_it_was_given(checkout: Path, way: str) -> None:
 
 
 def test_options_are_words(checkout: Path) -> None:
-    """OPTIONS is split at spaces; no word of it is looked up among the files."""
+    """OPTIONS is split at spaces, and no word is taken for a pattern of files."""
     [arguments] = make(checkout, "deploy", {"PROJECT": "p", "REGION": "r", "OPTIONS": "--alerts --set=WORKFLOW_X=* -m"})
     assert arguments[-3:] == ["--alerts", "--set=WORKFLOW_X=*", "-m"]
     assert "--region=r" in arguments
@@ -110,7 +110,9 @@ def test_options_are_words(checkout: Path) -> None:
         ("doctor", {"PROJECT": "p", "REGION": "r"}, "doctor --project=p --region=r --topic-prefix=atom-"),
     ],
 )
-def test_a_target_says_what_was_asked(checkout: Path, target: str, given: Mapping[str, str], ending: str) -> None:
-    """Variables become the options of the program, those of several words one option each."""
+def test_each_word_of_a_variable_becomes_an_option(
+    checkout: Path, target: str, given: Mapping[str, str], ending: str
+) -> None:
+    """Each word of a variable becomes one option."""
     [arguments] = make(checkout, target, given)
     assert " ".join(arguments).endswith(ending)

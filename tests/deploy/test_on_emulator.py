@@ -34,7 +34,7 @@ steps:
 
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
-    """Google's emulators, where gcloud finds Pub/Sub, and functions that publish to the deployment's topics."""
+    """Yield Google's emulators and functions that publish to the deployment's topics."""
     need("google emulators")
     need("gcloud")
     options = PlatformOptions(
@@ -56,7 +56,10 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalP
 
 
 def plan() -> Plan:
-    """Topics and subscriptions; the emulator keeps messages for a week at most, and knows no roles."""
+    """Return the plan's topics and subscriptions.
+
+    The emulator keeps messages for a week at most, and knows no roles.
+    """
     deployment = Deployment(project=PROJECT, region="us-central1", task_runner_url="https://runner.example.app")
     return (topics(deployment), subscriptions(deployment, letters_kept_s=WEEK_S))
 
@@ -70,7 +73,7 @@ def deployed(platform: LocalPlatform) -> Application:
 
 
 def test_a_run_goes_through_what_was_deployed(platform: LocalPlatform) -> None:
-    """Topics and push subscriptions made by gcloud carry a run from its start message to its end."""
+    """Topics and subscriptions made by gcloud carry a run to its end."""
     assert deployed(platform).outcomes[Outcome.CREATED] == 9
     again = deployed(platform).outcomes
     assert (again[Outcome.CREATED], again[Outcome.CHANGED]) == (0, 0)

@@ -102,7 +102,7 @@ def refusing(patch: pytest.MonkeyPatch) -> Iterator[Refusing]:
 
 
 def asked_by_store(patch: pytest.MonkeyPatch) -> list[str]:
-    """Return the methods by which each call of the Store port is made."""
+    """Return the service's methods that each call of the Store port uses."""
     with refusing(patch) as server:
         store = FirestoreStore(project="p", database="(default)")
         calls = (
@@ -140,7 +140,7 @@ ASKED_BY: Final = {"FirestoreStore": asked_by_store, "PubsubBus": asked_by_bus, 
 
 @pytest.mark.parametrize("adapter", ASKED_BY)
 def test_the_role_covers_every_method(adapter: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By Google's own lists, the one role that the adapter's port takes has what each of its methods takes."""
+    """The role of each adapter's port covers the methods that it calls."""
     asked = set(ASKED_BY[adapter](monkeypatch))
     assert asked
     assert asked <= set(TAKEN)
@@ -148,7 +148,7 @@ def test_the_role_covers_every_method(adapter: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_method_is_listed_that_nothing_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list of methods has only methods that the adapters call."""
+    """The list has only methods that the adapters call."""
     assert {method for ask in ASKED_BY.values() for method in ask(monkeypatch)} == set(TAKEN)
 
 
@@ -197,14 +197,14 @@ def names_in(path: Path) -> list[str]:
 
 
 def test_no_function_has_a_client_of_anything_else() -> None:
-    """Of Google's clients a function has the documents' and the publisher's: none that administers or subscribes."""
+    """Functions have no client that administers or subscribes."""
     named = {name for path in reached().values() for name in names_in(path) if name.startswith("google")}
     lower = {name for name in named if f"{name}.".startswith(tuple(f"{one}." for one in LOWER))}
     assert named - lower - PACKAGES == CLIENTS
 
 
 def test_what_is_for_people_no_function_asks_for() -> None:
-    """Dead letters are read by the command line alone: functions take nothing of the root but their services."""
+    """Functions use nothing of the composition root but their services."""
     mains = sorted((ROOT / "functions").glob("*/main.py"))
     of_root = {name for main in mains for name in names_in(main) if name.startswith("atom_workflows.bootstrap.")}
     assert of_root == {"atom_workflows.bootstrap.services"}
@@ -230,7 +230,7 @@ def test_what_is_for_people_no_function_asks_for() -> None:
     ],
 )
 def test_a_client_is_asked_for_nothing_else(adapter: str, called: set[str]) -> None:
-    """Whatever a client and its channel can do beyond the port's calls, the adapter does not have them do."""
+    """An adapter uses its client for the port's calls only."""
     text = (SHARED / "atom_workflows" / "adapters" / f"{adapter}.py").read_text()
     of_client = set(re.findall(r"self\._client\.([a-z_][\w.]+)", text))
     of_channel = set(re.findall(r"""calls\.(?:unary|stream)\(\s*"(\w+)\"""", text))

@@ -30,7 +30,7 @@ def account(identity: str) -> str:
 
 
 def test_an_empty_project_is_filled(first: Pass) -> None:
-    """The first deployment succeeds, and says how to start a run and how to watch it."""
+    """The first deployment succeeds and explains how to start a run."""
     assert (first.code, first.err) == (0, "")
     assert f"gsutil cp examples/fork_join.yaml gs://{PROJECT}-atom-workflows/workflows/" in first.out
     assert "or POST to https://atom-start-abc-uc.a.run.app" in first.out
@@ -52,7 +52,7 @@ def test_every_service_is_enabled_at_once(first: Pass) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_is_private_and_runs_as_itself(site: Site, first: Pass, function: str) -> None:
-    """A function has its own account and builder, and only start can be reached from outside."""
+    """Each function has its own account, and only start is reachable."""
     made: Any = site.cloud.memory.get(f"{PLACE}/functions/atom-{function}")
     service, build = made["serviceConfig"], made["buildConfig"]
     assert service["serviceAccountEmail"] == account(function)
@@ -66,7 +66,7 @@ def test_a_function_is_private_and_runs_as_itself(site: Site, first: Pass, funct
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_gets_its_settings(site: Site, first: Pass, function: str) -> None:
-    """Its environment names project, topics and Task Runner, and the token only where it is needed."""
+    """A function's environment has its settings, and the token only where needed."""
     service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{function}") or {})["serviceConfig"]
     sent = service["environmentVariables"]
     assert sent["WORKFLOW_PROJECT"] == PROJECT
@@ -78,7 +78,7 @@ def test_a_function_gets_its_settings(site: Site, first: Pass, function: str) ->
 
 
 def test_what_is_uploaded_is_the_staged_folder(first: Pass) -> None:
-    """Each archive has main.py at its root, the library, and the pinned requirements."""
+    """Each archive is the staged folder."""
     archives = [one.body for one in first.requests if one.path.startswith("put/")]
     assert len(archives) == len(FUNCTIONS)
     for archive in archives:
@@ -89,7 +89,7 @@ def test_what_is_uploaded_is_the_staged_folder(first: Pass) -> None:
 
 @pytest.mark.parametrize("topic", PUSHED)
 def test_a_push_subscription_is_ours(site: Site, first: Pass, topic: str) -> None:
-    """Its deadline outlasts the function, it signs as the push identity, and what keeps failing is a dead letter."""
+    """A push subscription has its deadline, its identity and a dead-letter topic."""
     made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-{topic}")
     service = (site.cloud.memory.get(f"{PLACE}/functions/atom-{PUSHED[topic]}") or {})["serviceConfig"]
     assert service["timeoutSeconds"] < made["ackDeadlineSeconds"] <= 600
@@ -102,20 +102,20 @@ def test_a_push_subscription_is_ours(site: Site, first: Pass, topic: str) -> Non
 
 
 def test_dead_letters_are_kept_until_someone_looks(site: Site, first: Pass) -> None:
-    """Their subscription never expires, and keeps letters for as long as Pub/Sub can."""
+    """The dead letters' subscription never expires."""
     made: Any = site.cloud.memory.get(f"projects/{PROJECT}/subscriptions/atom-dead-letters")
     assert "pushConfig" not in made
     assert (made["expirationPolicy"], made["messageRetentionDuration"]) == ({}, f"{31 * 86_400}s")
 
 
 def test_every_topic_is_made(site: Site, first: Pass) -> None:
-    """All five topics are made, each with the prefix."""
+    """All five topics are made with the prefix."""
     made = {one["name"].rpartition("/")[2] for one in site.cloud.memory.children(f"projects/{PROJECT}/topics")}
     assert made == {f"atom-{topic}" for topic in TOPICS}
 
 
 def test_uploads_under_the_prefix_are_notified(site: Site, first: Pass) -> None:
-    """The bucket allows nothing public, and notifies topic start of new objects under the prefix."""
+    """The private bucket notifies topic start of uploads under the prefix."""
     bucket: Any = site.cloud.memory.get(BUCKET)
     assert bucket["iamConfiguration"] == {
         "publicAccessPrevention": "enforced",
@@ -131,7 +131,7 @@ def test_uploads_under_the_prefix_are_notified(site: Site, first: Pass) -> None:
 
 
 def test_the_checker_ticks_every_minute(site: Site, first: Pass) -> None:
-    """The scheduler's job publishes an event that the checker reads as a tick."""
+    """The scheduler publishes a tick every minute."""
     made: Any = site.cloud.memory.get(f"{PLACE}/jobs/atom-tick")
     assert (made["schedule"], made["timeZone"]) == ("* * * * *", "Etc/UTC")
     assert made["pubsubTarget"]["topicName"] == f"projects/{PROJECT}/topics/atom-tick"
@@ -139,7 +139,7 @@ def test_the_checker_ticks_every_minute(site: Site, first: Pass) -> None:
 
 
 def test_the_database_has_what_is_declared(site: Site, first: Pass) -> None:
-    """It is protected from deletion; indexes, exemptions and TTL policies are those of the file."""
+    """The database has the declared indexes, exemptions and TTL policies."""
     [body] = first.bodies("POST", f"projects/{PROJECT}/databases")
     assert body["deleteProtectionState"] == "DELETE_PROTECTION_ENABLED"  # type: ignore[index]  # JSON
     [index] = first.bodies("POST", "/collectionGroups/steps/indexes")
@@ -154,7 +154,7 @@ def test_the_database_has_what_is_declared(site: Site, first: Pass) -> None:
 
 
 def test_the_token_is_in_the_secret_alone(site: Site, first: Pass) -> None:
-    """It is sent once, to Secret Manager, and printed nowhere."""
+    """The token is sent to Secret Manager only, and printed nowhere."""
     token = site.token_file.read_bytes()
     sent = base64.b64encode(token).decode()
     carrying = [one.path for one in first.requests if sent in json.dumps(one.body) or token.decode() in str(one.body)]
@@ -163,7 +163,7 @@ def test_the_token_is_in_the_secret_alone(site: Site, first: Pass) -> None:
 
 
 def test_the_grants_are_those_of_the_list(site: Site, first: Pass) -> None:
-    """Every resource has just the grants of the list, those on the database with a condition."""
+    """Every resource has exactly the grants of the list."""
     granted = {
         (place, binding["role"], member.removeprefix("serviceAccount:"))
         for place, policy in site.cloud.memory.policies.items()
@@ -178,7 +178,7 @@ def test_the_grants_are_those_of_the_list(site: Site, first: Pass) -> None:
 
 
 def test_nothing_is_public(site: Site, first: Pass) -> None:
-    """No policy names everybody."""
+    """No policy names everyone."""
     sent = json.dumps([one.body for one in first.changes])
     assert "allUsers" not in sent
     assert "allAuthenticatedUsers" not in sent
@@ -192,7 +192,7 @@ def alert(site: Site, name: str) -> Any:
 
 @pytest.mark.parametrize("name", ["dead letters", "checker", "failed runs"])
 def test_an_alert_reaches_someone(site: Site, first: Pass, name: str) -> None:
-    """Each policy notifies the channel that was named and that of the address, and closes by itself."""
+    """Each alert notifies both channels and closes by itself."""
     [channel] = site.cloud.memory.children(f"projects/{PROJECT}/notificationChannels")
     assert (channel["type"], channel["labels"]) == ("email", {"email_address": "team@example.org"})
     made = alert(site, name)
@@ -201,7 +201,7 @@ def test_an_alert_reaches_someone(site: Site, first: Pass, name: str) -> None:
 
 
 def test_a_silent_checker_is_seen_whatever_its_revision(site: Site, first: Pass) -> None:
-    """The alert sums over all revisions, as a replaced one is silent for ever."""
+    """The alert on a silent checker sums over all revisions."""
     absent, _ = alert(site, "checker")["conditions"]
     [aggregation] = absent["conditionAbsent"]["aggregations"]
     assert aggregation["crossSeriesReducer"] == "REDUCE_SUM"
@@ -209,7 +209,7 @@ def test_a_silent_checker_is_seen_whatever_its_revision(site: Site, first: Pass)
 
 
 def test_a_checker_that_never_worked_is_seen(site: Site, first: Pass) -> None:
-    """A metric that never was cannot be absent, but a tick can wait; it is kept for longer than the alert takes."""
+    """A tick that waits too long raises the alert, even if none was ever handled."""
     _, old = alert(site, "checker")["conditions"]
     condition = old["conditionThreshold"]
     assert "subscription/oldest_unacked_message_age" in condition["filter"]
@@ -219,7 +219,7 @@ def test_a_checker_that_never_worked_is_seen(site: Site, first: Pass) -> None:
 
 
 def test_the_secret_stays_in_the_region(site: Site, first: Pass) -> None:
-    """Automatic replication is refused where an organisation allows some places only."""
+    """The secret is replicated to the region only."""
     secret: Any = site.cloud.memory.get(f"projects/{PROJECT}/secrets/atom-task-runner-token")
     assert secret["replication"] == {"userManaged": {"replicas": [{"location": "us-central1"}]}}
 

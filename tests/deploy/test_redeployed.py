@@ -14,7 +14,7 @@ FUNCTIONS = f"projects/{PROJECT}/locations/us-central1/functions"
 
 
 def test_only_what_differs_is_fixed(site: Site, second: Pass) -> None:
-    """A changed subscription, lost grant, removed index and paused job are found and fixed."""
+    """A second deployment fixes only what differs from the plan."""
     memory = site.cloud.memory
     subscription: Any = memory.get(f"projects/{PROJECT}/subscriptions/atom-steps")
     subscription["ackDeadlineSeconds"] = 10
@@ -36,7 +36,7 @@ def test_only_what_differs_is_fixed(site: Site, second: Pass) -> None:
 
 
 def test_another_address_changes_its_channel_alone(site: Site, second: Pass) -> None:
-    """The alerts keep their channel, which sends them to the new address."""
+    """Another address changes the alerts' channel only."""
     options = site.options
     options[options.index("team@example.org")] = "others@example.org"
     changed = site.run("deploy", *options)
@@ -49,7 +49,7 @@ def test_another_address_changes_its_channel_alone(site: Site, second: Pass) -> 
 
 
 def test_a_changed_setting_deploys_the_functions_again(site: Site, second: Pass) -> None:
-    """And nothing but the functions, each in its place; gcloud takes everybody's right to call them, and only that."""
+    """A changed setting deploys the functions again, and nothing else."""
     changed = site.run("deploy", *site.options, "--set", "WORKFLOW_KEEP_RUNS_SEC=8640000")
     assert changed.code == 0, changed.err
     service = f"projects/{PROJECT}/locations/us-central1/services/atom-start"
@@ -62,7 +62,7 @@ def test_a_changed_setting_deploys_the_functions_again(site: Site, second: Pass)
 
 
 def test_a_dry_run_changes_nothing(site: Site, second: Pass) -> None:
-    """It prints the commands that would be run."""
+    """A dry run prints the commands and changes nothing."""
     answer = site.run("deploy", *site.options, "--dry-run", "--max-instances", "3")
     assert answer.changes == []
     assert answer.out.count("gcloud functions deploy") == 3
@@ -70,7 +70,7 @@ def test_a_dry_run_changes_nothing(site: Site, second: Pass) -> None:
 
 
 def test_another_token_is_another_version(site: Site, second: Pass, tmp_path: Path) -> None:
-    """A new token is stored, and the functions that read it are deployed again."""
+    """A new token is stored, and its functions are deployed again."""
     options = site.options
     options[options.index("--token-file") + 1] = str(tmp_path / "new")
     (tmp_path / "new").write_text("another.token")
@@ -84,7 +84,7 @@ def test_another_token_is_another_version(site: Site, second: Pass, tmp_path: Pa
 
 @pytest.mark.parametrize("missing", ["projects/nobodys-project"])
 def test_a_project_that_is_not_there(site: Site, missing: str) -> None:
-    """Says which account deploys and what it lacks, in some lines, without a traceback."""
+    """A missing project is reported with the deploying account."""
     options = site.options
     options[1] = missing.rpartition("/")[2]
     answer = site.run("deploy", *options)

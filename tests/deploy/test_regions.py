@@ -24,14 +24,14 @@ FUNCTIONS = [f"projects/{PROJECT}/locations/us-central1/functions/atom-{name}" f
 
 @pytest.fixture
 def enabled_site(empty_site: Site) -> Site:
-    """An empty project in which the functions' API is enabled."""
+    """Yield an empty project in which the functions' API is enabled."""
     empty_site.cloud.enabled.add(FUNCTIONS_API)
     return empty_site
 
 
 @pytest.fixture
 def twice_deployed(site: Site, second: Pass) -> Iterator[Site]:
-    """Yield a deployment that is in a second region, too, while a test lasts."""
+    """Yield a deployment that is also in a second region while a test lasts."""
     memory = site.cloud.memory
     other = f"projects/{PROJECT}/locations/europe-west9/functions/atom-start"
     memory.put(other, {**(memory.get(FUNCTIONS[0]) or {}), "name": other})
@@ -44,7 +44,7 @@ def twice_deployed(site: Site, second: Pass) -> Iterator[Site]:
 
 @pytest.mark.parametrize("verb", ["deploy", "destroy"])
 def test_a_region_that_google_does_not_have_is_refused(enabled_site: Site, verb: str) -> None:
-    """One sentence names the region, its source and similar ones, and nothing is changed."""
+    """An unknown region is refused with similar ones, and nothing is changed."""
     refused = enabled_site.run(verb, *NOWHERE)
     assert (refused.code, refused.changes, refused.out) == (1, [], "")
     assert refused.err == (
@@ -56,7 +56,7 @@ def test_a_region_that_google_does_not_have_is_refused(enabled_site: Site, verb:
 
 @pytest.mark.parametrize("verb", ["deploy", "destroy"])
 def test_where_nothing_is_enabled_an_unknown_region_is_refused_as_well(empty_site: Site, verb: str) -> None:
-    """In an empty project Google cannot be asked yet; the sentence says how it can be, if the region is a new one."""
+    """An unknown region is refused even before Google can be asked."""
     refused = empty_site.run(verb, *NOWHERE)
     assert (refused.code, refused.changes, refused.out) == (1, [], "")
     assert refused.err.startswith(
@@ -75,7 +75,7 @@ def test_a_plan_is_not_made_for_an_unknown_region(capsys: pytest.CaptureFixture[
 
 
 def test_a_new_region_is_taken(enabled_site: Site) -> None:
-    """One that only Google knows of is as good as any."""
+    """A region that only Google knows is accepted."""
     assert "europe-west77" not in KNOWN
     made = enabled_site.run("deploy", *NOWHERE[:-1], "europe-west77", "--dry-run")
     assert made.code == 0, made.err
@@ -90,7 +90,7 @@ def test_a_known_region_is_not_asked_for() -> None:
 
 
 def test_the_task_runners_region_is_looked_at_too() -> None:
-    """It is named by the option that says it."""
+    """An unknown region of the Task Runner is refused by its option's name."""
     with pytest.raises(WrongRegion, match="--task-runner-region is nowhere1, which is not a region"):
         check_regions(deployment("--task-runner-region", "nowhere1"))
 
@@ -100,7 +100,7 @@ def test_the_task_runners_region_is_looked_at_too() -> None:
 
 @pytest.mark.parametrize(("verb", "more"), [("destroy", ""), ("deploy", ", or to move it destroy it there first")])
 def test_a_deployment_elsewhere_is_found(site: Site, second: Pass, verb: str, more: str) -> None:
-    """Removing would leave its functions behind, deploying would make others: both refuse, and say where it is."""
+    """A deployment in another region is named, and nothing is changed."""
     before = set(site.cloud.memory.resources)
     refused = site.run(verb, *ELSEWHERE)
     assert (refused.code, refused.changes) == (1, [])
@@ -112,7 +112,7 @@ def test_a_deployment_elsewhere_is_found(site: Site, second: Pass, verb: str, mo
 
 
 def test_what_is_left_in_another_region_is_reported(twice_deployed: Site) -> None:
-    """Deploying and removing end with a note if more of the deployment is elsewhere."""
+    """A note names what is left in another region."""
     options = (*NOWHERE[:-1], "us-central1", "--dry-run")
     for verb, said in (
         ("destroy", "run the same command with REGION=europe-west9"),
@@ -125,7 +125,7 @@ def test_what_is_left_in_another_region_is_reported(twice_deployed: Site) -> Non
 
 
 def test_other_peoples_functions_are_not_ours(site: Site, second: Pass) -> None:
-    """A function elsewhere without our label, or with another prefix, does not count."""
+    """A function without our label or prefix does not count."""
     theirs = f"projects/{PROJECT}/locations/us-central1/functions/two-start"
     site.cloud.memory.put(theirs, {"labels": {}})
     removed = site.run("destroy", *ELSEWHERE, "--prefix", "two", "--dry-run")
@@ -133,8 +133,8 @@ def test_other_peoples_functions_are_not_ours(site: Site, second: Pass) -> None:
     assert (removed.code, removed.changes) == (0, []), removed.err
 
 
-def test_who_may_not_look_everywhere_is_told_so() -> None:
-    """A refusal is no sign that there is nothing."""
+def test_a_look_without_permission_is_reported() -> None:
+    """A refused look at the functions is raised."""
     with pytest.raises(CommandFailed, match="PERMISSION_DENIED"):
         check_place(deployment(), Refusing(CommandFailed("gcloud functions list", "PERMISSION_DENIED: no")))
 
@@ -160,7 +160,7 @@ def found(site: Site, region: str, prefix: str = "atom-") -> list[Finding]:
     ],
 )
 def test_the_doctor_finds_a_wrong_region(site: Site, second: Pass, region: str, said: str) -> None:
-    """The doctor reports a wrong region instead of all functions as missing."""
+    """The doctor reports a wrong region instead of missing functions."""
     [finding] = found(site, region)
     assert (finding.about, finding.verdict) == ("region", Verdict.WRONG)
     assert f"REGION is {region}, " in finding.detail
@@ -169,7 +169,7 @@ def test_the_doctor_finds_a_wrong_region(site: Site, second: Pass, region: str, 
 
 
 def test_the_doctor_says_nothing_of_a_right_region(site: Site, second: Pass) -> None:
-    """The doctor reports no region that is right or unnamed, or without a deployment."""
+    """The doctor reports no region that is right, unnamed or without a deployment."""
     assert found(site, "us-central1") == []
     assert found(site, "REGION") == []
     assert found(site, "us-central1", prefix="nobodys-") == []

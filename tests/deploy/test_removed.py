@@ -16,7 +16,7 @@ def left(site: Site) -> set[str]:
 
 
 def test_a_dry_run_removes_nothing(site: Site, second: Pass) -> None:
-    """It prints the commands, each with the project that it is about."""
+    """A dry run prints the commands with their project and removes nothing."""
     plan = site.run("destroy", *WHERE, "--dry-run")
     assert plan.changes == []
     commands = [line for line in plan.out.splitlines() if line.startswith("gcloud ")]
@@ -25,7 +25,7 @@ def test_a_dry_run_removes_nothing(site: Site, second: Pass) -> None:
 
 
 def test_everything_but_the_data_goes(site: Site, second: Pass) -> None:
-    """Functions, topics, accounts and their roles go; bucket, database and dead letters stay, and it says so."""
+    """A removal leaves bucket, database and dead letters, and says so."""
     gone = site.run("destroy", *WHERE)
     assert gone.code == 0, gone.err
     assert left(site) == {"b", "databases", "topics", "subscriptions"}
@@ -37,7 +37,7 @@ def test_everything_but_the_data_goes(site: Site, second: Pass) -> None:
 
 
 def test_what_is_gone_need_not_be_removed_again(site: Site, second: Pass) -> None:
-    """A removal that was interrupted, or is repeated, continues with what is left."""
+    """An interrupted removal continues with what is left."""
     again = site.run("destroy", *WHERE)
     assert (again.code, again.changes) == (0, [])
 

@@ -35,7 +35,7 @@ GOLDEN: Final = {
 
 
 def test_a_folder_holds_what_its_function_needs(tmp_path: Path) -> None:
-    """Its main.py, the library, and requirements; no command line, cache, link or test."""
+    """A staged folder holds main.py, the library and requirements only."""
     stage(tmp_path / "staged")
     for function in FUNCTIONS:
         folder = tmp_path / "staged" / function
@@ -47,7 +47,7 @@ def test_a_folder_holds_what_its_function_needs(tmp_path: Path) -> None:
 
 
 def test_the_same_sources_give_the_same_digests(tmp_path: Path) -> None:
-    """Staged twice, over one another or elsewhere, the folders are the same; another line in one is another digest."""
+    """The same sources are staged with the same digests."""
     first = stage(tmp_path / "one")
     assert stage(tmp_path / "one") == stage(tmp_path / "two") == first
     assert len(set(first.values())) == len(FUNCTIONS)
@@ -58,7 +58,7 @@ def test_the_same_sources_give_the_same_digests(tmp_path: Path) -> None:
 
 
 def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
-    """A folder that holds something else is refused, and left as it was."""
+    """A folder that holds something else is refused unchanged."""
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(DeployProblem, match="holds something that was not staged there"):
         stage(tmp_path)
@@ -66,18 +66,18 @@ def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
 
 
 def test_what_was_not_staged_cannot_be_deployed(tmp_path: Path) -> None:
-    """It says which folder is missing, and what lays it out."""
+    """A missing staged folder is named with the command that makes it."""
     with pytest.raises(DeployProblem, match=r"no staged start, dispatcher, checker; run `make stage`"):
         digests(tmp_path)
 
 
 def test_the_requirements_are_pinned_as_they_are_tested() -> None:
-    """deploy/requirements.txt names what deploy/pin.py finds in pyproject.toml and constraints.txt: `make pins`."""
+    """The deployed requirements are those that the tests use."""
     assert pin.pinned(pin.TARGET.read_text(encoding="utf-8")) == pin.pins()
 
 
 def test_what_is_deployed_has_hashes() -> None:
-    """Each package is installed only if its file is one of those that were pinned, and none is built."""
+    """Each pinned package has its hashes, and none is built."""
     text = pin.TARGET.read_text(encoding="utf-8")
     assert "\n--only-binary :all:\n" in text
     for package in text.partition(":all:\n")[2].strip().replace("\\\n", "").splitlines():
@@ -88,7 +88,7 @@ def test_what_is_deployed_has_hashes() -> None:
 
 
 def test_a_build_takes_what_is_pinned() -> None:
-    """The project is built with exactly the packages that pyproject.toml and constraints.txt pin."""
+    """Builds use exactly the pinned packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     needed = project["build-system"]["requires"]
@@ -160,7 +160,7 @@ def _started(python: Path, folder: Path, environment: Mapping[str, str]) -> Iter
 
 
 def test_each_folder_is_a_function_that_answers(addresses: Mapping[str, str], tmp_path: Path) -> None:
-    """Started from its folder alone, each answers an event as Pub/Sub sends it, and the first one starts a run."""
+    """Each staged folder answers an event by itself."""
     for function, event in GOLDEN.items():
         request = golden(event)
         answer: Any = requests.post(addresses[function], data=request.raw, headers=dict(request.headers), timeout=60)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def generator() -> Any:
-    """The script that writes the generated parts."""
+    """Return the script that writes the generated parts."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -20,14 +20,14 @@ def generator() -> Any:
 
 
 def test_the_diagrams_are_those_of_the_transition_tables() -> None:
-    """Generating them again changes nothing."""
+    """The diagrams are those of the transition tables."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert generator().generated(text) == text
     assert text.count("stateDiagram-v2") == 2
 
 
 def test_every_package_and_file_it_names_exists() -> None:
-    """The map of the code names no file that is gone."""
+    """Every file in the map of the code exists."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
     package = ROOT / "shared" / "atom_workflows"
     for name in ("ports.py", "bounded_json.py", "documents.py", "bootstrap.py"):

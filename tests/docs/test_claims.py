@@ -67,7 +67,7 @@ def defined_in(path: str) -> frozenset[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_row_names_a_test(page: str) -> None:
-    """Each row of a table of claims has all its cells, and its last one names a test."""
+    """Each row of claims is complete and names a test."""
     found = [table for table in tables(page) if cells(table.heading)[-1] in LAST_HEADINGS]
     assert sum(len(table.rows) for table in found) > 40
     odd = [row for heading, rows in found for row in rows if len(row) != len(cells(heading)) or not row[1]]

@@ -23,12 +23,12 @@ def tables() -> dict[str, Any]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_tables_are_the_codes(tables: dict[str, Any], page: str) -> None:
-    """Resources and roles on the pages are those of the plan: `python docs/generate.py`."""
+    """The pages' tables are those of the plan."""
     assert tables["generated"](page) == (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
 def test_every_option_is_explained() -> None:
-    """The page names each option of the command line, and no other."""
+    """Each option of the command line is explained, and no other."""
     [verbs] = [action for action in command_line.parser()._actions if action.choices]
     options = {
         text

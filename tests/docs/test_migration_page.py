@@ -18,7 +18,7 @@ BEHIND_THE_PLACE: Final = re.compile(r"^[^:]+:\d+:\d+: ")
 
 
 def file_with(where: str, said: str) -> str:
-    """The smallest file that says it there."""
+    """Return the smallest file that says it there."""
     if where == "file":
         return said.replace(" ⏎ ", "\n")
     if where == "workflow":
@@ -30,19 +30,19 @@ def file_with(where: str, said: str) -> str:
 
 
 def problems_of(text: str) -> list[str]:
-    """The messages that a user sees, without their places."""
+    """Return the messages that a user sees, without their places."""
     with pytest.raises(InvalidWorkflow) as caught:
         parse_workflow(text, filename="daily.yaml")
     return [BEHIND_THE_PLACE.sub("", str(problem)) for problem in caught.value.problems]
 
 
 def test_the_table_is_found() -> None:
-    """Each line of the table is a row that the next test reads."""
+    """Each line of the table is read as a row."""
     table = PAGE.partition("| where | a file says | the message |\n")[2].partition("\n\n")[0]
     assert len(ROW.findall(PAGE)) == len(table.splitlines()) - 1 > 30
 
 
 @pytest.mark.parametrize(("where", "said", "message"), ROW.findall(PAGE))
-def test_each_refusal_is_as_told(where: str, said: str, message: str) -> None:
-    """What the row says is refused for that one reason, in these words."""
+def test_each_refusal_is_as_documented(where: str, said: str, message: str) -> None:
+    """Each row's file is refused for one reason, in the row's words."""
     assert problems_of(file_with(where, said)) == [message]

@@ -24,8 +24,8 @@ def pages() -> list[Path]:
     ]
 
 
-def commands_told() -> Iterator[list[str]]:
-    """The words of each command in the table of commands."""
+def commands_listed() -> Iterator[list[str]]:
+    """Return the words of each command in the table."""
     table = COMMANDS.partition("| command |")[2].partition("\n\n")[0]
     for row in table.splitlines()[2:]:
         for written in re.findall(r"`([^`]+)`", row.split("|")[1]):
@@ -51,14 +51,14 @@ def all_commands(group: click.Group = cli) -> Iterator[click.Command]:
 
 
 def test_commands_exist() -> None:
-    """Each command in the table is one of the command line's, and none of its commands is left out."""
-    told = [named(words) for words in commands_told()]
-    assert len(told) > 5
-    assert {one.name for one in told} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
+    """The table lists exactly the command line's commands."""
+    documented = [named(words) for words in commands_listed()]
+    assert len(documented) > 5
+    assert {one.name for one in documented} == {one.name for one in all_commands() if not isinstance(one, click.Group)}
 
 
 def test_options_exist() -> None:
-    """Each option that README and the table name is one of some command's."""
+    """Each option that README and the table name exists."""
     known = {name for one in all_commands() for option in one.params for name in option.opts} | {"--help"}
     assert set(re.findall(r"`(?:[^`]* )?(--[a-z-]+)", README + COMMANDS)) <= known
 
@@ -79,13 +79,13 @@ def test_make_targets_exist() -> None:
 
 
 def test_readme_is_short() -> None:
-    """README fits into 120 lines; what is longer has a page of its own."""
+    """README has at most 120 lines."""
     assert len(README.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_editors_find_the_schema_of_each_example(example: Path) -> None:
-    """Each example begins with the line that leads an editor to the JSON Schema."""
+    """Each example begins with the line that names the JSON Schema."""
     first = example.read_text(encoding="utf-8").partition("\n")[0]
     schema = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert schema is not None

@@ -20,7 +20,7 @@ FENCE: Final = re.compile(r"```.*?```", re.DOTALL)
 
 
 def options(group: click.Group = cli) -> Iterator[str]:
-    """Every option of every command."""
+    """Yield every option of every command."""
     for command in group.commands.values():
         yield from (name for option in command.params for name in option.opts)
         if isinstance(command, click.Group):
@@ -28,13 +28,13 @@ def options(group: click.Group = cli) -> Iterator[str]:
 
 
 def inline(page: str) -> list[str]:
-    """What stands in backticks, outside of blocks of code."""
+    """Return the texts in backticks outside of code blocks."""
     return re.findall(r"`([^`\n]+)`", FENCE.sub("", page))
 
 
 @pytest.mark.parametrize("page", [PARITY, MIGRATION], ids=["parity", "migration"])
 def test_every_flag_it_names_exists(page: str) -> None:
-    """Each flag in the text, and each one of an `atom-workflows` command, is one of the command line's."""
+    """Each flag that the page names is one of the command line's."""
     page = page.partition("## Files that are refused")[0]
     commands = re.findall(r"^(?:\$ )?atom-workflows .*", page, flags=re.MULTILINE)
     words = [text for text in inline(page) if text.startswith(("--", "atom-workflows "))]
@@ -45,7 +45,7 @@ def test_every_flag_it_names_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", [PARITY, MIGRATION], ids=["parity", "migration"])
 def test_every_variable_it_names_is_read(page: str) -> None:
-    """Each word in capitals, variables and states of jobs alike, stands in the library or the client."""
+    """Each variable and state that the page names stands in the code."""
     files = [path for folder in ("shared", "client") for path in (ROOT / folder).rglob("*.py")]
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     known = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", code))
@@ -56,8 +56,8 @@ def test_every_variable_it_names_is_read(page: str) -> None:
 
 def test_every_field_it_names_exists() -> None:
     """Each field of the first version's files is one of ours."""
-    told = PARITY.partition("## The workflow file")[2].partition("\n## ")[0]
-    first = [row.split(" | ")[0] for row in told.splitlines() if row.startswith("| ")][1:]
+    table = PARITY.partition("## The workflow file")[2].partition("\n## ")[0]
+    first = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| ")][1:]
     fields = {text for cell in first for text in re.findall(r"`(task\.\w+|[a-z]\w+)`", cell)}
     known = {*WORKFLOW.names, *STEP.names, *(f"task.{name}" for name in TASK.names)}
     assert {"steps", "dependsOn", "task.imageUri", "task.args"} <= fields

@@ -23,17 +23,17 @@ STORED_OTHERWISE: Final = {"id", "run_id", "timeout", "request"}
 
 
 def page(name: str) -> str:
-    """A page of the reference."""
+    """Return a page of the reference."""
     return (REFERENCE / name).read_text(encoding="utf-8")
 
 
 def listed(text: str) -> set[str]:
-    """What the first columns of a page's tables name."""
+    """Return the names in the first columns of a page's tables."""
     return {name for cell in FIRST_COLUMN.findall(text) for name in re.findall(r"`([^`]+)`", cell)}
 
 
 def section(text: str, heading: str) -> str:
-    """A part of a page."""
+    """Return a part of a page."""
     return text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
 
 
@@ -44,32 +44,32 @@ def test_every_command_and_option_is_on_the_page() -> None:
 
 
 def test_every_setting_is_on_the_page() -> None:
-    """Each variable of ours that the functions read is listed, and no other."""
+    """Each variable that the functions read is listed, and no other."""
     read = set(re.findall(r"\"(WORKFLOW_[A-Z_]+)\"", DEPLOYED))
     assert {name for name in listed(page("settings.md")) if name.startswith("WORKFLOW_")} == read
 
 
 def test_the_defaults_are_the_codes() -> None:
-    """What the page says of a variable that is not set is what the functions then do."""
-    told = dict(re.findall(r"^\| `(WORKFLOW_\w+)`.* \| ([^|]+) \|$", page("settings.md"), flags=re.MULTILINE))
+    """The page's defaults are those of the code."""
+    documented = dict(re.findall(r"^\| `(WORKFLOW_\w+)`.* \| ([^|]+) \|$", page("settings.md"), flags=re.MULTILINE))
     usual = Settings()
-    assert told["WORKFLOW_CHECK_STATE_DURATION_SEC"] == f"{usual.check_interval.total_seconds():g}"
-    assert told["WORKFLOW_BURST_SEC"] == f"{usual.burst.total_seconds():g}"
-    assert told["WORKFLOW_LEASE_SEC"] == f"{usual.lease.total_seconds():g}"
-    assert told["WORKFLOW_MAX_DELIVERIES"] == str(usual.max_deliveries)
-    assert told["WORKFLOW_KEEP_RUNS_SEC"] == f"{usual.keep_runs.days} days"
-    assert told["WORKFLOW_OBJECT_PREFIX"] == f"`{usual.object_prefix}`"
-    assert told["WORKFLOW_OBJECT_SUFFIXES"] == f"`{','.join(usual.object_suffixes)}`"
-    assert told["WORKFLOW_DATABASE"] == f"`{usual.database}`"
+    assert documented["WORKFLOW_CHECK_STATE_DURATION_SEC"] == f"{usual.check_interval.total_seconds():g}"
+    assert documented["WORKFLOW_BURST_SEC"] == f"{usual.burst.total_seconds():g}"
+    assert documented["WORKFLOW_LEASE_SEC"] == f"{usual.lease.total_seconds():g}"
+    assert documented["WORKFLOW_MAX_DELIVERIES"] == str(usual.max_deliveries)
+    assert documented["WORKFLOW_KEEP_RUNS_SEC"] == f"{usual.keep_runs.days} days"
+    assert documented["WORKFLOW_OBJECT_PREFIX"] == f"`{usual.object_prefix}`"
+    assert documented["WORKFLOW_OBJECT_SUFFIXES"] == f"`{','.join(usual.object_suffixes)}`"
+    assert documented["WORKFLOW_DATABASE"] == f"`{usual.database}`"
 
 
 def test_every_stored_field_is_on_the_page() -> None:
-    """Each field of a run and of a step is listed, and no other; so is every state."""
+    """Each stored field and state is listed, and no other."""
     text = page("documents.md")
     for heading, record, states in (("## A run", RunRecord, RunState), ("## A step", StepRecord, StepState)):
         known = {one.name for one in fields(record)} - STORED_OTHERWISE
-        told = listed(section(text, heading))
-        assert told - {"timeout_s", "task"} == known
+        documented = listed(section(text, heading))
+        assert documented - {"timeout_s", "task"} == known
         assert all(state.value in section(text, heading) for state in states)
 
 
@@ -84,13 +84,13 @@ def test_every_event_is_on_the_page() -> None:
 
 
 def test_every_attribute_of_a_dead_letter_is_on_the_page() -> None:
-    """Each attribute that a dead letter is given is listed, and no other."""
+    """Each attribute of a dead letter is listed, and no other."""
     ours = set(re.findall(r"\"(deadLetter\w+)\"", DEPLOYED))
     assert {name for name in listed(page("events.md")) if name.startswith("deadLetter")} == ours
     assert "`replayOf`" in page("events.md")
 
 
 def test_every_field_of_a_start_message_is_on_the_page() -> None:
-    """The fields that a start message may have are those that its reader calls the known ones."""
-    [told] = re.findall(r"^_FIELDS: Final = \(([^)]*)\)", DEPLOYED, flags=re.MULTILINE)
-    assert listed(section(page("events.md"), "## Start a run")) == {*re.findall(r"\w+", told), "generation"}
+    """Each field of a start message is listed, and no other."""
+    [fields_known] = re.findall(r"^_FIELDS: Final = \(([^)]*)\)", DEPLOYED, flags=re.MULTILINE)
+    assert listed(section(page("events.md"), "## Start a run")) == {*re.findall(r"\w+", fields_known), "generation"}

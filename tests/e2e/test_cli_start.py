@@ -17,7 +17,7 @@ PAIR = {"first": [], "second": ["first"]}
 
 
 def test_a_run_is_started_and_followed(site: Site, tmp_path: Path) -> None:
-    """`start --wait` shows a run to its end, and the same key starts it only once."""
+    """`start --wait` follows a run, and the same key starts it once."""
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))
     key = uuid.uuid4().hex
@@ -31,7 +31,7 @@ def test_a_run_is_started_and_followed(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_start_never_reports_the_invalid_run_of_an_earlier_one(site: Site, tmp_path: Path) -> None:
-    """The INVALID run that a key has from before is never the outcome of `start --wait` with that key."""
+    """`start --wait` does not report its key's earlier INVALID run."""
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))
     arguments = ("start", file, "--key", uuid.uuid4().hex, "--wait", "--timeout", "20")
@@ -46,7 +46,7 @@ def test_a_start_never_reports_the_invalid_run_of_an_earlier_one(site: Site, tmp
 
 @EMBEDDED_ONLY
 def test_a_run_that_fails(site: Site, tmp_path: Path) -> None:
-    """`start --wait` exits with 1 if the run fails, and says how to run it again."""
+    """`start --wait` exits with 1 if the run fails."""
     site.script("default: {always_fail: true}")
     file = tmp_path / "pair.yaml"
     file.write_text(definition(PAIR))

@@ -55,7 +55,7 @@ def out_of_order(backend: str, log_dir: Path) -> Iterator[tuple[Site, Bucket]]:
 
 @pytest.fixture
 def broken_site(backend: str, tmp_path: Path) -> Iterator[tuple[Site, Bucket]]:
-    """A platform of this test's own."""
+    """Yield a platform of this test's own."""
     with out_of_order(backend, tmp_path) as made:
         yield made
 
@@ -79,7 +79,7 @@ def started(site: Site) -> str:
 
 
 def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Site, Bucket]) -> None:
-    """A failing start is listed with its reason, and a replay starts its run once the cause is fixed."""
+    """A failed start can be replayed once its cause is fixed."""
     site, bucket = broken_site
     assert "There are no dead letters" in console(site, "dead-letters", "list").succeeded()
     site.publish("start", json.dumps({"workflow_path": PATH}).encode(), who="me")
@@ -103,7 +103,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
 
 
 def test_a_malformed_start_is_listed_and_dropped(site: Site) -> None:
-    """A malformed event is listed at once with its reason, and can be dropped."""
+    """A malformed event is listed with its reason and can be dropped."""
     site.dead_letters()
     site.publish("start", b'{"workflow_path": 7}')
     site.publish("steps", b"\x1b[31mnot JSON")

@@ -24,7 +24,7 @@ RETRY = {"maxAttempts": 3, "backoff": {"initial": "0.3s", "factor": 1}}
 
 @pytest.mark.parametrize("duration_s", [0, 0.3], ids=["answered-at-once", "polled"])
 def test_a_step_is_tried_again(site: Site, duration_s: float) -> None:
-    """A step that fails twice and may be tried three times succeeds with its third job."""
+    """A step that fails twice succeeds with its third job."""
     site.script(f"rules: [{{step: middle, fail_times: 2, duration: {duration_s}}}]")
     run_id = site.start(definition(CHAIN, middle={"retry": RETRY}))
     assert site.ended(run_id)["state"] == "SUCCEEDED"
@@ -36,7 +36,7 @@ def test_a_step_is_tried_again(site: Site, duration_s: float) -> None:
 
 
 def test_a_step_without_tries_left_fails(site: Site) -> None:
-    """A step without tries left is FAILED, and its dependents are never submitted."""
+    """A step without tries left fails, and its dependents are not submitted."""
     site.script("rules: [{step: middle, always_fail: true, message: out of memory}]")
     run_id = site.start(definition(CHAIN, middle={"retry": {**RETRY, "maxAttempts": 2}}))
     run = site.ended(run_id)
@@ -61,7 +61,7 @@ def test_a_job_that_takes_too_long(site: Site) -> None:
 
 
 def test_a_branch_fails_and_the_run_is_retried(site: Site) -> None:
-    """One failed branch leaves the other alone, and a retry repeats only what did not succeed."""
+    """A retry repeats only the branch that did not succeed."""
     site.script(BROKEN)
     run_id = site.start(definition(BRANCHES))
     run = site.ended(run_id)

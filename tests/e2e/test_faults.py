@@ -26,7 +26,7 @@ STEPS = (*SUBMITTED_TWICE, *NOT_LOOKED_AT, "unavailable", "slow", "chatty")
 
 
 def test_a_shaky_task_runner(site: Site) -> None:
-    """Errors, lost answers and slowness delay a run, but cost no attempt and no second job."""
+    """A Task Runner's errors delay a run, but cost no attempt and no second job."""
     site.script(SHAKY)
     edges = {"root": [], **{step: ["root"] for step in STEPS}, "join": list(STEPS)}
     run_id = site.start(definition(edges))
@@ -46,7 +46,7 @@ def test_a_shaky_task_runner(site: Site) -> None:
 
 
 def test_a_refused_job(site: Site) -> None:
-    """A refused submission fails its step with the answer's text, even with tries left."""
+    """A refused submission fails its step at once with the answer's text."""
     site.script("rules: [{step: refused, submit_errors: [{status: 422, times: forever}]}]")
     run_id = site.start(definition({"refused": []}, refused={"retry": {"maxAttempts": 5}}))
     assert site.ended(run_id)["state"] == "FAILED"
@@ -55,7 +55,7 @@ def test_a_refused_job(site: Site) -> None:
 
 
 def test_a_task_runner_that_is_away_for_good(site: Site) -> None:
-    """A step that no Task Runner accepts fails at its timeout, with the last answer."""
+    """A step that is never accepted fails at its timeout."""
     site.script("""
 rules:
   - {step: unwanted, submit_errors: [{status: 503, times: forever}]}

@@ -35,7 +35,7 @@ MALFORMED = [
 
 
 def test_an_invalid_definition_is_answered(site: Site) -> None:
-    """An invalid workflow becomes an INVALID run that shows every problem with its place."""
+    """An invalid workflow becomes an INVALID run with all its problems."""
     text = "name: bad\nsteps:\n- id: a\n  dependsOn: [no-one]\n  task: {imageUri: i}\n- id: a\n  tsk: {}\n"
     run_id = site.start(text, name="bad")
     run = site.ended(run_id)
@@ -61,7 +61,7 @@ def test_a_start_message_that_comes_twice(site: Site) -> None:
 
 
 def test_repeated_events_change_nothing(site: Site) -> None:
-    """Repeated events of a run are acknowledged, and no job is submitted again."""
+    """Repeated events of a run submit no job again."""
     run_id = site.start(definition(PAIR))
     assert site.ended(run_id)["state"] == "SUCCEEDED"
     before = (site.run(run_id), site.steps(run_id), site.calls(run_id))

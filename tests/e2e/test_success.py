@@ -40,7 +40,7 @@ def require_success(site: Site, run_id: str, edges: Edges, *, within_s: float) -
 
 @pytest.mark.parametrize("duration_s", [0, 0.3], ids=["answered-at-once", "polled"])
 def test_fork_and_join(site: Site, duration_s: float) -> None:
-    """A fork and a join succeed, whether jobs end with their submission or are polled."""
+    """A fork and a join succeed, with jobs answered at once or polled."""
     site.script(f"default: {{duration: {duration_s}}}")
     run_id = site.start(definition(FORK_JOIN))
     require_success(site, run_id, FORK_JOIN, within_s=60)
@@ -50,14 +50,14 @@ def test_fork_and_join(site: Site, duration_s: float) -> None:
 
 
 def test_a_fan_of_a_thousand(site: Site) -> None:
-    """A fan of a thousand steps, 1,004 in all, succeeds within half a minute."""
+    """A fan of a thousand steps succeeds."""
     leaves = [f"leaf{place}" for place in range(WIDE)]
     edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
     require_success(site, site.start(definition(edges)), edges, within_s=60)
 
 
 def test_a_layered_graph_of_two_thousand(site: Site) -> None:
-    """A random graph of two thousand steps keeps every one of its dependencies."""
+    """A random graph of two thousand steps keeps all its dependencies."""
     edges, without_task = layered()
     run_id = site.start(without(definition(edges), without_task))
     require_success(site, run_id, between_jobs(edges, without_task), within_s=60)
@@ -65,7 +65,7 @@ def test_a_layered_graph_of_two_thousand(site: Site) -> None:
 
 
 def test_no_process_has_grown(site: Site) -> None:
-    """No process of the platform ever held more than 300 MB, Google's emulators apart."""
+    """No process of the platform ever held more than 300 MB."""
     ours = [child for child in psutil.Process().children(recursive=True) if child.name() != "java"]
     peaks = {" ".join(child.cmdline())[-80:]: peak_mb(child.pid) for child in ours}
     assert {name: peak for name, peak in peaks.items() if peak > MOST_MEMORY_MB} == {}

@@ -126,7 +126,7 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    """A platform on the servers that count, whose scheduler leaves it alone."""
+    """Yield a platform on the servers that count, without scheduled ticks."""
     with site_on("embedded", tmp_path_factory.mktemp("platform"), tick_every_s=NEVER_S) as site:
         wire = Wire(site)
         yield wire
@@ -146,7 +146,7 @@ def test_a_chained_step_answered_at_once_keeps_the_budget(wire: Wire) -> None:
 
 
 def test_a_chained_job_keeps_the_budget(wire: Wire) -> None:
-    """A job that takes a moment adds at most a write for each new state and a message a poll."""
+    """A job adds at most a write for each state and a message a poll."""
     wire.site.script(A_MOMENT)
     short, long = wire.run(chain(2)), wire.run(chain(6))
     added = long.per_step(short, 4)
@@ -157,5 +157,5 @@ def test_a_chained_job_keeps_the_budget(wire: Wire) -> None:
 
 
 def test_an_idle_tick_is_one_query(wire: Wire) -> None:
-    """With nothing in flight a tick costs one query, which Firestore bills as one read."""
+    """A tick with nothing in flight costs one query."""
     assert wire.tick() == Cost(queries=1, reads=1, writes=0, leases=0, messages=1)

@@ -20,7 +20,7 @@ DEFINITION = (
 
 @pytest.fixture
 def world() -> World:
-    """A coordinator whose Task Runner takes five seconds for a job, and whose bucket holds one workflow."""
+    """Return a coordinator with one workflow, whose jobs take five seconds."""
     world = World("default: {duration: 5}")
     for generation in (None, "1700000000000001"):
         world.files.content["gs://flows/workflows/daily.yaml", generation] = DEFINITION.encode()
@@ -29,7 +29,7 @@ def world() -> World:
 
 @pytest.fixture
 def run_id(world: World) -> str:
-    """The run that the golden files name; its first step is published as ready."""
+    """Start the run that the golden files name, and publish its first step."""
     started = world.start(DEFINITION)
     world.bus.take_all("events")
     return started
@@ -37,7 +37,7 @@ def run_id(world: World) -> str:
 
 @pytest.fixture
 def functions(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Deployed]:
-    """The functions, deployed on that world."""
+    """Return the functions as deployed on that world."""
     without_handlers(monkeypatch)
     deployed = Deployed(monkeypatch, lambda: capsys.readouterr().out)
     deployed.on(world.services)

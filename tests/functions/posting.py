@@ -34,7 +34,7 @@ class Golden:
 
 
 def golden(name: str) -> Golden:
-    """The request in a file of `events/`."""
+    """Return the request in a file of `events/`."""
     return Golden(**json.loads((EVENTS / f"{name}.json").read_text()))
 
 
@@ -53,7 +53,7 @@ class Deployed:
         self.patch.setattr(bootstrap, "connect", lambda _settings: services)
 
     def post(self, request: Golden | str) -> int:
-        """Post a request, note what was logged for it, and answer the status."""
+        """Post a request, collect its log lines, and return the status."""
         request = golden(request) if isinstance(request, str) else request
         if request.function not in self._clients:
             source = FUNCTIONS / request.function / "main.py"
@@ -65,12 +65,12 @@ class Deployed:
         return int(response.status_code)
 
     def logged(self, action: str) -> list[dict[str, Any]]:
-        """The last request's lines of that action."""
+        """Return the last request's lines of that action."""
         return [line for line in self.lines if line["action"] == action]
 
 
 def without_handlers(patch: pytest.MonkeyPatch) -> None:
-    """Let the functions bind the log to the test's own stdout, and put everything back afterwards."""
+    """Bind the log to the test's own stdout, and restore it afterwards."""
     logger = logging.getLogger("atom_workflows")
     patch.setattr(logger, "handlers", [])
     patch.setattr(logger, "propagate", logger.propagate)

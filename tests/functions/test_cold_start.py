@@ -23,7 +23,7 @@ LIST_MODULES = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modul
 
 @cache
 def imported(function: str) -> frozenset[str]:
-    """Every module that is loaded once the function is, in a fresh process."""
+    """Return the modules that a fresh process has loaded with the function."""
     command = [sys.executable, "-c", LIST_MODULES, str(FUNCTIONS / function / "main.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return frozenset(done.stdout.split())
@@ -31,7 +31,7 @@ def imported(function: str) -> frozenset[str]:
 
 @pytest.mark.parametrize("function", OTHERS)
 def test_a_function_imports_nothing_that_it_does_not_need(function: str) -> None:
-    """What another function or the command line needs is left out; what is needed itself is there."""
+    """A function imports nothing that only another program needs."""
     assert "atom_workflows.bootstrap" in imported(function)
     for name in (*NOBODY_S, *OTHERS[function]):
         assert name not in imported(function)

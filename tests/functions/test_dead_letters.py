@@ -57,7 +57,7 @@ class ClosedBus:
 
 
 def delivered(name: str, attempt: int | None) -> Golden:
-    """A golden push that tells which delivery it is."""
+    """Return a golden push with the number of its delivery."""
     event = golden(name)
     return (
         event if attempt is None else Golden(event.function, event.headers, event.body | {"deliveryAttempt": attempt})
@@ -65,7 +65,7 @@ def delivered(name: str, attempt: int | None) -> Golden:
 
 
 def pushed(data: bytes, **attributes: str) -> Golden:
-    """A push of a start message."""
+    """Return a push of a start message."""
     message = {"data": base64.b64encode(data).decode(), "attributes": attributes, "messageId": "m-1"}
     return Golden("start", PUSH, {"message": message, "subscription": "projects/demo/subscriptions/start"})
 
@@ -76,20 +76,20 @@ def broken(functions: Deployed, world: World, error: Exception) -> None:
 
 
 def letter(world: World) -> TakenMessage:
-    """The one dead letter."""
+    """Return the one dead letter."""
     [found] = world.bus.take_all("dead-letters")
     return found
 
 
 def held(found: TakenMessage) -> HeldMessage:
-    """The same as it is pulled."""
+    """Return the letter as it is pulled."""
     return HeldMessage(
         id=found.message_id, data=found.data, attributes=found.attributes, published_at=START, lease=found.ack_id
     )
 
 
 def replay_of(found: TakenMessage) -> Golden:
-    """The push of the letter's message, published again."""
+    """Return the push of the letter's message, published again."""
     message = replay_message(read_dead_letter(held(found)))
     assert message.topic == "start"
     return pushed(message.raw or b"", **message.attributes)
@@ -100,7 +100,7 @@ def replay_of(found: TakenMessage) -> Golden:
 def test_an_event_comes_again_before_its_last_delivery(
     functions: Deployed, world: World, name: str, attempt: int | None
 ) -> None:
-    """As long as Pub/Sub will deliver it again, or does not tell, a failing event is answered 500 and not kept."""
+    """A failing event is answered 500 until its last delivery."""
     broken(functions, world, StoreUnavailable("the store is away"))
     assert functions.post(delivered(name, attempt)) == 500
     assert [line["action"] for line in functions.lines] == ["event.failed"]
@@ -110,7 +110,7 @@ def test_an_event_comes_again_before_its_last_delivery(
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.parametrize("attempt", [MAX_DELIVERIES, MAX_DELIVERIES + 1])
 def test_an_event_is_kept_on_its_last_delivery(functions: Deployed, world: World, name: str, attempt: int) -> None:
-    """Data and attributes are the event's own, and the reason, the topic and the deliveries stand beside them."""
+    """A dead letter has the event's data, its attributes, and the reason."""
     broken(functions, world, StoreUnavailable("the store is away"))
     event = delivered(name, attempt)
     assert functions.post(event) == 204
@@ -119,11 +119,11 @@ def test_an_event_is_kept_on_its_last_delivery(functions: Deployed, world: World
     found, message = letter(world), event.body["message"]
     assert found.data == base64.b64decode(message.get("data", ""))
     assert message["attributes"].items() <= found.attributes.items()
-    told = read_dead_letter(held(found))
-    assert (told.topic, told.deliveries) == ("steps" if event.function == "dispatcher" else "start", attempt)
-    assert (told.reason, told.error) == ("the store is away", "StoreUnavailable")
-    assert told.attributes == message["attributes"]
-    assert not told.is_hopeless
+    kept = read_dead_letter(held(found))
+    assert (kept.topic, kept.deliveries) == ("steps" if event.function == "dispatcher" else "start", attempt)
+    assert (kept.reason, kept.error) == ("the store is away", "StoreUnavailable")
+    assert kept.attributes == message["attributes"]
+    assert not kept.is_hopeless
 
 
 def test_the_last_delivery_is_a_setting(functions: Deployed) -> None:
@@ -135,7 +135,7 @@ def test_the_last_delivery_is_a_setting(functions: Deployed) -> None:
 
 @pytest.mark.parametrize("name", TICKS)
 def test_a_tick_is_dropped_on_its_last_delivery(functions: Deployed, world: World, name: str) -> None:
-    """Later it would be worthless: the next one does its work."""
+    """A tick that fails on its last delivery is dropped."""
     broken(functions, world, StoreUnavailable("away"))
     assert functions.post(delivered(name, MAX_DELIVERIES)) == 204
     [line] = functions.logged("event.given_up")
@@ -143,8 +143,8 @@ def test_a_tick_is_dropped_on_its_last_delivery(functions: Deployed, world: Worl
     assert world.bus.take_all("dead-letters") == []
 
 
-def test_of_a_defect_the_letter_tells_the_place_and_the_log_the_rest(functions: Deployed, world: World) -> None:
-    """What an unforeseen error says may hold anything, so it stays in the log, with its trace."""
+def test_a_defect_is_in_the_letter_by_its_place_alone(functions: Deployed, world: World) -> None:
+    """A defect's text is in the log, and only its place in the letter."""
     broken(functions, world, KeyError("a secret"))
     assert functions.post(delivered("start-push-inline", MAX_DELIVERIES)) == 204
     reason = letter(world).attributes["deadLetterReason"]
@@ -160,7 +160,7 @@ def test_of_a_defect_the_letter_tells_the_place_and_the_log_the_rest(functions: 
 def test_without_a_place_to_keep_it_an_event_comes_again(
     functions: Deployed, world: World, name: str, attempt: int
 ) -> None:
-    """What cannot be kept is not acknowledged: Pub/Sub then forwards it by itself, without our reason."""
+    """An event that cannot be kept is not acknowledged."""
     functions.on(replace(world.services, store=FailingStore(StoreUnavailable("away")), bus=ClosedBus()))
     assert functions.post(delivered(name, attempt)) == 500
     [line] = functions.logged("event.failed")
@@ -168,7 +168,7 @@ def test_without_a_place_to_keep_it_an_event_comes_again(
 
 
 def test_a_person_who_posts_gets_an_answer_and_no_letter(functions: Deployed, world: World) -> None:
-    """A plain POST is nobody's to deliver again."""
+    """A plain POST that fails leaves no dead letter."""
     assert functions.post(Golden("start", {"Content-Type": "application/json"}, {"workflow_path": 7})) == 400
     broken(functions, world, StoreUnavailable("away"))
     plain = {"workflow_path": "gs://flows/workflows/daily.yaml"}
@@ -178,7 +178,7 @@ def test_a_person_who_posts_gets_an_answer_and_no_letter(functions: Deployed, wo
 
 @pytest.mark.parametrize("name", ["start-push-path", "start-push-inline", "start-push-bucket-notification"])
 def test_a_replayed_start_starts_the_run_that_was_asked_for(functions: Deployed, world: World, name: str) -> None:
-    """Replayed twice, or after a first delivery that got half way, it is one run: that of the event's own id."""
+    """A replayed start starts the run of the first event, once."""
     broken(functions, world, StoreUnavailable("away"))
     functions.post(delivered(name, MAX_DELIVERIES))
     found = letter(world)
@@ -189,7 +189,7 @@ def test_a_replayed_start_starts_the_run_that_was_asked_for(functions: Deployed,
 
 
 def test_a_replayed_event_that_fails_again_is_the_same_letter(functions: Deployed, world: World) -> None:
-    """However often it goes round, it keeps the first event's id, and no attribute is heaped upon another."""
+    """A letter that fails again keeps its first event's id and attributes."""
     broken(functions, world, StoreUnavailable("away"))
     functions.post(delivered("start-push-path", MAX_DELIVERIES))
     first = letter(world)
@@ -203,7 +203,7 @@ def test_a_replayed_event_that_fails_again_is_the_same_letter(functions: Deploye
 
 @pytest.mark.parametrize("path", ["é" * 5_000, "\0\x1b[31m" * 100, "\ud800"])
 def test_a_reason_fits_an_attribute(functions: Deployed, world: World, path: str) -> None:
-    """It is cut to what Pub/Sub takes, and is text."""
+    """A reason is cut to the length of an attribute, as valid text."""
     assert functions.post(pushed(json.dumps({"workflow_path": path, "params": 3}).encode())) == 204
     reason = letter(world).attributes["deadLetterReason"]
     assert 0 < len(reason.encode()) <= LONGEST_REASON
@@ -211,7 +211,7 @@ def test_a_reason_fits_an_attribute(functions: Deployed, world: World, path: str
 
 @pytest.mark.parametrize("message", [{}, {"data": "***"}, {"data": "e30=", "attributes": "x"}, {"data": 7}])
 def test_a_broken_message_is_kept_as_far_as_it_goes(functions: Deployed, world: World, message: Any) -> None:
-    """What Pub/Sub would never send is answered all the same."""
+    """A broken message is acknowledged, and kept as far as possible."""
     request = Golden("start", PUSH, {"message": message, "subscription": "x", "deliveryAttempt": "many"})
     assert functions.post(request) == 204
     assert letter(world).attributes["deadLetterError"] == "MalformedEvent"

@@ -52,7 +52,7 @@ VALUES = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each part of a JSON value."""
+    """Yield the way to each part of a JSON value."""
     yield path
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -63,7 +63,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(value: Any, path: tuple[Any, ...], new: Any, *, gone: bool) -> Any:
-    """The value with the part at that place replaced, or taken away."""
+    """Return the value with the part at that place replaced or removed."""
     if not path:
         return new
     target = value
@@ -78,7 +78,7 @@ def changed(value: Any, path: tuple[Any, ...], new: Any, *, gone: bool) -> Any:
 
 @st.composite
 def spoilt(draw: st.DrawFn, value: Any) -> Any:
-    """A JSON value with some of its parts replaced or taken away."""
+    """Draw a JSON value with some of its parts replaced or removed."""
     value = copy.deepcopy(value)
     for _ in range(draw(st.integers(1, 2))):
         # Deep parts rather than the whole: what is nearly right gets furthest.
@@ -89,13 +89,13 @@ def spoilt(draw: st.DrawFn, value: Any) -> Any:
 
 
 def encoded(body: Any) -> str:
-    """As the data of a Pub/Sub message."""
+    """Return the value as the data of a Pub/Sub message."""
     return base64.b64encode(json.dumps(body).encode()).decode()
 
 
 @st.composite
 def requests(draw: st.DrawFn, function: str) -> Golden:
-    """A request like one that was seen, spoilt outside, or within its message's data; or nothing of the kind."""
+    """Draw a request that is spoilt outside, within its data, or altogether."""
     own = [event for event in GOLDEN if event.function == function and data_of(event.body) is not None]
     event = draw(st.sampled_from(own if draw(st.integers(0, 9)) else GOLDEN))
     headers = dict(event.headers)
@@ -124,7 +124,7 @@ def sendable(text: str) -> str:
 
 
 def message_of(body: Any) -> dict[str, Any]:
-    """The Pub/Sub message in a push or in a CloudEvent; an empty one if there is none."""
+    """Return the Pub/Sub message in a push or CloudEvent, empty if there is none."""
     for holder in (body, body.get("data") if isinstance(body, dict) else None):
         message = holder.get("message") if isinstance(holder, dict) else None
         if isinstance(message, dict):
@@ -133,7 +133,7 @@ def message_of(body: Any) -> dict[str, Any]:
 
 
 def data_of(body: Any) -> Any:
-    """What the message in a request carries, None if it is no JSON."""
+    """Return the data of a request's message, None if it is no JSON."""
     try:
         return json.loads(base64.b64decode(message_of(body)["data"]))
     except (LookupError, TypeError, ValueError, RecursionError):
@@ -141,7 +141,10 @@ def data_of(body: Any) -> Any:
 
 
 def is_of_a_newer_version(body: Any) -> bool:
-    """Whether the event is one that another instance may be able to read: that alone is to come again."""
+    """Return True if another instance may be able to read the event.
+
+    Only such an event should come again.
+    """
     event = body if data_of(body) is None else data_of(body)
     schema = event.get("schema") if isinstance(event, dict) else None
     return isinstance(schema, int) and 1 < schema <= MAX_SCHEMA
@@ -149,7 +152,7 @@ def is_of_a_newer_version(body: Any) -> bool:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_input_is_answered_and_none_comes_again(functions: Deployed, run_id: str, function: str) -> None:
-    """No exception leaves a function, no answer asks for redelivery, and what is logged is JSON."""
+    """No input raises, comes again, or is logged as anything but JSON."""
     assert run_id
 
     @FUZZ

@@ -18,13 +18,13 @@ KNOWN = {"severity", "message", "action", "event_id"}
 
 
 def runs(world: World) -> list[str]:
-    """The ids of all runs."""
+    """Return the ids of all runs."""
     return [document.id for document in world.store.query(Query(collection=RUNS))]
 
 
 @pytest.mark.parametrize("name", STARTS)
 def test_every_form_of_a_start_starts_one_run(functions: Deployed, world: World, name: str) -> None:
-    """A start message or an upload, pushed or from Eventarc, starts a run; delivered again, it starts nothing."""
+    """Each form of a start starts one run, however often it is delivered."""
     assert functions.post(name) == 204
     [line] = functions.logged("run.start")
     [run_id] = runs(world)
@@ -38,7 +38,7 @@ def test_every_form_of_a_start_starts_one_run(functions: Deployed, world: World,
     assert world.run(run_id).state == "SUCCEEDED"
 
 
-def test_an_upload_is_one_run_however_it_is_told_of(functions: Deployed, world: World) -> None:
+def test_an_upload_is_one_run_in_every_form_of_its_notification(functions: Deployed, world: World) -> None:
     """Notification and Eventarc event of one generation are the same trigger."""
     assert [functions.post(name) for name in UPLOADS] == [204] * len(UPLOADS)
     [run_id] = runs(world)
@@ -46,7 +46,7 @@ def test_an_upload_is_one_run_however_it_is_told_of(functions: Deployed, world: 
 
 
 def test_a_start_message_brings_params_and_labels(functions: Deployed, world: World, run_id: str) -> None:
-    """Any JSON may be a parameter; the message's own key is the one that the run was started with."""
+    """Parameters may be any JSON, and labels are kept."""
     functions.post("start-push-inline")
     assert runs(world) == [run_id]
     empty = World()
@@ -57,8 +57,8 @@ def test_a_start_message_brings_params_and_labels(functions: Deployed, world: Wo
     assert run.labels == {"team": "données"}
 
 
-def test_a_half_seeded_run_is_gone_on_with(functions: Deployed, world: World, run_id: str) -> None:
-    """A run that is going well is left as it is, and its ready steps are published again."""
+def test_a_seed_request_publishes_ready_steps_again(functions: Deployed, world: World, run_id: str) -> None:
+    """A request to continue a healthy run publishes its ready steps again."""
     assert functions.post("start-push-run-seed") == 204
     world.run_to_end(run_id)
     assert world.run(run_id).state == "SUCCEEDED"
@@ -66,14 +66,14 @@ def test_a_half_seeded_run_is_gone_on_with(functions: Deployed, world: World, ru
 
 @pytest.mark.parametrize("name", ["dispatcher-push-step-ready", "dispatcher-eventarc-step-ready"])
 def test_a_ready_step_is_submitted_once(functions: Deployed, world: World, run_id: str, name: str) -> None:
-    """The job is submitted and recorded; the same event again submits nothing."""
+    """A ready step's job is submitted once, though its event comes twice."""
     assert [functions.post(name), functions.post(name)] == [204, 204]
     assert world.submissions() == ["extract/1"]
     assert world.states(run_id) == {"extract": "RUNNING", "load": "PENDING"}
 
 
 def test_a_completed_step_wakes_its_dependents(functions: Deployed, world: World, run_id: str) -> None:
-    """The outcome is settled and the step behind it is on its way."""
+    """An outcome ends its step and starts the dependent one."""
     functions.post("dispatcher-push-step-ready")
     assert functions.post("dispatcher-push-steps-completed") == 204
     world.settle_down()
@@ -82,7 +82,7 @@ def test_a_completed_step_wakes_its_dependents(functions: Deployed, world: World
 
 
 @pytest.mark.parametrize("name", ["checker-push-tick", "checker-push-scheduler-tick", "checker-push-sweep-page"])
-def test_a_tick_makes_due_jobs_be_looked_at(functions: Deployed, world: World, run_id: str, name: str) -> None:
+def test_a_tick_polls_due_jobs(functions: Deployed, world: World, run_id: str, name: str) -> None:
     """A job that has ended is found out, whatever woke the checker."""
     functions.post("dispatcher-push-step-ready")
     world.clock.move(timedelta(seconds=30))
@@ -98,7 +98,7 @@ def test_a_tick_makes_due_jobs_be_looked_at(functions: Deployed, world: World, r
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_decision_is_one_line_of_json(functions: Deployed, world: World, run_id: str, name: str) -> None:
-    """Each line has severity, message, action and the event's id; a step's line has run, step and attempt."""
+    """A log line has severity, message, action, event id, and the step it is about."""
     event = golden(name)
     event_id = event.headers.get("ce-id") or event.body.get("id") or event.body["message"]["messageId"]
     functions.post(event)
@@ -112,12 +112,12 @@ def test_every_decision_is_one_line_of_json(functions: Deployed, world: World, r
 
 
 def test_a_submission_is_logged(functions: Deployed, run_id: str) -> None:
-    """The log tells which step of which run became which job."""
+    """A submission is logged with run, step and job."""
     functions.post("dispatcher-push-step-ready")
     assert {line["action"] for line in functions.lines} >= {"step.submit"}
 
 
-def test_nothing_to_do_says_nothing(functions: Deployed) -> None:
+def test_an_idle_tick_logs_nothing(functions: Deployed) -> None:
     """A tick with nothing in flight logs no line."""
     assert functions.post("checker-push-scheduler-tick") == 204
     assert functions.lines == []

@@ -19,7 +19,7 @@ MESSAGE = {"definition": chain(1), "workflow_path": "flow.yaml"}
 
 
 def warnings(body: dict[str, Any]) -> tuple[str, ...]:
-    """What is said of the message."""
+    """Return the warnings about the message."""
     request = read_start_event({**MESSAGE, **body}, event_id="1")
     assert isinstance(request, StartRequested)
     return request.warnings
@@ -37,19 +37,19 @@ def warnings(body: dict[str, Any]) -> tuple[str, ...]:
     ],
 )
 def test_a_field_that_is_not_known(name: str, meant: str) -> None:
-    """It is named with what was probably meant, and its value, which may be a secret, is not."""
+    """An unknown field is named with a suggestion, without its value."""
     [warning] = warnings({name: "hush"})
     assert (name in warning, meant in warning, "hush" in warning) == (True, True, False)
 
 
 def test_every_known_field_is_silent() -> None:
-    """Neither our names nor the first version's flags are warned of."""
+    """Known fields and the first version's flags cause no warning."""
     known = {"workflow-path": "flow.yaml", "tr-url": "https://t.test", "run_key": "k", "params": {}, "labels": {}}
     assert warnings({**known, "schema": 1, "type": "start"}) == ()
 
 
 def test_a_definition_beside_an_object(world: World) -> None:
-    """The definition is used; its caller and the run are told so, even if it is invalid, as problems have the path."""
+    """A definition beside a path is used, and both caller and run learn it."""
     asked = {"workflow_path": "gs://flows/workflows/daily.yaml"}
     for definition, expected in ((chain(1), HTTPStatus.ACCEPTED), ("steps: []", HTTPStatus.BAD_REQUEST)):
         body = json.dumps({**asked, "definition": definition}).encode()
@@ -61,27 +61,27 @@ def test_a_definition_beside_an_object(world: World) -> None:
 
 
 def test_a_message_of_many_fields() -> None:
-    """Neither many fields nor long names make a long warning."""
+    """Many or long field names make no long warnings."""
     found = warnings({f"{number}{'x' * 1_000}": 0 for number in range(1_000)})
     assert (len(found), max(map(len, found)) < 250) == (11, True)
     assert found[-1].startswith("990 more")
 
 
-def test_the_run_keeps_it(world: World) -> None:
-    """The run starts, as publishers may send what another version knows; its document tells what was ignored."""
+def test_the_run_keeps_the_warning(world: World) -> None:
+    """The run starts, and keeps the warning."""
     started = handle_start(world.services, read_start_event({**MESSAGE, "paramz": {"a": 1}}, event_id="1"))
     run = world.run_to_end(started.run_id)
     assert (run.state, len(run.warnings)) == ("SUCCEEDED", 1)
 
 
-def test_a_caller_is_answered_with_it(world: World) -> None:
-    """A plain POST learns it at once."""
+def test_a_caller_is_answered_with_the_warning(world: World) -> None:
+    """A plain POST is answered with the warnings."""
     body = json.dumps({**MESSAGE, "paramz": {}}).encode()
     text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, body)
     assert (status, len(json.loads(text)["warnings"])) == (HTTPStatus.ACCEPTED, 1)
 
 
-def test_a_message_without_a_workflow_tells_what_was_probably_meant() -> None:
-    """What cannot start at all names the field that is misspelt."""
+def test_a_message_without_a_workflow_names_the_misspelt_field() -> None:
+    """A message that cannot start a run names its misspelt field."""
     with pytest.raises(MalformedEvent, match=r"needs workflow_path .* did you mean workflow_path"):
         read_start_event({"workflowpath": "gs://b/o"}, event_id="1")

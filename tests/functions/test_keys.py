@@ -83,7 +83,7 @@ CAUSES = {
 def test_a_key_starts_a_run_once_the_cause_of_its_refusal_is_fixed(
     cause: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused the same way until then, it is a new run with nothing left of the refused one."""
+    """A refused key starts a new run once the cause is fixed."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
     refused, status, fix, asked = CAUSES[cause]
     world = World()
@@ -105,7 +105,7 @@ def test_a_key_starts_a_run_once_the_cause_of_its_refusal_is_fixed(
 
 
 def test_a_key_that_is_refused_for_another_reason_says_so() -> None:
-    """The run that is kept says what was wrong last, as the answer does."""
+    """An INVALID run has the latest reason."""
     world = World()
     post(world, INVALID)
     status, answer = post(world, ALSO_INVALID)
@@ -132,7 +132,7 @@ OTHERS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_another_request_under_a_key_is_a_conflict(case: str) -> None:
-    """It is answered 409 and names the first run, which goes on as it was asked for, with a warning."""
+    """Another request under a key is answered 409 and leaves a warning."""
     asked, other, what = OTHERS[case]
     world = World()
     upload(world, chain(2))
@@ -152,7 +152,7 @@ def test_another_request_under_a_key_is_a_conflict(case: str) -> None:
 
 
 def test_another_message_under_a_key_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody is answered, so the run that has the key says so, once, and the log each time."""
+    """Another message under a key is logged, and the run has one warning."""
     world = World()
     first = publish(world, {**TWO, "run_key": "k"})
     for event_id in ("2", "2", "3"):
@@ -163,8 +163,8 @@ def test_another_message_under_a_key_is_warned_of(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("change", ["replaced", "spoilt", "deleted"])
-def test_the_same_request_is_answered_alike_whatever_became_of_its_file(change: str) -> None:
-    """A request that names no generation is the same though the file has changed: the run stays, with a warning."""
+def test_the_same_request_stays_the_same_when_its_file_changes(change: str) -> None:
+    """A repeated request whose file changed is the same run, with a warning."""
     world = World()
     upload(world, chain(2))
     _, first = post(world, FILE)
@@ -183,7 +183,7 @@ def test_the_same_request_is_answered_alike_whatever_became_of_its_file(change: 
 
 
 def test_the_same_message_again_leaves_no_warning() -> None:
-    """A redelivery is the rule, and no news, also with all that a message can say."""
+    """A redelivered message leaves no warning."""
     world = World()
     body = {**TWO, "run_key": "k", "params": {"a": [1, 2.5, None]}, "labels": {"team": "a"}}
     for _ in range(3):
@@ -195,7 +195,7 @@ def test_the_same_message_again_leaves_no_warning() -> None:
 
 @pytest.mark.parametrize("moment", ["get", "commit"])
 def test_two_that_replace_a_refused_run_start_it_once(moment: str) -> None:
-    """Whoever comes second finds the other's run."""
+    """Two starts that replace a refused run start one."""
     world = World()
     post(world, INVALID)
     calls: list[str] = []
@@ -214,7 +214,7 @@ def test_two_that_replace_a_refused_run_start_it_once(moment: str) -> None:
 
 
 def test_of_two_different_requests_at_once_one_is_a_conflict() -> None:
-    """The second finds at its commit that the key was taken since."""
+    """Of two different requests at the same time, the second is a conflict."""
     world = World()
     meanwhile(world, lambda name, _: name == "commit", partial(start, world, TWO))
     status, answer = post(world, THREE)
@@ -224,10 +224,10 @@ def test_of_two_different_requests_at_once_one_is_a_conflict() -> None:
 
 @pytest.mark.parametrize("fatal", range(1, 7))
 @pytest.mark.parametrize("after", [False, True])
-def test_a_start_that_dies_while_it_replaces_a_refused_run_is_gone_on_with(
+def test_a_start_that_dies_while_it_replaces_a_refused_run_is_continued(
     fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
-    """The same request again starts the run, or goes on with it."""
+    """A repeated request continues a start that died."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 2)
     world = World()
     post(world, INVALID)
@@ -244,7 +244,7 @@ def test_a_start_that_dies_while_it_replaces_a_refused_run_is_gone_on_with(
 
 
 def test_a_warning_is_added_to_a_run_that_changes_meanwhile() -> None:
-    """What another writes to the run is kept."""
+    """Adding a warning keeps what others write to the run."""
     world = World()
     run_id = publish(world, {**TWO, "run_key": "k"}).id
 

@@ -18,7 +18,7 @@ IGNORED = {"step.unknown", "object.ignored"}
 def test_what_cannot_be_handled_is_acknowledged_and_logged_once(
     functions: Deployed, world: World, run_id: str, name: str
 ) -> None:
-    """The answer is 204, one warning tells the reason, as does the dead letter, and no document or job is made."""
+    """A malformed event is acknowledged, logged once and dead-lettered."""
     writes = world.store.writes
     assert functions.post(name) == 204
     [line] = functions.lines
@@ -36,12 +36,12 @@ def test_what_cannot_be_handled_is_acknowledged_and_logged_once(
 
 
 def holds_message(event: Golden) -> bool:
-    """Whether there is a Pub/Sub message in the request."""
+    """Return True if the request holds a Pub/Sub message."""
     return isinstance(event.body, dict) and isinstance(event.body.get("message"), dict)
 
 
 def test_an_invalid_workflow_becomes_an_invalid_run(functions: Deployed, world: World) -> None:
-    """The upload is acknowledged, and the run says what is wrong with it, and where."""
+    """An invalid upload becomes an INVALID run with its problems."""
     world.files.content["gs://flows/workflows/daily.yaml", "1700000000000001"] = b"name: flow\nsteps:\n  - {ids: a}\n"
     assert functions.post("start-push-bucket-notification") == 204
     [line] = functions.logged("run.invalid")
@@ -51,7 +51,7 @@ def test_an_invalid_workflow_becomes_an_invalid_run(functions: Deployed, world: 
 
 
 def test_a_file_that_is_gone_becomes_an_invalid_run(functions: Deployed, world: World) -> None:
-    """Reading it again would not help."""
+    """An upload whose file is gone becomes an INVALID run."""
     world.files.content.clear()
     assert functions.post("start-eventarc-object-finalized") == 204
     [line] = functions.logged("run.invalid")
@@ -60,7 +60,7 @@ def test_a_file_that_is_gone_becomes_an_invalid_run(functions: Deployed, world: 
 
 @pytest.mark.parametrize("name", ["workflows/readme.md", "other/daily.yaml", "workflows/"])
 def test_other_objects_start_nothing(functions: Deployed, world: World, name: str) -> None:
-    """An object that is no workflow by its name is acknowledged."""
+    """An object elsewhere, or with another extension, starts nothing."""
     event = golden("start-push-bucket-notification")
     event.body["message"]["attributes"]["objectId"] = name
     assert functions.post(event) == 204
@@ -68,7 +68,7 @@ def test_other_objects_start_nothing(functions: Deployed, world: World, name: st
     assert world.store.query(Query(collection=RUNS)) == []
 
 
-def test_a_person_who_posts_nonsense_is_told(functions: Deployed) -> None:
-    """A plain POST that is no event is answered 400: nobody will deliver it again."""
+def test_a_person_who_posts_nonsense_gets_400(functions: Deployed) -> None:
+    """A plain POST that is no event is answered 400."""
     assert functions.post(Golden("start", {"Content-Type": "application/json"}, "nonsense")) == 400
     assert functions.post(Golden("start", {"Content-Type": "application/json"}, {})) == 400

@@ -46,7 +46,7 @@ class Input:
     headers: Mapping[str, str]
 
     def post(self, address: str) -> int:
-        """Post it and return the answer's status; 0 if the function hung up."""
+        """Post it and return the status, 0 if the function hung up."""
         host = address.removeprefix("http://")
         connection = http.client.HTTPConnection(host, timeout=ANSWER_S)
         body = iter([b"[" * 65_536] * self.pieces) if self.pieces else self.body
@@ -60,26 +60,30 @@ class Input:
 
 
 def pushed(data: bytes, **more: Any) -> bytes:
-    """A Pub/Sub push of that data."""
+    """Return a Pub/Sub push of that data."""
     message = {"data": base64.b64encode(data).decode(), "messageId": "1", "attributes": {}, **more}
     return json.dumps({"message": message, "subscription": "s"}).encode()
 
 
 def values_in(size: int) -> bytes:
-    """As many values as JSON of that size can hold: each two brackets and a comma."""
+    """Return as many values as JSON of that size can hold."""
     return b"[" + b"[]," * (size // 3 - 1) + b"[]]"
 
 
 def file_of_values(field: str = "url") -> str:
-    """A workflow that takes as much to read as any: nearly as many values as a file may have, in the longest text."""
+    """Return the workflow that takes most memory to read.
+
+    It has nearly as many values as a file may have, in the longest text.
+    """
     steps = "".join(f"- {{id: s{i}, task: {{{field}: u, args: [{','.join('a' * 20)}]}}}}\n" for i in range(9_900))
     return f"steps:\n{steps}# " + "é" * ((LARGEST_FILE - len(steps) - 20) // 2)
 
 
 def file_of_aliases(*, roots: bool = False) -> str:
-    """A workflow that takes most to write: texts that JSON lengthens most, with a sign of four bytes, by aliases.
+    """Return the workflow that takes most memory to write.
 
-    Its steps wait for the first one, or are all released at once.
+    Aliases repeat texts that JSON lengthens most, with a sign of four bytes. Its steps wait for the first one, or are
+    all released at once.
     """
     needs = "" if roots else "dependsOn: [s], "
     text = "\\x01" * 10_800 + "\U0001f600"
@@ -127,7 +131,7 @@ INPUTS: Final = largest_inputs()
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """The functions, served with the most threads that any of them has."""
+    """Serve the functions with the most threads that any of them has."""
     threads = max(shape.concurrency for shape in SHAPES.values())
     options = PlatformOptions(bucket=None, threads=threads, log_dir=tmp_path_factory.mktemp("logs"))
     keyed = json.dumps({"definition": file_of_aliases(), "run_key": RUN_KEY}).encode()
@@ -138,7 +142,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
 
 
 def peak(platform: LocalPlatform, function: PartName) -> int:
-    """Return the most memory that the function's largest process has had, in bytes."""
+    """Return the most memory that the function's largest process had, in bytes."""
     leader = psutil.Process(platform.process_group(function))
     statuses = [Path(f"/proc/{each.pid}/status").read_text() for each in leader.children(recursive=True)]
     return max(int(found[1]) for status in statuses if (found := re.search(r"VmHWM:\s+(\d+) kB", status))) * 1024
@@ -146,7 +150,7 @@ def peak(platform: LocalPlatform, function: PartName) -> int:
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_the_largest_inputs_fit_into_a_functions_memory(deployed: LocalPlatform, name: str) -> None:
-    """As many at once as the function takes are all answered, and its process stays below its deployed memory."""
+    """A function stays below its memory with as many large inputs as it takes."""
     given = INPUTS[name]
     shape = SHAPES[given.function]
     with ThreadPoolExecutor(shape.concurrency) as senders:

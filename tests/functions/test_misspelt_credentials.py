@@ -10,7 +10,7 @@ from functions.posting import Deployed
 
 
 def test_a_function_says_so_in_its_log(functions: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first request of a process is logged with one warning, the next with none."""
+    """A process logs the misspelt variable once, at its first request."""
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIAL", "/keys/runner.json")
     assert functions.post("checker-push-scheduler-tick") == 204
@@ -22,7 +22,7 @@ def test_a_function_says_so_in_its_log(functions: Deployed, monkeypatch: pytest.
 
 
 def test_a_step_without_a_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away from Google Cloud, the message for want of a credential names the misspelt variable and the right one."""
+    """The message about a missing credential names the misspelt variable."""
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "K_SERVICE", "GCE_METADATA_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIAL", "/keys/runner.json")

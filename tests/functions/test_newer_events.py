@@ -15,13 +15,13 @@ NEWER = "newer/dispatcher-step-ready"
 
 
 def on_delivery(name: str, attempt: int) -> Golden:
-    """The golden request on that delivery."""
+    """Return the golden request with the number of its delivery."""
     event = golden(name)
     return Golden(event.function, event.headers, {**event.body, "deliveryAttempt": attempt})
 
 
-def test_it_comes_again(functions: Deployed, world: World, run_id: str) -> None:
-    """It is not acknowledged, so that the next delivery may reach an instance that can read it; nothing is changed."""
+def test_an_event_of_a_newer_version_comes_again(functions: Deployed, world: World, run_id: str) -> None:
+    """An event of a newer version is not acknowledged, and changes nothing."""
     writes = world.store.writes
     assert functions.post(on_delivery(NEWER, 1)) == 500
     [line] = functions.logged("event.failed")
@@ -31,8 +31,8 @@ def test_it_comes_again(functions: Deployed, world: World, run_id: str) -> None:
     assert world.run(run_id).state == "RUNNING"
 
 
-def test_at_last_it_is_a_letter_that_can_be_replayed(functions: Deployed, world: World, run_id: str) -> None:
-    """After its last delivery it is kept with its reason, and a replay after the rollout may succeed."""
+def test_its_last_delivery_leaves_a_letter_to_replay(functions: Deployed, world: World, run_id: str) -> None:
+    """After its last delivery such an event is a dead letter to replay."""
     assert functions.post(on_delivery(NEWER, MAX_DELIVERIES)) == 204
     [letter] = world.bus.take_all("dead-letters")
     held = HeldMessage(
@@ -43,7 +43,7 @@ def test_at_last_it_is_a_letter_that_can_be_replayed(functions: Deployed, world:
 
 
 def test_a_run_that_a_newer_version_wrote(functions: Deployed, world: World, run_id: str) -> None:
-    """An event of ours about it is left to that version as well: what its fields mean is not known."""
+    """An event about a newer version's run is left to that version."""
     path = step_path(run_id, "extract")
     world.store.commit([Update(path=path, fields={"schema": 2})])
     writes = world.store.writes
@@ -54,7 +54,7 @@ def test_a_run_that_a_newer_version_wrote(functions: Deployed, world: World, run
 
 
 def test_a_caller_is_answered(functions: Deployed, world: World) -> None:
-    """A plain POST is answered with what is wrong, as something that may be tried again."""
+    """A plain POST of a newer version is answered 503 with the reason."""
     body = {"workflow_path": "gs://flows/workflows/daily.yaml", "schema": 2}
     request = Golden("start", {"Content-Type": "application/json"}, json.dumps(body))
     assert functions.post(request) == 503

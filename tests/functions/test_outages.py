@@ -18,7 +18,7 @@ EVERY = [path.stem for path in sorted(EVENTS.glob("*.json"))]
 
 @pytest.fixture
 def refusing_address() -> str:
-    """An address where nobody listens."""
+    """Return an address where no one listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -27,7 +27,7 @@ def refusing_address() -> str:
 def test_without_a_store_every_event_is_delivered_again(
     functions: Deployed, world: World, monkeypatch: pytest.MonkeyPatch, refusing_address: str, name: str
 ) -> None:
-    """The answer is 500, one line tells why, and no job is submitted; once the store is back it succeeds."""
+    """An event that met no store is delivered again, and submits nothing before."""
     store = firestore_at(refusing_address, monkeypatch, call_timeout_s=0.05, total_timeout_s=0.05)
     functions.on(replace(world.services, store=store))
     assert functions.post(name) == 500
@@ -42,7 +42,7 @@ def test_without_a_store_every_event_is_delivered_again(
 def test_without_a_bus_a_started_run_is_published_again(
     functions: Deployed, world: World, monkeypatch: pytest.MonkeyPatch, refusing_address: str
 ) -> None:
-    """State is saved before it is published: the second delivery finds the run and publishes its first step."""
+    """A second delivery publishes what the first one only saved."""
     bus = pubsub_at(refusing_address, monkeypatch, limits=Limits(call_s=0.05, total_s=0.05))
     functions.on(replace(world.services, bus=bus))
     assert functions.post("start-push-inline") == 500
@@ -55,7 +55,7 @@ def test_without_a_bus_a_started_run_is_published_again(
 def test_without_a_bucket_an_upload_is_delivered_again(
     functions: Deployed, world: World, monkeypatch: pytest.MonkeyPatch, refusing_address: str
 ) -> None:
-    """A storage that does not answer says nothing of the file: no INVALID run is made."""
+    """A storage that does not answer makes no run INVALID."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", refusing_address)
     functions.on(replace(world.services, source=StorageSource()))
     assert functions.post("start-eventarc-object-finalized") == 500
@@ -65,7 +65,7 @@ def test_without_a_bucket_an_upload_is_delivered_again(
 
 
 def test_an_outage_of_the_task_runner_is_no_failure_of_the_event(functions: Deployed) -> None:
-    """The step waits for its next try; redelivering the event would not make that come sooner."""
+    """An event whose Task Runner is away is acknowledged."""
     world = World("default: {submit_errors: [503]}")
     functions.on(world.services)
     assert functions.post("start-push-inline") == 204

@@ -24,7 +24,7 @@ def post(world: World, body: dict[str, Any], **headers: str) -> tuple[int, dict[
 
 @pytest.mark.parametrize("fields", [("workflow-path", "tr-url"), ("workflow_path", "tr_url")])
 def test_a_post_starts_a_run(world: World, fields: tuple[str, str]) -> None:
-    """The flags' names are the body's fields, with - or _; the answer is 202 with the id of the run, which goes on."""
+    """A POST with the flags' names as fields starts a run, with - or _."""
     status, answer = post(world, dict(zip(fields, (PATH, TASK_RUNNER_URL), strict=True)))
     assert (status, set(answer)) == (HTTPStatus.ACCEPTED, {"run_id"})
     run = world.run_to_end(answer["run_id"])
@@ -38,7 +38,7 @@ def test_the_task_runner_need_not_be_named(world: World) -> None:
 
 
 def test_a_task_runner_that_is_not_allowed_is_refused(world: World) -> None:
-    """It is answered 403 and leaves an INVALID run that says what to set; no job is sent."""
+    """A Task Runner that is not allowed is answered 403, and gets no job."""
     status, answer = post(world, {"workflow-path": PATH, "tr-url": "https://elsewhere.test"})
     assert status == HTTPStatus.FORBIDDEN
     assert world.run(answer["run_id"]).state == "INVALID"
@@ -48,7 +48,7 @@ def test_a_task_runner_that_is_not_allowed_is_refused(world: World) -> None:
 
 
 def test_a_further_task_runner_may_be_allowed() -> None:
-    """A Task Runner of WORKFLOW_TASK_RUNNER_ALLOW may be named, with or without a slash at its end."""
+    """A Task Runner of WORKFLOW_TASK_RUNNER_ALLOW may be named."""
     world = World(task_runner_url="https://own.test", allowed_task_runner_urls=(TASK_RUNNER_URL,))
     status, answer = post(world, {"definition": "steps: [{id: a, task: {url: u}}]", "tr-url": f"{TASK_RUNNER_URL}/"})
     assert status == HTTPStatus.ACCEPTED
@@ -64,7 +64,7 @@ def test_a_further_task_runner_may_be_allowed() -> None:
     ],
 )
 def test_what_cannot_run_is_answered_with_its_problems(world: World, body: dict[str, Any], status: int) -> None:
-    """A file that is gone is 404 and an invalid one 400, each with every problem, which the INVALID run keeps."""
+    """A missing file is answered 404 and an invalid one 400, with all problems."""
     answered, answer = post(world, body)
     assert answered == status
     assert answer["problems"]
@@ -72,16 +72,16 @@ def test_what_cannot_run_is_answered_with_its_problems(world: World, body: dict[
 
 
 def test_what_is_no_json_is_said_in_words(world: World) -> None:
-    """Neither Python's names nor a defect's trace reach the caller."""
-    for raw, told in ((b"gs://b/o", "is not JSON: Expecting value"), (b"[" * 100_000, "nested too deeply")):
+    """A body that is no JSON is explained without Python's names or a trace."""
+    for raw, reason in ((b"gs://b/o", "is not JSON: Expecting value"), (b"[" * 100_000, "nested too deeply")):
         text, status, _ = on_start(world.services, {"Content-Type": "application/json"}, raw)
         assert status == HTTPStatus.BAD_REQUEST
-        assert told in json.loads(text)["error"]
+        assert reason in json.loads(text)["error"]
         assert "Error:" not in json.loads(text)["error"]
 
 
 def test_the_same_idempotency_key_starts_one_run(world: World) -> None:
-    """A call that is repeated with its key is answered with the same run; without one it starts another."""
+    """Calls with the same Idempotency-Key are answered with one run."""
     first, again, other = (post(world, {"workflow-path": PATH}, Idempotency_Key=key) for key in ("a", "a", "b"))
     assert first == again
     assert other[1]["run_id"] != first[1]["run_id"]
@@ -89,7 +89,7 @@ def test_the_same_idempotency_key_starts_one_run(world: World) -> None:
 
 
 def test_whole_numbers_are_texts_too(world: World) -> None:
-    """A date or a number of a build, as a key or a label's value, is the same as its digits."""
+    """A whole number as key or label is the same as its digits."""
     body = {"definition": "steps: [{id: a, task: {url: u}}]", "run_key": 20260131, "labels": {"build": 17}}
     status, answer = post(world, body)
     assert status == HTTPStatus.ACCEPTED
@@ -101,12 +101,12 @@ def test_whole_numbers_are_texts_too(world: World) -> None:
     "fields", [{"run_key": True}, {"run_key": 1.5}, {"labels": {"a": True}}, {"labels": {"a": None}}]
 )
 def test_other_values_are_no_texts(world: World, fields: dict[str, Any]) -> None:
-    """Anything else is refused, rather than spelt in one of several ways."""
+    """A label or key that is no text or whole number is refused."""
     assert post(world, {"definition": "steps: [{id: a, task: {url: u}}]", **fields})[0] == HTTPStatus.BAD_REQUEST
 
 
 def test_a_task_runner_is_called_as_the_settings_spell_it(world: World) -> None:
-    """An address in other letters is accepted, and the run keeps the deployment's own."""
+    """The Task Runner is called by the settings' spelling of its address."""
     _, answer = post(world, {"workflow-path": PATH, "tr-url": TASK_RUNNER_URL.upper()})
     assert world.run_to_end(answer["run_id"]).state == "SUCCEEDED"
     assert world.run(answer["run_id"]).task_runner_url == TASK_RUNNER_URL

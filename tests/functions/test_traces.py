@@ -33,7 +33,7 @@ SAMPLED: Final = "logging.googleapis.com/trace_sampled"
 def test_a_line_names_its_requests_trace(
     functions: Deployed, headers: Mapping[str, str], span: str | None, *, is_sampled: bool
 ) -> None:
-    """Cloud Logging shows it beside the request, whichever of the two headers says which that is."""
+    """A log line has the trace of its request, from either header."""
     request = golden("start-push-inline")
     functions.post(Golden(request.function, {**request.headers, **headers}, request.body))
     assert functions.lines
@@ -55,7 +55,7 @@ def test_a_line_names_its_requests_trace(
     ],
 )
 def test_another_header_names_none(functions: Deployed, headers: Mapping[str, str]) -> None:
-    """What is not of that form gets into no line."""
+    """A header of another form sets no trace."""
     request = golden("start-push-inline")
     functions.post(Golden(request.function, {**request.headers, **headers}, request.body))
     assert functions.lines
@@ -85,7 +85,7 @@ def severity_of(functions: Deployed, action: str) -> str:
 def test_a_run_that_failed_is_an_error(
     caplog: pytest.LogCaptureFixture, behaviour: str, action: str, severity: str
 ) -> None:
-    """An alert on severity sees it; one that succeeded is told in passing."""
+    """A failed run is logged as an error, a successful one as information."""
     world = World(behaviour)
     caplog.set_level("INFO", logger="atom_workflows")
     world.run_to_end(world.start("name: flow\nsteps:\n  - {id: a, task: {imageUri: image}}\n"))
@@ -94,7 +94,7 @@ def test_a_run_that_failed_is_an_error(
 
 
 def test_an_invalid_file_is_an_error(functions: Deployed) -> None:
-    """It never becomes a run that could be watched, so the line has to be seen."""
+    """An invalid file is logged as an error."""
     message = {"data": b64encode(b'{"workflow_path": "gs://flows/none.yaml"}').decode(), "messageId": "m-1"}
     body = {"message": message, "subscription": "projects/demo/subscriptions/start"}
     functions.post(Golden("start", golden("start-push-inline").headers, body))

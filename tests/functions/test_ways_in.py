@@ -51,7 +51,7 @@ def answered(world: World, topic: str, body: bytes, *, chunked: bool, **headers:
 
 
 def pushed(size: int) -> bytes:
-    """A push of that size."""
+    """Return a push of that size."""
     frame = {"message": {"data": "", "messageId": "1234567890123456"}, "subscription": "s"}
     filling = "W10K" * ((size - len(json.dumps(frame))) // 4)
     frame["message"] = {"data": filling, "messageId": "1234567890123456"}
@@ -63,7 +63,7 @@ def pushed(size: int) -> bytes:
 def test_an_event_that_is_too_large_is_acknowledged(
     world: World, capsys: pytest.CaptureFixture[str], topic: str, *, chunked: bool
 ) -> None:
-    """It does not come again; a small dead letter and a line in the log name it, its size and the limit."""
+    """An event that is too large is acknowledged, with a small dead letter."""
     body = pushed(MAX_BODIES[topic] + 1)
     assert answered(world, topic, body, chunked=chunked)[1] == HTTPStatus.NO_CONTENT
     [letter] = world.bus.take_all("dead-letters")
@@ -77,14 +77,14 @@ def test_an_event_that_is_too_large_is_acknowledged(
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("topic", HANDLERS)
 def test_the_largest_body_is_read(world: World, topic: str, *, chunked: bool) -> None:
-    """A body of just the limit is looked at: what is in it is no event, and the reason says so."""
+    """A body of just the largest size is read."""
     assert answered(world, topic, pushed(MAX_BODIES[topic]), chunked=chunked)[1] == HTTPStatus.NO_CONTENT
     [letter] = world.bus.take_all("dead-letters")
     assert "bytes" not in letter.attributes["deadLetterReason"]
 
 
-def test_a_caller_is_told_that_a_body_is_too_large(world: World) -> None:
-    """A plain POST to the start function is answered 413, with the limit in a sentence."""
+def test_a_caller_with_a_large_body_gets_413(world: World) -> None:
+    """A plain POST that is too large is answered 413 with the limit."""
     sent = Sent(io.BytesIO(bytes(9_000_000)), 9_000_000)
     text, status, _ = answer_request("start", on_start, world.services, JSON, sent)
     assert status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -94,7 +94,7 @@ def test_a_caller_is_told_that_a_body_is_too_large(world: World) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_a_start_is_a_post(world: World, method: str) -> None:
-    """Any other method is answered 405 with what to do instead, and nothing is read or started."""
+    """Any other method is answered 405, and nothing is read."""
     body = Endless()
     text, status, headers = answer_request("start", on_start, world.services, JSON, Sent(body, method=method))
     assert (status, headers["Allow"], body.given) == (HTTPStatus.METHOD_NOT_ALLOWED, "POST", 0)
@@ -102,7 +102,7 @@ def test_a_start_is_a_post(world: World, method: str) -> None:
 
 
 def test_a_body_without_end_is_not_read_for_ever(world: World) -> None:
-    """Beyond what a service would pass on, nothing more is read."""
+    """A body is read up to its limit, even if it never ends."""
     body = Endless()
     assert answer_request("tick", on_tick, world.services, PUSHED, Sent(body))[1] == HTTPStatus.NO_CONTENT
     assert body.given < MAX_FORGOTTEN + MAX_BODIES["tick"] + 500_000
@@ -111,7 +111,7 @@ def test_a_body_without_end_is_not_read_for_ever(world: World) -> None:
 @pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://127.0.0.1:8080", ""])
 @pytest.mark.parametrize("topic", HANDLERS)
 def test_no_web_page_calls_a_function(world: World, topic: str, origin: str) -> None:
-    """Browsers name the page that a request comes from, and such a request is refused before its body is read."""
+    """A request of a web page is refused before its body is read."""
     body = Endless()
     text, status, headers = answer_request(
         topic, HANDLERS[topic], world.services, {**JSON, "Origin": origin}, Sent(body)
@@ -134,7 +134,7 @@ def test_no_web_page_calls_a_function(world: World, topic: str, origin: str) -> 
     ],
 )
 def test_a_function_may_be_called_by_some_names_alone(hosts: tuple[str, ...], host: str, status: int) -> None:
-    """With WORKFLOW_HOSTS a page whose name was made to point here is refused; without it any name will do."""
+    """With WORKFLOW_HOSTS, other host names are refused."""
     world = World(hosts=hosts)
     sent = Sent(io.BytesIO(FLOW), len(FLOW))
     assert answer_request("start", on_start, world.services, {**JSON, "Host": host}, sent)[1] == status
@@ -145,7 +145,7 @@ def test_a_function_may_be_called_by_some_names_alone(hosts: tuple[str, ...], ho
     [{}, {"Content-Type": ""}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}],
 )
 def test_a_start_says_that_it_is_json(world: World, headers: dict[str, Any]) -> None:
-    """What any page can send without being asked, a form or plain text, starts nothing: 415, and what to send."""
+    """A start without JSON's content type is answered 415."""
     text, status, _ = on_start(world.services, headers, FLOW)
     assert status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     assert "Content-Type: application/json" in json.loads(text)["error"]

@@ -17,7 +17,7 @@ FORBIDDEN_MODULES: Final = frozenset({"pickle", "marshal", "shelve", "dill", "su
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """The modules that a file imports, by their first name."""
+    """Yield the top-level names of the modules that a file imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name.partition(".")[0] for name in node.names)
@@ -26,7 +26,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def called(tree: ast.Module) -> Iterator[str]:
-    """The names that a file calls, as `load` for `yaml.load`."""
+    """Yield the names that a file calls, as `load` for `yaml.load`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield node.func.id if isinstance(node.func, ast.Name) else ""
@@ -35,7 +35,7 @@ def called(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_text_becomes_code(path: Path) -> None:
-    """Nothing that is deployed evaluates, unpickles or starts anything, or lets YAML build objects."""
+    """Deployed code evaluates, unpickles and starts nothing."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert set(imported(tree)) & FORBIDDEN_MODULES == set()
     assert set(called(tree)) & (FORBIDDEN_CALLS | {".system", ".popen", ".unsafe_load", ".full_load"}) == set()
@@ -49,7 +49,7 @@ def test_every_certificate_is_checked() -> None:
 
 
 def test_every_package_is_pinned() -> None:
-    """What `make` installs is the version in constraints.txt, of each package that pyproject.toml names."""
+    """Each package that pyproject.toml names is pinned to a version."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = [line for line in lines if line and not line.startswith("#")]
     assert [line for line in pinned if not re.fullmatch(r"[\w.-]+==[\w.+!-]+(\s*;.*)?", line)] == []

@@ -28,7 +28,7 @@ FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
 
 
 def pushed(body: Any, **attributes: str) -> bytes:
-    """A Pub/Sub push of that body."""
+    """Return a Pub/Sub push of that body."""
     data = base64.b64encode(body if isinstance(body, bytes) else json.dumps(body).encode()).decode()
     return json.dumps(
         {"message": {"data": data, "messageId": "1", "attributes": attributes}, "subscription": "s"}
@@ -36,13 +36,13 @@ def pushed(body: Any, **attributes: str) -> bytes:
 
 
 def cloud_event(kind: str, data: Any, *, event_id: str = "1") -> tuple[dict[str, str], bytes]:
-    """A request that holds a structured CloudEvent."""
+    """Return a request with a structured CloudEvent."""
     event = {"specversion": "1.0", "id": event_id, "source": "s", "type": kind, "data": data}
     return {"content-type": "application/cloudevents+json"}, json.dumps(event).encode()
 
 
 def runs(world: World) -> int:
-    """How many runs there are."""
+    """Return the number of runs."""
     return len(world.store.inner.query(Query(collection=RUNS)))
 
 
@@ -57,14 +57,14 @@ def runs(world: World) -> int:
     ],
 )
 def test_an_object_that_cannot_be_is_dropped(data: dict[str, str]) -> None:
-    """A name that no storage has, or that no document could hold, is acknowledged and starts nothing."""
+    """An upload with an impossible name is acknowledged and starts nothing."""
     world = World()
     assert on_start(world.services, *cloud_event(FINALIZED, data))[1] == HTTPStatus.NO_CONTENT
     assert runs(world) == 0
 
 
 def test_an_event_id_that_cannot_be_stored_is_dropped() -> None:
-    """Half a character in an event's id is no reason to have it delivered for ever."""
+    """An event whose id cannot be stored is acknowledged."""
     world = World()
     message = json.loads(pushed({"definition": FLOW}))
     headers, raw = cloud_event("google.cloud.pubsub.topic.v1.messagePublished", message, event_id="\ud800")
@@ -76,7 +76,7 @@ def test_an_event_id_that_cannot_be_stored_is_dropped() -> None:
     "name", ["workflows/\x1b[2J\u202e\x9b.yaml", "workflows/../../x.yaml", "workflows/a\nb.yaml", "workflows/?a#b.yaml"]
 )
 def test_an_odd_name_is_only_a_name(name: str) -> None:
-    """Controls, dots and line breaks in an object's name get into no id; the run tells what became of it."""
+    """No odd character of an object's name gets into a run's id."""
     world = World()
     raw = pushed({}, eventType="OBJECT_FINALIZE", bucketId="b", objectId=name, objectGeneration="1")
     assert on_start(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT
@@ -86,7 +86,7 @@ def test_an_odd_name_is_only_a_name(name: str) -> None:
 
 
 def test_a_path_is_no_longer_than_a_storage_s() -> None:
-    """A path stands in each of a file's problems, which must all fit into one document."""
+    """A path is limited, so that a run's problems fit into its document."""
     world = World()
     definition = "steps:\n" + "- {idd: x}\n" * 200
     body = {"definition": definition, "params": {"a": "b" * 99_000}, "labels": {"x": "y" * 99_000}}
@@ -115,7 +115,7 @@ def test_a_path_is_no_longer_than_a_storage_s() -> None:
     ],
 )
 def test_a_start_message_has_limits(raw: bytes) -> None:
-    """Deep, huge, misnamed or mistyped fields, and ids that would be other documents' paths, start nothing."""
+    """A start message with deep, huge or misnamed fields starts nothing."""
     world = World()
     assert on_start(world.services, {}, pushed(raw))[1] == HTTPStatus.NO_CONTENT
     assert on_start(world.services, JSON, raw)[1] == HTTPStatus.BAD_REQUEST
@@ -146,7 +146,7 @@ OWN: Final = "https://runner.test/v1"
     ],
 )
 def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
-    """An address is compared as a URL, and as a whole: one that is no setting's gets neither job nor token."""
+    """Only the exact address of a setting gets jobs and tokens."""
     world = World(task_runner_url=OWN)
     text, status, _ = on_start(world.services, JSON, json.dumps({"definition": FLOW, "tr_url": url}).encode())
     assert status == HTTPStatus.FORBIDDEN
@@ -159,7 +159,7 @@ def test_jobs_and_tokens_go_to_allowed_addresses_alone(url: str) -> None:
 
 @pytest.mark.parametrize("depth", [*range(60, 70), *range(150, 1_100, 19), 5_000])
 def test_no_depth_makes_an_event_come_again(depth: int) -> None:
-    """An event of any depth is answered so that it does not come again, whatever Python could make of it."""
+    """An event of any depth is acknowledged."""
     world = World()
     deep = "[" * depth + "]" * depth
     message = f'{{"definition": "{FLOW}", "params": {{"a": {deep}}}, "run_key": "k"}}'
@@ -176,7 +176,7 @@ def test_no_depth_makes_an_event_come_again(depth: int) -> None:
 
 
 def test_parameters_of_an_earlier_version_may_be_deep() -> None:
-    """A run whose parameters are nested more deeply than is allowed now is read all the same, without them."""
+    """A stored run with deep parameters is read without them."""
     world = World()
     run_id = world.start(FLOW)
     deep = '{"p": ' + "[" * 200 + "]" * 200 + "}"
@@ -194,7 +194,7 @@ def test_without_a_setting_no_address_is_allowed() -> None:
     "path", ["x", "/", "a//b", "runs/r", "runs/r/steps/", "runs/../steps/s", "runs/r/steps/s/x", "\0"]
 )
 def test_a_sweep_goes_on_behind_a_step_alone(path: str) -> None:
-    """What is no step's path is no place in the checker's query."""
+    """A page of due steps begins behind a step's path only."""
     world = World()
     times = dict.fromkeys(("due_at", "until", "valid_until"), "2026-01-01T00:00:00+00:00")
     raw = pushed({"type": "sweep.page", "path": path, **times})
@@ -203,7 +203,7 @@ def test_a_sweep_goes_on_behind_a_step_alone(path: str) -> None:
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01", "9" * 2_001])
 def test_a_time_is_one_that_can_be_counted(time: str) -> None:
-    """A time beyond the calendar in UTC is malformed."""
+    """An event with a time beyond the calendar is malformed."""
     world = World()
     raw = pushed({"type": "sweep.page", "path": "runs/r/steps/s", "due_at": time, "until": time, "valid_until": time})
     assert on_tick(world.services, {}, raw)[1] == HTTPStatus.NO_CONTENT
@@ -211,7 +211,7 @@ def test_a_time_is_one_that_can_be_counted(time: str) -> None:
 
 @pytest.mark.parametrize("kind", ["step.ready", "steps.completed"])
 def test_an_event_names_so_many_steps_at_most(kind: str) -> None:
-    """An event that names too many steps is refused before any is read."""
+    """An event that names too many steps is malformed."""
     world = World()
     items = [{"id": "s", "step": "s", "attempt": 1, "kind": "failed"}] * (MAX_ITEMS + 1)
     reads = world.store.reads

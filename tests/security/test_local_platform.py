@@ -1,4 +1,4 @@
-"""The local platform, which asks nobody who they are, is there for this machine and its logs for their owner."""
+"""The local platform, which asks no one who they are, is there for this machine and its logs for their owner."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUBS = Path(__file__).parents[1] / "unit" / "emulator" / "platform" / "stub_fun
 
 
 def test_everything_listens_on_loopback_and_logs_are_their_owner_s(tmp_path: Path) -> None:
-    """No part can be reached from another machine, and no other user of this one can read the logs."""
+    """Parts listen on loopback only, and logs are readable by their owner only."""
     descendants = Descendants()
     before = {each.laddr for each in psutil.Process().net_connections("tcp")}
     log_dir = tmp_path / "logs" / "new"
@@ -43,7 +43,7 @@ def test_everything_listens_on_loopback_and_logs_are_their_owner_s(tmp_path: Pat
 
 
 def test_the_command_line_s_logs_are_their_owner_s_too(tmp_path: Path) -> None:
-    """A folder for logs that the command line makes is readable by its owner alone; one that is there is let be."""
+    """A new folder for logs is its owner's only, and an existing one stays unchanged."""
     require_log_dir(tmp_path / "logs")
     assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
     tmp_path.chmod(0o755)
@@ -52,7 +52,7 @@ def test_the_command_line_s_logs_are_their_owner_s_too(tmp_path: Path) -> None:
 
 
 def test_no_link_leads_a_log_elsewhere(tmp_path: Path) -> None:
-    """A link in the place of a log is refused, with its name, and what it leads to is not written to."""
+    """A link in the place of a log is refused."""
     (tmp_path / "start.log").symlink_to(tmp_path / "victim")
     with pytest.raises(Misuse, match=r"start\.log is a link"):
         require_log_dir(tmp_path)
@@ -62,7 +62,7 @@ def test_no_link_leads_a_log_elsewhere(tmp_path: Path) -> None:
 
 
 def test_logs_stay_out_of_a_repository(tmp_path: Path) -> None:
-    """The folder that is made in a working folder tells git to ignore all that is in it."""
+    """The folder that is made in a working folder is ignored by git."""
     make_folder(tmp_path / OWN_FOLDER / "logs" / "now")
     assert (tmp_path / OWN_FOLDER / ".gitignore").read_text() == "*\n"
     assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.rglob("*") if one.is_dir()} == {0o700}
@@ -70,13 +70,16 @@ def test_logs_stay_out_of_a_repository(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """A whole platform, with the real functions."""
+    """Yield a whole platform with the real functions."""
     with LocalPlatform(PlatformOptions(log_dir=tmp_path_factory.mktemp("logs"))) as platform:
         yield platform
 
 
 def asked(url: str, headers: Mapping[str, str], body: str = FLOW) -> tuple[int, Mapping[str, str]]:
-    """Post to a server by its address, whatever the headers say, and return the status and the answer's headers."""
+    """Post to a server by its address, and return status and headers.
+
+    The headers that are sent may name another host.
+    """
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
     try:
         connection.request("POST", urlsplit(url).path or "/", body, dict(headers))
@@ -98,7 +101,7 @@ def asked(url: str, headers: Mapping[str, str], body: str = FLOW) -> tuple[int, 
     ids=["a page's form", "a page of no origin", "a page of a rebound name", "a rebound name alone"],
 )
 def test_no_web_page_reaches_a_part(platform: LocalPlatform, headers: Mapping[str, str]) -> None:
-    """A browser on this machine is refused by every HTTP server of the platform, and allowed nothing in return."""
+    """Every HTTP server of the platform refuses a web page's requests."""
     addresses = [*(one for one in platform.addresses.values() if one.startswith("http")), platform.pubsub_url]
     assert len(addresses) == len({"start", "dispatcher", "checker", "task-runner", "storage", "pubsub's REST"})
     for address in addresses:
@@ -108,7 +111,7 @@ def test_no_web_page_reaches_a_part(platform: LocalPlatform, headers: Mapping[st
 
 
 def test_a_caller_on_this_machine_is_served(platform: LocalPlatform) -> None:
-    """By each of this machine's names a plain start is taken, if it says that it is JSON."""
+    """A start in JSON is accepted under each of this machine's names."""
     start = platform.addresses[PartName.START]
     port = urlsplit(start).port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
@@ -118,14 +121,14 @@ def test_a_caller_on_this_machine_is_served(platform: LocalPlatform) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "+5", "0x10", "\u0663".encode().decode("latin-1"), "9" * 30, "ten"])
 def test_a_length_is_a_length(platform: LocalPlatform, length: str) -> None:
-    """Publishing by REST takes no body whose length is no number."""
+    """A publish request with an invalid length is refused."""
     path = f"{platform.pubsub_url}/v1/projects/{platform.options.project}/topics/start:publish"
     headers = {"Content-Length": length, "Content-Type": "application/json"}
     assert asked(path, headers, "{}")[0] == HTTPStatus.BAD_REQUEST
 
 
 def test_deep_json_is_no_publish_request(platform: LocalPlatform) -> None:
-    """What is nested more deeply than anything needs is refused like any other nonsense."""
+    """A publish request that is nested deeply is refused."""
     path = f"{platform.pubsub_url}/v1/projects/{platform.options.project}/topics/start:publish"
     deep = '{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}"
     assert asked(path, {"Content-Type": "application/json"}, deep)[0] == HTTPStatus.BAD_REQUEST

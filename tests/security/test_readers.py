@@ -35,7 +35,7 @@ UNSEEN: Final = frozenset(
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """What the functions write."""
+    """Return the stream that the functions log to."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(JsonLines())
@@ -49,7 +49,7 @@ def lines() -> Iterator[io.StringIO]:
 
 
 def test_a_decision_is_one_line(lines: io.StringIO) -> None:
-    """Whatever a message or a detail holds, one line of printable JSON is written, which says the same."""
+    """A log entry is one printable line of JSON, whatever it holds."""
     log.warning("run.invalid", EVIL, object=EVIL + "\ud800", reason=[EVIL])
     [line] = lines.getvalue().splitlines()
     assert line.isprintable()
@@ -58,14 +58,14 @@ def test_a_decision_is_one_line(lines: io.StringIO) -> None:
 
 
 def test_no_detail_takes_the_place_of_severity_or_message(lines: io.StringIO) -> None:
-    """How grave a line is, and what it says, is the code's own word."""
+    """No detail replaces a line's severity or message."""
     log.warning("x", "said", severity="DEBUG")
     said = json.loads(lines.getvalue())
     assert (said["severity"], said["message"]) == ("WARNING", "said")
 
 
 def test_no_argument_is_in_a_log_or_an_event(lines: io.StringIO) -> None:
-    """Arguments and parameters stand in the store and go to the Task Runner; no log line and no event has them."""
+    """Arguments and parameters are in no log line and no event."""
     world = World("default: {states: [FAILED], message: out of memory}")
     definition = "steps: [{id: a, retry: {maxAttempts: 2}, task: {url: u, args: [s3cret-arg]}}]"
     body = {"definition": definition, "params": {"p": "s3cret-param"}, "run_key": "k"}
@@ -74,13 +74,13 @@ def test_no_argument_is_in_a_log_or_an_event(lines: io.StringIO) -> None:
     run_id = json.loads(text)["run_id"]
     world.run_to_end(run_id)
     assert world.run(run_id).state == "FAILED"
-    told = lines.getvalue() + repr(world.changes())
-    assert "step" in told
-    assert "s3cret" not in told
+    written = lines.getvalue() + repr(world.changes())
+    assert "step" in written
+    assert "s3cret" not in written
 
 
 def printed(world: World, *args: str) -> str:
-    """What a command prints."""
+    """Return what a command prints."""
 
     def connect(_: Mapping[str, str]) -> Services:
         return world.services
@@ -89,7 +89,7 @@ def printed(world: World, *args: str) -> str:
 
 
 def test_no_command_prints_what_a_terminal_obeys() -> None:
-    """Messages of a Task Runner, names of objects, labels, parameters and problems are printed without controls."""
+    """Commands print no control characters from outside."""
     script = json.dumps({"rules": [{"step": "a", "states": ["FAILED"], "message": EVIL}]})
     world = World(script)
     named = "\x1b[2J\u202e\x9b.yaml"
@@ -111,7 +111,7 @@ def test_no_command_prints_what_a_terminal_obeys() -> None:
 
 
 def test_no_event_makes_the_live_view_obey() -> None:
-    """A step's id, state and message in an event may be anybody's: the live view shows them without controls."""
+    """The live view shows an event's texts without control characters."""
     change = {
         "step": "a" + EVIL,
         "state": "RUNNING",
@@ -130,6 +130,6 @@ def test_no_event_makes_the_live_view_obey() -> None:
 
 @pytest.mark.parametrize("depth", [65, 300, 990, 100_000])
 def test_deep_json_ends_no_command(depth: int) -> None:
-    """An event or an answer of a service that is nested deeply is taken for one that says nothing."""
+    """Deeply nested JSON from a service counts as an empty answer."""
     deep = '{"run_id": "r", "changes": ' + "[" * depth + "]" * depth + "}"
     assert changes_in(deep.encode(), "r") == []

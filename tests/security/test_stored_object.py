@@ -18,7 +18,7 @@ from contract.canned import Asked, answer, canned
 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_no_name_is_a_way_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A name that readers of URLs would take for the bucket itself is none, and nothing is asked for it."""
+    """The names `.` and `..` are no objects, and nothing is requested."""
     with canned(lambda _asked, _connection: answer(b"{}")) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         with pytest.raises(SourceNotFound):
@@ -27,7 +27,7 @@ def test_no_name_is_a_way_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None
 
 
 def test_a_compressed_object_is_measured_as_it_unpacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object that unpacks to hundreds of megabytes is refused after 4 MB, and costs little more memory than that."""
+    """An object that unpacks to too much is refused after 4 MB."""
     bomb = gzip.compress(b" " * 400_000_000, compresslevel=1)
     with canned(lambda _asked, _connection: answer(bomb, Content_Encoding="gzip")) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
@@ -41,8 +41,8 @@ def test_a_compressed_object_is_measured_as_it_unpacks(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
-def test_a_slow_storage_holds_nobody(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
-    """A file that comes a byte now and then is given up in bounded time."""
+def test_a_slow_storage_holds_no_one(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    """A file that comes slowly is given up."""
 
     def respond(_asked: Asked, connection: socket.socket) -> bytes:
         connection.sendall(head)
@@ -58,7 +58,7 @@ def test_a_slow_storage_holds_nobody(monkeypatch: pytest.MonkeyPatch, head: byte
 
 
 def test_a_token_server_cannot_send_too_much() -> None:
-    """Of a server that tokens come from, 64 KB are read, and its redirection is not followed."""
+    """A token server's answer is limited, and its redirect is not followed."""
     with (
         canned(lambda _asked, _connection: answer(b"x" * (MAX_ANSWER_BYTES + 1))) as server,
         pytest.raises(google.auth.exceptions.TransportError),
@@ -72,8 +72,8 @@ def test_a_token_server_cannot_send_too_much() -> None:
     assert elsewhere.asked == []
 
 
-def test_a_slow_token_server_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that comes a byte now and then is given up in bounded time."""
+def test_a_slow_token_server_holds_no_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that comes slowly is given up."""
 
     def respond(_asked: Asked, connection: socket.socket) -> bytes:
         connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")

@@ -26,12 +26,12 @@ TOKEN: Final = "s3cret-t0ken.of-some~length"  # noqa: S105 (it is for these test
 
 
 def client(timeout_s: float = 10.0) -> TaskRunnerClient:
-    """A client that sends TOKEN."""
+    """Return a client that sends TOKEN."""
     return TaskRunnerClient(FixedToken(TOKEN), submit_timeout_s=timeout_s, status_timeout_s=timeout_s)
 
 
 def job(**fields: Any) -> bytes:
-    """An answer of the contract's shape."""
+    """Return an answer in the contract's form."""
     return answer(json.dumps({"job": fields}).encode())
 
 
@@ -49,7 +49,7 @@ def job(**fields: Any) -> bytes:
     ids=["header", "headers", "continue", "body", "unbounded body", "chunks", "trailers"],
 )
 def test_no_drip_holds_a_caller(monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes) -> None:
-    """The time from a request to its answer's last byte is bounded wherever the bytes come slowly."""
+    """An answer that comes slowly is given up, wherever it is slow."""
 
     def respond(_asked: Asked, connection: socket.socket) -> bytes:
         connection.sendall(head)
@@ -64,7 +64,7 @@ def test_no_drip_holds_a_caller(monkeypatch: pytest.MonkeyPatch, head: bytes, dr
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
 def test_a_compressed_answer_is_measured_as_it_unpacks(encoding: str) -> None:
-    """An answer that unpacks to hundreds of megabytes is given up after 64 KB, and costs no more memory than that."""
+    """An answer that unpacks to too much is given up after 64 KB."""
     bomb = b" " * 200_000_000
     for _ in encoding.split():
         bomb = gzip.compress(bomb, compresslevel=1)
@@ -83,7 +83,7 @@ def test_a_compressed_answer_is_measured_as_it_unpacks(encoding: str) -> None:
     [(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 70_000), (b"HTTP/1.1 200 OK\r\n", b"X-Many: 1\r\n" * 200)],
 )
 def test_a_head_has_a_largest_size(head: bytes, line: bytes) -> None:
-    """An answer's head of too long a line, or of too many, is an outage."""
+    """An answer with a huge head is an outage."""
 
     def respond(_asked: Asked, connection: socket.socket) -> bytes:
         connection.sendall(head + line + b"\r\n\r\n")
@@ -94,7 +94,7 @@ def test_a_head_has_a_largest_size(head: bytes, line: bytes) -> None:
 
 
 def test_a_job_id_has_a_longest() -> None:
-    """A longer one could not be carried by the events that tell of the job: the state counts, the id is left out."""
+    """A job id that is too long is left out, and the state counts."""
     with canned(lambda _asked, _connection: job(state="RUNNING", jobId="j" * MAX_JOB_ID)) as server:
         assert len(client().status(server.url, "7").job_id) == MAX_JOB_ID
     with canned(lambda _asked, _connection: job(state="SUCCEEDED", jobId="j" * (MAX_JOB_ID + 1))) as server:
@@ -102,14 +102,14 @@ def test_a_job_id_has_a_longest() -> None:
 
 
 def test_an_unknown_state_is_cut_short() -> None:
-    """A word for the state that nobody knows is kept for people, not at any length."""
+    """An unknown job state is kept up to a length."""
     with canned(lambda _asked, _connection: job(state="x" * 5_000, jobId="7")) as server:
         assert client().status(server.url, "7").state == "x" * MAX_JOB_STATE
 
 
 @pytest.mark.parametrize("wish", ["1e300", "9" * 300, "100000"])
 def test_an_absurd_pause_is_cut_short(wish: str) -> None:
-    """No clock can be asked for a time that it cannot count."""
+    """A requested pause is limited."""
     busy = answer(b"", "503 Unavailable", Retry_After=wish)
     with canned(lambda _asked, _connection: busy) as server, pytest.raises(TaskRunnerUnavailable) as caught:
         client().submit(server.url, {}, idempotency_key="k")
@@ -120,7 +120,7 @@ def test_an_absurd_pause_is_cut_short(wish: str) -> None:
     "job_id", ["../../job", "7&job_id=8", "7#x", "7\r\nX-Injected: 1", "7 HTTP/1.1", "%2e%2e", "é\0"]
 )
 def test_a_job_id_stays_one_parameter(job_id: str) -> None:
-    """Whatever the job's id, it is one quoted parameter of a request for the status."""
+    """A job id is one quoted parameter of the status request."""
     with canned(lambda _asked, _connection: job(state="RUNNING", jobId="7")) as server:
         client().status(server.url, job_id)
     [asked] = server.asked
@@ -130,7 +130,7 @@ def test_a_job_id_stays_one_parameter(job_id: str) -> None:
 
 
 def test_a_token_that_a_redirection_quotes_is_masked() -> None:
-    """A server that sends a caller, and the token, elsewhere gets neither there, nor the token into our logs."""
+    """A redirect is not followed, and a token in it is masked."""
     moved = answer(b"", "302 Found", Location=f"https://elsewhere.test/login?token={TOKEN}&x=1")
     with canned(lambda _asked, _connection: moved) as server, pytest.raises(TaskRunnerUnavailable) as caught:
         client().submit(server.url, {}, idempotency_key="k")
@@ -139,7 +139,7 @@ def test_a_token_that_a_redirection_quotes_is_masked() -> None:
 
 
 def test_a_custom_audience_is_for_one_address_alone() -> None:
-    """Another allowed Task Runner gets a token for itself, which it cannot use against the first."""
+    """Another allowed Task Runner gets a token for its own address."""
     asked: list[str] = []
 
     def fetch(audience: str) -> IdToken:
@@ -171,7 +171,7 @@ ENDLESS: Final = {
 
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_whatever_is_answered_the_run_ends(kind: str) -> None:
-    """A Task Runner that answers the same nonsense to every call holds no run longer than its step's timeout."""
+    """A run ends by its step's timeout, whatever its Task Runner answers."""
     with canned(lambda _asked, _connection: ENDLESS[kind]) as server:
         world = World(task_runner_url=server.url)
         world.services = dataclasses.replace(world.services, task_runner=client())
@@ -184,7 +184,7 @@ def test_whatever_is_answered_the_run_ends(kind: str) -> None:
 
 
 def test_a_refusal_is_quoted_in_short() -> None:
-    """Of a page that refuses a job, 500 characters are kept."""
+    """A refusal's text is kept up to 500 characters."""
     with (
         canned(lambda _asked, _connection: answer(b"n" * 60_000, "400 Bad Request")) as server,
         pytest.raises(JobRefused) as caught,

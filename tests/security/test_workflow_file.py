@@ -15,7 +15,7 @@ MOST_S = 10.0
 
 
 def problems_of(text: str | bytes) -> list[str]:
-    """What is wrong with it, found in bounded time."""
+    """Return the problems of a file, found in bounded time."""
     started = time.thread_time()
     try:
         parse_workflow(text, filename="f.yaml")
@@ -27,7 +27,7 @@ def problems_of(text: str | bytes) -> list[str]:
 
 
 def with_args(args: str) -> str:
-    """A workflow of one step with these arguments."""
+    """Return a workflow of one step with these arguments."""
     return f"steps:\n- {{id: a, task: {{url: u, args: {args}}}}}\n"
 
 
@@ -43,12 +43,12 @@ def with_args(args: str) -> str:
     ],
 )
 def test_no_text_makes_a_pattern_backtrack(text: str) -> None:
-    """What a value without quotes means is found in one pass."""
+    """A value without quotes is classified in one pass."""
     assert problems_of(with_args(f"[{text}]")) in ([], problems_of(with_args(f"[{text[:100]}]")))
 
 
 def test_names_that_are_nearly_right_are_not_compared_for_ever() -> None:
-    """All "did you mean" questions of a file share one budget, counted in letters."""
+    """All suggestions of a file share one budget."""
     steps = "".join(
         f"- {{id: {'a' * 40}b{n:04}{'a' * 50}, dependsOn: [{'a' * 47}c{'a' * 45}{n:05}]}}\n" for n in range(1_000)
     )
@@ -63,7 +63,7 @@ def test_many_maps_are_merged_in_one_pass() -> None:
 
 @pytest.mark.parametrize("content", [b"\0" * 4_000_000, b"\n" * 4_000_000 + b"\0" * 9, b"\xff" * 4_000_000])
 def test_a_file_that_is_no_text_costs_no_memory(content: bytes) -> None:
-    """Neither its bad characters nor its lines are listed: it was 130 times its size once."""
+    """A binary file takes little more memory than its size."""
     tracemalloc.start()
     try:
         assert problems_of(content)
@@ -73,7 +73,7 @@ def test_a_file_that_is_no_text_costs_no_memory(content: bytes) -> None:
 
 
 def test_aliases_of_aliases_are_refused() -> None:
-    """Ten times ten times ten ... is counted before it is built."""
+    """Aliases of aliases are counted before they are built."""
     rows = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 10))
     assert any("more than 300,000 values" in said for said in problems_of(f"x0: &x0 [lol]\n{rows}steps: *x9\n"))
 
@@ -82,7 +82,7 @@ def test_aliases_of_aliases_are_refused() -> None:
     "tag", ["!!python/object/apply:os.system", "!!python/name:os.system", "!!binary", "!!timestamp", "!x", "!<tag:x>"]
 )
 def test_no_tag_makes_anything_but_a_problem(tag: str) -> None:
-    """Nothing is made, imported or called for a tag, whatever it stands at."""
+    """A tag creates, imports and calls nothing."""
     for value in ("'echo'", "[echo]", "{a: echo}"):
         assert any("the tag " in said and "not allowed" in said for said in problems_of(with_args(f"[{tag} {value}]")))
 
@@ -95,12 +95,12 @@ def test_no_tag_makes_anything_but_a_problem(tag: str) -> None:
     ],
 )
 def test_an_id_is_a_plain_word(name: str) -> None:
-    """What would be another document's path, a reserved name, or a terminal's command is no step's id."""
+    """A path, a reserved name or a control character is no step's id."""
     assert problems_of(f'steps:\n- {{id: "{name}", task: {{url: u}}}}\n') != []
 
 
 def test_problems_show_nothing_that_a_terminal_obeys() -> None:
-    """What a file holds is quoted with every control and turning character spelt out, and cut short."""
+    """Problems quote a file's text short, with control characters spelt out."""
     said = problems_of('steps:\n- {id: "\\e]0;x\\a\\u202E\\x9b2J' + "a" * 500 + '"}\n')
     assert said
     assert all(text.isprintable() and len(text) < 300 for text in said)

@@ -69,7 +69,7 @@ class _PublishFirst(StoreBeside):
 
 
 def publish_first(scene: Scene, services: Services) -> Services:
-    """Publish what a commit will release, then commit, and publish nothing of it afterwards."""
+    """Publish before the commit what it will release, and not afterwards."""
     store = _PublishFirst(scene, services.store)
     bus = ChangedBus(inner=services.bus, on_message=lambda message: _not_ready(message, store.early))
     return replace(services, store=store, bus=bus) if scene.function == "steps" else services
@@ -383,7 +383,7 @@ def forget_the_stop(_scene: Scene, write: Write) -> Write | None:
 
 @writes
 def forget_what_is_broken(_scene: Scene, write: Write) -> Write | None:
-    """Say that the stop of a run was recorded whose documents are gone."""
+    """Say that a broken run's stop was recorded."""
     stop = fields_of(write).get("stop") or {}
     return None if stop.get("kind") == StopKind.FAIL.value else write
 

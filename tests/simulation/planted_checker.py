@@ -143,7 +143,7 @@ def open_run_expires(scene: Scene, write: Write) -> Write | None:
 
 @writes
 def retried_run_expires(scene: Scene, write: Write) -> Write | None:
-    """Say that what a retry leaves as it is is kept for longer."""
+    """Say that the steps that a retry leaves are kept for longer."""
     return None if _keeps(write) and scene.run_of(write.path).get("state") == RunState.SEEDING.value else write
 
 
@@ -214,7 +214,7 @@ class _HastySource:
 
 
 def unreadable_is_invalid(_scene: Scene, services: Services) -> Services:
-    """Take a file that cannot be read just now for one that never can."""
+    """Take a file that cannot be read now for one that never can."""
     return replace(services, source=_HastySource(services.source))
 
 

@@ -176,7 +176,7 @@ def writes(change: Callable[[Scene, Write], Write | None]) -> Bug:
 
 
 def reads(change: Callable[[Scene, Document], Document | None]) -> Bug:
-    """Make a bug of how a document is changed when it is read.
+    """Make a bug of how a document is changed when read.
 
     One for which there is None is not found.
     """
@@ -233,7 +233,7 @@ def fields_of(write: Write) -> Fields:
 
 
 def changes_step(write: Write) -> TypeGuard[Update]:
-    """Return True if a step changes its state, other than the run's end."""
+    """Return True if a step, not the run's end, changes its state."""
     return (
         isinstance(write, Update)
         and "/steps/" in write.path

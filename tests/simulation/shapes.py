@@ -34,7 +34,7 @@ def _full_layers(i: int, _count: int, _chance: Random) -> Iterable[int]:
 
 
 def _fan(i: int, count: int, _chance: Random) -> Iterable[int]:
-    """A root, all others below it, and one that joins them."""
+    """Return a root, all others below it, and one that joins them."""
     if i == 0:
         return ()
     return range(1, count - 1) if i == count - 1 > 1 else (0,)

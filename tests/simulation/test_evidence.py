@@ -40,7 +40,7 @@ def evidence_of(answers: Answers, *, now: float = 0.0) -> Evidence:
     ],
 )
 def test_only_uninterrupted_answers_lose_a_job(answers: Answers, seconds: float) -> None:
-    """An answer in between restarts the time, unless its caller died before writing it down."""
+    """A different answer restarts the time after which a job is lost."""
     assert evidence_of(answers).unknown_for_s("j") == seconds
 
 
@@ -59,5 +59,5 @@ def test_only_uninterrupted_answers_lose_a_job(answers: Answers, seconds: float)
     ],
 )
 def test_no_job_times_out_unheard(answers: Answers, now: float, *, may: bool) -> None:
-    """A job times out if a poll since its deadline found it running, or after a minute of silence."""
+    """A job times out if it was seen running late, or after a minute of silence."""
     assert evidence_of(answers, now=now).was_running_since("j", 100, patience_s=60) is may

@@ -42,7 +42,7 @@ def test_a_planted_bug_is_found(mutation: Mutation) -> None:
 
 
 def test_no_planted_bug_names_a_private_attribute() -> None:
-    """Planted bugs use ports and public names alone, so private functions can be renamed without them."""
+    """Planted bugs use ports and public names only."""
     sources = [inspect.getsource(module) for module in (mutations, planted, planted_checker, planting)]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     named = {
@@ -57,13 +57,13 @@ def test_no_planted_bug_names_a_private_attribute() -> None:
 
 @pytest.mark.parametrize("name", SHRUNK)
 def test_a_failing_seed_is_shrunk_to_what_matters(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Few steps and faults remain that break the same rule, and the printed command plays exactly these."""
+    """A failing seed shrinks to few steps and faults, and its command repeats them."""
     found = hunt(BY_NAME[name], SEEDS)
     assert found.seed is not None
     assert found.finding is not None
     rule = found.finding.rule
     with BY_NAME[name].planted():
-        small = shrink(draw(found.seed), rule, seconds=120)
+        small = shrink(draw(found.seed), rule, seconds=600)
         assert len(small.drawn.names) <= 4
         assert len(small.faults.log) <= 2
         assert rule in {finding.rule for finding in small.findings}

@@ -30,7 +30,7 @@ def _quiet() -> Iterator[None]:
 
 
 def test_no_seed_breaks_a_rule_and_every_kind_of_fault_and_repair_happens() -> None:
-    """Whatever is lost, doubled, delayed or killed, every run ends as its workflow and script say."""
+    """No seed breaks a rule, and together they meet every fault and repair."""
     tally = Tally()
     for seed in range(ENOUGH):
         tally.add(play_seed(seed))
@@ -41,7 +41,7 @@ def test_no_seed_breaks_a_rule_and_every_kind_of_fault_and_repair_happens() -> N
 
 @pytest.mark.parametrize("seed", [3, 17, 42])
 def test_a_seed_plays_the_same_every_time(seed: int) -> None:
-    """A seed gives the same trace, word for word, so that a failure can be looked at again."""
+    """A seed gives the same trace every time."""
     first, second = play(draw(seed)), play(draw(seed))
     assert list(first.trace.lines()) == list(second.trace.lines())
     assert first.faults.struck == second.faults.struck
@@ -57,7 +57,7 @@ def test_without_faults_nothing_is_repeated() -> None:
 
 
 def test_a_part_of_a_seed_keeps_its_order() -> None:
-    """Shrunk workflows have the kept steps alone, each depending on kept steps of its own run alone."""
+    """A shrunk workflow keeps the order of its steps."""
     kept = frozenset(draw(SEVERAL).names[::2])
     part = draw(SEVERAL, Cut(only=kept))
     assert set(part.names) == kept
@@ -66,19 +66,19 @@ def test_a_part_of_a_seed_keeps_its_order() -> None:
 
 
 def test_few_seeds_break_nothing_though_they_try_little(capsys: pytest.CaptureFixture[str]) -> None:
-    """Few seeds may miss some kinds; the report says which, and how many seeds suffice."""
+    """A report of few seeds says how many suffice."""
     assert main(["--seeds", "3", "--processes", "1"]) == 0
     assert "3 seeds are too few to meet every kind of fault and repair" in capsys.readouterr().out
 
 
 def test_many_seeds_must_meet_everything() -> None:
-    """Enough seeds that never meet a kind of fault fail, as drawing or counting is broken."""
+    """Enough seeds that miss a kind of fault count as a failure."""
     few, many = (Tally(played=played) for played in (ENOUGH - 1, ENOUGH))
     assert (few.is_good, many.is_good) == (True, False)
     assert f"{ENOUGH:,} seeds should meet every kind" in "\n".join(report.summary(many, 1.0))
 
 
-def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_seed_prints_its_story(capsys: pytest.CaptureFixture[str]) -> None:
     """Playing one seed prints its workflow, its trace and the command itself."""
     assert main(["--seed", "5"]) == 0
     output = capsys.readouterr().out.splitlines()
@@ -100,7 +100,7 @@ def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
 def test_arguments_that_make_no_sense_are_refused(
     arguments: list[str], output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half a copied command is refused with what is wrong with it, and nothing is played."""
+    """A command that makes no sense is refused before anything is played."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
@@ -108,7 +108,7 @@ def test_arguments_that_make_no_sense_are_refused(
 
 
 def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each has its line, and what was never injected is named."""
+    """The report counts each kind of fault and names those that never struck."""
     main(["--seeds", "1", "--processes", "1"])
     output = capsys.readouterr().out
     assert all(f" {kind}\n" in output for kind in Fault)
@@ -116,7 +116,7 @@ def test_a_report_counts_every_kind_of_fault(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_shrunk_seed_is_played_again_by_its_command() -> None:
-    """The command of a part of a seed names all that makes it this part."""
+    """A shrunk seed's command names all that was cut."""
     cut = Cut(schedule=2, only=frozenset({"s0"}), without=frozenset({Fault.TICK_MISSING}))
     assert draw(5, cut).command == "make simulate SEED=5 SCHEDULE=2 ONLY=s0 WITHOUT=TICK_MISSING"
     listed = replace(
@@ -129,21 +129,21 @@ def test_a_shrunk_seed_is_played_again_by_its_command() -> None:
 
 @pytest.mark.parametrize("seed", [3, SEVERAL, 42])
 def test_a_list_of_all_that_struck_repeats_the_simulation(seed: int) -> None:
-    """A list of all single faults repeats the simulation, so shrinking can leave out each of them."""
+    """A list of all faults that struck repeats the simulation."""
     whole = play(draw(seed))
     again = play(draw(seed, Cut(strikes=frozenset(whole.faults.log))))
     assert list(again.trace.lines()) == list(whole.trace.lines())
 
 
 def test_runs_at_the_same_time_meet_at_the_checker() -> None:
-    """A quarter of the seeds play several runs, and pages of due steps mix them."""
+    """About a quarter of the seeds play several runs at the same time."""
     several = [seed for seed in range(100) if len(draw(seed).scenarios) > 1]
     assert 15 <= len(several) <= 35
     assert any(play(draw(seed)).repairs.mixed_pages for seed in several)
 
 
 def test_some_seeds_are_crowds_and_some_last_for_months() -> None:
-    """Some seeds have more jobs than a burst can poll, and some a run that outlasts its retention."""
+    """Some seeds have crowds of jobs, and some outlast the retention."""
     drawn = [draw(seed) for seed in range(600)]
     crowds = [one for one in drawn if one.crowd_s]
     long_ones = [one for one in drawn if one.pace > 1]

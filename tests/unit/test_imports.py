@@ -146,14 +146,14 @@ def test_each_part_imports_only_what_stands_below_it(part: str) -> None:
 
 
 def test_every_part_of_the_library_has_a_rung() -> None:
-    """A new module is put on the ladder before it is used."""
+    """Every part of the library has a rung of the ladder."""
     parts = {path.stem for path in LIBRARY.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert parts - {"__init__"} == set(LADDER)
 
 
 @pytest.mark.parametrize("part", ["core", "messages", "documents", "ports", "errors"])
 def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
-    """Decisions are functions of their arguments: the time is one of them."""
+    """Pure parts use neither clock nor I/O."""
     for path in sources(LIBRARY / part):
         assert not calls(path) & IMPURE_CALLS, path
 
@@ -178,13 +178,13 @@ def test_top_level_folders_import_one_way(folder: str) -> None:
 
 
 def test_the_client_reaches_emulator_and_deployment_only_when_they_are_used() -> None:
-    """It imports both within functions, as they are not installed everywhere."""
+    """The client imports emulator and deployment only within functions."""
     for found in imports_of(ROOT / "client"):
         assert found.top not in {"atom_emulator", "atom_deploy"} or found.lazily, found
 
 
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
-    """They hold no rule and know no adapter."""
+    """Functions import only the composition root and the handlers."""
     allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.log"}
     allowed |= {f"atom_workflows.handlers.{name}" for name in ("delivery", "entry", "start", "dispatcher", "checker")}
     for path in sources(ROOT / "functions"):

@@ -1,4 +1,4 @@
-"""What the functions are told by their environment."""
+"""What the functions read from their environment."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_deliveries_that_pubsub_does_not_allow_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["ten", "0", "-1", "nan", "inf", "10s"])
-def test_an_interval_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_interval_is_refused(text: str) -> None:
     """An interval that is no positive number is refused."""
     with pytest.raises(SettingsError, match=r"WORKFLOW_CHECK_STATE_DURATION_SEC.*a number of seconds"):
         from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": text})
@@ -71,10 +71,10 @@ def test_an_interval_that_is_none_is_refused(text: str) -> None:
 
 def test_a_misspelt_credentials_variable_is_reported() -> None:
     """A name without its S, as in the first version's README, is reported."""
-    told = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
-    assert told is not None
-    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in told
-    assert KEY not in told
+    message = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
+    assert message is not None
+    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in message
+    assert KEY not in message
     assert misspelt_credentials({}) is None
     assert misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None
 
@@ -115,7 +115,7 @@ def test_another_address_is_not_another_spelling(named: str) -> None:
     assert Settings(task_runner_url="https://runner.test/v1").allowed_task_runner(named) is None
 
 
-def test_of_two_addresses_that_are_alike_the_exact_one_counts() -> None:
+def test_of_two_equivalent_addresses_the_exact_one_counts() -> None:
     """Of two equivalent addresses the exact one is used."""
     both = Settings(task_runner_url="http://localhost:1", allowed_task_runner_urls=("http://127.0.0.1:1",))
     assert [both.allowed_task_runner(one) for one in ("http://localhost:1", "http://127.0.0.1:1")] == [
@@ -126,7 +126,7 @@ def test_of_two_addresses_that_are_alike_the_exact_one_counts() -> None:
 
 @pytest.mark.parametrize("name", ["workflows/a.YAML", "workflows/a.Yml", "workflows/A.JSON", "workflows/b/a.yaml"])
 def test_an_ending_counts_in_any_case(name: str) -> None:
-    """Objects that cameras and Windows name start runs like others."""
+    """A file's extension counts in any case."""
     assert Settings().is_workflow_object(name)
     assert Settings(object_suffixes=(".Yaml", ".YML", ".json")).is_workflow_object(name)
 

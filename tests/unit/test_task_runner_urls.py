@@ -67,15 +67,15 @@ def test_every_way_in_refuses_other_urls_with_the_reason(url: str, reason: str) 
     """Settings, messages and command line give one reason, without a password."""
     with pytest.raises(SettingsError, match=reason) as refused:
         from_environment({"WORKFLOW_TASK_RUNNER_URL": url})
-    told = [str(refused.value)]
+    shown = [str(refused.value)]
     with pytest.raises(SettingsError, match="WORKFLOW_TASK_RUNNER_ALLOW is ") as refused:
         from_environment({"WORKFLOW_TASK_RUNNER_ALLOW": f"https://fine.test, {url}"})
-    told.append(str(refused.value))
+    shown.append(str(refused.value))
     for command in (["run", FILE], ["local", "up"], ["start", FILE], ["doctor"]):
         result = CliRunner(env=NO_CLOUD).invoke(cli, [*command, f"--tr-url={url}"])
-        told.append(result.stderr)
+        shown.append(result.stderr)
         assert (result.exit_code, reason in result.stderr) == (2, True)
-    assert not any("s3" in one for one in told)
+    assert not any("s3" in one for one in shown)
 
 
 @pytest.mark.parametrize(("url", "reason"), REFUSED[:5])
@@ -107,9 +107,9 @@ def test_a_password_that_an_earlier_version_stored_is_not_shown() -> None:
     stored = {"task_runner_url": f"{TASK_RUNNER_URL.replace('//', '//me:s3cret@')}?key=s3cret"}
     world.store.commit([Update(path=run_path(run_id), fields=stored)])
     for options in ((), ("--json",)):
-        told = call(world, "show", *options, run_id).stdout
-        assert "http://***@task-runner.test?***" in told
-        assert "s3cret" not in told
+        shown = call(world, "show", *options, run_id).stdout
+        assert "http://***@task-runner.test?***" in shown
+        assert "s3cret" not in shown
 
 
 def test_a_dead_letter_shows_no_password() -> None:

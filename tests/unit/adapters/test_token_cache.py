@@ -152,7 +152,7 @@ def test_many_threads_take_one_token() -> None:
 
 
 def test_a_slow_fetch_for_one_audience_holds_up_no_other() -> None:
-    """Each audience waits for itself."""
+    """A slow fetch for one audience delays no other audience."""
     gate = Gate()
 
     def fetch(audience: str) -> IdToken:

@@ -131,7 +131,7 @@ def seen() -> Iterator[Seen]:
 
 
 class Gossip:
-    """A Task Runner that tells everything it is told: in answers, pages, errors and job ids."""
+    """A Task Runner that quotes all that it gets: in answers, pages, errors and job ids."""
 
     def __init__(self) -> None:
         self.tokens: set[str] = set()
@@ -140,16 +140,16 @@ class Gossip:
         """Answer as the job's name or id requests."""
         authorization = asked.headers["Authorization"]
         self.tokens.add(authorization.removeprefix("Bearer "))
-        told = f"{asked.method} {asked.target} {asked.headers.items()}"
+        quoted = f"{asked.method} {asked.target} {asked.headers.items()}"
         step = json.loads(asked.body)["job_name"] if asked.method == "POST" else "status"
         if step == "dropped":
             return b""
         if step == "garbage":
-            return answer(f"<h1>{told}</h1>".encode())
+            return answer(f"<h1>{quoted}</h1>".encode())
         if step in STATUSES:
-            return answer(f"<p>{told}</p>".encode(), STATUSES[step], WWW_Authenticate=authorization)
+            return answer(f"<p>{quoted}</p>".encode(), STATUSES[step], WWW_Authenticate=authorization)
         state = "RUNNING" if step == "fine" else "FAILED"
-        return answer(json.dumps({"job": {"state": state, "jobId": authorization[:500], "message": told}}).encode())
+        return answer(json.dumps({"job": {"state": state, "jobId": authorization[:500], "message": quoted}}).encode())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Each way to have no token has its own message, and only what waiting cannot mend fails the step at once."""
+"""Each way to have no token has its own message, and only what waiting cannot fix fails the step at once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_credential_that_can_never_work_is_refused_at_once(content: Any, messa
 
 
 def test_a_file_that_is_not_json_is_refused_at_once(credentials: Path) -> None:
-    """Nothing of it is quoted."""
+    """A credential file that is no JSON is refused without quoting it."""
     credentials.write_text("-----BEGIN PRIVATE KEY-----")
     with pytest.raises(CredentialUnusable, match="not a JSON credential") as caught:
         fetch_id_token(AUDIENCE)
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_json_is_refused_at_once(credentials: Path) -> None:
 
 
 def test_a_missing_file_is_waited_for(credentials: Path) -> None:
-    """A new revision of the function may mount it."""
+    """A missing credential file is an outage."""
     with pytest.raises(TaskRunnerUnavailable, match=f"{credentials}, which cannot be read: No such file"):
         fetch_id_token(AUDIENCE)
 
@@ -83,7 +83,7 @@ def test_no_credential_at_all() -> None:
 
 
 def test_a_metadata_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Google Cloud it is an outage, not a missing credential."""
+    """A metadata server that cannot be reached is an outage."""
     monkeypatch.setenv("K_SERVICE", "dispatcher")
     with pytest.raises(
         TaskRunnerUnavailable, match=r"metadata server cannot be reached \(no connection: nothing listens at .*"
@@ -118,7 +118,7 @@ def test_a_metadata_server_that_refuses(faults: list[int], message: str, metadat
 
 
 def test_one_error_of_the_metadata_server_is_not_noticed(metadata_server: Identity) -> None:
-    """It is asked a second time."""
+    """The metadata server is asked a second time after an error."""
     metadata_server.faults(503)
     assert fetch_id_token(AUDIENCE).identity == "functions@atom-local.iam.gserviceaccount.com"
 
@@ -133,7 +133,7 @@ def test_a_key_that_was_disabled(identity: Identity, credentials: Path) -> None:
 
 
 def test_a_token_endpoint_that_cannot_be_reached(identity: Identity, credentials: Path) -> None:
-    """It is asked again later."""
+    """A token endpoint that cannot be reached is an outage."""
     key = identity.read("/_key") | {"token_uri": "http://127.0.0.1:9/token"}
     credentials.write_text(json.dumps(key))
     with pytest.raises(TaskRunnerUnavailable, match="the token endpoint"):
@@ -152,7 +152,7 @@ def test_an_account_that_may_not_be_impersonated(identity: Identity, credentials
 
 @pytest.mark.parametrize("token", ["Bearer abc", "a\nb", "tökén"])
 def test_a_fixed_token_that_no_header_can_carry(token: str) -> None:
-    """It is refused at once, without being quoted."""
+    """A token that no header can carry is refused without quoting it."""
     with pytest.raises(CredentialUnusable, match="the token alone, without `Bearer`") as caught:
         FixedToken(token).token_for(AUDIENCE)
     assert token not in str(caught.value)

@@ -71,16 +71,16 @@ def test_no_ratio_without_ours() -> None:
 
 def test_the_spread_is_shown() -> None:
     """The lowest and the highest ratio stand beside the median."""
-    told = time_table(compared(row("other", cell(TEN, (0.1, 0.1), (0.3, 0.03), (0.2, 0.1)))))
-    assert "| 20.00 · 50 · **2.0** (1.0 to 10.0) |" in told
+    table = time_table(compared(row("other", cell(TEN, (0.1, 0.1), (0.3, 0.03), (0.2, 0.1)))))
+    assert "| 20.00 · 50 · **2.0** (1.0 to 10.0) |" in table
 
 
 def test_a_failure_is_a_line() -> None:
     """An engine that failed has a line with its reason."""
-    told = compared(OUR_ROW, row("other", failed="pip found nothing"))
-    assert failures(told) == "- Other: pip found nothing"
-    assert "Other" not in time_table(told)
-    assert "## Not measured\n\n- Other: pip found nothing" in document(told)
+    result = compared(OUR_ROW, row("other", failed="pip found nothing"))
+    assert failures(result) == "- Other: pip found nothing"
+    assert "Other" not in time_table(result)
+    assert "## Not measured\n\n- Other: pip found nothing" in document(result)
 
 
 def test_a_section_without_content_is_left_out() -> None:

@@ -62,19 +62,19 @@ def test_a_pass_is_timed_by_the_script(theirs: Callable[..., Theirs]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "told"),
+    ("behaviour", "reason"),
     [("twice", "s0 of run 0-0 was submitted 2 times"), ("backwards", "s1 of run 0-0 came before s0")],
 )
-def test_an_engine_is_held_to_the_workload(theirs: Callable[..., Theirs], behaviour: str, told: str) -> None:
+def test_an_engine_is_held_to_the_workload(theirs: Callable[..., Theirs], behaviour: str, reason: str) -> None:
     """A pass with a repeated or early submission is refused."""
-    with pytest.raises(PeerFailed, match=told):
+    with pytest.raises(PeerFailed, match=reason):
         theirs(behaviour).seconds(CHAIN, limit_s=30)
 
 
-@pytest.mark.parametrize(("behaviour", "told"), [("crash", "the engine broke"), ("absent", "the engine is not there")])
-def test_a_failure_has_its_reason(theirs: Callable[..., Theirs], behaviour: str, told: str) -> None:
+@pytest.mark.parametrize(("behaviour", "reason"), [("crash", "the engine broke"), ("absent", "engine is not there")])
+def test_a_failure_has_its_reason(theirs: Callable[..., Theirs], behaviour: str, reason: str) -> None:
     """The engine's last line is the reason of its failure."""
-    with pytest.raises(PeerFailed, match=told):
+    with pytest.raises(PeerFailed, match=reason):
         theirs(behaviour).seconds(CHAIN, limit_s=30)
 
 
@@ -91,10 +91,10 @@ def test_nothing_is_left_running(
     theirs: Callable[..., Theirs], tmp_path: Path, how: type[KeyboardInterrupt] | None
 ) -> None:
     """All processes of an engine end with it, even detached ones."""
-    told = tmp_path / "pids"
-    with suppress(KeyboardInterrupt), theirs("good", LEFT_BEHIND=str(told)) as engine:
+    pids = tmp_path / "pids"
+    with suppress(KeyboardInterrupt), theirs("good", LEFT_BEHIND=str(pids)) as engine:
         engine.seconds(CHAIN, limit_s=30)
-        left = [psutil.Process(int(pid)) for pid in told.read_text(encoding="utf-8").split()]
+        left = [psutil.Process(int(pid)) for pid in pids.read_text(encoding="utf-8").split()]
         if how is not None:
             raise how
     eventually(lambda: not any(_runs(one) for one in left), within_s=60, what="the end of what the engine started")
@@ -102,24 +102,24 @@ def test_nothing_is_left_running(
 
 def test_rounds_keep_what_follows_the_warm_up(theirs: Callable[..., Theirs], task_runner: TaskRunner) -> None:
     """Each workload has its passes and their floors, without the warm-up."""
-    cells, told = _measured(task_runner, theirs("good"), slow=False)
+    cells, lines = _measured(task_runner, theirs("good"), slow=False)
     assert [(cell.workload, len(cell.passes)) for cell in cells] == [(CHAIN, 2), (FAN, 2)]
     assert all(one.floor_s > 0 for cell in cells for one in cell.passes)
-    assert len(told) == 6
+    assert len(lines) == 6
 
 
 def test_a_slow_engine_has_one_pass(theirs: Callable[..., Theirs], task_runner: TaskRunner) -> None:
     """A slow engine has a short warm-up and one pass for each workload."""
-    cells, told = _measured(task_runner, theirs("good"), slow=True)
+    cells, lines = _measured(task_runner, theirs("good"), slow=True)
     assert [len(cell.passes) for cell in cells] == [1, 1]
-    assert told[0].startswith("Fake, warm-up: chain of 4: ")
+    assert lines[0].startswith("Fake, warm-up: chain of 4: ")
 
 
 def test_a_workload_that_takes_too_long_is_reported(theirs: Callable[..., Theirs], task_runner: TaskRunner) -> None:
     """A workload over its limit has no passes, and the others go on."""
-    cells, told = _measured(task_runner, theirs("hang"), slow=False, limit_s=0.1)
+    cells, lines = _measured(task_runner, theirs("hang"), slow=False, limit_s=0.1)
     assert [(len(cell.passes), cell.over_s) for cell in cells] == [(0, 0.1), (0, 0.1)]
-    assert told[0] == "Fake: chain of 3: more than 0 s"
+    assert lines[0] == "Fake: chain of 3: more than 0 s"
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
@@ -140,7 +140,7 @@ def _runs(process: psutil.Process) -> bool:
 def _measured(
     task_runner: TaskRunner, engine: Theirs, *, slow: bool, limit_s: float = 30
 ) -> tuple[list[Cell], list[str]]:
-    told: list[str] = []
+    lines: list[str] = []
     with closing(Floor(task_runner.url, JOB)) as floor:
-        rounds = Rounds(workloads=(CHAIN, FAN), repeat=2, limit_s=limit_s, floor=floor, say=told.append)
-        return list(rounds.cells("Fake", engine, slow=slow)), told
+        rounds = Rounds(workloads=(CHAIN, FAN), repeat=2, limit_s=limit_s, floor=floor, say=lines.append)
+        return list(rounds.cells("Fake", engine, slow=slow)), lines

@@ -9,7 +9,7 @@ STEPS = {"a": [], "b": ["a"], "c": ["a"]}
 
 
 @pytest.mark.parametrize(
-    ("submitted", "told"),
+    ("submitted", "expected"),
     [
         ("0/a/1 0/b/1 1/a/1 0/c/1 1/c/1 1/b/1", ""),
         ("0/a/1 0/b/1 0/c/1 1/a/1 1/b/1", "c of run 1 was submitted 0 times"),
@@ -19,6 +19,6 @@ STEPS = {"a": [], "b": ["a"], "c": ["a"]}
         ("", "a of run 0 was submitted 0 times"),
     ],
 )
-def test_the_first_breach_is_named(submitted: str, told: str) -> None:
+def test_the_first_breach_is_named(submitted: str, expected: str) -> None:
     """Each step must be submitted once in every run, after its dependencies."""
-    assert breach(STEPS, ["0", "1"], submitted.split()) == told
+    assert breach(STEPS, ["0", "1"], submitted.split()) == expected

@@ -59,7 +59,7 @@ def test_validate_warns_and_succeeds(tmp_path: Path) -> None:
 
 
 def test_validate_reads_stdin() -> None:
-    """`-` is stdin."""
+    """`validate -` reads standard input."""
     assert call("validate", "-", stdin=BAD).stdout.startswith("<stdin>:")
     assert call("validate", "-", stdin="steps: [{id: a}]").stdout == "<stdin>: ok, 1 step\n"
 
@@ -98,7 +98,7 @@ def test_version() -> None:
 
 
 def test_run_refuses_an_invalid_file_with_all_its_problems(tmp_path: Path) -> None:
-    """Nothing is started for a file that is not valid."""
+    """An invalid file is refused with all its problems."""
     bad = tmp_path / "bad.yaml"
     bad.write_text(BAD)
     result = call("run", str(bad))
@@ -106,7 +106,7 @@ def test_run_refuses_an_invalid_file_with_all_its_problems(tmp_path: Path) -> No
     assert result.stdout == ""
 
 
-def test_run_tells_problems_to_programs(tmp_path: Path) -> None:
+def test_run_prints_problems_as_json(tmp_path: Path) -> None:
     """With --json the problems are a JSON object on stdout."""
     bad = tmp_path / "bad.yaml"
     bad.write_text(BAD)
@@ -177,7 +177,7 @@ def test_a_task_runner_for_which_no_token_can_be_had(tmp_path: Path) -> None:
 
 
 def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs would go there."""
+    """A working folder that is gone is reported, as logs would go there."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)

@@ -127,7 +127,7 @@ class Lent:
 
 
 def test_show_waits_for_a_letter_that_another_command_holds(platform: Platform) -> None:
-    """It says so, and looks again until the other one is done."""
+    """`show` waits for a letter that another command holds, and says so."""
     platform.give_up()
     [letter_id] = platform.ids()
     box = MemoryDeadLetters(platform.world.bus, platform.world.clock)
@@ -183,8 +183,8 @@ def test_show_prints_everything_and_what_to_do(platform: Platform) -> None:
 @pytest.mark.parametrize(
     ("is_local", "where"), [(True, "event.failed` in start.log"), (False, "gcloud logging read 'jsonPayload.action=")]
 )
-def test_show_tells_where_the_reason_of_a_native_one_stands(platform: Platform, is_local: bool, where: str) -> None:  # noqa: FBT001 (a parameter)
-    """Locally in the function's log, in the cloud in Cloud Logging."""
+def test_show_names_the_place_of_a_native_letters_reason(platform: Platform, is_local: bool, where: str) -> None:  # noqa: FBT001 (a parameter)
+    """The reason of a native letter is in the function's log or in Cloud Logging."""
     platform.forward()
     [letter_id] = platform.ids()
     desk = Desk(bus=platform.desk.bus, box=platform.desk.box, project="demo", is_local=is_local)
@@ -241,7 +241,7 @@ def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> Non
 
 
 def test_a_dry_run_changes_nothing(platform: Platform) -> None:
-    """It prints what would be replayed."""
+    """A dry run prints what it would replay and changes nothing."""
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=True)
     assert platform.printed() == "Would replay 1 dead letter: 1 to start.\n"
@@ -250,7 +250,7 @@ def test_a_dry_run_changes_nothing(platform: Platform) -> None:
 
 
 def test_drop_takes_a_letter_away(platform: Platform) -> None:
-    """For good, and publishes nothing."""
+    """A dropped letter is gone for good and not published."""
     platform.give_up()
     platform.give_up()
     first, second = platform.ids()
@@ -309,7 +309,7 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
 
 @pytest.mark.parametrize(("ids", "every"), [([], False), (["1"], True)])
 def test_replay_needs_ids_or_all(platform: Platform, ids: list[str], every: bool) -> None:  # noqa: FBT001 (a parameter)
-    """Nothing named is not everything."""
+    """Replaying needs ids or `--all`."""
     with pytest.raises(Misuse, match="--all"):
         replay_letters(platform.desk, ids, every=every, dry_run=False)
 

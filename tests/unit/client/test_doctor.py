@@ -38,7 +38,7 @@ def state(world: World) -> dict[str, Finding]:
 
 
 def test_a_platform_without_runs_is_well() -> None:
-    """Nothing is expected of a checker that has nothing to do."""
+    """A platform without runs is well."""
     found = state(World())
     assert {one.verdict for one in found.values()} == {Verdict.OK}
     assert "no runs yet" in found["Firestore"].detail
@@ -161,7 +161,7 @@ def test_no_one_may_call_a_deployed_function(status: str, verdict: Verdict) -> N
 
 
 def test_a_local_function_answers() -> None:
-    """Whatever it answers, it is there; if nothing answers, it is not."""
+    """A local function is well if it answers anything."""
     with canned(lambda _asked, _connection: answer(b"", "204 No Content")) as server:
         assert {one.verdict for one in of_functions(server.url, LOCAL)} == {Verdict.OK}
         url = server.url
@@ -261,7 +261,7 @@ def test_a_task_runner_that_fails() -> None:
 
 
 def test_the_summary() -> None:
-    """It counts what is wrong and what could not be checked."""
+    """The summary counts what is wrong and what could not be checked."""
     assert summary([ok("a", "is well")]) == "Nothing is wrong."
     assert summary([wrong("a", "is broken", "repair it"), unknown("b", "?")]) == (
         "1 thing is wrong; 1 thing could not be checked."
@@ -269,7 +269,7 @@ def test_the_summary() -> None:
 
 
 def test_a_finding_is_one_line() -> None:
-    """Whatever others wrote stays on its line, and moves no cursor."""
+    """A finding is one line without control characters."""
     line = wrong("a", "is\nvery\x1b[31m broken", "repair\nit").line()
     assert line == "wrong   a: is very broken. Fix: repair it"
 
@@ -289,6 +289,6 @@ def test_no_one_is_logged_in(*, as_json: bool) -> None:
 
 
 def test_no_project_is_named() -> None:
-    """Then it is not known what to look at: exit code 2."""
+    """Without a project the command exits with 2."""
     result = CliRunner().invoke(cli, ["doctor"], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "--project" in result.stderr) == (2, True)

@@ -126,6 +126,6 @@ def test_a_local_platform_needs_no_tokens() -> None:
 
 
 def test_the_account_of_a_project_in_a_domain() -> None:
-    """Its address turns the project's id round."""
+    """The account of a project in a domain has the domain behind the project's name."""
     in_domain = replace(DEPLOYED, settings=replace(SETTINGS, project="acme.com:flow"))
     assert in_domain.account("push") == "atom-push@flow.acme.com.iam.gserviceaccount.com"

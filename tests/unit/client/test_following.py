@@ -93,7 +93,7 @@ def test_time_is_up_while_the_store_is_away() -> None:
 
 @pytest.mark.parametrize("away", [(0, 1e9), (1, 1e9)])
 def test_a_store_that_stays_away_is_reported(away: tuple[float, float]) -> None:
-    """At once if it never answered, else after some minutes."""
+    """A store that stays away raises StoreUnavailable within minutes."""
     scene = Scene(documents=[RUNNING], away=away)
     with pytest.raises(StoreUnavailable):
         scene.follow()

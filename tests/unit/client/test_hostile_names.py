@@ -144,7 +144,7 @@ def test_an_answer_about_a_hostile_name_is_harmless(files: dict[str, str], name:
 
 
 def test_a_line_of_the_log_has_an_end(lines: io.StringIO) -> None:
-    """However long a name is, the line about it is not."""
+    """A log line about a very long name is limited."""
     log.warning("object.ignored", f"{LONG * 4} is no workflow", object=LONG * 4, count=3)
     [line] = lines.getvalue().splitlines()
     assert len(line) < MAX_MESSAGE + MAX_DETAIL + 200

@@ -74,7 +74,7 @@ def test_unknown_steps_are_pending() -> None:
 
 
 def test_news_are_the_changed_steps_in_order_of_time() -> None:
-    """Only steps that are other than before are news."""
+    """Only changed steps are news, in the order of their changes."""
     before = view(change("a", "RUNNING", at=1))
     after = before.with_changes(
         [change("c", "RUNNING", at=3), change("b", "RUNNING", at=2), change("a", "RUNNING", at=1)]

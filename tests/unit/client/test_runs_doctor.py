@@ -49,7 +49,7 @@ def test_a_next_look_is_not_in_the_past() -> None:
 
 
 def test_a_run_that_has_ended_is_well() -> None:
-    """There is nothing to wait for and nothing wrong."""
+    """A run that has ended is well."""
     world, run_id = ended()
     result = call(world, "doctor", run_id)
     assert (result.exit_code, "Nothing is wrong with it" in result.stdout) == (0, True)

@@ -115,7 +115,7 @@ def test_a_key_whose_run_was_invalid_starts_again() -> None:
 
 
 def test_stdin_is_started() -> None:
-    """`-` is stdin."""
+    """`start -` starts the workflow on standard input."""
     world = World()
     assert started(world, call(world, "-", "--json", stdin=chain(1))).startswith("stdin-")
 
@@ -144,7 +144,7 @@ def test_an_object_is_left_to_the_start_function() -> None:
 
 
 def test_an_invalid_file_is_refused_with_every_problem(tmp_path: Path) -> None:
-    """Nothing is published for it."""
+    """An invalid file is refused with all its problems, and not published."""
     bad = tmp_path / "bad.yaml"
     bad.write_text("steps:\n  - id: a\n    dependsOn: [b]\n  - id: a\n")
     world = World()

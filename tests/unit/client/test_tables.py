@@ -65,7 +65,7 @@ def test_an_id_without_room_shows_both_ends(width: int) -> None:
     assert max(map(len, lines)) <= width
 
 
-def test_a_sheet_whose_last_column_is_told_nowhere_else_keeps_it() -> None:
+def test_a_table_keeps_a_last_column_that_is_shown_nowhere_else() -> None:
     """Formulas are folded, however narrow the terminal."""
     bill = Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(("Firestore", "0.01", "reads x price"),), state_column=0)
     assert "FORMULA" in printed(bill, 30)[0]

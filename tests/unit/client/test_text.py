@@ -72,5 +72,5 @@ def test_names_are_listed_as_in_a_sentence(names: list[str], text: str) -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    """Of many names the first are shown and the others counted."""
+    """A long list shows its first names and counts the others."""
     assert listing([str(i) for i in range(1_005)], most=2) == "`0`, `1` and 1,003 more"

@@ -63,7 +63,7 @@ def _answers(content: bytes | str, filename: str, loader: Any) -> None:
 @_QUICK
 @given(st.binary(max_size=200), _NAMES, _LOADERS)
 def test_any_bytes_are_answered(content: bytes, filename: str, loader: Any) -> None:
-    """Random bytes raise nothing else."""
+    """Random bytes are a workflow or have problems."""
     _answers(content, filename, loader)
 
 
@@ -123,5 +123,5 @@ def test_any_id_is_taken_or_refused_with_one_that_is_taken(text: str) -> None:
 @_QUICK
 @given(st.text(max_size=80))
 def test_any_file_name_gives_a_label(name: str) -> None:
-    """Google Cloud takes the label whatever the file is called."""
+    """Any file name gives a valid label."""
     assert re.fullmatch(r"[a-z0-9_-]{1,63}", workflow_label(name))

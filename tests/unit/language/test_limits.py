@@ -21,7 +21,7 @@ def _messages(text: str | bytes, loader: Any = FASTEST_LOADER) -> list[str]:
 
 
 def test_the_longest_chain_is_read() -> None:
-    """Nothing recurses along the graph."""
+    """The longest chain is read without recursion."""
     chain = "".join(f"- {{id: s{n}, dependsOn: [s{n + 1}]}}\n" for n in range(limits.MAX_STEPS - 1))
     workflow = parse_workflow(f"steps:\n{chain}- id: s{limits.MAX_STEPS - 1}\n", filename="f.yaml")
     assert len(workflow.steps) == limits.MAX_STEPS

@@ -134,7 +134,7 @@ def test_one_dependency_needs_no_list() -> None:
     ("text", "minutes"), [("1.5h", 90), ("1h 30m", 90), ("1w", 7 * 24 * 60), ("60000ms", 1), ("1d", 1440)]
 )
 def test_durations_are_read_as_people_write_them(text: str, minutes: int) -> None:
-    """Weeks, milliseconds, a fraction and spaces between the parts."""
+    """Durations may have weeks, milliseconds, a fraction, and spaces."""
     assert _parse(f"timeout: {text}\nsteps: [{{id: a}}]").timeout == timedelta(minutes=minutes)
 
 

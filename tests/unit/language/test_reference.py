@@ -32,7 +32,7 @@ _EXPRESSIBLE = ("01", "02", "03", "06", "07", "13", "15", "16", "18", "37", "38"
 
 
 def test_the_schema_file_is_current() -> None:
-    """`python -m atom_workflows.language.reference docs/reference` has been run since the fields changed."""
+    """The schema file is what the fields generate."""
     assert (_DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_text()
 
 
@@ -56,7 +56,7 @@ def test_the_reference_names_the_true_limits() -> None:
 
 
 def test_the_schema_is_a_schema() -> None:
-    """It is valid by its own dialect."""
+    """The schema is valid by its own dialect."""
     Draft202012Validator.check_schema(json_schema())
 
 

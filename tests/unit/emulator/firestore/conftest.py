@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StillClock:
-    """A clock that only moves when told."""
+    """A clock that only a test moves."""
 
     def __init__(self) -> None:
         self.time = datetime(2030, 1, 1, tzinfo=UTC)

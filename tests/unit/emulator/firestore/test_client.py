@@ -137,34 +137,6 @@ def test_bad_requests_are_refused(client: Any) -> None:
         client.document("c/d").set({f"a{number}": "x" * 600_000 for number in range(2)})
 
 
-def test_one_of_fifty_creates_wins(client: Any) -> None:
-    """Of fifty racing creates exactly one succeeds."""
-    answers = race(50, lambda number: client.document("c/d").create({"winner": number}))
-    lost = [answer for answer in answers if isinstance(answer, exceptions.AlreadyExists)]
-    assert len(lost) == 49
-
-
-def test_one_of_fifty_guarded_updates_wins(client: Any) -> None:
-    """Of fifty racing updates with one guard exactly one succeeds."""
-    version = client.document("c/d").set({"a": 0}).update_time
-    option = client.write_option(last_update_time=version)
-    answers = race(50, lambda number: client.document("c/d").update({"winner": number}, option=option))
-    lost = [answer for answer in answers if isinstance(answer, exceptions.FailedPrecondition)]
-    assert len(lost) == 49
-
-
-def test_fifty_increments_all_count(client: Any) -> None:
-    """Each racing decrement gets a value of its own, and exactly one gets zero."""
-    client.document("c/d").set({"n": 50})
-
-    def decrement(_: int) -> int:
-        batch = client.batch()
-        batch.update(client.document("c/d"), {"n": firestore.Increment(-1)})
-        return int(batch.commit()[0].transform_results[0].integer_value)
-
-    assert sorted(race(50, decrement)) == list(range(50))
-
-
 @embedded_only("Google's emulator makes the other writer wait for the transaction's lock")
 def test_a_transaction_detects_a_lost_update(client: Any) -> None:
     """A read-modify-write runs again when another write came between, and loses nothing."""

@@ -85,7 +85,7 @@ def test_a_list_operator_needs_a_list(letters: Database, value: Any) -> None:
         ids(letters, where=Compare(N, Op.IN, value))
 
 
-def test_an_order_leaves_out_who_lacks_the_field(letters: Database) -> None:
+def test_an_order_leaves_out_documents_without_the_field(letters: Database) -> None:
     """Documents sort across types; one without the ordered field is no result."""
     assert ids(letters, order_by=(Order(N),)) == "cgdabef"
     assert ids(letters, order_by=(Order(N, descending=True),)) == "feba" + "dgc"
@@ -138,7 +138,7 @@ def test_a_scope_is_a_collection_or_a_group(database: Database) -> None:
     ],
 )
 @pytest.mark.parametrize("crowd", [0, 100])
-def test_cursors_cut(
+def test_a_cursor_stands_before_or_after_equal_values(
     database: Database,
     descending: bool,  # noqa: FBT001 - a row of the table
     cursors: dict[str, Cursor],

@@ -68,7 +68,7 @@ def test_what_was_not_read_does_not_matter(database: Database) -> None:
     assert paths(database.query(READY)) == ["runs/a/steps/s"]
 
 
-def test_a_write_that_changes_nothing_disturbs_nobody(database: Database) -> None:
+def test_a_write_that_changes_nothing_aborts_no_transaction(database: Database) -> None:
     """Writing the same fields again is no conflict."""
     database.commit([step("a", "READY")])
     one = database.begin()
@@ -112,7 +112,7 @@ def test_a_transaction_reads_its_snapshot(database: Database, read_only: bool) -
 
 
 def test_a_read_only_transaction_never_aborts_and_never_writes(database: Database) -> None:
-    """It may be committed empty whatever happened, and refuses writes."""
+    """A read-only transaction never aborts and refuses writes."""
     one, two = database.begin(read_only=True), database.begin(read_only=True)
     database.get(["runs/a/steps/s"], one)
     database.commit([step("a", "READY")])

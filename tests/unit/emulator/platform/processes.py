@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import psutil
+
+from support.deadline import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +23,7 @@ grandchild.wait()
 
 def until(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     """Return once the condition holds; fail if it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come to hold"
-        time.sleep(0.005)
+    eventually(condition, within_s=within_s, what="the condition", every_s=0.005)
 
 
 def family(pid: int) -> list[psutil.Process]:

@@ -135,7 +135,7 @@ def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_no_java_outlives_the_platform(served: subprocess.Popen[str]) -> None:
-    """Even SIGKILL of the platform ends Google's emulators."""
+    """Google's emulators end even if the platform is killed."""
     processes = family(served.pid)
     assert sum(process.name() == "java" for process in processes) == 2
     served.send_signal(signal.SIGKILL)

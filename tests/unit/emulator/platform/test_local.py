@@ -1,4 +1,4 @@
-"""The whole platform, with functions that only tell what reached them."""
+"""The whole platform, with functions that only print what reached them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def options(folder: Path, **changed: Any) -> PlatformOptions:
     return PlatformOptions(**defaults | changed)
 
 
-def told(platform: LocalPlatform, function: PartName) -> list[dict[str, Any]]:
+def received(platform: LocalPlatform, function: PartName) -> list[dict[str, Any]]:
     """List what a stub function has printed."""
     lines = (platform.log_dir / f"{function}.log").read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
@@ -52,14 +52,14 @@ def test_parts_start_serve_and_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     with LocalPlatform(options(tmp_path, environment={"THREADS": "3"})) as platform:
         processes = descendants.now()
-        until(lambda: told(platform, PartName.CHECKER))
+        until(lambda: received(platform, PartName.CHECKER))
         assert set(platform.addresses) == set(platform.start_seconds) == set(PartName) - {PartName.STORAGE}
         url = platform.environment["WORKFLOW_TASK_RUNNER_URL"]
         assert requests.get(f"{url}/jobstatus?job_id=x", timeout=60).status_code == 404
-    tick = told(platform, PartName.CHECKER)[0]
+    tick = received(platform, PartName.CHECKER)[0]
     assert tick["body"] == {"type": "tick"}
     assert tick["source"] == "//pubsub.googleapis.com/projects/atom-local/topics/tick"
-    assert tick["told"] == {
+    assert tick["environment"] == {
         "FIRESTORE_EMULATOR_HOST": platform.environment["FIRESTORE_EMULATOR_HOST"],
         "GOOGLE_CLOUD_PROJECT": "atom-local",
         "THREADS": "3",
@@ -79,7 +79,7 @@ def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
         assert not set(first.addresses.values()) & set(second.addresses.values())
         assert second.environment["WORKFLOW_TASK_RUNNER_URL"] == given
         assert not (second.log_dir / "task-runner.log").exists()
-        until(lambda: told(first, PartName.CHECKER) and told(second, PartName.CHECKER))
+        until(lambda: received(first, PartName.CHECKER) and received(second, PartName.CHECKER))
 
 
 def test_a_crashing_part_ends_the_platform(tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_killed_functions_and_task_runners_are_replaced(tmp_path: Path) -> None:
         job_id = requests.post(f"{url}/job", json=body, timeout=60).json()["job"]["jobId"]
         for part in revived:
             os.killpg(platform.process_group(part), signal.SIGKILL)
-        seen = len(told(platform, PartName.CHECKER))
+        seen = len(received(platform, PartName.CHECKER))
         assert requests.get(platform.addresses[PartName.CHECKER], timeout=60).status_code
         until(lambda: answers_http(url.removeprefix("http://")))
         assert requests.get(f"{url}/jobstatus?job_id={job_id}", timeout=60).json()["job"]["state"] == "SUCCEEDED"
-        until(lambda: len(told(platform, PartName.CHECKER)) > seen)
+        until(lambda: len(received(platform, PartName.CHECKER)) > seen)
         assert platform.revivals == dict.fromkeys(revived, 1)
 
 

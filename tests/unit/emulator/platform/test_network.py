@@ -15,7 +15,7 @@ LOOPBACK = "localhost,127.0.0.1,::1"
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "grpc_proxy"])
 @pytest.mark.parametrize(
-    ("told", "everywhere", "of_grpc"),
+    ("given", "everywhere", "of_grpc"),
     [
         ({}, LOOPBACK, LOOPBACK),
         ({"NO_PROXY": "corp.test"}, f"corp.test,{LOOPBACK}", f"corp.test,{LOOPBACK}"),
@@ -25,12 +25,12 @@ LOOPBACK = "localhost,127.0.0.1,::1"
     ],
 )
 def test_loopback_is_never_proxied(
-    variable: str, told: Mapping[str, str], everywhere: str, of_grpc: str | None
+    variable: str, given: Mapping[str, str], everywhere: str, of_grpc: str | None
 ) -> None:
     """This machine's addresses are added to those that go past the proxy."""
-    found = bypass_proxies({variable: PROXY, **told})
+    found = bypass_proxies({variable: PROXY, **given})
     assert found == {"no_proxy": everywhere, "NO_PROXY": everywhere, "no_grpc_proxy": of_grpc or everywhere}
-    assert bypass_proxies({variable: PROXY, **told, **found}) == found
+    assert bypass_proxies({variable: PROXY, **given, **found}) == found
 
 
 def test_without_a_proxy_nothing_is_set() -> None:
@@ -39,7 +39,7 @@ def test_without_a_proxy_nothing_is_set() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_requests_goes_by_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_uses_no_proxy_for_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`requests` uses no proxy for this machine, and still uses it for others."""
     for name, value in {"http_proxy": PROXY, **bypass_proxies({"http_proxy": PROXY})}.items():
         monkeypatch.setenv(name, value)

@@ -56,7 +56,7 @@ def killed(place: Path) -> Path:
 
 
 def test_the_folder_lasts_as_long_as_the_block(place: Path) -> None:
-    """Whatever was written into it goes with it."""
+    """The folder is removed with its content when the block ends."""
     with scratch_folder() as folder:
         (folder / "checker").mkdir()
         (folder / "checker" / "socket").touch()
@@ -92,7 +92,7 @@ def test_what_is_not_certainly_ours_is_kept(place: Path) -> None:
 
 
 def test_another_users_folder_is_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even one who may remove everything, as root may, leaves it alone."""
+    """Another user's folder is kept, even if root runs the platform."""
     left = killed(place)
     monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid + 1)
     with scratch_folder():

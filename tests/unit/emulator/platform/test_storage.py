@@ -1,4 +1,4 @@
-"""The platform's Cloud Storage: uploads are told to the start function, by whichever tool they are made."""
+"""The platform's Cloud Storage: the start function is notified of uploads, by whichever tool they are made."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def started(platform: LocalPlatform) -> list[dict[str, Any]]:
     return [json.loads(line)["body"] for line in lines]
 
 
-def told(platform: LocalPlatform, name: str) -> list[dict[str, Any]]:
+def notified(platform: LocalPlatform, name: str) -> list[dict[str, Any]]:
     """List the notifications of that object."""
     return [body for body in started(platform) if body.get("name") == name]
 
@@ -71,10 +71,10 @@ def test_each_upload_below_the_prefix_is_notified_once(platform: LocalPlatform) 
     """Each upload below the prefix has one notification, with its generation."""
     upload(platform, "elsewhere/a.yaml", b"a")
     generations = {upload(platform, "workflows/a.yaml", content) for content in (b"a", b"b")}
-    until(lambda: len(told(platform, "workflows/a.yaml")) == 2)
-    assert {body["generation"] for body in told(platform, "workflows/a.yaml")} == generations
-    assert told(platform, "workflows/a.yaml")[0]["bucket"] == "uploads"
-    assert not told(platform, "elsewhere/a.yaml")
+    until(lambda: len(notified(platform, "workflows/a.yaml")) == 2)
+    assert {body["generation"] for body in notified(platform, "workflows/a.yaml")} == generations
+    assert notified(platform, "workflows/a.yaml")[0]["bucket"] == "uploads"
+    assert not notified(platform, "elsewhere/a.yaml")
 
 
 def test_the_pinned_generation_is_read(platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,14 +90,14 @@ def test_googles_own_tools_upload(platform: LocalPlatform, tool: str, tmp_path: 
     need(_service(tool))
     (tmp_path / "FILE.yaml").write_text("name: x")
     run(platform, tool, tmp_path)
-    until(lambda: told(platform, "workflows/FILE.yaml"), within_s=60)
-    started_before = len(told(platform, "workflows/FILE.yaml"))
+    until(lambda: notified(platform, "workflows/FILE.yaml"), within_s=60)
+    started_before = len(notified(platform, "workflows/FILE.yaml"))
     run(platform, tool, tmp_path)
-    until(lambda: len(told(platform, "workflows/FILE.yaml")) == started_before + 1, within_s=60)
+    until(lambda: len(notified(platform, "workflows/FILE.yaml")) == started_before + 1, within_s=60)
 
 
 def test_gcloud_publishes(platform: LocalPlatform, tmp_path: Path) -> None:
-    """So does the one that publishes a start message."""
+    """The printed gcloud command publishes a start message."""
     need("gcloud")
     run(platform, "publish", tmp_path)
     until(lambda: {"workflow_path": "gs://uploads/workflows/FILE.yaml"} in started(platform), within_s=60)

@@ -70,7 +70,7 @@ def test_a_crash_stops_the_others_and_is_reported(tmp_path: Path) -> None:
 
 
 def test_no_part_starts_after_a_crash(supervisor: Supervisor, tmp_path: Path) -> None:
-    """Once a part has crashed, starting another raises the crash."""
+    """Starting a part after a crash raises the crash."""
     supervisor.start(python("broken", "", tmp_path))
     until(lambda: supervisor.crash)
     with pytest.raises(PartCrashed):

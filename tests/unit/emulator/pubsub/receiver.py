@@ -1,4 +1,4 @@
-"""A push endpoint for tests: keeps what it was sent, and answers as it is told."""
+"""A push endpoint for tests: keeps what it was sent, and answers as a test decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP connection of push delivery, against a server that says exactly the bytes it is told to."""
+"""The HTTP connection of push delivery, against a server that sends exactly the bytes of a test."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_the_first_attempts_fail_then_the_step_succeeds() -> None:
     assert answers[0].message == "attempt 1 failed as the script says"
 
 
-def test_attempts_are_told_apart_by_labels_if_the_key_counts_none() -> None:
+def test_attempts_are_counted_by_labels_if_the_key_has_no_number() -> None:
     """Without a counting key, workflow, run and job name make the step."""
     runner = jobs(fail_times=1)
     states = [submitted(runner, labels={"run": run}).state for run in ("r1", "r1", "r2")]

@@ -56,7 +56,7 @@ def test_a_line_cut_short_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_task_runner_without_a_journal_yet_knows_no_job(tmp_path: Path) -> None:
-    """No file and an empty one are the same."""
+    """A missing journal and an empty one hold no job."""
     journal = Journal(tmp_path / "jobs.jsonl")
     assert list(journal.read()) == []
     journal.clear()

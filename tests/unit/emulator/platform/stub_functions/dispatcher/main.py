@@ -1,4 +1,4 @@
-"""A function that only tells what reached it."""
+"""A function that only prints what reached it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def dispatcher(event: Any) -> None:
     """Print the message and the platform's addresses."""
     message = event.data["message"]
     body = json.loads(base64.b64decode(message["data"]))
-    told = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "THREADS")}
+    variables = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "THREADS")}
     sys.stdout.write(
-        json.dumps({"function": "dispatcher", "source": event["source"], "body": body, "told": told}) + "\n"
+        json.dumps({"function": "dispatcher", "source": event["source"], "body": body, "environment": variables}) + "\n"
     )
     sys.stdout.flush()

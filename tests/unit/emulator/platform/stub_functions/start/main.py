@@ -1,4 +1,4 @@
-"""A function that only tells what reached it."""
+"""A function that only prints what reached it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ def start(event: Any) -> None:
     """Print the message and the platform's addresses."""
     message = event.data["message"]
     body = json.loads(base64.b64decode(message["data"]))
-    told = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "THREADS")}
-    sys.stdout.write(json.dumps({"function": "start", "source": event["source"], "body": body, "told": told}) + "\n")
+    variables = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "THREADS")}
+    sys.stdout.write(
+        json.dumps({"function": "start", "source": event["source"], "body": body, "environment": variables}) + "\n"
+    )
     sys.stdout.flush()
