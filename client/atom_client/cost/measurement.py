@@ -133,14 +133,17 @@ class Meter:
 
 
 def _require_patience(workflow: Workflow, job: timedelta) -> None:
-    """Raise `NotEstimated` if a step does not wait for its job that long."""
+    """Raise `NotEstimated` if a step would time out."""
     for step in workflow.steps:
         if step.task is not None and step.task.engine != AT_ONCE and job >= step.timeout:
             raise NotEstimated(f"step {step.id} would time out after {format_duration(step.timeout)}")
 
 
 def _script(given: Assumptions) -> Script:
-    """Return a script by which every job succeeds, after as many states as are assumed."""
+    """Return a script by which every job succeeds.
+
+    It goes through as many states as are assumed.
+    """
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
