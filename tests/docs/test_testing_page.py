@@ -56,9 +56,9 @@ def test_it_names_what_there_is() -> None:
 
 def test_its_errors_exist() -> None:
     """The errors that it names are those of the package."""
-    told = set(re.findall(r"`([A-Z]\w+)`", PAGE))
-    assert {"InvalidScript", "InvalidWorkflow", "StillOpen"} <= told
-    assert told <= set(testing.__all__)
+    named = set(re.findall(r"`([A-Z]\w+)`", PAGE))
+    assert {"InvalidScript", "InvalidWorkflow", "StillOpen"} <= named
+    assert named <= set(testing.__all__)
 
 
 def test_it_needs_no_extra() -> None:

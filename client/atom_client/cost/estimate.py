@@ -80,7 +80,7 @@ def estimate(
 
 
 def chain(length: int) -> bytes:
-    """Return the file of a workflow of that many steps, one after the other."""
+    """Return the file of a workflow of that many chained steps."""
     steps = [
         {"id": f"s{at}", "dependsOn": [f"s{at - 1}"] if at else [], "task": {"imageUri": "image"}}
         for at in range(length)

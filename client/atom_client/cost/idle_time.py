@@ -57,9 +57,9 @@ class IdleTime:
         return Tally(*(round(one + more, 3) for one, more in zip(astuple(self._count()), self._extra, strict=True)))
 
     def skip(self) -> None:
-        """Skip as many repetitions as there is time for before a job changes.
+        """Skip the repetitions until a job changes.
 
-        To be called at each tick, before it.
+        To be called at each tick, before it. Does nothing while there are none.
         """
         counts = astuple(self._count())
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
@@ -69,7 +69,10 @@ class IdleTime:
             self._skip(period)
 
     def _is_idle(self) -> bool:
-        """Return True if nothing depends on the age of the run or a job any more."""
+        """Return True if nothing depends on ages any more.
+
+        These are the run's and its jobs'.
+        """
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
         if not functions.timeline.is_quiet or not world.task_runner.submitted_at:

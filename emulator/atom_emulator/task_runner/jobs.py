@@ -151,9 +151,10 @@ class Jobs:
 
     def skip(self, seconds: float, now: float) -> None:
         """Let jobs that have not ended be that much nearer to their end."""
-        for key, job in self._jobs.items():
-            if job.next_change(now) is not None:
-                self._jobs[key] = replace(job, started=job.started - seconds)
+        for jobs in (self._jobs, self._by_idempotency_key):
+            for key, job in jobs.items():
+                if job.next_change(now) is not None:
+                    jobs[key] = replace(job, started=job.started - seconds)
 
     def submit(self, job: Any, idempotency_key: str | None, now: float) -> Answer:
         """Answer a `POST /job`."""

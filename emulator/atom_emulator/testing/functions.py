@@ -52,7 +52,7 @@ class Invocation:
 
 
 class Observer(Protocol):
-    """Whoever wants to know what happens. It must not sleep."""
+    """An observer of what happens. It must not sleep."""
 
     def on_publish(self, messages: Sequence[Message]) -> None:
         """Note messages that are published together."""
@@ -109,9 +109,9 @@ class Functions:
         return run_id_for(path, "key", _RUN_KEY)
 
     def run_to_end(self, run_id: str, *, within: timedelta) -> RunRecord:
-        """Let time pass until the run has ended and every function is at rest.
+        """Let time pass until the run has ended.
 
-        Returns the run; it is open still if that takes longer than `within`.
+        Every function is at rest then. Returns the run; it is open still if that takes longer than `within`.
         """
         clock = self.timeline
         clock.run(clock.now() + within, is_over=lambda: clock.is_quiet and self.world.run(run_id).state.is_terminal)

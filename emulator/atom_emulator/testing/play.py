@@ -58,7 +58,7 @@ class Played:
     """A run that has ended.
 
     `took` is how long it took in its own time, `errors` are the reasons if it did not succeed, `steps` and
-    `submissions` are in order, and `reports` is what the topic `events` was told.
+    `submissions` are in order, and `reports` is what was published on the topic `events`.
     """
 
     run_id: str
@@ -90,7 +90,7 @@ class Played:
         return self.steps[name]
 
     def jobs(self, name: str) -> list[Mapping[str, Any]]:
-        """Return the bodies that were submitted for one step, one for each submission.
+        """Return the bodies of one step's submissions, in order.
 
         Raises `LookupError` if the workflow has no such step.
         """
@@ -108,7 +108,7 @@ def play(
     """Play a run of a workflow file to its end.
 
     It is the deployed coordinator that runs, in this process, on a store, a bus, a scheduler and a mock Task Runner in
-    memory. No call takes time but for what the script says, and nobody waits: time is virtual. `script` says what
+    memory. No call takes time but for what the script says, and no one waits: time is virtual. `script` says what
     becomes of jobs; without one each succeeds at once. `settings` are a deployment's.
 
     Raises:
@@ -140,7 +140,10 @@ def _read_script(script: ScriptLike | None) -> Script:
 
 
 def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
-    """Raise `InvalidScript` for rules that match no job, such as one with a misspelt step."""
+    """Raise `InvalidScript` for rules that match no job.
+
+    Such a rule is a mistake, often a misspelt step.
+    """
     jobs = {step.id: job_request(step, step.task, path) for step in workflow.steps if step.task is not None}
     problems = [
         f"rules[{place}]: no job of {workflow.name} is such; the steps with a job are {_listed(jobs)}"

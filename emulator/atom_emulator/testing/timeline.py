@@ -58,7 +58,7 @@ class Timeline(MovedClock):
         self._own_time: datetime | None = None
         self._is_closed = False
 
-    # -- called by whoever plays ---------------------------------------------------------------------------------------
+    # -- called by the player ------------------------------------------------------------------------------------------
 
     @property
     def is_quiet(self) -> bool:
