@@ -37,10 +37,10 @@ def test_a_start_never_reports_the_invalid_run_of_an_earlier_one(site: Site, tmp
     arguments = ("start", file, "--key", uuid.uuid4().hex, "--wait", "--timeout", "20")
     elsewhere = ("--tr-url", "https://elsewhere.example")
     # As if it were allowed, for the command line to send what the platform refuses.
-    allowed = {"WORKFLOW_TASK_RUNNER_ALLOW": "https://elsewhere.example"}
-    refused = console(site, *arguments, *elsewhere, **allowed)
+    allowed = "https://elsewhere.example"
+    refused = console(site, *arguments, *elsewhere, WORKFLOW_TASK_RUNNER_ALLOW=allowed)
     assert (refused.code, "is INVALID and was not started" in refused.stdout) == (2, True), refused.stderr
-    again = console(site, *arguments, *elsewhere, "--timeout", "3", **allowed)
+    again = console(site, *arguments, *elsewhere, "--timeout", "3", WORKFLOW_TASK_RUNNER_ALLOW=allowed)
     assert (again.code, "is still INVALID, as an earlier start left it" in again.stderr) == (1, True), again.stdout
     assert " SUCCEEDED in " in console(site, *arguments).succeeded()
 

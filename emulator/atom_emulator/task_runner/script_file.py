@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
     mapping = _Mapping(loader.construct_mapping(node, deep=True))
-    mapping.lines = {loader.construct_object(key): key.start_mark.line + 1 for key, _ in node.value}  # type: ignore[no-untyped-call]  # PyYAML is partly typed
+    mapping.lines = {loader.construct_object(key): key.start_mark.line + 1 for key, _ in node.value}
     return mapping
 
 
