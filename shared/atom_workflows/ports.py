@@ -87,14 +87,7 @@ class Upsert:
     increments: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
-    """Delete a document, which may be missing. Documents below it stay."""
-
-    path: str
-
-
-Write: TypeAlias = Create | Update | Upsert | Delete
+Write: TypeAlias = Create | Update | Upsert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,10 +30,10 @@ _PATIENT: Final = {"call_timeout_s": 60.0, "total_timeout_s": 120.0}
 # -- Store -----------------------------------------------------------------------------------------------------------
 
 
-def firestore_at(address: str, patch: pytest.MonkeyPatch, **options: float) -> FirestoreStore:
-    """Return the adapter on a server, in a project of its own."""
+def firestore_at(address: str, patch: pytest.MonkeyPatch, project: str = "", **options: float) -> FirestoreStore:
+    """Return the adapter on a server, in that project or in one of its own."""
     patch.setenv("FIRESTORE_EMULATOR_HOST", address)
-    return FirestoreStore(project=f"contract-{uuid.uuid4().hex[:12]}", database="(default)", **options)
+    return FirestoreStore(project=project or f"contract-{uuid.uuid4().hex[:12]}", database="(default)", **options)
 
 
 def _in_process(_request: pytest.FixtureRequest) -> Store:
@@ -42,12 +42,13 @@ def _in_process(_request: pytest.FixtureRequest) -> Store:
 
 def _embedded(request: pytest.FixtureRequest) -> Store:
     address, patch = request.getfixturevalue("firestore_address"), request.getfixturevalue("monkeypatch")
-    return firestore_at(address, patch, **_PATIENT)
+    return firestore_at(address, patch, request.getfixturevalue("project"), **_PATIENT)
 
 
 def _google(request: pytest.FixtureRequest) -> Store:
     addresses = request.getfixturevalue("google_addresses")
-    return firestore_at(addresses[PartName.FIRESTORE], request.getfixturevalue("monkeypatch"), **_PATIENT)
+    patch, project = request.getfixturevalue("monkeypatch"), request.getfixturevalue("project")
+    return firestore_at(addresses[PartName.FIRESTORE], patch, project, **_PATIENT)
 
 
 STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
+from google.cloud import firestore
 
+from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.firestore.server import FirestoreServer
 from atom_emulator.platform.options import PartName
 from atom_workflows.ports import Store
@@ -70,6 +74,21 @@ def refusing() -> Iterator[Refusing]:
     server.start()
     yield service
     server.stop(0).wait()
+
+
+@pytest.fixture
+def project() -> str:
+    """Return the name of a project that no other test works in."""
+    return f"contract-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def delete(store: Store, project: str) -> Callable[[str], None]:
+    """Return what deletes a document of the store, which the port cannot."""
+    if isinstance(store, MemoryStore):
+        return store.delete
+    client: Any = firestore.Client(project=project)
+    return lambda path: client.document(path).delete()
 
 
 @pytest.fixture(params=list(STORES))

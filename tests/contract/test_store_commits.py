@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from atom_workflows.errors import AlreadyExists, Conflict, StoreError
-from atom_workflows.ports import Create, Delete, Document, Store, Update, Upsert, Write
+from atom_workflows.ports import Create, Document, Store, Update, Upsert, Write
 
 CASES_OF_FAILURE: list[tuple[Write, type[StoreError]]] = [
     (Create(path="c/held", fields={"n": 9}), AlreadyExists),
@@ -49,10 +51,10 @@ def test_a_commit_does_all_its_writes_or_none(
     """One write that is refused, wherever it stands, undoes the others."""
     store.commit([Create(path="c/held", fields={"n": 1})])
     before = read(store, "c/held").version
-    writes: list[Write] = [Create(path="c/new", fields={}), Delete(path="c/none")]
+    writes: list[Write] = [Create(path="c/new", fields={}), Upsert(path="c/newer", fields={})]
     with pytest.raises(error):
         store.commit([*writes[:place], failing, *writes[place:]])
-    assert store.get(["c/new"]) == [None]
+    assert store.get(["c/new", "c/newer"]) == [None, None]
     assert read(store, "c/held").version == before
 
 
@@ -68,18 +70,18 @@ def test_a_refused_guard_undoes_the_rest_of_the_commit(store: Store) -> None:
     assert fields_of(store, "c/dependent") == {"remaining": 2}
 
 
-def test_a_guard_of_a_deleted_document_is_refused(store: Store) -> None:
+def test_a_guard_of_a_deleted_document_is_refused(store: Store, delete: Callable[[str], None]) -> None:
     """A guarded update of a document that is gone raises Conflict."""
     [created] = store.commit([Create(path="c/d", fields={"n": 1})])
-    store.commit([Delete(path="c/d")])
+    delete("c/d")
     with pytest.raises(Conflict):
         store.commit([Update(path="c/d", fields={"n": 2}, guard=created.version)])
 
 
-def test_a_document_made_again_has_another_version(store: Store) -> None:
+def test_a_document_made_again_has_another_version(store: Store, delete: Callable[[str], None]) -> None:
     """A guard of a deleted document does not hold for its successor."""
     [old] = store.commit([Create(path="c/d", fields={"n": 1})])
-    store.commit([Delete(path="c/d")])
+    delete("c/d")
     [new] = store.commit([Create(path="c/d", fields={"n": 1})])
     assert old.version != new.version
     with pytest.raises(Conflict):
@@ -137,11 +139,10 @@ def test_increments_of_several_documents_are_answered_each_to_its_own(store: Sto
             Create(path="c/new", fields={"n": 1}),
             Update(path="c/b", increments={"n": 1}),
             Update(path="c/a", increments={"n": 1}),
-            Delete(path="c/none"),
             Upsert(path="c/count", increments={"n": 5}),
         ]
     )
-    assert [result.increments for result in results] == [{}, {"n": 11}, {"n": 21}, {}, {"n": 5}]
+    assert [result.increments for result in results] == [{}, {"n": 11}, {"n": 21}, {"n": 5}]
 
 
 def test_upsert_creates_what_is_missing_and_changes_what_is_there(store: Store) -> None:
@@ -168,15 +169,6 @@ def test_upsert_is_undone_with_the_rest_of_its_commit(store: Store) -> None:
         )
     assert store.get(["c/new"]) == [None]
     assert fields_of(store, "c/there") == {"n": 1}
-
-
-def test_delete_takes_a_document_away_and_may_find_none(store: Store) -> None:
-    """Deleting twice is no error; documents below the deleted one stay."""
-    store.commit([Create(path="c/d", fields={}), Create(path="c/d/steps/s", fields={"n": 1})])
-    store.commit([Delete(path="c/d")])
-    store.commit([Delete(path="c/d")])
-    assert store.get(["c/d"]) == [None]
-    assert fields_of(store, "c/d/steps/s") == {"n": 1}
 
 
 def test_a_path_twice_in_a_commit_is_refused(store: Store) -> None:

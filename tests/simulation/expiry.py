@@ -9,7 +9,7 @@ from typing import Final
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.core.records import RunRecord
 from atom_workflows.documents import definition_path, run_path, steps_path
-from atom_workflows.ports import Delete, Document, Query
+from atom_workflows.ports import Document, Query
 from simulation.calls import Calls
 from simulation.findings import Rule
 from simulation.flow import Flow
@@ -45,7 +45,7 @@ class Expiry:
             flow.watch.report(Rule.RETAINED, f"the run is over, and these never expire: {left}")
 
     def _delete(self, flow: Flow, run: RunRecord, document: Document) -> None:
-        self._memory.commit([Delete(path=document.path)])
+        self._memory.delete(document.path)
         self._calls.trace.note("expires", document.path)
         now = flow.watch.now
         if not run.state.is_terminal or run.expire_at is None or run.expire_at > now:

@@ -12,7 +12,7 @@ from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import step_path
-from atom_workflows.ports import Delete, Update
+from atom_workflows.ports import Update
 from simulation.calls import Calls
 from simulation.faults import MEDDLING, Fault
 from simulation.flow import Flow
@@ -61,7 +61,7 @@ class Meddler:
         flow.watch.was_miscounted(name)
 
     def _delete(self, flow: Flow, name: str) -> None:
-        self._memory.commit([Delete(path=step_path(flow.run_id, name))])
+        self._memory.delete(step_path(flow.run_id, name))
         self._calls.trace.note("deletes", f"{flow.scenario.mark}{name}")
         flow.watch.was_deleted(name)
 

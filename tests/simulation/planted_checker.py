@@ -14,7 +14,7 @@ from atom_workflows.documents import BURST_LEASE_PATH, ROUND_PATH, run_path
 from atom_workflows.errors import SourceTooLarge, SourceUnavailable
 from atom_workflows.messages import start
 from atom_workflows.messages.start import RunSeedRequested, StartRequested
-from atom_workflows.ports import DEAD_LETTERS, Bus, Create, Delete, Document, Message, Source, Update, Write
+from atom_workflows.ports import DEAD_LETTERS, Bus, Create, Document, Message, Source, Update, Write
 from simulation.planted import AGES
 from simulation.planting import (
     Scene,
@@ -83,7 +83,7 @@ def audit_some(scene: Scene, document: Document) -> Document | None:
 @writes
 def burst_for_ages(scene: Scene, write: Write) -> Write:
     """Take the burst's lease until it is given back."""
-    if isinstance(write, Delete) or write.path != BURST_LEASE_PATH or "holder" not in write.fields:
+    if write.path != BURST_LEASE_PATH or "holder" not in write.fields:
         return write
     return replace(write, fields={**write.fields, "until": scene.now + AGES})
 

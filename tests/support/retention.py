@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from atom_emulator.testing.world import World
-from atom_workflows.ports import Delete, Document, Query
+from atom_workflows.ports import Document, Query
 
 GROUPS = ("runs", "steps", "definition")
 
@@ -25,5 +25,5 @@ def expire(world: World) -> list[str]:
     """Delete what has expired, as Firestore does. Return its paths."""
     gone = [path for path, at in expiries(world).items() if at <= world.clock.now()]
     for path in gone:
-        world.store.inner.commit([Delete(path=path)])
+        world.store.inner.delete(path)
     return gone

@@ -15,7 +15,7 @@ from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
 from atom_emulator.firestore.values import Fields, Reference
 from atom_emulator.firestore.writes import Precondition, Put, Record, Remove, Transform, TransformKind
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError
-from atom_workflows.ports import Create, Delete, Document, Query, Update, Upsert, Write, WriteResult
+from atom_workflows.ports import Create, Document, Query, Update, Upsert, Write, WriteResult
 
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 
@@ -56,6 +56,10 @@ class MemoryStore:
             )
             for write, outcome in zip(writes, done.outcomes, strict=True)
         ]
+
+    def delete(self, *paths: str) -> None:
+        """Delete documents, as people and TTL policies do; the coordinator deletes none. Documents below them stay."""
+        self.database.commit([Remove(path=path) for path in paths])
 
     def query(self, query: Query) -> list[Document]:
         """Return the matching documents.
@@ -115,8 +119,6 @@ def _normalize(value: Any) -> Any:
 
 
 def _to_core(write: Write) -> writes.Write:
-    if isinstance(write, Delete):
-        return Remove(path=write.path)
     fields: Fields = _normalize(write.fields)
     if isinstance(write, Create):
         return Put(path=write.path, fields=fields, precondition=writes.ABSENT)

@@ -9,7 +9,7 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.documents import step_path
-from atom_workflows.ports import Delete, Update
+from atom_workflows.ports import Update
 from support.workflows import chain
 from unit.client.test_runs import call, ended
 
@@ -76,7 +76,7 @@ def test_a_dry_run_changes_nothing() -> None:
 def test_what_cannot_be_fixed_says_what_to_do() -> None:
     """A deleted document is named, with the command that ends the run."""
     world, run_id = begun()
-    world.store.commit([Delete(path=step_path(run_id, "s2"))])
+    world.store.inner.delete(step_path(run_id, "s2"))
     result = call(world, "doctor", run_id)
     assert result.exit_code == 1
     assert "step s2 is missing, though step s1 and 1 more are connected to it (cannot be fixed)" in result.stdout

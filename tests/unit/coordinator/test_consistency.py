@@ -13,7 +13,7 @@ from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.consistency import Flaw
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
-from atom_workflows.ports import Delete, Update
+from atom_workflows.ports import Update
 from support.meanwhile import meanwhile
 from support.workflows import chain, definition, fan
 
@@ -35,7 +35,7 @@ def falsify(world: World, run_id: str, step_id: str, **fields: Any) -> None:
 
 def delete(world: World, run_id: str, step_id: str) -> None:
     """Delete a step's document."""
-    world.store.inner.commit([Delete(path=step_path(run_id, step_id))])
+    world.store.inner.delete(step_path(run_id, step_id))
 
 
 @pytest.mark.parametrize("wrong", [{"remaining": 3}, {"remaining": 1}, {"unsuccessful": 1}, {"remaining": -1}])

@@ -18,7 +18,7 @@ from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.messages.internal import SweepPage, Tick, read_tick_event
-from atom_workflows.ports import Bus, Create, Delete, Document, JobAnswer, Message, Query, Store
+from atom_workflows.ports import Bus, Create, Document, JobAnswer, Message, Query, Store
 from support.helpful_clock import HelpfulClock
 
 pytestmark = pytest.mark.usefixtures("small_sizes")
@@ -214,7 +214,7 @@ def test_a_crowd_that_ends_lets_the_burst_end() -> None:
 
         def sleep(self, seconds: float) -> None:
             """See `ports.Clock.sleep`."""
-            world.store.inner.commit([Delete(path=step_path("crowd", f"s{n:05}")) for n in range(JOBS - 10)])
+            world.store.inner.delete(*(step_path("crowd", f"s{n:05}") for n in range(JOBS - 10)))
             super().sleep(seconds)
 
     handle_tick(replace(world.services, clock=Ending(world, "tick")), Tick())

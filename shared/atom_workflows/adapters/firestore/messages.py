@@ -17,7 +17,6 @@ from google.cloud.firestore_v1.field_path import FieldPath
 from atom_workflows.adapters.grpc_calls import message_class
 from atom_workflows.ports import (
     Create,
-    Delete,
     Direction,
     Document,
     Fields,
@@ -143,9 +142,6 @@ class FirestoreMessages:
 
     def _add_write(self, write: Write, message: Any) -> None:
         name = self._documents + write.path
-        if isinstance(write, Delete):
-            message.delete = name
-            return
         message.update.name = name
         _encode_fields(write.fields, message.update.fields)
         if isinstance(write, Create):
