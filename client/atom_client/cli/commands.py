@@ -157,7 +157,11 @@ def schema() -> None:
 @cli.command()
 @click.argument("file", required=False)
 @click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [1000].")
-@click.option("--duration", metavar="TIME", help="How long each job takes, such as 90s or 2h [10m; of a chain, 0].")
+@click.option(
+    "--duration",
+    metavar="TIME",
+    help="How long each job takes, such as 90s or 2h [10m, less if timeouts are short; without a file, 0].",
+)
 @click.option(
     "--runs-per-month",
     type=click.IntRange(1, 10_000_000),

@@ -14,17 +14,17 @@ from atom_client.cli.sources import content_of, shown_name
 from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
-from atom_client.cost.estimate import Estimate, chain, estimate
+from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import counted, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
+from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
 
-USUAL_JOB: Final = timedelta(minutes=10)
 """How long a job of a file takes, unless the user says otherwise."""
 
 USUAL_STEPS: Final = 1000
@@ -76,8 +76,9 @@ def _estimate(options: CostOptions) -> Estimate:
         definition, name = chain(options.steps or USUAL_STEPS), ""
     else:
         definition, name = content_of(options.source), shown_name(options.source)
-    usual = timedelta(0) if options.source is None else USUAL_JOB
-    job = usual if options.job is None else options.job
+    job = options.job
+    if job is None:
+        job = timedelta(0) if options.source is None else usual_job(parse_workflow(definition, filename=name))
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
     try:
         return estimate(definition, given, filename=name, runs_per_month=options.runs_per_month)

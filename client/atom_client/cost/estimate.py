@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from graphlib import TopologicalSorter
 from typing import Final
 
 from atom_client.cost.alternatives import Quote, quotes
@@ -16,6 +18,8 @@ from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.parser import parse_workflow
 
 OURS: Final = "Atom Workflows"
+USUAL_JOB: Final = timedelta(minutes=10)
+
 SHARED: Final = 1000
 """Steps by which prices are compared."""
 
@@ -77,6 +81,21 @@ def estimate(
         idle=price_of(idle_month(measure_tick(given), given), prices),
         peers=tuple(quotes(tally, runs_per_month, prices)),
     )
+
+
+def usual_job(workflow: Workflow) -> timedelta:
+    """Return how long jobs are assumed to take if no one says.
+
+    It is `USUAL_JOB`, or half of what the timeouts of the workflow and its steps leave to each of its jobs.
+    """
+    needs = {step.id: step.depends_on for step in workflow.steps}
+    depth: dict[str, int] = {}
+    for step_id in TopologicalSorter(needs).static_order():
+        depth[step_id] = 1 + max((depth[need] for need in needs[step_id]), default=0)
+    limits = [step.timeout for step in workflow.steps if step.task is not None]
+    if workflow.timeout is not None:
+        limits.append(workflow.timeout / max(depth.values()))
+    return min([USUAL_JOB, *(limit / 2 for limit in limits)])
 
 
 def chain(length: int) -> bytes:

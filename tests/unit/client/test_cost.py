@@ -282,6 +282,23 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("steps: [{id: a, task: {imageUri: x}}]", 10),
+        ("steps: [{id: a, timeout: 5m, task: {imageUri: x}}]", 2.5),
+        ("timeout: 8m\nsteps: [{id: a, task: {imageUri: x}}, {id: b, dependsOn: a, task: {imageUri: x}}]", 2),
+        ("steps: [{id: a, timeout: 5m}, {id: b, dependsOn: a, task: {imageUri: x}}]", 10),
+    ],
+    ids=["none", "of a step", "of the run", "of a barrier"],
+)
+def test_jobs_are_assumed_to_keep_the_timeouts_of_a_file(text: str, minutes: float, tmp_path: Path) -> None:
+    """Without --duration no file is refused for its short timeouts."""
+    file = tmp_path / "short.yaml"
+    file.write_text(text)
+    assert json.loads(call(str(file), "--json").stdout)["job_s"] == minutes * 60
+
+
 # -- the page --------------------------------------------------------------------------------------------------------
 
 
