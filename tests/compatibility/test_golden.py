@@ -20,7 +20,7 @@ DEFAULTED = sorted(set(DOCUMENTS["step"][1]) - set(DOCUMENTS["step-plain"][1]))
 
 
 def as_event(body: Any) -> Any:
-    """An event's body; its times are texts."""
+    """Return an event's body with its times as texts."""
     if isinstance(body, dict):
         return {name: as_event(value) for name, value in body.items()}
     if isinstance(body, list):
@@ -30,7 +30,7 @@ def as_event(body: Any) -> Any:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_an_event_is_written_and_read_as_it_was(name: str) -> None:
-    """A change of what stands in an event is a change for every instance of another version: see decision 18."""
+    """Events are written and read as earlier versions do."""
     message, read, meaning = MESSAGES[name]
     assert as_golden(message.body) == GOLDEN[name].read_text()
     assert read(as_event(golden(name))) == meaning
@@ -38,7 +38,7 @@ def test_an_event_is_written_and_read_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_is_written_and_read_as_it_was(name: str) -> None:
-    """The same holds for documents, which are read for as long as a run may take."""
+    """Documents are written and read as earlier versions do."""
     path, fields, read, meaning = DOCUMENTS[name]
     assert as_golden(fields) == GOLDEN[name].read_text()
     assert read(Document(path=path, fields=golden(name), version=0)) == meaning
@@ -60,7 +60,7 @@ def test_a_document_of_an_earlier_version_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_an_event_with_more_in_it(name: str) -> None:
-    """A field that a later version adds is ignored, at each level; without a schema an event is of the first."""
+    """Unknown fields of an event are ignored at each level."""
     _, read, meaning = MESSAGES[name]
     body = as_event(golden(name))
     del body["schema"]
@@ -69,7 +69,7 @@ def test_an_event_with_more_in_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_with_more_in_it(name: str) -> None:
-    """The same for documents."""
+    """Unknown fields of a document are ignored."""
     path, _, read, meaning = DOCUMENTS[name]
     fields = {key: value for key, value in golden(name).items() if (key, value) != ("schema", 1)}
     more = {**fields, "added_later": {"a": [1]}}
@@ -80,7 +80,7 @@ def test_a_document_with_more_in_it(name: str) -> None:
 
 @pytest.mark.parametrize("missing", DEFAULTED)
 def test_a_document_with_less_in_it(missing: str) -> None:
-    """A field of a step that an earlier version did not write has its default, and nothing else changes."""
+    """A missing field of a step has its default."""
     path, fields, _, _ = DOCUMENTS["step"]
     less = {name: value for name, value in fields.items() if name != missing}
     name = {"task": "request"}.get(missing, missing)

@@ -21,7 +21,7 @@ RETRIED = json.dumps(
 
 
 def require_success(world: Rollout, run_id: str) -> None:
-    """Each step was submitted once, the one that failed twice, and the run succeeded."""
+    """Require a successful run that submitted each job as often as it should."""
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     submitted = Counter(world.submissions())
     assert submitted == dict.fromkeys(submitted, 1)
@@ -32,7 +32,7 @@ def require_success(world: Rollout, run_id: str) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_version_that_only_adds(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """New fields in events and documents disturb no older version, and none of them is lost by its writes."""
+    """An older version neither trips over new fields nor loses them."""
     world = Rollout(seed, monkeypatch, script=SCRIPT)
     world.services = world._newer
     run_id = world.start(RETRIED)
@@ -46,7 +46,7 @@ def test_a_version_that_only_adds(monkeypatch: pytest.MonkeyPatch, seed: int) ->
 
 
 def test_a_version_with_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older version leaves the events of the newer one to it, and the newer one reads those of the older one."""
+    """An older version leaves a newer one's events to it."""
     refused = 0
     for seed in SEEDS:
         world = Rollout(seed, monkeypatch, newer=Version(events=2), script=SCRIPT)
@@ -56,7 +56,7 @@ def test_a_version_with_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_rollout_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When no newer version is left, the checker brings about what its events were to, and the run ends."""
+    """A run ends though its newer version's events are left behind."""
     world = Rollout(7, monkeypatch, newer=Version(events=2), script="default: {duration: 25}")
     world.newer_share = 1
     run_id = world.start(layers(4, 3))

@@ -168,12 +168,12 @@ EARLIER: Final[Mapping[str, tuple[str, StepRecord]]] = {
 
 
 def golden(name: str) -> Any:
-    """What a file holds; times are read as times."""
+    """Return a file's content, with times read as times."""
     return _with_times(json.loads(GOLDEN[name].read_text()))
 
 
 def as_golden(value: Any) -> str:
-    """What a file would hold."""
+    """Return the text that a file would hold."""
     return json.dumps(value, indent=2, sort_keys=True, default=datetime.isoformat, ensure_ascii=False) + "\n"
 
 

@@ -65,7 +65,7 @@ def wide(size: int, **fields: str) -> str:
 
 @pytest.mark.parametrize("shape", ["chain", "fan"])
 def test_skips_are_handed_on(shape: str) -> None:
-    """What a failed root dooms is skipped by as many invocations as it takes, one after the other or all at once."""
+    """A cascade of skips is shared by as many invocations as it takes."""
     world = World("rules: [{step: s0, always_fail: true}, {step: root, always_fail: true}]")
     run_id = world.start(chain(SIZE) if shape == "chain" else fan(SIZE - 2))
     gauges = gauge_events(world, "steps")
@@ -76,7 +76,7 @@ def test_skips_are_handed_on(shape: str) -> None:
 
 
 def test_a_cascade_ends_with_the_time_of_its_invocation() -> None:
-    """Whatever the number of calls, what an invocation does ends with its time, too."""
+    """A cascade stops when the time of its invocation is over."""
     world = World("rules: [{step: s0, always_fail: true}]", inline_budget=timedelta(0))
     run_id = world.start(chain(5))
     gauges = gauge_events(world, "steps")
@@ -86,7 +86,7 @@ def test_a_cascade_ends_with_the_time_of_its_invocation() -> None:
 
 
 def test_closing_is_handed_on() -> None:
-    """A run that is out of time is stopped by a look of the checker and closed by the start function, bit by bit."""
+    """A large run is closed in parts by the start function."""
     world = World("default: {duration: 360000}")
     run_id = world.start(wide(SIZE, timeout="1h"))
     lose(world, "steps")
@@ -101,7 +101,7 @@ def test_closing_is_handed_on() -> None:
 
 
 def test_a_look_leaves_a_run_that_is_being_closed_to_others() -> None:
-    """Its end is due again a minute later, not at each look of a burst; then closing goes on if its event was lost."""
+    """A run that is being closed is due again after a minute."""
     world = World("default: {duration: 360000}")
     run_id = world.start(wide(300, timeout="1h"))
     lose(world, "steps")
@@ -116,7 +116,7 @@ def test_a_look_leaves_a_run_that_is_being_closed_to_others() -> None:
 
 
 def test_a_command_closes_the_whole_run() -> None:
-    """When `runs cancel` returns, the run has ended, however large it is: the command has no function's limits."""
+    """`runs cancel` returns when the run has ended."""
     world = World("default: {duration: 360000}")
     run_id = world.start(wide(1_000))
     cancel_run(world.services, run_id)
@@ -125,7 +125,7 @@ def test_a_command_closes_the_whole_run() -> None:
 
 
 def test_lost_events_of_many_steps_are_published_by_others() -> None:
-    """A look publishes a hundred released steps by itself; the start function goes on behind them."""
+    """An audit publishes a few released steps, and the start function the others."""
     world = World()
     world.start(wide(2_000))
     lost = lose(world, "steps")
@@ -138,7 +138,7 @@ def test_lost_events_of_many_steps_are_published_by_others() -> None:
 
 
 def test_publishing_is_handed_on() -> None:
-    """Released steps that the start of a run has no time for are published by others, each once."""
+    """Released steps that a start has no time for are published by others, once."""
     world = World(inline_budget=timedelta(0))
     world.start(wide(1_200))
     gauges = gauge_events(world, "start")
@@ -148,7 +148,7 @@ def test_publishing_is_handed_on() -> None:
 
 
 def test_a_contradiction_among_many_steps_is_repaired_by_the_start_function() -> None:
-    """The checker finds that nothing goes on; who reads all the steps has the time and the memory for it."""
+    """The start function repairs contradictions that the checker finds."""
     world = World()
     run_id = world.start(chain(SIZE))
     lose(world, "steps")
@@ -162,7 +162,7 @@ def test_a_contradiction_among_many_steps_is_repaired_by_the_start_function() ->
 
 
 def test_a_look_at_a_run_that_goes_well_takes_four_calls() -> None:
-    """However many steps are under way, one of them is read; the other calls are for the run, its end, and roots."""
+    """An audit of a healthy run takes four calls."""
     world = World("default: {duration: 360000}")
     run_id = world.start(wide(300))
     world.settle_down("steps")
@@ -173,7 +173,7 @@ def test_a_look_at_a_run_that_goes_well_takes_four_calls() -> None:
 
 
 def test_resetting_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A retry that is left to the start function resets its steps bit by bit, dependents first."""
+    """A retry resets its steps in parts, dependents first."""
     monkeypatch.setattr(budget, "MAX_WRITTEN", 400)
     world = World("rules: [{step: root, fail_times: 1}]")
     run_id = world.start(fan(1_000))
@@ -188,7 +188,7 @@ def test_resetting_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_command_retries_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When `runs retry` returns, the run is RUNNING, however many steps were to be reset."""
+    """`runs retry` returns when the run is RUNNING."""
     monkeypatch.setattr(budget, "MAX_WRITTEN", 400)
     world = World("rules: [{step: root, fail_times: 1}]")
     run_id = world.start(fan(1_000))
@@ -255,7 +255,7 @@ def miscounted() -> tuple[World, str]:
 
 @pytest.mark.parametrize("begin", [stopped, retried, miscounted])
 def test_every_invocation_gets_on_with_a_slow_store(begin: Callable[[], tuple[World, str]]) -> None:
-    """Where a single call takes all the time, each invocation does a part all the same."""
+    """Each invocation does a part, however slow the store is."""
     world, run_id = begin()
     fast = world.services
     for _ in range(30):

@@ -19,13 +19,13 @@ def cost(script: str, definition: str) -> tuple[int, int, int]:
 
 
 def per_step(script: str) -> list[float]:
-    """The cost that each further step of a chain adds."""
+    """Return the cost that each further step of a chain adds."""
     many, few = cost(script, chain(LONG)), cost(script, chain(SHORT))
     return [(a - b) / (LONG - SHORT) for a, b in zip(many, few, strict=True)]
 
 
 def test_a_chained_step_that_is_answered_at_once_costs_three_writes_and_one_read() -> None:
-    """Seeded, claimed as it is released, and settled: 3 writes, 1 read, and no message of its own."""
+    """A step answered at once costs 3 writes, 1 read and at most 1 message."""
     writes, reads, messages = per_step("")
     assert writes <= 3
     assert reads <= 1
@@ -33,14 +33,14 @@ def test_a_chained_step_that_is_answered_at_once_costs_three_writes_and_one_read
 
 
 def test_the_cost_of_a_fan_grows_with_its_width() -> None:
-    """Twenty times as wide costs at most twenty-two times as much, barriers and all."""
+    """The cost of a fan grows with its width."""
     wide, narrow = cost("", fan(1_000)), cost("", fan(50))
     for a, b in zip(wide, narrow, strict=True):
         assert a <= 22 * b
 
 
 def test_a_chained_step_that_is_polled_costs_four_writes() -> None:
-    """With a job that goes on for a while, recording it is one more write; polls that report nothing new are none."""
+    """A step whose job goes on costs 4 writes."""
     world = World("default: {duration: 25}")
     run_id = world.start(chain(SHORT))
     world.run_to_end(run_id)
@@ -49,6 +49,6 @@ def test_a_chained_step_that_is_polled_costs_four_writes() -> None:
 
 
 def test_a_chained_step_that_is_polled_costs_two_messages() -> None:
-    """Its outcome, which goes on to the next step, and the report to the outside world."""
+    """A step whose job goes on costs 2 messages."""
     _, _, messages = per_step("default: {duration: 25}")
     assert messages <= 2

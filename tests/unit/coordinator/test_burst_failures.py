@@ -36,7 +36,7 @@ LONG = "{rules: [{step: long, duration: 100000}], default: {duration: 20}}"
 
 
 def long_and_short(script: str = LONG) -> tuple[World, str, str]:
-    """A run whose job takes long and one whose job takes 20 s, two seconds after they began."""
+    """Return two runs after two seconds, one with a long and one with a short job."""
     world = World(script, burst=BURST)
     long = world.start(definition({"long": []}), run_key="long")
     short = world.start(chain(1), run_key="short")
@@ -56,7 +56,7 @@ def burst(world: World, **ports: Any) -> None:
 def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever someone else wrote into a run's document, other runs' jobs end normally, and the log names the run."""
+    """A run that cannot be read is logged, and other jobs end normally."""
     world, broken, other = long_and_short()
     world.clock.move(timedelta(minutes=2))
     world.store.commit([Update(path=run_path(broken), fields=fields)])
@@ -80,7 +80,7 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
 def test_a_step_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     fields: Mapping[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever someone else wrote into a step's document, other jobs end normally, and the log names the step."""
+    """A step that cannot be read is logged, and other jobs end normally."""
     world, broken, other = long_and_short()
     path = step_path(broken, "long")
     world.store.commit([Update(path=path, fields=fields)])
@@ -120,7 +120,7 @@ def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog:
 
 
 def test_a_defect_is_no_word_that_an_overdue_job_goes_on() -> None:
-    """No poll of the job was answered, so it is polled again, and its end counts."""
+    """A defect while polling an overdue job does not time it out."""
     world = World("default: {duration: 300}", burst=BURST)
     run_id = world.start(definition({"a": []}, a={"timeout": "10m", "retry": {"maxAttempts": 2}}))
     world.settle_down("steps")
@@ -148,7 +148,7 @@ class FailingBus:
 
 
 def test_a_job_that_another_instance_changed_is_looked_at_again() -> None:
-    """The result of the poll does not overwrite the other instance's, and the burst keeps polling it as often."""
+    """A poll's result does not overwrite another instance's, and polls go on."""
     world, long, _ = long_and_short()
     world.clock.move(timedelta(minutes=1))
 
@@ -167,7 +167,7 @@ def test_a_job_that_another_instance_changed_is_looked_at_again() -> None:
 
 
 def test_a_burst_that_fails_gives_its_lease_back() -> None:
-    """Its tick comes again seconds later, and goes on instead of leaving all to the tick after the next."""
+    """A burst that fails gives its lease back."""
     world, _, short = long_and_short()
     world.clock.move(timedelta(seconds=30))
     bus = FailingBus(world, failures=1)
@@ -180,7 +180,7 @@ def test_a_burst_that_fails_gives_its_lease_back() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"until": START + timedelta(hours=1)}])
 def test_an_odd_lease_keeps_no_burst_waiting(fields: Mapping[str, Any]) -> None:
-    """Neither one that someone else has written to nor one of an instance whose clock was ahead."""
+    """An invalid or far too long lease does not stop a burst."""
     world, _, other = long_and_short()
     world.store.inner.commit([Create(path=BURST_LEASE_PATH, fields={"schema": 1, "holder": "x", **fields})])
     burst(world)
@@ -206,7 +206,7 @@ class NotedQueries:
 
 
 def test_jobs_that_are_left_alone_keep_no_burst_busy() -> None:
-    """While no Task Runner answers, jobs whose polls failed before are not polled every two seconds."""
+    """Jobs that back off are not polled every two seconds."""
     world = World("default: {duration: 100000, status_errors: [{status: 500, times: 1000}]}", burst=BURST)
     for number in range(6):
         world.start(chain(1), run_key=str(number))
@@ -220,7 +220,7 @@ def test_jobs_that_are_left_alone_keep_no_burst_busy() -> None:
 
 
 def test_a_job_that_is_unknown_after_an_outage_is_polled_like_any_other() -> None:
-    """An answer is one, though it says that the job is not known: the back-off before it is over."""
+    """An unknown job ends the back-off of an outage."""
     answers = "[{status: 500, times: 4}, {status: 404, times: 1000}]"
     world, long, _ = long_and_short(f"{{rules: [{{step: long, duration: 100000, status_errors: {answers}}}]}}")
     polled: list[float] = []
@@ -243,7 +243,7 @@ def test_a_job_that_is_unknown_after_an_outage_is_polled_like_any_other() -> Non
 
 
 def test_a_job_that_is_asked_about_twice_is_saved_once() -> None:
-    """A round and its burst may both ask about a job; no commit names its step twice, and the burst goes on."""
+    """A job that a round and its burst both polled is saved once."""
     world, long, _ = long_and_short()
 
     class Preparing(Stumbling):

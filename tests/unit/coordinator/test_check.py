@@ -44,7 +44,7 @@ class Watched:
 
 
 def looks(world: World, takes: timedelta = timedelta(0)) -> list[float]:
-    """Let one tick's burst happen and answer when it polled, in seconds from its beginning."""
+    """Run one tick's burst and return the seconds at which it polled."""
     watched = Watched(world, takes)
     began = world.clock.now()
     handle_tick(replace(world.services, task_runner=watched), Tick())
@@ -53,7 +53,7 @@ def looks(world: World, takes: timedelta = timedelta(0)) -> list[float]:
 
 
 def test_a_job_is_looked_at_soon_after_it_began_and_then_every_ten_seconds() -> None:
-    """One tick polls a job that has just begun at once, then after half its age, and then once an interval."""
+    """A burst polls a young job soon, and later once an interval."""
     world = World("default: {duration: 1000}", burst=BURST)
     world.start(chain(1))
     world.settle_down()
@@ -68,7 +68,7 @@ def test_a_job_that_has_run_for_long_is_looked_at_less_often() -> None:
 
 
 def test_a_job_that_has_run_for_very_long_is_left_to_the_ticks() -> None:
-    """When no look is due for more than one and a half intervals the burst ends, since its sleep is paid for."""
+    """A burst ends when no look is due soon."""
     for age in (timedelta(minutes=7), timedelta(hours=1)):
         world = old_job(age)
         before, reads = world.clock.now(), world.store.reads
@@ -78,7 +78,7 @@ def test_a_job_that_has_run_for_very_long_is_left_to_the_ticks() -> None:
 
 
 def test_a_retry_is_waited_for() -> None:
-    """A back-off that ends within the burst keeps it awake, however old other jobs are."""
+    """A back-off that ends within the burst keeps it awake."""
     world = old_job(timedelta(hours=1))
     retry = {"maxAttempts": 2, "backoff": {"initial": "30s", "max": "30s", "jitter": 0}}
     run_id = world.start(definition({"flaky": []}, flaky={"retry": retry}), run_key="fails once")
@@ -91,7 +91,7 @@ def test_a_retry_is_waited_for() -> None:
 
 
 def old_job(age: timedelta) -> World:
-    """One job that has run for so long."""
+    """Return a world with one job that has run for so long."""
     script = "{default: {duration: 100000}, rules: [{step: flaky, duration: 1, fail_times: 1}]}"
     world = World(script, burst=BURST)
     world.start(chain(1))
@@ -101,7 +101,7 @@ def old_job(age: timedelta) -> World:
 
 
 def test_a_burst_reads_a_job_once_however_often_it_looks() -> None:
-    """Forty jobs that are polled seven times each are read once; what is due meanwhile costs a query a look."""
+    """A burst reads a job once, however often it polls it."""
     world = World("default: {duration: 1000}", burst=BURST)
     world.start(definition({f"s{number}": [] for number in range(40)}))
     world.settle_down("steps")
@@ -113,7 +113,7 @@ def test_a_burst_reads_a_job_once_however_often_it_looks() -> None:
 
 
 def test_a_burst_never_asks_for_a_job_when_its_time_is_over() -> None:
-    """However slow a Task Runner is, a burst makes no call after its end, and the next one goes on."""
+    """A burst makes no call after its end."""
     world = World("default: {duration: 1000}", burst=BURST)
     world.start(definition({f"s{number}": [] for number in range(40)}))
     world.settle_down("steps")
@@ -122,7 +122,7 @@ def test_a_burst_never_asks_for_a_job_when_its_time_is_over() -> None:
 
 
 def test_a_task_runner_that_does_not_answer_is_not_asked_for_all_its_jobs() -> None:
-    """After three calls in a row without an answer, a look leaves that Task Runner's other jobs for later."""
+    """After three failed calls a look leaves a Task Runner's other jobs."""
     world = World("default: {duration: 1000, status_errors: [{status: 503, times: 1000}]}")
     world.start(definition({f"s{number}": [] for number in range(40)}))
     world.settle_down("steps")
@@ -150,7 +150,7 @@ class Hanging(Watched):
 
 
 def test_a_task_runner_that_hangs_is_left_alone_for_longer_and_longer() -> None:
-    """Over a burst of eight minutes it is asked a few times; the other's job is looked at all the while."""
+    """A Task Runner that hangs is called ever less, and others as usual."""
     world = World("default: {duration: 1000}", burst=timedelta(minutes=8))
     run_id = world.start(definition({f"s{number}": [] for number in range(40)}))
     world.settle_down("steps")
@@ -169,7 +169,7 @@ def test_a_task_runner_that_hangs_is_left_alone_for_longer_and_longer() -> None:
 
 
 def test_a_burst_ends_when_nothing_is_in_flight() -> None:
-    """After a job's end there is one more look, for what that released, and no more."""
+    """After the last job's end there is one more look."""
     world = World("default: {duration: 5}", burst=BURST)
     world.start(chain(1))
     world.settle_down("steps")
@@ -184,7 +184,7 @@ def test_a_burst_ends_when_nothing_is_in_flight() -> None:
 
 
 def test_a_second_burst_leaves_at_once() -> None:
-    """While one instance sweeps, a tick reads the lease and does nothing else."""
+    """A tick during a burst only reads the lease."""
     world = World("default: {duration: 1000}", burst=BURST)
     world.start(chain(1))
     world.settle_down()
@@ -211,7 +211,7 @@ def test_a_second_burst_leaves_at_once() -> None:
 
 @pytest.mark.parametrize(("second", "lasts"), [(0, 50), (10, 50), (11, 49), (30, 30), (59.5, 0.5)])
 def test_a_burst_that_a_dispatcher_woke_ends_when_the_scheduler_ticks(second: float, lasts: float) -> None:
-    """The scheduler ticks at whole minutes, and its own bursts have their whole time."""
+    """A burst between ticks ends at the whole minute."""
     began = START + timedelta(minutes=7, seconds=second)
     assert end_of_burst(began, BURST, is_scheduled=False) - began == timedelta(seconds=lasts)
     assert end_of_burst(began, BURST, is_scheduled=True) - began == BURST
@@ -219,7 +219,7 @@ def test_a_burst_that_a_dispatcher_woke_ends_when_the_scheduler_ticks(second: fl
 
 @pytest.mark.parametrize("second", range(0, 60, 5))
 def test_a_jobs_end_is_noticed_soon_whenever_its_step_began(second: int) -> None:
-    """A wake-up's burst is followed by another, even if the scheduler's tick has found it at work."""
+    """A job's end is noticed soon, whenever its step began."""
     world = World("default: {duration: 55}", burst=BURST)
     world.clock.move(timedelta(seconds=second))
     run_id = world.start(chain(1))
@@ -239,7 +239,7 @@ def test_a_jobs_end_is_noticed_soon_whenever_its_step_began(second: int) -> None
 
 
 def test_a_dead_burst_is_followed_by_the_next_ticks() -> None:
-    """The lease of an instance that died is over when its burst would have been."""
+    """A dead instance's lease is over when its burst would have been."""
     world = World("default: {duration: 70}", burst=BURST)
     run_id = world.start(chain(1))
     world.settle_down()
@@ -253,7 +253,7 @@ def test_a_dead_burst_is_followed_by_the_next_ticks() -> None:
 
 
 def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
-    """Forty jobs begun a quarter of a second apart are not looked at each time one is due."""
+    """Jobs that become due one by one are polled together."""
     world = World("default: {duration: 1000}", burst=BURST)
     for number in range(40):
         world.start(chain(1), run_key=str(number))
@@ -264,7 +264,7 @@ def test_jobs_that_become_due_one_by_one_are_looked_at_once_a_round() -> None:
 
 
 def test_jobs_that_start_as_bursts_end_are_looked_at() -> None:
-    """A wake-up that finds the lease still held is dropped, so the instance that gives it back looks once more."""
+    """A job that starts as a burst ends is noticed."""
     world = World("default: {duration: 5}", burst=BURST)
     world.start(chain(1), run_key="first")
     world.settle_down("steps")

@@ -11,7 +11,7 @@ URL = "https://down.test"
 
 
 def down(failures: int = PATIENCE) -> CircuitBreaker:
-    """Return the breaker of a process that has met so many failures in a row, a second apart."""
+    """Return the breaker after so many failures in a row, a second apart."""
     breaker = CircuitBreaker()
     for number in range(failures):
         at = START + timedelta(minutes=10) * number
@@ -20,7 +20,7 @@ def down(failures: int = PATIENCE) -> CircuitBreaker:
 
 
 def test_a_few_failures_in_a_row_begin_a_pause() -> None:
-    """Further calls are held back with a reason and a time; those to other Task Runners are made."""
+    """Failures in a row hold back calls to that Task Runner only."""
     last = START + timedelta(minutes=10) * (PATIENCE - 1)
     assert down(PATIENCE - 1).reason_to_wait(URL, last) is None
     held_back = down().reason_to_wait(URL, last)
@@ -31,7 +31,7 @@ def test_a_few_failures_in_a_row_begin_a_pause() -> None:
 
 
 def test_a_pause_is_over_and_the_next_one_is_longer() -> None:
-    """The first call after a pause is made; if it fails, the pause grows, up to its longest."""
+    """Each pause is longer than the last, up to a limit."""
     waits = []
     for failures in range(PATIENCE, PATIENCE + 12):
         last = START + timedelta(minutes=10) * (failures - 1)
@@ -45,7 +45,7 @@ def test_a_pause_is_over_and_the_next_one_is_longer() -> None:
 
 
 def test_failures_of_calls_that_were_on_their_way_count_once() -> None:
-    """Ten submissions at the same time that all fail are one reason to pause, not ten to pause for long."""
+    """Failures of calls at the same time count once."""
     breaker = CircuitBreaker()
     for _ in range(10):
         breaker.record_failure(URL, "HTTP 503", began=START, now=START)

@@ -21,7 +21,7 @@ DIAMOND = definition({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]})
 
 
 def begun(workflow: str = DIAMOND, script: str = "default: {duration: 1000}") -> tuple[World, str]:
-    """A world with a run whose first steps run."""
+    """Return a world with a run whose first steps run."""
     world = World(script)
     run_id = world.start(workflow)
     world.settle_down()
@@ -40,7 +40,7 @@ def delete(world: World, run_id: str, step_id: str) -> None:
 
 @pytest.mark.parametrize("wrong", [{"remaining": 3}, {"remaining": 1}, {"unsuccessful": 1}, {"remaining": -1}])
 def test_a_wrong_counter_does_not_hold_up_a_run(wrong: dict[str, int]) -> None:
-    """Whatever a counter was made to say, the audit sets the run going and it ends as if nothing had happened."""
+    """A run with a wrong counter ends as if it were right."""
     world = World("default: {duration: 15}")
     run_id = world.start(DIAMOND)
     falsify(world, run_id, "d", **{name: value + (2 if name == "remaining" else 0) for name, value in wrong.items()})
@@ -51,7 +51,7 @@ def test_a_wrong_counter_does_not_hold_up_a_run(wrong: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("workflow", [DIAMOND, chain(3), fan(40)], ids=["diamond", "chain", "fan"])
 def test_the_audit_mends_a_counter_that_holds_up_its_run(workflow: str) -> None:
-    """A run of which nothing is released and nothing under way is recounted within the audit's time."""
+    """The audit corrects a counter that stops its run."""
     world, run_id = begun(workflow, "default: {duration: 5}")
     for name, step in world.steps(run_id).items():
         if step.remaining:
@@ -61,7 +61,7 @@ def test_the_audit_mends_a_counter_that_holds_up_its_run(workflow: str) -> None:
 
 
 def test_a_run_that_goes_well_is_not_read_as_a_whole() -> None:
-    """While something is under way, an audit reads no more than a few documents."""
+    """An audit reads few documents while something is under way."""
     world, run_id = begun(fan(100))
     world.clock.move(timedelta(seconds=61))
     reads = world.store.reads
@@ -71,7 +71,7 @@ def test_a_run_that_goes_well_is_not_read_as_a_whole() -> None:
 
 
 def test_a_run_whose_documents_were_deleted_ends_failed() -> None:
-    """What can never go on is ended, and says why."""
+    """A run with a deleted step ends FAILED with the reason."""
     world, run_id = begun(script="default: {duration: 5}")
     delete(world, run_id, "d")
     run = world.run_to_end(run_id)
@@ -81,7 +81,7 @@ def test_a_run_whose_documents_were_deleted_ends_failed() -> None:
 
 @pytest.mark.parametrize("gone", ["b", "d"])
 def test_a_retry_passes_over_no_step_whose_document_was_deleted(gone: str) -> None:
-    """What depends on a step that is not there waits for it, and the run ends FAILED again, whatever else succeeds."""
+    """A retried run with a deleted step ends FAILED again."""
     world, run_id = begun(script="default: {duration: 5}")
     delete(world, run_id, gone)
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -93,7 +93,7 @@ def test_a_retry_passes_over_no_step_whose_document_was_deleted(gone: str) -> No
 
 
 def test_a_run_without_an_end_can_be_cancelled() -> None:
-    """The doctor names the missing end, and a cancel closes the run all the same."""
+    """A run whose end was deleted can be cancelled."""
     world, run_id = begun()
     delete(world, run_id, "~end")
     found = examine(world.services, run_id, fixing=True).found
@@ -104,7 +104,7 @@ def test_a_run_without_an_end_can_be_cancelled() -> None:
 
 
 def test_a_step_that_nobody_would_look_at_is_due_again() -> None:
-    """A step under way without a due time gets one, and so does a run's end."""
+    """A step under way without a due time gets one, as does a run's end."""
     world, run_id = begun()
     for name in ("a", "~end"):
         falsify(world, run_id, name, due_at=None)
@@ -138,7 +138,7 @@ def test_nothing_is_found_of_runs_that_are_well() -> None:
 
 @pytest.mark.parametrize("call", ["get", "commit"])
 def test_a_step_that_changes_meanwhile_is_not_miscounted(call: str) -> None:
-    """Whatever ends while a run is examined, no counter is made wrong by the examination."""
+    """An examination corrects no counter that changes meanwhile."""
     world, run_id = begun(script="default: {duration: 5}\nrules: [{step: b, duration: 30}]")
     world.clock.move(timedelta(seconds=10))
     world.tick()

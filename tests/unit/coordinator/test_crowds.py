@@ -34,7 +34,7 @@ class SlowlyRead:
 
 
 def test_each_of_fifteen_thousand_jobs_is_asked_about_every_two_minutes() -> None:
-    """The last as often as the first."""
+    """Each of 15,000 jobs is polled every two minutes."""
     world, asked = crowded(JOBS)
     world.services = replace(world.services, store=cast(Store, SlowlyRead(world)))
     tick_each_minute(world, 4, HelpfulClock(world, "tick"))

@@ -24,7 +24,10 @@ RETRY = {"retry": {"maxAttempts": 2, "backoff": {"initial": "5s"}}}
 
 
 def play(world: World, fate: Fate) -> str:
-    """Run the workflow while one handler dies; events that were not acknowledged are delivered again."""
+    """Run the workflow while one handler dies.
+
+    Events that were not acknowledged are delivered again.
+    """
     make_mortal(world, fate)
     text = definition(EDGES, e=RETRY)
     try:
@@ -41,7 +44,7 @@ def play(world: World, fate: Fate) -> str:
 
 
 def deliver_all(world: World) -> None:
-    """Deliver every event; one whose handler dies comes back when its lease is over."""
+    """Deliver every event, again if its handler dies."""
     while taken := world.bus.take_all("steps") + world.bus.take_all("start"):
         for message in taken:
             try:
@@ -51,7 +54,7 @@ def deliver_all(world: World) -> None:
 
 
 def tick(world: World) -> None:
-    """A sweep, which may die as well."""
+    """Tick, while the handler may die as well."""
     try:
         handle_tick(world.services, Tick())
     except Died:
@@ -71,7 +74,7 @@ CALLS = calls_of_a_run()
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("fatal", range(1, CALLS + 1))
 def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, after: bool) -> None:
-    """Whichever call kills a handler, the run SUCCEEDS, and only a death around a submission repeats one."""
+    """A run SUCCEEDS whichever call kills a handler."""
     fate = Fate(fatal=fatal, after=after)
     world = World(SCRIPT)
     run_id = play(world, fate)
@@ -86,7 +89,7 @@ def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, 
 
 
 def counters(world: World, run_id: str) -> None:
-    """Every step's counters say what the states of its dependencies imply."""
+    """Check that each step's counters agree with its dependencies' states."""
     steps = world.steps(run_id)
     for step in steps.values():
         terminal = [steps[need] for need in step.depends_on if steps[need].state.is_terminal]
@@ -96,7 +99,7 @@ def counters(world: World, run_id: str) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("fatal", range(1, CALLS + 1, 3))
 def test_a_death_leaves_counters_that_the_states_imply(fatal: int, *, after: bool) -> None:
-    """At the end, no dependent was counted down twice or not at all."""
+    """After any death the final counters agree with the states."""
     world = World(SCRIPT)
     counters(world, play(world, Fate(fatal=fatal, after=after)))
 
@@ -104,7 +107,7 @@ def test_a_death_leaves_counters_that_the_states_imply(fatal: int, *, after: boo
 @pytest.mark.parametrize("fatal", range(1, 9))
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_cancel_that_dies_is_finished_by_the_checker(fatal: int, *, after: bool) -> None:
-    """Once a cancel was recorded the run ends CANCELLED, wherever the command died; before, it can be repeated."""
+    """The checker finishes a cancel that died after it was recorded."""
     world = World("default: {duration: 1000}")
     run_id = world.start(definition({"a": [], "b": [], "c": ["a"]}))
     world.settle_down()
@@ -123,7 +126,7 @@ def test_a_cancel_that_dies_is_finished_by_the_checker(fatal: int, *, after: boo
 @pytest.mark.parametrize("fatal", range(1, 10))
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_retry_that_dies_is_finished_by_the_checker(fatal: int, *, after: bool) -> None:
-    """A retry of a failed run that dies midway is taken up again, and repeats nothing that had succeeded."""
+    """The checker finishes a retry that died."""
     world = World("rules: [{step: b, fail_times: 1}]")
     run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"], "d": ["a"]}))
     world.settle_down()
@@ -157,7 +160,7 @@ def skip(world: World) -> str:
 def test_a_death_in_work_that_is_handed_on_is_made_good(
     work: Callable[[World], str], fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
-    """Whichever of many invocations dies, at whichever call, the run ends as it should though its event is lost."""
+    """A run ends as it should though an invocation of many dies."""
     for name in ("MAX_WRITTEN", "MAX_AUDIT_WRITTEN"):
         monkeypatch.setattr(budget, name, 3)
     world = World("rules: [{step: s0, always_fail: true}]")

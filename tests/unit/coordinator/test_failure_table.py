@@ -66,14 +66,14 @@ def dies(world: World, work: Callable[[], object], name: str, nth: int = 1, *, a
 
 
 def delivered(world: World) -> Callable[[], object]:
-    """The delivery of the one event of topic `steps` that is there; it never comes again."""
+    """Return the delivery of the one event of topic `steps`, which never comes again."""
     (taken,) = world.bus.take_all("steps")
     world.bus.ack(taken)
     return lambda: handle_steps(world.services, read_steps_event(taken.body))
 
 
 def time_until(world: World, is_reached: Callable[[], bool]) -> timedelta:
-    """How long it takes the checker to get there; at most half an hour."""
+    """Return the time until the checker gets there, at most half an hour."""
     began = world.clock.now()
     while not is_reached() and world.clock.now() - began < timedelta(minutes=30):
         world.clock.move(LOOK)
@@ -82,18 +82,18 @@ def time_until(world: World, is_reached: Callable[[], bool]) -> timedelta:
 
 
 def has_ended(world: World, run_id: str, state: RunState = RunState.SUCCEEDED) -> Callable[[], bool]:
-    """Whether the run has come to that end."""
+    """Return True if the run has come to that end."""
     return lambda: world.run(run_id).state is state
 
 
 def seeded_in_batches(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A workflow that takes several commits to seed."""
+    """Return a workflow that takes several commits to seed."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
     return definition({f"s{number}": [] for number in range(10)})
 
 
 def id_of_run() -> str:
-    """The id of the run that `World.start` starts."""
+    """Return the id of the run that `World.start` starts."""
     return run_id_for("flow.yaml", "key", "test")
 
 
@@ -107,7 +107,7 @@ def test_start_dies_before_it_wrote_anything() -> None:
 
 @pytest.mark.parametrize("commits", [1, 2, 3, 4])
 def test_start_dies_while_a_large_run_is_seeded(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A SEEDING run with some of its steps is seeded to its end after the first audit."""
+    """The first audit has a half-seeded run finished."""
     world = World()
     workflow = seeded_in_batches(monkeypatch)
     dies(world, lambda: world.start(workflow), "commit", commits)
@@ -119,7 +119,7 @@ def test_start_dies_while_a_large_run_is_seeded(commits: int, monkeypatch: pytes
 
 
 def test_start_dies_before_it_published_the_roots() -> None:
-    """A RUNNING run whose roots were not published is found by the first audit."""
+    """The first audit publishes roots that were not published."""
     world = World()
     dies(world, lambda: world.start(chain(2)), "publish", after=False)
     run_id = id_of_run()
@@ -129,7 +129,7 @@ def test_start_dies_before_it_published_the_roots() -> None:
 
 @pytest.mark.parametrize(("call", "submissions"), [("commit", 1), ("submit", 2)])
 def test_dispatch_dies_after_the_claim_or_the_submission(call: str, submissions: int) -> None:
-    """When the lease is over the same attempt is submitted, with the same key, whether it was before or not."""
+    """After its lease the attempt is submitted with the same key."""
     world = World()
     run_id = world.start(chain(1))
     dies(world, delivered(world), call)
@@ -140,7 +140,7 @@ def test_dispatch_dies_after_the_claim_or_the_submission(call: str, submissions:
 
 @pytest.mark.parametrize("call", ["commit", "submit"])
 def test_dispatch_dies_and_on_lost_is_fail(call: str) -> None:
-    """With onLost: fail nothing is submitted again: the step fails when the lease is over."""
+    """With `onLost: fail` the step fails when the lease is over."""
     world = World()
     run_id = world.start(definition({"a": []}, a={"onLost": "fail"}))
     dies(world, delivered(world), call)
@@ -149,7 +149,7 @@ def test_dispatch_dies_and_on_lost_is_fail(call: str) -> None:
 
 
 def test_dispatch_dies_after_it_recorded_the_job() -> None:
-    """A RUNNING step is polled by the next sweep, as if nothing had happened."""
+    """A RUNNING step is polled by the next look."""
     world = World("default: {duration: 1}")
     run_id = world.start(chain(1))
     dies(world, delivered(world), "commit", 2)
@@ -159,7 +159,7 @@ def test_dispatch_dies_after_it_recorded_the_job() -> None:
 
 
 def outcome_of_root(workflow: str) -> tuple[World, str]:
-    """A world in which the outcome of the only root has been published and not been delivered yet."""
+    """Return a world with an undelivered outcome of the only root."""
     world = World("default: {duration: 1}")
     run_id = world.start(workflow)
     world.settle_down()
@@ -169,7 +169,7 @@ def outcome_of_root(workflow: str) -> tuple[World, str]:
 
 
 def test_settle_dies_after_the_commit() -> None:
-    """Released dependents that were not published are published by the redelivery, at once."""
+    """Redelivery publishes released dependents at once."""
     world, run_id = outcome_of_root(definition({"a": [], "b": ["a"], "c": ["a"]}))
     (taken,) = world.bus.take_all("steps")
     dies(world, lambda: world.deliver(taken), "commit")
@@ -189,7 +189,7 @@ def test_settle_dies_after_the_commit_and_its_event_is_lost() -> None:
 
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_settle_dies_among_levels_of_barriers(commits: int) -> None:
-    """A released barrier is ended by the next invocation, here that of the audit's event."""
+    """A released barrier is ended by the next invocation."""
     world, run_id = outcome_of_root(fan(300))
     dies(world, delivered(world), "commit", commits)
     assert set(world.states(run_id).values()) == {"SUCCEEDED", "PENDING"} or commits > 1
@@ -199,7 +199,7 @@ def test_settle_dies_among_levels_of_barriers(commits: int) -> None:
 
 @pytest.mark.parametrize("commits", [1, 2])
 def test_settle_dies_among_levels_of_skips(commits: int) -> None:
-    """A released step that is to be skipped is skipped by the next invocation."""
+    """A step that is to be skipped is skipped by the next invocation."""
     world = World("rules: [{step: s0, fail_times: 1, duration: 1}]")
     run_id = world.start(chain(5))
     world.settle_down()
@@ -213,7 +213,7 @@ def test_settle_dies_among_levels_of_skips(commits: int) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_settle_dies_when_it_hands_a_cascade_on(*, after: bool) -> None:
-    """A cascade of skips that one invocation had no time for goes on with the audit at the latest."""
+    """The audit continues a cascade of skips."""
     world = World("rules: [{step: s0, fail_times: 1, duration: 1}]", inline_budget=timedelta(0))
     run_id = world.start(chain(5))
     world.settle_down()
@@ -227,7 +227,7 @@ def test_settle_dies_when_it_hands_a_cascade_on(*, after: bool) -> None:
 
 @pytest.mark.parametrize(("name", "nth"), [("commit", 3), ("publish", 1)])
 def test_close_dies_before_it_hands_the_rest_on(name: str, nth: int) -> None:
-    """A run that was closed in part is closed to its end after a minute, when its end is due again."""
+    """A run that was closed in part is closed after a minute."""
     world = World(SLOW)
     text = definition({f"s{number}": [] for number in range(120)})
     run_id = world.start(text.replace('"name"', '"timeout": "60s", "name"'))
@@ -241,7 +241,7 @@ def test_close_dies_before_it_hands_the_rest_on(name: str, nth: int) -> None:
 
 
 def test_finish_dies_after_the_commit() -> None:
-    """The run is terminal; nothing is left to do, and the checker finds nothing in flight."""
+    """A finished run is terminal, and nothing is left in flight."""
     world = World()
     run_id = world.start(chain(1))
     dies(world, delivered(world), "commit", 3)
@@ -254,7 +254,7 @@ def test_finish_dies_after_the_commit() -> None:
 
 @pytest.mark.parametrize("polls", [1, 2, 3])
 def test_check_dies_among_its_polls(polls: int) -> None:
-    """Jobs whose outcome was not published are due still and are polled by the next sweep."""
+    """Jobs whose outcome was not published are polled again."""
     world = World("default: {duration: 1}")
     run_id = world.start(definition({"a": [], "b": [], "c": []}))
     world.settle_down()
@@ -266,7 +266,7 @@ def test_check_dies_among_its_polls(polls: int) -> None:
 
 
 def test_check_dies_between_a_round_and_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that no event names is taken by the bursts that follow, and so is every page after it."""
+    """Bursts take a page that no event names, and all pages after it."""
     monkeypatch.setattr(due_steps, "PAGE", 2)
     monkeypatch.setattr(due_steps, "CAPACITY", 2)
     world = World(SLOW)
@@ -279,7 +279,7 @@ def test_check_dies_between_a_round_and_its_page(monkeypatch: pytest.MonkeyPatch
 
 
 def test_check_dies_with_the_lease_of_its_burst() -> None:
-    """No instance looks until the lease is over; then the next tick starts a burst."""
+    """The first tick after the lease starts a burst."""
     world = World("default: {duration: 1}", burst=timedelta(seconds=50))
     run_id = world.start(chain(1))
     world.settle_down()
@@ -306,7 +306,7 @@ def test_cancel_dies_after_it_recorded_the_stop(commits: int) -> None:
 
 
 def test_timeout_dies_after_it_recorded_the_stop() -> None:
-    """A run that is out of time and still open is closed by the next look at its end, which is due still."""
+    """A stopped run that is still open is closed by the next look."""
     world = World(SLOW)
     text = definition({"a": [], "b": ["a"]}).replace('"name"', '"timeout": "60s", "name"')
     run_id = world.start(text)
@@ -319,7 +319,7 @@ def test_timeout_dies_after_it_recorded_the_stop() -> None:
 
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_renew_dies_among_its_steps(commits: int) -> None:
-    """An open run that is half renewed is renewed to its end by the next audit, and outlives none of its documents."""
+    """The next audit finishes a renewal, and the run outlives no document."""
     world = World("default: {duration: 100000000}", keep_runs=timedelta(days=30))
     run_id = world.start(definition({"a": [], "b": ["a"]}, a={"timeout": "7d", "retry": {"maxAttempts": 9}}))
     world.settle_down()
@@ -339,7 +339,7 @@ def test_renew_dies_among_its_steps(commits: int) -> None:
 
 @pytest.mark.parametrize("commits", [1, 2])
 def test_retry_dies_while_steps_are_reset(commits: int) -> None:
-    """A run that is SEEDING again is reset to its end, and set going, after its audit."""
+    """The audit has a half-reset run finished."""
     world = World("rules: [{step: s1, fail_times: 1}]")
     run_id = world.start(chain(4))
     world.settle_down()
@@ -350,13 +350,13 @@ def test_retry_dies_while_steps_are_reset(commits: int) -> None:
 
 
 def rows() -> list[str]:
-    """The names of tests in the last column of the page's table."""
+    """Return the names of tests in the last column of the page's table."""
     table = PAGE.read_text().split("## What a death leaves behind")[1].split("\n## ")[0]
     return [name for line in table.splitlines() if line.startswith("|") for name in re.findall(r"`(test_\w+)`", line)]
 
 
 def test_the_page_names_the_test_of_every_row() -> None:
-    """Every row of the table names tests that are here, and every test here stands in a row."""
+    """The table's rows name exactly the tests of this file."""
     here: dict[str, Any] = {name: one for name, one in globals().items() if re.match("test_(?!the_page)", name)}
     assert set(rows()) == set(here)
     lines = PAGE.read_text().split("## What a death leaves behind")[1].split("\n## ")[0].splitlines()

@@ -56,7 +56,7 @@ class Faltering:
 
 
 def test_an_outage_of_the_store_leaves_no_claimed_step_behind() -> None:
-    """A step that was claimed beside an outcome that cannot be saved is submitted, not lost with its dispatcher."""
+    """A claimed step is submitted though another outcome cannot be saved."""
     world = World("{default: {duration: 0}}")
     run_id = world.start(definition({"a": [], "b": [], "c": ["b"]}, c={"onLost": "fail"}))
     world.services = replace(world.services, workers=OneAtATime(), store=Faltering(world, "a"))
@@ -75,7 +75,7 @@ def test_an_outage_of_the_store_leaves_no_claimed_step_behind() -> None:
 
 @pytest.mark.parametrize("interval_s", [10, 600])
 def test_calls_that_begin_too_late_change_nothing(interval_s: int) -> None:
-    """Audits that a slow store keeps from beginning within the burst are made in a later one, at any interval."""
+    """Audits that begin too late for their burst are made in a later one."""
     world = World("{default: {duration: 100000}}", burst=50 * SECOND, check_interval=interval_s * SECOND)
     for number in range(3):
         world.start(definition({"a": []}), run_key=str(number))
@@ -108,7 +108,7 @@ def test_a_time_that_no_clock_counts_spoils_one_run_alone() -> None:
 
 
 def test_an_outage_of_the_bus_costs_a_page_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the next page cannot be published, the steps of this one are handled all the same."""
+    """A page's steps are handled though the next page cannot be published."""
     monkeypatch.setattr("atom_workflows.coordinator.checker.due_steps.PAGE", 2)
     world = World("{default: {duration: 20}}")
     runs = [world.start(definition({"a": []}), run_key=str(number)) for number in range(4)]

@@ -13,7 +13,7 @@ from support.workflows import chain, definition
 
 
 def test_a_job_that_fails_later_ends_its_step_at_the_next_look() -> None:
-    """A polled FAILED ends the run at once; the first version went on polling until ten hours were over."""
+    """A polled FAILED ends the run at once, unlike in the first version."""
     world = World("rules: [{step: s0, duration: 25, always_fail: true, message: out of memory}]")
     run = world.run_to_end(world.start(chain(2)))
     assert run.state is RunState.FAILED
@@ -28,7 +28,7 @@ def test_a_job_that_fails_later_ends_its_step_at_the_next_look() -> None:
 
 
 def test_a_job_that_has_failed_at_once_is_a_failure() -> None:
-    """A submission that is answered FAILED fails its step; the first version took it for a success."""
+    """A submission answered FAILED fails its step, unlike in the first version."""
     world = World("rules: [{step: s0, always_fail: true}]")
     run = world.run_to_end(world.start(chain(2)))
     assert run.state is RunState.FAILED
@@ -38,7 +38,7 @@ def test_a_job_that_has_failed_at_once_is_a_failure() -> None:
 
 @pytest.mark.parametrize("duration", [0, 15])
 def test_a_cancelled_job_is_no_success(duration: int) -> None:
-    """A job that is CANCELLED at the Task Runner, at once or later, cancels its step and fails the run."""
+    """A job that is CANCELLED cancels its step and fails the run."""
     world = World(f"rules: [{{step: s0, duration: {duration}, states: [RUNNING, CANCELLED]}}]")
     run = world.run_to_end(world.start(chain(2)))
     assert run.state is RunState.FAILED
@@ -46,7 +46,7 @@ def test_a_cancelled_job_is_no_success(duration: int) -> None:
 
 
 def test_a_step_without_a_timeout_has_ten_hours() -> None:
-    """A job that never ends is given up after ten hours, as before, and the message says so."""
+    """A step without a timeout has ten hours, as in the first version."""
     world = World("default: {duration: 1000000}")
     run_id = world.start(chain(1))
     world.settle_down()
@@ -61,7 +61,7 @@ def test_a_step_without_a_timeout_has_ten_hours() -> None:
 
 @pytest.mark.parametrize("args", [["--day", "yesterday", 3], {"day": "yesterday", "tries": 3, "deep": {"list": [1]}}])
 def test_every_field_of_a_task_reaches_the_task_runner(args: object) -> None:
-    """The fields keep their names on the wire; `args` may be a list, which the first version refused, or a map."""
+    """Every field of a task is sent under its name."""
     task = {"imageUri": "i", "engine": "edge", "url": "u", "scaleTier": "CUSTOM", "masterType": "m", "args": args}
     assert {"name", *task, "labels"} == set(TASK.names)
     world = World()
@@ -71,7 +71,7 @@ def test_every_field_of_a_task_reaches_the_task_runner(args: object) -> None:
 
 
 def test_a_step_may_depend_on_one_declared_later() -> None:
-    """The order of the steps in the file means nothing."""
+    """The order of steps in the file does not matter."""
     world = World()
     run = world.run_to_end(world.start(definition({"last": ["middle"], "middle": ["first"], "first": []})))
     assert run.state is RunState.SUCCEEDED

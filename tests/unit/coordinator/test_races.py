@@ -24,17 +24,17 @@ from support.workflows import chain, definition
 
 
 def ready(run_id: str, *steps: str) -> StepsReady:
-    """An event that asks for steps."""
+    """Return an event that asks for steps."""
     return StepsReady(run_id=run_id, steps=tuple(ReadyStep(step_id=step) for step in steps))
 
 
 def reads(step: str) -> Any:
-    """The moment at which a step is read."""
+    """Return a condition that holds when a step is read."""
     return lambda name, argument: name == "get" and any(path.endswith(f"/{step}") for path in argument)
 
 
 def test_a_run_that_was_closed_and_retried_meanwhile_is_not_closed_again() -> None:
-    """An invocation that is late to close a run leaves the next round alone."""
+    """A late invocation does not close a run that was retried."""
     world = World("default: {duration: 30}\nrules: [{step: a, synchronous: true, fail_times: 1}]")
     run_id = world.start(definition({"a": [], "b": ["a"]}))
 
@@ -51,7 +51,7 @@ def test_a_run_that_was_closed_and_retried_meanwhile_is_not_closed_again() -> No
 
 
 def test_a_cancel_that_is_slow_leaves_a_retried_run_alone() -> None:
-    """Once another has closed the run and a user retried it, the first cancel ends none of its steps."""
+    """A slow cancel ends no step of a run that was retried."""
     world = World("default: {duration: 30}")
     run_id = world.start(definition({"a": [], "b": ["a"]}))
     world.settle_down()
@@ -67,7 +67,7 @@ def test_a_cancel_that_is_slow_leaves_a_retried_run_alone() -> None:
 
 
 def test_a_retry_that_died_can_be_cancelled() -> None:
-    """A run that is stopped before its steps were reset ends CANCELLED, and costs nothing afterwards."""
+    """A run that is stopped before its reset ends CANCELLED."""
     world = World("rules: [{step: s0, fail_times: 1}]")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -85,7 +85,7 @@ def test_a_retry_that_died_can_be_cancelled() -> None:
 
 
 def test_an_old_event_during_a_retry_finds_dependents_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that is dispatched while others are still being reset counts down dependents of this round."""
+    """A step that runs during a reset counts down dependents of its own round."""
     monkeypatch.setattr(commits, "MAX_WRITES", 2)
     world = World("rules: [{step: a, fail_times: 2}]")
     run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"], "d": ["c"]}))
@@ -104,7 +104,7 @@ def test_an_old_event_during_a_retry_finds_dependents_waiting(monkeypatch: pytes
 
 
 def test_a_retry_does_not_start_the_round_of_a_later_one() -> None:
-    """If a run is cancelled and retried again while a first retry pauses, that does not set it RUNNING unreset."""
+    """A slow retry does not start the round of a later one."""
     world = World("rules: [{step: s0, fail_times: 1}]")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -130,7 +130,7 @@ def test_a_retry_does_not_start_the_round_of_a_later_one() -> None:
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_step_that_another_took_is_not_taken_from_it(*, ends: bool) -> None:
-    """A step that was released, published by another and claimed before we read it, is submitted by that one alone."""
+    """A step that another instance claimed is submitted by that one alone."""
     rules = "[{step: a, synchronous: true}, {step: b, synchronous: true}"
     world = World(
         f"default: {{duration: 30}}\nrules: {rules}, {{step: c, synchronous: true}}]"
@@ -146,7 +146,7 @@ def test_a_step_that_another_took_is_not_taken_from_it(*, ends: bool) -> None:
 
 
 def test_a_document_that_nobody_can_read_keeps_no_run_waiting() -> None:
-    """A step that someone else wrote is passed over by the burst, which goes on to the others."""
+    """A burst passes over a step that it cannot read."""
     world = World("default: {duration: 15}")
     run_id = world.start(chain(1))
     world.settle_down()
@@ -160,7 +160,7 @@ def test_a_document_that_nobody_can_read_keeps_no_run_waiting() -> None:
 
 
 def test_a_run_that_cannot_be_looked_after_keeps_no_other_waiting() -> None:
-    """An audit that fails is logged, and the other runs' audits go on."""
+    """An audit that fails is logged, and other audits go on."""
     world = World("default: {duration: 15}")
     broken = world.start(chain(1), run_key="broken")
     run_id = world.start(chain(1), run_key="good")
@@ -213,7 +213,7 @@ class SlowTaskRunner:
 
 
 def test_a_slow_submission_delays_no_other_step() -> None:
-    """What a quick answer releases is published at once, not kept until the slow sibling is answered."""
+    """Steps released by a quick answer are published before a slow one comes."""
     world = World()
     world.services = replace(world.services, workers=OneByOne("slow"), task_runner=SlowTaskRunner(world, "slow"))
     run_id = world.start(definition({"fast": [], "slow": [], "next": ["fast"]}, next={"onLost": "fail"}))
@@ -231,7 +231,7 @@ def test_a_slow_submission_delays_no_other_step() -> None:
 
 
 def test_a_wave_that_cannot_be_saved_takes_no_other_with_it() -> None:
-    """When the store fails once, the answers of the other steps are recorded, and only that one is asked again."""
+    """Other answers are saved though one commit fails."""
     world = World("default: {duration: 5}")
     run_id = world.start(definition({step: [] for step in "abcd"}))
 
@@ -271,7 +271,7 @@ def test_many_roots_are_all_published_at_once() -> None:
 
 
 def test_a_retried_step_is_kept_as_long_as_its_run() -> None:
-    """Documents of a run that is retried after months do not expire under it."""
+    """A retried run's documents do not expire before it."""
     world = World("rules: [{step: s0, fail_times: 1}]")
     run_id = world.start(chain(1))
     world.settle_down()
@@ -281,7 +281,7 @@ def test_a_retried_step_is_kept_as_long_as_its_run() -> None:
 
 
 def test_a_definition_that_cannot_be_kept_is_an_invalid_run() -> None:
-    """A large file that does not compress is answered, not delivered for ever."""
+    """A large file that does not compress becomes an INVALID run."""
     noise = random.Random(1)  # noqa: S311 (noise that does not compress, not a secret)
     edges: dict[str, Sequence[str]] = {f"s{i}": [] for i in range(60)}
     tasks = {step: {"task": {"imageUri": "i", "args": [noise.randbytes(15_000).hex()]}} for step in edges}

@@ -69,7 +69,7 @@ def is_seeded_as_compiled(world: World, definition: str) -> bool:
 @pytest.mark.parametrize("batch", [2, 4, 5, 100])
 @pytest.mark.parametrize("commits", [2, 3])
 def test_a_batch_that_is_partly_there_is_completed(commits: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other limits of a batch than those that the run was begun with leave no step out."""
+    """A partly written batch is completed, whatever its limits were."""
     world = half_seeded(monkeypatch, chain(10), commits=commits)
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
     audit(world)
@@ -82,7 +82,7 @@ def test_a_batch_that_is_partly_there_is_completed(commits: int, batch: int, mon
 def test_steps_of_another_graph_are_written_anew(
     before: int, after: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other limits of the graph than those that the run was begun with leave no step of the old one behind."""
+    """No step of another version's graph is left behind."""
     monkeypatch.setattr(graph, "FAN_IN_LIMIT", before)
     monkeypatch.setattr(graph, "FAN_OUT_LIMIT", before)
     world = half_seeded(monkeypatch, fan(20), commits=commits)
@@ -99,7 +99,7 @@ def test_steps_of_another_graph_are_written_anew(
 
 
 def test_a_barrier_that_was_set_aside_serves_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Back at the first limits after others, as after a rollback, the first graph is whole."""
+    """A graph is restored after its limits changed and changed back."""
     monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
     world = half_seeded(monkeypatch, fan(20), commits=10)
     assert {"~1", "~2"} & world.steps(RUN).keys()
@@ -118,7 +118,7 @@ def test_a_barrier_that_was_set_aside_serves_again(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_retry_writes_steps_of_another_graph_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that were cancelled before their run began are part of the new graph, too."""
+    """A retry rewrites steps that were cancelled before their run began."""
     monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
     world = half_seeded(monkeypatch, fan(20), commits=6)
     cancel_run(world.services, RUN)
@@ -130,7 +130,7 @@ def test_a_retry_writes_steps_of_another_graph_anew(monkeypatch: pytest.MonkeyPa
 
 
 def test_steps_of_another_graph_are_left_alone_once_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another instance that has set the run RUNNING keeps the graph that it did so with."""
+    """A RUNNING run keeps its graph."""
     monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
     world = half_seeded(monkeypatch, fan(20), commits=4)
 
@@ -150,7 +150,7 @@ def test_steps_of_another_graph_are_left_alone_once_the_run_goes_on(monkeypatch:
 
 @pytest.mark.parametrize("nth", range(1, 7))
 def test_two_that_seed_the_same_run_write_it_once(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever another has written, or run, by the time of a commit, each step is run once."""
+    """Two instances that seed the same run start each step once."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
     world = World()
     commits: list[str] = []
@@ -186,7 +186,7 @@ UNUSABLE: Mapping[str, tuple[Update | None, str]] = {
 
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_a_run_whose_definition_cannot_be_used_ends_with_the_reason(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A definition that is no longer valid, or damaged, is said to be so, instead of seeding for ever; a retry, too."""
+    """A run whose definition cannot be used ends with the reason."""
     write, reason = UNUSABLE[case]
     world = half_seeded(monkeypatch, chain(10), commits=3)
     if write is None:
@@ -204,7 +204,7 @@ def test_a_run_whose_definition_cannot_be_used_ends_with_the_reason(case: str, m
 
 
 def test_a_step_that_can_no_longer_be_stored_ends_the_run_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A document that was never written, and is too large for this version, is no reason to seed for ever."""
+    """A run with a step that cannot be stored ends with the reason."""
     world = half_seeded(monkeypatch, chain(10), commits=3)
 
     def too_large(name: str, writes: Any) -> bool:
@@ -223,7 +223,7 @@ def test_a_step_that_can_no_longer_be_stored_ends_the_run_with_the_reason(monkey
 
 
 def test_a_run_that_nobody_else_seeds_is_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there is read only by those who go on with another's run; here just the roots are looked for."""
+    """A run's steps are read back only by another instance."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
     world = World()
     world.start(chain(10))

@@ -50,7 +50,7 @@ def failed(edges: str | None = None) -> tuple[World, str]:
 
 
 def test_a_retry_keeps_what_succeeded_as_long_as_its_run() -> None:
-    """Retried again and again, long after it began, a run keeps all of its documents."""
+    """A run that is retried again and again keeps all its documents."""
     world, run_id = failed()
     for _ in range(4):
         world.clock.move(KEEP - timedelta(days=2))
@@ -64,7 +64,7 @@ def test_a_retry_keeps_what_succeeded_as_long_as_its_run() -> None:
 
 
 def test_a_prompt_retry_writes_nothing_more_than_what_it_resets() -> None:
-    """In the first tenth of the time that runs are kept, no date is worth a write for each step that succeeded."""
+    """An early retry writes only the steps that it resets."""
     world, run_id = failed()
     world.clock.move(timedelta(days=2.9))
     world.store.written.clear()
@@ -75,7 +75,7 @@ def test_a_prompt_retry_writes_nothing_more_than_what_it_resets() -> None:
 
 
 def test_a_run_that_is_about_to_expire_is_not_retried() -> None:
-    """Its documents may be deleted one by one meanwhile, so that it would end as incomplete."""
+    """A run that will soon be deleted cannot be retried."""
     world, run_id = failed()
     world.clock.move(KEEP - timedelta(minutes=30))
     with pytest.raises(RunStateError, match="will be deleted at 2026-01-31"):
@@ -84,7 +84,7 @@ def test_a_run_that_is_about_to_expire_is_not_retried() -> None:
 
 
 def test_the_definition_of_a_large_run_is_kept_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was cancelled before its steps were written is seeded from it when it is retried."""
+    """A large run's definition is kept for its retry."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
     world = World(keep_runs=KEEP)
     plain = world.services
@@ -130,7 +130,7 @@ def test_a_definition_that_cannot_be_renewed_just_now_keeps_the_runs_date(monkey
 def test_a_retry_that_dies_leaves_nothing_that_its_run_outlives(
     fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
-    """Whichever call kills it, at no time is a document's date before its run's; the audit goes on."""
+    """No document expires before its run, whichever call kills a retry."""
     monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
     world, run_id = failed(definition({"a": [], "x": ["a"], "y": ["x"], "b": ["y"], "c": ["b"]}))
     world.clock.move(timedelta(days=28))
@@ -148,7 +148,7 @@ def test_a_retry_that_dies_leaves_nothing_that_its_run_outlives(
 
 
 def test_a_retry_renews_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one invocation has no budget for is handed on, and the run's own date comes last."""
+    """A retry renews steps in parts, and the run last."""
     monkeypatch.setattr(budget, "MAX_WRITTEN", 300)
     world, run_id = failed(definition({f"s{number}": [] for number in range(1_000)} | {"b": []}))
     world.clock.move(timedelta(days=28))
@@ -162,7 +162,7 @@ def test_a_retry_renews_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_is_open_for_longer_than_runs_are_kept_loses_nothing() -> None:
-    """The audit renews its documents, steps under way and all, and at no time does the run outlive one of them."""
+    """The audit renews an open run, which outlives none of its documents."""
     world = World(SLOW, keep_runs=KEEP)
     run_id = world.start(
         definition({"train": [], "next": ["train"]}, train={"timeout": "7d", "retry": {"maxAttempts": 20}})
@@ -193,7 +193,7 @@ def test_a_run_is_renewed_though_the_checker_slept_for_long() -> None:
 
 
 def test_a_renewal_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each invocation renews its part, the run comes last, and the definition goes with the steps."""
+    """A renewal is done in parts, and the run comes last."""
     monkeypatch.setattr(budget, "MAX_WRITTEN", 300)
     world = World(SLOW, keep_runs=KEEP)
     run_id = world.start(
@@ -215,7 +215,7 @@ def test_a_renewal_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_renewal_takes_no_step_from_whoever_is_at_it() -> None:
-    """A step that is being submitted is left alone, as its recording would be refused; the next audit renews it."""
+    """A renewal leaves alone a step that is being submitted."""
     world = World(SLOW, keep_runs=KEEP)
     run_id = world.start(chain(2))
     world.clock.move(timedelta(days=15.1))
@@ -238,7 +238,7 @@ def test_a_renewal_takes_no_step_from_whoever_is_at_it() -> None:
 
 
 def test_a_run_is_renewed_though_no_task_runner_accepts_its_jobs() -> None:
-    """A step that waits to be submitted again has no dispatcher for most of the time, and may wait for weeks."""
+    """A step that waits to be submitted again is renewed."""
     world = World(f"default: {{submit_errors: {[429] * 9}}}", keep_runs=KEEP)
     run_id = world.start(chain(2))
     world.settle_down("steps")
@@ -275,7 +275,7 @@ def test_a_renewal_that_dies_is_made_by_the_next_audit(fatal: int, *, after: boo
 
 
 def test_a_cancelled_retry_leaves_nothing_that_its_run_outlives() -> None:
-    """A run that is stopped before all was renewed keeps its old date."""
+    """A run that is cancelled before its renewal ended keeps its date."""
     world, run_id = failed()
     world.clock.move(timedelta(days=28))
     reopen_run(Outbox(world.services), run_id)

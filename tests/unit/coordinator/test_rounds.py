@@ -63,7 +63,10 @@ class Asked:
 
 
 def put_in_flight(world: World, jobs: int, *, age: timedelta, run_id: str = "crowd", **fields: Any) -> None:
-    """Write the documents of jobs that began so long ago, a tenth of a second apart."""
+    """Write the documents of jobs that began so long ago.
+
+    Each began a tenth of a second after the one before.
+    """
     began = world.clock.now() - age
     creates = [
         Create(
@@ -90,7 +93,7 @@ def put_in_flight(world: World, jobs: int, *, age: timedelta, run_id: str = "cro
 
 
 def crowded(jobs: int = JOBS, age: timedelta = timedelta(hours=1)) -> tuple[World, Asked]:
-    """More jobs in flight than a burst can remember, all of that age."""
+    """Return a world with more jobs in flight than a burst can remember."""
     world = World(burst=BURST)
     asked = Asked(world)
     put_in_flight(world, jobs, age=age)
@@ -99,7 +102,7 @@ def crowded(jobs: int = JOBS, age: timedelta = timedelta(hours=1)) -> tuple[Worl
 
 
 def tick_each_minute(world: World, minutes: int, clock: HelpfulClock | None) -> None:
-    """Let the scheduler tick; pages are taken in between if there is such a clock, else by no one."""
+    """Tick each minute, and take pages in between if there is such a clock."""
     for _ in range(minutes):
         tick_at = world.clock.now() + MINUTE
         handle_tick(replace(world.services, clock=clock or world.clock), Tick())
@@ -110,7 +113,7 @@ def tick_each_minute(world: World, minutes: int, clock: HelpfulClock | None) -> 
 
 
 def test_a_round_asks_about_every_job_once() -> None:
-    """Each page is an event that hands the rest on; old jobs are asked about, and read, once a minute."""
+    """A round reads and polls every old job once a minute."""
     world, asked = crowded()
     reads = world.store.reads
     tick_each_minute(world, 1, HelpfulClock(world, "tick"))
@@ -121,7 +124,7 @@ def test_a_round_asks_about_every_job_once() -> None:
 
 
 def test_a_round_outlives_bursts_that_have_no_time_for_it() -> None:
-    """Though no more than one page is taken in a minute, steps at the end have their turn as often as the first."""
+    """The last steps of a round get their turn as often as the first."""
     world, asked = crowded()
     for _ in range(15):
         handle_tick(replace(world.services, settings=replace(world.services.settings, burst=timedelta(1e-6))), Tick())
@@ -136,7 +139,7 @@ def test_a_round_outlives_bursts_that_have_no_time_for_it() -> None:
 
 
 def test_a_burst_takes_pages_that_no_one_takes() -> None:
-    """With a single instance, or when the pages' events are lost, every job is asked about within two minutes."""
+    """A single instance polls every job within two minutes."""
     world, asked = crowded()
     tick_each_minute(world, 6, None)
     assert len(asked.at) == JOBS
@@ -146,7 +149,7 @@ def test_a_burst_takes_pages_that_no_one_takes() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 9, 23, 44])
 def test_a_crowd_delays_no_back_off_of_another_run(seconds: int) -> None:
-    """While jobs wait for rounds, a step whose back-off ends is handed to a dispatcher within an interval."""
+    """A step whose back-off ends is not delayed by a crowd."""
     world, _ = crowded()
     due_at = world.clock.now() + timedelta(seconds=seconds)
     put_in_flight(world, 1, age=timedelta(0), run_id="small", state="RETRYING", due_at=due_at)
@@ -192,7 +195,7 @@ class ReadingUntilPublished:
 
 @pytest.mark.parametrize(("seconds", "fresh"), [(55, 0), (41, 10 * PAGE)])
 def test_a_back_off_that_ends_between_bursts_waits_for_no_reading_of_a_crowd(seconds: int, fresh: int) -> None:
-    """It is published by the next look, before any page is read but the one that it is on."""
+    """A back-off that ends between bursts is published by the next look."""
     world, _ = crowded(20 * PAGE, age=2 * MINUTE)
     tick_each_minute(world, 1, None)
     put_in_flight(
@@ -206,7 +209,7 @@ def test_a_back_off_that_ends_between_bursts_waits_for_no_reading_of_a_crowd(sec
 
 
 def test_a_crowd_that_ends_lets_the_burst_end() -> None:
-    """With few jobs left the burst knows all of them again, and leaves what is not due soon to the next tick."""
+    """With few jobs left the burst remembers all of them and ends."""
     world, asked = crowded()
 
     class Ending(HelpfulClock):
@@ -223,7 +226,7 @@ def test_a_crowd_that_ends_lets_the_burst_end() -> None:
 
 
 def test_a_long_burst_goes_through_everything_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs that began long ago are asked about once a minute, not once a burst."""
+    """Old jobs are polled once a minute, even in a long burst."""
     world, asked = crowded()
     monkeypatch.setattr(
         world, "services", replace(world.services, settings=replace(world.services.settings, burst=5 * MINUTE))
@@ -233,14 +236,14 @@ def test_a_long_burst_goes_through_everything_each_minute(monkeypatch: pytest.Mo
 
 
 def test_young_jobs_are_asked_about_several_times_a_minute() -> None:
-    """Rounds over jobs of the last minutes follow each other, as these may end soon."""
+    """Young jobs are polled several times a minute."""
     _, asked = young = crowded(age=timedelta(seconds=20))
     tick_each_minute(young[0], 1, HelpfulClock(young[0], "tick"))
     assert min(len(times) for times in asked.at.values()) >= 4
 
 
 def test_a_page_that_comes_again_is_dropped() -> None:
-    """A page is looked after once, however often its event is delivered; a stale one neither."""
+    """A page is handled once, however often its event comes."""
     world, asked = crowded()
     world.store.inner.commit([Create(path=ROUND_PATH, fields={"schema": 1, "at": START})])
     rounds.begin_round(world.services, rounds.load_round(world.services))
@@ -255,7 +258,7 @@ def test_a_page_that_comes_again_is_dropped() -> None:
 
 
 def test_a_round_that_an_older_version_noted_is_over() -> None:
-    """The document that the first version wrote says nothing of a page, so a new round begins."""
+    """The first version's round document begins a new round."""
     world, asked = crowded()
     world.store.inner.commit([Create(path=ROUND_PATH, fields={"schema": 1, "over": START})])
     tick_each_minute(world, 1, HelpfulClock(world, "tick"))
@@ -264,7 +267,7 @@ def test_a_round_that_an_older_version_noted_is_over() -> None:
 
 @pytest.mark.parametrize("fields", [{"until": None}, {"at": START + timedelta(hours=1)}])
 def test_a_round_goes_on_whatever_was_written_of_it(fields: Mapping[str, Any]) -> None:
-    """Neither a document that lacks something nor a clock that is ahead holds it up."""
+    """An invalid round document does not stop rounds."""
     world, asked = crowded()
     page = {"next_due_at": START - timedelta(hours=1), "next_path": "runs/0/steps/0", "until": START, "at": START}
     written = {name: value for name, value in {"schema": 1, **page, **fields}.items() if value is not None}
@@ -275,7 +278,7 @@ def test_a_round_goes_on_whatever_was_written_of_it(fields: Mapping[str, Any]) -
 
 @pytest.mark.parametrize("end", [True, False])
 def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
-    """Memory is bounded by design: neither steps that are under way nor steps that ended make it grow."""
+    """A burst remembers a limited number of steps."""
     known = due_steps.InFlight()
     world = World()
     put_in_flight(world, 300, age=timedelta(minutes=1))
@@ -289,7 +292,7 @@ def test_a_burst_remembers_no_more_than_it_has_room_for(*, end: bool) -> None:
 
 
 def test_a_burst_keeps_no_more_calls_waiting_than_it_has_room_for() -> None:
-    """Calls that a slow Task Runner has not answered hold steps in memory, too, however many jobs begin meanwhile."""
+    """A burst keeps a limited number of calls waiting."""
     world, _ = crowded()
     known = due_steps.InFlight()
     handler = DueHandler(world.services, known)

@@ -16,7 +16,7 @@ from support.workflows import chain, definition, fan
 
 @pytest.mark.parametrize("width", [1, 31, 33, 199, 201, 1_000])
 def test_a_fan_submits_each_step_once_and_its_join_last(width: int) -> None:
-    """Fan-out and fan-in of any width run every step once, the join after all leaves."""
+    """A fan of any width runs each step once, and its join last."""
     world = World()
     run = world.run_to_end(world.start(fan(width)))
     assert run.state is RunState.SUCCEEDED
@@ -27,7 +27,7 @@ def test_a_fan_submits_each_step_once_and_its_join_last(width: int) -> None:
 
 
 def test_a_job_that_goes_on_is_polled_until_it_ends() -> None:
-    """An asynchronous step is RUNNING until a poll says that its job succeeded."""
+    """A step is RUNNING until a poll reports its job's end."""
     world = World("default: {duration: 25}")
     run_id = world.start(chain(2))
     world.settle_down()
@@ -53,7 +53,7 @@ def test_a_poll_that_changes_nothing_writes_nothing() -> None:
 
 
 def test_a_failed_step_skips_what_depends_on_it_and_nothing_else() -> None:
-    """Dependents are SKIPPED and name the failed step, the other branch is done, the run is FAILED for that reason."""
+    """A failed step skips its dependents only, and fails the run."""
     world = World("rules: [{step: b, always_fail: true, message: out of memory}]")
     edges: dict[str, list[str]] = {"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "other": ["a"], "end": ["other"]}
     run = world.run_to_end(world.start(definition(edges)))
@@ -71,7 +71,7 @@ def test_a_failed_step_skips_what_depends_on_it_and_nothing_else() -> None:
 
 
 def test_a_wide_skip_reaches_every_step() -> None:
-    """A failing root skips a thousand leaves and their join, and submits none of them."""
+    """A failed root skips a thousand leaves and their join."""
     world = World("rules: [{step: root, always_fail: true}]")
     run = world.run_to_end(world.start(fan(1_000)))
     assert run.state is RunState.FAILED
@@ -80,7 +80,7 @@ def test_a_wide_skip_reaches_every_step() -> None:
 
 
 def test_a_step_is_retried_as_its_policy_says() -> None:
-    """A step that fails twice succeeds in its third attempt, each attempt with its own key."""
+    """A step that fails twice succeeds in its third attempt, each with its own key."""
     world = World("rules: [{step: s1, fail_times: 2}]")
     retry = {"maxAttempts": 3, "backoff": {"initial": "10s", "factor": 2, "jitter": 0}}
     run_id = world.start(definition({"s0": [], "s1": ["s0"], "s2": ["s1"]}, s1={"retry": retry}))
@@ -89,7 +89,7 @@ def test_a_step_is_retried_as_its_policy_says() -> None:
 
 
 def test_a_step_that_takes_too_long_fails() -> None:
-    """A job that outlives the step's timeout fails the step with a message that says so."""
+    """A job that outlives the step's timeout fails the step."""
     world = World("rules: [{step: slow, duration: 10000}]")
     run = world.run_to_end(world.start(definition({"slow": []}, slow={"timeout": "30s"})))
     assert run.state is RunState.FAILED
@@ -97,7 +97,7 @@ def test_a_step_that_takes_too_long_fails() -> None:
 
 
 def test_a_workflow_timeout_ends_the_run() -> None:
-    """When the workflow's timeout passes, what runs fails, what waits is skipped, and the run says why."""
+    """When the workflow's timeout passes, running steps fail and waiting ones are skipped."""
     world = World("default: {duration: 10000}")
     text = chain(2).replace('"name": "flow"', '"name": "flow", "timeout": "90s"')
     run = world.run_to_end(world.start(text))
@@ -107,7 +107,7 @@ def test_a_workflow_timeout_ends_the_run() -> None:
 
 
 def test_a_refused_job_fails_its_step_with_the_answer() -> None:
-    """A 4xx answer is final: one submission, and the answer's text in the run's errors."""
+    """A 4xx answer fails the step at once with its text."""
     world = World("rules: [{step: s0, submit_errors: [422]}]")
     text = definition({"s0": []}, s0={"retry": {"maxAttempts": 5}})
     run = world.run_to_end(world.start(text))
@@ -117,7 +117,7 @@ def test_a_refused_job_fails_its_step_with_the_answer() -> None:
 
 
 def test_an_unavailable_task_runner_uses_up_no_attempt() -> None:
-    """429 and 503 answers are waited out with the same attempt and the same Idempotency-Key."""
+    """Answers of 429 and 503 are waited out with the same attempt and key."""
     world = World("rules: [{step: s0, submit_errors: [503, 429, 503]}]")
     run = world.run_to_end(world.start(chain(1)))
     assert run.state is RunState.SUCCEEDED
@@ -125,7 +125,7 @@ def test_an_unavailable_task_runner_uses_up_no_attempt() -> None:
 
 
 def test_a_task_runner_that_never_takes_the_job_fails_the_step_in_time() -> None:
-    """Submissions are repeated until the step's timeout, then the step fails and quotes the last answer."""
+    """A step that is never accepted fails at its timeout."""
     world = World("rules: [{step: s0, submit_errors: [{status: 503, times: forever}]}]")
     run = world.run_to_end(world.start(definition({"s0": []}, s0={"timeout": "5m"})))
     assert run.state is RunState.FAILED
@@ -134,14 +134,14 @@ def test_a_task_runner_that_never_takes_the_job_fails_the_step_in_time() -> None
 
 
 def test_failed_status_calls_fail_no_job() -> None:
-    """A Task Runner whose status calls fail for a while costs time and nothing else."""
+    """Failed status calls cost time and nothing else."""
     world = World("default: {duration: 15, status_errors: [500, 503, 500, 500]}")
     assert world.run_to_end(world.start(chain(1))).state is RunState.SUCCEEDED
     assert world.submissions() == ["s0/1"]
 
 
 def test_a_lost_job_is_run_again_after_a_grace_period() -> None:
-    """A job that the Task Runner forgets is run again as another attempt, though maxAttempts is 1."""
+    """A lost job is run again, even with `maxAttempts: 1`."""
     world = World("default: {duration: 15, lose_job: once}")
     assert world.run_to_end(world.start(chain(1))).state is RunState.SUCCEEDED
     assert world.submissions() == ["s0/1", "s0/2"]
@@ -157,7 +157,7 @@ def test_a_lost_job_fails_its_step_if_on_lost_says_so() -> None:
 
 
 def test_barriers_of_the_user_pass_without_a_job() -> None:
-    """A step without a task succeeds when released, first in the workflow as well as last."""
+    """A step without a task succeeds when released."""
     text = definition({"gate": [], "a": ["gate"], "done": ["a"]}).replace(
         '{"id": "gate", "dependsOn": [], "task": {"imageUri": "image"}}', '{"id": "gate"}'
     )
@@ -169,7 +169,7 @@ def test_barriers_of_the_user_pass_without_a_job() -> None:
 
 
 def test_the_job_is_sent_as_the_first_version_sent_it() -> None:
-    """The body has the contract's fields, the labels the workflow's file name and the type."""
+    """The body has the first version's fields and labels."""
     world = World()
     task = {"name": "job", "imageUri": "img", "args": [["a", 1], None], "labels": {"team": "x"}}
     world.run_to_end(world.start(definition({"s": []}, s={"task": task}), path="dags/My_Flow.yaml"))
@@ -183,7 +183,7 @@ def test_the_job_is_sent_as_the_first_version_sent_it() -> None:
 
 
 def test_a_repeated_start_starts_nothing() -> None:
-    """The same trigger again finds the run, even after it ended."""
+    """A repeated trigger finds its run, even after it ended."""
     world = World()
     first = world.start(chain(2))
     assert world.start(chain(2)) == first
@@ -194,7 +194,7 @@ def test_a_repeated_start_starts_nothing() -> None:
 
 
 def test_stale_and_repeated_ready_events_submit_nothing() -> None:
-    """Events of steps that have ended, or are not released, or do not exist, change nothing."""
+    """Stale, repeated or wrong events submit nothing."""
     world = World("default: {duration: 15}")
     run_id = world.start(chain(3))
     world.settle_down()
@@ -209,7 +209,7 @@ def test_stale_and_repeated_ready_events_submit_nothing() -> None:
 
 
 def test_the_outside_world_is_told_of_every_step_and_of_the_run() -> None:
-    """The events topic reports the end of each step and of the run, but not the compiler's nodes."""
+    """The events topic reports the end of each step and of the run."""
     world = World()
     run_id = world.start(fan(40))
     world.run_to_end(run_id)
@@ -220,7 +220,7 @@ def test_the_outside_world_is_told_of_every_step_and_of_the_run() -> None:
 
 
 def test_an_idle_tick_is_one_query() -> None:
-    """With nothing in flight the checker reads one document's worth and writes nothing."""
+    """A tick with nothing in flight reads one document and writes none."""
     world = World()
     world.run_to_end(world.start(chain(3)))
     reads, writes = world.store.reads, world.store.writes
@@ -229,7 +229,7 @@ def test_an_idle_tick_is_one_query() -> None:
 
 
 def test_a_start_that_comes_again_goes_on_though_its_file_is_gone() -> None:
-    """Who saved the run may have died before it published; the file need not be there any more."""
+    """A repeated start continues its run though the file is gone."""
     world, path = World(), "gs://bucket/flow.yaml"
     asked = read_start_event({"workflow_path": path, "run_key": "test"}, event_id="event-1")
     world.files.content[path, None] = chain(1).encode()

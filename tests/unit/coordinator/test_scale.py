@@ -34,7 +34,7 @@ SOME_TIME = Timestamp(seconds=1_767_225_600, nanos=999_999_000)
 
 
 def request_bytes(writes: Sequence[Write]) -> int:
-    """How long the commit is on the wire."""
+    """Return the size of a commit on the wire."""
     sent = [
         replace(write, guard=SOME_TIME) if isinstance(write, Update) and write.guard is not None else write
         for write in writes
@@ -95,7 +95,10 @@ def measured(world: World) -> tuple[MeasuredStore, MeasuredBus]:
 
 
 def cost(workflow: str) -> list[float]:
-    """Documents written and read, and messages published, for each step of one run; nothing is ever refused."""
+    """Return documents written and read and messages published for each step.
+
+    Fails if anything is refused.
+    """
     world = World()
     store, bus = measured(world)
     run_id = world.start(workflow)
@@ -109,14 +112,14 @@ def cost(workflow: str) -> list[float]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_step_of_ten_thousand_costs_what_one_of_a_thousand_does(shape: str) -> None:
-    """Documents and messages a step grow by less than a fifth, whatever the shape, and no commit is refused."""
+    """A step costs about the same in a run of 10,000 as in one of 1,000."""
     small, large = (cost(SHAPES[shape](size)) for size in (1_000, 10_000))
     for before, after in zip(small, large, strict=True):
         assert after <= 1.2 * before
 
 
 def test_the_longest_texts_stay_below_the_limits() -> None:
-    """A thousand failed jobs with the longest ids and messages fit into requests and messages, with all they skip."""
+    """A thousand failed jobs with the longest texts fit into requests and messages."""
     leaves = [f"leaf{number}".ljust(LONGEST_ID, "x") for number in range(1_000)]
     edges = {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}
     said = "😀" * LONGEST_TEXT
@@ -145,7 +148,7 @@ class Talkative:
 
 
 def test_what_polls_tell_stays_below_the_limit() -> None:
-    """Three hundred jobs that change their state at once, with the longest messages, are saved in parts."""
+    """Three hundred new states with the longest messages are saved in parts."""
     world = World("default: {duration: 1000}")
     world.start(definition({f"s{number}": [] for number in range(300)}))
     world.settle_down()
@@ -157,7 +160,7 @@ def test_what_polls_tell_stays_below_the_limit() -> None:
 
 
 def test_large_tasks_are_seeded_in_requests_that_are_allowed() -> None:
-    """Fifty tasks of nearly the largest size are written in parts, each below a megabyte."""
+    """Large tasks are seeded in parts below a megabyte."""
     task: Mapping[str, Any] = {"imageUri": "image", "args": {"text": "x" * 60_000}}
     world = World()
     store, _ = measured(world)
@@ -169,7 +172,7 @@ def test_large_tasks_are_seeded_in_requests_that_are_allowed() -> None:
 
 
 def test_a_thousand_runs_at_once_all_end() -> None:
-    """Runs that share every function end each by itself, with as many documents and messages as one alone."""
+    """A thousand runs at the same time all end, each at its own cost."""
     world = World()
     store, _ = measured(world)
     run_ids = [world.start(chain(4), run_key=str(number)) for number in range(1_000)]
@@ -207,7 +210,7 @@ class Meeting:
 
 
 def test_many_runs_are_looked_after_at_the_same_time() -> None:
-    """A look at each of a thousand open runs, one after the other, would take as long as there is between two."""
+    """A thousand open runs are audited at the same time."""
     world = World("default: {duration: 100000}")
     for number in range(4):
         world.start(chain(1), run_key=str(number))

@@ -108,7 +108,10 @@ class TimedCalls(Generic[Item, Answer]):
 
 
 def slow_and_quick(slow: int, quick: int, takes: timedelta = TAKES) -> tuple[World, Noted]:
-    """Jobs in flight, for two seconds, at a slow Task Runner and at a quick one."""
+    """Return a world with jobs at a slow and a quick Task Runner.
+
+    They have been in flight for two seconds.
+    """
     world = World("default: {duration: 100000}", burst=BURST)
     run_id = world.start(definition({f"s{number}": [] for number in range(slow)}))
     world.settle_down("steps")
@@ -129,7 +132,7 @@ def slow_and_quick(slow: int, quick: int, takes: timedelta = TAKES) -> tuple[Wor
 
 
 def test_jobs_of_others_are_looked_at_as_if_there_were_no_slow_one() -> None:
-    """While a hundred jobs wait for a Task Runner that takes 5 s an answer, another's job is looked at on time."""
+    """A slow Task Runner does not delay polls of another's jobs."""
     world, noted = slow_and_quick(100, 1)
     handle_tick(world.services, Tick())
     assert [at - 2 for _, at in noted.asked[TASK_RUNNER_URL]] == [0, 2, 4, 7, 11.5, 18.25, 28.25, 38.25, 48.25]
@@ -138,7 +141,7 @@ def test_jobs_of_others_are_looked_at_as_if_there_were_no_slow_one() -> None:
 
 @pytest.mark.parametrize(("takes", "calls"), [(2, 5), (6, 4), (9.5, 3)])
 def test_jobs_of_a_slow_one_are_looked_at_all_through_the_burst(takes: float, calls: int) -> None:
-    """However long an answer takes, the wait for the next look counts from its coming and does not end the burst."""
+    """The wait for the next poll counts from the slow answer."""
     world, noted = slow_and_quick(1, 0, takes=timedelta(seconds=takes))
     world.clock.move(timedelta(minutes=1))
     handle_tick(world.services, Tick())
@@ -146,7 +149,7 @@ def test_jobs_of_a_slow_one_are_looked_at_all_through_the_burst(takes: float, ca
 
 
 def test_a_burst_ends_when_the_calls_of_a_slow_one_have_ended() -> None:
-    """It makes no call after its time, waits for those that are under way, and gives its lease back."""
+    """A burst waits for its last calls and gives its lease back."""
     world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=9))
     handle_tick(world.services, Tick())
     assert max(at for _, at in noted.asked[SLOW]) - 2 <= BURST.total_seconds()
@@ -161,7 +164,7 @@ def test_a_job_that_is_being_asked_for_is_not_asked_for_twice_at_once() -> None:
 
 
 def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
-    """A Task Runner that never answers is asked a few times in a burst, and another's job as often as usual."""
+    """A Task Runner that never answers is called a few times in a burst."""
     world, noted = slow_and_quick(100, 1, takes=timedelta(seconds=10))
     noted.fails = True
     handle_tick(world.services, Tick())
@@ -173,7 +176,7 @@ def test_a_hanging_one_is_left_alone_while_others_are_looked_at() -> None:
 
 
 def test_a_page_asks_a_slow_one_for_ten_seconds() -> None:
-    """Everyone else's jobs are asked about, and the page after it was handed on before the slow one's were."""
+    """A page polls a slow Task Runner for ten seconds, and all others' jobs."""
     world, noted = slow_and_quick(100, 20, takes=timedelta(seconds=8))
     now = world.clock.now()
     take_all(world)
@@ -183,7 +186,7 @@ def test_a_page_asks_a_slow_one_for_ten_seconds() -> None:
 
 
 def test_pages_ask_a_slow_one_about_other_jobs_each_time() -> None:
-    """Though a page has time for eight of forty jobs, each has its turn within thrice the minutes that this takes."""
+    """Pages poll other jobs of a slow Task Runner each time."""
     world, noted = slow_and_quick(40, 0, takes=timedelta(seconds=8))
     for _ in range(3 * 40 // (2 * THREADS)):
         began = world.clock.now()
@@ -194,7 +197,7 @@ def test_pages_ask_a_slow_one_about_other_jobs_each_time() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 3, 7])
 def test_a_page_that_the_burst_takes_delays_no_back_off(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a slow Task Runner is asked about a page that no one took, the looks go on as usual."""
+    """A page that the burst takes does not delay its looks."""
     monkeypatch.setattr(due_steps, "PAGE", 30)
     monkeypatch.setattr(due_steps, "CAPACITY", 30)
     world, noted = slow_and_quick(100, 0, takes=timedelta(seconds=8))

@@ -12,7 +12,7 @@ SILENT = "rules: [{step: s0, duration: 20, status_errors: [{status: 500, times: 
 
 
 def test_failed_status_calls_are_repeated_less_and_less_often_and_fail_nothing() -> None:
-    """Six failed polls take longer than six looks, the step's message counts them, and the job's end still counts."""
+    """Failed polls are repeated ever less often, and fail nothing."""
     world = World(SILENT)
     run_id = world.start(chain(1))
     world.settle_down()

@@ -16,7 +16,7 @@ from support.workflows import chain, definition, fan
 
 
 def test_a_cancelled_run_submits_nothing_more() -> None:
-    """After a cancel in the middle, events that are still under way start no job, and the run is CANCELLED."""
+    """Events under way start no job of a cancelled run."""
     world = World("default: {duration: 15}")
     run_id = world.start(fan(300))
     world.settle_down()
@@ -34,7 +34,7 @@ def test_a_cancelled_run_submits_nothing_more() -> None:
 
 
 def test_a_run_that_has_ended_cannot_be_cancelled() -> None:
-    """The error says how the run ended."""
+    """A run that has ended cannot be cancelled."""
     world = World()
     run_id = world.start(chain(1))
     world.settle_down()
@@ -61,7 +61,7 @@ def test_only_a_run_that_ended_badly_can_be_retried() -> None:
 
 
 def test_retry_runs_again_what_failed_or_was_skipped_and_nothing_else() -> None:
-    """Steps that had succeeded are kept; the failed one gets a new attempt, the skipped ones their first."""
+    """A retry keeps steps that succeeded and runs all others."""
     world = World("rules: [{step: b, fail_times: 1}]")
     run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"], "d": ["a"], "e": ["c", "d"]}))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -73,7 +73,7 @@ def test_retry_runs_again_what_failed_or_was_skipped_and_nothing_else() -> None:
 
 
 def test_a_retried_step_has_all_its_attempts_again() -> None:
-    """The retry policy counts from the start after a retry of the run."""
+    """A retried step has all its attempts again."""
     world = World("rules: [{step: a, fail_times: 3}]")
     run_id = world.start(definition({"a": []}, a={"retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}}))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -83,7 +83,7 @@ def test_a_retried_step_has_all_its_attempts_again() -> None:
 
 
 def test_a_wide_run_can_be_retried() -> None:
-    """Barriers and counters of a thousand skipped steps are set back as well."""
+    """A retry resets the barriers and counters of a thousand steps."""
     world = World("rules: [{step: root, fail_times: 1}]")
     run_id = world.start(fan(1_000))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -93,7 +93,7 @@ def test_a_wide_run_can_be_retried() -> None:
 
 
 def test_a_cancelled_run_can_be_retried() -> None:
-    """What was cancelled runs again, with a new attempt where one had begun."""
+    """A retry of a cancelled run runs its cancelled steps."""
     world = World("default: {duration: 15}")
     run_id = world.start(chain(3))
     world.settle_down()
@@ -104,7 +104,7 @@ def test_a_cancelled_run_can_be_retried() -> None:
 
 
 def test_a_retried_run_is_looked_at_when_its_timeout_is_over() -> None:
-    """The first look after a retry is at its new deadline, where that comes before the next audit."""
+    """The first look after a retry is at the latest at its new deadline."""
     world = World("default: {duration: 100000}")
     run_id = world.start(chain(1).replace('"name": "flow"', '"name": "flow", "timeout": "15s"'))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -117,7 +117,7 @@ def test_a_retried_run_is_looked_at_when_its_timeout_is_over() -> None:
 
 
 def test_a_retry_that_died_at_once_is_looked_at_when_its_timeout_is_over() -> None:
-    """The commit that opens the run again says so, too."""
+    """A retry that died at once is looked at by its deadline, too."""
     world = World("default: {duration: 100000}")
     run_id = world.start(chain(1).replace('"name": "flow"', '"name": "flow", "timeout": "15s"'))
     world.run_to_end(run_id)

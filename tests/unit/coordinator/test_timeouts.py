@@ -22,13 +22,13 @@ MINUTE = timedelta(minutes=1)
 
 
 def one_step(timeout: str, attempts: int = 1) -> str:
-    """A workflow of one step."""
+    """Return a workflow of one step."""
     step = {"id": "a", "timeout": timeout, "retry": {"maxAttempts": attempts}, "task": {"imageUri": "i"}}
     return json.dumps({"steps": [step]})
 
 
 def play(world: World, run_id: str, *, paused: range = range(0), most: int = 90) -> None:
-    """Tick each minute, except those in which the scheduler is paused, until the run has ended."""
+    """Tick each minute, unless the scheduler is paused, until the run has ended."""
     world.settle_down()
     for minute in range(most):
         if minute not in paused:
@@ -41,7 +41,7 @@ def play(world: World, run_id: str, *, paused: range = range(0), most: int = 90)
 
 @pytest.mark.parametrize(("duration", "timeout"), [(585, "10m"), (561, "10m"), (599, "10m"), (3555, "1h")])
 def test_a_job_that_ended_within_its_timeout_has_succeeded(duration: int, timeout: str) -> None:
-    """The last look before the deadline may come before the job's end, and what counts is the job's end."""
+    """A job that ended in time succeeds though the last look came before."""
     world = World(f"default: {{duration: {duration}}}", burst=timedelta(seconds=50))
     run_id = world.start(one_step(timeout, attempts=3))
     play(world, run_id)
@@ -60,7 +60,7 @@ def test_jobs_that_ended_while_the_scheduler_was_paused_are_found_out(attempts: 
 
 
 def test_a_job_that_goes_on_is_timed_out_soon_after_its_deadline() -> None:
-    """The Task Runner's word that it has not ended is enough."""
+    """A job that goes on is timed out soon after its deadline."""
     world = World("default: {duration: 100000}", burst=timedelta(seconds=50))
     run_id = world.start(one_step("10m"))
     play(world, run_id)
@@ -72,7 +72,7 @@ def test_a_job_that_goes_on_is_timed_out_soon_after_its_deadline() -> None:
 
 
 def test_a_silent_task_runner_does_not_hold_an_overdue_step_for_ever() -> None:
-    """No run is ever stuck: five minutes without an answer behind the deadline end the attempt."""
+    """Five minutes without an answer after the deadline end the attempt."""
     world = World(
         "default: {duration: 300, status_errors: [{status: 503, times: 100000}]}", burst=timedelta(seconds=50)
     )
@@ -86,7 +86,7 @@ def test_a_silent_task_runner_does_not_hold_an_overdue_step_for_ever() -> None:
 
 
 def test_a_job_is_heard_behind_its_deadline_once_its_task_runner_is_back() -> None:
-    """An outage over the deadline does not fail a job that ended in time."""
+    """A job that ended in time succeeds though no one answered at its deadline."""
     world = World("default: {duration: 300, status_errors: [{status: 503, times: 9}]}", burst=timedelta(seconds=50))
     run_id = world.start(one_step("10m", attempts=2))
     play(world, run_id)
@@ -110,7 +110,7 @@ def test_a_checking_interval_of_ten_minutes_means_ten_minutes() -> None:
 
 
 def test_the_checker_reads_no_tasks() -> None:
-    """What a step's job is made of may take 64 KB, and nothing of it is needed to look at the job."""
+    """The checker does not read tasks."""
     world = World("default: {duration: 1000}")
     task = {"imageUri": "i", "args": {"sql": "x" * 60_000}}
     run_id = world.start(json.dumps({"steps": [{"id": "a", "task": task}]}))
@@ -138,7 +138,7 @@ def test_the_checker_reads_no_tasks() -> None:
 
 
 def test_a_timed_out_submission_keeps_the_last_answer() -> None:
-    """A step for which no job was accepted says why in the end."""
+    """A step that was never accepted shows the last answer."""
     script = "default: {submit_errors: [{status: 429, times: 100000}]}"
     world = World(script, burst=timedelta(seconds=50))
     run_id = world.start(one_step("2m"))
@@ -148,7 +148,7 @@ def test_a_timed_out_submission_keeps_the_last_answer() -> None:
 
 
 def test_an_unknown_submission_is_repeated_behind_its_deadline_without_haste() -> None:
-    """A job that it started may have ended in time; the repetitions wait for each other as before, and end."""
+    """An unknown submission is repeated after the deadline, with its back-off."""
     world = World("default: {submit_errors: [{status: 502, times: 100000}]}", burst=timedelta(seconds=50))
     run_id = world.start(one_step("2m"))
     play(world, run_id)
@@ -157,7 +157,7 @@ def test_an_unknown_submission_is_repeated_behind_its_deadline_without_haste() -
 
 
 def test_a_late_word_that_no_job_was_accepted_leaves_a_job_that_was() -> None:
-    """Between the checker's judgement and its event, a dispatcher may have been faster."""
+    """A late timeout leaves a job that was accepted meanwhile."""
     world = World("default: {duration: 100}", burst=timedelta(seconds=1))
     run_id = world.start(one_step("2m"))
     (ready,) = world.bus.take_all("steps")

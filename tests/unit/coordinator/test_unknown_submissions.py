@@ -20,7 +20,7 @@ FORGETFUL = "idempotent: false\n"
     [LOST_ANSWER, "{status: 502, accepted: true}", "{status: 503, accepted: true}", "{garbage: empty, accepted: true}"],
 )
 def test_on_lost_fail_starts_no_second_job(fault: str) -> None:
-    """A Task Runner that ignores keys has one job, however the answer got lost, and the step says why it failed."""
+    """With `onLost: fail` no second job is started, however the answer got lost."""
     world = World(f"{FORGETFUL}default: {{submit_errors: [{fault}]}}")
     run_id = world.start(definition({"pay": []}, pay={"onLost": "fail", "retry": {"maxAttempts": 5}}))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -31,7 +31,7 @@ def test_on_lost_fail_starts_no_second_job(fault: str) -> None:
 
 
 def test_on_lost_retry_repeats_the_same_attempt() -> None:
-    """The same key is sent until there is an answer; none of it is a loss or uses up an attempt."""
+    """With `onLost: retry` the same key is sent until there is an answer."""
     world = World(f"default: {{submit_errors: [{LOST_ANSWER}]}}")
     run_id = world.start(definition({"pay": []}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
@@ -52,7 +52,7 @@ def test_what_was_not_accepted_is_repeated_whatever_on_lost_says(fault: str) -> 
 
 @pytest.mark.parametrize("on_lost", ["retry", "fail"])
 def test_an_answer_that_got_lost_after_a_deferral(on_lost: str) -> None:
-    """What was put off before does not make an unknown submission a known one."""
+    """A submission stays unknown though an earlier one was put off."""
     world = World(f"{FORGETFUL}default: {{submit_errors: [429, {{drop: true, accepted: true}}]}}")
     run_id = world.start(definition({"pay": []}, pay={"onLost": on_lost}))
     ended = world.run_to_end(run_id).state
@@ -61,7 +61,7 @@ def test_an_answer_that_got_lost_after_a_deferral(on_lost: str) -> None:
 
 
 def test_a_refusal_says_so_if_a_job_may_run_all_the_same() -> None:
-    """The step fails for good, and its message warns of a job that may be running."""
+    """A refused step's message warns of a job that may be running."""
     world = World("default: {submit_errors: [{drop: true, accepted: true}, 422]}")
     run_id = world.start(definition({"pay": []}))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -77,7 +77,7 @@ def test_a_first_409_is_a_refusal() -> None:
 
 
 def test_a_409_that_asks_to_come_again_is_none() -> None:
-    """With Retry-After the same submission is made again; it started nothing, so onLost has no say."""
+    """A 409 with Retry-After is submitted again, even with `onLost: fail`."""
     world = World("default: {submit_errors: [{status: 409, retry_after: 3}]}")
     run_id = world.start(definition({"pay": []}, pay={"onLost": "fail"}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
@@ -86,7 +86,7 @@ def test_a_409_that_asks_to_come_again_is_none() -> None:
 
 @pytest.mark.parametrize("conflict", ["409", "{status: 409, retry_after: 3}"])
 def test_a_409_to_our_own_repeat_is_no_refusal(conflict: str) -> None:
-    """The first submission, whose answer got lost, is still being worked on: it is asked for again."""
+    """A 409 to a repeated submission is no refusal."""
     world = World(f"default: {{submit_errors: [{{drop: true, accepted: true}}, {conflict}]}}")
     run_id = world.start(definition({"pay": []}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
@@ -94,7 +94,7 @@ def test_a_409_to_our_own_repeat_is_no_refusal(conflict: str) -> None:
 
 
 def test_a_job_is_lost_by_an_uninterrupted_word_alone() -> None:
-    """Unknown job, then no answers for more than a minute, then unknown job again: the step still waits."""
+    """A job is not lost by denials that were interrupted."""
     faults = "[404, {status: 503, times: 4}, 404, {status: 503, times: 3}]"
     world = World(f"default: {{duration: 300, status_errors: {faults}}}")
     run_id = world.start(definition({"pay": []}, pay={"onLost": "fail"}))
@@ -104,7 +104,7 @@ def test_a_job_is_lost_by_an_uninterrupted_word_alone() -> None:
 
 @pytest.mark.parametrize("status", [201, 202])
 def test_any_success_with_a_job_is_an_answer(status: int) -> None:
-    """The job is there, so nothing is submitted again."""
+    """Any 2xx answer with a job is accepted."""
     world = World(f"{FORGETFUL}default: {{submit_errors: [{status}], status_errors: [{status}], duration: 15}}")
     run_id = world.start(definition({"pay": []}, pay={"onLost": "fail"}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
@@ -121,7 +121,7 @@ def test_a_success_without_content_is_unknown(on_lost: str) -> None:
 
 
 def test_a_proxys_404_loses_no_job() -> None:
-    """However long it answers for the Task Runner, the job is there when that is back."""
+    """A proxy's 404 loses no job."""
     world = World("default: {duration: 600, status_errors: [{status: 404, garbage: html, times: 6}]}")
     run_id = world.start(definition({"pay": []}, pay={"onLost": "fail"}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
@@ -150,7 +150,7 @@ OUTAGES = {
 
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_a_task_runner_that_is_down_is_approached_gently(outage: str) -> None:
-    """In an hour's outage each step is put off a dozen times, and the Task Runner is asked 20 times for all of them."""
+    """A Task Runner that is down for an hour gets few submissions."""
     steps = 20
     world = World(f"default: {{submit_errors: [{OUTAGES[outage]}]}}")
     run_id = world.start(definition({f"s{number}": [] for number in range(steps)}))

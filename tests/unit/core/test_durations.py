@@ -22,7 +22,7 @@ from atom_workflows.core.durations import DURATION_PATTERN, format_duration, par
     ],
 )
 def test_a_duration_is_read(text: str, seconds: float) -> None:
-    """Its parts add up from weeks to milliseconds, the last with a fraction."""
+    """A duration's parts add up, from weeks to milliseconds."""
     assert parse_duration(text) == timedelta(seconds=seconds)
     assert re.search(DURATION_PATTERN, text)
 
@@ -49,7 +49,7 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    """A number without a unit, units out of order and unknown units are errors that say what to write."""
+    """A text that is no duration is refused with an example."""
     with pytest.raises(ValueError, match="30s"):
         parse_duration(text)
     assert not re.search(DURATION_PATTERN.replace("$", r"\Z"), text)
@@ -71,7 +71,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     ],
 )
 def test_what_other_systems_write_is_spelt_right(text: str, right: str | None) -> None:
-    """Words, capitals, ISO 8601 and other orders are refused with the spelling that is taken; the unclear without."""
+    """Other systems' spellings are refused with the right one, if they are clear."""
     assert respell_duration(text) == right
     if right:
         with pytest.raises(ValueError, match=f"write {right}$"):

@@ -12,7 +12,7 @@ from atom_workflows.core.workflow import Step, Task, Workflow
 
 
 def workflow(edges: Mapping[str, Sequence[str]], barriers: Sequence[str] = ()) -> Workflow:
-    """A workflow of these steps."""
+    """Return a workflow of these steps."""
     steps = tuple(
         Step(id=name, depends_on=tuple(needs), task=None if name in barriers else Task(image_uri="i"))
         for name, needs in edges.items()
@@ -21,7 +21,7 @@ def workflow(edges: Mapping[str, Sequence[str]], barriers: Sequence[str] = ()) -
 
 
 def ancestors(depends_on: Mapping[str, Sequence[str]], node: str) -> set[str]:
-    """Every node that must come before, the compiler's own left out."""
+    """Return the steps that must come before a node."""
     seen: set[str] = set()
     frontier = list(depends_on[node])
     while frontier:
@@ -33,13 +33,13 @@ def ancestors(depends_on: Mapping[str, Sequence[str]], node: str) -> set[str]:
 
 
 def needs(graph: Mapping[str, Node]) -> dict[str, Sequence[str]]:
-    """The dependencies of each node."""
+    """Return the dependencies of each node."""
     return {name: node.depends_on for name, node in graph.items()}
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
-    """Acyclic graphs, among them ones with many edges between few sets of steps."""
+    """Draw acyclic graphs, some with many edges between few sets of steps."""
     size = draw(st.integers(1, 90))
     wide = draw(st.booleans())
     edges: dict[str, list[str]] = {}
@@ -54,7 +54,7 @@ def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
 
 @given(graphs())
 def test_compiling_keeps_what_comes_before_what(edges: dict[str, list[str]]) -> None:
-    """Each step has the same steps before it in the compiled graph as in the workflow."""
+    """Each step has the same steps before it after compiling."""
     graph = compile_graph(workflow(edges))
     for step in edges:
         assert ancestors(needs(graph), step) == ancestors(edges, step)
@@ -63,7 +63,7 @@ def test_compiling_keeps_what_comes_before_what(edges: dict[str, list[str]]) -> 
 
 @given(graphs())
 def test_no_node_is_wide(edges: dict[str, list[str]]) -> None:
-    """No node has more dependencies or dependents than the limits allow, and both sides of an edge agree."""
+    """No node exceeds the limits, and both sides of an edge agree."""
     graph = compile_graph(workflow(edges))
     for node in graph.values():
         assert len(node.depends_on) <= FAN_IN_LIMIT
@@ -74,7 +74,7 @@ def test_no_node_is_wide(edges: dict[str, list[str]]) -> None:
 
 @given(graphs())
 def test_compiling_never_adds_edges_beyond_those_of_the_end(edges: dict[str, list[str]]) -> None:
-    """The stored graph is at most the workflow's edges, its leaves' edges to the end, and one for each barrier."""
+    """Compiling adds no edges but those of the end and one for each barrier."""
     graph = compile_graph(workflow(edges))
     barriers = sum(is_internal(name) for name in graph)
     stored = sum(len(node.depends_on) for node in graph.values())
@@ -82,7 +82,7 @@ def test_compiling_never_adds_edges_beyond_those_of_the_end(edges: dict[str, lis
 
 
 def test_a_fan_of_ten_thousand_is_narrow_and_linear() -> None:
-    """A fan-out and fan-in of 10,000 takes a few hundred barriers and about as many edges as steps."""
+    """A fan of 10,000 takes few barriers, and about as many edges as steps."""
     leaves = [f"leaf{i}" for i in range(10_000)]
     graph = compile_graph(workflow({"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves}))
     assert max(len(node.depends_on) for node in graph.values()) <= FAN_IN_LIMIT
@@ -92,7 +92,7 @@ def test_a_fan_of_ten_thousand_is_narrow_and_linear() -> None:
 
 
 def test_two_full_layers_share_a_barrier() -> None:
-    """Steps that wait for the same 20 steps wait for one barrier: 40 edges instead of 400."""
+    """Steps that wait for the same steps wait for one barrier."""
     first = [f"a{i}" for i in range(20)]
     graph = compile_graph(workflow({**{a: [] for a in first}, **{f"b{i}": first for i in range(20)}}))
     assert graph["b0"].depends_on == graph["b19"].depends_on == ("~1",)
@@ -100,14 +100,14 @@ def test_two_full_layers_share_a_barrier() -> None:
 
 
 def test_a_small_graph_gets_an_end_and_nothing_else() -> None:
-    """A diamond is stored as it was written, with the end behind its leaf."""
+    """A small graph is stored unchanged, with the end behind its leaves."""
     graph = compile_graph(workflow({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}))
     assert list(graph) == ["a", "b", "c", "d", END_ID]
     assert graph[END_ID].depends_on == ("d",)
 
 
 def test_a_step_hands_over_only_to_a_task_that_waits_for_it_alone() -> None:
-    """Handing over needs a single dependent, with a task, and without another dependency."""
+    """A step hands over only to a single dependent with a task that waits for it alone."""
     graph = compile_graph(workflow({"a": [], "b": ["a"], "c": ["b"], "x": [], "d": ["c", "x"]}, barriers=["c"]))
     assert graph["a"].hands_over_to == "b"
     assert graph["b"].hands_over_to is None
@@ -116,7 +116,7 @@ def test_a_step_hands_over_only_to_a_task_that_waits_for_it_alone() -> None:
 
 
 def test_a_step_knows_those_that_follow_in_line() -> None:
-    """Behind the one that it hands over to come at most seven, each handed over to by the one before."""
+    """A step names up to seven followers in its chain."""
     graph = compile_graph(workflow({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(20)}))
     assert graph["s0"].followers == tuple(f"s{i}" for i in range(2, 9))
     assert graph["s17"].followers == ("s19",)

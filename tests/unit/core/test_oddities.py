@@ -30,7 +30,7 @@ def test_other_words_are_odd_at_once(state: str) -> None:
 
 
 def test_a_job_that_the_task_runner_does_not_know_is_odd_at_once() -> None:
-    """The sentence says for how long the Task Runner has answered 404."""
+    """An unknown job is odd at once, with the time since then."""
     odd = oddity_of(step(missing_since=NOW), now=NOW + timedelta(seconds=42.9))
     assert odd is not None
     assert odd.kind is OddityKind.UNKNOWN_JOB
@@ -38,7 +38,7 @@ def test_a_job_that_the_task_runner_does_not_know_is_odd_at_once() -> None:
 
 
 def test_a_silence_is_odd_from_its_fifth_minute() -> None:
-    """Failed status calls count from the first in a row; an answer ends the silence, and the next is another one."""
+    """A silence is odd after five minutes, counted from its first failed call."""
     silent = step()
     for at in (NOW, NOW + 3 * MINUTE):
         silent = apply_change(silent, polling.back_off_poll(silent, reason="HTTP 500", now=at, retry_after_s=None))
@@ -56,7 +56,7 @@ def test_a_silence_is_odd_from_its_fifth_minute() -> None:
 
 
 def test_a_job_that_is_not_accepted_for_long_is_odd() -> None:
-    """The time counts from the attempt's first claim; a step that no Task Runner has put off is not odd."""
+    """A step that was put off for long is odd."""
     waiting = step(StepState.DISPATCHING, deferrals=7, job_id="", job_state="")
     assert oddity_of(waiting, now=NOW + 4 * MINUTE) is None
     odd = oddity_of(waiting, now=NOW + 6 * MINUTE)
@@ -67,6 +67,6 @@ def test_a_job_that_is_not_accepted_for_long_is_odd() -> None:
 
 @pytest.mark.parametrize("state", [StepState.PENDING, StepState.RETRYING, StepState.SUCCEEDED, StepState.FAILED])
 def test_only_a_step_at_the_task_runner_is_odd(state: StepState) -> None:
-    """What a document has kept of an earlier attempt is not reported."""
+    """A step that is not at the Task Runner is never odd."""
     left = step(state, missing_since=NOW, unanswered=9, unanswered_since=NOW, deferrals=9, job_state="COMPLETED")
     assert oddity_of(left, now=NOW + 60 * MINUTE) is None

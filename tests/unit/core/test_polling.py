@@ -15,7 +15,7 @@ from unit.core.test_transitions import NOW, step
 
 
 def test_a_job_is_lost_only_after_the_grace_period() -> None:
-    """The first unknown-job answer is noted, the next ones wait, and only one after the grace period is an outcome."""
+    """An unknown job is lost only after the grace period."""
     first = polling.await_unknown_job(step(), now=NOW)
     assert isinstance(first, StepChange)
     since = step(missing_since=first.fields["missing_since"])
@@ -26,7 +26,7 @@ def test_a_job_is_lost_only_after_the_grace_period() -> None:
 
 
 def test_only_an_uninterrupted_word_loses_a_job() -> None:
-    """A poll that fails, or gets another answer, between two of "unknown job" restarts the minute."""
+    """Any other answer or failed poll restarts the grace period."""
     later = NOW + polling.MISSING_GRACE
     noted = apply_change(step(), _change(polling.await_unknown_job(step(), now=NOW)))
     failed = apply_change(noted, polling.back_off_poll(noted, reason="HTTP 503", now=NOW, retry_after_s=None))
@@ -42,14 +42,14 @@ def _change(found: StepChange | Outcome | None) -> StepChange:
 
 
 def test_a_poll_that_tells_nothing_new_changes_nothing() -> None:
-    """The same job state writes nothing; another one does, and so does a job that was found again."""
+    """A poll without a new state writes nothing."""
     assert polling.record_progress(step(), job_state="RUNNING", message="still", now=NOW) is None
     assert polling.record_progress(step(), job_state="CANCELLING", message="", now=NOW) is not None
     assert polling.record_progress(step(missing_since=NOW), job_state="RUNNING", message="", now=NOW) is not None
 
 
 def test_a_status_call_that_fails_is_repeated_after_a_wait_that_grows() -> None:
-    """Failed calls in a row double the wait up to its limit, keep the job's state and say what went wrong."""
+    """Failed polls double the wait up to its limit, and keep the job's state."""
     one = step()
     waits = []
     for _ in range(8):
@@ -72,21 +72,21 @@ def test_a_task_runner_may_ask_for_a_longer_wait() -> None:
 
 
 def test_a_job_is_looked_at_when_its_time_is_up_however_long_the_wait() -> None:
-    """The wait after a failed status call never goes beyond the attempt's deadline."""
+    """The wait after a failed poll ends at the attempt's deadline."""
     late = NOW + timedelta(minutes=4, seconds=58)
     change = polling.back_off_poll(step(unanswered=9), reason="HTTP 503", now=late, retry_after_s=None)
     assert change.fields["due_at"] == NOW + timedelta(minutes=5)
 
 
 def test_an_answer_ends_the_back_off() -> None:
-    """The first answer after failed calls counts from nought again and makes the job due at once."""
+    """The first answer after failed polls ends the back-off."""
     change = polling.record_progress(step(unanswered=3), job_state="RUNNING", message="", now=NOW)
     assert change is not None
     assert (change.fields["unanswered"], change.fields["due_at"], change.fields["message"]) == (0, NOW, "")
 
 
 def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
-    """The next attempt starts to count from nought."""
+    """An outcome resets the count of failed polls."""
     silent = step(unanswered=3, attempts=2)
     outcome = outcome_of(silent, job_id="j", job_state="FAILED", message="")
     assert outcome is not None
@@ -96,7 +96,7 @@ def test_an_outcome_forgets_the_calls_that_failed_before() -> None:
 
 
 def test_a_job_is_looked_at_soon_then_regularly_then_seldom() -> None:
-    """The wait grows with the job's age: from a fifth of the interval to the interval, and from there to a minute."""
+    """The wait between polls grows with the job's age."""
     interval = timedelta(seconds=10)
     ages = [0, 1, 3, 5, 10, 20, 60, 200, 300, 600, 1200, 36_000]
     waits = [polling.poll_interval(timedelta(seconds=age), interval).total_seconds() for age in ages]
@@ -104,7 +104,7 @@ def test_a_job_is_looked_at_soon_then_regularly_then_seldom() -> None:
 
 
 def test_an_interval_longer_than_a_minute_is_kept() -> None:
-    """Who asks for a look every five minutes gets no more."""
+    """A check interval of over a minute is never shortened."""
     interval = timedelta(minutes=5)
     assert polling.poll_interval(timedelta(hours=10), interval) == interval
 
@@ -114,7 +114,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_an_ordinary_wait_is_not_written() -> None:
-    """Within a minute the next burst reads the step anyway, so a look that reports nothing new writes nothing."""
+    """A next look within a minute is not written."""
     assert with_next_look(step(), None, now=NOW + timedelta(minutes=4), check_interval=TEN) is None
     change = record_progress(step(), job_state="LOADING", message="", now=NOW)
     assert with_next_look(step(), change, now=NOW, check_interval=TEN) is change
@@ -122,7 +122,7 @@ def test_an_ordinary_wait_is_not_written() -> None:
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_wait_of_more_than_a_minute_is_written(*, is_new: bool) -> None:
-    """Bursts come once a minute: only the document can keep them from looking sooner."""
+    """A next look after more than a minute is written."""
     found = record_progress(step(), job_state="LOADING", message="", now=NOW) if is_new else None
     long = step(claimed_at=NOW - HOUR, job_state="RUNNING")
     change = with_next_look(long, found, now=NOW, check_interval=timedelta(minutes=10))
@@ -131,7 +131,7 @@ def test_a_wait_of_more_than_a_minute_is_written(*, is_new: bool) -> None:
 
 
 def test_a_deadline_is_looked_at_once_and_then_at_the_usual_pace() -> None:
-    """Before it the next look is not later than it; behind it, looks are not crammed into it."""
+    """The next look is not after the deadline, unless that has passed."""
     young = step(claimed_at=NOW - timedelta(minutes=4, seconds=55))
     assert next_look(young, now=NOW, check_interval=TEN) == NOW + timedelta(seconds=5)
     late = step(claimed_at=NOW - HOUR, unheard_since=NOW, due_at=NOW + timedelta(seconds=20))
@@ -140,7 +140,7 @@ def test_a_deadline_is_looked_at_once_and_then_at_the_usual_pace() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 0.1, 0.05])
 def test_turns_reach_every_step_soon(share: float) -> None:
-    """If a minute has time for a share of the steps, all have had their turn in three times the minutes it takes."""
+    """Every step gets its turn within three times the minutes that all take."""
     steps = [step(id=f"s{number}") for number in range(500)]
     reached: set[str] = set()
     for minute in range(round(3 / share)):
@@ -152,14 +152,14 @@ def test_turns_reach_every_step_soon(share: float) -> None:
 
 @pytest.mark.parametrize(("age_min", "wait_min"), [(1, 1), (20, 2), (600, 5)])
 def test_young_runs_are_audited_more_often(age_min: int, wait_min: int) -> None:
-    """The wait is a tenth of the run's age, from one to five minutes, counted from its last retry."""
+    """The wait between audits is a tenth of the run's age, within limits."""
     run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW - HOUR, reopened_at=NOW)
     now = NOW + timedelta(minutes=age_min)
     assert next_audit(run, now) == now + timedelta(minutes=wait_min)
 
 
 def test_an_audit_is_never_later_than_the_deadline() -> None:
-    """The audit at a run's deadline closes it."""
+    """An audit is at the latest at the run's deadline."""
     deadline = NOW + TEN
     run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, deadline=deadline)
     assert first_audit(NOW, deadline) == next_audit(run, NOW) == deadline

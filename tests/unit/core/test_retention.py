@@ -19,7 +19,7 @@ def day(number: float) -> datetime:
 
 @pytest.mark.parametrize(("retried", "kept"), [(0, 90), (9, 90), (9.1, 99.1), (89, 179)])
 def test_a_retry_keeps_a_run_for_as_long_as_a_start(retried: float, kept: float) -> None:
-    """Up to a tenth less, for which it is not worth writing every document of the run."""
+    """A retried run is kept nearly as long as a new one."""
     assert expiry_after_retry(day(90), reopened_at=day(retried), keep=KEEP) == day(kept)
 
 
@@ -32,13 +32,13 @@ def test_a_retry_keeps_no_run_for_less() -> None:
     ("now", "kept"), [(0, None), (45, None), (45.1, 135), (89, 135), (90, 135), (90.1, 180), (200, 270)]
 )
 def test_an_open_run_is_kept_for_half_the_time_at_least(now: float, kept: float | None) -> None:
-    """Below that it is renewed by halves, so that an instance that continues a renewal computes the same date."""
+    """An open run is renewed once half its time is over."""
     assert is_renewal_due(day(90), now=day(now), keep=KEEP) is (kept is not None)
     if kept is not None:
         assert expiry_while_open(day(90), now=day(now), keep=KEEP) == day(kept)
 
 
 def test_what_never_expires_is_not_renewed() -> None:
-    """A document without a date is kept by no policy and deleted by none."""
+    """A document without a date is never renewed."""
     assert not is_renewal_due(None, now=day(1_000), keep=KEEP)
     assert expiry_after_retry(None, reopened_at=day(1_000), keep=KEEP) is None

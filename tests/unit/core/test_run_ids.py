@@ -26,7 +26,7 @@ def test_parts_of_a_trigger_cannot_be_shifted_into_each_other() -> None:
 
 @pytest.mark.parametrize("path", ["gs://b/Ünï code/../flow.yaml", "", "/", "x" * 500 + ".yaml", "__x__", "a\nb.json"])
 def test_any_path_gives_a_document_id(path: str) -> None:
-    """Ids are short, lower case, and never a reserved or nested document id."""
+    """Any path gives a short, valid document id."""
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", run_id_for(path, "k"))
 
 
@@ -35,7 +35,7 @@ def test_any_path_gives_a_document_id(path: str) -> None:
     [("gs://b/Daily Sales v1.2.yaml", "daily-sales-v1-2-"), ("umsätze.yaml", "ums-tze-"), ("a_b.yaml", "a-b-")],
 )
 def test_a_run_id_does_not_follow_the_label(path: str, run_id: str) -> None:
-    """What a file's runs are called stays as it was before labels were made valid."""
+    """Run ids stayed the same when labels were made valid."""
     assert run_id_for(path, "k")[:-DIGEST_LENGTH] == run_id
 
 
@@ -52,7 +52,7 @@ def test_a_run_id_does_not_follow_the_label(path: str, run_id: str) -> None:
     ],
 )
 def test_the_label_is_the_file_name_in_lower_case(path: str, label: str) -> None:
-    """The first version's rule: the workflow's file name without its ending."""
+    """The label is the file's name in lower case without its extension."""
     assert workflow_label(path) == label
 
 
@@ -65,6 +65,6 @@ def test_the_label_is_the_file_name_in_lower_case(path: str, label: str) -> None
     ],
 )
 def test_a_label_that_google_refuses_is_made_valid(path: str, label: str) -> None:
-    """Lower case, digits, `_` and `-`, at most 63 characters, whatever the file is called."""
+    """A label is made valid for Google Cloud."""
     assert workflow_label(path) == label
     assert re.fullmatch(r"[a-z0-9_-]{1,63}", label)

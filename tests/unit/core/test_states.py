@@ -21,7 +21,7 @@ from atom_workflows.errors import TransitionError
 @pytest.mark.parametrize("state", StepState)
 @pytest.mark.parametrize("event", StepEvent)
 def test_every_pair_of_step_state_and_event_is_a_row_or_an_error(state: StepState, event: StepEvent) -> None:
-    """A pair that is not in the table raises, and one that is gives its row."""
+    """A pair of state and event is a row of the table or raises."""
     if (state, event) in STEP_TRANSITIONS:
         assert next_step_state(state, event) is STEP_TRANSITIONS[state, event]
     else:
@@ -31,7 +31,7 @@ def test_every_pair_of_step_state_and_event_is_a_row_or_an_error(state: StepStat
 
 @pytest.mark.parametrize("state", sorted(TERMINAL_STEP_STATES))
 def test_a_terminal_step_is_left_by_a_reset_alone(state: StepState) -> None:
-    """Nothing but retry-from-failed leaves a terminal state, and nothing at all leaves SUCCEEDED."""
+    """Only a reset leaves a terminal state, and nothing leaves SUCCEEDED."""
     events = {event for (origin, event) in STEP_TRANSITIONS if origin is state}
     assert events == (set() if state is StepState.SUCCEEDED else {StepEvent.RESET})
 
@@ -60,7 +60,7 @@ def test_a_run_that_succeeded_or_was_invalid_stays_so(state: RunState, event: Ru
 
 
 def test_open_run_states_are_the_ones_that_end() -> None:
-    """Every run state that is not terminal has a row to a terminal one."""
+    """Every open run state has a row to a terminal one."""
     for state in RunState:
         targets = {target for (origin, _), target in RUN_TRANSITIONS.items() if origin is state}
         assert state.is_terminal or any(target.is_terminal for target in targets)

@@ -20,19 +20,19 @@ SECOND = timedelta(seconds=1)
 
 
 def dispatched(*, answered: bool, on_lost: OnLost = OnLost.RETRY) -> StepRecord:
-    """A step whose submission was answered (with "not now"), or not."""
+    """Return a step whose submission was put off, or has no answer."""
     one = step(StepState.DISPATCHING, answered=answered, job_id="")
     return replace(one, policies=replace(one.policies, on_lost=on_lost))
 
 
 @pytest.mark.parametrize("state", [state for state in StepState if state is not StepState.DISPATCHING])
 def test_only_a_submission_under_way_is_ended_without_a_poll(state: StepState) -> None:
-    """A job that runs is asked about however late it is, and a back-off has no deadline."""
+    """Only a submission under way is ended without a poll."""
     assert end_dispatch(step(state), now=LATE + timedelta(days=1)) is None
 
 
 def test_a_submission_that_was_not_accepted_in_time_is_timed_out() -> None:
-    """The timeout counts from the claim."""
+    """A submission that is not accepted within the timeout is timed out."""
     waiting = dispatched(answered=True)
     assert end_dispatch(waiting, now=LATE - SECOND) is None
     outcome = end_dispatch(waiting, now=LATE)
@@ -42,7 +42,7 @@ def test_a_submission_that_was_not_accepted_in_time_is_timed_out() -> None:
 
 
 def test_a_submission_without_an_answer_is_repeated_before_it_is_timed_out() -> None:
-    """Repeating it is how to hear of a job that was accepted; a dispatcher that dies each time ends it all the same."""
+    """A submission without an answer has five minutes more to be repeated."""
     unknown = dispatched(answered=False)
     assert end_dispatch(unknown, now=LATE + UNHEARD_FOR - SECOND) is None
     outcome = end_dispatch(unknown, now=LATE + UNHEARD_FOR)
@@ -51,7 +51,7 @@ def test_a_submission_without_an_answer_is_repeated_before_it_is_timed_out() -> 
 
 
 def test_a_submission_that_must_not_be_repeated_is_lost() -> None:
-    """With `onLost: fail` no second job is asked for, in time or not."""
+    """With `onLost: fail` an unanswered submission is lost."""
     outcome = end_dispatch(dispatched(answered=False, on_lost=OnLost.FAIL), now=NOW + timedelta(minutes=3))
     assert outcome is not None
     assert outcome.kind is OutcomeKind.LOST
@@ -69,13 +69,13 @@ def test_a_job_has_its_whole_time() -> None:
 
 
 def test_how_a_job_ended_counts_however_late_it_is_heard() -> None:
-    """A job that was not asked about in time has still ended as it has."""
+    """A job's end counts however late it is reported."""
     ended = Outcome(step_id="s", attempt=1, kind=OutcomeKind.SUCCEEDED)
     assert judge_overdue(step(), ended, heard=True, now=LATE + timedelta(days=1)) is ended
 
 
 def test_a_job_that_goes_on_behind_its_deadline_is_timed_out() -> None:
-    """The Task Runner's word is that the job has not ended in time."""
+    """A job that still runs after its deadline is timed out."""
     outcome = judge_overdue(step(), None, heard=True, now=LATE)
     assert isinstance(outcome, Outcome)
     assert outcome.kind is OutcomeKind.TIMED_OUT
@@ -84,7 +84,7 @@ def test_a_job_that_goes_on_behind_its_deadline_is_timed_out() -> None:
 
 @pytest.mark.parametrize("known", [step(), step(missing_since=LATE)])
 def test_a_job_that_is_unknown_behind_its_deadline_is_asked_for_again(known: StepRecord) -> None:
-    """A job that is unknown for a moment may have ended in time."""
+    """A job that is unknown after its deadline is polled again."""
     change = judge_overdue(known, await_unknown_job(known, now=LATE), heard=True, now=LATE)
     assert isinstance(change, StepChange)
     assert change.fields["due_at"] == LATE + ASK_AGAIN
@@ -95,7 +95,7 @@ def test_a_job_that_is_unknown_behind_its_deadline_is_asked_for_again(known: Ste
 
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_a_job_is_timed_out_unheard_after_minutes_only(*, is_asked: bool) -> None:
-    """From the first vain question behind the deadline, it is asked about for five minutes more, then given up."""
+    """A silent job is timed out five minutes after its first late poll."""
     now = LATE + timedelta(hours=1)
     found = back_off_poll(step(), reason="-", now=now, retry_after_s=None) if is_asked else None
     change = judge_overdue(step(), found, heard=False, now=now)

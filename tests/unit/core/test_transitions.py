@@ -20,7 +20,7 @@ BACKOFF = Backoff(initial=timedelta(seconds=10), factor=2, maximum=timedelta(sec
 
 
 def step(state: StepState = StepState.RUNNING, *, attempts: int = 1, **fields: Any) -> StepRecord:
-    """A step in its first attempt."""
+    """Return a step in its first attempt."""
     base = StepRecord(
         run_id="r",
         id="s",
@@ -46,7 +46,7 @@ def step(state: StepState = StepState.RUNNING, *, attempts: int = 1, **fields: A
 
 
 def outcome(kind: OutcomeKind, attempt: int = 1, *, job_id: str = "j") -> Outcome:
-    """An outcome of that attempt."""
+    """Return an outcome of that attempt."""
     return Outcome(step_id="s", attempt=attempt, kind=kind, message="what happened", job_id=job_id)
 
 
@@ -69,7 +69,7 @@ def test_the_last_attempt_fails_the_step() -> None:
 
 @pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.CANCELLED])
 def test_what_would_happen_again_is_not_tried_again(kind: OutcomeKind) -> None:
-    """A refused job and one that was cancelled at the Task Runner end the step whatever tries are left."""
+    """A refused or cancelled job ends its step whatever tries are left."""
     change = transitions.apply_outcome(step(StepState.DISPATCHING, attempts=9), outcome(kind), now=NOW)
     assert change is not None
     assert change.is_terminal
@@ -111,7 +111,7 @@ def test_on_lost_fail_fails_at_the_first_loss() -> None:
 
 
 def test_a_job_that_was_heard_of_since_is_not_lost() -> None:
-    """A checker that remembers the step from long ago may be wrong: what another heard since counts."""
+    """A job that was found again is not lost."""
     assert transitions.apply_outcome(step(missing_since=None), outcome(OutcomeKind.LOST), now=NOW) is None
 
 
@@ -126,7 +126,7 @@ def test_a_job_that_was_heard_of_since_is_not_lost() -> None:
     ids=["lease over", "taken by another since", "put off since", "submitted since"],
 )
 def test_a_dispatcher_is_lost_only_if_its_lease_is_still_over(found: dict[str, Any], is_lost: bool) -> None:  # noqa: FBT001 - a case
-    """A checker that read the step long ago may be wrong: what became of it since counts."""
+    """A dispatcher is lost only if its lease is still over."""
     policies = replace(step().policies, on_lost=OnLost.FAIL)
     one = replace(step(StepState.DISPATCHING, policies=policies), **found)
     change = transitions.apply_outcome(one, outcome(OutcomeKind.LOST, job_id=""), now=NOW)
@@ -140,13 +140,13 @@ def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> N
 
 
 def test_backoff_grows_to_its_limit() -> None:
-    """The delays are initial, times factor, and at most maximum, however many tries there were."""
+    """The back-off grows by its factor up to its maximum."""
     delays = [transitions.backoff_delay(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)]
     assert delays == [10, 20, 40, 50, 50]
 
 
 def test_jitter_only_shortens_and_is_the_same_each_time() -> None:
-    """A delay with jitter lies between its share and the whole, and deciding twice decides the same."""
+    """Jitter only shortens a delay, and is the same each time."""
     jittered = replace(BACKOFF, jitter=0.5)
     delays = {transitions.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
     assert all(5 <= delay <= 10 for delay in delays)
@@ -164,7 +164,7 @@ def test_a_claim_under_a_live_lease_is_refused() -> None:
 
 
 def test_a_claim_again_keeps_the_attempt_and_its_key() -> None:
-    """After an expired lease the same attempt is submitted with the same Idempotency-Key."""
+    """A claim after an expired lease keeps the attempt and its key."""
     claimed = step(StepState.DISPATCHING, due_at=NOW)
     change = transitions.claim(claimed, now=NOW, lease=timedelta(minutes=2))
     assert "attempt" not in change.fields
@@ -172,7 +172,7 @@ def test_a_claim_again_keeps_the_attempt_and_its_key() -> None:
 
 
 def test_a_pending_step_is_claimed_only_when_released() -> None:
-    """A step with a dependency left, or a failed one, is never dispatched."""
+    """A step is claimed only when all its dependencies succeeded."""
     assert not transitions.may_claim(step(StepState.PENDING, remaining=1), now=NOW, attempt=None)
     assert not transitions.may_claim(step(StepState.PENDING, unsuccessful=1), now=NOW, attempt=None)
     assert transitions.may_claim(step(StepState.PENDING), now=NOW, attempt=None)
@@ -196,7 +196,7 @@ def test_a_submission_that_was_put_off_waits_at_least_as_long_as_it_was_asked_to
 
 
 def test_an_unknown_submission_is_repeated_as_the_same_attempt_and_is_no_loss() -> None:
-    """With onLost: retry the attempt and its losses stay, and the step remembers that a job may have been started."""
+    """With `onLost: retry` an unknown submission is repeated as the same attempt."""
     one = step(StepState.DISPATCHING, policies=PATIENT, attempts=9)
     after = transitions.apply_change(
         one, transitions.repeat_or_fail(one, reason="HTTP 502", now=NOW, retry_after_s=None)
@@ -230,7 +230,7 @@ def test_an_unknown_submission_fails_the_step_if_a_lost_one_does() -> None:
     ids=["a dispatcher may have submitted it", "not accepted", "unknown before", "its job is known"],
 )
 def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[str, Any], state: StepState) -> None:
-    """With onLost: fail an attempt that may have an unheard job is lost, even if its timeout is over first."""
+    """With `onLost: fail` an attempt that may have a job is lost, not retried."""
     policies = replace(step(attempts=3).policies, on_lost=OnLost.FAIL)
     one = replace(step(StepState.DISPATCHING, policies=policies), **found)
     job_id = "j" if one.state is StepState.RUNNING else ""
@@ -241,7 +241,7 @@ def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[s
 
 
 def test_who_claims_after_a_lease_is_unsure() -> None:
-    """A dispatcher that died may have submitted the attempt; one that put it off had not."""
+    """A claim after a dead dispatcher is unsure whether a job was started."""
     left = step(StepState.DISPATCHING, due_at=NOW)
     assert transitions.apply_change(left, transitions.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
     put_off = replace(left, answered=True)
@@ -267,7 +267,7 @@ def test_the_american_spelling_is_read() -> None:
 
 @pytest.mark.parametrize("word", ["COMPLETED", "DONE", "SUCCESS", "OK", "FAILURE", "ERROR", "SUCCEEDED_WITH_WARNINGS"])
 def test_a_word_that_only_looks_like_an_end_is_none(word: str) -> None:
-    """Whether COMPLETED means success is not known: the job goes on, and the word is reported as odd."""
+    """An unknown job state never ends a job."""
     assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
     assert not transitions.is_known_state(word)
 
@@ -287,7 +287,7 @@ def test_messages_are_clipped() -> None:
     ids=["onLost", "too often", "goes on"],
 )
 def test_a_step_says_why_its_lost_job_is_not_submitted_again(policies: Policies, losses: int, says: str) -> None:
-    """The reason stands in the step's message, so that no one has to guess it from the file."""
+    """A step's message says why its lost job is not submitted again."""
     lost = replace(outcome(OutcomeKind.LOST), message="gone", job_id="j")
     change = transitions.apply_outcome(
         replace(step(), policies=policies, losses=losses, missing_since=NOW), lost, now=NOW
@@ -297,7 +297,7 @@ def test_a_step_says_why_its_lost_job_is_not_submitted_again(policies: Policies,
 
 
 def test_a_job_is_not_lost_by_a_word_that_was_interrupted_since() -> None:
-    """Of two instances that look, one may remember an older silence of the Task Runner than the step's document."""
+    """A loss that rests on an interrupted silence is stale."""
     again = step(missing_since=NOW + timedelta(seconds=30))
     stale = replace(outcome(OutcomeKind.LOST), job_id="j", missing_since=NOW)
     assert transitions.apply_outcome(again, stale, now=NOW + timedelta(minutes=1)) is None
@@ -325,7 +325,7 @@ END = step(StepState.PENDING, kind=NodeKind.END, request=None, attempt=0, claime
 def test_a_stop_decides_how_a_run_ends_or_else_its_end(
     stop: StopKind | None, end: StepRecord | None, run_event: RunEvent, end_event: StepEvent | None
 ) -> None:
-    """A run that was stopped ends by the stop, any other by the counters of its end."""
+    """A stop decides how a run ends, otherwise its end's counters."""
     requested = None if stop is None else Stop(kind=stop, reason="why", requested_at=NOW)
     run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, stop=requested)
     event, change = transitions.end_run(run, end, now=NOW)
