@@ -125,7 +125,7 @@ def _read_kind(document: Document) -> NodeKind:
     """
     stored = document.fields
     if "kind" not in stored:
-        return kind_of(document.id, has_task="task" in stored or bool(stored.get("task_runner_url")))
+        return kind_of(document.id, has_task=bool(stored.get("task") or stored.get("task_runner_url")))
     try:
         return NodeKind(stored["kind"])
     except ValueError:

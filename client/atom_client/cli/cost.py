@@ -25,9 +25,10 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
 
-"""How long a job of a file takes, unless the user says otherwise."""
-
 USUAL_STEPS: Final = 1000
+
+LARGE_BYTES: Final = 200_000
+"""The size of a file, about 1,500 steps, above which an estimate may take a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +81,12 @@ def _estimate(options: CostOptions) -> Estimate:
     if job is None:
         job = timedelta(0) if options.source is None else usual_job(parse_workflow(definition, filename=name))
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
+    if job and len(definition) > LARGE_BYTES:
+        click.echo("Playing a large workflow in memory; with thousands of jobs this takes a minute or more.", err=True)
     try:
         return estimate(definition, given, filename=name, runs_per_month=options.runs_per_month)
     except NotEstimated as error:
-        raise Misuse(f"with jobs of {format_duration(job)} {error}; give a shorter --duration") from error
+        raise Misuse(f"with jobs of {format_duration(job)} {error}") from error
 
 
 def how_long(given: Assumptions) -> str:

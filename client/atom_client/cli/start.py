@@ -98,7 +98,9 @@ def _request(options: StartOptions) -> RunRequest:
 def _require_local_task_runner(url: str) -> None:
     """Refuse a Task Runner that a local platform does not have, as far as the environment shows."""
     place = environment()
-    if names_local_platform(place) and not from_environment(place).may_use_task_runner(url):
+    settings = from_environment(place)
+    # Exports by hand may name the emulators alone; then the platform itself decides.
+    if names_local_platform(place) and settings.task_runner_url and not settings.may_use_task_runner(url):
         raise Misuse(
             f"the local platform has another Task Runner than --tr-url {shown_url(url)}. Leave --tr-url out, or start "
             f"a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"

@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from graphlib import TopologicalSorter
 from typing import Final
 
 from atom_client.cost.alternatives import Quote, quotes
 from atom_client.cost.bill import Bill, price_of
-from atom_client.cost.measurement import measure, measure_tick
+from atom_client.cost.measurement import jobs_in_a_row, measure, measure_tick, takes_time
 from atom_client.cost.prices import PRICES, Item, Price
 from atom_client.cost.usage import Assumptions, Tally, idle_month
 from atom_workflows.core.workflow import Workflow
@@ -88,13 +87,9 @@ def usual_job(workflow: Workflow) -> timedelta:
 
     It is `USUAL_JOB`, or half of what the timeouts of the workflow and its steps leave to each of its jobs.
     """
-    needs = {step.id: step.depends_on for step in workflow.steps}
-    depth: dict[str, int] = {}
-    for step_id in TopologicalSorter(needs).static_order():
-        depth[step_id] = 1 + max((depth[need] for need in needs[step_id]), default=0)
-    limits = [step.timeout for step in workflow.steps if step.task is not None]
+    limits = [step.timeout for step in workflow.steps if takes_time(step)]
     if workflow.timeout is not None:
-        limits.append(workflow.timeout / max(depth.values()))
+        limits.append(workflow.timeout / max(1, jobs_in_a_row(workflow)))
     return min([USUAL_JOB, *(limit / 2 for limit in limits)])
 
 

@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
 from atom_client.cost.idle_time import IdleTime
 from atom_client.cost.usage import Assumptions, NotEstimated, Tally, billed
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.states import RunState
-from atom_workflows.core.workflow import Workflow
+from atom_workflows.core.workflow import Step, Workflow
 from atom_workflows.ports import Message
 from atom_workflows.settings import MIN_KEEP_RUNS_S
 
@@ -64,12 +65,13 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
         tally = meter.idle.total()
     took = timedelta(0) if run.finished_at is None else run.finished_at - run.created_at + meter.idle.skipped
     if run.finished_at is None or took > LONGEST:
-        raise NotEstimated(f"such a run takes more than {LONGEST.days} days, which is not estimated")
+        raise _too_long()
     if run.state is not RunState.SUCCEEDED:
         raise NotEstimated(f"the run would end {run.state}: {run.errors[0]['message']}")
     # Time that was skipped did not pass for the run.
     if workflow.timeout is not None and took > workflow.timeout:
-        raise NotEstimated(f"the run would be stopped by its timeout of {format_duration(workflow.timeout)}")
+        limit = format_duration(workflow.timeout)
+        raise NotEstimated(f"the run would be stopped by its timeout of {limit}; give a shorter --duration")
     return replace(tally, took_s=took.total_seconds())
 
 
@@ -133,10 +135,34 @@ class Meter:
 
 
 def _require_patience(workflow: Workflow, job: timedelta) -> None:
-    """Raise `NotEstimated` if a step would time out."""
+    """Raise `NotEstimated` if a step would time out, or the run would take too long."""
     for step in workflow.steps:
-        if step.task is not None and step.task.engine != AT_ONCE and job >= step.timeout:
-            raise NotEstimated(f"step {step.id} would time out after {format_duration(step.timeout)}")
+        if takes_time(step) and job >= step.timeout:
+            limit = format_duration(step.timeout)
+            raise NotEstimated(f"step {step.id} would time out after {limit}; give a shorter --duration")
+    if jobs_in_a_row(workflow) * job > LONGEST:
+        raise _too_long()
+
+
+def _too_long() -> NotEstimated:
+    return NotEstimated(
+        f"the run takes more than {LONGEST.days} days, which is not estimated; give a shorter --duration"
+    )
+
+
+def takes_time(step: Step) -> bool:
+    """Return True if the step has a job that is not answered at once."""
+    return step.task is not None and step.task.engine != AT_ONCE
+
+
+def jobs_in_a_row(workflow: Workflow) -> int:
+    """Return the most jobs that wait for one another and take time."""
+    steps = {step.id: step for step in workflow.steps}
+    in_a_row: dict[str, int] = {}
+    for step_id in TopologicalSorter({step.id: step.depends_on for step in workflow.steps}).static_order():
+        before = max((in_a_row[need] for need in steps[step_id].depends_on), default=0)
+        in_a_row[step_id] = before + takes_time(steps[step_id])
+    return max(in_a_row.values())
 
 
 def _script(given: Assumptions) -> Script:

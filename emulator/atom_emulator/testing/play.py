@@ -136,7 +136,11 @@ def play(
 def _read_script(script: ScriptLike | None) -> Script:
     if script is None:
         return Script()
-    return build_script(script) if isinstance(script, Mapping) else load_script(Path(script))
+    if isinstance(script, Mapping):
+        return build_script(script)
+    if not isinstance(script, str | PathLike):
+        raise InvalidScript([f"a script is a mapping or the path of a file, not a {type(script).__name__}"])
+    return load_script(Path(script))
 
 
 def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
@@ -157,7 +161,8 @@ def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
 def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
     world = functions.world
     paths = [run_path(run_id), *(step_path(run_id, step.id) for step in workflow.steps)]
-    run, *steps = (document.fields for document in world.store.inner.get(paths) if document is not None)
+    # An INVALID run has no steps.
+    run, *steps = ({} if document is None else document.fields for document in world.store.inner.get(paths))
     began = run["created_at"]
     submissions = []
     for (key, job), at in zip(world.task_runner.submitted, world.task_runner.submitted_at, strict=True):
@@ -169,7 +174,9 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
         took=run["finished_at"] - began,
         errors=tuple(": ".join(filter(None, (one["step"], one["message"]))) for one in run.get("errors", ())),
         warnings=tuple(run.get("warnings", ())),
-        steps={step.id: _read_step(fields, began) for step, fields in zip(workflow.steps, steps, strict=True)},
+        steps={
+            step.id: _read_step(fields, began) for step, fields in zip(workflow.steps, steps, strict=True) if fields
+        },
         submissions=tuple(submissions),
         reports=tuple(change for message in world.changes() for change in message.body["changes"]),
     )

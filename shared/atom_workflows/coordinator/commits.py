@@ -42,13 +42,13 @@ _DOCUMENT_BYTES: Final = 600
 class Decision:
     """A change of a step that was decided and not yet saved.
 
-    `companions` are writes to other documents, which take effect with the change or not at all: each names a document
-    that is no step of the run.
+    `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
+    at all. They have no guards of their own: the step's decides.
     """
 
     stored: StoredStep
     change: StepChange
-    companions: Sequence[Create | Update | Upsert] = ()
+    companions: Sequence[Upsert] = ()
 
     @property
     def step(self) -> StepRecord:
@@ -143,7 +143,7 @@ def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decisi
     own = [decision for decision in decisions if decision.step.id == unchanged.step.id]
     others = [decision for decision in decisions if decision.step.id != unchanged.step.id]
     version = unchanged.version
-    for number, part in enumerate(list(in_parts(others, counting=False)) or [[]]):
+    for number, part in enumerate(list(in_parts(others, counting=False)) or [[] for _ in own]):
         if number and budget.is_spent:
             return False
         first = [] if number else own
@@ -154,7 +154,8 @@ def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decisi
             guard=version,
         )
         try:
-            results = outbox.services.store.commit([touch, *_writes(part)])
+            companions = [companion for decision in first for companion in decision.companions]
+            results = outbox.services.store.commit([touch, *companions, *_writes(part)])
         except Conflict:
             return False
         version = results[0].version
@@ -243,7 +244,7 @@ def _commit(
     )
 
 
-def _writes(decisions: Sequence[Decision]) -> list[Create | Update | Upsert]:
+def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
     """Return the writes of the decided steps, in order, then their companions."""
     own = [
         Update(path=step_path(one.step.run_id, one.step.id), fields=change_fields(one.change), guard=one.stored.version)

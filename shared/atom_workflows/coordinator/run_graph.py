@@ -102,6 +102,8 @@ def _fields_to_fit(create: Create, document: Document) -> Fields:
         for name, absent in _ABSENT.items()
         if create.fields.get(name, absent) != document.fields.get(name, absent)
     }
+    if document.fields.get("kind", create.fields["kind"]) != create.fields["kind"]:
+        fields["kind"] = create.fields["kind"]
     if not fields:
         return {}
     # The run has not begun, so a step that succeeded was set aside.

@@ -64,7 +64,8 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
     needs = [steps[name] for name in step.depends_on if name in steps]
     if step.state is not StepState.PENDING or len(needs) < len(step.depends_on):
         return None
-    counts = sum((count_end(need, need.state) for need in needs if need.state.is_terminal), Counts())
+    ended = [count_end(need, need.state) for need in needs if need.state.is_terminal]
+    counts = sum(ended, Counts())
     remaining = len(needs) - counts.ended
     fields: dict[str, Any] = {"remaining": remaining, **counts.counters(step.schema)}
     if all(getattr(step, name) == value for name, value in fields.items()):
@@ -73,7 +74,7 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
         f"{label(step.id)} counts {step.remaining} dependencies that have not ended and {step.unsuccessful} that did "
         f"not succeed; their states say {remaining} and {counts.unsuccessful}"
     )
-    fields["cause"] = step.cause or counts.cause
+    fields["cause"] = step.cause or next((one.cause for one in ended if one.cause), None)
     return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)
 
 

@@ -39,7 +39,7 @@ class Counts:
             skipped=self.skipped + other.skipped,
             total=self.total + other.total,
             stained=self.stained + other.stained,
-            cause=self.cause or other.cause,
+            cause=other.cause or self.cause,
         )
 
     def counters(self, schema: int) -> dict[str, int]:

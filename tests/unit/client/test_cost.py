@@ -270,6 +270,7 @@ def test_an_invalid_file_is_refused_with_all_its_problems(tmp_path: Path) -> Non
         (["--duration", "99999999d"], "with jobs of 99999999d step s0 would time out after 10h"),
         (["--duration", "10h"], "step s0 would time out after 10h; give a shorter --duration"),
         ([NIGHTLY, "--duration", "11d"], "step load-orders would time out after 1h"),
+        (["--steps", "1000", "--duration", "1h"], "the run takes more than 15 days, which is not estimated"),
         (["--runs-per-month", "0"], "--runs-per-month"),
         (["--runs-per-month", "-5"], "--runs-per-month"),
         (["--checker-cpu", "0"], "--checker-cpu"),
@@ -289,8 +290,9 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
         ("steps: [{id: a, timeout: 5m, task: {imageUri: x}}]", 2.5),
         ("timeout: 8m\nsteps: [{id: a, task: {imageUri: x}}, {id: b, dependsOn: a, task: {imageUri: x}}]", 2),
         ("steps: [{id: a, timeout: 5m}, {id: b, dependsOn: a, task: {imageUri: x}}]", 10),
+        ("steps: [{id: a, timeout: 1s, task: {engine: edge, url: 'https://e.example'}}]", 10),
     ],
-    ids=["none", "of a step", "of the run", "of a barrier"],
+    ids=["none", "of a step", "of the run", "of a barrier", "of an edge task"],
 )
 def test_jobs_are_assumed_to_keep_the_timeouts_of_a_file(text: str, minutes: float, tmp_path: Path) -> None:
     """Without --duration no file is refused for its short timeouts."""

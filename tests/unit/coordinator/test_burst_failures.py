@@ -73,6 +73,7 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_looked_at(
         {"attempt": None},
         {"task_runner_url": []},
         {"job_state": 5},
+        {"kind": "waterfall"},
         {"policies": {"timeout_s": "1h"}},
         {"policies": {**POLICIES, "timeout_s": 1e15}},
     ],

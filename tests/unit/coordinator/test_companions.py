@@ -14,8 +14,9 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, in_parts, save, save_claims, save_while
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.core.transitions import claim, end_without_job
-from atom_workflows.ports import Create, Update, Upsert
+from atom_workflows.core.states import StepEvent
+from atom_workflows.core.transitions import StepChange, claim, end_without_job
+from atom_workflows.ports import Upsert
 
 BARRIERS = ("b0", "b1", "b2")
 
@@ -28,7 +29,7 @@ def world_of_barriers() -> tuple[World, str, list[StoredStep]]:
     return world, run_id, load_steps(world.services, run_id, BARRIERS)
 
 
-def ending(world: World, stored: StoredStep, *companions: Create | Update | Upsert) -> Decision:
+def ending(world: World, stored: StoredStep, *companions: Upsert) -> Decision:
     """Decide that a barrier ends, with these companions."""
     change = end_without_job(stored.step, now=world.clock.now())
     assert change is not None
@@ -43,7 +44,7 @@ def next_place(path: str = "shards/0") -> Upsert:
 def test_a_companion_is_written_with_its_decision_and_answered() -> None:
     """What its increments came to is the caller's to use."""
     world, run_id, [first, *_] = world_of_barriers()
-    outputs = Create(path=f"runs/{run_id}/outputs/b0", fields={"rows": 12})
+    outputs = Upsert(path=f"runs/{run_id}/outputs/b0", fields={"rows": 12})
     saved = save(Outbox(world.services), [ending(world, first, next_place(), outputs)])
     assert saved.companions["shards/0"].increments == {"next": 1}
     assert list(saved.released) == ["b0-next"]
@@ -103,7 +104,7 @@ def test_companions_count_as_documents_of_a_commit(monkeypatch: pytest.MonkeyPat
 def test_companions_count_with_their_size(fields: dict[str, object]) -> None:
     """Two of 400 KB and what stands beside them fit into a commit, a third does not."""
     world, _, stored = world_of_barriers()
-    decisions = [ending(world, one, Create(path=f"outputs/{one.step.id}", fields=fields)) for one in stored]
+    decisions = [ending(world, one, Upsert(path=f"outputs/{one.step.id}", fields=fields)) for one in stored]
     assert [len(part) for part in in_parts(decisions)] == [2, 1]
 
 
@@ -134,13 +135,28 @@ def slots(world: World, names: Sequence[str]) -> list[object]:
     return [None if one is None else one.fields["next"] for one in world.store.get([f"slots/{name}" for name in names])]
 
 
+def observed(stored: StoredStep) -> StepChange:
+    """Return a change of a step that stays in its state."""
+    return StepChange(event=StepEvent.RESET, state=stored.step.state, fields={"retries": 1})
+
+
+def test_no_decision_takes_no_commit() -> None:
+    """A retry that has nothing left to reset does not race for the run's end."""
+    world, run_id, _ = world_of_barriers()
+    [end] = load_steps(world.services, run_id, ["~end"])
+    commits = world.store.commits
+    assert save_while(Outbox(world.services), end, [], Budget.of_invocation(world.services))
+    assert world.store.commits == commits
+
+
 def test_decisions_that_are_saved_while_a_step_is_unchanged_bring_theirs() -> None:
     """They count towards the invocation's budget like any other document."""
     world, run_id, stored = world_of_barriers()
     [end] = load_steps(world.services, run_id, ["~end"])
     budget = Budget.of_invocation(world.services)
     decisions = [ending(world, one, next_place(f"slots/{one.step.id}")) for one in stored]
-    assert save_while(Outbox(world.services), end, decisions, budget)
-    assert slots(world, BARRIERS) == [1, 1, 1]
+    own = Decision(stored=end, change=observed(end), companions=[next_place("slots/own")])
+    assert save_while(Outbox(world.services), end, [*decisions, own], budget)
+    assert slots(world, [*BARRIERS, "own"]) == [1, 1, 1, 1]
     assert not save_while(Outbox(world.services), end, decisions, budget)
     assert slots(world, BARRIERS) == [1, 1, 1]

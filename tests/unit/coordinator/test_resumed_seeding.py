@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,11 +19,11 @@ from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.documents import definition_path
+from atom_workflows.documents import definition_path, steps_path
 from atom_workflows.errors import NotStorable
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.messages.internal import seed_message
-from atom_workflows.ports import Create, Update
+from atom_workflows.ports import Create, Query, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, fan
@@ -115,6 +116,21 @@ def test_a_barrier_that_was_set_aside_serves_again(monkeypatch: pytest.MonkeyPat
     assert is_seeded_as_compiled(world, fan(20))
     assert {step.state for step in world.steps(RUN).values()} == {StepState.PENDING}
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("kind", ["job", None], ids=["stored", "of an earlier version"])
+def test_a_step_of_another_kind_is_written_anew(kind: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that another version made a job is the barrier that this one compiles."""
+    text = json.dumps({"name": "flow", "steps": [{"id": f"b{number}"} for number in range(10)]})
+    world = half_seeded(monkeypatch, text, commits=3)
+    document = world.store.inner.query(Query(collection=steps_path(RUN), limit=1))[0]
+    other = {"kind": kind, "task": '{"imageUri":"x"}', "task_runner_url": "http://other.test"}
+    fields = {name: value for name, value in {**document.fields, **other}.items() if value is not None}
+    world.store.inner.delete(document.path)
+    world.store.commit([Create(path=document.path, fields=fields)])
+    audit(world)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert world.submissions() == []
 
 
 def test_a_retry_writes_steps_of_another_graph_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,10 +79,10 @@ def test_a_stain_goes_through_a_step_that_succeeded() -> None:
     assert count_end(node(stained=2), StepState.SUCCEEDED).counters(2)["stained"] == 1
 
 
-def test_counts_add_up_and_keep_the_first_cause() -> None:
+def test_counts_add_up_and_keep_the_last_cause() -> None:
     """Several dependencies that end in one commit are one change of a dependent."""
     failed = Counts(ended=1, unsuccessful=1, total=1, stained=1, cause="b")
     one = Counts(ended=1, total=1)
     assert one + failed + Counts(ended=1, unsuccessful=4, skipped=1, total=9, stained=3, cause="c") == Counts(
-        ended=3, unsuccessful=5, skipped=1, total=11, stained=4, cause="b"
+        ended=3, unsuccessful=5, skipped=1, total=11, stained=4, cause="c"
     )

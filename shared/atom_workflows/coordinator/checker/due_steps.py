@@ -16,6 +16,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import SCHEMAS, STEPS, step_path
+from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Document, Query
 
 PAGE: Final = 1_000
@@ -122,7 +123,7 @@ def _read_step(document: Document) -> StoredStep | None:
         stored = StoredStep.without_task(document)
         odd = [name for name, kinds in _KINDS.items() if not isinstance(getattr(stored.step, name), kinds)]
         reason = " and ".join(f"{name} is a {type(getattr(stored.step, name)).__name__}" for name in odd)
-    except (LookupError, OverflowError, TypeError, ValueError) as error:
+    except (LookupError, NewerVersion, OverflowError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     if reason:
         log.warning("step.unreadable", f"{document.path} cannot be read", reason=reason)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import random
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -176,6 +178,26 @@ def test_a_wrong_file_is_refused_with_its_problems(player: Player) -> None:
     """As `validate` lists them."""
     with pytest.raises(InvalidWorkflow, match=r"flow.yaml:1:\d+: "):
         player("steps: [{id: a, dependsOn: [b]}]")
+
+
+def test_a_run_that_cannot_start_is_invalid(tmp_path: Path) -> None:
+    """A file whose text cannot be kept, even compressed, gives an INVALID run with the reason and without steps."""
+    chance = random.Random(7)  # noqa: S311 (noise, not a secret)
+    file = tmp_path / "noise.yaml"
+    noise = [chance.randbytes(24_000).hex() for _ in range(40)]
+    steps = [{"id": f"s{at}", "task": {"imageUri": "image", "args": [text]}} for at, text in enumerate(noise)]
+    file.write_text(json.dumps({"name": "noise", "steps": steps}))
+    played = play(file)
+    assert (played.state, played.steps) == ("INVALID", {})
+    assert "can be kept" in played.errors[0]
+
+
+def test_a_script_of_no_known_form_is_refused(tmp_path: Path) -> None:
+    """A list is neither a script nor the path of one."""
+    file = tmp_path / "flow.yaml"
+    file.write_text(chain(1))
+    with pytest.raises(InvalidScript, match="a script is a mapping or the path of a file, not a list"):
+        play(file, cast("Any", [{"step": "s0"}]))
 
 
 def test_an_unknown_step_is_named(player: Player) -> None:
