@@ -48,7 +48,7 @@ class CircuitBreaker:
             return RequestNotAccepted(reason, retry_after_s=(outage.until - now).total_seconds())
 
     def record_answer(self, url: str) -> None:
-        """End the Task Runner's outage."""
+        """Record that the Task Runner answered, which ends its outage."""
         with self._lock:
             self._outages.pop(url, None)
 

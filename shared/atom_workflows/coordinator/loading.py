@@ -46,7 +46,7 @@ class StoredRun:
 
 
 def load_run(services: Services, run_id: str) -> StoredRun | None:
-    """Return the run, None if there is none."""
+    """Return the run, or None if there is none."""
     document = services.store.get([run_path(run_id)])[0]
     return None if document is None else StoredRun(run=run_record(document), version=document.version)
 
@@ -61,7 +61,7 @@ def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list
 def load_run_and_end(services: Services, run_id: str) -> tuple[StoredRun | None, StoredStep | None]:
     """Return the run and its end, read in one call.
 
-    None stands for what does not exist.
+    Either is None if it does not exist.
     """
     run, end = services.store.get([run_path(run_id), step_path(run_id, END_ID)])
     stored = None if run is None else StoredRun(run=run_record(run), version=run.version)
