@@ -1,6 +1,6 @@
 """Every error of the library, in one tree.
 
-Adapters translate errors at the border, so that no client library's own error goes further. Only `InvalidWorkflow` is
+Adapters translate the errors of client libraries, so that none of these reach other code. Only `InvalidWorkflow` is
 defined elsewhere, beside the problems that it lists (language/problems.py).
 """
 
@@ -149,7 +149,7 @@ class JsonTooLarge(AtomWorkflowsError, ValueError):
     """JSON has too many values."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"it holds more than {most:,} values")
+        super().__init__(f"it contains more than {most:,} values")
         self.most = most
 
 
@@ -170,7 +170,7 @@ class BodyTooLarge(MalformedEvent):
 
     def __init__(self, size: str, most: int, message_id: str) -> None:
         super().__init__(
-            f"the request has {size} bytes; the function takes up to {most:,}, so nothing of it was read or kept"
+            f"the request has {size} bytes; the function accepts up to {most:,}, so none of it was read or kept"
         )
         self.message_id = message_id
 

@@ -14,7 +14,7 @@ from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
 FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
-"""The first version's variable for the Task Runner. It counts if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+"""The first version's variable for the Task Runner. It is used if `WORKFLOW_TASK_RUNNER_URL` is not set."""
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
