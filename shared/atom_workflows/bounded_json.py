@@ -39,7 +39,7 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Refuse a text, JSON or not, with too many levels or values.
+    """Refuse text, JSON or not, with too many levels or values.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """

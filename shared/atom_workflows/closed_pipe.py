@@ -24,7 +24,7 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         try:
             code = main()
         finally:
-            # Otherwise Python writes the rest after main, where nothing can catch a failure.
+            # Otherwise Python writes the rest after main has returned, where no code can catch a failure.
             sys.stdout.flush()
     except BrokenPipeError:
         if not _is_reader_gone():

@@ -60,7 +60,7 @@ class ThreadWorkers:
 
 
 class ThreadCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. At most `most` items of a lane are with its threads, each taking a kilobyte."""
+    """Implements `ports.Calls`. At most `most` items of a lane are handed to threads, each taking a kilobyte."""
 
     def __init__(
         self, submit: Callable[[Item, str], Future[Answer]], *, lane: Callable[[Item], str], most: int

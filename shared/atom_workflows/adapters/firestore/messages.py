@@ -151,7 +151,8 @@ class FirestoreMessages:
         if isinstance(write, Create):
             message.current_document.exists = False
             return
-        message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
+        # Without a mask (an empty one is enough), Firestore would delete all other fields.
+        message.update_mask.SetInParent()
         message.update_mask.field_paths.extend(map(_quote, write.fields))
         for field, by in write.increments.items():
             message.update_transforms.add(field_path=_quote(field)).increment.integer_value = by
@@ -166,7 +167,7 @@ class FirestoreMessages:
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
     """Return the results of a commit, in the order of its writes.
 
-    Firestore answers increments in the order in which they were sent.
+    Firestore returns the results of increments in the order in which they were sent.
     """
     return [
         WriteResult(

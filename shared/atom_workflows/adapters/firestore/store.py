@@ -58,7 +58,7 @@ class FirestoreStore:
             metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
         )
         self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
-        # An answer that breaks off is requested again from the start, so nothing is missing or duplicated.
+        # If the answer breaks off, the call is repeated from the start, so nothing is missing or duplicated.
         self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
         self._call_query = calls.stream("RunQuery", QUERY_ANSWER, retry)
         self._call_count = calls.stream("RunAggregationQuery", COUNT_ANSWER, retry)

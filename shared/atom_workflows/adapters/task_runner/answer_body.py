@@ -74,9 +74,9 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
-    """Detect a text's encoding by its first bytes.
+    """Detect the encoding of text by its first bytes.
 
-    If they do not show it, use the declared encoding, else UTF-8.
+    If these do not reveal it, use the declared encoding, or else UTF-8.
     """
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
@@ -116,10 +116,10 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of `job` in a truncated text.
+    """Find the fields of `job` in truncated text.
 
-    Returns None if the state is not among them. Skipped values are not checked, and nothing recurses. A message that is
-    not a string is returned as JSON.
+    Returns None if these do not include the state. Skipped values are not checked, and nothing recurses. A message that
+    is not a string is returned as JSON.
     """
     job: dict[str, Any] = {}
     scan = _Scan(text)

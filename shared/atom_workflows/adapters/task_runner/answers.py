@@ -49,7 +49,7 @@ class Meaning(StrEnum):
 _BUSY: Final = 429
 _UNAVAILABLE: Final = 503
 _BY_STATUS: Final[Mapping[int, Meaning]] = {
-    # By definition (RFC 9110, 15.4.8 and 15.4.9) nothing was done. With any other redirect a web framework may be
+    # By definition (RFC 9110, 15.4.8 and 15.4.9) nothing was done. With any other redirect, a web framework may be
     # showing the result of a request that it carried out.
     307: Meaning.NOT_ACCEPTED,
     308: Meaning.NOT_ACCEPTED,
@@ -220,7 +220,7 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 
 
 def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
-    """Remove the tokens from a text and cut it to `most` characters.
+    """Remove the tokens from text and cut it to `most` characters.
 
     The cut may leave part of a token, so the rest is masked again.
     """

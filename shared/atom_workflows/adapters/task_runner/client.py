@@ -107,7 +107,7 @@ class TaskRunnerClient:
             problem = str(error)
         else:
             return read_status(answer, job_id)
-        # Without a usable token a submission is refused for good, but that says nothing about a running job.
+        # Without a usable token a submission is refused permanently, but that says nothing about a running job.
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:

@@ -91,7 +91,7 @@ class CachedToken:
     def renew(self, refused: str) -> str | None:
         """Return a token other than the refused one.
 
-        Returns None if there is none, or if another one was refused shortly before.
+        Returns None if there is none, or if another token was refused shortly before.
         """
         with self._lock:
             now = self._now()
