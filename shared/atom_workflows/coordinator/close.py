@@ -102,8 +102,8 @@ _STOP_TRIES: Final = 20
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
     """Record the stop of a run, then close the run.
 
-    If this dies in between, the checker's audit continues. Returns False if the budget was spent before the run was
-    closed. A second request keeps the first one's reason and continues with that.
+    If the instance dies in between, the checker's audit continues the work. Returns False if the budget was spent
+    before the run was closed. A second request keeps the first one's reason and continues closing the run.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -125,8 +125,8 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a stopped run, then the run.
 
-    May be repeated. Returns False if the budget was spent first: the caller hands the rest on. Without a budget it goes
-    on to the end.
+    May be repeated. Returns False if the budget was spent first: the caller hands the rest on. Without a budget it
+    continues to the end.
 
     Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
     order of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any
@@ -158,7 +158,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
 
 
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
-    """Close a run that cannot go on, unless it has ended meanwhile.
+    """Close a run that cannot continue, unless it has ended meanwhile.
 
     `action` names the reason in the log.
     """

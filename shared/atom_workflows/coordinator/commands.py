@@ -13,8 +13,8 @@ from atom_workflows.core.records import Stop, StopKind
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user") -> None:
     """End the run as CANCELLED.
 
-    After this no further step of it is claimed. Running jobs go on at the Task Runner, which has no call to stop them,
-    and so does a submission that is under way; their results are dropped.
+    After this, no more steps of the run are claimed. Running jobs continue at the Task Runner, which has no call to
+    stop them, and so does a submission that is in progress; their results are dropped.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """

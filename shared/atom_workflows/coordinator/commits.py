@@ -3,8 +3,8 @@
 This is how dependencies are enforced without locks. Each step counts the dependencies it still waits for (`remaining`)
 and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
 dependents, atomically. A guard on the ended step's version makes that happen once: of two instances that handle the
-same outcome, one fails the guard. The store returns the counters after the increments, so the commit that brings
-`remaining` to 0 knows it, and its instance releases the dependent. If that instance dies first, redelivery or the
+same outcome, only one passes the guard. The store returns the counters after the increments, so the instance whose
+commit brings `remaining` to 0 sees this and releases the dependent. If that instance dies first, redelivery or the
 checker's audit finds the released step.
 """
 
@@ -219,7 +219,7 @@ def _commit(
     """
     dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
-    # Claimed dependents are written with their new counters, the other ones are incremented.
+    # Claimed dependents are written with their new counters; the others' counters are incremented.
     guarded = [*decisions, *claims]
     writes = _writes(guarded)
     increments = [
@@ -269,7 +269,7 @@ def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[
 def _released(
     decisions: Sequence[Decision], dependents: Iterable[str], results: Sequence[WriteResult]
 ) -> Iterator[tuple[str, Release]]:
-    """Yield the dependents that have nothing left to wait for."""
+    """Yield the dependents whose dependencies have all ended."""
     barriers = {name for decision in decisions for name in decision.step.barriers}
     for step_id, result in zip(dependents, results, strict=True):
         counters = result.increments

@@ -37,7 +37,7 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
     if advance.refused:
-        # Another instance has changed these steps, and may have died before it published what that released.
+        # Another instance has changed these steps, and may have died before it published the released steps.
         versions = {decision.step.id: decision.stored.version for decision in advance.refused}
         steps = load_steps(services, event.run_id, versions)
         _republish_below_ended(outbox, event.run_id, steps)
@@ -97,7 +97,7 @@ def _republish_below_ended(outbox: Outbox, run_id: str, steps: Sequence[StoredSt
 def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
     """Publish every released step below steps that have ended.
 
-    An invocation goes on from step to step without an event, so the step to wake may be several levels below the one
+    An invocation continues from step to step without an event, so the step to wake may be several levels below the one
     that the event named. The search continues through steps that have ended.
     """
     seen: set[str] = set()

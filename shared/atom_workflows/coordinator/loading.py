@@ -52,7 +52,7 @@ def load_run(services: Services, run_id: str) -> StoredRun | None:
 
 
 def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list[StoredStep]:
-    """Return those of the steps that exist, in the order of `step_ids`."""
+    """Return the steps that exist, in the order of `step_ids`."""
     paths = [step_path(run_id, step_id) for step_id in step_ids]
     pages = [services.store.get(paths[start : start + AT_ONCE]) for start in range(0, len(paths), AT_ONCE)]
     return [StoredStep.of(document) for page in pages for document in page if document is not None]

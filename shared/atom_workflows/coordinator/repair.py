@@ -1,4 +1,4 @@
-"""Repair one run: fix documents that contradict each other, and publish what no dispatcher has taken."""
+"""Repair one run: fix documents that contradict each other, and publish released steps that no dispatcher has taken."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CALLS_TOGETHER: Final = 26
 def is_anything_under_way(services: Services, run_id: str) -> bool:
     """Return True if a step of the run is under way.
 
-    It is being dispatched, runs, or waits for its next attempt.
+    It is being dispatched, is running, or is waiting for its next attempt.
     """
     states = [state.value for state in UNDER_WAY]
     query = Query(collection=steps_path(run_id), where=[("state", "in", states)], limit=1, fields=("state",))
@@ -135,7 +135,7 @@ class Examination:
 
     `open_work` is a clause that names work that the checker will continue by itself, or "". `published` counts released
     steps that were published again. `overdue_since` is the earliest due time that a working checker would not have
-    missed. The oddities in `odd` are for the Task Runner to change.
+    missed. Only the Task Runner can resolve the oddities in `odd`.
     """
 
     run: RunRecord
@@ -160,7 +160,7 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
     if stored is None:
         raise RunNotFound(run_id)
     run, steps = stored.run, load_steps_by_id(services, run_id)
-    # The due time of a running job stays that of its first poll, as polls that report nothing new write nothing.
+    # The due time of a running job remains that of its first poll, since polls that find nothing new write nothing.
     waiting = [step.due_at for step in steps.values() if step.due_at and step.state is not StepState.RUNNING]
     open_work = ""
     if run.stop is not None and not all(step.state.is_terminal for step in steps.values()):

@@ -79,7 +79,7 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
 
     A late event may dispatch a reset step immediately. So steps are reset before their dependencies: the dependents of
     a step that runs early are already waiting. The run's end changes with every commit, so that a stop, which closes
-    the run under the guard of its end's version, comes before all of this or after (see `close.close_run`).
+    the run under the guard of its end's version, comes either before or after all of this (see `close.close_run`).
     """
     steps = _dependents_first(list(iter_steps(outbox.services, run.id)))
     # Read this after the end: either a stop is visible here, or the guard on the end refuses one of the two.

@@ -167,8 +167,8 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run where an earlier invocation stopped, wherever that was.
 
     May be repeated: for a healthy run it only publishes released steps again. Once the budget is spent, the rest is
-    handed on; without one it goes on to the end. The run is set RUNNING under the guard of the version read before its
-    steps were written or reset, so a run that was stopped or retried meanwhile is read again.
+    handed on; without one it continues to the end. The run is set RUNNING under the guard of the version read before
+    its steps were written or reset, so a run that was stopped or retried meanwhile is read again.
     """
     budget = budget or Budget(services=outbox.services)
     while True:

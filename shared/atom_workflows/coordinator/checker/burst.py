@@ -8,8 +8,8 @@ for which one instance at a time holds a lease:
 - With nothing in flight a tick costs one query.
 - The first look of a burst reads every due step, and the burst remembers them (due_steps.py). Later looks read only
   what has become due since, so a job that is polled five times is read once.
-- When more is due than a burst can remember, it handles what becomes due as before, and leaves the other steps to
-  rounds (rounds.py), in which several instances share them.
+- When more is due than a burst can remember, it handles newly due steps as before, and leaves the other steps to rounds
+  (rounds.py), in which several instances share them.
 - A burst ends when its time is over, or when nothing is due soon, since time spent sleeping is billed, too.
 """
 

@@ -136,7 +136,7 @@ class DueHandler:
         for stored, found in going_on:
             change = with_next_look(stored.step, found, now=now, check_interval=interval)
             if change is None:
-                # Nothing new: nothing is written, and the version stays the same.
+                # If nothing is new, nothing is written, and the version stays the same.
                 kept.append((stored, stored))
             else:
                 # A round and its burst may both have polled a step, and no commit may name it twice.

@@ -1,6 +1,6 @@
 """Read the steps that are due, of all runs, oldest first, and remember them for one burst.
 
-What a burst remembers (`InFlight`) is read once a burst, and not once a look.
+What a burst remembers (`InFlight`) is read once per burst, not once per look.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def due_query(
 ) -> Query:
     """Build the query for due steps.
 
-    The condition on `schema` leaves documents of newer versions to those versions. It also lets a composite index serve
-    the query: gcloud cannot create the single-field index that a collection group would need otherwise.
+    The condition on `schema` excludes documents of newer versions, which only those versions can handle. It also lets a
+    composite index serve the query: gcloud cannot create the single-field index that a collection group would need
+    otherwise.
     """
     return Query(
         collection=STEPS,
@@ -161,7 +162,7 @@ class InFlight:
 
         A known step that did not change keeps its time. If there is no room, jobs to poll are left to a round;
         everything else that is due now is remembered anyway, since it is handled immediately. Steps with a `pending`
-        call take up room until it is answered, as the call keeps them anyway.
+        call take up room until the call is answered, since the call keeps them in memory anyway.
         """
         kept = {*self._looks, *map(_name, pending)}
         # Other steps are forgotten once the queries no longer find them.
