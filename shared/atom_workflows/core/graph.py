@@ -1,9 +1,10 @@
 """Compile a workflow to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
 
-A document that a thousand steps decrement is a hot document, and a step with a thousand dependents is one huge commit.
-So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that releases them:
+A document that a thousand steps decrement is a hot document, and ending a step with a thousand dependents takes one
+huge commit. So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that
+releases them:
 
-- steps that wait for the very same set of steps wait for one shared barrier instead, where that takes fewer edges;
+- steps that wait for exactly the same set of steps wait for one shared barrier instead, where that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished.

@@ -36,7 +36,7 @@ class Release(StrEnum):
     WAIT = "wait"
     # A dispatcher takes it and submits its job.
     CLAIM = "claim"
-    # It succeeds at once.
+    # It succeeds immediately.
     SUCCEED = "succeed"
     # It is blocked by a dependency that did not succeed.
     SKIP = "skip"
@@ -57,7 +57,7 @@ class WhenStopped(StrEnum):
     """How a node ends when its run is stopped."""
 
     WITH_STEPS = "with_steps"
-    # In the commit that ends the run.
+    # It ends in the commit that ends the run.
     WITH_RUN = "with_run"
 
 

@@ -1,7 +1,7 @@
 """Describe steps under way whose jobs may never end, though nothing has failed.
 
-A Task Runner that does not answer, or reports a state that the contract does not have, fails no step; a job that it
-does not know for a minute counts as lost. Users should see this earlier. This module makes no decisions.
+A Task Runner that does not answer, or reports a state that the contract does not define, does not fail a step; a job
+that it does not know for a minute counts as lost. Users should see this earlier. This module makes no decisions.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ _SHARE_OF_YOUNG_AGE: Final = 2
 def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     """Return the wait between two polls of a job of this age.
 
-    Young jobs are polled often, since many end soon; a job that has run for an hour will hardly end in the next ten
+    Young jobs are polled often, since many end soon; a job that has run for an hour is unlikely to end in the next ten
     seconds. The wait is half the age at first, then `check_interval`, then a twentieth of the age, at most a minute.
     """
     while_young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
@@ -63,7 +63,7 @@ def young_age(check_interval: timedelta) -> timedelta:
 def record_progress(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the answer holds no new state, so that nothing is written; a new message alone is not recorded.
+    Returns None if the answer contains no new state, so that nothing is written; a new message alone is not recorded.
     """
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None

@@ -64,7 +64,7 @@ class StepRecord:
 
     # -- attempts --
     state: StepState = StepState.PENDING
-    # 0 before the first claim; it never goes back.
+    # 0 before the first claim; it never decreases.
     attempt: int = 0
     # The attempt from which the retry policy counts.
     first_attempt: int = 1

@@ -34,7 +34,7 @@ def workflow_label(workflow_path: str) -> str:
 
     It is the file's name in lower case without its extension, as in the first version. Characters that Google Cloud
     does not allow in labels are replaced, so that the Task Runner can set it: letters lose their accents, every other
-    character becomes `-`, and 63 characters remain.
+    character becomes `-`, and at most 63 characters are kept.
     """
     name = _file_name(workflow_path)
     return name if _LABEL.fullmatch(name) else plain_word(name)[:MAX_LABEL_LENGTH] or "workflow"

@@ -60,7 +60,7 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         # A dependency did not succeed, or the run's timeout passed before the step was released.
         (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
         (StepState.PENDING, StepEvent.CANCEL): StepState.CANCELLED,
-        # The lease ran out, or the wait after a refusal is over: the same attempt again.
+        # The lease ran out, or the wait after a refusal is over: the same attempt is dispatched again.
         (StepState.DISPATCHING, StepEvent.CLAIM): StepState.DISPATCHING,
         # The Task Runner could not accept the job now; the attempt waits.
         (StepState.DISPATCHING, StepEvent.DEFER): StepState.DISPATCHING,

@@ -26,7 +26,7 @@ ASK_AGAIN: Final = timedelta(seconds=20)
 def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
     """Time out or lose an attempt that no Task Runner has accepted.
 
-    Returns None while it may go on.
+    Returns None while the attempt may continue.
     """
     deadline = step.attempt_deadline
     if deadline is None or step.state is not StepState.DISPATCHING:

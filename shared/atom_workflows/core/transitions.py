@@ -3,8 +3,8 @@
 The life of a step:
 
 - `claim` takes a released step under a lease and begins an attempt. `may_claim` filters out stale events.
-- The answer to its submission becomes one of `record_job` (it runs), `apply_outcome` (it ended at once), `defer`
-  (nothing was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
+- The answer to its submission leads to `record_job` (it runs), `apply_outcome` (it ended immediately), `defer` (nothing
+  was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
 - While it runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is over. Whatever ends an
   attempt is an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, and drops it if it is
   stale.
@@ -251,7 +251,7 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     The checker may have declared it lost on the basis of a step that it had read long before.
     """
     if outcome.job_id:
-        # Another instance has had a different answer since, so the Task Runner's denials were interrupted.
+        # Another instance has received a different answer since then, so the Task Runner's denials were interrupted.
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
@@ -280,7 +280,7 @@ def _reason_not_to_repeat(step: StepRecord) -> str:
 def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
     """Set the step RETRYING if it has another try.
 
-    Returns None if it has failed for good. A refused job would be refused again. A lost job says nothing about the
+    Returns None if it has failed permanently. A refused job would be refused again. A lost job says nothing about the
     task, so it does not count as an attempt.
     """
     tries = step.attempt - step.first_attempt + 1
@@ -405,7 +405,7 @@ def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float 
     """
     initial = backoff.initial.total_seconds()
     limit = backoff.maximum.total_seconds()
-    # Far beyond any limit the power would overflow a float.
+    # With far more tries than any limit allows, the power would overflow a float.
     grown = initial * backoff.factor ** min(tries - 1, 64)
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
     wait = timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
@@ -422,7 +422,7 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 
 def clip(text: str) -> str:
-    """Shorten a text to the length that a message may have."""
+    """Shorten text to the length that a message may have."""
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 

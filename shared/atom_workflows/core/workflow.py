@@ -1,7 +1,7 @@
 """The workflow as the user wrote it: immutable values, valid by construction.
 
-The parser is the only maker of these values outside tests, and it refuses a file that would break
-one of the rules stated here. Durations are `timedelta`s; the file's own notation is the parser's business.
+Outside tests only the parser makes these values, and it refuses a file that would break one of the rules stated here.
+Durations are `timedelta`s; only the parser knows the file's notation.
 """
 
 from __future__ import annotations
