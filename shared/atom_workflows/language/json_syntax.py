@@ -1,15 +1,15 @@
 """Read JSON into events shaped like those of YAML, and report its syntax errors in our own words.
 
-JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
-pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has its own reader. Its only stack is
-the list of open brackets, and the consumer of its events limits the depth.
+JSON is nearly a subset of YAML, but not quite: YAML folds some characters in strings, limits a key's length and has no
+surrogate pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has its own reader. Its
+only stack is the list of open brackets, and the consumer of its events limits the depth.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]  # the library's reader of a text
+from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]  # the library's string reader
 from typing import Any, Final, NoReturn
 
 import yaml
@@ -52,7 +52,7 @@ class JsonValue:
 
 
 class JsonReader:
-    """Reads a text as JSON.
+    """Reads text as JSON.
 
     `is_json` is False once an error was found, unless a JSON writer may have produced it (a bare `NaN`).
     """
@@ -67,7 +67,7 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """Yield the file's events, up to its end or first syntax error.
+        """Yield the file's events, up to its end or its first syntax error.
 
         The error is reported.
         """

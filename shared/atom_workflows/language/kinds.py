@@ -12,7 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text. The whole text must match `pattern` and not `forbidden`; `rule` explains both to people."""
+    """A text value. The whole text must match `pattern` and not `forbidden`; `rule` explains both to people."""
 
     max_length: int
     min_length: int = 1
@@ -21,10 +21,10 @@ class Text:
     forbidden: str | None = None
     rule: str = ""
 
-    # Advice on a text that is empty.
+    # Advice if the text is empty.
     when_empty: str = "write some text, or leave it out"
 
-    # Turn a text that is not allowed into one that probably is.
+    # Turn text that is not allowed into text that probably is.
     respell: Callable[[str], str] | None = None
 
     # Advice on where the text may be used as it is.
@@ -72,7 +72,7 @@ class TextMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """A list or a map of anything that JSON can say, kept as written."""
+    """A list or a map of anything that JSON can express, kept as written."""
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
@@ -86,10 +86,10 @@ class Record:
     title: str
     fields: tuple[Field, ...]
 
-    # At least one of these fields must be there.
+    # At least one of these fields must be present.
     any_of: tuple[str, ...] = ()
 
-    # Advice on a map that is empty.
+    # Advice if the map is empty.
     when_empty: str = ""
 
     # The field that is probably meant by a single value in the map's place, and a note on it.

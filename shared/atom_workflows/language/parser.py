@@ -57,7 +57,7 @@ def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any 
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
     report.raise_if_any()
-    if not isinstance(reading, Reading):  # pragma: no cover  # whatever was not read was noted
+    if not isinstance(reading, Reading):  # pragma: no cover  # each value that was not read was reported
         raise TypeError("a file that is not a workflow had no problem")
     if not tree.is_json:
         warn_of_doubts(reading.values["steps"], report)

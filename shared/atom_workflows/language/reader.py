@@ -1,4 +1,4 @@
-"""Read the tree into plain values, by the kinds of the fields. What does not fit is reported and left out."""
+"""Read the tree into plain values, by the kinds of the fields. Values that do not fit are reported and left out."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any
 
 
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
-    """Read a text.
+    """Read text.
 
     `subject` is its name in messages.
     """
@@ -235,7 +235,7 @@ def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:
         return "is empty", kind.when_empty
-    # str.isprintable alone would refuse rare spaces, too.
+    # str.isprintable alone would also refuse rare kinds of spaces.
     if not kind.multiline and not text.isprintable() and _CONTROL.search(text):
         return f"contains a line break or control character: {code(text)}", "remove it"
     if _matches(kind, text):

@@ -69,7 +69,7 @@ class Suggestions:
     def nearest(self, word: str, names: Names) -> str | None:
         """Return the name that was probably meant.
 
-        Returns None if none is similar, or the budget is used up.
+        Returns None if no name is similar, or if the budget is used up.
         """
         if not 0 < len(word) <= _LONGEST_COMPARED:
             return None

@@ -5,7 +5,7 @@ Nothing recurses, and nothing too large is built. A map's names are text, each o
 An alias is the same node again, so it takes no memory here. The values built from the tree later have no aliases, and
 so a file of a kilobyte can stand for gigabytes of values. Therefore each node has a weight and a height, an alias adds
 those of its node, and composing ends once the file is too heavy. Values that are nested too deeply are skipped but
-still weighed, so that the problems after it are found in bounded time.
+still weighed, so that the problems after them are found in bounded time.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Composer:
             handler(event)
 
     def finish(self) -> tuple[Node | None, bool]:
-        """Close what a broken file left open, and return the result."""
+        """Close lists and maps that a broken file left open. Return the result."""
         while self._open:
             self._close(complete=False)
         return self._root, self._whole

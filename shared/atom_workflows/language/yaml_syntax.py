@@ -142,7 +142,7 @@ _NOT_YAML: Final = ("this is not valid YAML", "put text with special characters 
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """Yield the file's events, up to its end or first syntax error.
+    """Yield the file's events, up to its end or its first syntax error.
 
     The error is reported.
     """
@@ -161,7 +161,8 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
     except yaml.MarkedYAMLError as error:
         _report_error(error, text, report)
     except (yaml.YAMLError, ValueError, OverflowError):
-        # The pure reader lets some of Python's own errors through: \UFFFFFFFF, %YAML with a very long number.
+        # The pure reader lets some of Python's own errors through, for example on \UFFFFFFFF or a very long %YAML
+        # number.
         report.add(_place(last.end_mark) if last else Place(), *_NOT_YAML)
 
 
@@ -172,7 +173,7 @@ def _report_error(error: yaml.MarkedYAMLError, text: str, report: Report) -> Non
     if "quoted scalar" in context and ("end of stream" in problem or "document" in problem):
         report.add(_place(begin), "the quotes that open here are never closed", "close them")
     elif any(part in problem for part in _ESCAPE_PROBLEMS):
-        # Some readers mark the backslash, others what follows it.
+        # Some readers mark the backslash, others the character after it.
         place = locate(text, max(text.rfind("\\", 0, mark.index + 1), 0)) if mark else Place()
         report.add(place, *_BAD_ESCAPE)
     elif context in _IN_FLOW and _character(text, mark) == ":" and begin and mark and begin.line == mark.line:
