@@ -2,10 +2,11 @@
 
 `severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, which is used to search
 logs and count metrics. The id of the event being handled is added to every line, and so is the trace of its request, so
-that Cloud Logging shows the line with that request. Tokens are never logged, nor anything that holds one.
+that Cloud Logging shows the line with that request. Tokens are never logged, nor is anything that contains one.
 
-ERROR is for a person: a run that failed, is invalid or cannot go on, an event that was given up, a defect. WARNING is
-for problems that the system repairs by itself, and for events that cannot be read. docs/how-to/runbook.md lists both.
+ERROR is for a person: a run that failed, is invalid or cannot continue, an event that was given up, or a defect.
+WARNING is for problems that the system repairs by itself, and for events that cannot be read. docs/how-to/runbook.md
+lists both.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Update:
     path: str
     fields: Fields = field(default_factory=dict)
 
-    # Added by the server, so that racing updates all count. A missing field counts as 0.
+    # The server adds these, so that racing updates all count. A missing field counts as 0.
     increments: Mapping[str, int] = field(default_factory=dict)
 
     # The commit is refused unless the document still has this version. A guarded update must change something: a write
@@ -157,7 +157,7 @@ class Store(Protocol):
         ...
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do all the writes or none.
+        """Do all of the writes or none of them.
 
         Results are in the order of the writes; only those of an Update or Upsert have increments. A document may appear
         once. Do not repeat a commit blindly: an unguarded increment would count again.
@@ -165,8 +165,8 @@ class Store(Protocol):
         Raises:
             AlreadyExists: the document of a Create exists. Nothing was written.
             Conflict: a guard no longer holds, or an updated document is missing. Nothing was written; read again.
-            NotStorable: the store can never hold it. Nothing was written.
-            StoreUnavailable: there was no answer in time. It may have been written or not.
+            NotStorable: the store can never hold a document. Nothing was written.
+            StoreUnavailable: there was no answer in time. The writes may or may not have been done.
 
         """
         ...

@@ -39,8 +39,8 @@ MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
 """The longest pause between two deliveries, by topic; the first pause is short, as most failures pass quickly.
 
-Nothing else starts the run of a `start` event, so this topic has the longest pause that Pub/Sub allows. The checker
-finds the steps of any event that was given up, and another tick follows within a minute.
+Nothing else starts the run of a `start` event, so this topic has the longest pause that Pub/Sub allows. If another
+event is given up, the checker finds its steps, or another tick follows within a minute.
 """
 
 _DELIVERIES: Final = (5, 100)

@@ -40,7 +40,7 @@ _NOT_WORTH_KEEPING: Final = frozenset({"tick"})
 def on_event(
     services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
 ) -> Answer:
-    """Answer a request that should hold an event of that topic.
+    """Answer a request that should contain an event of that topic.
 
     `handle` is called with the message's body.
     """
@@ -74,7 +74,7 @@ def handle_event(
 
 
 def drop(error: Exception) -> Answer:
-    """Acknowledge a request that holds no event.
+    """Acknowledge a request that contains no event.
 
     There is nothing in it to dead-letter.
     """
@@ -126,7 +126,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
     """
     malformed = isinstance(error, MalformedEvent | RunNotFound)
     if malformed and event.message is None:
-        log_malformed(error)  # The request held no message that could be kept.
+        log_malformed(error)  # The request contained no message that could be kept.
         return True
     # Only subscriptions with a dead-letter policy count the deliveries.
     delivery, last = event.delivery_attempt, services.settings.max_deliveries

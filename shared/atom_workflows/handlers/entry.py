@@ -93,7 +93,7 @@ def read_request_body(body: RequestBody, most: int) -> bytes:
 def _skip_rest(stream: Stream, tail: bytes = b"") -> str:
     """Read the rest of a body and return its message's id.
 
-    `tail` is the end of what was read before. Nothing else of the body is kept.
+    `tail` is the end of what was read before. No other part of the body is kept.
     """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):

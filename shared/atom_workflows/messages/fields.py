@@ -73,7 +73,7 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:
-    """Return a text, which must be present and not empty."""
+    """Return a string, which must be present and not empty."""
     value = read_optional_text(body, name)
     if not value:
         raise MalformedEvent(f"an event's {name} must be text, not {show(body.get(name))}")
@@ -81,7 +81,7 @@ def require_text(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
-    """Return a text, or None if it is missing.
+    """Return a string, or None if it is missing.
 
     `longest` is in characters.
     """
@@ -142,7 +142,7 @@ def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def require_storable(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
-    """Check that a text can be stored, and return it.
+    """Check that a string can be stored, and return it.
 
     It may have up to `longest` bytes, and no half of a surrogate pair.
     """
@@ -170,7 +170,7 @@ def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any
 def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the labels, empty if they are missing.
 
-    A whole number counts as its digits.
+    A whole number is converted to its digits.
     """
     found = read_optional_object(body, "labels")
     if len(found) > MAX_LABELS:
@@ -184,9 +184,9 @@ def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_optional_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return a text, or None if it is missing.
+    """Return a string, or None if it is missing.
 
-    A whole number, such as a date of eight digits, counts as its digits.
+    A whole number, such as a date of eight digits, is converted to its digits.
     """
     value = body.get(name)
     return read_optional_text({name: str(value)} if _is_text_or_number(value) else body, name)
