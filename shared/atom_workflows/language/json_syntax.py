@@ -67,7 +67,7 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """Yield the file's events, up to its end or its first syntax error.
+        """Yield the file's events, up to its end or first error.
 
         The error is reported.
         """

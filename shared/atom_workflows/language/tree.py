@@ -78,7 +78,7 @@ class _Composer:
             handler(event)
 
     def finish(self) -> tuple[Node | None, bool]:
-        """Close lists and maps that a broken file left open. Return the result."""
+        """Close what a broken file left open, and return the result."""
         while self._open:
             self._close(complete=False)
         return self._root, self._whole

@@ -142,7 +142,7 @@ _NOT_YAML: Final = ("this is not valid YAML", "put text with special characters 
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """Yield the file's events, up to its end or its first syntax error.
+    """Yield the file's events, up to its end or first error.
 
     The error is reported.
     """
