@@ -180,7 +180,7 @@ UNUSABLE: Mapping[str, tuple[Update | Delete, str]] = {
     ),
     "not compressed": (Update(path=definition_path(RUN), fields={"text": b"steps: []"}), "cannot be read"),
     "of another form": (Update(path=definition_path(RUN), fields={"text": None}), "cannot be read"),
-    "gone": (Delete(path=definition_path(RUN)), "is gone"),
+    "gone": (Delete(path=definition_path(RUN)), "was gone"),
 }
 
 
