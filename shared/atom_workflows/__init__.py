@@ -1,4 +1,4 @@
-"""Atom Workflows: an event-driven Pub/Sub reactive coordinator."""
+"""Atom Workflows: an event-driven workflow coordinator on Pub/Sub."""
 
 __version__ = "2.0.0.dev0"
-"""The version of the whole distribution, and the one place that says it: pyproject.toml reads this line."""
+"""The version of the whole distribution. This is its only definition: pyproject.toml reads this line."""

@@ -38,8 +38,8 @@ def connect(settings: Settings) -> Services:
 
 
 def dead_letters(settings: Settings) -> DeadLetterBox:
-    """Return the box of dead letters, for the command line."""
-    # Imported here, as no function needs it.
+    """Return the dead-letter box, for the command line."""
+    # Imported here, since no cloud function needs it.
     from atom_workflows.adapters.pubsub.dead_letters import PubsubDeadLetters  # noqa: PLC0415 - see above
 
     return PubsubDeadLetters(project=settings.project, topic_prefix=settings.topic_prefix)

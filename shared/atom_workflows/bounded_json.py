@@ -1,7 +1,8 @@
 """JSON from outside, read within limits on its depth and its number of values.
 
 Python's own reader recurses, so the depth that it can read depends on the version and on the caller. It also needs 20
-bytes of memory and more for each byte of `[[],[],...`. Both are refused here, before anything is built.
+or more bytes of memory for each byte of `[[],[],...`. Texts beyond the limits are refused here, before anything is
+built.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ MAX_DEPTH: Final = 64
 """Levels of lists and objects: three times what a workflow file may have, a tenth of what Python can read."""
 
 MAX_VALUES: Final = 10_000
-"""Values of an event, an answer or a stored task: ten times what the largest of ours has."""
+"""Values in an event, an answer or a stored task: ten times as many as in the largest that we write."""
 
 MAX_START_VALUES: Final = 310_000
-"""Values of a start message, whose `definition` may have as many as a workflow file."""
+"""Values in a start message, whose `definition` may have as many as a workflow file."""
 
-# A string is one match, even if it never ends. The quantifiers are possessive, so each character is looked at once.
+# A string is one match, even if it never ends. The quantifiers are possessive, so each character is read only once.
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
 _DEEPER: Final = frozenset("[{")
 _HIGHER: Final = frozenset("]}")
@@ -38,11 +39,11 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Refuse a text, JSON or not, with too many levels or values.
+    """Refuse text, JSON or not, with too many levels or values.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """
-    # Counting settles most texts: none is deeper, or holds more values, than it has brackets and commas.
+    # Counting is enough for most texts: the brackets and commas limit both the depth and the number of values.
     opened = text.count("[") + text.count("{")
     if opened <= MAX_DEPTH and opened + text.count(",") <= most_values:
         return

@@ -24,7 +24,7 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         try:
             code = main()
         finally:
-            # Otherwise Python writes the rest after main, where nothing can catch a failure.
+            # Otherwise Python writes the rest after main has returned, where no code can catch a failure.
             sys.stdout.flush()
     except BrokenPipeError:
         if not _is_reader_gone():
@@ -35,14 +35,14 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
 
 
 def discard_output() -> None:
-    """Discard the output that is not written yet."""
+    """Discard the output that has not been written yet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_reader_gone() -> bool:
-    """Return True if the broken pipe is stdout, and no other connection."""
+    """Return True if the broken pipe is stdout, not another connection."""
     if not hasattr(select, "poll"):
-        return True  # Windows cannot say. Stdout is the likelier one in a program that prints.
+        return True  # Windows cannot tell. In a program that prints, stdout is more likely.
     poller = select.poll()
     poller.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))

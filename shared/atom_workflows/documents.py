@@ -26,18 +26,18 @@ from atom_workflows.ports import Document, Fields
 SCHEMAS: Final = (1, 2)
 """The schemas that this version reads. One is stored in every document, and the checker's query asks for these.
 
-All documents of a run have the run's own. A field that may be missing leaves the schema as it is. In runs of the
-second, internal barriers forward their counters (core/counts.py).
+All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
+the second schema, internal barriers forward their counters (core/counts.py).
 """
 
 SCHEMA: Final = 1
 """The schema of documents that belong to no run."""
 
 SCHEMA_OF_NEW_RUNS: Final = 1
-"""The schema of runs that this version starts. The versions before it read no other, and may still be deployed."""
+"""The schema of runs that this version starts. Earlier versions, which may still be deployed, read no other."""
 
 _PART_BYTES: Final = 12
-"""The size of a number, a time, or what stands around a part of a list or map in a request."""
+"""The size, in a request, of a number, a time, or the overhead of one element of a list or map."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
@@ -92,7 +92,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     if step.heirs:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
-        # As text: Firestore cannot hold lists in lists.
+        # Stored as text: Firestore cannot hold lists within lists.
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
         stored["policies"] = _policies_fields(step.policies)
     return stored
@@ -121,7 +121,7 @@ def step_record(document: Document) -> StepRecord:
 def _read_kind(document: Document) -> NodeKind:
     """Return the node's kind.
 
-    The first versions stored none. Raises `NewerVersion` if a newer version made a node of a kind of its own.
+    The first versions stored no kind. Raises `NewerVersion` if the kind was added by a newer version.
     """
     stored = document.fields
     if "kind" not in stored:
@@ -129,7 +129,7 @@ def _read_kind(document: Document) -> NodeKind:
     try:
         return NodeKind(stored["kind"])
     except ValueError:
-        raise NewerVersion(document.path, f"{stored['kind']} is no kind of node that this version knows") from None
+        raise NewerVersion(document.path, f"{stored['kind']} is not a kind of node that this version knows") from None
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def change_fields(change: StepChange) -> dict[str, Any]:
 
 
 def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None) -> StepRecord:
-    """Return the first record of a node.
+    """Return the initial record of a node.
 
     `step` is None for a node that the compiler added.
     """
@@ -223,7 +223,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
     stored.update(state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
-        # As text, like a task: Firestore cannot hold all that parameters may be.
+        # Stored as text, like a task: Firestore cannot hold every value that parameters may have.
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
     if run.warnings:
         stored["warnings"] = list(run.warnings)
@@ -265,7 +265,7 @@ def run_record(document: Document) -> RunRecord:
 def _require_known_schema(document: Document) -> Fields:
     """Return the document's fields.
 
-    Without a schema they are of the first. Raises `NewerVersion` if a newer version wrote them.
+    A document without a schema has the first one. Raises `NewerVersion` if a newer version wrote them.
     """
     schema = document.fields.get("schema", 1)
     if schema not in SCHEMAS:
@@ -274,7 +274,7 @@ def _require_known_schema(document: Document) -> Fields:
 
 
 def estimate_bytes(value: Any) -> int:
-    """Estimate the size of a stored value from its texts and its number of parts."""
+    """Estimate a stored value's size from its texts and its parts."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):

@@ -1,7 +1,7 @@
 """Every error of the library, in one tree.
 
-Adapters translate errors at the border, so that no client library's own error goes further. Only `InvalidWorkflow` is
-defined elsewhere, beside the problems that it lists (language/problems.py).
+Adapters translate the errors of client libraries, so that none of these reach other code. Only `InvalidWorkflow` is
+defined elsewhere, with the problems that it lists (language/problems.py).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TaskRunnerError(AtomWorkflowsError):
 
 
 class JobRefused(TaskRunnerError):
-    """A submission was refused for good: it started nothing, and the same request can never succeed."""
+    """A submission was refused permanently: it started nothing, and the same request can never succeed."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"the Task Runner refused the job with HTTP {status}: {text}")
@@ -85,8 +85,8 @@ class JobUnknown(TaskRunnerError, LookupError):
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
     """The Task Runner gave no usable answer, and may have done what it was asked.
 
-    `status` is that of the answer, if there was one; `retry_after_s` is the server's Retry-After in seconds, if it sent
-    one.
+    `status` is the answer's HTTP status, if there was an answer; `retry_after_s` is the server's Retry-After in
+    seconds, if it sent one.
     """
 
     def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -97,9 +97,9 @@ class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
 
 
 class RequestNotAccepted(TaskRunnerUnavailable):
-    """The Task Runner did not accept the request, so it did nothing: no connection, or it asked us to come back later.
+    """The Task Runner did not accept the request, so it did nothing: no connection, or it asked for a later retry.
 
-    `is_busy` is True if it answered that it has no room at the moment (429).
+    `is_busy` is True if it answered that it has no capacity at the moment (429).
     """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None, is_busy: bool = False) -> None:
@@ -128,7 +128,7 @@ class SourceUnavailable(SourceError, ConnectionError):
 
 
 class NewerVersion(AtomWorkflowsError):
-    """A newer version wrote this, in a form that the present one would misread. Leave it to that version."""
+    """A newer version wrote this, in a form that this version would misread. Leave it to the newer version."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} was written by a newer version: {reason}")
@@ -149,7 +149,7 @@ class JsonTooLarge(AtomWorkflowsError, ValueError):
     """JSON has too many values."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"it holds more than {most:,} values")
+        super().__init__(f"it contains more than {most:,} values")
         self.most = most
 
 
@@ -170,7 +170,7 @@ class BodyTooLarge(MalformedEvent):
 
     def __init__(self, size: str, most: int, message_id: str) -> None:
         super().__init__(
-            f"the request has {size} bytes; the function takes up to {most:,}, so nothing of it was read or kept"
+            f"the request has {size} bytes; the function accepts up to {most:,}, so none of it was read or kept"
         )
         self.message_id = message_id
 

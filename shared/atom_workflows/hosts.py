@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
-"""Its names without brackets, as in `urlsplit(url).hostname`."""
+"""The names without brackets, as in `urlsplit(url).hostname`."""
 
 
 def is_this_machine(host: str) -> bool:

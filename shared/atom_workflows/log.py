@@ -1,11 +1,12 @@
 """One JSON line on stdout for each decision, in the shape that Cloud Logging reads.
 
-`severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, by which logs are
-searched and metrics counted. The id of the event being handled is added to every line, and the trace of its request,
-by which Cloud Logging shows the line beside that request. Tokens are never logged, nor anything that holds one.
+`severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, which is used to search
+logs and count metrics. The id of the event being handled is added to every line, and so is the trace of its request, so
+that Cloud Logging shows the line with that request. Tokens are never logged, nor is anything that contains one.
 
-ERROR is for a person: a run that failed, is invalid or cannot go on, an event that was given up, a defect. WARNING is
-for what repairs itself, and for events that nothing can read. docs/how-to/runbook.md lists both.
+ERROR is for a person: a run that failed, is invalid or cannot continue, an event that was given up, or a defect.
+WARNING is for problems that the system repairs by itself, and for events that cannot be read. docs/how-to/runbook.md
+lists both.
 """
 
 from __future__ import annotations
@@ -89,12 +90,12 @@ def debug(action: str, message: str, **details: Any) -> None:
 
 
 def warning(action: str, message: str, **details: Any) -> None:
-    """Log what should be rare, such as an outage or bad input."""
+    """Log a rare problem, such as an outage or bad input."""
     _write(logging.WARNING, action, message, details)
 
 
 def error(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
-    """Log something that a person has to look at.
+    """Log something that needs a person's attention.
 
     `trace_of` is the exception of a defect, whose traceback is added.
     """

@@ -1,13 +1,14 @@
-"""The ports: all that the coordinator asks of the outside world, and every promise it relies on.
+"""The ports: everything that the coordinator needs from the outside world, and every promise it relies on.
 
-Each port has one contract suite in `tests/contract/` which every implementation passes: the adapters on the real
-services and the in-process ones of the local platform. A promise that is not written here is not relied on.
+Each port has one contract suite in `tests/contract/` which every implementation passes: the adapters for the real
+services and the in-process implementations of the local platform. The coordinator relies on no promise that is not
+written here.
 
-Three hold for every port that calls a service:
+Three promises hold for every port that calls a service:
 
 - A call is bounded in time, retries included. When its time is up it raises the port's `...Unavailable`.
-- Only the errors named under `Raises` come out, each from errors.py. No client library's own error does.
-- An empty list of things to do is no error.
+- Only the errors named under `Raises` are raised, each from errors.py. No client library's own error is raised.
+- An empty list of things to do is not an error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Values are copied on the way in and out: changing one afterwards changes no docu
 """
 
 Version: TypeAlias = object
-"""A document's update time, as the store gave it. Opaque: compare it with `==`, or pass it back as a guard."""
+"""A document's update time, as returned by the store. Opaque: compare it with `==`, or pass it back as a guard."""
 
 # -- documents -------------------------------------------------------------------------------------------------------
 
@@ -64,11 +65,11 @@ class Update:
     path: str
     fields: Fields = field(default_factory=dict)
 
-    # Added by the server, so that racing updates all count. A missing field counts as 0.
+    # The server adds these, so that racing updates all count. A missing field counts as 0.
     increments: Mapping[str, int] = field(default_factory=dict)
 
     # The commit is refused unless the document still has this version. A guarded update must change something: a write
-    # that changes nothing may leave the version as it was, and then the guard of a second writer would hold, too.
+    # that changes nothing may leave the version as it was, and then the guard of a second writer would also hold.
     guard: Version | None = None
 
 
@@ -76,8 +77,8 @@ class Update:
 class Upsert:
     """Replace the named top-level fields of a document, and create it if it is missing.
 
-    For documents that whoever comes first has to make, such as a counter that several runs share. Not guarded: of two
-    racing writes of one field the later stays, and increments all count.
+    For documents that the first writer has to create, such as a counter that several runs share. Not guarded: if two
+    writes of one field race, the later one wins; all increments count.
     """
 
     path: str
@@ -94,7 +95,7 @@ Write: TypeAlias = Create | Update | Upsert
 class WriteResult:
     """The document's version after the write, and the new value of each incremented field.
 
-    Of racing increments each answer holds another value, so exactly one writer sees a counter reach 0.
+    Racing increments each return a different value, so exactly one writer sees a counter reach 0.
     """
 
     version: Version
@@ -110,37 +111,37 @@ Direction: TypeAlias = Literal["ascending", "descending"]
 class Query:
     """Documents of a collection, ordered and filtered."""
 
-    # `runs` or `runs/r1/steps`; with `group` the last name alone, for all collections of that name at any depth.
+    # `runs` or `runs/r1/steps`; with `group` only the last name, for all collections of that name at any depth.
     collection: str
     group: bool = False
 
-    # All must hold. A document without a named field never matches. `<` and its like compare values of one type; `!=`
-    # also finds those of other types, except null.
+    # All must hold. A document without a named field never matches. Operators such as `<` compare values of one type;
+    # `!=` also finds values of other types, except null.
     where: Sequence[Condition] = ()
 
     # Equal values are ordered by path, in the direction of the last field; without any, by path ascending. Ordering by
-    # a field leaves out the documents that lack it. Fields that are compared unequally are ordered by in any case, so
+    # a field leaves out the documents that lack it. Fields in inequality conditions are always part of the order, so
     # name them here if pages are read with `after`.
     order_by: Sequence[tuple[str, Direction]] = ()
 
-    # Continue behind a document, which may be gone by now: the values of its `order_by` fields, then its path.
+    # Continue after a document, which may be gone by now: the values of its `order_by` fields, then its path.
     after: Sequence[Any] | None = None
     limit: int | None = None
 
-    # Return these top-level fields alone, so that a document of a megabyte costs no memory. None returns all.
+    # Return only these top-level fields, so that a document of a megabyte takes little memory. None returns all.
     fields: Sequence[str] | None = None
 
 
 class Store(Protocol):
     """The documents. Safe to use from several threads.
 
-    Reads are consistent: they find every commit that was answered before they started, whoever made it.
+    Reads are consistent: they see every commit that was answered before they started, from any writer.
     """
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
-        """Return the documents of these paths, None for each that is missing.
+        """Return the documents at these paths, None for each missing one.
 
-        The order is that of `paths`; if a path is named twice, so is its document.
+        They are in the order of `paths`; if a path is named twice, its document is returned twice.
 
         Raises:
             StoreUnavailable: there was no answer in time.
@@ -149,16 +150,16 @@ class Store(Protocol):
         ...
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do all the writes or none.
+        """Do all of the writes or none of them.
 
         Results are in the order of the writes; only those of an Update or Upsert have increments. A document may appear
-        once. Not to be repeated blindly: an unguarded increment counts again.
+        once. Do not repeat a commit blindly: an unguarded increment would count again.
 
         Raises:
             AlreadyExists: the document of a Create exists. Nothing was written.
             Conflict: a guard no longer holds, or an updated document is missing. Nothing was written; read again.
-            NotStorable: the store can never hold it. Nothing was written.
-            StoreUnavailable: there was no answer in time. It may have been written or not.
+            NotStorable: the store can never hold a document. Nothing was written.
+            StoreUnavailable: there was no answer in time. The writes may or may not have been done.
 
         """
         ...
@@ -202,20 +203,20 @@ class Message:
     # For subscribers' filters and for people.
     attributes: Mapping[str, str] = field(default_factory=dict)
 
-    # The bytes of a message that is passed on as it came; they are published instead of the body.
+    # The bytes of a message that is passed on unchanged; they are published instead of the body.
     raw: bytes | None = None
 
 
 class Bus(Protocol):
     """The events. Safe to use from several threads.
 
-    Every subscription of a topic is delivered each message at least once, in any order.
+    Every subscription of a topic receives each message at least once, in any order.
     """
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Publish the messages, to one or several topics.
 
-        Returns once all are accepted; takes as few requests as they fit into. May be repeated: receivers expect
+        Returns once all are accepted; makes as few requests as the messages fit into. May be repeated: receivers expect
         duplicates.
 
         Raises:
@@ -231,9 +232,9 @@ DEAD_LETTERS: Final = "dead-letters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """A message of the dead letters' subscription that no one else is given while it is held."""
+    """A held message of the dead-letter subscription, which no one else receives meanwhile."""
 
-    # The same however often the message is taken.
+    # The same each time the message is taken.
     id: str
     data: bytes
     attributes: Mapping[str, str]
@@ -249,7 +250,7 @@ class DeadLetterBox(Protocol):
     def take(self, limit: int) -> list[HeldMessage]:
         """Hold up to `limit` messages that are free.
 
-        They are in any order, and there may be more than one call returns. Empty if none comes for a moment.
+        They are in any order, and one call may not return all of them. The list is empty if none arrives for a moment.
 
         Raises:
             BusUnavailable: there was no answer in time, or there is no such subscription.
@@ -285,24 +286,24 @@ class DeadLetterBox(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAnswer:
-    """The Task Runner's answer about a job, without any secret that it quoted."""
+    """The Task Runner's answer about a job, with any quoted secret removed."""
 
-    # Empty if it named none that can be used.
+    # Empty if the answer contained no usable id.
     job_id: str
 
-    # In its own words, without spaces around them.
+    # The state in the Task Runner's own words, without spaces around them.
     state: str
     message: str = ""
 
 
 class TaskRunner(Protocol):
-    """The service that runs containers, as docs/reference/task-runner.md has it. Safe to use from several threads."""
+    """The service that runs containers (see docs/reference/task-runner.md). Safe to use from several threads."""
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """Submit a job (`POST {base_url}/job`).
 
         May be repeated with the same key: a Task Runner that honours keys starts one job. Each error says something
-        else about what was started, and there are no others.
+        different about what was started, and no others are raised.
 
         Raises:
             JobRefused: it started nothing, and the same request can never succeed.
@@ -331,12 +332,12 @@ class Source(Protocol):
     """The storage that workflow files are read from."""
 
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
-        """Return the content of `gs://bucket/object`, and its generation.
+        """Return the content and the generation of `gs://bucket/object`.
 
-        Without a `generation` the newest is read. May be repeated: a generation's content never changes.
+        If no `generation` is given, the newest is read. May be repeated: a generation's content never changes.
 
         Raises:
-            SourceNotFound: there is no such object, or not that generation of it.
+            SourceNotFound: there is no such object, or no such generation of it.
             SourceForbidden: the bucket may not be read.
             SourceTooLarge: the object is larger than any workflow file may be.
             SourceUnavailable: there was no answer in time.
@@ -349,14 +350,14 @@ class Source(Protocol):
 
 
 class Calls(Protocol[Item, Answer]):
-    """Calls of one function at the same time, as far as the implementation can, and their answers as they come.
+    """Concurrent calls of one function, as far as the implementation allows, and their answers as they arrive.
 
-    Used from one thread. A slow call delays nothing but itself, and many of them only calls of their own lane.
+    Used from one thread. A slow call delays only itself, and many slow calls delay only calls of their own lane.
     """
 
     @property
     def pending(self) -> Collection[Item]:
-        """The items that were begun and that no wave has answered yet."""
+        """The items whose calls were begun and have not been returned by a wave."""
         ...
 
     def begin(self, items: Sequence[Item]) -> None:
@@ -369,12 +370,13 @@ class Calls(Protocol[Item, Answer]):
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
         """Return the calls that ended since the last wave.
 
-        They are in any order. Waits for a first one, at most `within_s` seconds; empty if none ended, or nothing is
-        pending. A call that raised is not among them. Its error is kept until the others have ended, so that no answer
-        is lost.
+        They are in any order. Waits for a first one, at most `within_s` seconds; the result is empty if no call ended,
+        or nothing is pending. A call that raised is not included. Its error is kept until the others have ended, so
+        that no answer is lost.
 
         Raises:
-            Exception: a call's own error, once no other is pending. So ask until nothing is pending, then once more.
+            Exception: a call's own error, once no other call is pending. So call this until nothing is pending, then
+                once more.
 
         """
         ...
@@ -388,19 +390,19 @@ class Workers(Protocol):
     ) -> Calls[Item, Answer]:
         """Return a new, empty set of calls of one function.
 
-        `lane` names the service that an item's call asks. Calls of one lane may wait for each other, and never for
-        those of another; without it there is one lane.
+        `lane` names the service that an item's call uses. Calls of one lane may wait for each other, but never for
+        calls of another lane; without `lane` there is only one.
         """
         ...
 
 
 class Clock(Protocol):
-    """Time, so that tests own it."""
+    """The time, as a port so that tests can control it."""
 
     def now(self) -> datetime:
         """Return the time, as an aware UTC datetime."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let that much time pass."""
+        """Wait for that many seconds."""
         ...

@@ -14,7 +14,7 @@ from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
 FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
-"""The first version's variable for the Task Runner. It counts if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+"""The first version's variable for the Task Runner. It is used if `WORKFLOW_TASK_RUNNER_URL` is not set."""
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
@@ -39,8 +39,8 @@ MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
 """The longest pause between two deliveries, by topic; the first pause is short, as most failures pass quickly.
 
-Nothing else starts the run of a `start` event, so this topic has the longest pause that Pub/Sub allows. The checker
-finds the steps of any event that was given up, and another tick follows within a minute.
+Nothing else starts the run of a `start` event, so this topic has the longest pause that Pub/Sub allows. If another
+event is given up, the checker finds its steps, or another tick follows within a minute.
 """
 
 _DELIVERIES: Final = (5, 100)

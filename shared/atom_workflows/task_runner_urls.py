@@ -1,4 +1,4 @@
-"""The URLs that may name a Task Runner: their one grammar, two spellings of one, and printing one without secrets."""
+"""Task Runner URLs: check them, compare their spellings, and print them without secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what an invalid URL must be instead, else None.
+    """Return what an invalid URL must be, or None if valid.
 
     The words follow "it must be". A Task Runner's URL has no query and no fragment, since the paths of the calls are
     appended to it. It has no password, since it is stored with each run and shown to everyone who may see runs.
@@ -61,7 +61,7 @@ def _normal_form(url: str) -> tuple[str, str, int, str] | str:
 def shown_url(url: str) -> str:
     """Return the URL as it may be printed.
 
-    In a refused one, user name, password, query and fragment are hidden, as they may hold secrets.
+    In a refused URL, the user name, password, query and fragment are hidden, since they may contain secrets.
     """
     if expected_instead(url) is None:
         return url

@@ -1,6 +1,6 @@
-"""Refuse the requests that web pages make browsers send, to functions and to the local platform.
+"""Refuse requests that web pages cause browsers to send to functions and to the local platform.
 
-A page of another site can send a request, though not read the answer; the browser then adds the site's `Origin`. If the
+A page of another site can send a request, though not read the answer; the browser then adds the page's `Origin`. If the
 owner of a page points its host name at this address (DNS rebinding), the page can read the answer, too; the request's
 `Host` is then that name.
 """
@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping
 
 
 def explain_refusal(headers: Mapping[str, str], hosts: Collection[str], *, advice: str) -> str:
-    """Explain why a request is refused, if it is.
+    """Explain why a request is refused, or return "" if accepted.
 
     The names in `headers` are in lower case. `hosts` are the names that the server may be called by, in lower case; if
-    there are none, any name will do. `advice` says what to do about another name.
+    there are none, any name will do. `advice` says what to do if the request has a different name.
     """
     if "origin" in headers:
         return f"the request comes from a web page ({headers['origin']!r:.80}), and no page may call this server"
-    host = headers.get("host")  # Every browser sends it.
+    host = headers.get("host")  # Every browser sends this header.
     if not hosts or host is None:
         return ""
     name, colon, port = host.rpartition(":")

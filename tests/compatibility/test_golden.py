@@ -113,7 +113,7 @@ def test_a_document_of_a_newer_version(name: str) -> None:
 def test_a_node_of_a_kind_that_a_newer_version_made() -> None:
     """It is left to that version like a document of a newer schema."""
     path, fields, read, _ = DOCUMENTS["step"]
-    with pytest.raises(NewerVersion, match="waterfall is no kind of node"):
+    with pytest.raises(NewerVersion, match="waterfall is not a kind of node"):
         read(Document(path=path, fields={**fields, "kind": "waterfall"}, version=0))
 
 

@@ -203,7 +203,7 @@ def test_a_failed_connection_is_explained() -> None:
     with not_listening() as nowhere, canned(play(CASES)) as plain:
         for url, reason in (
             ("http://no-such-host.invalid", r"no connection: DNS .* the name no-such-host\.invalid"),
-            (nowhere, r"no connection: nothing listens at 127\.0\.0\.1:\d+"),
+            (nowhere, r"no connection: nothing is listening at 127\.0\.0\.1:\d+"),
             (
                 plain.url.replace("http:", "https:"),
                 r"no connection: 127\.0\.0\.1:\d+ does not answer with TLS .*http://\?",

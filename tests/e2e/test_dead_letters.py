@@ -108,7 +108,7 @@ def test_a_malformed_start_is_listed_and_dropped(site: Site) -> None:
     site.publish("start", b'{"workflow_path": 7}')
     site.publish("steps", b"\x1b[31mnot JSON")
     letters = {letter["topic"]: letter for letter in listed(site, 2)}
-    assert letters["start"]["reason"] == "an event's workflow_path must be a text, not 7"
+    assert letters["start"]["reason"] == "an event's workflow_path must be text, not 7"
     assert letters["steps"]["error"] == "MalformedEvent"
     shown = console(site, "dead-letters", "show", letters["steps"]["id"]).succeeded()
     assert "\\x1b[31mnot JSON" in shown

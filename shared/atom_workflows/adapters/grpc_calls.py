@@ -1,7 +1,8 @@
-"""Call Google's gRPC services on their client's channel, with plain protocol messages.
+"""Call Google's gRPC services through their client's channel, with plain protocol messages.
 
-The client provides the connection, the credentials and the emulator's address. What it wraps around each call (a
-retry, a deadline, headers and wrapper messages) costs as much as the call itself, so here it is built once.
+The client provides the connection, the credentials and the emulator's address. What it adds to each call (a retry, a
+deadline, headers and wrapper messages) costs as much as the call itself, so this module prepares these parts once and
+uses no wrapper messages.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from google.api_core.gapic_v1 import client_info, routing_header
 from google.api_core.retry import Retry
 
 Call: TypeAlias = Callable[..., Any]
-"""Takes the request and, as a keyword, the field that the service routes it by; raises google.api_core's errors."""
+"""Takes the request and, as a keyword argument, the field used for routing; raises google.api_core's errors."""
 
 # google.api_core has no types for these.
 _wrap_errors: Final[Any] = grpc_helpers.wrap_errors
@@ -23,20 +24,20 @@ _ClientInfo: Final[Any] = client_info.ClientInfo
 
 
 def message_class(wrapper: Any) -> Any:
-    """Return the protocol's message class under the client package's own."""
+    """Return the protocol message class that the client library's class wraps."""
     return type(wrapper.pb(wrapper()))
 
 
 class ServiceCalls:
-    """The calls of one service, such as `google.firestore.v1.Firestore`, on its client's channel."""
+    """Prepares calls to one service, such as `google.firestore.v1.Firestore`, on its client's channel."""
 
     def __init__(
         self, service: str, transport: Any, *, call_timeout_s: float, metadata: Sequence[tuple[str, str]] = ()
     ) -> None:
         self._service = service
         self._channel = transport.grpc_channel
-        # A stream is read on the calling thread: by default gRPC starts a thread for each, which costs more than the
-        # call. This is an option of the channel, and the client has already made the channel.
+        # Read streams on the calling thread: by default gRPC starts a thread for each stream, which costs more than the
+        # call. This is a channel option, but the client has already created the channel.
         self._channel._single_threaded_unary_stream = True  # noqa: SLF001 - see above
         self._call_timeout_s = call_timeout_s
         self._metadata = (_ClientInfo().to_grpc_metadata(), *metadata)
@@ -51,7 +52,7 @@ class ServiceCalls:
     def stream(self, method: str, answer: Any, retry: Retry) -> Call:
         """Prepare a method that returns a stream of messages.
 
-        All of them are read before the call returns.
+        The method reads all of them before it returns.
         """
         stub = self._channel.unary_stream(
             f"/{self._service}/{method}", request_serializer=_serialize, response_deserializer=answer.FromString

@@ -1,11 +1,11 @@
 """HTTP requests with limits on the time and size of the whole answer.
 
-A timeout of `requests` limits each wait for bytes, so a server that sends a byte now and then can hold a caller for as
-long as it likes. Here the timeout limits the answer as a whole, from the request to the last byte.
+The timeout of `requests` limits each wait for bytes, so a server that sends a byte now and then can hold up a caller
+indefinitely. Here the timeout limits the answer as a whole, from the request to the last byte.
 
-A failure to connect is an error of its own, since nothing was sent. A connection is reused only within a second: a
-single-threaded server serves no one else while it is open, and a server that closes idle connections might close it
-just as the next request is sent.
+A failure to connect raises a separate error, since nothing was sent. A connection is reused only within a second: a
+single-threaded server serves no one else while the connection is open, and a server that closes idle connections might
+close it just as the next request is sent.
 
 google-auth is given `BriefRequest`, because its own transport waits for minutes, retries often, follows redirects, and
 logs whole headers at debug level.
@@ -44,13 +44,13 @@ KEEP_ALIVE_S: Final = 1.0
 """How long an idle connection stays open."""
 
 CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Variables that may name a file of trusted certificates, as `requests` and OpenSSL read them; the first set counts."""
+"""Environment variables of `requests` and OpenSSL for a file of trusted certificates. The first that is set is used."""
 
 _PIECE: Final = 64 * 1024
 
 
 class _DropAll(logging.Filter):
-    """Drops every record, since urllib3 logs whole URLs and headers that it could not parse."""
+    """Drops every log record, since urllib3 logs whole URLs and any headers that it cannot parse."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (whatever it says)
         return False
@@ -103,9 +103,9 @@ class PromptAdapter(HTTPAdapter):
 
 
 class IdleCloser:
-    """Closes an adapter's idle connections, on a thread that ends once none is left.
+    """Closes an adapter's idle connections, on a thread that ends once none are left.
 
-    A function gets no processor time between two events, so there it may take until the next one.
+    A cloud function gets no processor time between events, so its idle connections may stay open until the next event.
     """
 
     def __init__(self, adapter: PromptAdapter) -> None:
@@ -130,7 +130,7 @@ class IdleCloser:
         while True:
             time.sleep(KEEP_ALIVE_S)
             with self._lock:
-                # Cleared first, so that whoever uses a connection after this check starts another thread.
+                # Clear this first, so that a caller that uses a connection after this check starts another thread.
                 self._is_running = False
                 if not self._adapter.close_idle():
                     return
@@ -140,7 +140,7 @@ class IdleCloser:
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
     """Yield the body of an answer, decompressed, as it arrives.
 
-    Raises as `requests` and urllib3 do.
+    Raises the errors of `requests` and urllib3.
     """
     while chunk := response.raw.read1(_PIECE, decode_content=True):
         yield chunk
@@ -149,7 +149,7 @@ def pieces_of(response: requests.Response) -> Iterator[bytes]:
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
     """Read the whole body of an answer.
 
-    Raises `AnswerTooLarge`, or as `requests` and urllib3 do.
+    Raises `AnswerTooLarge`, and the errors of `requests` and urllib3.
     """
     content = bytearray()
     for chunk in pieces_of(response):
@@ -160,7 +160,7 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
 
 
 class _DeadlineStream(io.RawIOBase):
-    """The bytes of a connection, until the deadline of the whole answer."""
+    """Reads a connection's bytes until the deadline of the whole answer."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw = raw
@@ -176,7 +176,7 @@ class _DeadlineStream(io.RawIOBase):
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            # Each wait may take all of the time that is left.
+            # Each wait may use all of the remaining time.
             self._connection.settimeout(left_s)
         return self._raw.readinto(buffer)
 
@@ -199,7 +199,7 @@ class _ReportsConnectErrors:
 
     def connect(self) -> None:
         try:
-            super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
+            super().connect()  # type: ignore[misc]  # defined by the connection class
         except (OSError, HTTPError) as error:
             reason = _explain_no_connection(error, cast("HTTPConnection", self))
         else:
@@ -221,7 +221,7 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
         is_temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
-        did = "gave no answer for" if is_temporary else "does not know"
+        did = "did not answer for" if is_temporary else "does not know"
         return f"no connection: DNS {did} the name {connection.host}"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
@@ -230,18 +230,18 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
     if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"no connection to {where} within {connection.timeout or 0:.0f} s"
     if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
-        return f"no connection: nothing listens at {where} (connection refused)"
+        return f"no connection: nothing is listening at {where} (connection refused)"
     detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause or error).__name__
     return f"no connection to {where}: {detail}"
 
 
 class _BriefKeepAlive:
-    """Mixin for connection pools that reuses no connection that has been idle for long."""
+    """Mixin for connection pools that never reuses a connection that was idle for long."""
 
     pool: queue.LifoQueue[Any] | None
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        connection = super()._get_conn(timeout)  # type: ignore[misc]  # of the pool that this is mixed into
+        connection = super()._get_conn(timeout)  # type: ignore[misc]  # defined by the pool class
         _close_if_stale(connection)
         return connection
 
@@ -259,14 +259,14 @@ class _BriefKeepAlive:
         with suppress(queue.Empty):
             while True:
                 taken.append(pool.get(block=False))
-        # The connection that was used last is put back last, so that it is used next.
+        # Put the most recently used connection back last, so that it is used next.
         for connection in reversed(taken):
             if connection is not None:
                 _close_if_stale(connection)
                 left += connection.sock is not None
             try:
                 pool.put(connection, block=False)
-            except queue.Full:  # others have put theirs back meanwhile
+            except queue.Full:  # other threads have returned their connections meanwhile
                 if connection is not None:
                     connection.close()
         return left
@@ -320,7 +320,7 @@ class Response:
 
 
 class BriefRequest:
-    """A `google.auth.transport.Request` for the few requests that fetching a token takes."""
+    """A `google.auth.transport.Request` for the few requests that are needed to fetch a token."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + BUDGET_S

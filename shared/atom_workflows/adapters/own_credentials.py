@@ -27,7 +27,7 @@ def expect_users_login() -> None:
 
 
 def default_project() -> str | None:
-    """Return the credentials' project, or the one gcloud is set to.
+    """Return the credentials' project, or the one configured in gcloud.
 
     Raises google-auth's errors.
     """

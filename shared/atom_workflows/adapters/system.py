@@ -1,4 +1,4 @@
-"""The Clock and Workers ports on this machine."""
+"""The Clock and Workers ports, on the local machine's clock and threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final, Generic
 from atom_workflows.ports import Answer, Item
 
 WAVE_S: Final = 0.05
-"""How long a first answer waits for others to join its wave, as one commit for many is cheaper than many commits."""
+"""How long a wave's first answer waits for others: one commit for many answers is cheaper than many commits."""
 
 
 AHEAD: Final = 4
@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class ThreadWorkers:
-    """Makes calls on a thread pool for each lane."""
+    """Makes calls on one thread pool per lane."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -53,14 +53,14 @@ class ThreadWorkers:
                 if lane not in self._pools:
                     self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
                 pool = self._pools[lane]
-            # In the caller's context, so that the call's log lines name the event it was made for.
+            # Run in the caller's context, so that the call's log lines name the event that caused it.
             return pool.submit(copy_context().run, call, item)
 
         return ThreadCalls(submit, lane=lane or (lambda _: ""), most=self._threads * AHEAD)
 
 
 class ThreadCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. At most `most` items of a lane are with its threads, where each takes a kilobyte."""
+    """Implements `ports.Calls`. At most `most` items of a lane are handed to threads, each taking a kilobyte."""
 
     def __init__(
         self, submit: Callable[[Item, str], Future[Answer]], *, lane: Callable[[Item], str], most: int

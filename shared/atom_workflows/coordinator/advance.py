@@ -1,8 +1,8 @@
-"""Run one invocation's work on a run: submit, save, release and claim in turns until nothing is left to do here.
+"""Run one invocation's work on a run: submit, save, release and claim in turn until it has no more to do.
 
-A step that ends at once is saved with its dependents' counters. A released step that waited for it alone is claimed in
-the same commit and submitted next, so a chain of short steps needs no event between them. Whatever else is released is
-published for other invocations first, as they can work in parallel; only after that does this one go on.
+A step whose job ends synchronously is saved with its dependents' counters. A released step that depended on it alone is
+claimed in the same commit and submitted next, so a chain of short steps needs no event between them. Other released
+steps are published for other invocations before this one goes on, so that these can work in parallel.
 
     claim ──► submit ──► save the answers ──► release: end barriers and skips, level by level
       ▲                    (and claim sole dependents)          │
@@ -61,13 +61,13 @@ def waves(
     *,
     lane: Callable[[Item], str] | None = None,
 ) -> Iterator[list[tuple[Item, Answer]]]:
-    """Call for each item and yield lists of (item, answer).
+    """Make a call for each item and yield lists of (item, answer).
 
-    A list holds the answers that were ready together; each item comes once. An error of a call is raised here, after
-    the others have ended. See `ports.Workers.calls` for `lane`.
+    A list holds the answers that were ready together; each item appears once. An error in a call is raised here, after
+    the other calls have ended. See `ports.Workers.calls` for `lane`.
     """
     if len(items) == 1:
-        # Handing it to a thread would take longer than anything around the call does.
+        # Handing a single call to a thread would take longer than everything else around the call.
         yield [(items[0], call(items[0]))]
         return
     calls = workers.calls(call, lane=lane)
@@ -86,9 +86,9 @@ With less of the lease left than this, another instance might submit the same at
 
 
 def submit(services: Services, step: StepRecord) -> StepChange | None:
-    """Submit the step's job and return what that changes.
+    """Submit the step's job and return the resulting change.
 
-    None for a step without a job, which is never claimed.
+    Returns None for a step without a job, which is never claimed.
     """
     if step.request is None or step.due_at is None:
         return None
@@ -141,7 +141,7 @@ def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValu
 def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
     """Fail the step after a 409.
 
-    It goes on if its own earlier submission may be the cause, or if the server asks for a later try.
+    The step goes on instead if its own earlier submission may be the cause, or if the server asks for a later retry.
     """
     if step.is_unsure:
         reason = f"an earlier submission may be under way: {error}"
@@ -175,29 +175,29 @@ def _defer(services: Services, step: StepRecord, error: RequestNotAccepted) -> S
 class Advance:
     """One invocation's work on one run.
 
-    `budget` bounds how long it goes on; `refused` are decisions that came too late, as another instance had changed
-    the step. After an outage nothing more is claimed, but what is claimed already is still submitted: no one else can
-    do that before its lease is over.
+    `budget` limits how long it goes on; `refused` are decisions that came too late, because another instance had
+    changed the step. After an outage no more steps are claimed, but steps that are already claimed are still submitted:
+    no one else can do that before their leases end.
     """
 
     outbox: Outbox
     run_id: str
     budget: Budget
     refused: list[Decision] = field(default_factory=list)
-    # Steps that were read before their turn. If one has changed since, its guard fails and nothing is written.
+    # Steps that were read ahead. If one has changed since then, its guard fails and nothing is written.
     _ahead: dict[str, StoredStep] = field(default_factory=dict)
     _reach: int = 0
     _failure: Exception | None = None
 
     @classmethod
     def of(cls, outbox: Outbox, run_id: str) -> Advance:
-        """Begin the work of an invocation, with its whole budget."""
+        """Begin the work of an invocation with its full budget."""
         return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
 
     def run(self, *, to_dispatch: Sequence[StoredStep] = (), ended: Sequence[Decision] = ()) -> None:
-        """Dispatch steps, save others' ends, and continue with what that releases.
+        """Dispatch steps, save outcomes, and continue with the released steps.
 
-        Raises the first outage that it met, at its end.
+        `ended` are decisions that end other steps. Raises the first outage that occurred, once the work is done.
         """
         claimed = self._claim(to_dispatch)
         self._save_and_go_on(ended, claimed, may_keep=True)
@@ -210,8 +210,8 @@ class Advance:
         """Submit the steps and save each wave of answers.
 
         Returns the steps that were claimed meanwhile, to be submitted next. While some answers are outstanding, steps
-        that others release are published instead of kept, so a slow Task Runner delays only its own steps. A wave that
-        cannot be saved does not stop the waves after it.
+        that other answers release are published instead of kept, so a slow Task Runner delays only its own steps. A
+        wave that cannot be saved does not stop the waves after it.
         """
         services = self.outbox.services
         following: list[StoredStep] = []
@@ -228,10 +228,10 @@ class Advance:
         return following
 
     def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
-        """Save the decisions, and claim some of what they release.
+        """Save the decisions, and claim some of the released steps.
 
-        The claimed steps are added to `following`, and those in it count towards the limit of steps to keep. An outage
-        is noted in `_failure`.
+        The claimed steps are added to `following`; all steps in it count towards the limit of steps to keep. An outage
+        is recorded in `_failure`.
         """
         try:
             self._try_to_go_on(decisions, following, may_keep=may_keep)
@@ -254,7 +254,7 @@ class Advance:
         room = max(STEPS_PER_READY - len(following), 0) if may_keep else 0
         self._hand_on(ready[room:])
         self.outbox.flush_ready()
-        # A redelivery or an audit may have published the kept ones too, and another instance may have taken them.
+        # A redelivery or an audit may have published the kept steps too, and another instance may have taken them.
         kept = self._load(ready[:room])
         following += self._claim([stored for stored in kept if stored.step.release is Release.CLAIM])
 
@@ -276,7 +276,7 @@ class Advance:
         return ready
 
     def _end_without_jobs(self, step_ids: Sequence[str]) -> Saved:
-        """End steps that need no job, as far as the budget goes.
+        """End steps that need no job, as far as the budget allows.
 
         The others are handed on: any dispatcher can end them.
         """
@@ -302,14 +302,14 @@ class Advance:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Claim the steps that wait for one of these alone.
+        """Claim the steps whose only dependency is one of these.
 
-        The claim goes into the commit that releases them, so it says what their counters will be then.
+        The claim is part of the commit that releases them, so it contains the counters that they will have then.
         """
         ended = [decision.step for decision in decisions if decision.change.state is StepState.SUCCEEDED]
         unread = [step for step in ended if step.hands_over_to is not None and step.hands_over_to not in self._ahead]
         # The same call reads the steps that follow them in a chain. Read-ahead doubles while jobs finish synchronously:
-        # a long chain then needs one call for eight steps, and little is read in vain if a job goes on.
+        # a long chain then needs one call for eight steps, and few reads are wasted if a job keeps running.
         wanted = [name for step in unread for name in (step.hands_over_to, *step.heirs[: self._reach]) if name]
         self._ahead |= {stored.step.id: stored for stored in self._load(wanted)}
         self._reach += len(unread) and self._reach + 1
@@ -326,7 +326,10 @@ class Advance:
         return save_claims(self.outbox, [self._claim_of(stored) for stored in steps])
 
     def _claim_of(self, stored: StoredStep, *, after: Counts | None = None) -> Decision:
-        """Decide to claim a step; `after` is what its only dependency adds to its counters in the same commit."""
+        """Decide to claim a step.
+
+        `after` is what its only dependency adds to its counters in the same commit.
+        """
         services = self.outbox.services
         change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease)
         if after is not None:

@@ -1,6 +1,6 @@
 """Limit the work of one invocation; the rest of a large run is handed on to another.
 
-A function is killed after some minutes, and is paid for by the second. So work that grows with a run is done in parts:
+A function is killed after some minutes, and is billed by the second. So work that grows with a run is done in parts:
 once the budget is spent, an event asks for the rest. If an invocation dies before that, the checker's audit continues.
 """
 
@@ -17,19 +17,20 @@ MAX_CALLS: Final = 1_000
 """Calls to the store. Each takes 20 ms or more, so the time usually runs out first."""
 
 MAX_WRITTEN: Final = 5_000
-"""Documents written. It bounds reads, too: an invocation reads what it writes, or one run's documents once."""
+"""Documents written. It limits reads, too: an invocation reads the documents that it writes, or all documents of one
+run once."""
 
 MAX_AUDIT_CALLS: Final = 5
 MAX_AUDIT_WRITTEN: Final = 50
-"""Enough to close a small run at once. A larger one is handed on to the start function."""
+"""Enough to close a small run immediately. A larger one is handed on to the start function."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """The remaining time, calls and documents of one invocation. It may be overdrawn by one call's worth.
+    """The remaining time, calls and documents of one invocation. It may be exceeded by one call.
 
-    Check it after a part of the work, never before the first: even with a store so slow that reading a run takes all
-    the time, each invocation then makes progress.
+    Check it after each part of the work, never before the first: then each invocation makes progress, even if the store
+    is so slow that reading a run takes all the time.
     """
 
     services: Services
@@ -39,7 +40,7 @@ class Budget:
 
     @classmethod
     def of_invocation(cls, services: Services) -> Budget:
-        """Return the budget of an event's handler that starts now."""
+        """Return the budget of an event handler that starts now."""
         until = services.clock.now() + services.settings.inline_budget
         return cls(services=services, until=until, calls=MAX_CALLS, written=MAX_WRITTEN)
 

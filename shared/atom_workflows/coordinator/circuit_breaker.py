@@ -27,7 +27,7 @@ class _Outage:
 
 
 class CircuitBreaker:
-    """Holds calls back from a Task Runner that has failed a few in a row. Safe to use from several threads.
+    """Holds back calls to a Task Runner after a few calls in a row have failed. Safe to use from several threads.
 
     Holding back is harmless: the caller defers the call as if the Task Runner had not accepted it, and the first call
     that is answered lets all others through.
@@ -48,7 +48,7 @@ class CircuitBreaker:
             return RequestNotAccepted(reason, retry_after_s=(outage.until - now).total_seconds())
 
     def record_answer(self, url: str) -> None:
-        """End the Task Runner's outage."""
+        """Record that the Task Runner answered, which ends its outage."""
         with self._lock:
             self._outages.pop(url, None)
 

@@ -1,4 +1,4 @@
-"""Close a run: its end node was released, since every leaf of its graph is terminal, or it was stopped."""
+"""Close a run whose end node was released, since every leaf of its graph is terminal, or that was stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from atom_workflows.errors import Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 
 MAX_ERRORS: Final = 100
-"""Failed steps whose messages the run's own document repeats; the steps hold them all."""
+"""The most failed steps whose messages are copied to the run's document; the steps' documents hold them all."""
 
 MAX_ERROR_TEXT: Final = 500
 
@@ -31,7 +31,7 @@ _TRIES: Final = 5
 def finish_run(outbox: Outbox, run_id: str) -> None:
     """Close the run if its end is released.
 
-    May be repeated. If the run keeps changing it is left to the checker's audit, which finds the released end.
+    May be repeated. If the run keeps changing, it is left to the checker's audit, which finds the released end.
     """
     for _ in range(_TRIES):
         stored, end = load_run_and_end(outbox.services, run_id)
@@ -46,8 +46,8 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """Make the run and its end terminal in one commit.
 
-    Returns False if either has changed since it was read. Only a run that is to be stopped may be closed without an
-    end, which someone must have deleted.
+    Returns False if either has changed since it was read. Only a run that is being stopped may be closed without an end
+    node, which someone must have deleted.
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
@@ -56,7 +56,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     fields = {"state": closed.state.value, "finished_at": now, "errors": [dict(error) for error in errors]}
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if end is not None:
-        # The end of a run that was stopped before it was reset is terminal since its last round.
+        # If the run was stopped before it was reset, its end has been terminal since its previous round.
         end_fields = {"due_at": None} if change is None else change_fields(change)
         writes.append(Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version))
     try:
@@ -64,7 +64,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     except Conflict:
         return False
     outbox.report_run(closed)
-    # Someone has to look at a failed run, so alerts on severity must see it.
+    # A failed run needs a person's attention, so alerts on severity must include it.
     write = log.error if closed.state is RunState.FAILED else log.info
     write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
@@ -77,7 +77,7 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
         errors.append({"step": None, "message": run.stop.reason})
     if run.stop is None and end is not None and not end.step.unsuccessful:
         return ()
-    # In a run that was stopped, the stop itself cancels steps.
+    # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
     states = [StepState.FAILED.value] if run.stop else [StepState.FAILED.value, StepState.CANCELLED.value]
     failed = services.store.query(
         Query(
@@ -102,8 +102,8 @@ _STOP_TRIES: Final = 20
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
     """Record the stop of a run, then close the run.
 
-    If this dies in between, the checker's audit continues. Returns False if the budget was spent before the run was
-    closed. A second request keeps the first one's reason and continues with that.
+    If the instance dies in between, the checker's audit continues the work. Returns False if the budget was spent
+    before the run was closed. A second request keeps the first one's reason and continues closing the run.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -125,12 +125,12 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a stopped run, then the run.
 
-    May be repeated. Returns False if the budget was spent first: the caller hands the rest on. Without a budget it goes
-    on to the end.
+    May be repeated. Returns False if the budget was spent first: the caller hands the rest on. Without a budget it
+    continues to the end.
 
-    Steps that change in between are found in the next turn of the loop, and a step that has ended stays so. The order
-    of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any more.
-    Its end node is read before them: a retry resets it first, so if it is still the same, no step was opened again.
+    Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
+    order of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any
+    more. Its end node is read before them: a retry resets it first, so if it is still the same, no step was reopened.
     """
     budget = budget or Budget(services=outbox.services)
     while True:
@@ -158,7 +158,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
 
 
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
-    """Close a run that cannot go on, unless it has ended meanwhile.
+    """Close a run that cannot continue, unless it has ended meanwhile.
 
     `action` names the reason in the log.
     """

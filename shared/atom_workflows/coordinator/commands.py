@@ -1,4 +1,4 @@
-"""Cancel a run, or retry it from what failed, as a user asks."""
+"""Cancel a run, or retry its unsuccessful steps, at a user's request."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from atom_workflows.core.records import Stop, StopKind
 
 
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user") -> None:
-    """End the run CANCELLED.
+    """End the run as CANCELLED.
 
-    After this no further step of it is claimed. Running jobs go on at the Task Runner, which has no call to stop them,
-    and so does a submission that is under way; their results are dropped.
+    After this, no more steps of the run are claimed. Running jobs continue at the Task Runner, which has no call to
+    stop them, and so does a submission that is in progress; their results are dropped.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
@@ -25,10 +25,10 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
 
 
 def retry_run(services: Services, run_id: str) -> None:
-    """Run again what failed, was cancelled or was skipped.
+    """Rerun the steps that failed, were cancelled or were skipped.
 
-    What succeeded is kept. Raises `RunNotFound`, or `RunStateError` if the run is not FAILED or CANCELLED, or will soon
-    be deleted.
+    Steps that succeeded are kept. Raises `RunNotFound`, or `RunStateError` if the run is not FAILED or CANCELLED, or
+    will soon be deleted.
     """
     outbox = Outbox(services)
     reopen_run(outbox, run_id)

@@ -1,10 +1,10 @@
 """Save decisions about steps: guarded commits that also count down dependents, and report which of these are released.
 
-This is how a dependency is honoured without locks. Each step counts the dependencies it still waits for (`remaining`)
+This is how dependencies are enforced without locks. Each step counts the dependencies it still waits for (`remaining`)
 and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
 dependents, atomically. A guard on the ended step's version makes that happen once: of two instances that handle the
-same outcome, one fails the guard. The store returns the counters after the increments, so the commit that brings
-`remaining` to 0 knows it, and its instance releases the dependent. If that instance dies first, redelivery or the
+same outcome, only one passes the guard. The store returns the counters after the increments, so the instance whose
+commit brings `remaining` to 0 sees this and releases the dependent. If that instance dies first, redelivery or the
 checker's audit finds the released step.
 """
 
@@ -40,7 +40,7 @@ _DOCUMENT_BYTES: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A change of a step that was decided and not yet saved.
+    """A decided change of a step that is not saved yet.
 
     `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
     at all. They have no guards of their own: the step's decides.
@@ -56,7 +56,7 @@ class Decision:
         return self.stored.step
 
     def documents(self, *, counting: bool) -> set[str]:
-        """Return the ids of the steps, and the paths of the companions, that saving it writes.
+        """Return the step ids and companion paths that saving it writes.
 
         `counting` includes the dependents.
         """
@@ -65,7 +65,7 @@ class Decision:
 
     @property
     def text_bytes(self) -> int:
-        """The approximate size of its texts, beside `_DOCUMENT_BYTES` for each document."""
+        """The approximate size of its texts, in addition to `_DOCUMENT_BYTES` for each document."""
         message = len(str(self.change.fields.get("message", "")).encode())
         return message + sum(estimate_bytes(one.fields) for one in self.companions)
 
@@ -74,9 +74,10 @@ class Decision:
 class Saved:
     """The result of one or more commits.
 
-    `versions` are those of the changed steps. `released` are dependents with nothing left to wait for, each with what
-    becomes of it. `companions` are the results of companions by their paths. `refused` are decisions that came too
-    late, as another instance had changed the step. `commits` were tried, and `written` documents took effect.
+    `versions` are the new versions of the changed steps. `released` are dependents whose dependencies have all ended,
+    each with the decision about it. `companions` are the results of companions by their paths. `refused` are decisions
+    that came too late, because another instance had changed the step. `commits` counts the commits that were tried, and
+    `written` the documents that were written.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
@@ -116,8 +117,8 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
 def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
     """Save claims of one run's steps.
 
-    Returns the steps that this invocation has now. It takes one commit, or one for each claim if another instance was
-    faster with some.
+    Returns the steps that this invocation now holds. One commit saves them all, or one commit each if another instance
+    was faster with some.
     """
     if not claims:
         return []
@@ -134,7 +135,7 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
 
 
 def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decision], budget: Budget) -> bool:
-    """Save the decisions in order, as long as no one else changes one step.
+    """Save the decisions in order while no one else changes one step.
 
     Returns False if a guard failed, or if the budget was spent before all were saved. Each commit checks the version of
     the step `unchanged` and renews it, so anything else that is guarded by that version happens before the first of
@@ -183,7 +184,7 @@ def save_document(services: Services, path: str, read: Document | None, fields: 
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
     """Save decisions without counting down dependents.
 
-    That is for polls, and for steps of a run that is being closed.
+    Used for polls, and for steps of a run that is being closed.
     """
     saved = Saved()
     for part in in_parts(decisions, counting=False):
@@ -219,7 +220,7 @@ def _commit(
     """
     dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
-    # Claimed dependents are written with their new counters, the other ones are incremented.
+    # Claimed dependents are written with their new counters; the others' counters are incremented.
     guarded = [*decisions, *claims]
     writes = _writes(guarded)
     increments = [
@@ -254,7 +255,7 @@ def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
 
 
 def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Counts]:
-    """Return what the commit adds to the counters of each dependent that it does not claim."""
+    """Return the counter increments of the dependents that are not claimed."""
     dependents: dict[str, Counts] = {}
     for decision in decisions:
         if not decision.change.is_terminal:
@@ -269,7 +270,7 @@ def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[
 def _released(
     decisions: Sequence[Decision], dependents: Iterable[str], results: Sequence[WriteResult]
 ) -> Iterator[tuple[str, Release]]:
-    """Yield the dependents that have nothing left to wait for."""
+    """Yield the dependents whose dependencies have all ended."""
     barriers = {name for decision in decisions for name in decision.step.barriers}
     for step_id, result in zip(dependents, results, strict=True):
         counters = result.increments
@@ -287,8 +288,8 @@ def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterato
     for decision in decisions:
         touches = decision.documents(counting=counting)
         text = decision.text_bytes
-        # A dependent that several steps share is written once. A companion that they share takes a commit for each, as
-        # each needs a result of its own.
+        # A dependent that several steps share is written once. A companion that they share takes a commit for each,
+        # since each needs its own result.
         together = touched | touches
         is_shared = any(one.path in touched for one in decision.companions)
         is_full = len(together) > MAX_WRITES or len(together) * _DOCUMENT_BYTES + texts + text > MAX_BYTES

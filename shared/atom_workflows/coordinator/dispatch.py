@@ -1,8 +1,8 @@
 """Handle the dispatcher's two events: steps to dispatch, and attempts that ended.
 
 An event may come twice, at the same time, and in any order, and an earlier invocation may have died after its commit
-and before it published. So what an event finds done already is followed downwards (`republish_below`): released steps
-that no dispatcher has taken are published again.
+and before it published. So if the work of an event is already done, the steps below are searched (`republish_below`),
+and released steps that no dispatcher has taken are published again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from atom_workflows.core.transitions import apply_outcome, end_without_job, may_
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
-"""Steps that `republish_below` reads; what lies deeper is found by the checker's audit of the run."""
+"""The most steps that `republish_below` reads; the checker's audit of the run finds deeper ones."""
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
@@ -33,16 +33,16 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
 
     It may come twice, at the same time, in any order.
     """
-    # Outcomes come from a checker that is awake and will look again; released steps may find it asleep.
+    # Outcomes come from a checker that is running and will look again; for released steps it may not be running.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
     if advance.refused:
-        # Another instance has changed these steps, and may have died before it published what that released.
+        # Another instance has changed these steps, and may have died before it published the released steps.
         versions = {decision.step.id: decision.stored.version for decision in advance.refused}
         steps = load_steps(services, event.run_id, versions)
         _republish_below_ended(outbox, event.run_id, steps)
         if any(one.version == versions[one.step.id] for one in steps):
-            # No one had changed this one, so it was a dependent that could not be written.
+            # No one changed this step, so the commit failed because a dependent could not be written.
             stop_if_broken(outbox, event.run_id, advance.budget)
     outbox.flush()
 
@@ -97,7 +97,7 @@ def _republish_below_ended(outbox: Outbox, run_id: str, steps: Sequence[StoredSt
 def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
     """Publish every released step below steps that have ended.
 
-    An invocation goes on from step to step without an event, so the step to wake may be several levels below the one
+    An invocation continues from step to step without an event, so the step to wake may be several levels below the one
     that the event named. The search continues through steps that have ended.
     """
     seen: set[str] = set()

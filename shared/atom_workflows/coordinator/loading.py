@@ -46,13 +46,13 @@ class StoredRun:
 
 
 def load_run(services: Services, run_id: str) -> StoredRun | None:
-    """Return the run, None if there is none."""
+    """Return the run, or None if there is none."""
     document = services.store.get([run_path(run_id)])[0]
     return None if document is None else StoredRun(run=run_record(document), version=document.version)
 
 
 def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list[StoredStep]:
-    """Return those of the steps that exist, in the order of `step_ids`."""
+    """Return the steps that exist, in the order of `step_ids`."""
     paths = [step_path(run_id, step_id) for step_id in step_ids]
     pages = [services.store.get(paths[start : start + AT_ONCE]) for start in range(0, len(paths), AT_ONCE)]
     return [StoredStep.of(document) for page in pages for document in page if document is not None]
@@ -61,7 +61,7 @@ def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list
 def load_run_and_end(services: Services, run_id: str) -> tuple[StoredRun | None, StoredStep | None]:
     """Return the run and its end, read in one call.
 
-    None stands for what does not exist.
+    Either is None if it does not exist.
     """
     run, end = services.store.get([run_path(run_id), step_path(run_id, END_ID)])
     stored = None if run is None else StoredRun(run=run_record(run), version=run.version)

@@ -1,4 +1,4 @@
-"""Collect what one invocation publishes once its state is saved: state first, publish second."""
+"""Collect the messages that one invocation publishes once its state is saved: state first, publish second."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REPORT_AFTER_S = 0.5
 
 @dataclass(slots=True)
 class Outbox:
-    """Messages of one invocation, collected so that they leave in few requests.
+    """Messages of one invocation, collected so that few requests publish them.
 
-    Other instances wait for ready steps, so these leave early. Reports to the outside world may wait for
-    the end of the invocation and leave in the same request. `wakes_checker` means that the checker may not know yet
+    Other instances wait for ready steps, so these are published early. Reports to the outside world may wait for the
+    end of the invocation and are published in the same request. `wakes_checker` means that the checker may not know yet
     that there is work, so it is woken when a job is put in flight.
     """
 
@@ -49,7 +49,7 @@ class Outbox:
     def report_step(self, step: StepRecord, change: StepChange) -> None:
         """Report a step's change to the outside world.
 
-        The checker is woken if it now has to look at the step. A change of an odd step says so in its message.
+        The checker is woken if it now has to look at the step. If the step has an oddity, the message describes it.
         """
         is_at_task_runner = change.state is StepState.RUNNING or bool(change.fields.get("deferrals"))
         if is_at_task_runner or change.state is StepState.RETRYING:
@@ -76,7 +76,7 @@ class Outbox:
         self._changes.setdefault(run.id, []).append(report)
 
     def flush(self) -> None:
-        """Publish everything, in one request as far as the bus can."""
+        """Publish everything, in as few requests as the bus allows."""
         messages = self._messages + self._take_ready()
         for run_id, changes in self._changes.items():
             messages += changes_messages(run_id, changes)

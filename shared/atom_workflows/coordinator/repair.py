@@ -1,4 +1,4 @@
-"""Repair one run: fix documents that contradict each other, and publish what no dispatcher has taken."""
+"""Repair one run: fix documents that contradict each other, and publish released steps that no dispatcher has taken."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _TOGETHER: Final = 20
 """Miscounted steps that are confirmed at a time; each may have 32 dependencies."""
 
 _CALLS_TOGETHER: Final = 26
-"""The most calls that it takes to confirm and fix so many."""
+"""The most calls needed to confirm and fix that many."""
 
 
 def is_anything_under_way(services: Services, run_id: str) -> bool:
     """Return True if a step of the run is under way.
 
-    It is being dispatched, runs, or waits for its next attempt.
+    It is being dispatched, is running, or is waiting for its next attempt.
     """
     states = [state.value for state in UNDER_WAY]
     query = Query(collection=steps_path(run_id), where=[("state", "in", states)], limit=1, fields=("state",))
@@ -67,7 +67,7 @@ def fix(services: Services, run_id: str, found: Sequence[Finding], budget: Budge
     Returns the findings that were fixed. Once the budget is spent, the others are left to a later check.
     """
     by_id = {finding.step_id: finding for finding in found if finding.flaw is Flaw.UNWATCHED}
-    # Read again, as a step may have got a due time, or ended, meanwhile.
+    # Read these again, since a step may have been given a due time, or have ended, meanwhile.
     fixed = _write_fixes(
         services,
         run_id,
@@ -124,7 +124,7 @@ def _write_fixes(services: Services, run_id: str, wrong: Sequence[tuple[StoredSt
 
 
 LATE: Final = timedelta(minutes=3)
-"""A step that has been due for this long was missed: the checker is not woken, or fails."""
+"""A step that has been due for this long was missed: the checker is not being woken, or is failing."""
 
 _MOST_NAMED: Final = 3
 
@@ -135,7 +135,7 @@ class Examination:
 
     `open_work` is a clause that names work that the checker will continue by itself, or "". `published` counts released
     steps that were published again. `overdue_since` is the earliest due time that a working checker would not have
-    missed. The oddities in `odd` are for the Task Runner to change.
+    missed. Only the Task Runner can resolve the oddities in `odd`.
     """
 
     run: RunRecord
@@ -151,7 +151,7 @@ class Examination:
 def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
     """Examine a run and, if `fixing`, repair it.
 
-    That restarts whatever holds it up.
+    The repair restarts work that is holding the run up.
 
     Raises `RunNotFound`.
     """
@@ -160,7 +160,7 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
     if stored is None:
         raise RunNotFound(run_id)
     run, steps = stored.run, load_steps_by_id(services, run_id)
-    # The due time of a running job stays that of its first poll, as polls that report nothing new write nothing.
+    # The due time of a running job remains that of its first poll, since polls that find nothing new write nothing.
     waiting = [step.due_at for step in steps.values() if step.due_at and step.state is not StepState.RUNNING]
     open_work = ""
     if run.stop is not None and not all(step.state.is_terminal for step in steps.values()):
@@ -183,10 +183,11 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
 
 
 def request_repair(outbox: Outbox, run_id: str) -> int:
-    """Hand a run that stands still to the start function.
+    """Hand a stalled run to the start function.
 
-    Returns the number of events. A RUNNING run of which nothing is released and nothing under way has contradictory
-    documents. Finding these takes reading all of them, for which the checker has neither the time nor the memory.
+    Returns the number of events. If no step of a RUNNING run is released or under way, its documents contradict each
+    other. Finding the contradictions requires reading all documents, for which the checker has neither the time nor the
+    memory.
     """
     if is_anything_under_way(outbox.services, run_id):
         return 0
@@ -197,8 +198,8 @@ def request_repair(outbox: Outbox, run_id: str) -> int:
 def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
     """Continue a run that was handed on, within one invocation's budget.
 
-    Close, seed, reset, repair or renew it, whichever it needs. With `after`, only publish the released steps behind
-    that path. Raises `RunNotFound`.
+    Close, seed, reset, repair or renew it, whichever it needs. With `after`, only publish the released steps that
+    follow that path. Raises `RunNotFound`.
     """
     budget = Budget.of_invocation(outbox.services)
     stored = load_run(outbox.services, run_id)

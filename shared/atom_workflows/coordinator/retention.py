@@ -1,6 +1,6 @@
 """Keep the documents of a run that is open for long, or was retried, beyond the date set when it started.
 
-The run's own document comes last, so at any time, whatever died, the others are kept for at least as long.
+The run's own document is renewed last, so the others are always kept for at least as long, even if an instance dies.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _keep_definition(services: Services, run_id: str, until: datetime) -> bool:
 
     Returns False if it cannot be renewed just now.
     """
-    # Not its text, which may take a megabyte. A refused write would not show that there is no definition.
+    # Do not read its text, which may take a megabyte. A refused write would not show that there is no definition.
     query = Query(collection=definitions_path(run_id), limit=1, fields=("expire_at",))
     try:
         services.store.commit(

@@ -1,4 +1,4 @@
-"""Retry a run from what failed: keep what succeeded, run again what failed, was cancelled or was skipped."""
+"""Retry a run: keep the steps that succeeded, and rerun those that failed, were cancelled or were skipped."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         "finished_at": None,
         "deadline": deadline,
     }
-    # The due time of its end brings the run back to the checker, should this die.
+    # The due time of its end brings the run back to the checker if this instance dies.
     writes = [
         Update(path=run_path(run_id), fields=fields, guard=stored.version),
         Update(path=step_path(run_id, END_ID), fields={"due_at": first_audit(now, deadline)}),
@@ -66,8 +66,8 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
     try:
         outbox.services.store.commit(writes)
     except Conflict:
-        raise RunStateError(f"run {run_id} is being changed by someone else; look at it again") from None
-    log.info("run.retry", f"run {run_id} is retried from what failed", run_id=run_id)
+        raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again") from None
+    log.info("run.retry", f"run {run_id} is being retried; the steps that succeeded are kept", run_id=run_id)
     outbox.report_run(replace(run, state=state))
 
 
@@ -75,14 +75,14 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     """Make every step that did not succeed PENDING again.
 
     The others are kept for longer. Returns False if something changed meanwhile or the budget is spent. The caller then
-    reads the run again, and repeats this if the run is still to be reset; steps that were reset are passed over.
+    reads the run again, and repeats this if the run is still to be reset; steps that were reset are left as they are.
 
-    A late event may dispatch a reset step at once. So steps are reset before what they depend on: whatever runs early
-    finds its dependents waiting. The run's end changes with every commit, so that a stop, which closes the run under
-    the guard of its end's version, comes before all of this or after (see `stop.close_run`).
+    A late event may dispatch a reset step immediately. So steps are reset before their dependencies: the dependents of
+    a step that runs early are already waiting. The run's end changes with every commit, so that a stop, which closes
+    the run under the guard of its end's version, comes either before or after all of this (see `close.close_run`).
     """
     steps = _dependents_first(list(iter_steps(outbox.services, run.id)))
-    # Read after the end: either this sees a stop, or one of the two is refused by the guard on the end.
+    # Read this after the end: either a stop is visible here, or the guard on the end refuses one of the two.
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
@@ -103,7 +103,7 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
 def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
     """Return the date until which a run is kept once RUNNING.
 
-    After a retry that is later than the run's own date says, which is renewed last.
+    After a retry this is later than the date in the run's own document, which is renewed last.
     """
     if run.reopened_at is None:
         return run.expire_at

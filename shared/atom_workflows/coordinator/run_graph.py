@@ -18,7 +18,7 @@ from atom_workflows.ports import Create, Document, Fields, Update
 
 
 class RunGraph:
-    """A workflow compiled for one run. `path` is that of the workflow file, from which its jobs get their label."""
+    """A workflow compiled for one run. `path` is the workflow file's, from which the label of its jobs is made."""
 
     def __init__(self, run: RunRecord, workflow: Workflow, path: str) -> None:
         self.run = run
@@ -69,11 +69,11 @@ _SET_ASIDE: Final[Fields] = {
     "remaining": 0,
     "unsuccessful": 0,
 }
-"""A barrier that only the other graph has is disconnected and ended, as functions delete no document."""
+"""A barrier that only the other graph has is disconnected and ended, since functions never delete documents."""
 
 
 def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:
-    """Return the missing documents' paths, and writes that make the others fit.
+    """Return the paths of missing documents, and writes to correct the others.
 
     The writes stop at about `MAX_BYTES`, so the caller compares again after making them.
     """
@@ -84,7 +84,7 @@ def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update
         is_known = document.path in missing
         missing.pop(document.path, None)
         if document.fields.get("attempt") or size > MAX_BYTES:
-            continue  # It was claimed, so its graph was complete when it was released; or it has to wait.
+            continue  # A claimed step was released in a complete graph; the others wait for the next call.
         if is_known:
             fields = _fields_to_fit(graph.create(document.path), document)
         else:
@@ -106,7 +106,7 @@ def _fields_to_fit(create: Create, document: Document) -> Fields:
         fields["kind"] = create.fields["kind"]
     if not fields:
         return {}
-    # The run has not begun, so a step that succeeded was set aside.
+    # The run has not begun, so a step that succeeded is a barrier that was set aside.
     is_set_aside = document.fields["state"] == StepState.SUCCEEDED.value
     again = {"state": create.fields["state"]} if is_set_aside else {}
     return {**fields, **again, "remaining": create.fields["remaining"]}

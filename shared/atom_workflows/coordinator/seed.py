@@ -1,4 +1,4 @@
-"""Seed a run: write the documents of its graph, all in one commit if it holds them, else resumably.
+"""Seed a run: write the documents of its graph, in one commit if they fit, else resumably.
 
 A large run goes through three stages:
 
@@ -6,9 +6,9 @@ A large run goes through three stages:
 2. Batches write its steps.
 3. The run becomes RUNNING, and its roots are published.
 
-If the invocation dies in between, another one (`resume`) reads what is there, writes what is missing, and rewrites what
-another version made differently (`run_graph.py`). A definition that is no longer valid ends the run. A retry from
-failed goes the same way, with steps that are reset instead of written.
+If the invocation dies in between, another one (`resume`) reads what is there, writes what is missing, and rewrites
+documents that another version made differently (`run_graph.py`). A definition that is no longer valid ends the run. A
+retry continues in the same way, except that steps are reset instead of written.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ MAX_DEFINITION_BYTES: Final = 900_000
 _DOCUMENT_OVERHEAD: Final = 600
 _MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
-"""The empty value of those fields of a run for which it is not None."""
+"""The empty values of run fields whose empty value is not None."""
 
 _Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
-    """Return the run with what its workflow defines."""
+    """Return the run with the fields that its workflow determines."""
     return replace(
         run,
         workflow=workflow.name,
@@ -93,13 +93,13 @@ class Definition:
 def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: Document | None = None) -> None:
     """Write a new run and publish its roots.
 
-    It may replace an INVALID run. Raises `AlreadyExists` or `Conflict` if there is another run than `instead_of`.
+    It may replace an INVALID run. Raises `AlreadyExists` or `Conflict` if there is a run other than `instead_of`.
     """
     graph = RunGraph(run, definition.workflow, definition.path)
     creates = _fit_into_commit(graph)
     end = [graph.create(step_path(run.id, END_ID))]
     if creates:
-        # One commit: the run is there and RUNNING, or not at all.
+        # This is one commit: the run either exists and is RUNNING, or does not exist.
         running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
         opening = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
     else:
@@ -121,7 +121,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def replacement(document: Document, create: Create) -> Update:
-    """Replace a document by another, leaving no field of the old one."""
+    """Replace a document with another, keeping no field of the old one."""
     emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
@@ -129,7 +129,7 @@ def replacement(document: Document, create: Create) -> Update:
 def _fit_into_commit(graph: RunGraph) -> list[Create]:
     """Return all documents if they fit into one commit.
 
-    Returns none if they do not. One place is left for the run's own document.
+    Returns an empty list if they do not. One place is left for the run's own document.
     """
     if len(graph.paths) >= BATCH_DOCUMENTS:
         return []
@@ -146,7 +146,7 @@ def _fit_into_commit(graph: RunGraph) -> list[Create]:
 def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
     """Return the first commit of a large run.
 
-    It holds all that another invocation needs to continue if this one dies.
+    It holds everything that another invocation needs to continue if this one dies.
     """
     compressed = zlib.compress(text)
     if len(compressed) > MAX_DEFINITION_BYTES:
@@ -166,9 +166,9 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
 def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run where an earlier invocation stopped, wherever that was.
 
-    May be repeated: of a healthy run it only publishes released steps again. Once the budget is spent, the rest is
-    handed on; without one it goes on to the end. The run is set RUNNING under the guard of the version read before its
-    steps were written or reset, so a run that was stopped or retried meanwhile is read again.
+    May be repeated: for a healthy run it only publishes released steps again. Once the budget is spent, the rest is
+    handed on; without one it continues to the end. The run is set RUNNING under the guard of the version read before
+    its steps were written or reset, so a run that was stopped or retried meanwhile is read again.
     """
     budget = budget or Budget(services=outbox.services)
     while True:
@@ -200,7 +200,7 @@ def publish_released(
 ) -> int:
     """Publish every released step that no dispatcher has taken.
 
-    Returns their number. They are read a page at a time, from behind the path `after`. Once the budget is spent, the
+    Returns their number. They are read a page at a time, starting after the path `after`. Once the budget is spent, the
     rest is handed on.
     """
     budget = budget or Budget(services=outbox.services)
@@ -263,7 +263,7 @@ def _load_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
 
     stored = outbox.services.store.get([definition_path(run.id)])[0]
     if stored is None:
-        raise DefinitionUnusable("its definition is gone, before all of its steps were written")
+        raise DefinitionUnusable("its definition was gone before all of its steps were written")
     try:
         path, text = stored.fields["path"], zlib.decompress(stored.fields["text"])
         with turn_to_read(len(text)):
@@ -280,8 +280,8 @@ def _load_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
 def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> None:
     """Make existing documents fit the compiled graph.
 
-    Each commit also changes the run under a guard, so the graph stays as it is once another instance has set the run
-    RUNNING.
+    Each commit also changes the run under a guard, so the graph can no longer change once another instance has set the
+    run RUNNING.
     """
     run_id, version = stored.run.id, stored.version
     message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are rewritten"
@@ -296,7 +296,7 @@ def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> No
 
 
 def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
-    """Write the steps' documents, passing over those that exist.
+    """Write the steps' documents, leaving those that exist as they are.
 
     A batch is made only when it is written: with YAML aliases, all of them may be a hundred times as large as the file.
     """
@@ -311,7 +311,7 @@ def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
                 missing = [create for create, there in zip(missing, found, strict=True) if there is None]
             else:
                 return
-        log.debug("run.seed.again", f"{batch[0].path} and what follows were written before")
+        log.debug("run.seed.again", f"{batch[0].path} and the documents after it were written before")
 
     calls = outbox.services.workers.calls(write)
     for batch in _batches(creates):

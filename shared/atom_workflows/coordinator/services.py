@@ -1,4 +1,4 @@
-"""The ports and the settings, as every handler gets them."""
+"""The ports and settings that every handler is given."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from atom_workflows.settings import Settings
 
 
 class WakeLimit:
-    """Lets one wake-up through in each interval: a burst that was just woken sees what follows by itself.
+    """Lets one wake-up through in each interval: a burst that was just woken notices later work by itself.
 
-    It only saves messages. Each process has its own, and a wake-up too many or too few, as when two threads race, is
-    harmless.
+    The limit only saves messages. Each process has its own, and an extra or missing wake-up, such as when two threads
+    race, is harmless.
     """
 
     def __init__(self, interval: timedelta) -> None:

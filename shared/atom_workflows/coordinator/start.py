@@ -1,7 +1,7 @@
 """Start a run: read the source, validate it, seed the documents, publish the ready steps.
 
-A run that could not start is kept as INVALID, and the next start under its key replaces it: its cause may be fixed by
-then. Any other run that has the key stays (`known_run.py`).
+A run that could not start is kept as INVALID, and the next start with its key replaces it, since the cause may be fixed
+by then. Any other run with the key stays.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ MAX_WARNINGS: Final = 20
 def difference(run: RunRecord, event: StartRequested) -> str:
     """Return the field in which a request differs, or "".
 
-    If the request names no generation, its file may have changed; that is no difference. Nor is another spelling of the
-    Task Runner's address, as the run has that of the settings.
+    If the request names no generation, its file may have changed; that is not a difference. Neither is another spelling
+    of the Task Runner's address, since the run has the spelling of the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -76,11 +76,11 @@ def changed_file(run: RunRecord, digest: str) -> str:
 
 
 def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
-    """Warn that a key was used again for something else.
+    """Warn that a key was reused for a different request.
 
     The warning is on the run and in the log. Returns the sentence for the caller.
     """
-    log.warning("start.key.reused", f"run {run.id}: its key came with another {what}", run_id=run.id)
+    log.warning("start.key.reused", f"run {run.id}: its key was used with another {what}", run_id=run.id)
     warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
     started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
     return (
@@ -92,7 +92,7 @@ def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
 def warn(outbox: Outbox, run_id: str, warning: str) -> None:
     """Add a warning to a run.
 
-    A run keeps each once, and at most `MAX_WARNINGS`.
+    A run keeps each warning once, and at most `MAX_WARNINGS` of them.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
@@ -137,7 +137,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """A request that was read: a run with its definition, or without one a refusal and its problems.
+    """A request that was read: a run with its definition, or else a refusal and its problems.
 
     `digest` is the file's, "" if it could not be read.
     """
@@ -156,7 +156,7 @@ class _Prepared:
 def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
     """Handle an event of the topic `start`.
 
-    It may come twice: the second time it starts nothing, and gets the same answer.
+    It may come twice: the second time starts nothing, and the answer is the same.
     """
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
@@ -202,13 +202,13 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
             text = event.definition.encode()
         else:
             text, generation = services.source.read(event.workflow_path, event.generation)
-            # The one that was read, if none was asked for.
+            # The generation that was read, if none was requested.
             run = replace(run, source={**run.source, "generation": generation})
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
     except InvalidWorkflow as error:
-        # Its traceback keeps the whole file in memory.
+        # The traceback would keep the whole file in memory.
         error.__traceback__ = None
         return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
     except SourceNotFound as error:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 SMALL_BYTES: Final = 65_536
-"""Inputs up to this size need not wait: all that an instance takes at once need only a few megabytes."""
+"""Inputs up to this size need not wait: all that an instance handles at the same time take only a few megabytes."""
 
 _reading: Final = threading.Lock()
 
@@ -20,7 +20,7 @@ _reading: Final = threading.Lock()
 def turn_to_read(size: int) -> Iterator[None]:
     """Wait for the turn to parse an input of `size` bytes.
 
-    One block at a time has it, so no port may be called in the block. Small inputs do not wait.
+    Only one `with` block has the turn at a time, so the block must not call a port. Small inputs do not wait.
     """
     if size <= SMALL_BYTES:
         yield

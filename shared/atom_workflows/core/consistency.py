@@ -59,7 +59,7 @@ def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Fi
 def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
     """Check the counters of a waiting step.
 
-    `steps` holds at least those that it depends on; if one is missing, the counters cannot be checked.
+    `steps` holds at least the step's dependencies; if one is missing, the counters cannot be checked.
     """
     needs = [steps[name] for name in step.depends_on if name in steps]
     if step.state is not StepState.PENDING or len(needs) < len(step.depends_on):
@@ -81,7 +81,7 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
 def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
     """Check that the checker will look at the step.
 
-    It must look at every step under way, and at the end of a run.
+    It has to look at every step under way, and at the end of a run.
     """
     is_end = step.rules.due is WhenDue.AUDIT_RUN and step.state is StepState.PENDING
     if step.due_at is not None or not (is_end or is_under_way(step)):

@@ -1,11 +1,12 @@
 """Count how the dependencies of a node ended, in the commits that end them.
 
-A node waits until `remaining` is 0. What its dependencies add up to decides what becomes of it (see kinds.py):
+A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` of them failed, were cancelled or were blocked; `cause` is the step that this began with.
-- `skipped` were skipped by choice. No step is yet; the counter is there so that all versions forward it.
-- `total` have ended.
-- `stained` fail the run, because of themselves or of what lies before them.
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where that began.
+- `skipped` counts dependencies that were skipped by choice. No step is yet; the counter exists so that all versions
+  forward it.
+- `total` counts all dependencies that have ended.
+- `stained` counts dependencies that fail the run, by themselves or because of a step before them.
 
 An internal barrier stands for the nodes above it, so it adds its own counters instead of itself: a step behind a tree
 of barriers knows how many of a thousand failed. In runs of the first schema it adds its state like any other node, and
@@ -23,7 +24,7 @@ from atom_workflows.core.states import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What ended dependencies add to the counters of a node. `ended` is what they take from `remaining`."""
+    """What ended dependencies add to the counters of a node. `ended` is subtracted from `remaining`."""
 
     ended: int = 0
     unsuccessful: int = 0
@@ -43,19 +44,22 @@ class Counts:
         )
 
     def counters(self, schema: int) -> dict[str, int]:
-        """Return the counters beside `remaining` that runs of a schema have."""
+        """Return the counters, other than `remaining`, of runs with a schema."""
         if schema < FORWARDING_SCHEMA:
             return {"unsuccessful": self.unsuccessful}
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
 
 
 def count_end(step: StepRecord, state: StepState) -> Counts:
-    """Return what a step adds to the counters of each dependent when it ends in that state."""
+    """Return what a step that ends adds to its dependents' counters.
+
+    `state` is the state in which it ends.
+    """
     has_failed = state is not StepState.SUCCEEDED
     if step.forwards_counts:
         own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}
         return Counts(ended=1, **own, cause=step.cause)
-    # A skipped step passes on the failure that it was skipped for.
+    # A skipped step passes on the failure that caused it to be skipped.
     cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
     return Counts(
         ended=1, unsuccessful=int(has_failed), total=1, stained=int(has_failed or step.stained > 0), cause=cause

@@ -14,7 +14,7 @@ _PATTERNS: Final = (
     ("s", timedelta(seconds=1), "[0-9]{1,8}([.][0-9]{1,6})?s"),
     ("ms", timedelta(milliseconds=1), "[0-9]{1,8}([.][0-9]{1,3})?ms"),
 )
-"""The units from large to small, with what a number of each looks like. No fraction is finer than a microsecond."""
+"""The units from large to small, with the pattern of a number of each. No fraction is finer than a microsecond."""
 
 _STARTS_WITH_A_DIGIT: Final = "(?=[0-9])"
 _NO_SPACE_LAST: Final = "(?!.* $)"
@@ -25,7 +25,7 @@ DURATION_PATTERN: Final = (
     + "".join(f"({pattern} *)?" for _, _, pattern in _PATTERNS)
     + "$"
 )
-"""The input of `parse_duration`, as a regular expression that JSON Schema understands too."""
+"""The input that `parse_duration` accepts, as a regular expression that JSON Schema understands, too."""
 
 _LENGTHS: Final = {unit: length for unit, length, _ in _PATTERNS}
 _DURATION: Final = re.compile(DURATION_PATTERN.removesuffix("$"))
@@ -59,7 +59,7 @@ def parse_duration(text: str) -> timedelta:
     """Read a duration such as `1h30m`.
 
     Weeks, days, hours, minutes, seconds and milliseconds come in this order, each at most once. There may be spaces
-    between them, and the last may have a fraction. Raises ValueError, whose message says what would be right.
+    between them, and the last may have a fraction. Raises ValueError with a message that shows the correct form.
     """
     if not _DURATION.fullmatch(text):
         right = respell_duration(text)
@@ -71,7 +71,7 @@ def parse_duration(text: str) -> timedelta:
 def respell_duration(text: str) -> str | None:
     """Return the duration that was probably meant, or None.
 
-    It is spelt so that `parse_duration` takes it.
+    It is spelt so that `parse_duration` accepts it.
     """
     if len(text) > _LONGEST_RESPELLED:
         return None
@@ -83,7 +83,7 @@ def respell_duration(text: str) -> str | None:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration so that `parse_duration` reads the same one.
+    """Format a duration so that `parse_duration` returns the same one.
 
     Raises ValueError if it is negative.
     """
@@ -109,7 +109,7 @@ def _length(part: re.Match[str]) -> timedelta:
 def _parts_in_words(text: str) -> dict[str, str | None]:
     """Return the numbers in `2 hours, 5 min` by unit.
 
-    Empty if anything else is in it.
+    The result is empty if the text contains anything else.
     """
     parts = list(_ANY_PART.finditer(text))
     units = [_UNIT_WORDS.get(part[2].lower(), "") for part in parts]

@@ -1,9 +1,10 @@
 """Compile a workflow to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
 
-A document that a thousand steps decrement is a hot document, and a step with a thousand dependents is one huge commit.
-So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that releases them:
+A document that a thousand steps decrement is a hot document, and ending a step with a thousand dependents takes one
+huge commit. So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that
+releases them:
 
-- steps that wait for the very same set of steps wait for one shared barrier instead, where that takes fewer edges;
+- steps that wait for exactly the same set of steps wait for one shared barrier instead, where that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished.
@@ -24,14 +25,14 @@ from atom_workflows.core.workflow import Workflow
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FOLLOWERS: Final = 7
-"""Steps of a chain that a node names, for whoever runs it to read ahead."""
+"""The most steps of a chain that a node names, so that a dispatcher can read them ahead."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
-    """Return the kind of a node of a file whose steps have tasks or none."""
+    """Return the kind of a node, by its id and its task."""
     if node_id == END_ID:
         return NodeKind.END
     if is_internal(node_id):
@@ -52,7 +53,8 @@ class Node:
     """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
 
     `hands_over_to` is the only dependent, if it has a task and waits for nothing else: the commit that releases it can
-    claim it. `followers` continue that chain: each is what the one before hands over to, at most `MAX_FOLLOWERS`.
+    claim it. `followers` continue that chain: each is the step that the previous one hands over to, at most
+    `MAX_FOLLOWERS`.
     """
 
     id: str
@@ -176,9 +178,9 @@ def _chain_behind(next_of: Mapping[str, str | None], node: str | None) -> Iterat
 
 
 def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
-    """Split into few parts of about equal length.
+    """Split into as few parts as allowed, of about equal length.
 
-    There are as few as the limit allows.
+    The limit is on the length of a part.
     """
     parts = -(-len(items) // limit)
     size, longer = divmod(len(items), parts)

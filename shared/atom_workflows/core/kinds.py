@@ -1,6 +1,6 @@
-"""The kinds of nodes of a compiled graph, and the one table of what happens to each.
+"""The kinds of nodes of a compiled graph, and the only table of what happens to each.
 
-A kind decides three things: what becomes of a node whose dependencies have all ended (`decide_release`), what the
+A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
 checker does when it is due, and how it ends when its run is stopped. A new kind of node is a new row.
 """
 
@@ -30,13 +30,13 @@ class NodeKind(StrEnum):
 
 
 class Release(StrEnum):
-    """What becomes of a node, judged by the counters of its dependencies."""
+    """What happens to a node, according to the counters of its dependencies."""
 
     # Not all of its dependencies have ended.
     WAIT = "wait"
-    # A dispatcher takes it, and submits its job.
+    # A dispatcher takes it and submits its job.
     CLAIM = "claim"
-    # It succeeds at once.
+    # It succeeds immediately.
     SUCCEED = "succeed"
     # It is blocked by a dependency that did not succeed.
     SKIP = "skip"
@@ -57,7 +57,7 @@ class WhenStopped(StrEnum):
     """How a node ends when its run is stopped."""
 
     WITH_STEPS = "with_steps"
-    # In the commit that ends the run.
+    # It ends in the commit that ends the run.
     WITH_RUN = "with_run"
 
 
@@ -65,8 +65,8 @@ class WhenStopped(StrEnum):
 class KindRules:
     """A kind's row in the table.
 
-    `released` is what becomes of a node whose dependencies all succeeded. `forwards_counts` marks a node that stands
-    for its dependencies: it passes on how many of them succeeded or not, instead of its own state.
+    `released` is what happens to a node whose dependencies all succeeded. `forwards_counts` marks a node that stands
+    for its dependencies: it passes on how many of them did and did not succeed, instead of its own state.
     """
 
     released: Release
@@ -88,14 +88,14 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
 
 
 def forwards_counts(kind: NodeKind, schema: int) -> bool:
-    """Return True if a node passes on its counters instead of its state, in a run of that schema."""
+    """Return True if such a node forwards its counters, not its state."""
     return schema >= FORWARDING_SCHEMA and KINDS[kind].forwards_counts
 
 
 def decide_release(kind: NodeKind, *, remaining: int, unsuccessful: int) -> Release:
-    """Decide what becomes of a node, from the counters of its dependencies."""
+    """Decide what happens to a node, from the counters of its dependencies."""
     if remaining > 0:
         return Release.WAIT
     released = KINDS[kind].released
-    # The end sees for itself how the run went.
+    # The end is never skipped: it is released even if steps failed, and its counters then decide the run's state.
     return Release.SKIP if unsuccessful and released is not Release.CLOSE else released

@@ -1,7 +1,7 @@
 """Describe steps under way whose jobs may never end, though nothing has failed.
 
-A Task Runner that does not answer, or reports a state that the contract does not have, fails no step; a job that it
-does not know for a minute counts as lost. Users should see it before. Nothing is decided here.
+A Task Runner that does not answer, or reports a state that the contract does not define, does not fail a step; a job
+that it does not know for a minute counts as lost. Users should see this earlier. This module makes no decisions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import is_known_state
 
 LONG_SILENCE: Final = timedelta(minutes=5)
-"""Shorter outages are common, and over before anyone has looked."""
+"""Shorter outages are common, and end before anyone notices."""
 
 _SECOND: Final = timedelta(seconds=1)
 
@@ -46,10 +46,10 @@ def oddities(steps: Iterable[StepRecord], *, now: datetime) -> list[Oddity]:
 
 
 def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
-    """Return the oddity of a step, None if it has none."""
+    """Return the oddity of a step, or None if it has none."""
     if step.state is StepState.RUNNING:
         return _oddity_of_job(step, now)
-    # The attempt was claimed once, however often it was submitted since.
+    # The attempt was claimed only once, however often it has been submitted since then.
     if step.state is StepState.DISPATCHING and step.deferrals and (lasting := _silence(step.claimed_at, now)):
         what = f"the Task Runner has not accepted its job for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
@@ -58,7 +58,7 @@ def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
 
 def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
     if step.unanswered and (lasting := _silence(step.unanswered_since, now)):
-        what = f"the Task Runner has given no proper answer about job {step.job_id} for {lasting}"
+        what = f"the Task Runner has given no valid answer about job {step.job_id} for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
     if step.missing_since is not None:
         lasting = _lasting(step.missing_since, now)
@@ -77,7 +77,7 @@ def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
 
 
 def _silence(since: datetime | None, now: datetime) -> str:
-    """Return the length of a silence, or "" while short."""
+    """Return the length of a silence, or "" while it is short."""
     return _lasting(since, now) if since is not None and now - since >= LONG_SILENCE else ""
 
 

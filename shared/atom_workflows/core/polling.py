@@ -35,7 +35,7 @@ SOONEST_POLL: Final = 0.2
 """The wait before the first poll and the shortest wait between two, as a share of the checker's interval."""
 
 WORTH_WAITING: Final = 1.5
-"""Intervals that a burst waits for its next look; if nothing is due by then, it leaves that to the next tick."""
+"""The most intervals that a burst waits for its next look; a later look is left to the next tick."""
 
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
@@ -45,7 +45,7 @@ _SHARE_OF_YOUNG_AGE: Final = 2
 def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     """Return the wait between two polls of a job of this age.
 
-    Young jobs are polled often, since many end soon; a job that has run for an hour will hardly end in the next ten
+    Young jobs are polled often, since many end soon; a job that has run for an hour is unlikely to end in the next ten
     seconds. The wait is half the age at first, then `check_interval`, then a twentieth of the age, at most a minute.
     """
     while_young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
@@ -61,15 +61,15 @@ def young_age(check_interval: timedelta) -> timedelta:
 
 
 def record_progress(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
-    """Record a job that goes on.
+    """Record the progress of a job that has not ended.
 
-    Returns None if the answer holds no new state, so that nothing is written; a new message alone is not.
+    Returns None if the answer contains no new state, so that nothing is written; a new message alone is not recorded.
     """
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None
     fields: dict[str, Any] = {"job_state": job_state, "message": clip(message), "missing_since": None}
     if step.unanswered:
-        # The back-off has moved `due_at` into the future; go back to the normal pace.
+        # The back-off has moved `due_at` into the future; return to the normal pace.
         fields |= {"unanswered": 0, "due_at": now}
     return change(step, StepEvent.OBSERVE, **fields)
 
@@ -77,8 +77,8 @@ def record_progress(step: StepRecord, *, job_state: str, message: str, now: date
 def back_off_poll(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
     """Back off after a failed poll.
 
-    The job's state is unknown, not bad. A job that was unknown to the Task Runner gets a new grace period, as its
-    denials must be uninterrupted.
+    The job's state is unknown, not bad. A job that was unknown to the Task Runner gets a new grace period, since the
+    Task Runner's denials must be uninterrupted.
     """
     polls = step.unanswered + 1
     seed = f"{step.idempotency_key}/poll/{polls}"
@@ -99,7 +99,7 @@ def back_off_poll(step: StepRecord, *, reason: str, now: datetime, retry_after_s
 def await_unknown_job(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
     """Count down the grace period of an unknown job.
 
-    Returns the job's loss once the period is over, None if there is nothing new to write.
+    Returns the job's loss once the period is over, or None if there is nothing new to write.
     """
     since = step.missing_since or now
     if now - since >= MISSING_GRACE:
@@ -145,7 +145,7 @@ def with_next_look(
 ) -> StepChange | None:
     """Add a distant next look to the result of a poll.
 
-    Each burst, once a minute, looks at every step that is due, so only a longer wait has to stand in the document.
+    Each burst, once a minute, looks at every step that is due, so only a longer wait has to be stored in the document.
     """
     look_at = next_look(step if found is None else apply_change(step, found), now=now, check_interval=check_interval)
     if look_at - now <= LONGEST_POLL:
@@ -157,7 +157,7 @@ def with_next_look(
 def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
     """Return the time of a run's first audit.
 
-    It is at the latest the run's deadline.
+    It is the run's deadline at the latest.
     """
     audit_at = opened_at + NEXT_AUDIT
     return audit_at if deadline is None else min(audit_at, deadline)
@@ -166,7 +166,7 @@ def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
 def next_audit(run: RunRecord, now: datetime) -> datetime:
     """Return the time of a run's next audit.
 
-    It is at the latest the run's deadline. The wait is a tenth of the run's age, between `SHORTEST_AUDIT` and
+    It is the run's deadline at the latest. The wait is a tenth of the run's age, between `SHORTEST_AUDIT` and
     `LONGEST_AUDIT`.
     """
     age = now - (run.reopened_at or run.created_at)
@@ -178,7 +178,7 @@ def poll_order(step: StepRecord, *, now: datetime) -> float:
     """Return a sort key that shuffles polls differently each minute.
 
     Each minute's order starts a golden section further on than the last one's. If a slow Task Runner leaves time to
-    poll only a share of its jobs, all of them get their turn within three times as many minutes as that would take.
+    poll only one job in n each minute, all of its jobs are polled within 3n minutes.
     """
     place = crc32(f"{step.run_id}/{step.id}".encode()) / 2**32
     return (place - now.timestamp() // 60 * _GOLDEN_SECTION) % 1

@@ -33,7 +33,7 @@ class StepRecord:
     run_id: str
     id: str
     kind: NodeKind
-    # That of the run; see documents.py.
+    # The schema of the run; see documents.py.
     schema: int = 1
 
     # -- the job --
@@ -45,35 +45,35 @@ class StepRecord:
     # -- edges, fixed when the run starts --
     depends_on: tuple[str, ...]
     dependents: tuple[str, ...]
-    # Those of the dependents that have no task.
+    # The dependents that have no task.
     barriers: tuple[str, ...]
     # The only dependent, if it has a task and waits for nothing else; `heirs` are the next steps of that chain.
     hands_over_to: str | None = None
     heirs: tuple[str, ...] = ()
 
     # -- counters of the dependencies --
-    # Those that are not terminal yet.
+    # Dependencies that are not terminal yet.
     remaining: int
-    # Those that ended otherwise than SUCCEEDED, and the failed step that this comes from.
+    # Dependencies that ended in a state other than SUCCEEDED, and the failed step that caused this.
     unsuccessful: int = 0
     cause: str | None = None
-    # From the second schema on: those that were skipped by choice, all that have ended, and those that fail the run.
+    # From the second schema on: dependencies skipped by choice, all that have ended, and those that fail the run.
     skipped: int = 0
     total: int = 0
     stained: int = 0
 
     # -- attempts --
     state: StepState = StepState.PENDING
-    # 0 before the first claim; it never goes back.
+    # 0 before the first claim; it never decreases.
     attempt: int = 0
     # The attempt from which the retry policy counts.
     first_attempt: int = 1
-    # Lost jobs, and submissions of this attempt that have to be repeated.
+    # Lost jobs of the step, and submissions of this attempt that had to be repeated.
     losses: int = 0
     deferrals: int = 0
     # True if no dispatcher is at work on this attempt (any more), so an expired `due_at` does not mean a lost job.
     answered: bool = False
-    # The latest attempt of which a submission may have started a job whose id is unknown.
+    # The latest attempt for which a submission may have started a job whose id is unknown.
     unsure_attempt: int = 0
     # The number of the run's retry that last reset the step.
     retries: int = 0
@@ -85,18 +85,18 @@ class StepRecord:
     # Failed polls in a row, and the time of the first of them.
     unanswered: int = 0
     unanswered_since: datetime | None = None
-    # Since when the Task Runner has said nothing but that it does not know the job.
+    # The time since which the Task Runner has only answered that it does not know the job.
     missing_since: datetime | None = None
-    # When a job whose time is over was first polled without an answer.
+    # The time when a job whose time is over was first polled without an answer.
     unheard_since: datetime | None = None
 
     # -- times --
-    # When the checker must look next; None if never.
+    # The time of the checker's next look; None if it never has to look.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    # When the store deletes the document.
+    # The time when the store deletes the document.
     expire_at: datetime | None = None
 
     @property
@@ -111,7 +111,7 @@ class StepRecord:
 
     @property
     def release(self) -> Release:
-        """What becomes of the step now: WAIT unless it is released and no one has taken it yet."""
+        """What happens to the step now: WAIT unless it is released and no one has taken it yet."""
         if self.state is not StepState.PENDING:
             return Release.WAIT
         return decide_release(self.kind, remaining=self.remaining, unsuccessful=self.unsuccessful)
@@ -163,30 +163,30 @@ class Stop:
 class RunRecord:
     """A run.
 
-    `errors` are lists of `{"step": id or None, "message": text}`; an INVALID run has one for every problem of its
-    file. `warnings` are sentences for whoever looks at the run: what was ignored in the message that started it, what
-    its file may not mean, later uses of its key for something else.
+    `errors` are lists of `{"step": id or None, "message": text}`; an INVALID run has one for every problem of its file.
+    `warnings` are sentences for the run's users: fields of the start message that were ignored, values in the file that
+    may not mean what was intended, and later uses of the run's key for something else.
     """
 
     id: str
     workflow: str
     state: RunState
     created_at: datetime
-    # Of all documents of the run, for as long as it exists.
+    # The schema of all documents of the run, for as long as it exists.
     schema: int = 1
     description: str = ""
     task_runner_url: str = ""
     # The origin of the definition, and the digest of its text.
     source: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
-    # The event that started the run, and what it brought.
+    # The event that started the run, and its contents.
     trigger: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     # The user's steps, without barriers and the end.
     step_count: int = 0
-    # Retries from failed; the last was at `reopened_at`.
+    # The number of retries of the run; the last was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None
     stop: Stop | None = None

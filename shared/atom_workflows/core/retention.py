@@ -11,10 +11,10 @@ from math import ceil
 from typing import Final
 
 _NOT_WORTH_WRITING: Final = 0.1
-"""A retry that would extend the date by less than this share of `keep` leaves it: renewing writes every document."""
+"""A retry that would extend the date by less than this share of `keep` does not: renewing writes every document."""
 
 _SAFETY: Final = timedelta(hours=1)
-"""Within this time of its date a run counts as gone, because renewing it takes time."""
+"""A run counts as gone this long before its date, because renewing it takes time."""
 
 
 def expiry_after_retry(expire_at: datetime | None, *, reopened_at: datetime, keep: timedelta) -> datetime | None:

@@ -1,7 +1,7 @@
-"""The states of runs and steps, and the one table of every transition between them.
+"""The states of runs and steps, and the only tables of the transitions between them.
 
-Looking up a row that is not there is the error: nothing else in the code decides which change of state is allowed.
-The diagrams in ARCHITECTURE.md are generated from these tables.
+Looking up a missing row raises the error: nothing else in the code decides which changes of state are allowed. The
+diagrams in ARCHITECTURE.md are generated from these tables.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
     {
         # A dispatcher takes a released step under a lease.
         (StepState.PENDING, StepEvent.CLAIM): StepState.DISPATCHING,
-        # A released step without a task has nothing to wait for.
+        # A released step without a task ends, since it has no job to wait for.
         (StepState.PENDING, StepEvent.SUCCEED): StepState.SUCCEEDED,
         # A dependency did not succeed, or the run's timeout passed before the step was released.
         (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
         (StepState.PENDING, StepEvent.CANCEL): StepState.CANCELLED,
-        # The lease ran out, or the wait after a refusal is over: the same attempt again.
+        # The lease ran out, or the wait after a refusal is over: the same attempt is dispatched again.
         (StepState.DISPATCHING, StepEvent.CLAIM): StepState.DISPATCHING,
-        # The Task Runner could not take the job now; the attempt waits.
+        # The Task Runner could not accept the job now; the attempt waits.
         (StepState.DISPATCHING, StepEvent.DEFER): StepState.DISPATCHING,
         (StepState.DISPATCHING, StepEvent.SUBMIT): StepState.RUNNING,
         # The answer to the submission was already terminal, or a limit passed before there was one.

@@ -1,8 +1,8 @@
 """Decide when an attempt has exceeded its step's timeout, or is lost with its dispatcher.
 
-A job may have ended in time though no one asked in time: a look can be late, and the last look before the deadline is
-always some seconds before it. So an attempt whose time is over is polled once more, and the answer counts. It is timed
-out without an answer only after `UNHEARD_FOR`.
+A job may have ended in time even if no poll shows it: a look can be late, and the last look before the deadline is
+always some seconds before it. So an attempt whose time is over is polled once more, and the answer counts. Without an
+answer, the attempt times out only after `UNHEARD_FOR`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ASK_AGAIN: Final = timedelta(seconds=20)
 def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
     """Time out or lose an attempt that no Task Runner has accepted.
 
-    Returns None while it may go on.
+    Returns None while the attempt may continue.
     """
     deadline = step.attempt_deadline
     if deadline is None or step.state is not StepState.DISPATCHING:
         return None
-    # An unknown submission may be repeated once behind the deadline: with the same key, it reports a job that was
+    # An unknown submission may be repeated once after the deadline: with the same key, it reports a job that was
     # accepted after all.
     is_unknown = not step.answered or step.is_unsure
     was_repeated = step.answered and step.due_at is not None and step.due_at > deadline

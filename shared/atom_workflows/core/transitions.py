@@ -1,18 +1,19 @@
 """Decide what happens to a step. Each decision is a `StepChange` for the coordinator to save.
 
-How a step goes through its life:
+The life of a step:
 
-- `claim` takes a released step under a lease and begins an attempt. `may_claim` drops events that are out of date.
-- The answer to its submission becomes one of `record_job` (it runs), `apply_outcome` (it ended at once), `defer`
-  (nothing was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
+- `claim` takes a released step under a lease and begins an attempt. `may_claim` filters out stale events.
+- The answer to its submission leads to `record_job` (it runs), `apply_outcome` (it ended immediately), `defer` (nothing
+  was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
 - While it runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is over. Whatever ends an
-  attempt is an `Outcome`, which travels as an event; `apply_outcome` makes it a change, and drops it if it is stale.
+  attempt is an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, and drops it if it is
+  stale.
 - `end_without_job`, `stop_step` and `reset` are for steps that end without a job, or start over. `end_run` closes a
   run whose steps have ended.
 
-Every decision is pure: it depends on the step as it was read, what was learnt about it, and the time that is passed in.
-So deciding twice decides the same, jitter included, and the commit's guard on the step's version makes one of two
-concurrent decisions count.
+Every decision is pure: it depends on the step as it was read, on new information about it, and on the time that is
+passed in. So deciding twice gives the same result, including the jitter, and the commit's guard on the step's version
+lets only one of two concurrent decisions take effect.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step
 from atom_workflows.core.workflow import Backoff, OnLost
 
 MAX_LOSSES: Final = 3
-"""A step fails after this many lost jobs, whatever `onLost` says, or it might never end."""
+"""A step fails after this many lost jobs, whatever `onLost` says; otherwise it might never end."""
 
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
 """The wait before a submission that started nothing is repeated.
@@ -40,7 +41,7 @@ It grows while the outage lasts, so that thousands of steps do not all come back
 """
 
 BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait if the Task Runner is up but has no room. It stays short, so that freed capacity is used soon."""
+"""The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used soon."""
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
 """The wait before a submission that may have started a job is repeated. It is long: each may start another job."""
@@ -95,21 +96,21 @@ JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
     "CANCELLED": OutcomeKind.CANCELLED,
     "CANCELED": OutcomeKind.CANCELLED,
 }
-"""Job states that end a job, as Task Runners report them."""
+"""The states of a job that has ended, as Task Runners report them."""
 
 JOB_PROGRESS: Final = frozenset(
     {"NEW", "LOADING", "QUEUED", "PREPARING", "PENDING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED", "UNSPECIFIED"}
 )
-"""Job states of a job that goes on. Any other state counts as one of these, and is reported as an oddity."""
+"""The states of a job that has not ended. Any other state counts as one of these, and is reported as an oddity."""
 
-# Vertex AI puts this before the states of AI Platform, for which the contract was made.
+# Vertex AI puts this prefix before the states of AI Platform, for which the contract was written.
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
 def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
-    """Return the outcome that an answer means for the current attempt.
+    """Return the outcome of the current attempt that an answer reports.
 
-    None while the job goes on.
+    Returns None while the job has not ended.
     """
     kind = JOB_OUTCOMES.get(_plain_state(job_state))
     if kind is None:
@@ -137,7 +138,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
     This begins the next attempt, or continues the current one if its lease or its wait is over.
     """
     if step.state is StepState.DISPATCHING:
-        # The dispatcher that had it before may have submitted it and died.
+        # The dispatcher that held the step before may have submitted its job and died.
         fields: dict[str, Any] = {} if step.answered else {"unsure_attempt": step.attempt}
     else:
         fields = {
@@ -156,7 +157,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
     """Return True if a request for a dispatch is still current.
 
-    `attempt` is the one that the event asks for, None if it names none.
+    `attempt` is the one that the event asks for, or None if it names none.
     """
     if step.state is StepState.PENDING:
         return step.release is Release.CLAIM
@@ -169,7 +170,7 @@ def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
 
 
 def record_job(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
-    """Record the job that the Task Runner accepted and that goes on."""
+    """Record an accepted job that has not ended."""
     deadline = step.attempt_deadline
     return change(
         step,
@@ -217,7 +218,8 @@ def _submit_later(
 def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """End or retry a step by the outcome of its attempt.
 
-    Returns None if the outcome is stale: it is another attempt's, the step has ended, or what was lost was found again.
+    Returns None if the outcome is stale: it belongs to another attempt, the step has ended, or the lost dispatcher or
+    job was found again.
     """
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
@@ -246,10 +248,10 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     """Return True if a lost dispatcher or job has reappeared.
 
-    The checker may have declared it lost on the ground of a step that it read long before.
+    The checker may have declared it lost on the basis of a step that it had read long before.
     """
     if outcome.job_id:
-        # Another instance has had a different answer since, so the Task Runner's denials were interrupted.
+        # Another instance has received a different answer since then, so the Task Runner's denials were interrupted.
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
@@ -258,8 +260,8 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
-    Its message gets the last answer. It becomes a loss if another attempt could run beside an unknown job although
-    `onLost` is `fail`. (A timeout may be shorter than the lease of a dispatcher that died.)
+    The last answer is added to its message. The timeout becomes a loss if another attempt could run at the same time as
+    an unknown job although `onLost` is `fail`. (A timeout may be shorter than the lease of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last answer: {step.message or 'none'}")
     if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
@@ -278,8 +280,8 @@ def _reason_not_to_repeat(step: StepRecord) -> str:
 def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
     """Set the step RETRYING if it has another try.
 
-    Returns None if it has failed for good. A refused job would be refused again. A lost one says nothing about the
-    task, so it uses up none of its attempts.
+    Returns None if it has failed permanently. A refused job would be refused again. A lost job says nothing about the
+    task, so it does not count as an attempt.
     """
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
@@ -299,7 +301,7 @@ def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[st
 
 
 def end_without_job(step: StepRecord, *, now: datetime) -> StepChange | None:
-    """Skip a released step that is blocked, or let a released barrier pass.
+    """Skip a released step that is blocked, or complete a released barrier.
 
     Returns None if the step needs a job, or is not released (any more).
     """
@@ -323,10 +325,10 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
 
 
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
-    """Decide how a run ends, and its end node with it.
+    """Decide how a run and its end node end.
 
-    A stop that was asked for decides first, then the counters of the end. The node's change is None if the document is
-    missing or has ended before, in an earlier round of the run.
+    A requested stop takes precedence over the counters of the end node. The node's change is None if its document is
+    missing or the node already ended in an earlier round of the run.
     """
     if run.stop is not None:
         event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
@@ -353,7 +355,7 @@ def needs_reset(step: StepRecord, *, retries: int) -> bool:
 def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
     """Make a step PENDING again.
 
-    `remaining` counts those of its dependencies that are to run again too; the others are `kept`.
+    `remaining` counts its dependencies that will run again, too; the others are in `kept`.
     """
     return change(
         step,
@@ -398,12 +400,12 @@ def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
 def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None = None) -> timedelta:
     """Return the wait after that many tries.
 
-    `at_least_s` is a server's own wish (Retry-After), which lengthens the wait up to the back-off's maximum. The jitter
-    comes from the seed, so that deciding twice decides the same.
+    `at_least_s` is what a server asks for (Retry-After), which lengthens the wait up to the back-off's maximum. The
+    jitter is derived from the seed, so that deciding twice gives the same result.
     """
     initial = backoff.initial.total_seconds()
     limit = backoff.maximum.total_seconds()
-    # Far beyond any limit the power would overflow a float.
+    # With far more tries than any limit allows, the power would overflow a float.
     grown = initial * backoff.factor ** min(tries - 1, 64)
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
     wait = timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
@@ -420,7 +422,7 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 
 def clip(text: str) -> str:
-    """Shorten a text to the length that a message may have."""
+    """Shorten text to the length that a message may have."""
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 

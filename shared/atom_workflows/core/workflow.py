@@ -1,7 +1,7 @@
 """The workflow as the user wrote it: immutable values, valid by construction.
 
-The parser is the only maker of these values outside tests, and it refuses a file that would break
-one of the rules stated here. Durations are `timedelta`s; the file's own notation is the parser's business.
+Outside tests only the parser makes these values, and it refuses a file that would break one of the rules stated here.
+Durations are `timedelta`s; only the parser knows the file's notation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OnLost(StrEnum):
 class Backoff:
     """The wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
 
-    `jitter` is the share of the wait, 0 to 1, that may be taken off so that many tries do not come at once.
+    `jitter` is the share of the wait, 0 to 1, that may be subtracted so that many tries do not come at the same time.
     """
 
     initial: timedelta = timedelta(seconds=10)
@@ -81,10 +81,10 @@ class Step:
 class Workflow:
     """A directed acyclic graph of steps, in the order of the file.
 
-    Step ids are unique, every dependency names another step, no step depends on itself, there is no cycle and
-    there is at least one step. `timeout` bounds the whole run; None leaves that to the steps' own timeouts.
-    `warnings` name what in the file may not mean what its author intended, a line each; workflows that differ in them
-    alone are equal.
+    Step ids are unique, every dependency names another step, no step depends on itself, there is no cycle and there is
+    at least one step. `timeout` bounds the whole run; None leaves that to the steps' own timeouts. `warnings` name
+    values in the file that may not mean what its author intended, one per line; workflows that differ only in these are
+    equal.
     """
 
     name: str

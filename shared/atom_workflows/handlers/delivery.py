@@ -40,7 +40,7 @@ _NOT_WORTH_KEEPING: Final = frozenset({"tick"})
 def on_event(
     services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
 ) -> Answer:
-    """Answer a request that should hold an event of that topic.
+    """Answer a request that should contain an event of that topic.
 
     `handle` is called with the message's body.
     """
@@ -48,9 +48,9 @@ def on_event(
         event = read_event(lower_names(headers), raw)
     except MalformedEvent as error:
         return drop(error)
-    del raw  # The event has what it needs.
+    del raw  # The event has copied the parts that it needs, so free the rest.
     if not isinstance(event, ReceivedEvent):
-        return drop(MalformedEvent("the request holds neither a Pub/Sub message nor a CloudEvent"))
+        return drop(MalformedEvent("the request contains neither a Pub/Sub message nor a CloudEvent"))
     return handle_event(services, topic, event, lambda received: handle(read_message_body(received.payload)))
 
 
@@ -59,13 +59,13 @@ def handle_event(
 ) -> Answer:
     """Handle an event, and acknowledge it unless it must be redelivered.
 
-    A defect is raised if its event is redelivered, so that its trace is logged.
+    A defect is re-raised if its event is to be redelivered, so that its traceback is logged.
     """
     with log.handling(event.id):
         try:
             handle(event)
         except AtomWorkflowsError as error:
-            # The log has its line; a traceback would add nothing.
+            # The error is logged on one line; a traceback would add nothing.
             return _ACKNOWLEDGE if give_up_or_redeliver(services, topic, event, error) else _REDELIVER
         except Exception as error:
             if not give_up_or_redeliver(services, topic, event, error):
@@ -74,7 +74,7 @@ def handle_event(
 
 
 def drop(error: Exception) -> Answer:
-    """Acknowledge a request that holds no event.
+    """Acknowledge a request that contains no event.
 
     There is nothing in it to dead-letter.
     """
@@ -87,7 +87,7 @@ def read_message_body(payload: Any, *, most_values: int = MAX_VALUES) -> Any:
     try:
         raw = base64.b64decode(message_of(payload)["data"], validate=True)
     except (LookupError, TypeError, ValueError, binascii.Error) as error:
-        raise MalformedEvent(f"the message holds no data: {error}") from None
+        raise MalformedEvent(f"the message contains no data: {error}") from None
     return read_json_body(raw, most_values=most_values)
 
 
@@ -95,7 +95,7 @@ def message_of(payload: Any) -> Mapping[str, Any]:
     """Return the Pub/Sub message in an event's data."""
     message = payload.get("message") if isinstance(payload, Mapping) else None
     if not isinstance(message, Mapping):
-        raise MalformedEvent("the event holds no Pub/Sub message")
+        raise MalformedEvent("the event contains no Pub/Sub message")
     return message
 
 
@@ -126,7 +126,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
     """
     malformed = isinstance(error, MalformedEvent | RunNotFound)
     if malformed and event.message is None:
-        log_malformed(error)  # The request held no message that could be kept.
+        log_malformed(error)  # The request contained no message that could be kept.
         return True
     # Only subscriptions with a dead-letter policy count the deliveries.
     delivery, last = event.delivery_attempt, services.settings.max_deliveries
@@ -156,7 +156,7 @@ def log_malformed(error: Exception) -> None:
 def describe(error: Exception) -> str:
     """Explain an error to people, without secrets.
 
-    Our own errors hold none. A defect is described by its location only; the log has its traceback.
+    Our own errors contain none. A defect is described by its location only; the log has its traceback.
     """
     if isinstance(error, AtomWorkflowsError):
         return " ".join(str(error).split())

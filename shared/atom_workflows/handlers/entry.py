@@ -4,10 +4,10 @@ No browser has a reason to call a function, so requests from web pages are refus
 lists the host names that a function may be called by. It is needed on the local platform only: in the cloud, requests
 with any other host name do not reach the function.
 
-A body that is larger than the function can need is refused before it is in memory. It is measured by its Content-Length
-and, since a chunked body has none, while it is read. The rest of it is read and discarded, because a sender that cannot
-finish sees no answer, and Pub/Sub would redeliver the event. A refused event is acknowledged, since it would be just as
-large the next time.
+A body that is larger than the function can need is refused before it is read into memory. It is measured by its
+Content-Length and, since a chunked body has none, while it is read. The rest of it is read and discarded, because a
+sender that cannot finish sees no answer, and Pub/Sub would redeliver the event. A refused event is acknowledged, since
+it would be just as large the next time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MAX_START_BODY: Final = 8 * 1024 * 1024
 """A workflow file of 4 MiB as the `definition` of a message: JSON may lengthen it by half, and base64 by a third."""
 
 MAX_STEPS_BODY: Final = 512 * 1024
-"""Our own messages have up to 256 KB, which are 342 KB in base64; attributes and the envelope take the rest."""
+"""Our own messages have up to 256 KB, which is 342 KB in base64; attributes and the envelope take the rest."""
 
 MAX_TICK_BODY: Final = 64 * 1024
-"""A tick has a hundred bytes, a page of a round a few hundred; a schedule may add attributes."""
+"""A tick takes a hundred bytes, a page of a round a few hundred; a schedule may add attributes."""
 
 MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
     {"start": MAX_START_BODY, "steps": MAX_STEPS_BODY, "tick": MAX_TICK_BODY}
@@ -93,7 +93,7 @@ def read_request_body(body: RequestBody, most: int) -> bytes:
 def _skip_rest(stream: Stream, tail: bytes = b"") -> str:
     """Read the rest of a body and return its message's id.
 
-    `tail` is the end of what was read before. Nothing else of the body is kept.
+    `tail` is the end of what was read before. No other part of the body is kept.
     """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):
@@ -117,7 +117,7 @@ class Request(RequestBody, Protocol):
 def answer_request(
     topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request
 ) -> Answer:
-    """Answer a request to the function that takes this topic's events."""
+    """Answer a request to the function that handles this topic's events."""
     with log.tracing(headers, services.settings.project):
         lowered, hosts = lower_names(headers), services.settings.hosts
         if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):

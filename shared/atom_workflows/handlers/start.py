@@ -72,7 +72,7 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
 def _read_request(
     headers: Mapping[str, str], raw: bytes, event_id: str
 ) -> ReceivedEvent | StartRequested | RunSeedRequested:
-    """Return a request's event, or what a plain POST asks for."""
+    """Return a request's event, or the start requested by a plain POST."""
     event = read_event(headers, raw, most_values=MAX_START_VALUES)
     if isinstance(event, ReceivedEvent):
         return event
@@ -93,7 +93,7 @@ def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | Ru
     if isinstance(attributes, Mapping) and "eventType" in attributes:
         if attributes["eventType"] != "OBJECT_FINALIZE":
             message = (
-                f"a bucket's {attributes['eventType']!r:.80} starts nothing; have it notify of OBJECT_FINALIZE only"
+                f"a bucket's {attributes['eventType']!r:.80} starts nothing; it should notify only of OBJECT_FINALIZE"
             )
             log.warning("object.ignored", message)
             return None

@@ -19,7 +19,7 @@ _LONGEST_TAKEN_APART: Final = 1_000
 def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
     """Check all rules between steps.
 
-    A file that broke off (`whole` is False) may have lost any step, so then no name counts as unknown.
+    A file that broke off (`whole` is False) may lack any step, so in that case no name counts as unknown.
     """
     steps_named = _Steps(steps_node)
     first: dict[str, int] = {}
@@ -49,7 +49,7 @@ class _Steps:
 
     @cached_property
     def names(self) -> Names:
-        """The ids, indexed for searches when the first one is made."""
+        """The ids, indexed for searches when the first search is made."""
         return Names(self.ids)
 
     def advise(self, unknown: str, report: Report) -> str:
@@ -85,8 +85,8 @@ def _check_names(
 def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
     """Yield each cycle as its path and the dependency that closes it.
 
-    This is a depth-first walk with a stack of its own. Every dependency on a step that the walk is still inside closes
-    one cycle. Without these dependencies there would be no cycle, so each independent one is found once.
+    This is a depth-first walk with an explicit stack. Every dependency on a step that the walk is still inside closes
+    one cycle. Without these dependencies there would be no cycle, so each independent cycle is found once.
     """
     done: set[str] = set()
     for root in graph:
@@ -112,7 +112,7 @@ def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
 def _excerpt(path: list[str], start: int) -> list[str]:
     """Return the path from `start` on and back to its first step.
 
-    The middle of a long path is only counted.
+    In the middle of a long path, steps are only counted.
     """
     length = len(path) - start
     if length <= _LONGEST_PATH_SHOWN:

@@ -1,4 +1,4 @@
-"""The fields of a workflow file: the one place that says what exists, what is allowed and what it means."""
+"""The fields of a workflow file: the only definition of which exist, what they allow and what they mean."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ POLICIES: Final = (
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
     ),
-    Field(name="retry", kind=RETRY, description="How often a failed step is tried, and when."),
+    Field(name="retry", kind=RETRY, description="How often and when a failed step is tried again."),
     Field(
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
@@ -185,7 +185,7 @@ STEP: Final = Record(
         Field(
             name="id",
             kind=STEP_ID,
-            description="The step's name, which no other step of the workflow has.",
+            description="The step's name, unique in the workflow.",
             required=True,
             examples=("load-sales",),
         ),

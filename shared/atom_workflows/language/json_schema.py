@@ -1,7 +1,7 @@
 """The published JSON Schema of a workflow file, made from the same fields as the reader.
 
-It lets an editor complete and check a file as it is written. What it cannot say (unique ids, unknown dependencies,
-cycles, the bounds of a duration) only the parser says.
+It lets an editor complete and check a file as it is written. Only the parser checks what the schema cannot express
+(unique ids, unknown dependencies, cycles, the bounds of a duration).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from atom_workflows.language.kinds import (
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
-"""A name, not an address, so nothing is fetched. Its number goes up when a file that was valid no longer is."""
+"""A name, not an address, so nothing is fetched. Its number increases when a file that was valid becomes invalid."""
 
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
 """The records that have a name of their own, which editors show."""
@@ -44,7 +44,7 @@ def _record(record: Record) -> dict[str, Any]:
     for field in record.fields:
         description = field.description
         if isinstance(field.kind, Duration):
-            # The type cannot say the bounds of a duration.
+            # The type cannot express the bounds of a duration.
             least, most = "more than 0s and " * field.kind.positive, format_duration(field.kind.maximum)
             description += f" A duration such as 30s, 10m, 1h30m or 1.5h, {least}at most {most}."
         properties[field.name] = {

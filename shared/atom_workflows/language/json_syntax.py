@@ -1,15 +1,15 @@
 """Read JSON into events shaped like those of YAML, and report its syntax errors in our own words.
 
-JSON is nearly YAML, but not quite: YAML folds some of a text's characters, limits a key's length and knows no surrogate
-pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has a reader of its own. It keeps no
-stack but the list of open brackets, and the consumer of its events limits its depth.
+JSON is nearly a subset of YAML, but not quite: YAML folds some characters in strings, limits a key's length and has no
+surrogate pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has its own reader. Its
+only stack is the list of open brackets, and the consumer of its events limits the depth.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]  # the library's reader of a text
+from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]  # the library's string reader
 from typing import Any, Final, NoReturn
 
 import yaml
@@ -52,9 +52,9 @@ class JsonValue:
 
 
 class JsonReader:
-    """Reads a text as JSON.
+    """Reads text as JSON.
 
-    `is_json` is False once an error was found, unless a JSON writer may have made it (a bare `NaN`).
+    `is_json` is False once an error was found, unless a JSON writer may have produced it (a bare `NaN`).
     """
 
     def __init__(self, text: str, report: Report) -> None:
@@ -67,7 +67,7 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """Yield the file's events, up to its end or first syntax error.
+        """Yield the file's events, up to its end or first error.
 
         The error is reported.
         """
@@ -143,7 +143,7 @@ class JsonReader:
         if not text.isascii() and _SURROGATE.search(text):
             escape = _SURROGATE_ESCAPE.search(self._text, start)
             self._index = escape.start() if escape else start
-            self._fail("this is half of a character, which no text can hold", "write both halves, or remove it")
+            self._fail("this is half of a character, which no text can contain", "write both halves, or remove it")
         return JsonValue(text, '"', self._line, start - self._line_start)
 
     def _take_comma(self, opened: _Opened) -> None:
@@ -166,9 +166,9 @@ class JsonReader:
         if not self._open and sign != "'":
             self._fail("this is not JSON", "begin with `{`, or name the file .yaml if it is YAML")
         if sign == "'":
-            self._fail("a text must be in double quotes in JSON", "write `\"` for each `'` around it")
+            self._fail("text must be in double quotes in JSON", "write `\"` for each `'` around it")
         if not word:
-            self._fail(f"a value cannot begin with {code(sign)}", "write a text in double quotes, a number, [ or {")
+            self._fail(f"a value cannot begin with {code(sign)}", "write text in double quotes, a number, [ or {")
         text = word[0]
         if text.lower() in _NO_NUMBERS:
             advice = f'write `null`, or the text in double quotes: "{text}"'
@@ -178,7 +178,7 @@ class JsonReader:
         if text[0] in "0123456789+-.":
             advice = f'write it as 10, -0.5 or 1e3, or put it in double quotes: "{shorten(text)}"'
             self._fail(f"{code(text)} is not a JSON number", advice)
-        self._fail("a text must be in double quotes in JSON", f'write "{shorten(text)}"')
+        self._fail("text must be in double quotes in JSON", f'write "{shorten(text)}"')
 
     def _refuse_text(self, start: int) -> NoReturn:
         """Report why the text that begins at `start` cannot be read.
@@ -192,7 +192,7 @@ class JsonReader:
         if sign < " ":
             escape = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(sign, f"\\u{ord(sign):04x}")
             said = "a line break" if sign in "\r\n" else f"the character U+{ord(sign):04X}"
-            self._fail(f"a text in JSON cannot hold {said}", f"write `{escape}`, or close the quotes before it")
+            self._fail(f"text in JSON cannot contain {said}", f"write `{escape}`, or close the quotes before it")
         self._index = self._text.rfind("\\", start, self._index + 1)
         self._fail(*_BAD_ESCAPE)
 
@@ -220,7 +220,7 @@ class JsonReader:
     def _skip_space(self) -> str:
         """Skip white space, and return the next character, if any.
 
-        Only here are lines counted, since no string in JSON holds a line break.
+        Lines are counted only here, since no string in JSON contains a line break.
         """
         start = self._index
         sign = self._text[start : start + 1]

@@ -12,7 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text. It matches all of `pattern`, and not `forbidden`; `rule` explains both to people."""
+    """A text value. The whole text must match `pattern` and not `forbidden`; `rule` explains both to people."""
 
     max_length: int
     min_length: int = 1
@@ -21,13 +21,13 @@ class Text:
     forbidden: str | None = None
     rule: str = ""
 
-    # Advice on a text that is empty.
-    when_empty: str = "write a text, or leave it out"
+    # Advice if the text is empty.
+    when_empty: str = "write some text, or leave it out"
 
-    # Turn a text that is not allowed into one that probably is.
+    # Turn text that is not allowed into text that probably is.
     respell: Callable[[str], str] | None = None
 
-    # Advice on where the text may stand as it is.
+    # Advice on where the text may be used as it is.
     display: str = ""
 
 
@@ -57,7 +57,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextList:
-    """A list of texts, each once; a text alone is a list of one."""
+    """A list of texts, each once; a single text counts as a list of one."""
 
     item: Text
 
@@ -72,7 +72,7 @@ class TextMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """A list or a map of anything that JSON can say, kept as written."""
+    """A list or a map of anything that JSON can express, kept as written."""
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
@@ -86,10 +86,10 @@ class Record:
     title: str
     fields: tuple[Field, ...]
 
-    # At least one of these fields must be there.
+    # At least one of these fields must be present.
     any_of: tuple[str, ...] = ()
 
-    # Advice on a map that is empty.
+    # Advice if the map is empty.
     when_empty: str = ""
 
     # The field that is probably meant by a single value in the map's place, and a note on it.
@@ -99,7 +99,7 @@ class Record:
     # The names that other systems give a field of this record, without case and separators.
     foreign: Mapping[str, str] = field(default_factory=dict)
 
-    # Advice on their names that no field here corresponds to, likewise.
+    # Advice on other systems' names that correspond to no field of this record, written in the same way.
     advice: Mapping[str, Advice] = field(default_factory=dict)
 
     @property
@@ -122,7 +122,7 @@ Kind: TypeAlias = Text | Choice | Duration | Number | TextList | TextMap | Argum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field of the file. `default` is the value that leaving it out means."""
+    """A field of the file. `default` is its value if it is left out."""
 
     name: str
     kind: Kind

@@ -1,4 +1,4 @@
-"""The limits of a workflow file. Each is far above what people write and far below what hurts."""
+"""The limits of a workflow file. Each is far above what people write and far below what would do harm."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 20
-"""Lists and maps inside one another, the file's outermost map included."""
+"""Levels of lists and maps inside one another, including the file's outermost map."""
 
 MAX_NODES: Final = 300_000
-"""Values in the file. Each use of an alias counts all that it stands for, and a long text counts as several."""
+"""Values in the file. Each use of an alias counts everything that it stands for, and a long text counts as several."""
 
 TEXT_PER_NODE: Final = 64
 """A text counts as one more node per this many characters, so that aliases cannot multiply a long text."""

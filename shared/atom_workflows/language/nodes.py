@@ -1,14 +1,14 @@
 """The tree of a file: its nodes and their places, the meaning of plain values, and the results of reading a node.
 
-Readers of YAML disagree about `no`, `010` or `1_000`. Here a value means what YAML 1.2 and JSON say, and one that
-an older reader would take differently is refused where it matters: in quotes it is text for every reader. Numbers that
-some readers take for text (`1e-5`) are numbers, as in YAML 1.2 and JSON, with a warning (see warnings.py).
+Readers of YAML disagree about `no`, `010` or `1_000`. Here a value means what YAML 1.2 and JSON say. A value that an
+older reader would interpret differently is refused where that matters; in quotes it is text for every reader. Numbers
+that some readers interpret as text (`1e-5`) are numbers, as in YAML 1.2 and JSON, with a warning (see warnings.py).
 
 `weight` is the number of values that a node stands for, each use of an alias counted, and a long text as several.
-`height` is the depth of lists and maps in it. Both bound what aliases can multiply (see tree.py).
+`height` is the depth of lists and maps in it. Both limit what aliases can multiply (see tree.py).
 
-Nodes are filled while the file is read and never changed afterwards. They are not frozen, because that would cost a
-third of the time of reading a large file.
+Nodes are filled while the file is read and never changed afterwards. They are not frozen, because that would take a
+third of the time spent on reading a large file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from atom_workflows.language.problems import Report, code, in_quotes
 
 @dataclass(slots=True, kw_only=True)
 class Scalar:
-    """A single value as written. `plain` means without quotes, so it may be something else than text."""
+    """A single value as written. `plain` means without quotes, so it may be something other than text."""
 
     text: str
     plain: bool

@@ -35,7 +35,7 @@ def _count_tries(retries: Node) -> int:
 def _advise_on_delay(delay: Node) -> str:
     """Advise on a delay.
 
-    A bare number is taken for seconds, as most people mean.
+    A bare number is read as seconds, which is what most people mean.
     """
     text = delay.text if isinstance(delay, Scalar) else ""
     spelt = respell_duration(text) or respell_duration(f"{text}s")
@@ -48,7 +48,7 @@ _NO_CONDITIONS: Final = (
 )
 _WHERE: Final = "say where a job runs with `engine` or `scaleTier` inside `task`, in the Task Runner's words"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
-_ELSEWHERE: Final = "leave it out: what starts a workflow is outside its file"
+_ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
@@ -70,7 +70,7 @@ STEP_FIELDS: Final[Mapping[str, str]] = _each(
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
-        "name title displayname label", "write the step's name as its `id`, and a text for people into `description`"
+        "name title displayname label", "write the step's name as its `id`, and put text for people into `description`"
     ),
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),

@@ -57,7 +57,7 @@ def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any 
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
     report.raise_if_any()
-    if not isinstance(reading, Reading):  # pragma: no cover  # whatever was not read was noted
+    if not isinstance(reading, Reading):  # pragma: no cover  # each value that was not read was reported
         raise TypeError("a file that is not a workflow had no problem")
     if not tree.is_json:
         warn_of_doubts(reading.values["steps"], report)
@@ -90,7 +90,7 @@ def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any)
     if filename.lower().endswith(".json"):
         return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
     if _MAY_BE_JSON.match(text):
-        # Nothing of a failed attempt is kept, so that YAML is read in the same memory.
+        # Keep nothing of the failed attempt, so that reading YAML can reuse the memory.
         tried = Report(report.file)
         reader = JsonReader(text, tried)
         tree = _Tree(*compose(reader.events(), tried), is_json=True)
@@ -120,7 +120,7 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
         size = len(text.encode("utf-8", "replace"))
         if size > MAX_TASK_BYTES:
             said = f"`task` is {size:,} bytes as JSON, more than the {MAX_TASK_BYTES:,} allowed"
-            report.add(step.at("task"), said, "put what is large into a file and name that in `args`")
+            report.add(step.at("task"), said, "put large content into a file and name the file in `args`")
 
 
 def _build_step(reading: Reading, defaults: Reading | None) -> Step:
@@ -177,7 +177,7 @@ def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) 
     given = own.keys() & {"initial", "max"}
     if merged.maximum >= merged.initial or not given:
         return
-    # The other value may be among those that were reported, and is not known then.
+    # The other value may have been reported as invalid; then it is not known.
     if len(given) == 1 and (_is_flawed(reading) or _is_flawed(inherited)):
         return
     blamed = "max" if "max" in own else "initial"

@@ -72,8 +72,8 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 class Report:
     """Collects the problems of one file; the same problem at the same place counts once.
 
-    Warnings are kept separately, as they refuse nothing. The first of each are kept and the others only counted, so
-    that they fit into a run's document whatever the file is like.
+    Warnings are kept separately, since a file with warnings is valid. The first problems and warnings are kept and the
+    others only counted, so that they fit into a run's document whatever the file contains.
     """
 
     def __init__(self, file: str) -> None:

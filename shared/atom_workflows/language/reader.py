@@ -1,4 +1,4 @@
-"""Read the tree into plain values, by the kinds of the fields. What does not fit is reported and left out."""
+"""Read the tree into plain values, by the kinds of the fields. Values that do not fit are reported and left out."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
 
 
 def _as_main_field(record: Record, node: Node, path: str) -> str:
-    """Advise on a value that stands in place of its map.
+    """Advise on a value that is written in place of a map.
 
-    Empty if the value cannot be the map's main field.
+    The advice is empty if the value cannot be the map's main field.
     """
     main = next((field.kind for field in record.fields if field.name == record.main), None)
     if main is None or not isinstance(node, Scalar) or _read(main, node, "", Report("")) is INVALID:
@@ -160,13 +160,13 @@ def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any
         report.add(node, f"{code(path)} is empty", f"a workflow needs at least one {kind.noun}")
     if len(node.items) > kind.maximum:
         said = f"there are {len(node.items):,} {kind.noun}s, more than the {kind.maximum:,} allowed"
-        report.add(node.items[kind.maximum], said, "divide the workflow into several files")
+        report.add(node.items[kind.maximum], said, "split the workflow into several files")
     read = [read_record(kind.record, item, "", report) for item in node.items[: kind.maximum]]
     return tuple(reading for reading in read if isinstance(reading, Reading))
 
 
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
-    """Read a text.
+    """Read text.
 
     `subject` is its name in messages.
     """
@@ -198,7 +198,7 @@ def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | In
 
 
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
-    """Read a list of texts, or a text alone.
+    """Read a list of texts, or a single text.
 
     Returns the nodes of the valid ones, as their places are needed later.
     """
@@ -235,9 +235,9 @@ def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:
         return "is empty", kind.when_empty
-    # str.isprintable alone would refuse rare spaces, too.
+    # str.isprintable alone would also refuse rare kinds of spaces.
     if not kind.multiline and not text.isprintable() and _CONTROL.search(text):
-        return f"holds a line break or control character: {code(text)}", "remove it"
+        return f"contains a line break or control character: {code(text)}", "remove it"
     if _matches(kind, text):
         return None
     advice = f"use {kind.rule}"
@@ -317,7 +317,7 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
 def _read_json(node: Node, path: str, report: Report) -> Any:
     """Return the value of the node.
 
-    The tree's depth is limited, so this recursion is too.
+    The tree's depth is limited, and so is this recursion.
     """
     match node:
         case Items():

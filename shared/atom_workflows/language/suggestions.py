@@ -1,4 +1,4 @@
-"""Find the name that was probably meant, for every "did you mean".
+"""Find the name that was probably meant, for each "did you mean".
 
 Names are indexed once, by their spelling without case and separators and by their length. A search looks up one
 spelling, then compares the word letter by letter with names of a similar length, as long as the file's budget lasts.
@@ -38,7 +38,7 @@ class Names:
         self._by_spelling = loosely | self._by_spelling
 
     def find_spelling(self, word: str) -> str | None:
-        """Return the name that differs in case and separators alone, if any.
+        """Return the name that differs only in case and separators, if any.
 
         Separators are `-`, `_`, `.` and spaces.
         """
@@ -69,7 +69,7 @@ class Suggestions:
     def nearest(self, word: str, names: Names) -> str | None:
         """Return the name that was probably meant.
 
-        Returns None if none is similar, or the budget is used up.
+        Returns None if no name is similar, or if the budget is used up.
         """
         if not 0 < len(word) <= _LONGEST_COMPARED:
             return None

@@ -3,9 +3,9 @@
 Nothing recurses, and nothing too large is built. A map's names are text, each once, and `<<` merges other maps in.
 
 An alias is the same node again, so it takes no memory here. The values built from the tree later have no aliases, and
-so a file of a kilobyte can stand for gigabytes of them. Therefore each node has a weight and a height, an alias adds
-those of its node, and composing ends once the file is too heavy. What is nested too deeply is skipped but still
-weighed, so that the problems after it are found in bounded time.
+so a file of a kilobyte can stand for gigabytes of values. Therefore each node has a weight and a height, an alias adds
+those of its node, and composing ends once the file is too heavy. Values that are nested too deeply are skipped but
+still weighed, so that the problems after them are found in bounded time.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Composer:
 
     def _document_start(self, event: Any) -> None:
         if self._whole:
-            said = "a second document begins here, but a file holds one workflow"
+            said = "a second document begins here, but a file may contain only one workflow"
             self._report.add(_place(event), said, "remove the line `---`, or put the rest in a file of its own")
             self.ended = True
 
@@ -114,7 +114,7 @@ class _Composer:
         if node is None:
             shown = code("*" + event.anchor)
             if any(opened.anchor == event.anchor for opened in self._open):
-                self._report.add(place, f"the alias {shown} stands for what it is a part of", "remove it")
+                self._report.add(place, f"the alias {shown} stands for a value that contains it", "remove it")
             else:
                 remedy = f"write {code('&' + event.anchor)} before the value it stands for"
                 self._report.add(place, f"the alias {shown} has no anchor before it", remedy)
@@ -174,8 +174,8 @@ class _Composer:
     def _weigh(self, weight: int, place: Located) -> None:
         self._weight += weight
         if self._weight > limits.MAX_NODES:
-            said = f"the file holds more than {limits.MAX_NODES:,} values, each alias counted as all that it stands for"
-            self._report.add(place, said, "use fewer aliases, or divide the workflow into several files")
+            said = f"the file contains more than {limits.MAX_NODES:,} values, counting all that an alias stands for"
+            self._report.add(place, said, "use fewer aliases, or split the workflow into several files")
             self.ended = True
 
     def _too_deep(self, place: Place) -> None:
@@ -199,7 +199,7 @@ _MERGE: Final = "<<"
 def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
     """Build a map from alternating keys and values.
 
-    A last key without a value is left out, as the file broke off there.
+    A last key without a value is left out, since the file broke off there.
     """
     entries: dict[str, Entry] = {}
     for key, value in zip(nodes[::2], nodes[1::2], strict=False):
@@ -213,7 +213,7 @@ def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
         else:
             placed = value
             if isinstance(value, Scalar) and value.plain and not value.text:
-                # Readers differ in the place of a value that is not written, so it gets the place of its key.
+                # Readers report different places for a value that is not written, so it gets the place of its key.
                 placed = replace(value, line=key.line, column=key.column)
             entries[name] = Entry(key=key, name=name, value=placed)
     return Fields(line=at.line, column=at.column, entries=_merge(entries, report))
@@ -225,7 +225,7 @@ def _read_name(key: Node, report: Report) -> str | None:
     name = resolve(key) if isinstance(key, Scalar) else None
     if isinstance(name, str):
         return name
-    said, remedy = f"a field's name must be text, but this is {describe(key)}", "write a text before the `:`"
+    said, remedy = f"a field's name must be text, but this is {describe(key)}", "write some text before the `:`"
     if isinstance(key, Scalar) and key.text:
         said = f"a field's name must be text, but {code(key.text)} is {describe(key)}"
         remedy = f"put it in quotes: {in_quotes(key.text)}"
@@ -240,7 +240,7 @@ def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     own = {name: entry for name, entry in entries.items() if entry is not merge}
     merged: dict[str, Entry] = {}
     sources = merge.value.items if isinstance(merge.value, Items) else [merge.value]
-    # From the last to the first, which takes precedence. Each is gone through once, however many there are.
+    # From the last to the first, which takes precedence. Each map is visited once, however many there are.
     for source in reversed(sources):
         if isinstance(source, Fields):
             merged.update(source.entries)

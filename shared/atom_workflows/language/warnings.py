@@ -1,4 +1,4 @@
-"""Warn of values that are valid in YAML 1.2, but may not be meant that way, or not be sent as written."""
+"""Warn of values that are valid in YAML 1.2, but may not be meant that way, or may not be sent as written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atom_workflows.language.problems import Report, code, in_quotes
 
 _NUMERIC_START: Final = frozenset("0123456789+-.")
 
-# YAML 1.1 knows a fraction by its dot and an exponent by its sign; PyYAML reads by it.
+# In YAML 1.1, which PyYAML follows, a fraction needs a dot and an exponent needs a sign.
 _FRACTION_IN_YAML_1_1: Final = re.compile(r"[-+]?[0-9]+[.][0-9]*(?:[eE][-+][0-9]+)?|[.][0-9]+(?:[eE][-+][0-9]+)?")
 _LIKE_A_NUMBER: Final = re.compile(r"[-+.0-9][0-9_.:]*(?:[eE][-+]?[0-9_]+)?|[-+]?0o[0-7_]*")
 _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?")
@@ -22,7 +22,7 @@ _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?
 def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
     """Warn of ambiguous numbers in tasks, and of lost digits.
 
-    A number is ambiguous if some readers of YAML take it for text.
+    A number is ambiguous if some readers of YAML interpret it as text.
     """
     for step in steps:
         task = step.node.get("task")
@@ -65,16 +65,16 @@ def _check_number(scalar: Scalar, report: Report) -> None:
 
 
 def _spell_clearly(text: str) -> str:
-    """Spell the number so that YAML 1.1 has it as one, too."""
+    """Spell the number so that it is one in YAML 1.1, too."""
     sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
     power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
     return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"
 
 
 def _loses_digits(text: str, value: float) -> bool:
-    """Return True if the number loses something when it is sent.
+    """Return True if the number loses part of its spelling when sent.
 
-    That is a sign, a last zero, or digits beyond 64 bits. The common case is a version: `3.10` arrives as 3.1.
+    That may be a sign, a last zero, or digits beyond 64 bits. The common case is a version: `3.10` arrives as 3.1.
     """
     if isinstance(value, int):
         return str(value) != text

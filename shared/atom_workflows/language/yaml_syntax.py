@@ -1,7 +1,7 @@
 """Decode a file, read its YAML events, and report its syntax errors in our own words.
 
 The C reader (libyaml) is used where PyYAML was built with it, else the pure Python one. The two word their errors
-differently but name the same contexts, so our messages go by the context.
+differently but name the same contexts, so our messages depend only on the context.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def decode(content: bytes | str, report: Report) -> str | None:
     encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(encoded) > MAX_FILE_BYTES:
         said = f"the file has more than the {MAX_FILE_BYTES:,} bytes allowed"
-        report.add(Place(), said, "divide the workflow into several files")
+        report.add(Place(), said, "split the workflow into several files")
         return None
     if encoded.startswith(_UTF16_MARKS):
         report.add(Place(), "the file is UTF-16, not UTF-8", "save it as UTF-8")
@@ -51,11 +51,11 @@ def decode(content: bytes | str, report: Report) -> str | None:
 
 
 def prepare_for_yaml(text: str, report: Report) -> str | None:
-    """Replace and report the characters that no YAML reader takes.
+    """Replace and report the characters that no YAML reader accepts.
 
     Returns None if there are too many of them.
     """
-    # Stop after the first few: a file of nothing else would cost a hundred times its size.
+    # Stop after the first few: a file full of them would cost a hundred times its size.
     found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
     for match in found[:_MOST_CONTROLS]:
         said = f"the character U+{ord(match[0]):04X} is not allowed in a file"
@@ -81,11 +81,11 @@ FASTEST_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", PURE_LOADER)
 
 _TAB: Final = ("a tab is used for indentation, which YAML does not allow", "use spaces")
 _COLON: Final = (
-    "a `:` is not possible here",
-    "quote a text that contains `:`, or align this with the fields it belongs to",
+    "a `:` is not allowed here",
+    "quote text that contains `:`, or align this with the fields it belongs to",
 )
 _QUOTE_INSIDE: Final = (
-    "the text goes on after the quote that closes it",
+    "the text continues after the quote that closes it",
     "double a single quote inside single quotes (''), or put the whole text in double quotes",
 )
 _AFTER_QUOTES: Final = (
@@ -97,7 +97,7 @@ _IN_FLOW: Final = ("while parsing a flow mapping", "while parsing a flow sequenc
 _BY_CONTEXT: Final = {
     "while parsing a block mapping": (
         "this does not continue the map that begins on line {line}",
-        "indent it exactly as the other fields of that map, each `field: value`",
+        "indent it exactly like the other fields of that map, each `field: value`",
     ),
     "while parsing a block collection": (
         "this does not continue the list that begins on line {line}",
@@ -109,27 +109,27 @@ _BY_CONTEXT: Final = {
     ),
     "while parsing a flow mapping": (
         "the map that { opens on line {line} has no `,` or `}` here",
-        "separate its fields with `,` and close it with `}`; quote a text that contains { or }",
+        "separate its fields with `,` and close it with `}`; quote text that contains { or }",
     ),
     "while scanning for the next token": (
         "a value cannot begin with {character}",
         "put the text in quotes",
     ),
-    "while scanning an alias": ("`*` begins an alias, but no name follows", "put a text with `*` in quotes"),
-    "while scanning an anchor": ("`&` begins an anchor, but no name follows", "put a text with `&` in quotes"),
+    "while scanning an alias": ("`*` begins an alias, but no name follows", "put text with `*` in quotes"),
+    "while scanning an anchor": ("`&` begins an anchor, but no name follows", "put text with `&` in quotes"),
     "while scanning a block scalar": (
         "the text block that begins here with `|` or `>` is not well formed",
-        "write nothing else on that line and indent the text below it with spaces",
+        "write nothing else on that line, and indent the text below it with spaces",
     ),
     "while scanning a directive": ("a line that begins with % is not a field", "put the text in quotes"),
 }
 _BY_PROBLEM: Final = (
     ("mapping values are not allowed", *_COLON),
     ("tab character", *_TAB),
-    ("sequence entries are not allowed", "a list entry `- ` is not possible here", "begin the list on its own line"),
-    ("mapping keys are not allowed", "a key with `?` is not possible here", "write `field: value`"),
-    ("tag handle", "a tag is not allowed", "put a text that begins with ! in quotes"),
-    ("document start", "this is outside the workflow's map", "indent nothing at the top level"),
+    ("sequence entries are not allowed", "a list entry `- ` is not allowed here", "begin the list on its own line"),
+    ("mapping keys are not allowed", "a key with `?` is not allowed here", "write `field: value`"),
+    ("tag handle", "a tag is not allowed", "put text that begins with ! in quotes"),
+    ("document start", "this is outside the workflow's map", "do not indent anything at the top level"),
 )
 _BAD_ESCAPE: Final = (
     "this backslash in double quotes does not begin a valid escape",
@@ -138,11 +138,11 @@ _BAD_ESCAPE: Final = (
 _ESCAPE_PROBLEMS: Final = ("escape", "hexdecimal", "hexadecimal", "Unicode")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
-_NOT_YAML: Final = ("this is not valid YAML", "put a text with special characters in quotes")
+_NOT_YAML: Final = ("this is not valid YAML", "put text with special characters in quotes")
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """Yield the file's events, up to its end or first syntax error.
+    """Yield the file's events, up to its end or first error.
 
     The error is reported.
     """
@@ -151,7 +151,7 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
         for event in yaml.parse(text, Loader=loader):
             last = event
             if isinstance(event, yaml.ScalarEvent) and not event.value.isascii() and _SURROGATE.search(event.value):
-                # An escape made half a surrogate pair. The C reader refuses it by itself.
+                # An escape produced half a surrogate pair, which the C reader refuses by itself.
                 mark: Any = event.start_mark
                 start = mark.index
                 escape = _SURROGATE_ESCAPE.search(text, start)
@@ -161,7 +161,8 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
     except yaml.MarkedYAMLError as error:
         _report_error(error, text, report)
     except (yaml.YAMLError, ValueError, OverflowError):
-        # The pure reader lets some of Python's own errors through: \UFFFFFFFF, %YAML with a very long number.
+        # The pure reader lets some of Python's own errors through, for example on \UFFFFFFFF or a very long %YAML
+        # number.
         report.add(_place(last.end_mark) if last else Place(), *_NOT_YAML)
 
 
@@ -172,7 +173,7 @@ def _report_error(error: yaml.MarkedYAMLError, text: str, report: Report) -> Non
     if "quoted scalar" in context and ("end of stream" in problem or "document" in problem):
         report.add(_place(begin), "the quotes that open here are never closed", "close them")
     elif any(part in problem for part in _ESCAPE_PROBLEMS):
-        # Some readers mark the backslash, others what follows it.
+        # Some readers mark the backslash, others the character after it.
         place = locate(text, max(text.rfind("\\", 0, mark.index + 1), 0)) if mark else Place()
         report.add(place, *_BAD_ESCAPE)
     elif context in _IN_FLOW and _character(text, mark) == ":" and begin and mark and begin.line == mark.line:

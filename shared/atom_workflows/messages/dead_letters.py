@@ -1,7 +1,7 @@
-"""Events that were given up, as messages of the topic `dead-letters`: written and read in one place.
+"""Events that were given up, as messages of the topic `dead-letters`: this module writes and reads them.
 
 A dead letter has the data and attributes of its event. Further attributes say where it came from and why it is there.
-Pub/Sub also forwards messages there by itself, and then records everything but the reason.
+Pub/Sub also forwards messages there by itself, and then records everything except the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DELIVERIES: Final = "deadLetterDeliveries"
 _EVENT: Final = "deadLetterEvent"
 _PUBLISHED: Final = "deadLetterPublishTime"
 
-# Those of a message that Pub/Sub forwards by itself.
+# The attributes that Pub/Sub adds to a message that it forwards by itself.
 _NATIVE: Final = "CloudPubSubDeadLetterSource"
 _NATIVE_SUBSCRIPTION: Final = "CloudPubSubDeadLetterSourceSubscription"
 _NATIVE_DELIVERIES: Final = "CloudPubSubDeadLetterSourceDeliveryCount"
@@ -145,7 +145,7 @@ def replay_message(letter: DeadLetter) -> Message:
 
 
 def _own_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return the attributes that the event came with."""
+    """Return the attributes with which the event was published."""
     return {
         name: value for name, value in attributes.items() if name != REPLAY_OF and not name.startswith((_OURS, _NATIVE))
     }

@@ -1,8 +1,8 @@
 """Events as they arrive at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
 
-functions-framework can decode both, but it answers 400 to what it cannot decode, and Pub/Sub would redeliver that again
-and again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never
-be handled becomes a dead letter, so its message is also available here as it was received.
+functions-framework can decode both, but it answers 400 to a request that it cannot decode, and Pub/Sub would redeliver
+that again and again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that
+can never be handled becomes a dead letter, so its message is also available here as it was received.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ReceivedEvent:
         data = message.get("data") or ""
         try:
             decoded = base64.b64decode(data, validate=True)
-        except (TypeError, ValueError, binascii.Error):  # Pub/Sub never sends that, but others may.
+        except (TypeError, ValueError, binascii.Error):  # Pub/Sub always sends base64; others may not.
             decoded = str(data).encode("utf-8", "replace")
         return ReceivedMessage(
             data=decoded,

@@ -18,7 +18,7 @@ ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """Ids of runs and steps, which become part of a document's path."""
 
 MAX_SCHEMA: Final = 1_000
-"""No version will ever reach this number, so a body with a higher one is not an event of ours."""
+"""No version will ever reach this number, so a body with a higher one is not one of our events."""
 
 MAX_TEXT: Final = 2_000
 LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -26,7 +26,7 @@ MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
-"""The most items that an event of ours has. Each costs a read, which may take a quarter of a megabyte of memory."""
+"""The most items in one of our events. Each costs a read, which may take a quarter of a megabyte of memory."""
 
 _LONGEST_SHOWN: Final = 80
 
@@ -73,21 +73,21 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:
-    """Return a text that must be present and not empty."""
+    """Return a string, which must be present and not empty."""
     value = read_optional_text(body, name)
     if not value:
-        raise MalformedEvent(f"an event's {name} must be a text, not {show(body.get(name))}")
+        raise MalformedEvent(f"an event's {name} must be text, not {show(body.get(name))}")
     return value
 
 
 def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
-    """Return a text, or None if it is missing.
+    """Return a string, or None if it is missing.
 
     `longest` is in characters.
     """
     value = body.get(name)
     if value is not None and not isinstance(value, str):
-        raise MalformedEvent(f"an event's {name} must be a text, not {show(value)}")
+        raise MalformedEvent(f"an event's {name} must be text, not {show(value)}")
     if value is not None and len(value) > longest:
         raise MalformedEvent(f"an event's {name} may have {longest} characters, not {len(value)}")
     return value
@@ -142,14 +142,14 @@ def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def require_storable(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
-    """Check that a text can be stored, and return it.
+    """Check that a string can be stored, and return it.
 
     It may have up to `longest` bytes, and no half of a surrogate pair.
     """
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise MalformedEvent(f"an event's {name} holds half of a surrogate pair: {show(value)}") from None
+        raise MalformedEvent(f"an event's {name} contains half of a surrogate pair: {show(value)}") from None
     if size > longest:
         raise MalformedEvent(f"an event's {name} may have {longest:,} bytes, not {size:,}")
     return value
@@ -170,7 +170,7 @@ def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any
 def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the labels, empty if they are missing.
 
-    A whole number counts as its digits.
+    A whole number is converted to its digits.
     """
     found = read_optional_object(body, "labels")
     if len(found) > MAX_LABELS:
@@ -178,15 +178,15 @@ def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
     for name, value in found.items():
         if not _is_text_or_number(value) or not LABEL_NAME.fullmatch(name):
             raise MalformedEvent(
-                f"a label needs a lower-case name and a text as value, not {name!r:.80}: {show(value)}"
+                f"a label needs a lower-case name and text as its value, not {name!r:.80}: {show(value)}"
             )
     return {name: str(value) for name, value in found.items()}
 
 
 def read_optional_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return a text, or None if it is missing.
+    """Return a string, or None if it is missing.
 
-    A whole number, such as a date of eight digits, counts as its digits.
+    A whole number, such as a date of eight digits, is converted to its digits.
     """
     value = body.get(name)
     return read_optional_text({name: str(value)} if _is_text_or_number(value) else body, name)

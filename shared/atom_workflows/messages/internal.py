@@ -1,4 +1,4 @@
-"""The events between the functions: their JSON bodies, written and read in this one place.
+"""The events between the functions: this module alone writes and reads their JSON bodies.
 
 Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. Reading one raises
 `MalformedEvent` if no redelivery can help, and `NewerVersion` if a newer version wrote it. Requests for a run are read
@@ -37,7 +37,7 @@ STEPS_PER_READY: Final = 10
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The most bytes of such a list, so that no message exceeds 256 KB however long its texts are."""
+"""The most bytes of the list in a message, so that no message exceeds 256 KB however long its texts are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class StepsCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """A wake-up of the checker: the scheduler's, or one in between (from a dispatcher that submitted a job, say)."""
+    """A wake-up of the checker, by the scheduler or in between (for example, by a dispatcher that submitted a job)."""
 
     is_scheduled: bool = True
 
@@ -120,8 +120,8 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason to wake the checker between two ticks of the scheduler.
 
-    A dispatcher put a job in flight, the checker saw one too late, or a burst continues. Only the last counts as a
-    tick of the scheduler.
+    A dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only the last counts as
+    a tick of the scheduler.
     """
 
     DISPATCHER = "dispatcher"

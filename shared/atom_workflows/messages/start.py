@@ -24,7 +24,7 @@ MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so that the limits of body and file report the error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""gs://, a bucket's name of 222 bytes, / and an object's name of 1,024. Each problem of a file repeats it."""
+"""gs://, a bucket's name of 222 bytes, / and an object's name of 1,024. Each problem of a file repeats the path."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -32,7 +32,7 @@ _SPELLINGS: Final = {
     "workflow_path": ("workflow_path", "workflow-path"),
     "tr_url": ("tr_url", "tr-url"),
 }
-"""The names of a field: ours, and that of the first version's flag."""
+"""The names of a field: ours, and the name of the flag in the first version."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
@@ -53,8 +53,8 @@ _LIKENESS: Final = 0.7
 class StartRequested:
     """A run to start: a stored file (`workflow_path`, of a `generation`) or an inline `definition`.
 
-    `key` identifies the run (see run_ids.py). For people, `trigger` says how it came about, and `warnings` which fields
-    of the message were ignored.
+    `key` identifies the run (see run_ids.py). For people, `trigger` says how the start was triggered, and `warnings`
+    name the fields of the message that were ignored.
     """
 
     key: tuple[str, ...]
@@ -70,7 +70,7 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run to continue, whatever is left to do. Released steps up to the path `after` were published already."""
+    """A run to continue, whatever is left to be done. Released steps up to the path `after` were published already."""
 
     run_id: str
     after: str = ""

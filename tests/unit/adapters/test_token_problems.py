@@ -86,7 +86,7 @@ def test_a_metadata_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatc
     """A metadata server that cannot be reached is an outage."""
     monkeypatch.setenv("K_SERVICE", "dispatcher")
     with pytest.raises(
-        TaskRunnerUnavailable, match=r"metadata server cannot be reached \(no connection: nothing listens at .*"
+        TaskRunnerUnavailable, match=r"metadata server cannot be reached \(no connection: nothing is listening at .*"
     ):
         fetch_id_token(AUDIENCE)
 

@@ -128,7 +128,7 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
     [
         ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
         ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', which the contract does not define"),
-        (SILENT, 8, "has given no proper answer about job "),
+        (SILENT, 8, "has given no valid answer about job "),
         (DEAF, 20, "has not accepted its job for "),
     ],
 )

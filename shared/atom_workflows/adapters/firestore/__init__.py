@@ -1,1 +1,1 @@
-"""Firestore: the store, in the protocol's own messages."""
+"""Firestore: the Store port, on plain protocol messages."""

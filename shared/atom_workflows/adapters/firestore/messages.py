@@ -1,7 +1,7 @@
-"""Documents and writes as Firestore's own protocol messages.
+"""Convert documents and writes to and from Firestore's protocol messages.
 
-The client package wraps each message, and every value in it, in a Python object of its own. That costs more than the
-call itself, so requests and answers use the plain messages underneath.
+The client library wraps each message, and every value in it, in another Python object. That costs more than the call
+itself, so requests and answers use the underlying messages directly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
 COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
 COUNT_ALIAS: Final = "counted"
-"""The name of the number in the answer to a count."""
+"""The alias of the number in the answer to a count query."""
 
 _Filters: Final = types.StructuredQuery
 _OPERATORS: Final[Mapping[Operator, int]] = {
@@ -74,7 +74,7 @@ class FirestoreMessages:
         return _Get(name=self._documents + path)
 
     def batch_get(self, paths: Iterable[str]) -> Any:
-        """Build a request for several documents, none named twice."""
+        """Build a request for several documents, each named once."""
         return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
@@ -94,7 +94,7 @@ class FirestoreMessages:
         return request
 
     def count(self, query: Query) -> Any:
-        """Build a request for the number of a query's documents."""
+        """Build a request that counts a query's documents."""
         request = _RunAggregation(parent=self._parent(query))
         self._set_query(query, request.structured_aggregation_query.structured_query)
         request.structured_aggregation_query.aggregations.add(alias=COUNT_ALIAS).count.SetInParent()
@@ -147,7 +147,8 @@ class FirestoreMessages:
         if isinstance(write, Create):
             message.current_document.exists = False
             return
-        message.update_mask.SetInParent()  # Without a mask, even an empty one, all other fields would be deleted.
+        # Without a mask (an empty one is enough), Firestore would delete all other fields.
+        message.update_mask.SetInParent()
         message.update_mask.field_paths.extend(map(_quote, write.fields))
         for field, by in write.increments.items():
             message.update_transforms.add(field_path=_quote(field)).increment.integer_value = by
@@ -160,9 +161,9 @@ class FirestoreMessages:
 
 
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
-    """Return the results of a commit's writes, in their order.
+    """Return the results of a commit, in the order of its writes.
 
-    Firestore answers increments in the order in which they were sent.
+    Firestore returns the results of increments in the order in which they were sent.
     """
     return [
         WriteResult(
@@ -181,10 +182,10 @@ def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
 
 
 def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
-    """Yield a query's order, including what Firestore adds to it.
+    """Yield a query's sort fields, including those that Firestore adds.
 
-    It adds the fields of inequality conditions, then the name, all in the last direction. Spelled out or not, they
-    need the same indexes.
+    Firestore adds the fields of inequality conditions, then the name, all in the direction of the last field. The query
+    needs the same indexes whether or not they are spelled out.
     """
     yield from query.order_by
     last_direction = query.order_by[-1][1] if query.order_by else "ascending"
@@ -241,7 +242,7 @@ def _encode_list(value: Sequence[Any], into: Any) -> None:
 _ENCODERS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
     type(None): lambda _, into: setattr(into, "null_value", 0),
     str: _scalar("string_value"),
-    bool: _scalar("boolean_value"),  # before int, of which bool is one
+    bool: _scalar("boolean_value"),  # before int, since a bool is also an int
     int: _scalar("integer_value"),
     float: _scalar("double_value"),
     bytes: _scalar("bytes_value"),
@@ -256,7 +257,7 @@ _ENCODERS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
 
 
 def _decode_fields(fields: Any) -> dict[str, Any]:
-    # Not items(): a protocol map makes those in Python, one by one.
+    # Avoid items(): a protocol map builds the pairs in Python, one by one.
     return {name: _decode(fields[name]) for name in fields}
 
 

@@ -25,10 +25,10 @@ from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreErr
 from atom_workflows.ports import Document, Query, Write, WriteResult
 
 CALL_TIMEOUT_S: Final = 10.0
-"""One attempt at a call."""
+"""The time limit of one attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
-"""No attempt begins later than this: a `timeout=` alone does not bound the client's own retries."""
+"""No attempt begins later than this: `timeout=` alone does not limit the client's own retries."""
 
 
 class FirestoreStore:
@@ -52,17 +52,17 @@ class FirestoreStore:
         retry = _retry(total_timeout_s, *passing)
         calls = ServiceCalls(
             "google.firestore.v1.Firestore",
-            # Its connection, its headers and its way to an emulator; neither has a public name.
+            # The client's transport (with the emulator's address) and its headers; neither has a public name.
             self._client._firestore_api.transport,  # noqa: SLF001 - see above
             call_timeout_s=call_timeout_s,
             metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
         )
         self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
-        # An answer that breaks off is requested again from the start, so nothing is missing or duplicated.
+        # If the answer breaks off, the call is repeated from the start, so nothing is missing or duplicated.
         self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
         self._call_query = calls.stream("RunQuery", QUERY_ANSWER, retry)
         self._call_count = calls.stream("RunAggregationQuery", COUNT_ANSWER, retry)
-        # An aborted commit did nothing: it lost a race for a lock, not for a step. Its guards are checked again.
+        # An aborted commit wrote nothing: it lost a race for a lock, not for a step. The retry checks its guards again.
         commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
         self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
 
@@ -71,7 +71,7 @@ class FirestoreStore:
         if not paths:
             return []
         if len(paths) == 1:
-            # A call whose answer is a stream costs twice as much as a plain one.
+            # A streaming call costs twice as much as a unary one.
             wanted = self._messages.get(paths[0])
             with _translate_read_errors():
                 try:
@@ -123,7 +123,7 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except google_errors.Conflict as error:
-        # AlreadyExists and Aborted both answer 409; the second says nothing of guards.
+        # AlreadyExists and Aborted are both HTTP 409; Aborted does not mean that a guard failed.
         if isinstance(error, google_errors.Aborted):
             raise StoreUnavailable(f"Firestore was too busy: {error}") from error
         raise AlreadyExists(str(error)) from error
@@ -137,7 +137,7 @@ def _translate_errors() -> Iterator[None]:
 
 @contextmanager
 def _translate_read_errors() -> Iterator[None]:
-    """Raise the errors of a read as the port's.
+    """Raise the client's errors during a read as the port's.
 
     A read writes nothing, so it cannot lose a race.
     """
@@ -145,5 +145,5 @@ def _translate_read_errors() -> Iterator[None]:
         with _translate_errors():
             yield
     except (Conflict, NotStorable) as error:
-        # A query that lacks its index, a database that does not exist: Firestore's own text says what to do.
+        # For example, a missing index or database. Firestore's own text says what to do.
         raise StoreError(str(error)) from error

@@ -1,1 +1,1 @@
-"""Pub/Sub: the bus, dead letters, and what the command line asks it for."""
+"""Pub/Sub: the bus, the dead letters, and the queries that the command line makes."""

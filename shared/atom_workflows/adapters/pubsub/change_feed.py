@@ -1,6 +1,6 @@
-"""The changes of one run from the topic `events`, by a subscription that exists only while someone watches.
+"""The changes of one run, read from the topic `events` by a subscription that exists only while someone watches.
 
-It is a convenience: without it, or when an event is lost, the watcher still reads the run's document.
+The feed is a convenience: without it, or when an event is lost, the watcher still reads the run's document.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from atom_workflows.settings import Settings
 
 CALL_TIMEOUT_S: Final = 5.0
 PULL_TIMEOUT_S: Final = 120.0
-"""Longer than the service holds an empty pull, so that no answer is missed."""
+"""Longer than the service keeps an empty pull open, so that no answer is missed."""
 
 MOST_MESSAGES: Final = 500
 _PAUSE_S: Final = 1.0
 _ACK_DEADLINE_S: Final = 60
 _RETENTION_S: Final = 600
 _EXPIRES_S: Final = 86_400
-"""The shortest the service allows: a watcher that was killed leaves nothing behind for longer than a day."""
+"""The shortest expiry that the service allows: the subscription of a killed watcher is deleted after a day."""
 
 Changes = list[Mapping[str, Any]]
 
 
 class ChangeFeed:
-    """The changes of one run from the moment the `with` block is entered. `problem` explains why there are none."""
+    """The changes of one run from the moment the `with` block is entered. `problem` is why it has none, or ""."""
 
     def __init__(self, settings: Settings, run_id: str) -> None:
         project = f"projects/{settings.project}"
@@ -77,7 +77,7 @@ class ChangeFeed:
             self._thread.join(CALL_TIMEOUT_S)
 
     def take(self, timeout_s: float) -> Changes:
-        """Return all changes that have arrived, waiting for a first one."""
+        """Return all changes that have arrived, after waiting for the first one."""
         changes: Changes = []
         with suppress(queue.Empty):
             changes += self._queue.get(timeout=timeout_s)
@@ -108,9 +108,9 @@ class ChangeFeed:
 
 
 def changes_in(content: bytes, run_id: str) -> Changes:
-    """Return the changes in a message that are about that run.
+    """Return those changes in a message that concern the run.
 
-    The run is checked here, too: emulators may store a subscription's filter and ignore it.
+    The run is checked here as well, since emulators may store a subscription's filter but ignore it.
     """
     try:
         body = read_json(content)

@@ -1,4 +1,4 @@
-"""The DeadLetterBox port on google-cloud-pubsub: a subscription that is pulled from, one request at a time."""
+"""The DeadLetterBox port on google-cloud-pubsub: a subscription that is pulled, one request at a time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from atom_workflows.ports import DEAD_LETTERS, HeldMessage
 LIMITS: Final = Limits(total_s=20.0)
 
 WAIT_S: Final = 1.5
-"""How long to wait for a first message, since a pull that returns at once misses some."""
+"""How long to wait for a first message, since a pull that returns immediately misses some."""
 
 LEASE_S: Final = 60
 
 _MOST_A_PULL: Final = 50
-"""A message may have 10 MB, and all messages of one answer must fit in memory."""
+"""A message may be as large as 10 MB, and all messages of one answer must fit in memory."""
 
 _MOST_IDS: Final = 500
-"""A request may have 512 KiB, and an id has about 200 bytes."""
+"""A request may be as large as 512 KiB, and an id takes about 200 bytes."""
 
 
 class PubsubDeadLetters:
@@ -37,7 +37,7 @@ class PubsubDeadLetters:
     def take(self, limit: int) -> list[HeldMessage]:
         """See `ports.DeadLetterBox.take`."""
         most = min(limit, _MOST_A_PULL)
-        # The first pull returns at once, which distinguishes a server that is down from one that has nothing.
+        # The first pull returns immediately, which distinguishes a server that is down from one that has no messages.
         answer = self._call(self._client.pull, request={"max_messages": most, "return_immediately": True})
         if not answer:
             request = {"subscription": self._subscription, "max_messages": most}

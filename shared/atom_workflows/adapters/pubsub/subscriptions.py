@@ -20,7 +20,8 @@ CALL_TIMEOUT_S: Final = 10.0
 class SubscriptionSettings:
     """A subscription's settings. A missing name is empty, and a missing number is 0.
 
-    Names are without the prefix. `expires_s` is None if it never expires, `backoff_s` None without a retry policy.
+    Names are without the prefix. `expires_s` is None if it never expires; `backoff_s` is None if it has no retry
+    policy.
     """
 
     topic: str
@@ -56,7 +57,7 @@ class PubsubSettings:
         return True
 
     def subscription(self, name: str) -> SubscriptionSettings | None:
-        """Return the subscription, None if it does not exist."""
+        """Return the subscription, or None if it does not exist."""
         with _translate_errors(self._subscriptions + name):
             try:
                 found = self._subscriber.get_subscription(

@@ -15,7 +15,7 @@ import google.auth.transport.requests
 from atom_workflows.adapters.http import PromptAdapter
 
 _PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
-"""An object named `.` or `..` is refused: even quoted, URL libraries would resolve it as a relative path."""
+"""An object named `.` or `..` is refused: URL libraries resolve it as a relative path even if it is quoted."""
 
 
 class StorageApi:
@@ -65,8 +65,8 @@ def split_path(path: str) -> tuple[str, str] | None:
 def explain_bad_path(path: str) -> str:
     """Explain that a path names no object."""
     return (
-        f"{path} names no object; it must be gs://bucket/object, with a bucket's name of 3 to 222 lower case letters, "
-        "digits, dots, hyphens and underscores"
+        f"{path} does not name an object; it must be gs://bucket/object, with a bucket name of 3 to 222 lower-case "
+        "letters, digits, dots, hyphens and underscores"
     )
 
 

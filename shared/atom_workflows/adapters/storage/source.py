@@ -1,4 +1,4 @@
-"""The Source port on Cloud Storage's JSON API, which saves the functions another client library to import."""
+"""The Source port on Cloud Storage's JSON API, so that the functions need not import another client library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarg
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 TIMEOUT_S: Final = (3.05, 30.0)
-"""To connect, and for the whole answer."""
+"""The time limits to connect, and for the whole answer."""
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_only",)
 
 
@@ -58,4 +58,4 @@ def _read_content(response: requests.Response, path: str) -> bytes:
     try:
         return read_answer(response, most_bytes=MAX_BYTES)
     except AnswerTooLarge as error:
-        raise SourceTooLarge(f"{path} is larger than {MAX_BYTES:,} bytes, the limit of a workflow file") from error
+        raise SourceTooLarge(f"{path} is larger than {MAX_BYTES:,} bytes, the limit for a workflow file") from error

@@ -14,7 +14,7 @@ from atom_workflows.bounded_json import read_json
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
 
 TIMEOUT_S: Final = (3.05, 60.0)
-"""To connect, and for the whole answer."""
+"""The time limits to connect, and for the whole answer."""
 
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _MOST_ANSWERED: Final = 64 * 1024
@@ -30,9 +30,9 @@ class StorageUpload:
     def upload(self, path: str, content: bytes) -> str:
         """Write the object at a `gs://` path and return its generation.
 
-        Whatever was there is replaced. Raises `SourceNotFound` for a path or bucket that does not exist,
-        `SourceForbidden`, `SourceUnavailable`; an upload without an answer may have happened. Raises google-auth's
-        errors if there are no credentials.
+        An existing object is replaced. Raises `SourceNotFound` for a path or bucket that does not exist,
+        `SourceForbidden`, or `SourceUnavailable`; without an answer, the upload may have succeeded. Raises
+        google-auth's errors if there are no credentials.
         """
         parts = split_path(path)
         if parts is None:

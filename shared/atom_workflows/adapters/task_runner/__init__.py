@@ -1,1 +1,1 @@
-"""The Task Runner over HTTP: client, answers, and the tokens that it is called with."""
+"""The Task Runner over HTTP: the client, the answers, and the tokens that authenticate the calls."""

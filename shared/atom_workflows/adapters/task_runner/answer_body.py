@@ -1,7 +1,7 @@
 """Read the body of a Task Runner's answer, in any Unicode encoding and of any length.
 
 An answer usually has a few hundred bytes. If it is much longer (say, with a job's log as its message), only its
-beginning is read, and the fields found there count.
+beginning is read, and the fields found there are used.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""Far more than the usual size. Nothing beyond this is read of an error."""
+"""Far more than the usual size. An error is not read beyond this."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The most that is read of an answer about a job; the answer counts if the job's state is within it."""
+"""The most that is read of an answer about a job; the answer is used if this part contains the job's state."""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)(?:-[bl]e)?")
 
-# Decoding and parsing takes many times an answer's size in memory, so long answers take turns.
+# Decoding and parsing take many times an answer's size in memory, so long answers take turns.
 _LONG_ANSWERS_LOCK: Final = threading.Lock()
 
 
@@ -43,7 +43,7 @@ class AnswerBody:
 def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
     """Read a body that arrives in pieces, up to `most_bytes`.
 
-    Raises whatever reading a piece raises.
+    Raises any error that occurs while a piece is read.
     """
     content = bytearray()
     for piece in pieces:
@@ -74,9 +74,9 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
-    """Detect a text's encoding by its first bytes.
+    """Detect the encoding of text by its first bytes.
 
-    If they do not show it, use the declared encoding, else UTF-8.
+    If these do not reveal it, use the declared encoding, or else UTF-8.
     """
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
@@ -116,10 +116,10 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of `job` in a truncated text.
+    """Find the fields of `job` in truncated text.
 
-    Returns None if the state is not among them. Skipped values are not checked, and nothing recurses. A message that is
-    not a string is returned as JSON.
+    Returns None if these do not include the state. Skipped values are not checked, and nothing recurses. A message that
+    is not a string is returned as JSON.
     """
     job: dict[str, Any] = {}
     scan = _Scan(text)
@@ -141,7 +141,7 @@ def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:
             scan.skip()
         elif scan.peek() == '"':
             value, is_whole = scan.skip_string()
-            # The beginning of a message is useful; the beginning of a state or an id would be a different one.
+            # A truncated message is useful; a truncated state or id would be a different state or id.
             if is_whole or key == "message":
                 job[key] = value
         else:

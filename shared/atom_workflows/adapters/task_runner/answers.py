@@ -28,7 +28,7 @@ from atom_workflows.ports import JobAnswer
 MAX_QUOTED_TEXT: Final = 500
 MAX_JOB_ID: Final = 500
 MAX_JOB_STATE: Final = 100
-"""Events carry both within sentences, and a text in an event may have 2,000 characters."""
+"""Events quote job ids and states in sentences, and a text in an event may have 2,000 characters."""
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """A day. Servers may send a number that no clock can represent."""
@@ -37,7 +37,7 @@ _TAG: Final = re.compile(r"<[^<>]*>")
 
 
 class Meaning(StrEnum):
-    """The meaning of the status of an answer to a submission."""
+    """The meaning of the HTTP status that answers a submission."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
@@ -49,7 +49,7 @@ class Meaning(StrEnum):
 _BUSY: Final = 429
 _UNAVAILABLE: Final = 503
 _BY_STATUS: Final[Mapping[int, Meaning]] = {
-    # By definition (RFC 9110, 15.4.8 and 15.4.9) nothing was done. With any other redirect a web framework may be
+    # By definition (RFC 9110, 15.4.8 and 15.4.9) nothing was done. With any other redirect, a web framework may be
     # showing the result of a request that it carried out.
     307: Meaning.NOT_ACCEPTED,
     308: Meaning.NOT_ACCEPTED,
@@ -103,7 +103,7 @@ def receive_answer(
 ) -> Answer:
     """Read an answer.
 
-    The tokens are removed from everything that may be shown. Raises whatever reading a piece raises.
+    The tokens are removed from everything that may be shown. Raises any error that occurs while a piece is read.
     """
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
@@ -113,7 +113,7 @@ def receive_answer(
     if job is None:
         said = plain_text(body.text) or "nothing"
         if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
-            said = f"go to {headers['Location']}, but a redirection is not followed"
+            said = f"it redirects to {headers['Location']}, and redirects are not followed"
         said = _mask_and_cut(said, tokens, MAX_QUOTED_TEXT)
     return Answer(
         status=status,
@@ -209,8 +209,8 @@ def _parse_job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | 
 def _parse_id(value: Any, tokens: Sequence[str]) -> str:
     """Return a job's id as text, or "" if it is unusable.
 
-    It must be a string or a number that can be stored unchanged: cut, masked or corrected, it would name another job
-    or none.
+    It must be a string or a number that can be stored unchanged: an id that was cut, masked or corrected would name
+    another job, or no job at all.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
@@ -220,7 +220,7 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 
 
 def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
-    """Remove the tokens from a text and cut it to `most` characters.
+    """Remove the tokens from text and cut it to `most` characters.
 
     The cut may leave part of a token, so the rest is masked again.
     """

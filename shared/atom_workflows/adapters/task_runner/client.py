@@ -1,7 +1,7 @@
 """The TaskRunner port over HTTP, with pooled connections and limits on time and size.
 
 Requests go directly to the transport adapter of `requests`, without a `Session`: that makes a call a third faster, and
-what a session adds must not happen here anyway (following redirects, keeping cookies, taking proxies and passwords
+the features of a session are unwanted here anyway (following redirects, keeping cookies, taking proxies and passwords
 from the machine's environment).
 """
 
@@ -107,7 +107,7 @@ class TaskRunnerClient:
             problem = str(error)
         else:
             return read_status(answer, job_id)
-        # Without a usable token a submission is refused for good, but that says nothing about a running job.
+        # Without a usable token a submission is refused permanently, but that says nothing about a running job.
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
@@ -162,7 +162,7 @@ class _NotSendable(Exception):
 
 @dataclass(slots=True)
 class _Request:
-    """A call to make. `tokens` are all that were tried with it; the last one is the one to send."""
+    """A call to make. `tokens` are all the tokens tried for it so far; the last one is to be sent."""
 
     method: str
     base_url: str
@@ -220,7 +220,7 @@ _REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
     ((ConnectionError, http.client.IncompleteRead), "the connection was cut before the answer was complete"),
     ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is not HTTP"),
 )
-"""The first row that matches any of an error's causes counts."""
+"""The first row that matches any of an error's causes is used."""
 
 
 def _causes(error: BaseException, depth: int = 4) -> Iterator[BaseException]:

@@ -2,7 +2,7 @@
 
 As in google-auth, the file that GOOGLE_APPLICATION_CREDENTIALS names comes first, then the metadata server; gcloud's
 own credential is not used. Every failure becomes one of our own errors, raised outside the handler: an error of
-google-auth or of the JSON parser may hold a token or a key, so it must not be reachable from ours.
+google-auth or of the JSON parser may contain a token or a key, so our errors must not refer to it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Source(Protocol):
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """Fetch a new token.
 
-        Raises whatever google-auth raises.
+        Raises google-auth's errors.
         """
         ...
 
@@ -135,7 +135,7 @@ class MetadataServer:
                 f"there is no credential: {unset}, and no metadata server can be reached ({error.reason}), so "
                 f"this is not Google Cloud; {_SET_A_KEY}, {OVERRIDE}"
             )
-        # google-auth wraps its error in another, and holds the status only as a response object.
+        # google-auth wraps its error in another one, and has the status only in a response object.
         causes = [error, *error.args]
         responses = [arg for cause in causes if isinstance(cause, Exception) for arg in cause.args]
         status = next((int(one.status) for one in responses if hasattr(one, "status")), None)
@@ -216,7 +216,7 @@ class _Refused(Exception):
 
 
 def read_token(text: str) -> IdToken:
-    """Read a token's expiry and identity, verifying nothing.
+    """Read a token's expiry and identity without verifying it.
 
     Raises `ValueError` if it is not a JWT.
     """
@@ -253,7 +253,7 @@ def _read_credential(path: str, about: str) -> Mapping[str, Any]:
     try:
         info = json.loads(text)
     except (ValueError, RecursionError):
-        info = None  # The parser's error holds the whole text.
+        info = None  # The parser's error contains the whole text.
     if not isinstance(info, dict):
         raise CredentialUnusable(f"{about}, which is not a JSON credential; name a service account's key, {OVERRIDE}")
     return info

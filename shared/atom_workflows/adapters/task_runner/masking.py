@@ -1,7 +1,7 @@
 """Keep tokens out of a Task Runner's texts, however the texts encode them.
 
-A text is searched as it would be stored or printed, and as a reader might decode it: escapes of JSON and C, entities
-and tags of HTML, percent encoding, any of these within another, and letters with spaces between them.
+A text is searched as it would be stored or printed, and as a reader might decode it: JSON and C escapes, HTML entities
+and tags, percent encoding, any of these within another, and letters with spaces between them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""This many of a token's letters and digits in a row give it away: an answer may quote a header cut at either end."""
+"""This many consecutive letters and digits of a token reveal it: an answer may quote a header cut at either end."""
 
 WITHHELD: Final = "(hidden, because it contains an encoded token)"
 
 _LEAST_TOKEN: Final = 6
-"""A shorter token is masked only as a word of its own, since it may be part of any number or name."""
+"""A shorter token is masked only as a separate word, since it may be part of any number or name."""
 
 _SHORTEST_JWT: Final = 13
 """A shorter text matches neither pattern of a JWT, and decoding only shortens."""
@@ -74,7 +74,7 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=16)
 def _parts(token: str) -> tuple[frozenset[str], int]:
-    """Return the parts that give a token away, and their length."""
+    """Return the parts that reveal a token, and their length."""
     letters = _letters(token)
     length = min(MASKED_START, len(letters))
     if length < _LEAST_TOKEN:

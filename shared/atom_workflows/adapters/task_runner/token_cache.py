@@ -13,8 +13,8 @@ from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
 # A token is fresh until `_renew_at`. After that the first caller waits for a new one, while the others keep using the
-# old one until it expires. Without a valid token all callers wait for the same fetch. A failed fetch is not repeated at
-# once: for some seconds callers get its error, or the old token if that is still valid.
+# old one until it expires. Without a valid token all callers wait for the same fetch. A failed fetch is not repeated
+# immediately: for some seconds callers get its error, or the old token if that is still valid.
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
 """A token is replaced this long before it expires: longer than a call may take, and than clocks may differ."""
@@ -26,7 +26,7 @@ FAILURE_PAUSE: Final = timedelta(seconds=5)
 """For this long callers get the last failure, instead of each waiting for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
-"""A refused token is replaced at most this often: where all are refused, a new one for each call would not help."""
+"""A refused token is replaced at most this often: if every token is refused, a new one for each call does not help."""
 
 FETCH_WAIT_S: Final = 12.0
 
@@ -91,7 +91,7 @@ class CachedToken:
     def renew(self, refused: str) -> str | None:
         """Return a token other than the refused one.
 
-        Returns None if there is none, or if another one was refused shortly before.
+        Returns None if there is none, or if another token was refused shortly before.
         """
         with self._lock:
             now = self._now()
@@ -119,7 +119,7 @@ class CachedToken:
 
     def _record_failure(self, fetching: Future[IdToken], error: TaskRunnerError) -> None:
         with self._lock:
-            # An abandoned fetch may fail long after a newer one began, and says nothing about that.
+            # An abandoned fetch may fail long after a newer one began; its failure says nothing about the newer one.
             if self._fetching is fetching:
                 self._failure = _Failure(error=error, until=self._now() + FAILURE_PAUSE)
             self._end_fetch(fetching)
@@ -139,7 +139,7 @@ class CachedToken:
             error = failure
         if old is None:
             raise error.with_traceback(None)
-        # The old token is still valid: use it for as long as the failure counts.
+        # The old token is still valid: use it until the fetch may be tried again.
         with self._lock:
             if self._token is not None:
                 self._renew_at = self._now() + FAILURE_PAUSE

@@ -19,7 +19,7 @@ _UNAUTHORIZED: Final = 401
 
 
 def tokens_for(settings: Settings) -> Tokens:
-    """Return the source of tokens that a deployment's settings choose."""
+    """Return the token source chosen by a deployment's settings."""
     audience, url = settings.task_runner_audience, settings.task_runner_url
     tokens: Tokens
     if settings.task_runner_token is not None:
@@ -30,7 +30,7 @@ def tokens_for(settings: Settings) -> Tokens:
 
 
 class FixedToken:
-    """The token of `WORKFLOW_TR_AUTH_JWT`; the word `none` means that none is sent."""
+    """The token of `WORKFLOW_TR_AUTH_JWT`; the value `none` means that no token is sent."""
 
     def __init__(self, token: str) -> None:
         token = token.strip()
@@ -43,7 +43,7 @@ class FixedToken:
         """
         if self._token is not None and not all("!" <= letter <= "~" for letter in self._token):
             raise CredentialUnusable(
-                "WORKFLOW_TR_AUTH_JWT holds a space, a line break or another character that no token has; "
+                "WORKFLOW_TR_AUTH_JWT contains a space, a line break or another character that no token has; "
                 "set it to the token alone, without `Bearer`"
             )
         return self._token
@@ -116,7 +116,7 @@ class IdTokens:
 
 
 class AllowedAddresses:
-    """Tokens for the addresses that a deployment may use. A second line of defence: a run for any other is INVALID."""
+    """Tokens only for the addresses that a deployment may use. A second check: a run with any other is INVALID."""
 
     def __init__(self, tokens: Tokens, may_use: Callable[[str], bool]) -> None:
         self._tokens = tokens

@@ -1,7 +1,7 @@
-"""Audit a whole run now and then while it is open, and restart what lost events and deaths left behind.
+"""Audit each open run from time to time, and restart work that stopped because an event was lost or an instance died.
 
-The checker has many runs to audit, and little memory. So an audit is a few calls to the store; what takes more, such as
-closing a large run, is handed on to the start function (`run.seed`, see `repair.continue_run`).
+The checker has many runs to audit, and little memory. So an audit makes only a few calls to the store; longer work,
+such as closing a large run, is handed on to the start function (`run.seed`, see `repair.continue_run`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Update
 
 PAGE: Final = 20
-"""Released steps that an audit publishes by itself."""
+"""The most released steps that an audit publishes by itself."""
 
 
 def audit_due_run(services: Services, end: StoredStep) -> int:
-    """Audit the run whose end is due, and publish what that takes.
+    """Audit the run whose end is due, and publish the necessary events.
 
     Returns the number of events.
 
@@ -46,7 +46,7 @@ def audit_due_run(services: Services, end: StoredStep) -> int:
     except (StoreUnavailable, BusUnavailable):
         raise
     except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
-        # All but the first come from documents that someone else has written to.
+        # All but `AtomWorkflowsError` come from documents that another program has modified.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
         log.warning("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
         return 0
@@ -66,7 +66,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         is_closed = close_run(outbox, run_id, budget)
     elif run.is_overdue(now):
         limit = "" if run.timeout is None else f" of {format_duration(run.timeout)}"
-        stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} passed", requested_at=now)
+        stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} expired", requested_at=now)
         try:
             is_closed = request_stop(outbox, run_id, stop, budget)
         except RunStateError as error:
@@ -77,7 +77,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         return _restart(outbox, run, budget)
     if not is_closed:
         outbox.add([seed_message(run_id)])
-        # In case that event is lost.
+        # This is in case that event is lost.
         _set_next_audit(outbox, end, now + SHORTEST_AUDIT)
     elif run is None:
         _set_next_audit(outbox, end, None)
@@ -85,7 +85,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
 
 
 def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
-    """Publish what was left behind of an open run.
+    """Publish the unfinished work of an open run.
 
     Returns the number of events.
     """

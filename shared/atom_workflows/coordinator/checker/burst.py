@@ -1,16 +1,16 @@
-"""Handle a tick: look at the steps that are due, repeatedly while that is useful.
+"""Handle a tick: look at the steps that are due, and repeat that while it is useful.
 
 Cloud Scheduler ticks once a minute, but jobs should be polled every few seconds. So a tick starts a *burst* of looks,
 for which one instance at a time holds a lease:
 
     tick ──► is anything due? ──► take the lease ──► look ──► sleep until the next look ──► look ──► … ──► give it back
 
-- With nothing in flight a tick is one query.
+- With nothing in flight a tick costs one query.
 - The first look of a burst reads every due step, and the burst remembers them (due_steps.py). Later looks read only
   what has become due since, so a job that is polled five times is read once.
-- When more is due than a burst can remember, it handles what becomes due as before, and leaves the other steps to
-  rounds (rounds.py), in which several instances share them.
-- A burst ends when its time is over, or when nothing is due soon: sleeping is paid for, too.
+- When more is due than a burst can remember, it handles newly due steps as before, and leaves the other steps to rounds
+  (rounds.py), in which several instances share them.
+- A burst ends when its time is over, or when nothing is due soon, since time spent sleeping is billed, too.
 """
 
 from __future__ import annotations
@@ -48,22 +48,23 @@ SHORTEST_GAP: Final = 0.2
 """The shortest time between two looks, as a share of the checker's interval."""
 
 OVERLAP: Final = 0.5
-"""The share of the interval by which a look reaches back behind the last one.
+"""The share of the interval by which a look reaches back before the last one.
 
-Instances' clocks differ, and commits take time. What is missed all the same is read by the next burst, or in a round.
+Instances' clocks differ, and commits take time. Steps that are missed in spite of this are read by the next burst, or
+in a round.
 """
 
 FARTHEST_BACK: Final = timedelta(minutes=2)
-"""The limit of reaching back, for a burst that cannot remember everything after one that died or was long ago."""
+"""How far a burst that cannot remember everything may reach back, if the previous one died or was long ago."""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
-"""The longest that a lease may last by our clock, if its holder's clock is somewhat ahead."""
+"""The longest time that a lease may have left by our clock, if its holder's clock is slightly ahead."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
     """Handle an event of the topic `tick`.
 
-    It starts a burst, or hands over a page of a round.
+    The event starts a burst, or brings a page of a round.
     """
     if isinstance(event, SweepPage):
         handle_page(services, event)
@@ -78,11 +79,11 @@ def handle_tick(services: Services, event: TickEvent) -> None:
         log.debug("sweep.held", "another instance has the lease of the burst")
         return
     if burst.run() is None:
-        # A job may have been put in flight behind the last look; its wake-up found the lease taken and went away.
+        # A job may have been put in flight after the last look; its wake-up found the lease taken and did nothing.
         if burst.is_anything_new():
             services.bus.publish([tick_message(TickOrigin.CHECKER)])
     elif ends_at != began + duration:
-        # Not earlier, so that the burst that follows lasts as near to the next tick as a scheduled one would.
+        # Not earlier, so that the next burst lasts as close to the following tick as a scheduled one would.
         services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
         services.bus.publish([tick_message(TickOrigin.BURST)])
 
@@ -91,7 +92,7 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
     """Return the end of a burst's time.
 
     A burst that was not started by the scheduler ends at the whole minute, when the scheduler ticks. Otherwise that
-    tick would find it at work and go away, and no one would look from its end to the tick after.
+    tick would find the lease taken and do nothing, and no looks would follow until the tick after it.
     """
     minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
     return began + duration if is_scheduled else min(began + duration, minute)
@@ -101,15 +102,15 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
 class _Burst:
     """The looks of one burst, for which its instance holds the lease.
 
-    `waits_until` is when it would end if it were not cut short: what is due by then is waited for, be it by the burst
-    that follows.
+    `waits_until` is when the burst would end if it were not cut short: it waits for steps that are due by then, or the
+    next burst does.
     """
 
     services: Services
     ends_at: datetime
     waits_until: datetime
     _lease: Document | None = None
-    # When the last look began, of this burst or of the one before.
+    # The time when the last look began, in this burst or the previous one.
     _seen_until: datetime = BEGINNING
     _reads_everything: bool = True
     _full_round_at: datetime = BEGINNING
@@ -122,12 +123,12 @@ class _Burst:
     def take_lease(self) -> bool:
         """Take the lease for as long as the burst may take.
 
-        Returns False if another instance has it. If that dies, the next tick finds the lease over.
+        Returns False if another instance has it. If that instance dies, the next tick finds the lease expired.
         """
         document = self.services.store.get([BURST_LEASE_PATH])[0]
         fields = {} if document is None else document.fields
         leased_until, seen_until, now = fields.get("until"), fields.get("seen_until"), self.services.clock.now()
-        # A lease that is longer than any comes from a clock that was wrong.
+        # A lease that is longer than any valid one was taken with a wrong clock.
         if isinstance(leased_until, datetime) and now < leased_until <= now + LONGEST_LEASE:
             return False
         if isinstance(seen_until, datetime):
@@ -140,8 +141,8 @@ class _Burst:
     def run(self) -> datetime | None:
         """Look repeatedly, then give the lease back.
 
-        The burst ends when its time is over or nothing is due soon. Returns the time of the next look, None if nothing
-        is due soon.
+        The burst ends when its time is over or nothing is due soon. Returns the time of the next look, or None if
+        nothing is due soon.
         """
         clock = self.services.clock
         try:
@@ -168,9 +169,9 @@ class _Burst:
         save_document(self.services, BURST_LEASE_PATH, self._lease, fields)
 
     def _look(self) -> datetime | None:
-        """Handle what is due, and take answers until the next look.
+        """Handle the due steps, and take answers until the next look.
 
-        Returns the time of the next look, None if it is not soon.
+        Returns the time of the next look, or None if it is not soon.
         """
         now = self.services.clock.now()
         published = self._due.published
@@ -183,26 +184,26 @@ class _Burst:
         return self._next_look(now) if is_busy or not self._is_idle() else None
 
     def _read_due(self, now: datetime) -> None:
-        """Read what has become due, and begin to handle it.
+        """Read the steps that became due, and begin to handle them.
 
-        The first look reads everything, later ones what is new since the last.
+        The first look reads every due step, later ones only those that have become due since the last.
         """
         until = now + self.services.settings.burst
         after: Cursor | None = place_of(BEGINNING) if self._reads_everything else self._known_until(now)
         while after is not None and after[0] <= now:
             due, following = read_due(self.services, until=until, after=after)
             if self._reads_everything and following is not None and following[0] <= now:
-                # More than a page is due now. Leave it to rounds, and go on with what becomes due.
+                # More than a page is due now. Leave these steps to rounds, and go on with those that become due.
                 self._in_flight.is_full, following = True, self._known_until(now)
             else:
                 self._in_flight.learn(due, since=after[0], now=now, pending=self._due.pending)
-                # Before another page is read: what can be published about these steps is late already.
+                # Do this before reading another page, since the events about these steps are already late.
                 self._due.begin(self._in_flight.take_due(now), self.ends_at)
             self._reads_everything, after = False, following
         self._seen_until = now
 
     def _known_until(self, now: datetime) -> Cursor:
-        """Return the place up to which steps are known.
+        """Return the place up to which due steps are known.
 
         It is a little before the last look.
         """
@@ -211,29 +212,29 @@ class _Burst:
     def _advance_round(self, now: datetime) -> None:
         """Keep the round going, or begin the next one.
 
-        Once a minute that is one over everything, otherwise over jobs that began lately.
+        Once a minute the new round covers every due step, otherwise only jobs that began recently.
         """
         current = load_round(self.services)
         if current.page is not None:
-            # Its event is lost, or finds no instance. The time may be ahead of ours: another clock wrote it.
+            # The page's event was lost, or reached no instance. The time may be ahead of ours, as another clock set it.
             if abs(now - current.since) >= PAGE_TIME:
                 page = take_page(self.services, current)
                 self._due.begin(page, self.services.clock.now() + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
-            # So much has ended that the burst can remember all the rest.
+            # Enough steps have ended that the burst can remember all the others.
             self._in_flight.is_full, self._reads_everything = False, True
         elif now >= self._full_round_at:
             self._full_round_at = now + LONGEST_POLL
             begin_round(self.services, current)
         else:
-            # Looks that report nothing new write nothing, so a job's due time is that of its first look.
+            # Looks that find nothing new write nothing, so a job's due time remains that of its first look.
             begin_round(self.services, current, due_after=now - young_age(self._interval))
 
     def _is_idle(self) -> bool:
-        """Return True if the next tick is early enough for everything.
+        """Return True if the next tick is early enough for every look.
 
-        Then every look within the burst can be left to it. These are looks at jobs that have run for long, and audits.
-        Retries and timeouts are waited for.
+        That is so if the burst's remaining looks are only at long-running jobs, or for audits. The burst waits for
+        retries and timeouts.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return not (self._in_flight.is_full or self._reads_everything) and all(
@@ -244,10 +245,10 @@ class _Burst:
         )
 
     def _next_look(self, began: datetime) -> datetime:
-        """Return the time of the look after one that began then.
+        """Return the time of the look that follows one begun at `began`.
 
-        It is when something is due next, but not for each step singly, and at least once an interval, as a job may
-        begin unnoticed.
+        It is the next due time. A minimum gap lets several steps share a look, and there is at least one look per
+        interval, since a job may begin unnoticed.
         """
         latest, earliest = began + self._interval, self._in_flight.next_look
         return latest if earliest is None else min(latest, max(earliest, began + self._interval * SHORTEST_GAP))

@@ -1,7 +1,7 @@
-"""Handle steps that are due: poll their jobs, publish what ended, hand steps to dispatchers, audit runs.
+"""Handle steps that are due: poll their jobs, publish outcomes, hand steps to dispatchers, and audit runs.
 
-Task Runners answer when they like. So their answers are awaited while other steps are handled, and a slow one delays
-only its own jobs. Audits of whole runs are calls like any other.
+A Task Runner may take long to answer. So other steps are handled while answers are outstanding, and a slow Task Runner
+delays only its own jobs. Audits of whole runs are made as calls, too.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _Call: TypeAlias = tuple[StoredStep, datetime]
 
 
 class DueHandler:
-    """The work of one instance on due steps, with the calls that it waits for.
+    """The work of one instance on due steps, with the calls that are in progress.
 
-    A failure with one run or step does not hold up the others. A Task Runner that does not answer is left alone, for
-    longer each time. `published` counts events for dispatchers and the start function.
+    A failure with one run or step does not delay the others. A Task Runner that does not answer is not called for a
+    while, which is longer each time. `published` counts events for dispatchers and the start function.
     """
 
     def __init__(self, services: Services, in_flight: InFlight) -> None:
@@ -61,7 +61,7 @@ class DueHandler:
         return [stored for stored, _ in self._calls.pending]
 
     def begin(self, due: Sequence[StoredStep], until: datetime) -> None:
-        """Publish what needs no call, and begin calls about the other steps.
+        """Publish events for steps that need no call, and call about others.
 
         Calls that have not begun by `until` are not made.
         """
@@ -90,8 +90,8 @@ class DueHandler:
     def take_answers(self, until: datetime | None = None) -> None:
         """Wait for answers until that time, save and publish them.
 
-        It returns as soon as there are some. After the last answer, it raises what a call raised, such as an outage
-        that an audit met.
+        Returns as soon as there are some. After the last answer, re-raises an error from a call, such as an outage
+        during an audit.
         """
         now = self._services.clock.now()
         wave = self._calls.wave(None if until is None else max(0.0, (until - now).total_seconds()))
@@ -109,7 +109,8 @@ class DueHandler:
 
     def _handle_one(self, call: _Call) -> StepChange | Outcome | int | None:
         stored, until = call
-        # It waited too long for a free worker. Nothing is known, so nothing is saved: a later burst or round takes it.
+        # The call waited too long for a free worker and was not made, so nothing is saved: a later burst or round
+        # handles the step.
         if self._services.clock.now() >= until:
             return 0
         if stored.step.rules.due is WhenDue.AUDIT_RUN:
@@ -135,7 +136,7 @@ class DueHandler:
         for stored, found in going_on:
             change = with_next_look(stored.step, found, now=now, check_interval=interval)
             if change is None:
-                # Nothing new: nothing is written, and the version stays the same.
+                # If nothing is new, nothing is written, and the version stays the same.
                 kept.append((stored, stored))
             else:
                 # A round and its burst may both have polled a step, and no commit may name it twice.
@@ -161,7 +162,7 @@ class DueHandler:
 def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
     """Poll a job.
 
-    Returns its outcome or what changed, None if nothing did.
+    Returns the outcome or the change, or None if nothing changed.
     """
     url, began = step.task_runner_url, services.clock.now()
     found: StepChange | Outcome | None = None
@@ -177,10 +178,10 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             breaker.record_failure(url, "", began=began, now=now)
             found = back_off_poll(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
-            # It says nothing about the Task Runner or the job.
-            message = f"polling job {step.job_id} of step {step.id} failed: a defect"
+            # A defect says nothing about the Task Runner or the job.
+            message = f"polling job {step.job_id} of step {step.id} failed because of a defect"
             log.error("poll.failed", message, trace_of=error, **step.names)
-    # An answer from before the deadline does not show how the job stood at the deadline, so compare with `began`.
+    # An answer from before the deadline does not show the job's state at the deadline, so compare with `began`.
     return judge_overdue(step, found, heard=heard, now=began)
 
 

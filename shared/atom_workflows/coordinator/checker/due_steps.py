@@ -1,6 +1,6 @@
 """Read the steps that are due, of all runs, oldest first, and remember them for one burst.
 
-What a burst remembers (`InFlight`) is read once a burst, and not once a look.
+What a burst remembers (`InFlight`) is read once per burst, not once per look.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CAPACITY: Final = 1_000
 """Steps that a burst remembers; with more in flight, the others are left to rounds (see rounds.py)."""
 
 WHOLE: Final = 20
-"""Steps that are read at a time with everything, which may be a quarter of a megabyte each."""
+"""Steps that are read at a time with all their fields, which may take a quarter of a megabyte each."""
 
 Cursor: TypeAlias = tuple[datetime, str]
 """A place in the order of the due query: a step's due time and the path of its document."""
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before any due time."""
+"""A time before any due time."""
 
 _NEVER_READ: Final = (
     {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message"}
@@ -48,7 +48,7 @@ _KINDS: Final = {
     **dict.fromkeys(("attempt", "unanswered"), (int,)),
     **dict.fromkeys(("claimed_at", "unanswered_since", "missing_since", "unheard_since"), _TIME),
 }
-"""The types of fields that looks calculate with. A wrong type in any other field concerns only the step's own run."""
+"""The types of fields that looks calculate with. A wrong type in any other field affects only the step's own run."""
 
 
 def is_anything_due(services: Services, by: datetime) -> bool:
@@ -75,9 +75,9 @@ def place_of(due_at: datetime) -> Cursor:
 def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[list[StoredStep], Cursor | None]:
     """Read a page of due steps.
 
-    Returns the steps and the place where the next page begins. The page begins behind `after` and ends with the last
-    step that is due by `until`; the place is None if that was all. The steps hold only `DUE_FIELDS`; those that cannot
-    be read are left out.
+    Returns the steps and the place where the next page begins. The page begins after `after` and ends with the last
+    step that is due by `until`; the place is None if there are no more steps. The steps hold only `DUE_FIELDS`; those
+    that cannot be read are left out.
     """
     documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None
@@ -88,7 +88,7 @@ def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[lis
 def read_again(services: Services, stored: Sequence[StoredStep]) -> list[StoredStep | None]:
     """Read these steps again, in order.
 
-    None stands for one that is gone or cannot be read.
+    The result is None for a step that is gone or cannot be read.
     """
     paths = [step_path(one.step.run_id, one.step.id) for one in stored]
     parts = (services.store.get(paths[start : start + WHOLE]) for start in range(0, len(paths), WHOLE))
@@ -100,8 +100,9 @@ def due_query(
 ) -> Query:
     """Build the query for due steps.
 
-    The condition on `schema` leaves documents of newer versions to those versions. It also lets a composite index serve
-    the query: gcloud cannot create the single-field index that a collection group would need otherwise.
+    The condition on `schema` excludes documents of newer versions, which only those versions can handle. It also lets a
+    composite index serve the query: gcloud cannot create the single-field index that a collection group would need
+    otherwise.
     """
     return Query(
         collection=STEPS,
@@ -137,9 +138,9 @@ _Name: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that are under way, each with the time of its next look; one that is being handled has none.
+    """Steps that are under way, each with the time of its next look, unless it is being handled.
 
-    A step may change unnoticed. Then its version is out of date, and decisions about it are refused.
+    A step may change unnoticed. Then the remembered version is out of date, and decisions about the step are refused.
     """
 
     is_full: bool = False
@@ -148,7 +149,7 @@ class InFlight:
 
     @property
     def next_look(self) -> datetime | None:
-        """The time of the earliest look, None if nothing is in flight."""
+        """The time of the earliest look, or None if nothing is in flight."""
         return min(self._looks.values(), default=None)
 
     def looks(self) -> Iterator[tuple[datetime, StoredStep]]:
@@ -160,9 +161,9 @@ class InFlight:
     ) -> None:
         """Remember steps that became due after `since`, as they were read.
 
-        A known step that did not change keeps its time. Without room, jobs to poll are left to a round; everything else
-        that is due now is remembered anyway, as it is handled at once. Steps with a `pending` call take up
-        room until it is answered, as the call keeps them anyway.
+        A known step that did not change keeps its time. If there is no room, jobs to poll are left to a round;
+        everything else that is due now is remembered anyway, since it is handled immediately. Steps with a `pending`
+        call take up room until the call is answered, since the call keeps them in memory anyway.
         """
         kept = {*self._looks, *map(_name, pending)}
         # Other steps are forgotten once the queries no longer find them.
@@ -186,7 +187,7 @@ class InFlight:
         return known is not None and known.version == stored.version
 
     def take_due(self, now: datetime) -> list[StoredStep]:
-        """Take the steps whose look is due, the longest due first.
+        """Take the steps whose look is due, the earliest first.
 
         Each is returned once, until `look_again` schedules it again.
         """
@@ -198,7 +199,7 @@ class InFlight:
     def look_again(self, taken: StoredStep, stored: StoredStep, at: datetime) -> None:
         """Schedule the next look at a step that was taken.
 
-        `stored` is the step as it stands now. Does nothing if `learn` has found the step changed meanwhile.
+        `stored` is the step as it is stored now. Does nothing if `learn` has found the step changed meanwhile.
         """
         if self._steps.get(_name(taken)) is taken:
             self._remember(stored, at)

@@ -1,9 +1,9 @@
 """Look at every due step in rounds, when there are more of them than a burst can remember.
 
 A round goes through the due steps page by page, in the order of the due query. Each page is an event, so several
-instances share the work. `control/round` holds the place where the next page begins. It outlives bursts, so a
-round continues however long it takes, and the steps at its end get their turn. A page that no instance takes is
-taken by the burst itself, so a round makes progress even with one instance, or with lost events.
+instances share the work. `control/round` holds the place where the next page begins. This document outlives bursts, so
+a round continues however long it takes, and reaches its last steps, too. The burst itself takes a page that no instance
+takes, so a round makes progress even with one instance, or if events are lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ If the event of a page does not reach an instance within the same time, the burs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A round as it was read. `page` is to be taken next, since that time; None if the round is over."""
+    """A round as it was read. `page`, the next to take, has waited since `since`; None if the round is over."""
 
     page: SweepPage | None
     since: datetime
@@ -50,7 +50,7 @@ def load_round(services: Services) -> Round:
             "at": datetime() as at,
         }:
             return Round(page=SweepPage(after=(due_at, path), until=until), since=at, document=document)
-    # A document that someone else has written to must not stop the checker, so the round counts as over.
+    # A document that another program has modified must not stop the checker, so the round counts as over.
     return Round(page=None, since=BEGINNING, document=document)
 
 
@@ -62,7 +62,7 @@ def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINN
 def take_page(services: Services, current: Round) -> list[StoredStep]:
     """Take a round's next page and return its steps.
 
-    There are none if another instance took it.
+    The result is empty if another instance took the page.
     """
     if current.page is None:
         return []
@@ -88,7 +88,7 @@ def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool
 
     Returns False if another instance was faster.
     """
-    # Moving the document on, under its guard, is what takes the current page.
+    # Changing the document, under its guard, is what takes the current page.
     due_at, path = (None, None) if page is None else page.after
     fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:
@@ -99,6 +99,7 @@ def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool
         try:
             services.bus.publish([page_message(page)])
         except BusUnavailable as error:
-            # The burst takes a page that no one takes. The page before it is ours, and would lose its turn.
+            # A burst will take this page later. An error here would also skip the page before it, which this instance
+            # took.
             log.warning("sweep.page.unpublished", f"the next page of due steps could not be published: {error}")
     return True
