@@ -51,7 +51,7 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--set", "WORKFLOW_BURST_SEC=9000", "WORKFLOW_BURST_SEC"),
         ("--set", "PATH=/", "a setting is WORKFLOW_SOMETHING=VALUE"),
         ("--set", "WORKFLOW_TR_AUTH_JWT=abc", "use --token-file"),
-        ("--set", "WORKFLOW_X=a\nWORKFLOW_Y=b", "in one line"),
+        ("--set", "WORKFLOW_X=a\nWORKFLOW_Y=b", "on one line"),
         ("--set", "WORKFLOW_X@WORKFLOW_Y=b", "a setting is WORKFLOW_SOMETHING=VALUE"),
         ("--set", "WORKFLOW_X=<start-url>", "without < and >"),
         ("--task-runner-url", "https://r/x,https://evil", "must be a URL"),
@@ -60,9 +60,9 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--task-runner-region", "--flags-file=/tmp/x", "--task-runner-region is"),
         ("--database-location", "nam5 --x", "--database-location is"),
         ("--object-prefix", "<start-url>/", "without < and >"),
-        ("--alert-email", "a@b.example,c@d.example", "has to be one e-mail address"),
-        ("--alert-email", "--flags-file=x", "has to be one e-mail address"),
-        ("--alert-channel", "--flags-file=x", "a channel's whole name"),
+        ("--alert-email", "a@b.example,c@d.example", "must be one e-mail address"),
+        ("--alert-email", "--flags-file=x", "must be one e-mail address"),
+        ("--alert-channel", "--flags-file=x", "a channel's full name"),
     ],
 )
 def test_a_mistake_is_reported_before_anything_is_done(
@@ -204,7 +204,7 @@ def test_a_plan_calls_no_one(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setenv("PATH", "")
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner"]) == 0
     said = capsys.readouterr().out
-    assert "# topic atom-events: what happened to runs" in said
+    assert "# topic atom-events: events of runs" in said
     assert "gcloud pubsub subscriptions create atom-steps" in said
     assert "--push-endpoint=<dispatcher-url>" in said
     commands = [line for line in said.splitlines() if line.startswith("gcloud ")]

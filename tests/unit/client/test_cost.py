@@ -212,9 +212,7 @@ def test_without_a_file_it_is_a_chain() -> None:
 
 def test_cost_reads_stdin() -> None:
     """`-` is stdin."""
-    assert call("-", "--duration", "0", stdin="steps: [{id: a}]").stdout.startswith(
-        "<stdin>: 1 step, each job ends"
-    )
+    assert call("-", "--duration", "0", stdin="steps: [{id: a}]").stdout.startswith("<stdin>: 1 step, each job ends")
 
 
 def test_programs_get_numbers_that_add_up() -> None:
