@@ -120,7 +120,7 @@ def test_what_is_left_in_another_region_is_reported(twice_deployed: Site) -> Non
     ):
         made = twice_deployed.run(verb, *options)
         assert made.code == 0, made.err
-        assert "atom is in europe-west9, too" in made.out.splitlines()[-1]
+        assert "atom is also in europe-west9" in made.out.splitlines()[-1]
         assert said in made.out
 
 
