@@ -1,6 +1,7 @@
-"""The digests of images: a tag may be moved to another image, its digest cannot.
+"""The digests of images: unlike a tag, a digest always refers to the same image.
 
-A registry is asked by the protocol of the Open Container Initiative; where none answers, the tag stands alone.
+Registries are queried with the protocol of the Open Container Initiative; if one does not answer, the tag is kept
+without a digest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from urllib.request import Request, urlopen
 
 Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
 Ask: TypeAlias = Callable[[str, Mapping[str, str]], Answer]
-"""Asks a URL with some headers for status, headers and body; raises `OSError` if nothing answers."""
+"""Requests a URL with some headers and returns status, headers and body; raises `OSError` if nothing answers."""
 
 _IMAGE: Final = re.compile(
     r"^(?P<before> *name: )(?P<name>[\w./-]+):(?P<tag>[\w.-]+)(@sha256:[0-9a-f]{64})?$", re.MULTILINE
@@ -30,7 +31,7 @@ _TIMEOUT_S: Final = 20
 def with_digest(text: str, ask: Ask) -> tuple[str, list[str]]:
     """Pin each image of a build to its tag's digest.
 
-    Returns the text, and a line for each image. An image stays as it was if its registry does not answer.
+    Returns the text, and a line for each image. An image is left unchanged if its registry does not answer.
     """
     digests: dict[str, str] = {}
 
@@ -42,7 +43,7 @@ def with_digest(text: str, ask: Ask) -> tuple[str, list[str]]:
 
     text = _IMAGE.sub(pin, text)
     return text, [
-        f"{tagged} is {digest or 'left as it was: its registry did not answer'}" for tagged, digest in digests.items()
+        f"{tagged} is {digest or 'unchanged, as its registry did not answer'}" for tagged, digest in digests.items()
     ]
 
 
@@ -62,7 +63,7 @@ def _digest(name: str, tag: str, ask: Ask) -> str:
 
 
 def _token(headers: Mapping[str, str], ask: Ask) -> str:
-    """Get the anonymous token that the registry's challenge names."""
+    """Get the anonymous token that the registry's challenge asks for."""
     asked_for = {name.lower(): value for name, value in headers.items()}["www-authenticate"]
     parts = dict(re.findall(r'(\w+)="([^"]*)"', asked_for))
     realm = parts.pop("realm")
@@ -73,7 +74,7 @@ def _token(headers: Mapping[str, str], ask: Ask) -> str:
 
 
 def ask_registry(url: str, headers: Mapping[str, str]) -> Answer:
-    """Ask a registry over HTTPS."""
+    """Query a registry over HTTPS."""
     request = Request(url, headers=dict(headers))  # noqa: S310 (https, see _digest and _token)
     try:
         with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (likewise)

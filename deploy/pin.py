@@ -1,10 +1,10 @@
-"""Pins what is deployed, and what deploys it, so that no one can put something else in its place.
+"""Pins the packages that are deployed and the images that deploy them, so that no one can replace them.
 
     python deploy/pin.py
 
-`requirements.txt` gets the versions of constraints.txt of all that the functions' runtime consists of, with the hashes
-of their files; the images of cloudbuild*.yaml get the digests of their tags. The runtime is what pyproject.toml depends
-on, and what that depends on, as the packages that are installed say.
+`requirements.txt` gets all packages of the functions' runtime, in the versions of constraints.txt and with the hashes
+of their files; the images in cloudbuild*.yaml get the digests of their tags. The runtime consists of the dependencies
+in pyproject.toml and, transitively, of their dependencies according to the installed packages.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ RUNTIMES: Final = ("3.11", "3.12", "3.13", "3.14")
 """Versions of Python that the functions may run on: a package that any of them needs is pinned for all."""
 
 _HEADER: Final = """# Written by deploy/pin.py from pyproject.toml and constraints.txt; `make pins` updates it.
-# Nothing is built where it is installed: a build would fetch packages that no one pinned.
+# No package is built during installation, since a build would fetch packages that are not pinned.
 --only-binary :all:
 """
 _RESOLVER: Final = "uv==0.13.9"
-"""Asks the package index for the hashes of all files of a version. It is installed for that alone."""
+"""Gets the hashes of all files of a version from the package index. It is installed only for this."""
 
 
 def pins() -> list[str]:
     """Return `name==version` of every package to pin.
 
-    Raises `KeyError` for one that constraints.txt does not pin.
+    Raises `KeyError` for a package that constraints.txt does not pin.
     """
     versions = {
         canonicalize_name(name): version for name, _, version in (line.partition("==") for line in _constraint_lines())
@@ -113,7 +113,7 @@ def _run(*command: str) -> None:
 
 
 def main() -> int:
-    """Write the files."""
+    """Write the pinned files."""
     TARGET.write_text(_HEADER + _with_hashes(pins()), encoding="utf-8")
     sys.stdout.write(f"{TARGET.name}: {len(pins())} packages\n")
     for build in BUILDS:

@@ -91,7 +91,7 @@ docs/generate.py`; `atom-workflows cost FILE` computes the same for your own wor
 
 ```sh
 atom-workflows cost nightly.yaml --duration 45m --runs-per-month 30
-atom-workflows cost --steps 1000              # a chain, each job answered at once
+atom-workflows cost --steps 1000              # a chain, each job ends immediately
 atom-workflows cost nightly.yaml --json       # counts, lines and peers for programs
 ```"""
 

@@ -1,1 +1,1 @@
-"""The client of Atom Workflows: `text`, `errors` and `deployment` for all; `views`, `cost`, `doctor`; `cli` on top."""
+"""The Atom Workflows client: `cli` uses `views`, `cost` and `doctor`; all share `text`, `errors` and `deployment`."""

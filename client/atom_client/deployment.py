@@ -1,4 +1,4 @@
-"""The deployment that a command is about: its options name it, else the environment."""
+"""The deployment that a command works on, as named by its options or else by the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEPLOYED_PREFIX: Final = "atom-"
 """The prefix of a deployment's names, unless another one was chosen."""
 
 PROJECTS: Final = ("WORKFLOW_PROJECT", "GOOGLE_CLOUD_PROJECT")
-"""Variables that may name the project; the first set counts."""
+"""Variables that may name the project; the first one that is set is used."""
 
 _CHOSEN: Final = "atom_workflows.place"
 _FOUND: Final = "atom_workflows.project"
@@ -24,12 +24,12 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "database": "WORKFLOW_DATABASE",
     "topic_prefix": "WORKFLOW_TOPIC_PREFIX",
 }
-"""The variable that each option stands for."""
+"""The variable that each option sets."""
 
 _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "project": (
         re.compile(r"([a-z0-9.-]{1,100}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]"),
-        "a project's id, in lower case letters, digits and hyphens; `gcloud projects list` shows them",
+        "a project's id, in lower-case letters, digits and hyphens; `gcloud projects list` shows them",
     ),
     "database": (
         re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"),
@@ -37,7 +37,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     ),
     "topic_prefix": (
         re.compile(r"([A-Za-z][A-Za-z0-9._~+%-]{0,99})?"),
-        "what the topics' names begin with, such as atom-; `gcloud pubsub topics list` shows them",
+        "the prefix of the topics' names, such as atom-; `gcloud pubsub topics list` shows them",
     ),
 }
 
@@ -52,7 +52,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
         _option(
             "--topic-prefix",
             "TEXT",
-            f"What its topics' names begin with [env: WORKFLOW_TOPIC_PREFIX; default: {DEPLOYED_PREFIX}].",
+            f"The prefix of its topics' names [env: WORKFLOW_TOPIC_PREFIX; default: {DEPLOYED_PREFIX}].",
         ),
     )
     for option in reversed(options):
@@ -61,7 +61,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment as the command's options change it."""
+    """Return the environment with the command's options applied."""
     return {**os.environ, **_chosen()}
 
 
@@ -71,7 +71,7 @@ def chosen_project() -> str | None:
 
 
 def project_meant() -> str:
-    """Return the command's project for sentences, PROJECT if it is unknown."""
+    """Return the command's project for messages, or PROJECT if unknown."""
     place = environment()
     context = click.get_current_context(silent=True)
     login = "" if context is None else str(context.meta.get(_FOUND, ""))
@@ -80,14 +80,14 @@ def project_meant() -> str:
 
 
 def remember_project(project: str) -> None:
-    """Remember the project of the user's credentials, for use in sentences."""
+    """Remember the project of the user's credentials, for use in messages."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_FOUND] = project
 
 
 def with_place(command: str) -> str:
-    """Return a command to type, with the options of this deployment."""
+    """Return a command to type, with this deployment's options."""
     names = {variable: f"--{name.replace('_', '-')}" for name, variable in _VARIABLES.items()}
     words = [f"{names[variable]}={shlex.quote(value)}" for variable, value in _chosen().items()]
     return " ".join(["atom-workflows", command, *words])

@@ -66,13 +66,13 @@ def explain_errors() -> Iterator[None]:
 def explain(error: Exception) -> str | None:
     """Return the sentence for an error.
 
-    Returns None if it is a defect of the program.
+    Returns None if the error is a bug in the program.
     """
     if isinstance(error, StoreError | BusUnavailable | SourceError):
         return _of_service(error)
     if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
         what_to_do = ". Install the version of atom-workflows that the deployment has."
-        # What the platform says may end with lines of a log.
+        # The platform's message may end with log lines.
         sentence = one_line(error) if isinstance(error, AtomWorkflowsError) else str(error)
         return f"{sentence}{what_to_do if isinstance(error, NewerVersion) else ''}"
     if _is_of("google.auth.exceptions", "GoogleAuthError", error):
@@ -110,7 +110,7 @@ def _of_service(error: Exception) -> str:
 
 
 def _is_of(module: str, name: str, error: Exception) -> bool:
-    """Test an error's class without importing a module that nothing needed."""
+    """Test an error's class without importing its module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(error, getattr(loaded, name))
 
@@ -121,7 +121,7 @@ _LOG_IN: Final = "gcloud auth application-default login"
 
 
 class Refusal(StrEnum):
-    """The reasons for which a service refuses a request."""
+    """The reasons why a service refuses a request."""
 
     NO_LOGIN = "no login"
     API_DISABLED = "API disabled"
@@ -192,7 +192,7 @@ def advice(refusal: Refusal, service: str, project: str) -> str:
                 "`gcloud projects list` shows those that you can see."
             )
         case Refusal.NO_INDEX:
-            return "The database lacks an index of the deployment: deploy again."
+            return "The database lacks an index that the platform needs: deploy again."
         case Refusal.MISSING:
             lists = _LISTS[service].format(project=project)
             return f"Is the platform deployed to project {project} under these names? {lists}"
@@ -203,7 +203,7 @@ _ROLES: Final = {
     "pubsub": "roles/pubsub.editor",
     "storage": "roles/storage.objectUser",
 }
-"""Enough for all commands of each service; docs/how-to/cloud-cli.md says which command needs which."""
+"""Roles that are enough for all commands; docs/how-to/cloud-cli.md lists the role that each command needs."""
 
 _LISTS: Final = {
     "firestore": "`gcloud firestore databases list --project={project}` shows its databases; choose one with "

@@ -16,10 +16,10 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-"""Characters that terminals interpret or do not show, and halves of characters.
+"""Characters that terminals interpret or do not show, and unpaired surrogates.
 
-These are control characters, marks that change the direction of writing, line separators and invisible characters, but
-not tab and newline.
+Among them are control characters, marks that change the direction of writing, line separators and invisible characters,
+but not tab and newline.
 """
 
 _LONGEST_NAME: Final = 300
@@ -47,7 +47,7 @@ def one_line(text: object) -> str:
 def name_of(text: object) -> str:
     """Put a foreign name on one line, clean and clipped.
 
-    It may be that of a file or an object, for example.
+    The name may be that of a file or an object, for example.
     """
     return clip(one_line(text), _LONGEST_NAME)
 

@@ -1,7 +1,8 @@
-"""The deployment to a Google Cloud project: a plan of resources, carried out by gcloud, with Python alone.
+"""The deployment to a Google Cloud project: a plan of resources, which gcloud carries out.
 
-`deployment` says what is wanted, `plan` lists the resources that this takes, `apply` and `destroy` carry it out. It
-runs wherever gcloud is, so it needs nothing but the standard library and the library's own settings.
+`deployment` describes what is wanted, `plan` lists the resources that it needs, and `apply` and `destroy` carry the
+plan out. The package runs wherever gcloud does, so it needs only Python's standard library and the settings of Atom
+Workflows.
 """
 
 from __future__ import annotations

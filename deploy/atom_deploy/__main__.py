@@ -67,7 +67,7 @@ def _deploy(options: argparse.Namespace) -> int:
     deployment = command_line.deployment(options)
     gcloud = InstalledGcloud(deployment.project, report=_say)
     check_regions(deployment, gcloud)
-    found = check_place(deployment, gcloud, instead=", or to move it destroy it there first")
+    found = check_place(deployment, gcloud, instead=", or, to move it, destroy it there first")
     _check_database(deployment, gcloud)
     for note in deployment.notes:
         _say(note)
@@ -79,8 +79,8 @@ def _deploy(options: argparse.Namespace) -> int:
     _say(_summary(application, deployment))
     if found.others:
         _say(
-            f"\nnote: {deployment.prefix} is in {found.named}, too, where nothing is pushed any more; "
-            "`gcloud functions delete` and `gcloud scheduler jobs delete` remove that"
+            f"\nnote: {deployment.prefix} is also in {found.named}, where nothing is pushed any more; "
+            "`gcloud functions delete` and `gcloud scheduler jobs delete` remove it there"
         )
     return 0
 
@@ -88,7 +88,7 @@ def _deploy(options: argparse.Namespace) -> int:
 def _check_database(deployment: Deployment, gcloud: Gcloud) -> None:
     """Raise `Refused` if an existing database cannot be used.
 
-    Its mode and edition can never be changed, so they are checked before anything is made.
+    Its mode and edition can never be changed, so they are checked before anything is created.
     """
     wanted = database(deployment)
     try:
@@ -105,7 +105,7 @@ def _destroy(options: argparse.Namespace) -> int:
     if options.delete_data and deployment.prefix != DEFAULT_PREFIX and deployment.database == DEFAULT_DATABASE:
         raise DeployProblem(
             f"the database {DEFAULT_DATABASE} may belong to another deployment than {deployment.prefix}; "
-            "name this one's own by --database, or leave --delete-data out"
+            "name the database of this one with --database, or leave out --delete-data"
         )
     gcloud = InstalledGcloud(deployment.project)
     check_regions(deployment, gcloud)
@@ -121,10 +121,10 @@ def _destroy(options: argparse.Namespace) -> int:
     )
     removal.carry_out(plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS, all_options=True))
     if removal.kept:
-        _say("The data was kept: deploying again uses it. `--delete-data` removes it, too.")
+        _say("The data was kept: deploying again uses it. `--delete-data` also removes it.")
     if found.others:
         _say(
-            f"{deployment.prefix} is in {found.named}, too; "
+            f"{deployment.prefix} is also in {found.named}; "
             f"run the same command with REGION={found.others[0]} to remove that."
         )
     return 0
@@ -171,7 +171,7 @@ def _summary(application: Application, deployment: Deployment) -> str:
     ]
     if not deployment.task_runner_service and not deployment.token_file:
         members = " and ".join(deployment.account(name) for name in ("dispatcher", "checker"))
-        lines += ["\nThe Task Runner has to let these in (roles/run.invoker on Cloud Run):", f"  {members}"]
+        lines += ["\nThe Task Runner must allow these accounts (roles/run.invoker on Cloud Run):", f"  {members}"]
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
-"""Carry out a plan: look at each resource, make what is missing, and change what differs.
+"""Carry out a plan: look up each resource, create what is missing, and change what differs.
 
-Stages run one after the other, the resources of a stage side by side. Each resource is looked at first, so the same
-plan again only changes what differs, and an interrupted deployment continues by being run again. What a look finds out
-(a function's URL, the project's number) fills the placeholders of later commands.
+Stages run one after the other, the resources of a stage in parallel. Each resource is looked up first, so applying the
+same plan again changes only what differs, and running an interrupted deployment again continues it. Values that are
+found (a function's URL, the project's number) fill the placeholders of later commands.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atom_deploy.problems import DeployProblem, Exists, Missing, Refused
 from atom_deploy.resource import Command, Known, Resource, at, fill
 
 WORKERS: Final = 4
-"""Commands at a time: enough for the three functions to be built side by side."""
+"""How many commands run at a time: enough to build the three functions in parallel."""
 
 
 class Outcome(StrEnum):
@@ -44,9 +44,9 @@ class Application:
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
     def carry_out(self, plan: Plan) -> None:
-        """Make every resource of the plan, stage by stage.
+        """Create or change every resource of the plan, stage by stage.
 
-        Raises the first `DeployProblem` once the commands that run beside it have ended.
+        Raises the first `DeployProblem` once the commands that run in parallel have ended.
         """
         with worker_pool(self.gcloud) as pool:
             for stage in plan:
@@ -68,7 +68,7 @@ class Application:
         try:
             self._change(resource, resource.create)
         except Exists:
-            # Another deployment was faster. If it is still not there, someone else's resource has its name.
+            # Another deployment was faster. If the resource still does not exist, someone else's resource has its name.
             if self._look_again(resource) is None:
                 raise
         self._record(resource, Outcome.CREATED, ())
@@ -111,7 +111,7 @@ class Application:
 def check_accepted(resource: Resource, found: Any, known: Known, project: str) -> None:
     """Raise `Refused` if what was found cannot be deployed over.
 
-    The error has the commands that would change that.
+    The error includes the commands that would change that.
     """
     refusal = resource.refuse(found, known)
     if refusal is None:
@@ -135,9 +135,9 @@ def worker_pool(gcloud: Gcloud) -> Iterator[Executor]:
 
 
 def run_side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> None:
-    """Make all calls at once and raise the first error.
+    """Make all calls in parallel and raise the first error.
 
-    Once a call has failed, or someone interrupts, calls that have not begun are left out.
+    After a failed call or an interruption, calls that have not begun are not made.
     """
     jobs = [pool.submit(call) for call in calls]
     try:
@@ -153,9 +153,9 @@ def run_side_by_side(pool: Executor, calls: Sequence[Callable[[], None]]) -> Non
 def look_at_all(
     pool: Executor, gcloud: Gcloud, resources: Sequence[Resource], known: dict[str, str]
 ) -> dict[Command, Any]:
-    """Return the answer of every look of these resources.
+    """Return the answers to the look commands of these resources.
 
-    Each distinct look is run once. The answer is None where there is nothing to look at.
+    Each distinct command is run once. The answer is None if what it looks for does not exist.
     """
     looks = list(dict.fromkeys(tuple(fill(word, known) for word in one.look) for one in resources))
     return dict(zip(looks, pool.map(lambda look: _answer(gcloud, look), looks), strict=True))

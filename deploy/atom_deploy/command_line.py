@@ -15,10 +15,10 @@ from atom_workflows.settings import NO_TOKEN
 STAGED: Final = Path("build") / "staged"
 
 _SUBMITS: Final = frozenset({"deploy", "plan"})
-"""The verbs that have to know where jobs are submitted."""
+"""The verbs that need to know where jobs are submitted."""
 
 _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
-"""The verbs that may fall back to a default region; all others would overlook what exists in another one."""
+"""The verbs that may fall back to a default region; any other verb would overlook what exists in another region."""
 
 _HERE: Final = "us-central1"
 """The region of a deployment that names none."""
@@ -32,12 +32,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     whole = argparse.ArgumentParser(prog="atom_deploy", description="Deploys Atom Workflows to a Google Cloud project.")
     verbs = whole.add_subparsers(dest="verb", required=True)
-    staging = verbs.add_parser("stage", help="lay out the folders that are deployed")
-    staging.add_argument("--out", type=Path, default=STAGED, help="where to (default: %(default)s)")
-    _add(verbs.add_parser("plan", help="print every resource and the commands that create it; runs none of them"))
-    deploying = _add(verbs.add_parser("deploy", help="create what is missing, change what differs"))
-    deploying.add_argument("--staged", type=Path, help="folders that were staged before")
-    removing = _add(verbs.add_parser("destroy", help="remove everything but the data"), region="")
+    staging = verbs.add_parser("stage", help="prepare the folders that are deployed")
+    staging.add_argument("--out", type=Path, default=STAGED, help="the output folder (default: %(default)s)")
+    _add(verbs.add_parser("plan", help="print every resource and the commands that create it; run none of them"))
+    deploying = _add(verbs.add_parser("deploy", help="create what is missing and change what differs"))
+    deploying.add_argument("--staged", type=Path, help="a folder that was staged before")
+    removing = _add(verbs.add_parser("destroy", help="remove everything except the data"), region="")
     removing.add_argument(
         "--delete-data", action="store_true", help="also remove the bucket, the database and the dead letters"
     )
@@ -54,7 +54,7 @@ def deployment(options: argparse.Namespace) -> Deployment:
     """
     if not options.region and options.verb not in _MAKES:
         raise DeployProblem(
-            "REGION is not set, and the functions and the tick are looked for in that region alone: "
+            "REGION is not set, and only that region is searched for the functions and the tick: "
             f"`gcloud functions list --project={options.project or 'PROJECT'}` shows where they are"
         )
     return Deployment(
@@ -83,14 +83,18 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     default = "default: %(default)s" if region else "required"
     verb.add_argument("--region", default=region, help=f"where the functions run ({default})")
     verb.add_argument("--task-runner-url", default="", help="where jobs are submitted; needed to deploy and to plan")
-    verb.add_argument("--prefix", default=DEFAULT_PREFIX, help="what all names begin with (default: %(default)s)")
-    verb.add_argument("--bucket", default="", help="for workflow files (default: PROJECT-PREFIX-workflows)")
+    verb.add_argument("--prefix", default=DEFAULT_PREFIX, help="the prefix of all names (default: %(default)s)")
+    verb.add_argument("--bucket", default="", help="the bucket for workflow files (default: PROJECT-PREFIX-workflows)")
     verb.add_argument("--database", default=DEFAULT_DATABASE, help="the Firestore database (default: %(default)s)")
     verb.add_argument(
-        "--database-location", default="", help="its location, which can never be changed (default: the region)"
+        "--database-location",
+        default="",
+        help="the database's location, which can never be changed (default: the region)",
     )
     verb.add_argument(
-        "--task-runner-service", default="", help="its Cloud Run service, which the functions are then allowed to call"
+        "--task-runner-service",
+        default="",
+        help="the Task Runner's Cloud Run service, which the functions are then allowed to call",
     )
     verb.add_argument("--task-runner-region", default="", help="the region of that service (default: the region)")
     verb.add_argument(
@@ -98,7 +102,9 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         type=lambda text: Path(text) if text else None,
         help="a file with a fixed token for the Task Runner",
     )
-    verb.add_argument("--object-prefix", default="workflows/", help="uploads that start runs (default: %(default)s)")
+    verb.add_argument(
+        "--object-prefix", default="workflows/", help="the prefix of uploads that start runs (default: %(default)s)"
+    )
     verb.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the functions"
     )
@@ -107,8 +113,8 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         "--max-instances", type=_instances, default=MAX_INSTANCES, help="of each function (default: %(default)s)"
     )
     verb.add_argument("--alerts", action="store_true", help="create the alert policies")
-    verb.add_argument("--alert-email", default="", help="an address to send them to; a channel is created for it")
-    verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel to send them to")
+    verb.add_argument("--alert-email", default="", help="an e-mail address for the alerts; a channel is created for it")
+    verb.add_argument("--alert-channel", action="append", default=[], help="a notification channel for the alerts")
     return verb
 
 
@@ -122,11 +128,11 @@ def _instances(text: str) -> int:
 def _environment(settings: Sequence[str]) -> dict[str, str]:
     found = dict(one.partition("=")[::2] for one in settings)
     for name, value in found.items():
-        # Angle brackets stand for what is only known later.
+        # Angle brackets mark placeholders for values that are known only later.
         if not _SETTING.fullmatch(name) or not value.isprintable() or set(value) & set("<>"):
             raise DeployProblem(
-                f"--set {name}={value!r:.100}: a setting is WORKFLOW_SOMETHING=VALUE, in one line, without < and >"
+                f"--set {name}={value!r:.100}: a setting is WORKFLOW_SOMETHING=VALUE, on one line, without < and >"
             )
         if name == "WORKFLOW_TR_AUTH_JWT" and value != NO_TOKEN:
-            raise DeployProblem("--set WORKFLOW_TR_AUTH_JWT would show the token to many; use --token-file")
+            raise DeployProblem("--set WORKFLOW_TR_AUTH_JWT would expose the token; use --token-file")
     return found

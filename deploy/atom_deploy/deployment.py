@@ -21,7 +21,7 @@ DEFAULT_PREFIX: Final = "atom"
 DEFAULT_DATABASE: Final = "(default)"
 
 MAX_INSTANCES: Final = 10
-"""Instances of each function, unless the options say otherwise.
+"""The maximum number of instances of each function, unless the options say otherwise.
 
 Cloud Run refuses a function whose instances, with a processor each, exceed the region's quota. People with new projects
 report quotas of 20 processors, or 10 in small regions and before billing is set up.
@@ -31,13 +31,13 @@ MAX_ACK_DEADLINE_S: Final = 600
 """The longest that Pub/Sub waits for a push to be answered."""
 
 _GUESSABLE_BYTES: Final = 24
-"""A shorter token of letters and digits could be found by trying them all, or the ones people choose."""
+"""A shorter token of letters and digits could be found by trying all of them, or the ones that people choose."""
 
 _ANSWER_S: Final = 10
-"""The acknowledgement deadline ends this much after the function; otherwise an event could be handled twice at once."""
+"""How much longer the acknowledgement deadline is than the timeout; otherwise an event could be handled twice."""
 
 _AFTER_BURST_S: Final = 90
-"""A burst's last calls end within ten seconds, what they found is published within thirty, and a start may be cold."""
+"""A burst's last calls end within ten seconds, their results are published within thirty, and a start may be cold."""
 
 _CHANNEL: Final = re.compile(r"projects/[a-z0-9.:-]+/notificationChannels/[0-9]+")
 
@@ -53,8 +53,8 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     ),
     "bucket": (re.compile(r"|[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"), "a bucket's name, without gs://"),
     "task_runner_url": (
-        # Only which signs it may have: `task_runner_urls` says what a URL is. A comma would end it where the functions
-        # read their settings.
+        # Checks only the characters: `task_runner_urls` checks the URL itself. A comma would end the URL when the
+        # functions read their settings.
         re.compile(r"[A-Za-z0-9._~!$&'()*+;=:@%/\[\]-]+"),
         "a URL, such as https://runner-abc.a.run.app",
     ),
@@ -75,7 +75,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Limits of a function's instances, and the requests that each handles at a time."""
+    """The limits of a function's instances, and how many requests each handles at a time."""
 
     timeout_s: int
     concurrency: int
@@ -86,7 +86,7 @@ class Shape:
 
     @property
     def ack_deadline_s(self) -> int:
-        """Seconds until Pub/Sub gives up waiting, which is after the function has."""
+        """Seconds until Pub/Sub gives up waiting, which is longer than the function's timeout if possible."""
         return min(self.timeout_s + _ANSWER_S, MAX_ACK_DEADLINE_S)
 
 
@@ -94,8 +94,8 @@ class Shape:
 class Deployment:
     """One installation in one project; names of everything in it begin with `prefix`.
 
-    `environment` holds further settings of the functions. `task_runner_service` is the Cloud Run service behind the
-    URL, which the functions are then allowed to call. Raises `DeployProblem` that names what is wrong.
+    `environment` holds further settings of the functions. `task_runner_service` is the Cloud Run service that serves
+    the URL, which the functions are then allowed to call. Raises a `DeployProblem` that names what is wrong.
     """
 
     project: str
@@ -123,29 +123,29 @@ class Deployment:
                 is_of_make = name in {"project", "region", "task_runner_url"}
                 flag = name.upper() if is_of_make else f"--{name}".replace("_", "-")
                 shown = shown_url(value) if name == "task_runner_url" else value
-                raise DeployProblem(f"{flag} is {shown!r:.100}, but has to be {what}")
+                raise DeployProblem(f"{flag} is {shown!r:.100}, but must be {what}")
         if expected := expected_instead(self.task_runner_url):
             shown = shown_url(self.task_runner_url)
-            raise DeployProblem(f"TASK_RUNNER_URL is {shown!r:.100}, but has to be {expected}")
+            raise DeployProblem(f"TASK_RUNNER_URL is {shown!r:.100}, but must be {expected}")
         if not self.object_prefix:
             raise DeployProblem(
-                "--object-prefix is empty; it must not be, or every upload to the bucket would be looked at"
+                "--object-prefix is empty; without a prefix, every upload to the bucket would call the start function"
             )
         if not self.object_prefix.isprintable() or set(self.object_prefix) & set("<>"):
             raise DeployProblem(
-                f"--object-prefix is {self.object_prefix!r:.100}, but has to be printable, without < and >"
+                f"--object-prefix is {self.object_prefix!r:.100}, but must be printable, without < and >"
             )
         for channel in self.alert_channels:
             if not _CHANNEL.fullmatch(channel):
                 raise DeployProblem(
-                    f"--alert-channel is {channel!r:.100}, but has to be a channel's whole name, such as "
+                    f"--alert-channel is {channel!r:.100}, but must be a channel's full name, such as "
                     "projects/my-project/notificationChannels/123 (`gcloud beta monitoring channels list` shows them)"
                 )
         _ = self.settings, self.token_digest
 
     @property
     def settings(self) -> Settings:
-        """The settings as the functions will read them from their environment."""
+        """The settings that the functions will read from their environment."""
         try:
             return from_environment(self.function_environment)
         except SettingsError as error:
@@ -153,7 +153,7 @@ class Deployment:
 
     @property
     def function_environment(self) -> Mapping[str, str]:
-        """The variables that all three functions are given; a token is not among them."""
+        """The variables of all three functions, without the token."""
         return {
             "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url,
             "WORKFLOW_OBJECT_PREFIX": self.object_prefix,
@@ -165,15 +165,15 @@ class Deployment:
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        """Each function's shape. Only the start function is called by people, so only it is reachable from outside."""
+        """The shape of each function. People call only the start function, so only it is reachable from outside."""
         checker_s = round(self.settings.burst.total_seconds()) + _AFTER_BURST_S
         most = self.max_instances
         return MappingProxyType(
             {
                 "start": Shape(timeout_s=300, concurrency=4, max_instances=most, ingress="all"),
                 "dispatcher": Shape(timeout_s=300, concurrency=16, max_instances=most, ingress="internal-only"),
-                # It mostly sleeps, and is billed for that; with more to do, more instances are started. With less than
-                # a whole processor an instance handles one request at a time.
+                # The checker mostly sleeps and is billed for that time; with more work, more instances are started.
+                # With less than a whole processor, an instance handles one request at a time.
                 "checker": Shape(
                     timeout_s=checker_s,
                     concurrency=1,
@@ -187,7 +187,7 @@ class Deployment:
 
     @property
     def bucket_name(self) -> str:
-        """The bucket that workflows are uploaded to."""
+        """The bucket to which workflows are uploaded."""
         return self.bucket or f"{self._bucket_prefix}-workflows"
 
     @property
@@ -195,7 +195,7 @@ class Deployment:
         return f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}"
 
     def name_of_bucket(self, place: str) -> str:
-        """Return the workflows' bucket, or that of the builds' sources."""
+        """Return the bucket of the workflows or of the builds' sources."""
         return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-build"
 
     @property
@@ -207,8 +207,8 @@ class Deployment:
     def token_digest(self) -> str:
         """A digest that distinguishes fixed tokens without revealing them; empty if none is used.
 
-        It is put into labels, which many may read. A short token could be guessed from its digest, so it gets a random
-        one in each process instead, and is deployed again each time.
+        The digest is put into labels, which many people may read. A short token could be guessed from its digest, so it
+        gets a random digest in each process instead, and is deployed again each time.
         """
         return _salted_digest(_read_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
 
@@ -248,7 +248,7 @@ def _read_token(path: Path) -> bytes:
         raise DeployProblem(f"--token-file {path} cannot be read: {error.strerror}") from error
     if not token or token != token.strip() or token == NO_TOKEN.encode():
         raise DeployProblem(
-            f"--token-file {path} has to hold the token alone, without spaces or an end of line around it; "
+            f"--token-file {path} must contain only the token, without spaces or line breaks around it; "
             'write it with `printf %s "$TOKEN" > FILE`'
         )
     return token

@@ -1,4 +1,4 @@
-"""Remove a deployment, last stage first. Resources that hold data are kept unless they are to be removed, too."""
+"""Remove a deployment, last stage first. Resources that hold data are kept unless their removal is requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atom_deploy.resource import Resource, at, fill
 
 @dataclass(slots=True, kw_only=True)
 class Removal:
-    """One pass over a plan, backwards."""
+    """One pass over a plan in reverse order."""
 
     gcloud: Gcloud
     project: str

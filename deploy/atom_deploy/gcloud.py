@@ -16,10 +16,10 @@ from atom_deploy.problems import CommandFailed, DeployProblem, Exists, Missing, 
 from atom_deploy.resource import Command
 
 PATIENCE_S: Final = 600.0
-"""The longest total wait between attempts of one command. Running time does not count, as builds take minutes.
+"""The longest total wait between attempts of one command. Running time does not count, since builds take minutes.
 
 According to Google, most new grants take effect within two minutes, but it may take seven or more. A new service
-account, a service agent and an API that was just enabled take as long.
+account, a service agent and a newly enabled API take just as long.
 """
 
 _LONGEST_LINE: Final = 200
@@ -35,15 +35,15 @@ _MISSING: Final = re.compile(
 _EXISTS: Final = re.compile(r"ALREADY_EXISTS|already exists|exists already|HTTPError 409", re.IGNORECASE)
 
 _NEEDS_TIME: Final = re.compile(
-    # A new account or agent that another service does not know yet.
+    # A new account or agent is not known to another service yet.
     r"service ?account .*(does not exist|was not found|not found|is not available)|service agent|"
     r"iam\.service_?accounts\.actAs|Identity Pool does not exist|"
-    # A new grant that has not taken effect yet: a function's build, its secret, and the bucket's notifications.
+    # A new grant has not taken effect yet: for a function's build, its secret, or the bucket's notifications.
     r"Access to bucket \S+ denied|must grant Storage Object Viewer|does not have storage\.objects\.(get|list) access|"
     r"(Permission|denied).*artifactregistry|Unable to retrieve the repository metadata|"
     r"does not have permission to write logs|(does not|n't) have permission to publish messages|"
     r"Permission denied on secret|"
-    # An API that was only just enabled.
+    # An API has only just been enabled.
     r"has not been used in project|SERVICE_DISABLED|"
     # Another operation is in progress, or the service is busy.
     r"concurrent policy changes|ABORTED|UNAVAILABLE|HTTPError 50[0234]|HTTPError 429|RESOURCE_EXHAUSTED|"
@@ -58,18 +58,18 @@ _TOO_MANY_INSTANCES: Final = (
 )
 
 _NEVER_COMES: Final = re.compile(_TOO_MANY_INSTANCES, re.IGNORECASE)
-"""No waiting helps against these, though the same answer may match `_NEEDS_TIME`, too."""
+"""Waiting does not fix these, although the same answer may also match `_NEEDS_TIME`."""
 
 _NOT_LOGGED_IN: Final = re.compile(
     r"not currently have an active account|not have any valid credentials|Reauthentication (failed|required|is needed)|"
     r"problem reauthenticating|invalid authentication credentials|invalid_grant|UNAUTHENTICATED",
     re.IGNORECASE,
 )
-"""Narrow on purpose: a refusal names the active account, and a broken network fails to refresh a token, too."""
+"""Narrow on purpose: a refusal also names the active account, and a broken network also fails to refresh a token."""
 
 _ADVICE: Final[Mapping[str, str]] = {
     r"SERVICE_DISABLED|has not been used in project": (
-        "an API is not enabled, or only just; wait some minutes, then run the same command again"
+        "an API is not enabled, or was only just enabled; wait some minutes, then run the same command again"
     ),
     _TOO_MANY_INSTANCES: (
         "the region's quota of processors does not allow so many instances of a function; deploy with "
@@ -78,16 +78,16 @@ _ADVICE: Final[Mapping[str, str]] = {
     ),
     r"billing": "link a billing account to the project: https://console.cloud.google.com/billing/linkedaccount",
     r"iam\.service_?accounts\.actAs": (
-        "whoever deploys needs roles/iam.serviceAccountUser on that account; `make deployer PROJECT=...` grants it to "
-        "the account of cloudbuild.yaml, and has to be run again once the accounts were removed and created again"
+        "the deploying account needs roles/iam.serviceAccountUser on that account; `make deployer PROJECT=...` grants "
+        "it to the account of cloudbuild.yaml, and must be run again after the accounts have been deleted and recreated"
     ),
     r"logging\.notificationRules": (
-        "an alert on logs takes logging.notificationRules.create and its like beside the right to make alerts: "
+        "an alert on logs needs logging.notificationRules.create and related permissions besides those for alerts: "
         "`make deployer PROJECT=...` grants them to the account of cloudbuild.yaml, and roles/logging.configWriter "
-        "holds them; or deploy without --alerts"
+        "includes them; or deploy without --alerts"
     ),
     r"constraints/gcp\.resourceLocations|violates constraint|resource location": (
-        "the organisation allows some locations only; name one of them as REGION, and as --database-location"
+        "the organisation allows only some locations; name one of them as REGION, and as --database-location"
     ),
     r"location constraint|(invalid|unknown|unsupported) (location|region)|"
     r"\blocation [^\n/]*\bnot (found|valid|supported)|not a valid (location|region)|Could not find (location|region)": (
@@ -96,9 +96,9 @@ _ADVICE: Final[Mapping[str, str]] = {
     ),
     r"PERMISSION_DENIED|does not have permission|HTTPError 403": (
         "check the project's id (`gcloud projects list` shows yours) and the roles of the account that gcloud uses "
-        "(`gcloud auth list` shows which it is); docs/how-to/deploy.md lists the roles that it takes"
+        "(`gcloud auth list` shows which it is); docs/how-to/deploy.md lists the roles that it needs"
     ),
-    r"quota|rate limit": "a quota of the project is used up; docs/how-to/runbook.md says which matter",
+    r"quota|rate limit": "a quota of the project is used up; docs/how-to/runbook.md lists the quotas that matter",
 }
 
 
@@ -106,23 +106,23 @@ class Gcloud(Protocol):
     """Runs commands. Raises `Missing` if the resource does not exist, and `CommandFailed` for the rest."""
 
     def look(self, command: Command) -> Any:
-        """Return the answer of a command that changes nothing."""
+        """Return the output of a command that changes nothing."""
         ...
 
     def change(self, command: Command) -> None:
         """Run a command that changes something.
 
-        It is retried as long as it only needs time.
+        The command is retried as long as its failures only need time.
         """
         ...
 
     def stop(self) -> None:
-        """Retry no command from now on."""
+        """Stop retrying commands."""
         ...
 
 
 class InstalledGcloud:
-    """The gcloud of this machine, on one project, with the account that it is logged in with."""
+    """The gcloud on this machine, for one project, with the account that it is logged in to."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class InstalledGcloud:
     ) -> None:
         found = shutil.which(program)
         if found is None:
-            raise DeployProblem("gcloud is not installed; https://cloud.google.com/sdk/docs/install says how to get it")
+            raise DeployProblem("gcloud is not installed; see https://cloud.google.com/sdk/docs/install")
         self._program = found
         self._project = project
         self._stopping = threading.Event()
@@ -190,7 +190,7 @@ class InstalledGcloud:
 def shell_text(command: Command, project: str) -> str:
     """Return the command as a person would type it.
 
-    The options that make it quiet are left out. The project is named, whichever one gcloud is set to.
+    The options that silence gcloud are left out. The project is always named, whatever gcloud's default is.
     """
     return shlex.join(("gcloud", *command, f"--project={project}"))
 
@@ -199,7 +199,7 @@ def _parse(text: str) -> Any:
     try:
         return json.loads(text) if text.strip() else None
     except ValueError:
-        return text.strip()  # Some commands print one value, whatever format is asked for.
+        return text.strip()  # Some commands print a single value, whatever format is requested.
 
 
 def _classify_failure(command: str, output: str) -> DeployProblem:

@@ -1,4 +1,4 @@
-"""Compare a project with the plan, without changing it, and list the commands that would fix what differs."""
+"""Compare a project with the plan, without changing it, and list the commands that would fix the differences."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from atom_deploy.resource import Command, Resource, at, fill
 from atom_deploy.resources.functions import FUNCTIONS
 
 _NOT_LOOKED_AT: Final = frozenset({"service agent"})
-"""Looking at one would create it."""
+"""Looking one up would create it."""
 
 NOT_COMPARED: Final = frozenset({"the same code and settings"})
-"""Only who deployed a function knows what it was deployed with."""
+"""Only the person who deployed a function knows its code and settings."""
 
 
 class State(StrEnum):
@@ -36,7 +36,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A resource that was looked at. `detail` explains its state; `fix` is empty if only a deployment can fix it."""
+    """A compared resource. `detail` explains its state; `fix` is empty if only a deployment can fix it."""
 
     kind: str
     name: str
@@ -48,7 +48,7 @@ class Comparison:
 def compare_with_plan(deployment: Deployment, gcloud: Gcloud) -> Iterator[Comparison]:
     """Compare each resource of the plan with the project.
 
-    If looking at the project itself fails, nothing else is looked at.
+    If the project itself cannot be read, nothing else is compared.
     """
     plan = plan_of(deployment, staged=Path("STAGED"), digests=dict.fromkeys(FUNCTIONS, ""))
     inspector = _Inspector(gcloud=gcloud, project=deployment.project)
@@ -73,14 +73,14 @@ class _Inspector:
         return tuple(fill(word, self.known) for word in command)
 
     def looks(self, pool: Executor, resources: list[Resource]) -> dict[Command, Future[Any]]:
-        """Start every look of these resources, each once."""
+        """Start each distinct look command of these resources once."""
         commands = dict.fromkeys(self.fill(one.look) for one in resources)
         return {command: pool.submit(self.gcloud.look, command) for command in commands}
 
     def compare(self, resource: Resource, look: Future[Any]) -> Comparison:
-        """Compare one resource with the answer of its look.
+        """Compare one resource with the answer to its look command.
 
-        What was found out about the resource is known from then on.
+        Values learned from the resource are known from then on.
         """
         try:
             answer = look.result()
@@ -106,7 +106,7 @@ class _Inspector:
         return _of(resource, State.MISSING, resource.why, self._commands(*resource.create))
 
     def _commands(self, *commands: Command) -> str:
-        """Return the commands as one line of shell.
+        """Return the commands as one shell command line.
 
         Returns "" if one of them needs an unknown value or a staged folder.
         """

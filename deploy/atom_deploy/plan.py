@@ -1,4 +1,4 @@
-"""The plan: all resources of a deployment, in stages. Those of one stage do not depend on each other."""
+"""The plan: all resources of a deployment, in stages. Resources of the same stage do not depend on each other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ Plan: TypeAlias = Sequence[Sequence[Resource]]
 def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str], all_options: bool = False) -> Plan:
     """Return all stages, from the project to the grants.
 
-    With `all_options` it includes what only some deployments have, since a removal does not know which these are.
+    With `all_options`, the plan includes resources that only some deployments have, since a removal does not know which
+    of them exist.
     """
     return (
         (project(deployment),),
-        (functions.services(),),  # Nothing can be looked at before its API is enabled.
-        # What depends on nothing but an enabled API.
+        (functions.services(),),  # Nothing can be looked up before its API is enabled.
+        # These resources depend only on enabled APIs.
         (
             *iam.accounts(deployment),
             *iam.agents(),
@@ -30,12 +31,12 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
             firestore.database(deployment),
             *((functions.secret(deployment),) if deployment.token_file or all_options else ()),
         ),
-        # The functions' builds and the notification need their grants first, which take a while to take effect.
+        # The functions' builds and the notification need these grants, which take a while to take effect.
         (iam.project_policy(deployment), *_policies(deployment, early=True), *firestore.indexes(deployment)),
         (*functions.functions(deployment, staged, digests), storage.notification(deployment)),
         # Subscriptions push to the functions' URLs, which are known only now.
         (*pubsub.subscriptions(deployment), *_policies(deployment, early=False, of="function")),
-        # Ticks begin last, once everything that they wake is there.
+        # Ticks begin last, once everything that they trigger exists.
         (
             *_policies(deployment, early=False, of="subscription"),
             pubsub.schedule(deployment),
@@ -48,7 +49,8 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
 def _policies(deployment: Deployment, *, early: bool, of: str = "") -> list[Resource]:
     """Return the grants of one stage.
 
-    With `early`, those on what exists before the functions do; else those on one kind of what comes after.
+    With `early`, these are the grants on resources that exist before the functions. Otherwise they are the grants on
+    one kind of later resource.
     """
     late = ("grants on function", "grants on subscription")
     found = iam.policies(deployment)
@@ -58,11 +60,11 @@ def _policies(deployment: Deployment, *, early: bool, of: str = "") -> list[Reso
 
 
 def project(deployment: Deployment) -> Resource:
-    """Return the project, which is neither made nor removed here."""
+    """Return the project, which is neither created nor removed here."""
     return Resource(
         kind="project",
         name=deployment.project,
-        why="everything is in it; it is neither made nor removed here",
+        why="contains everything; it is neither created nor removed here",
         look=("projects", "describe", deployment.project),
         learns={"project-number": "projectNumber"},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _LOGIN_LINES: Final = 3
-"""Lines of gcloud's output that are quoted; the rest explains at length how to log in."""
+"""The number of lines of gcloud's output to quote; the rest explains at length how to log in."""
 
 
 class DeployProblem(Exception):
@@ -17,11 +17,11 @@ class WrongRegion(DeployProblem):
 
 
 class Refused(DeployProblem):
-    """An existing resource cannot be deployed over until a person has changed it."""
+    """The deployment cannot use an existing resource until a person has changed it."""
 
 
 class CommandFailed(DeployProblem):
-    """A gcloud command that failed; `output` is what gcloud said."""
+    """A gcloud command failed; `output` is what gcloud printed."""
 
     def __init__(self, command: str, output: str) -> None:
         super().__init__(f"this command failed:\n  {command}\ngcloud said:\n{_indented(output)}")
@@ -30,7 +30,7 @@ class CommandFailed(DeployProblem):
 
 
 class Exists(CommandFailed):
-    """The resource to create exists already: someone else was faster, or has taken its name."""
+    """The resource to create exists already: someone else was faster or uses its name."""
 
 
 class Missing(CommandFailed):
@@ -38,7 +38,7 @@ class Missing(CommandFailed):
 
 
 class NotLoggedIn(DeployProblem):
-    """Every command fails until someone logs in, so the message starts with that and quotes gcloud briefly."""
+    """Every command fails until someone logs in, so the message starts with the login and quotes gcloud briefly."""
 
     def __init__(self, output: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Refuse public resources: no part of a deployment may be public, even if a person made it so."""
+"""Refuse public resources: no part of a deployment may be public, even if a person has made it public."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Final
 from atom_deploy.resource import Command, Known, Refusal
 
 EVERYBODY: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
-"""Everyone, and everyone with a Google account: neither is a list of people."""
+"""Everyone, and everyone with a Google account: neither is limited to known people."""
 
 
 def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
     """Return the check of one policy.
 
-    `remove` begins the command that takes a binding away.
+    `remove` is the beginning of the command that removes a binding.
     """
     # With or without a condition; Pub/Sub's commands have no conditions.
     every = () if remove[0] == "pubsub" else ("--all",)
@@ -30,7 +30,7 @@ def refuse_everybody(remove: Command) -> Callable[[Any, Known], Refusal | None]:
             return None
         named = ", ".join(f"{member} has {role}" for role, member in public)
         fix = tuple((*remove, f"--member={member}", f"--role={role}", *every) for role, member in public)
-        return Refusal(reason=f"it is public: {named}. Deploy again once that is removed", fix=fix)
+        return Refusal(reason=f"it is public: {named}. Remove that, then deploy again", fix=fix)
 
     return refuse
 
@@ -47,7 +47,6 @@ def refuse_public_bucket(bucket: Any, _known: Known) -> Refusal | None:
     url = f"gs://{bucket.get('name', 'BUCKET')}"
     fix = ("storage", "buckets", "update", url, "--public-access-prevention", "--uniform-bucket-level-access")
     return Refusal(
-        reason=f"it is public by its access control lists, to {' and '.join(public)}. "
-        "Deploy again once that is changed",
+        reason=f"it is public by its access control lists, to {' and '.join(public)}. Change that, then deploy again",
         fix=(fix,),
     )

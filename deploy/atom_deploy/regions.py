@@ -1,4 +1,7 @@
-"""Check a region, and find where a deployment is. This comes first, as nothing is found in a wrong region."""
+"""Check a region, and find where a deployment is.
+
+These checks come first, since nothing would be found in a wrong region.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +45,19 @@ class Places:
 
     @property
     def is_only_elsewhere(self) -> bool:
-        """True if the functions are in other regions but not in the one that was given."""
+        """True if the functions are only in regions other than the given one."""
         return bool(self.others) and not self.is_here
 
     @property
     def named(self) -> str:
-        """The other regions, for people."""
+        """The other regions as text for people."""
         return " and ".join(self.others)
 
 
 def check_regions(deployment: Deployment, gcloud: Gcloud | None = None) -> None:
     """Raise `WrongRegion` for a region that does not exist.
 
-    Without gcloud, this means any region that is not in this module's list.
+    Without gcloud, a region that is not in this module's list counts as not existing.
     """
     said = {"REGION": deployment.region, "--task-runner-region": deployment.task_runner_region}
     for name, region in said.items():
@@ -63,7 +66,7 @@ def check_regions(deployment: Deployment, gcloud: Gcloud | None = None) -> None:
 
 
 def places(deployment: Deployment, gcloud: Gcloud) -> Places:
-    """Find the regions that the deployment's functions are in."""
+    """Find the regions of the deployment's functions."""
     names = {deployment.name(function) for function in FUNCTIONS}
     regions = {
         region for region, name in _deployed_functions(_list_or_none(gcloud, _EVERYWHERE) or ()) if name in names
@@ -96,7 +99,7 @@ def _check(name: str, region: str, project: str, gcloud: Gcloud | None) -> None:
 
 
 def _whose(project: str, gcloud: Gcloud | None, listed: Any) -> str:
-    """Return who says so, and what to do about a new region."""
+    """Return the list's source, and what to do about a new region."""
     if listed is not None:
         return f"of Cloud Functions (`{shell_text(_REGIONS, project)}` shows them)"
     if gcloud is not None:
@@ -114,7 +117,7 @@ def _list_or_none(gcloud: Gcloud, look: Command) -> Any:
 
 
 def _deployed_functions(functions: Any) -> Iterator[tuple[str, str]]:
-    """Yield region and name of each function that a deployment made."""
+    """Yield the region and name of each deployed function."""
     for one in functions:
         _, _, _, region, _, name = str(one["name"]).split("/")
         if at(one, f"labels.{DIGEST_LABEL}"):

@@ -1,7 +1,8 @@
-"""A resource of the plan as a value: the commands that look at it, make it, fix what differs, and remove it.
+"""A resource of the plan as a value: the commands that look it up, create it, fix what differs, and remove it.
 
-Commands are what follows `gcloud`. Names in angle brackets, such as `<start-url>`, stand for what is only known once
-another resource was looked at; that one's `learns` says where in the answer to find it.
+A command is the words after `gcloud`. Names in angle brackets, such as `<start-url>`, are placeholders for values that
+are known only once another resource has been looked up; the `learns` of that resource says where in the answer to find
+them.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import Any, Final, TypeAlias
 
 Command: TypeAlias = tuple[str, ...]
 Known: TypeAlias = Mapping[str, str]
-"""What was learnt so far, by placeholder."""
+"""The values learned so far, by placeholder."""
 
 _PLACEHOLDER: Final = re.compile(r"<([a-z][a-z-]*)>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A condition on an existing resource, and the command that makes it hold.
+    """A condition on an existing resource, and the command that makes it true.
 
-    `undo` takes back what the fix did, for a removal in which the resource itself stays.
+    `undo` reverts the fix, for a removal that keeps the resource itself.
     """
 
     expectation: str
@@ -33,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A property of an existing resource that no deployment changes by itself, so a person has to decide.
+    """A property of an existing resource that a deployment never changes by itself, so a person has to decide.
 
     `fix` are the commands that change it, if commands can.
     """
@@ -49,36 +50,36 @@ def accept_all(_found: Any, _known: Known) -> Refusal | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """Something that a deployment consists of, and the commands that look at it, make it and remove it."""
+    """A part of a deployment, and the commands that look it up, create it and remove it."""
 
     kind: str
     name: str
-    # For people, in the plan and in what the doctor reports as missing.
+    # The purpose, shown in the plan and in the doctor's reports of missing resources.
     why: str
-    # Answers JSON. Several resources may share one look, which is then run once.
+    # Prints JSON. Several resources may share one command, which is then run once.
     look: Command
     # Finds the resource in the answer, or returns None.
     pick: Callable[[Any, Known], Any] = lambda answer, _: answer
-    # Empty for what is always there, such as the project.
+    # Empty for a resource that always exists, such as the project.
     create: tuple[Command, ...] = ()
     checks: tuple[Check, ...] = ()
     remove: tuple[Command, ...] = ()
-    # Stays when the deployment is removed, unless its data is to be removed, too.
+    # Kept when the deployment is removed, unless the data is also removed.
     holds_data: bool = False
-    # How long creating or fixing it takes, if that is long.
+    # How long creating or fixing the resource takes, if it takes long.
     takes: str = ""
-    # Placeholders that this resource gives a value to, with the path in what was found.
+    # The placeholders that this resource fills, each with the path to its value in the answer.
     learns: Mapping[str, str] = field(default_factory=dict)
     # Returns why an existing resource cannot be deployed over, or None.
     refuse: Callable[[Any, Known], Refusal | None] = accept_all
 
     @property
     def is_removable(self) -> bool:
-        """True if a removal has anything to do here."""
+        """True if a removal has anything to do for this resource."""
         return bool(self.remove) or any(check.undo for check in self.checks)
 
     def unmet(self, found: Any, known: Known) -> list[Check]:
-        """Return the checks that fail for what was found."""
+        """Return the checks that the found resource fails."""
         return [check for check in self.checks if not check.holds(found, known)]
 
 
@@ -102,7 +103,7 @@ def is_at(path: str, wanted: Any) -> Callable[[Any, Known], bool]:
 def one_with(path: str, ending: str) -> Callable[[Any, Known], Any]:
     """Return a picker for the item with that value.
 
-    The value at the path is `ending`, or ends in it behind a slash. Picks None if no item matches.
+    The value at the path is `ending`, or ends with a slash and `ending`. The picker returns None if no item matches.
     """
 
     def pick(answer: Any, known: Known) -> Any:
@@ -116,7 +117,7 @@ def one_with(path: str, ending: str) -> Callable[[Any, Known], Any]:
 def binds(member: str, role: str, *, condition: str = "") -> Callable[[Any, Known], bool]:
     """Return a check that a policy grants the role.
 
-    The binding must have that condition's expression and no other.
+    The binding must have exactly that condition's expression.
     """
 
     def holds(policy: Any, known: Known) -> bool:

@@ -1,6 +1,6 @@
-"""Roles: each role of each identity, on what, and the call that needs it.
+"""Roles: each role of each identity, its resource, and the call that needs it.
 
-This list is what is granted; docs/explanation/security.md shows it.
+This list is the source of all grants; docs/explanation/security.md shows it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ IDENTITIES: Final = {
     "push": "the push subscriptions, when they call a function",
     "build": "the builds of the functions' images",
 }
-"""The deployment's own service accounts, and what acts as each."""
+"""The deployment's own service accounts, and what runs as each."""
 
 PUBSUB_AGENT: Final = "pubsub-agent"
 STORAGE_AGENT: Final = "storage-agent"
 
 AGENTS_OF: Final = {PUBSUB_AGENT: "gcp-sa-pubsub", STORAGE_AGENT: "gs-project-accounts"}
-"""Google's own accounts, by which its services act in a project, and the projects that those accounts are of."""
+"""Google's own accounts, which its services use in a project, and the Google projects of those accounts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +54,14 @@ def _stores(function: str, call: str) -> Grant:
     return Grant(to=function, role=STORE, on="database", call=call)
 
 
-_CHANGES: Final = "publishes what changed of a run"
-_LETTERS: Final = "publishes an event that it gives up, with the reason"
+_CHANGES: Final = "publishes changes of a run"
+_LETTERS: Final = "publishes a dead letter with the reason"
 
 GRANTS: Final = (
-    _stores("start", "commits a run and its steps; queries which of them are ready"),
+    _stores("start", "commits a run and its steps; queries the steps that are ready"),
     *_publishes(
         "start",
-        start="hands on what a run takes beyond one invocation's budget",
+        start="hands over work that exceeds one invocation's budget",
         steps="publishes the first steps as ready",
         events=_CHANGES,
         dead_letters=_LETTERS,
@@ -71,7 +71,7 @@ GRANTS: Final = (
     *_publishes(
         "dispatcher",
         steps="publishes released steps as ready",
-        tick="wakes the checker for a job it submitted",
+        tick="triggers the checker for a submitted job",
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
@@ -99,13 +99,13 @@ GRANTS: Final = (
     Grant(to="build", role="roles/logging.logWriter", on="project", call="writes the build's log"),
     Grant(to="build", role="roles/artifactregistry.writer", on="project", call="pushes the image"),
     Grant(to="build", role=READ_OBJECTS, on="project", call="downloads the staged folder that gcloud uploaded"),
-    Grant(to=PUBSUB_AGENT, role=PUBLISH, on="topic dead-letters", call="forwards what failed its last delivery"),
+    Grant(to=PUBSUB_AGENT, role=PUBLISH, on="topic dead-letters", call="forwards events whose last delivery failed"),
     *(
         Grant(
             to=PUBSUB_AGENT,
             role=SUBSCRIBE,
             on=f"subscription {name}",
-            call="takes what it forwards off the subscription",
+            call="removes forwarded events from the subscription",
         )
         for name in ("start", "steps", "tick")
     ),
@@ -115,7 +115,7 @@ GRANTS: Final = (
 ACT_AS: Final = "roles/iam.serviceAccountUser"
 GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
 LOG_ALERTS: Final = "log-alerts"
-"""Stands for a custom role of the project: all of Google's roles that allow alerts on logs also redirect logs."""
+"""A custom role of the project, since all of Google's roles that allow alerts on logs can also redirect logs."""
 
 LOG_ALERT_PERMISSIONS: Final = tuple(
     f"logging.notificationRules.{verb}" for verb in ("create", "delete", "get", "list", "update")
@@ -125,7 +125,7 @@ BUILDERS: Final = {
     "deploy": "Cloud Build, when it deploys",
     "checks": "Cloud Build, when it lints and tests",
 }
-"""The accounts of cloudbuild.yaml and cloudbuild.checks.yaml: a person creates them once, no deployment does."""
+"""The accounts of cloudbuild.yaml and cloudbuild.checks.yaml: a person creates them once; no deployment does."""
 
 BUILD_BUCKET: Final = "build-bucket"
 
@@ -147,16 +147,16 @@ BUILD_GRANTS: Final = (
             "build": "the functions' builds",
         }.items()
     ),
-    _deploys(GRANTER, "grants, on the project, those roles alone that the plan has there"),
+    _deploys(GRANTER, "grants only the plan's roles on the project"),
     _deploys("roles/pubsub.admin", "creates topics and subscriptions, and grants roles on them"),
     _deploys("roles/storage.admin", "creates the bucket and its notification, grants a role on it; reads sources"),
     _deploys("roles/datastore.owner", "creates the database, its indexes and TTL policies"),
     _deploys("roles/cloudfunctions.admin", "deploys the functions"),
-    _deploys("roles/run.admin", "grants the right to call them, and the Task Runner"),
+    _deploys("roles/run.admin", "grants the right to call the functions and the Task Runner"),
     _deploys("roles/cloudscheduler.admin", "creates the job that ticks"),
     _deploys("roles/secretmanager.admin", "stores a fixed token, if there is one"),
-    _deploys("roles/monitoring.alertPolicyEditor", "creates the alert policies, if they are wanted"),
-    _deploys("roles/monitoring.notificationChannelEditor", "creates the channel of their e-mail address"),
+    _deploys("roles/monitoring.alertPolicyEditor", "creates the alert policies, if requested"),
+    _deploys("roles/monitoring.notificationChannelEditor", "creates the channel for the alerts' e-mail address"),
     _deploys(LOG_ALERTS, "creates the alert policy on logs"),
     _deploys("roles/logging.logWriter", "writes the build's log"),
     Grant(to="checks", role="roles/logging.logWriter", on="project", call="writes the build's log"),
@@ -166,5 +166,5 @@ BUILD_GRANTS: Final = (
 
 
 def grants_on(place: str) -> tuple[Grant, ...]:
-    """Return the grants on one place."""
+    """Return the grants on one resource."""
     return tuple(grant for grant in GRANTS if grant.on == place)

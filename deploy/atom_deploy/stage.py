@@ -1,4 +1,4 @@
-"""Lay out what is deployed: for each function a folder with its main.py, the library and pinned requirements.
+"""Prepare what is deployed: for each function, a folder with its main.py, the library and pinned requirements.
 
 The same sources give the same bytes, so a folder's digest shows when a function has to be deployed again.
 """
@@ -19,13 +19,13 @@ LIBRARY: Final = "atom_workflows"
 REQUIREMENTS: Final = "requirements.txt"
 
 _MARK: Final = ".staged-by-atom-workflows"
-_IGNORED: Final = "# Everything here is deployed but this file.\n.gcloudignore\n"
+_IGNORED: Final = "# Everything here except this file is deployed.\n.gcloudignore\n"
 
 
 def stage(out: Path, *, root: Path = ROOT) -> Mapping[str, str]:
-    """Lay out the three folders and return their digests.
+    """Prepare the three folders and return their digests.
 
-    What `out` held before is removed.
+    Earlier contents of `out` are removed.
     """
     _require_sources(root)
     _empty(out)
@@ -37,11 +37,11 @@ def stage(out: Path, *, root: Path = ROOT) -> Mapping[str, str]:
 def digests(staged: Path) -> Mapping[str, str]:
     """Return the digest of each staged folder.
 
-    Raises `DeployProblem` if one is not there.
+    Raises `DeployProblem` if a folder is missing.
     """
     missing = [name for name in FUNCTIONS if not (staged / name / "main.py").is_file()]
     if missing:
-        raise DeployProblem(f"{staged} has no staged {', '.join(missing)}; run `make stage`, which lays them out")
+        raise DeployProblem(f"{staged} has no staged {', '.join(missing)}; run `make stage`, which creates them")
     return {function: _digest(staged / function) for function in FUNCTIONS}
 
 
@@ -49,13 +49,13 @@ def _require_sources(root: Path) -> None:
     wanted = [root / "shared" / LIBRARY, root / "deploy" / REQUIREMENTS]
     wanted += [root / "functions" / name / "main.py" for name in FUNCTIONS]
     if missing := [str(path) for path in wanted if not path.exists()]:
-        raise DeployProblem(f"{missing[0]} is not there; deploy from a checkout of the repository")
+        raise DeployProblem(f"{missing[0]} does not exist; deploy from a checkout of the repository")
 
 
 def _empty(out: Path) -> None:
     if out.is_symlink() or (out.exists() and any(out.iterdir() if out.is_dir() else (out,))):
         if not (out / _MARK).is_file():
-            raise DeployProblem(f"{out} holds something that was not staged there; name another folder, or empty it")
+            raise DeployProblem(f"{out} contains files that were not staged; name another folder, or empty this one")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARK).touch()

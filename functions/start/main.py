@@ -1,4 +1,4 @@
-"""The start function: a start message, an uploaded file or an HTTP call becomes a run."""
+"""The start function: it turns a start message, an uploaded file or an HTTP call into a run."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ log_to_stdout()
 
 @functions_framework.http
 def start(request: flask.Request) -> Answer:
-    """Answer one event of topic `start`, or one call for a run."""
+    """Handle one event of the topic `start`, or one HTTP call."""
     return answer_request("start", on_start, services(), dict(request.headers), request)

@@ -64,7 +64,7 @@ FIRESTORE = {
     ("NOT_FOUND", "The database (default) does not exist for project acme-flow"): "firestore databases list",
     ("UNAUTHENTICATED", "Request had invalid authentication credentials."): "application-default login",
     ("UNAVAILABLE", "Getting metadata from plugin failed with error: Reauthentication is needed."): "default login",
-    ("FAILED_PRECONDITION", "The query requires an index."): "lacks an index of the deployment: deploy again",
+    ("FAILED_PRECONDITION", "The query requires an index."): "lacks an index that the platform needs: deploy again",
 }
 PUBSUB = {
     ("PERMISSION_DENIED", "User not authorized to perform this action."): "--role=roles/pubsub.editor",

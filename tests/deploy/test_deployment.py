@@ -34,12 +34,12 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--project", "My Project", "PROJECT is 'My Project', but has to be a project's id"),
+        ("--project", "My Project", "PROJECT is 'My Project', but must be a project's id"),
         ("--project", "", "PROJECT is ''"),
         ("--project", "123456789012", "not its name or number"),
-        ("--region", "us-central1-a", "REGION is 'us-central1-a', but has to be a region"),
-        ("--task-runner-url", "runner.a.run.app", "TASK_RUNNER_URL is 'runner.a.run.app', but has to be a URL"),
-        ("--task-runner-url", "https://me:secret@runner", "has to be a URL"),
+        ("--region", "us-central1-a", "REGION is 'us-central1-a', but must be a region"),
+        ("--task-runner-url", "runner.a.run.app", "TASK_RUNNER_URL is 'runner.a.run.app', but must be a URL"),
+        ("--task-runner-url", "https://me:secret@runner", "must be a URL"),
         ("--prefix", "Atom", "--prefix is 'Atom'"),
         ("--prefix", "google", "--prefix is 'google'"),
         ("--prefix", "x" * 19, "at most 18"),
@@ -51,18 +51,18 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--set", "WORKFLOW_BURST_SEC=9000", "WORKFLOW_BURST_SEC"),
         ("--set", "PATH=/", "a setting is WORKFLOW_SOMETHING=VALUE"),
         ("--set", "WORKFLOW_TR_AUTH_JWT=abc", "use --token-file"),
-        ("--set", "WORKFLOW_X=a\nWORKFLOW_Y=b", "in one line"),
+        ("--set", "WORKFLOW_X=a\nWORKFLOW_Y=b", "on one line"),
         ("--set", "WORKFLOW_X@WORKFLOW_Y=b", "a setting is WORKFLOW_SOMETHING=VALUE"),
         ("--set", "WORKFLOW_X=<start-url>", "without < and >"),
-        ("--task-runner-url", "https://r/x,https://evil", "has to be a URL"),
-        ("--task-runner-url", "https://r/<start-url>", "has to be a URL"),
+        ("--task-runner-url", "https://r/x,https://evil", "must be a URL"),
+        ("--task-runner-url", "https://r/<start-url>", "must be a URL"),
         ("--task-runner-service", "--flags-file=/tmp/x", "--task-runner-service is '--flags-file=/tmp/x'"),
         ("--task-runner-region", "--flags-file=/tmp/x", "--task-runner-region is"),
         ("--database-location", "nam5 --x", "--database-location is"),
         ("--object-prefix", "<start-url>/", "without < and >"),
-        ("--alert-email", "a@b.example,c@d.example", "has to be one e-mail address"),
-        ("--alert-email", "--flags-file=x", "has to be one e-mail address"),
-        ("--alert-channel", "--flags-file=x", "a channel's whole name"),
+        ("--alert-email", "a@b.example,c@d.example", "must be one e-mail address"),
+        ("--alert-email", "--flags-file=x", "must be one e-mail address"),
+        ("--alert-channel", "--flags-file=x", "a channel's full name"),
     ],
 )
 def test_a_mistake_is_reported_before_anything_is_done(
@@ -204,7 +204,7 @@ def test_a_plan_calls_no_one(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setenv("PATH", "")
     assert main(["plan", "--project", "my-project", "--task-runner-url", "https://runner"]) == 0
     said = capsys.readouterr().out
-    assert "# topic atom-events: what happened to runs" in said
+    assert "# topic atom-events: events of runs" in said
     assert "gcloud pubsub subscriptions create atom-steps" in said
     assert "--push-endpoint=<dispatcher-url>" in said
     commands = [line for line in said.splitlines() if line.startswith("gcloud ")]

@@ -128,7 +128,7 @@ def test_a_subscription_of_another_topic_is_refused() -> None:
     """A subscription of a deleted topic is refused."""
     [steps] = [one for one in resources(deployment()) if (one.kind, one.name) == ("subscription", "atom-steps")]
     assert steps.refuse({"topic": f"projects/{PROJECT}/topics/atom-steps"}, {}) is None
-    with pytest.raises(Refused, match=r"of topic _deleted-topic_(?s:.*)gcloud pubsub subscriptions delete atom-steps"):
+    with pytest.raises(Refused, match=r"to topic _deleted-topic_(?s:.*)gcloud pubsub subscriptions delete atom-steps"):
         check_accepted(steps, {"topic": "_deleted-topic_"}, {}, PROJECT)
 
 

@@ -305,5 +305,5 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path: Path) -> None:
 
 def test_without_gcloud_nothing_is_begun() -> None:
     """A missing gcloud is reported with the address to get it from."""
-    with pytest.raises(DeployProblem, match="gcloud is not installed; https://"):
+    with pytest.raises(DeployProblem, match="gcloud is not installed; see https://"):
         InstalledGcloud("my-project", program="no-such-gcloud")

@@ -89,4 +89,4 @@ def test_without_an_answer_nothing_is_changed(before: str, ask: object) -> None:
     """An image whose registry does not answer keeps its tag and digest."""
     text, lines = with_digest(before, ask)  # type: ignore[arg-type]  # one of the functions above
     assert text == before
-    assert all(line.endswith("left as it was: its registry did not answer") for line in lines)
+    assert all(line.endswith("unchanged, as its registry did not answer") for line in lines)

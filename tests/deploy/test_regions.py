@@ -98,7 +98,7 @@ def test_the_task_runners_region_is_looked_at_too() -> None:
 # -- one where the deployment is not
 
 
-@pytest.mark.parametrize(("verb", "more"), [("destroy", ""), ("deploy", ", or to move it destroy it there first")])
+@pytest.mark.parametrize(("verb", "more"), [("destroy", ""), ("deploy", ", or, to move it, destroy it there first")])
 def test_a_deployment_elsewhere_is_found(site: Site, second: Pass, verb: str, more: str) -> None:
     """A deployment in another region is named, and nothing is changed."""
     before = set(site.cloud.memory.resources)
@@ -120,7 +120,7 @@ def test_what_is_left_in_another_region_is_reported(twice_deployed: Site) -> Non
     ):
         made = twice_deployed.run(verb, *options)
         assert made.code == 0, made.err
-        assert "atom is in europe-west9, too" in made.out.splitlines()[-1]
+        assert "atom is also in europe-west9" in made.out.splitlines()[-1]
         assert said in made.out
 
 

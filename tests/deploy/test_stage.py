@@ -60,7 +60,7 @@ def test_the_same_sources_give_the_same_digests(tmp_path: Path) -> None:
 def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
     """A folder that holds something else is refused unchanged."""
     (tmp_path / "thesis.txt").write_text("all of it")
-    with pytest.raises(DeployProblem, match="holds something that was not staged there"):
+    with pytest.raises(DeployProblem, match="contains files that were not staged"):
         stage(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "all of it"
 

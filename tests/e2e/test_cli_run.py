@@ -132,7 +132,7 @@ def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: P
         assert process.wait(60) == 128 + signum
         said = process.stderr.read()
     require_gone(family)
-    assert "The platform is stopped, and the run with it." in said
+    assert "The platform has stopped, and the run with it." in said
     assert "Traceback" not in said
 
 

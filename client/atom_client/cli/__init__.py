@@ -1,1 +1,1 @@
-"""The command line: `commands` has all commands and their options, the other files what each of them does."""
+"""The command line. `commands` defines all commands and their options; the other modules implement them."""

@@ -1,4 +1,4 @@
-"""The commands and their options. Each imports what it needs when it is called, so that each starts quickly."""
+"""The commands and their options. Each command imports what it needs when it is called, so that it starts quickly."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def timeout_of(text: str | None) -> float | None:
 def duration_of(text: str | None) -> timedelta | None:
     """Return the duration of `--duration`, or None.
 
-    It is written as in a workflow file, or in seconds.
+    The text is a duration as in a workflow file, or a number of seconds.
     """
     if text is None:
         return None
@@ -55,7 +55,7 @@ _FILE = click.Path(path_type=Path)
 
 
 class Explained(click.Group):
-    """A group of commands that explains errors in sentences."""
+    """A command group that explains errors in sentences."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
@@ -88,12 +88,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--log-dir",
             type=_FILE,
             metavar="DIR",
-            help="Where logs go [default, in the working folder: .atom-workflows/logs/<time>].",
+            help="The folder for logs [default: .atom-workflows/logs/<time> in the working folder].",
         ),
         click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
-            help="The Firestore and Pub/Sub to use: embedded (default), or Google's own emulators. These need Java, "
+            help="The emulators of Firestore and Pub/Sub: embedded (default) or Google's own. Google's need Java, "
             "unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name running ones.",
         ),
     ]
@@ -105,7 +105,7 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("file", required=False)
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
-@click.option("--timeout", metavar="TIME", help="Stop waiting for the end after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="Stop waiting after this time, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
 @json_option
 @_platform_options
@@ -115,7 +115,7 @@ def run(
     """Run a workflow on a local platform and show its progress.
 
     FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST
-    and PUBSUB_EMULATOR_HOST name one that is up.
+    and PUBSUB_EMULATOR_HOST name one that is already up.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended otherwise, 2 if the file or the options are wrong, 130 on
     Ctrl-C.
@@ -156,11 +156,13 @@ def schema() -> None:
 
 @cli.command()
 @click.argument("file", required=False)
-@click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [1000].")
+@click.option(
+    "--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [default: 1000]."
+)
 @click.option(
     "--duration",
     metavar="TIME",
-    help="How long each job takes, such as 90s or 2h [10m, less if timeouts are short; without a file, 0].",
+    help="How long each job takes, such as 90s or 2h [default: 10m, less if timeouts are short; in a chain, 0].",
 )
 @click.option(
     "--runs-per-month",
@@ -168,7 +170,7 @@ def schema() -> None:
     default=30,
     show_default=True,
     metavar="N",
-    help="Runs to price a month for.",
+    help="The number of runs in a month.",
 )
 @click.option(
     "--checker-cpu",
@@ -177,14 +179,15 @@ def schema() -> None:
     default=0.167,
     show_default=True,
     metavar="VCPU",
-    help="What the checker is deployed with: it is awake while jobs are in flight.",
+    help="The checker's vCPUs in the deployment; it is awake while jobs are in flight.",
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate what a run of a workflow costs, here and elsewhere.
 
-    FILE is a workflow file, or - for stdin. Its run is played in memory by the code that is deployed, and billed at
-    list prices; no service is called. WORKFLOW_BURST_SEC and the other settings of the functions count if they are set.
+    FILE is a workflow file, or - for stdin. The code that is deployed simulates a run in memory, and its usage is
+    billed at list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they
+    are set.
 
     Exit code: 0, or 2 if the file or the options are wrong.
     """
@@ -204,13 +207,13 @@ def local() -> None:
 @click.option(
     "--bucket", default="atom-local", show_default=True, metavar="NAME", help="A bucket whose uploads start runs."
 )
-@click.option("--no-bucket", is_flag=True, help="Start no Cloud Storage; gs:// paths are then those of Google Cloud.")
+@click.option("--no-bucket", is_flag=True, help="Do not start Cloud Storage; gs:// paths then refer to Google Cloud.")
 @json_option
 @_platform_options
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Prints the variables to export in another terminal in order to use it.
+    Prints the variables to export in another terminal to use the platform.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (see above)
 
@@ -221,8 +224,8 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 def runs() -> None:
     """List, show, cancel, retry and repair runs.
 
-    These are the runs of a project, or of the local platform whose variables are exported. The beginning of a run's
-    id is enough.
+    The runs are those of a project, or of the local platform whose variables are exported. The first characters of a
+    run's id are enough if no other id begins with them.
     """
 
 
@@ -271,7 +274,7 @@ def cancel(run_id: str) -> None:
 def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     """Explain why a run is stuck, and fix what can be fixed.
 
-    Recomputes every counter from the steps' states, and publishes released steps again that no dispatcher has taken.
+    Recomputes every counter from the steps' states, and republishes released steps that no dispatcher has claimed.
 
     Exit code: 0 if nothing is wrong or everything was fixed, else 1.
     """
@@ -283,9 +286,9 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
 @cli.group("dead-letters")
 def dead_letters() -> None:
-    """List, show, replay and drop events that were given up.
+    """List, show, replay and drop dead-lettered events.
 
-    While one of these commands is running, another one has to wait a moment.
+    While one of these commands is running, another one may have to wait a moment.
     """
 
 
@@ -297,7 +300,7 @@ _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
 @json_option
 @place_options
 def list_dead_letters(limit: int, *, as_json: bool) -> None:
-    """List the newest dead letters and why they are there."""
+    """List the newest dead letters and the reason for each."""
     from atom_client.cli.dead_letters import list_letters  # noqa: PLC0415 (see above)
 
     list_letters(_desk(), limit=limit, as_json=as_json)
@@ -316,13 +319,13 @@ def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
 
 @dead_letters.command("replay")
 @_letter_ids
-@click.option("--all", "every", is_flag=True, help="All except those that can never be handled.")
+@click.option("--all", "every", is_flag=True, help="Replay all except those that can never be handled.")
 @click.option("--dry-run", is_flag=True, help="Only print what would be replayed.")
 @place_options
 def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
-    """Publish dead letters again to the topics that they came from.
+    """Republish dead letters to the topics that they came from.
 
-    A start message still starts only one run.
+    Replaying a start message never starts a second run.
     """
     from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
 
@@ -331,10 +334,10 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
 @dead_letters.command("drop")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--hopeless", is_flag=True, help="All that can never be handled as they are.")
+@click.option("--hopeless", is_flag=True, help="Drop all that can never be handled as they are.")
 @place_options
 def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
-    """Delete dead letters for good."""
+    """Delete dead letters permanently."""
     from atom_client.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
 
     drop_letters(_desk(), ids, hopeless=hopeless)
@@ -342,21 +345,24 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 
 @cli.command()
 @click.argument("source", metavar="FILE")
-@click.option("--key", metavar="TEXT", help="A name for the run: the same key for the same file starts no second run.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the run; may be repeated.")
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the run; may be repeated.")
+@click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second run.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
+)
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
 @json_option
 @place_options
 def start(timeout: str | None, **chosen: Any) -> None:
-    """Start a run of a workflow on a platform that is up.
+    """Start a run of a workflow on a running platform.
 
     FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
     message; an object is read by the start function.
 
-    Exit code: 0 if the message was accepted; with --wait, that of `run`; 2 if the file or the options are wrong.
+    Exit code: 0 if the message was accepted; with --wait, the same as for `run`; 2 if the file or the options are
+    wrong.
     """
     from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (see above)
 
@@ -387,11 +393,11 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 @json_option
 @place_options
 def retry(timeout: str | None, **chosen: Any) -> None:
-    """Run the steps again that failed, were cancelled or were skipped.
+    """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are kept.
+    Steps that succeeded are not run again.
 
-    Exit code: 0 if the run continues; with --wait, that of `run`.
+    Exit code: 0 if the run continues; with --wait, the same as for `run`.
     """
     from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (see above)
 
@@ -400,17 +406,17 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
 
 @cli.command("doctor")
-@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner [default: the newest run's].")
-@click.option("--region", metavar="REGION", help="The region of the deployment, to compare it with its plan.")
+@click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner's URL [default: the newest run's].")
+@click.option("--region", metavar="REGION", help="The deployment's region, needed to compare it with its plan.")
 @click.option("--bucket", metavar="NAME", help="The bucket for workflow files [default: PROJECT-atom-workflows].")
 @json_option
 @place_options
 def doctor_of_platform(**chosen: Any) -> None:
     """Check a platform and print how to fix what is wrong.
 
-    Each check prints a line. Works on the local platform and on a deployment, with your own credentials, and
-    changes nothing. In a checkout of the repository it also compares the project with the plan of the deployment,
-    with gcloud.
+    Each check prints a line. The command works on the local platform and on a deployment, uses your own credentials,
+    and changes nothing. In a checkout of the repository it also uses gcloud to compare the project with the
+    deployment's plan.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
     """
@@ -433,9 +439,9 @@ def _services() -> Services:
 
 
 def _choice(**chosen: Any) -> PlatformChoice:
-    """Return what the platform options choose.
+    """Return the choice that the platform options make.
 
-    Each option has the name of its field.
+    Each option has the same name as its field.
     """
     from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
 

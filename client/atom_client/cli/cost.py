@@ -1,4 +1,4 @@
-"""`atom-workflows cost`: what runs of a workflow cost at list prices, with every formula, beside others."""
+"""`atom-workflows cost`: the cost of a workflow's runs at list prices, with every formula, and of the alternatives."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def print_cost(options: CostOptions) -> int:
             output.say(sentence)
         output.say()
         output.show(peers_sheet(found))
-        output.say(f"\nList prices of {AS_OF}, {GOOGLE}, without free tiers.")
+        output.say(f"\nList prices as of {AS_OF}, {GOOGLE}, without free tiers.")
         output.say("docs/explanation/cost.md has the assumptions and sources.")
     return 0
 
@@ -86,14 +86,14 @@ def _estimate(options: CostOptions) -> Estimate:
     try:
         return estimate(definition, given, filename=name, runs_per_month=options.runs_per_month)
     except NotEstimated as error:
-        raise Misuse(f"with jobs of {format_duration(job)} {error}") from error
+        raise Misuse(f"with jobs of {format_duration(job)}, {error}") from error
 
 
 def how_long(given: Assumptions) -> str:
-    """Say in words how long jobs take."""
+    """Describe how long jobs take."""
     if given.is_at_once:
-        return "each job answered at once"
-    return f"each job takes {format_duration(given.job)} (but those with engine: edge, which are answered at once)"
+        return "each job ends immediately"
+    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately)"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
@@ -103,14 +103,14 @@ def bill_sheet(bill: Bill) -> Sheet:
 
 
 def sentences(found: Estimate) -> Iterator[str]:
-    """Yield the three main figures, and what causes most of them."""
+    """Yield the three main figures and what causes most of the cost."""
     run, idle = found.run.usd, found.idle.usd
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
-    yield f"With no run in flight the platform costs {dollars(idle)} a month."
-    yield f"{counted(found.runs_per_month, 'run')} and the ticks of a month cost {dollars(found.month)}."
+    yield f"With no run in flight, the platform costs {dollars(idle)} a month."
+    yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
     if found.tally.watched_s > found.tally.dispatched_s:
         watched = f"{quantity(round(found.tally.watched_s))} s"
-        yield f"The checker is awake for {watched} while jobs are in flight; runs at the same time would share that."
+        yield f"The checker is awake for {watched} while jobs are in flight; concurrent runs would share this time."
     if not found.given.is_at_once:
         yield _how_often(found.given.settings)
 
@@ -118,20 +118,20 @@ def sentences(found: Estimate) -> Iterator[str]:
 def _how_often(settings: Settings) -> str:
     """Name the settings that decide how often jobs are polled.
 
-    A terminal in which a local platform was exported has settings of its own.
+    In a terminal that has exported the variables of a local platform, these settings differ from the deployed ones.
     """
     usual, chosen = Settings(), (settings.check_interval, settings.burst)
     origin = (
         "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
     )
     return (
-        f"That is with WORKFLOW_CHECK_STATE_DURATION_SEC={chosen[0].total_seconds():g} and "
+        f"This assumes WORKFLOW_CHECK_STATE_DURATION_SEC={chosen[0].total_seconds():g} and "
         f"WORKFLOW_BURST_SEC={chosen[1].total_seconds():g}, {origin}."
     )
 
 
 def peers_sheet(found: Estimate) -> Sheet:
-    """Return our price beside those of others."""
+    """Return a sheet that compares our price with the alternatives."""
     rows = []
     for quote in found.all:
         per_1000 = None if quote.run is None else found.per_1000_steps(quote.run)
@@ -142,7 +142,7 @@ def peers_sheet(found: Estimate) -> Sheet:
 
 
 def as_object(found: Estimate) -> dict[str, Any]:
-    """Return the estimate for programs, with dollars not rounded."""
+    """Return the estimate for programs, with unrounded dollars."""
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,

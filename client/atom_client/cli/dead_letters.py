@@ -1,4 +1,4 @@
-"""The `dead-letters` commands: list, show, replay and drop events that were given up."""
+"""The `dead-letters` commands: list, show, replay and drop dead-lettered events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.dead_letters import DeadLetter, replay_message
 
 _TOGETHER: Final = 50
-"""Letters that are published in one request and then removed in another."""
+"""How many letters are published in one request and then removed in another."""
 
 _LONGEST_CELL: Final = 300
 
@@ -112,7 +112,7 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
         is_all = not hopeless or found.is_all
     click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
     if not is_all:
-        click.echo("There are more dead letters than one command handles; run it again for the rest.")
+        click.echo("There are more dead letters than one command can handle; run it again for the rest.")
 
 
 def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
@@ -120,16 +120,16 @@ def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
     worth = [letter for letter in letters if letter.topic and not letter.is_hopeless]
     left = len(letters) - len(worth)
     if left:
-        click.echo(f"Left out {counted(left, 'dead letter')} that no replay can help; `dead-letters list` shows why.")
+        click.echo(f"Left out {counted(left, 'dead letter')} that a replay cannot help; `dead-letters list` shows why.")
     if not found.is_all:
-        click.echo("There are more dead letters than one command handles; run it again for the rest.")
+        click.echo("There are more dead letters than one command can handle; run it again for the rest.")
     return worth
 
 
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
     """Publish letters, then remove them.
 
-    In this order, since a command that dies in between only leaves letters that are replayed twice.
+    In this order, a command that dies in between loses no letter; some may be replayed twice.
     """
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]

@@ -26,7 +26,7 @@ from atom_workflows.task_runner_urls import shown_url
 class DoctorOptions:
     """What the user asked for.
 
-    The Task Runner's URL is for a platform without runs. Region and bucket cannot be found out from a deployment.
+    The Task Runner's URL is needed for a platform without runs. A deployment does not reveal its region and bucket.
     """
 
     task_runner_url: str | None = None
@@ -38,7 +38,7 @@ class DoctorOptions:
 def check_platform(environment: Mapping[str, str], options: DoctorOptions) -> bool:
     """Check a platform and return True if nothing is wrong.
 
-    Each finding is printed at once, as the checks take time.
+    Each finding is printed as soon as it is known, since the checks take time.
     """
     if options.task_runner_url is not None:
         check_url(options.task_runner_url)
@@ -71,7 +71,7 @@ def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterato
 def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Finding]:
     """Find the platform with the user's credentials.
 
-    Returns None instead of a platform if there is none; the finding says why.
+    The returned platform is None if there is none; the finding says why.
     """
     from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (of deployments alone)
 
@@ -90,7 +90,7 @@ def _check_parts(services: Services, expected: Expected, options: DoctorOptions)
     from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
 
     if flaws := [] if expected.is_local else list(region_findings(expected)):
-        # Nothing of the deployment is in that region, and nothing should be made there.
+        # No part of the deployment is in that region, and nothing should be created there.
         yield from flaws
         return
     settings = services.settings
@@ -122,7 +122,7 @@ def _expected(settings: Settings, options: DoctorOptions, *, is_local: bool) -> 
 def _task_runner(services: Services, options: DoctorOptions) -> str:
     """Return the URL that jobs are sent to.
 
-    It is what the user gives, else the environment's, else that of the newest run. Empty if there is none.
+    The user's option takes precedence, then the environment, then the newest run. Empty if none of them has a URL.
     """
     named = options.task_runner_url or services.settings.task_runner_url
     if named:

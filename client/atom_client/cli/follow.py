@@ -1,7 +1,7 @@
 """Follow a run to its end, as `run`, `start --wait` and `runs retry --wait` do.
 
-The run's events keep the display live. They may be late or lost, so it is the run's document, read once a second, that
-says when the run is over, and the documents of its steps that fill the table at the end.
+The run's events keep the display live. They may be late or lost, so the run's document, read once a second, decides
+when the run is over, and the steps' documents fill the table at the end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long the store may be unreachable while a run is followed.
 
-The run continues meanwhile, and the network may recover, or the laptop wake up.
+Meanwhile the run continues, and the network may recover or the laptop may wake up.
 """
 
 
@@ -50,7 +50,7 @@ class Feed(Protocol):
     def take(self, timeout_s: float) -> Sequence[Mapping[str, Any]]:
         """Return all changes that have arrived.
 
-        Waits up to `timeout_s` for a first one.
+        Waits up to `timeout_s` for the first one.
         """
         ...
 
@@ -68,11 +68,11 @@ def follow(  # noqa: PLR0913 (all but the first by name)
 ) -> RunRecord:
     """Show the run until it has ended or time is up.
 
-    Returns the run as it then stands. `superseded` is an INVALID run of an earlier start, whose place this one
-    takes: as long as it is read, the run has not appeared.
+    Returns the run as last read. `superseded` is an INVALID run from an earlier start, which the new run replaces: as
+    long as it is read, the new run has not appeared.
 
-    Raises `Failure` if the run does not appear because no one took the start message. Raises `StoreUnavailable` if
-    the store is unreachable at first, or later for longer than `patience_s`.
+    Raises `Failure` if the run does not appear because no function handled the start message. Raises `StoreUnavailable`
+    if the store is unreachable at first, or later for longer than `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
@@ -88,7 +88,7 @@ def follow(  # noqa: PLR0913 (all but the first by name)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             if run is not None and not (view.state is run.state and view.total):
-                # Events may be lost; the document has what they failed to report.
+                # Events may be lost; the document has the state that they failed to report.
                 view = replace(view, state=run.state, total=view.total or run.step_count)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
@@ -145,9 +145,9 @@ def seconds_of(text: str) -> float:
 def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     waited = lasted(timedelta(seconds=waited_s))
     if is_superseded:
-        # A start that is refused for the same reasons writes nothing, so it looks like one that is not handled yet.
+        # A start that is refused for the same reasons writes nothing, so it looks like one not handled yet.
         return (
-            f"run {run_id} is still INVALID, as an earlier start left it: either this start was refused for the same "
+            f"run {run_id} is still INVALID from an earlier start: either this start was refused for the same "
             f"reasons, which `{with_place(f'runs show {run_id}')}` lists, or the start function has not handled it "
             f"within {waited}. Look at the start function's log."
         )
@@ -158,7 +158,7 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
 
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)
-"""Ctrl-C, or a signal to terminate."""
+"""Ctrl-C, or a termination signal."""
 
 _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
@@ -167,7 +167,7 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 class Waiting:
     """A command that waits for a run; `view` is what it knows about the run.
 
-    With `outlives` the run continues without the command. `superseded`: see `follow`.
+    If `outlives` is True, the run continues after the command has ended. For `superseded`, see `follow`.
     """
 
     services: Services
@@ -182,7 +182,7 @@ class Waiting:
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
         """Begin the run and show it until it ends.
 
-        Stops earlier if time is up. `begin` starts the run and returns a line that says so.
+        Stops earlier if the time limit is reached. `begin` starts the run and returns a line that says so.
         """
         # Google's clients take a second to import.
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
@@ -212,7 +212,7 @@ class Waiting:
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                     superseded=self.superseded,
                 )
-        # In the order of the file, then those that it does not name.
+        # The steps that the file names come first, in its order, and then all others.
         steps = {step.id: step for step in read_steps(self.services.store, run_id)}
         named = [steps.pop(name) for name in self.view.order if name in steps]
         return run, [*named, *steps.values()]
@@ -220,7 +220,7 @@ class Waiting:
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
         """Print the table of steps and the sentences about the run.
 
-        With `as_json` the JSON object takes the place of the table.
+        With `as_json`, a JSON object replaces the table.
         """
         rows = worth_showing(steps)
         if self.as_json:

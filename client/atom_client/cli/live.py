@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REDRAW_EVERY_S: Final = 0.25
 CLOCK_EVERY_S: Final = 1.0
 SMALL_RUN: Final = 50
-"""Steps up to which every change has a line of its own."""
+"""A run of at most this many steps gets a line for every change."""
 
 PROGRESS_EVERY_S: Final = 5.0
 MOST_FAILURE_LINES: Final = 20
@@ -43,7 +43,7 @@ class Show(Protocol):
     def finish(self, view: RunView) -> None:
         """Show what was held back.
 
-        No update follows.
+        This must be the last call.
         """
         ...
 
@@ -76,13 +76,13 @@ class Lines:
 
     def update(self, view: RunView) -> None:
         """Print lines for what is new."""
-        # A view without changes is the same object.
+        # An unchanged view is the same object.
         if view is not self._shown:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):
                 failed = step.state is StepState.FAILED
                 self._failures += failed
-                # In a large run only failures have lines, and only the first of them.
+                # In a large run, only the first failures get lines.
                 if small or (failed and self._failures <= MOST_FAILURE_LINES):
                     self._say_step(step)
             self._shown = view
@@ -104,7 +104,7 @@ class Lines:
     def _say_step(self, step: StepView) -> None:
         """Print the step's line unless it repeats the last one.
 
-        A new state in the Task Runner's own words, for example, does not change the line.
+        For example, a new state in the Task Runner's own words does not change the line.
         """
         line = step_line(step)
         if line != self._last.get(step.id):

@@ -1,6 +1,6 @@
 """The live picture of a run for a terminal.
 
-Each step has one line. Its id and its state come first, and remarks take what is left.
+Each step has one line. Its id and its state come first, and remarks use the remaining width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
 _GAP: Final = 2
 _ROOM_FOR_REMARKS: Final = 24
-"""Width that ids longer than `_LEAST_ID` leave to remarks, if there are any."""
+"""Width that ids longer than `_LEAST_ID` leave for remarks, if there are any."""
 
 _LEAST_ID: Final = 12
 _TRACEBACK: Final = "Traceback (most recent call last)"
@@ -52,7 +52,7 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableTyp
 def _steps(rows: Sequence[StepView], screen: Screen) -> list[Text]:
     remarks = [_remark(step) for step in rows]
     states = max(len(step.state.value) for step in rows)
-    # Ids take the room that the states leave, and leave some for remarks themselves.
+    # Ids use the width that the states leave, but keep some of it free for remarks.
     room = screen.width - states - _GAP
     if any(remarks):
         room = min(max(room - _GAP - _ROOM_FOR_REMARKS, _LEAST_ID), room)

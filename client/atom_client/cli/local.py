@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to end by themselves. What they hold in memory is thrown away anyway."""
+"""How long the parts may take to shut down by themselves. Their data in memory is discarded anyway."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 
 _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
-"""Settings of a deployment that the shell may have, and that would lead the functions away from the platform."""
+"""Deployment settings that may be set in the shell and would direct the functions away from the local platform."""
 
 _TRIAL_BYTES: Final = 65_536
 """Bytes to write in order to notice a full disk."""
@@ -64,7 +64,7 @@ class PlatformChoice:
 
     @property
     def chosen(self) -> list[str]:
-        """The options that are set, by their names on the command line."""
+        """The command-line names of the options that are set."""
         options = {
             "--tr-auth-jwt": self.token,
             "--mock-script": self.mock_script,
@@ -78,14 +78,14 @@ class PlatformChoice:
 def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
     """Return the platform, not yet started.
 
-    If it is `watched`, a crash interrupts whatever the main thread does.
+    If `watched` is True, a crash of any part interrupts the main thread.
     """
     from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (likewise)
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
 
     check(choice)
-    try:  # The functions would refuse such settings at each event.
+    try:  # With invalid settings, the functions would fail on every event.
         from_environment({**environment, "WORKFLOW_TASK_RUNNER_URL": "http://localhost"})
     except SettingsError as error:
         raise Misuse(f"{error}, or `unset {error.name}`") from error
@@ -102,7 +102,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         grace_s=GRACE_S,
-        # Ends whatever the main thread waits for.
+        # Interrupts whatever the main thread is waiting for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     try:
@@ -114,24 +114,24 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
 
 
 def emulators_used(platform: LocalPlatform) -> str | None:
-    """Name the emulators that were running before.
+    """Describe the emulators that were already running.
 
-    None if the platform starts all of them.
+    Returns None if the platform starts all of them.
     """
     options = platform.options
     given = {"Firestore": options.firestore_address, "Pub/Sub": options.pubsub_address}
     used = [f"the {name} emulator at {name_of(address)}" for name, address in given.items() if address]
     if not used:
         return None
-    return f"Using {' and '.join(used)}, as the environment says, in project {name_of(options.project)}."
+    return f"Using {' and '.join(used)}, as set in the environment, in project {name_of(options.project)}."
 
 
 @contextmanager
 def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep the platform up while the block lasts.
 
-    Calls `announce` right before the start. Ctrl-C during the start is reported, and ends the command. Raises the crash
-    of a part rather than what follows from it.
+    Calls `announce` right before the start. Ctrl-C during the start is reported, and ends the command. If a part
+    crashes, raises that crash rather than an error that follows from it.
     """
     try:
         with ExitStack() as stack:
@@ -151,14 +151,14 @@ def _report_interrupted_start(platform: LocalPlatform) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if platform.crash is not None:  # A part crashed, which interrupts the main thread, too.
+        if platform.crash is not None:  # The crash of a part also interrupts the main thread.
             raise
         click.echo("Interrupted; nothing was started.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def check(choice: PlatformChoice) -> None:
-    """Refuse, before anything is started, what cannot work."""
+    """Refuse options that cannot work, before anything is started."""
     if choice.task_runner_url is not None:
         check_url(choice.task_runner_url)
         for_mock = [name for name in choice.chosen if name.startswith("--mock")]
@@ -179,9 +179,9 @@ def check(choice: PlatformChoice) -> None:
 
 
 def require_log_dir(log_dir: Path) -> None:
-    """Make the folder for logs, readable by its owner alone.
+    """Create the log folder, readable only by its owner.
 
-    Refuses one that cannot be written to, has no room or holds links.
+    Refuses a folder that cannot be written to, has no space left or contains links.
     """
     from atom_emulator.log_files import make_folder  # noqa: PLC0415 (not installed everywhere)
 
@@ -203,7 +203,7 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def disk_full_note(log_dir: Path) -> str:
-    """Return a note if the disk of the logs is full.
+    """Return a note if the disk with the logs is full.
 
     Nothing else reports that.
     """
@@ -215,7 +215,7 @@ def disk_full_note(log_dir: Path) -> str:
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
-    """Return the functions' variables, beyond those that every platform sets."""
+    """Return the functions' variables beyond those that every platform sets."""
     local = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
     own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
@@ -225,8 +225,8 @@ def function_environment(choice: PlatformChoice, environment: Mapping[str, str],
 def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Return the token for the Task Runner.
 
-    Empty means an identity token of the user's own service account. The mock, and a Task Runner on this machine,
-    need no token.
+    An empty text means an identity token of the user's own service account. Neither the mock nor a Task Runner on this
+    machine needs a token.
     """
     if choice.token is not None:
         return choice.token
@@ -239,14 +239,14 @@ def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
 def exports(environment: Mapping[str, str]) -> str:
     """Return the lines to paste into another terminal.
 
-    A token is a secret and stays out.
+    A token is secret, so it is left out.
     """
     shown = {name: value for name, value in environment.items() if name != TOKEN or value == NO_TOKEN}
     return "\n".join(f"export {name}={shlex.quote(one_line(value))}" for name, value in shown.items())
 
 
 def check_url(url: str) -> None:
-    """Refuse what cannot be a Task Runner's URL."""
+    """Refuse a text that cannot be a Task Runner's URL."""
     if expected := expected_instead(url):
         raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 
@@ -280,7 +280,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
 
 
 def _lines(platform: LocalPlatform) -> Iterator[str]:
-    """Yield what to paste, and comments, which are harmless when pasted."""
+    """Yield the lines to paste, with comments that are harmless when pasted."""
     yield exports(platform.environment)
     yield _HOW_TO_START
     for recipe in recipes(platform):
@@ -298,8 +298,8 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
 def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Explain why there is no ID token, and what to do.
 
-    Empty if there is one, or none is needed. A step would wait for a token until its timeout, as it does in a
-    deployment whose metadata server is unavailable for a moment.
+    Returns an empty text if there is a token or none is needed. Without a token, a step would wait until its timeout,
+    as it does in a deployment while the metadata server is unavailable.
     """
     url = choice.task_runner_url
     if url is None or token_for(choice, environment):
@@ -334,7 +334,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     gcloud = _gcloud_at("PUBSUB", f"{platform.pubsub_url}/")
     publish = Recipe(
         name="publish",
-        purpose="Start a run of an object in a bucket",
+        purpose="Start a run of a file in a bucket",
         command=f"{gcloud} pubsub topics publish start --project={platform.options.project} --message={message}",
     )
     if storage is None:
@@ -342,7 +342,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     target = f"gs://{bucket}/workflows/"
     upload = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
     return [
-        Recipe(name="gsutil", purpose="Start a run by an upload", command=_gsutil(storage, target)),
+        Recipe(name="gsutil", purpose="Start a run by uploading a file", command=_gsutil(storage, target)),
         Recipe(name="gcloud-storage", purpose="The same with gcloud", command=upload),
         publish,
     ]
@@ -351,8 +351,8 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
 def _gsutil(storage: Storage, target: str) -> str:
     """Return the gsutil command that uploads to the platform.
 
-    gsutil speaks HTTPS only, and no authority has signed the platform's certificate. gsutil's own credentials are not
-    used.
+    gsutil supports only HTTPS, and no authority has signed the platform's certificate, so it is not validated. gsutil's
+    own credentials are not used.
     """
     address, port = storage.address.rsplit(":", 1)[0], storage.https_port
     options = (

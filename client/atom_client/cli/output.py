@@ -21,7 +21,7 @@ _USUAL_WIDTH: Final = 80
 _USUAL_HEIGHT: Final = 25
 
 _UNMOVABLE: Final = frozenset({"dumb", "unknown"})
-"""Values of TERM of terminals that cannot move the cursor."""
+"""Values of TERM for terminals that cannot move the cursor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it is a terminal that can show colours and movement."""
+        """True if the output is a terminal that can show colours and move the cursor."""
         stream = sys.stderr if self.aside else sys.stdout
         return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
 
@@ -55,7 +55,7 @@ class Output:
         console = Console(stderr=self.aside, highlight=False)
         if console.size.width and console.size.height:
             return console
-        # A terminal that does not know its size, or a COLUMNS of 0.
+        # The terminal does not know its size, or COLUMNS is 0.
         return Console(stderr=self.aside, highlight=False, width=_USUAL_WIDTH, height=_USUAL_HEIGHT)
 
 

@@ -22,19 +22,19 @@ PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
-"""Connects to the services that an environment names; tests pass their own to the command line as its `obj`."""
+"""Connects to the services that an environment names; tests pass their own function to the command line as `obj`."""
 
 
 def names_local_platform(environment: Mapping[str, str]) -> bool:
     """Return True if the environment names a local platform.
 
-    Refuses an environment that names half of one.
+    Refuses an environment that sets only one of the two variables.
     """
     named = [name for name in (FIRESTORE_HOST, PUBSUB_HOST) if environment.get(name)]
     if len(named) == 1:
         other = PUBSUB_HOST if named == [FIRESTORE_HOST] else FIRESTORE_HOST
         raise Misuse(
-            f"{named[0]} is set but {other} is not. Export all that `atom-workflows local up` prints, "
+            f"{named[0]} is set but {other} is not. Export everything that `atom-workflows local up` prints, "
             f"or `unset {named[0]}`.",
         )
     return bool(named)
@@ -52,7 +52,7 @@ def connect_services(environment: Mapping[str, str]) -> Services:
 def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
     """Complete the environment so that it names a platform.
 
-    That is a project, or a local platform that at least accepts a connection.
+    The platform is a project, or a local platform that at least accepts a connection.
     """
     if names_local_platform(environment):
         project = chosen_project()
@@ -85,9 +85,9 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def ask_no_proxy() -> None:
-    """Have Google's clients reach this machine's servers without a proxy.
+    """Make Google's clients reach servers on this machine without a proxy.
 
-    They read the process's own environment.
+    The clients read the environment of the process.
     """
     from atom_emulator.platform.network import bypass_proxies  # noqa: PLC0415 (of local platforms alone)
 
@@ -95,7 +95,7 @@ def ask_no_proxy() -> None:
 
 
 def _own_project() -> str:
-    """Return the project of the user's own credentials, or of gcloud."""
+    """Return the project of the user's credentials or of gcloud."""
     try:
         from atom_workflows.adapters.own_credentials import default_project  # noqa: PLC0415 (needed here alone)
 

@@ -1,4 +1,4 @@
-"""`run`: one workflow, from its file to its end, on a platform of its own or on one that is already up."""
+"""`run`: run one workflow from start to end, on a platform started for it or on one that is already up."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 class RunOptions:
     """What the user asked for.
 
-    `timeout_s` bounds only the waiting. `superseded` is an INVALID run whose place the new one takes. `more_json` is
-    what the JSON object says beside the run and its steps.
+    `timeout_s` limits only the waiting. `superseded` is an INVALID run that the new run replaces. `more_json` has the
+    JSON object's fields other than the run and its steps.
     """
 
     source: str
@@ -57,9 +57,9 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A platform that is up; `own` is the one that this command started.
+    """A platform that is up; `own` is set if this command started it.
 
-    `note` is what to say about it once it has answered.
+    `note` is a sentence about the platform, to be printed once it has answered.
     """
 
     environment: Mapping[str, str]
@@ -68,12 +68,12 @@ class Running:
 
     @property
     def log_dir(self) -> Path | None:
-        """The folder of its logs, if that is known."""
+        """The platform's log folder, if it is known."""
         return None if self.own is None else self.own.log_dir
 
 
 def run_workflow(options: RunOptions) -> int:
-    """Run the workflow, print how it went, return the exit code."""
+    """Run the workflow, print the result and return the exit code."""
     output = Output(aside=options.as_json)
     try:
         request = request_for(options.source)
@@ -93,9 +93,9 @@ def run_workflow(options: RunOptions) -> int:
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
-    """Start the run, show it to its end, return the exit code.
+    """Start the run, show it until it ends, return the exit code.
 
-    The platform is up already.
+    The platform must already be up.
     """
     is_shared = running.own is None
     waiting = Waiting(
@@ -113,7 +113,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         output.say(running.note)
 
     def begin() -> str:
-        # Our own platform was started with that Task Runner; any other has to allow it.
+        # Our own platform was started with that Task Runner; any other platform must allow it.
         url = options.choice.task_runner_url if is_shared else None
         waiting.services.bus.publish([Message(topic="start", body=request.message_body(url))])
         return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
@@ -127,7 +127,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 
 
 def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
-    """Print every problem of an invalid file, return the exit code."""
+    """Print every problem of an invalid file and return the exit code."""
     if as_json:
         click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
     click.echo(problem_lines(error), err=True)
@@ -138,11 +138,11 @@ def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
 def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     """Yield the platform that the environment names, or start one.
 
-    One that is started here lasts as long as the block.
+    A platform that is started here lasts as long as the block.
     """
     if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)
-        note = f"Using the platform that is up ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
+        note = f"Using the running platform ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
         yield Running(environment=os.environ, note=note)
         return
     platform = local_platform(options.choice, os.environ, watched=True)
@@ -152,14 +152,14 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     with keep_up(platform, announce=lambda: output.say(note)):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        ended = f"The platform is stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
+        ended = f"The platform has stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
         with report_if_interrupted(ended, by=(Exception, *INTERRUPTIONS)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
     url = options.choice.task_runner_url
-    # Whether the platform allows that Task Runner, as far as the environment shows.
+    # The environment shows whether the platform allows that Task Runner.
     is_foreign = url is not None and not from_environment(os.environ).may_use_task_runner(url)
     chosen = [
         *(["--tr-url"] if is_foreign else []),

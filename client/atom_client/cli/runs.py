@@ -44,7 +44,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 
 def show_run(services: Services, text: str, *, as_json: bool) -> None:
-    """Print all that is known about a run."""
+    """Print everything that is known about a run."""
     run_id = full_run_id(services.store, text)
     run = read_run(services.store, run_id)
     if run is None:
@@ -77,7 +77,7 @@ def cancel_named(services: Services, text: str) -> None:
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     """Yield the facts about a run, each with its name."""
-    # The kind of the trigger comes first.
+    # The trigger's kind comes first.
     trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
     source = str(run.source.get("path", ""))
     if run.source.get("inline"):
@@ -109,7 +109,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
-    """What the user asked for; `run_id` may be the beginning of one."""
+    """What the user asked for; `run_id` may be the beginning of an id."""
 
     run_id: str
     wait: bool = False
@@ -120,7 +120,7 @@ class RetryOptions:
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     """Run the unsuccessful steps again, and return the exit code."""
     if options.timeout_s is not None and not options.wait:
-        raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
+        raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     run_id = full_run_id(services.store, options.run_id)
     steps = read_steps(services.store, run_id)
     if options.wait:
@@ -138,7 +138,7 @@ def _retry_and_follow(services: Services, run_id: str, steps: Sequence[StepRecor
         retry_run(services, run_id)
         return _retry_line(run_id, steps)
 
-    # What succeeded is kept.
+    # Steps that succeeded are not run again.
     kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
     waiting = Waiting(
         services=services,
@@ -200,31 +200,31 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     yield from _what_it_waits_for(steps, now)
     yield from _what_is_wrong(examination, dry_run=dry_run)
     if examination.published:
-        yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had taken yet."
+        yield f"Published again: {counted(examination.published, 'released step')} that no dispatcher had claimed yet."
     if any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
         return
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
         yield f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why the run ended this way."
     elif any(is_under_way(step) for step in steps):
-        yield "Nothing is wrong with it: it waits for the steps above."
+        yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:
-        yield "Nothing is wrong with it."
+        yield "Nothing is wrong with the run."
 
 
 def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     under_way = [step for step in steps if is_under_way(step)]
     for step in under_way[:MOST_STEPS]:
         job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
-        # A job that answers keeps the time of its first poll, and is polled in every round from then on.
+        # A job that answers keeps the due time of its first poll, and is polled in every round from then on.
         is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
-        look = f"; next look {local_time(step.due_at)}" if step.due_at and not is_polled else ""
+        look = f"; next check {local_time(step.due_at)}" if step.due_at and not is_polled else ""
         message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
         yield f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
     if len(under_way) > MOST_STEPS:
         yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
     released = [step.id for step in steps if step.is_released]
     if released:
-        yield f"Released, but not yet taken by a dispatcher: {listing(released)}."
+        yield f"Released, but not yet claimed by a dispatcher: {listing(released)}."
 
 
 def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
@@ -239,13 +239,13 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Wrong: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler's "
+            f"Wrong: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler "
             "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:
         yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
     if len(examination.odd) > MOST_STEPS:
-        yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in such a state"
+        yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in a similar state"
     if examination.odd:
         yield "Only the Task Runner can change that; each step's timeout still applies."
     is_stuck = bool(examination.found) and _is_anything_wrong(examination)

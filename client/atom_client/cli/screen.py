@@ -11,7 +11,7 @@ from atom_client.cli.streams import encodable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """The terminal to draw on. Text is measured as it is printed there, in its encoding."""
+    """The terminal to draw on. Text is measured as it is printed there, in the terminal's encoding."""
 
     width: int
     height: int

@@ -21,7 +21,7 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to request. A file in a bucket has no `definition`; its `step_ids` and `warnings` are not known."""
+    """A run to request. For a file in a bucket, there are no `definition`, `step_ids` and `warnings`."""
 
     workflow_path: str
     run_key: str
@@ -38,7 +38,7 @@ class RunRequest:
 
     @property
     def size(self) -> str:
-        """`, 3 steps` to end a sentence with; empty if the file was not read here."""
+        """The end of a sentence, such as `, 3 steps`; empty if the file was not read here."""
         return f", {counted(len(self.step_ids), 'step')}" if self.step_ids else ""
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
@@ -59,7 +59,8 @@ class RunRequest:
 def request_for(source: str, run_key: str | None = None) -> RunRequest:
     """Return the request for a run of that file.
 
-    Without a key it is a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for an unreadable file.
+    Without a key, the request is for a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for an
+    unreadable file.
     """
     run_key = run_key or uuid.uuid4().hex
     if source.startswith(BUCKET_PREFIX):
@@ -78,7 +79,7 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
 
 
 def shown_name(source: str) -> str:
-    """Return how messages name a file."""
+    """Return the name of a file for messages."""
     return "<stdin>" if source == STDIN else source
 
 
@@ -96,5 +97,5 @@ def content_of(source: str) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise Misuse(f"{name_of(source)} cannot be read: {reason}. Name a workflow file.") from error
-    except ValueError as error:  # a name with a null character
+    except ValueError as error:  # The name contains a null character.
         raise Misuse(f"{name_of(source)!r} is not a file name: {error}") from error

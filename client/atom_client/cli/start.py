@@ -1,4 +1,4 @@
-"""`start`: request a run from a platform, by a message, and print the run's id before the run exists."""
+"""`start`: request a run by sending a message to a platform, and print the run's id before the run exists."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import shown_url
 
 _LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
-"""Pub/Sub pushes a message in base64, with fields of its own."""
+"""Pub/Sub pushes a message in base64 and adds fields, so the pushed request is larger than the message."""
 
 _DIFFERENCES: Final = {
     "params": "with different params (--param)",
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
 }
-"""How the run of a key may differ from what is requested now; any other difference is the file."""
+"""How the run that a key has started may differ from the request; any other difference is in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOptions:
-    """What the user asked for; `labels` and `params` as `name=value`."""
+    """What the user asked for; `labels` and `params` have the form `name=value`."""
 
     source: str
     key: str | None = None
@@ -63,7 +63,7 @@ def start_run(options: StartOptions) -> int:
     With `wait`, follow the run to its end.
     """
     if options.timeout_s is not None and not options.wait:
-        raise Misuse("--timeout is for --wait; give both, or leave --timeout out")
+        raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     try:
         request = _request(options)
     except InvalidWorkflow as error:
@@ -96,21 +96,24 @@ def _request(options: StartOptions) -> RunRequest:
 
 
 def _require_local_task_runner(url: str) -> None:
-    """Refuse a Task Runner that a local platform does not have, as far as the environment shows."""
+    """Refuse a Task Runner that the local platform does not allow.
+
+    The environment shows which ones it allows.
+    """
     place = environment()
     settings = from_environment(place)
     # Exports by hand may name the emulators alone; then the platform itself decides.
     if names_local_platform(place) and settings.task_runner_url and not settings.may_use_task_runner(url):
         raise Misuse(
-            f"the local platform has another Task Runner than --tr-url {shown_url(url)}. Leave --tr-url out, or start "
-            f"a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"
+            f"the local platform uses a different Task Runner than --tr-url {shown_url(url)}. Leave out --tr-url, or "
+            f"start a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"
         )
 
 
 def require_object(path: str) -> tuple[str, str]:
     """Split a path into bucket and object.
 
-    Refuses a path without one of them.
+    Refuses a path that lacks either.
     """
     bucket, _, name = path.removeprefix(BUCKET_PREFIX).partition("/")
     if not path.startswith(BUCKET_PREFIX) or not bucket or not name:
@@ -144,14 +147,15 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
             f"the message would have {size:,} bytes, and the start function accepts {_LARGEST_MESSAGE:,}; "
             "upload the file to a bucket and start it by its path"
         )
-    return cast("StartRequested", event)  # It has no `type`, and so is no RunSeedRequested.
+    return cast("StartRequested", event)  # The body has no `type`, so it is not a RunSeedRequested.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Earlier:
-    """What earlier starts with the same key left behind.
+    """The result of earlier starts with the same key.
 
-    `is_started` is None if it cannot be read. An INVALID run does not count as started: the next start takes its place.
+    `is_started` is None if the run cannot be read. An INVALID run does not count as started: the next start replaces
+    it.
     """
 
     is_started: bool | None = False
@@ -161,14 +165,14 @@ class _Earlier:
 def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
     """Look up what the key has started before.
 
-    Refuses the key of a different run.
+    Refuses a key that belongs to a different run.
     """
     if options.key is None:
         return _Earlier()
     try:
         run = read_run(connect_services(environment()).store, request.run_id)
     except StoreError:
-        return _Earlier(is_started=None)  # Who may start runs need not be allowed to read them.
+        return _Earlier(is_started=None)  # A user who may start runs may lack the permission to read them.
     if run is None:
         return _Earlier()
     if run.state is RunState.INVALID:

@@ -1,4 +1,4 @@
-"""Set up the standard streams so that neither a text nor a missing stream makes a command fail."""
+"""Set up the standard streams so that neither unusual characters nor a missing stream makes a command fail."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from typing import Final
 
 READABLE: Final = "atom_workflows.readable"
-"""The error handler that writes signs an encoding lacks in ASCII."""
+"""The error handler that writes in ASCII the characters that an encoding lacks."""
 
 _SIGNS: Final = {"…": "...", "━": "=", "─": "-", "→": "->"}
 _STANDARD: Final = (0, 1, 2)
 
 
 def prepare_streams() -> None:
-    """Make sure that stdout and stderr exist and accept every text.
+    """Make sure that stdout and stderr exist and accept any text.
 
     Must be called before anything is opened.
     """
@@ -24,7 +24,7 @@ def prepare_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            # The shell has closed it. Without devnull in its place a file or a socket would take its number.
+            # The shell has closed this stream. Without devnull in its place, a file or a socket would get its number.
             os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
         sys.stdin = open(_STANDARD[0], encoding="utf-8", closefd=False)  # noqa: SIM115 (it is the process's own)
@@ -35,7 +35,7 @@ def prepare_streams() -> None:
 def encoding_of(stream: object) -> str:
     """Return the encoding that a stream writes.
 
-    A stream that names none accepts everything.
+    A stream that names no encoding accepts everything.
     """
     return "ascii" if isinstance(stream, _Ascii) else getattr(stream, "encoding", None) or "utf-8"
 
@@ -43,7 +43,7 @@ def encoding_of(stream: object) -> str:
 def encodable(text: str, encoding: str) -> str:
     """Return the text as a stream of that encoding prints it.
 
-    The result is what has to be measured.
+    Measure the result, not the original text.
     """
     return text.encode(encoding, READABLE).decode(encoding)
 
@@ -60,7 +60,7 @@ codecs.register_error(READABLE, fill_in)
 
 
 class _Ascii(io.TextIOWrapper):
-    """An ASCII stream that names another encoding: click takes ASCII for a misconfiguration, and writes UTF-8."""
+    """An ASCII stream that names another encoding: click mistakes ASCII for a misconfiguration and writes UTF-8."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # no one sets it

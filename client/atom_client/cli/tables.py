@@ -32,7 +32,7 @@ MOST_ROWS: Final = 60
 _LONGEST_CELL: Final = 300
 _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
-"""A column of sentences that is narrower would be unreadable."""
+"""A narrower column of sentences would be unreadable."""
 
 _LEAST_ID: Final = 12
 
@@ -41,8 +41,8 @@ _LEAST_ID: Final = 12
 class Sheet:
     """A heading and rows of cells, each one line.
 
-    `state_column` is the one that holds states. A sheet that `may_be_narrowed` loses its last columns on a narrow
-    terminal, since their content is shown elsewhere, too.
+    `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
+    the sheet without its last columns, since their content is also shown elsewhere.
     """
 
     heading: tuple[str, ...]
@@ -58,7 +58,7 @@ class Sheet:
         return "\n".join(line.rstrip() for line in padded)
 
     def rich(self, screen: Screen) -> Table:
-        """Return the sheet for a terminal, in its width."""
+        """Return the sheet as a table that fits the terminal."""
         from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
         from rich.text import Text  # noqa: PLC0415 (likewise)
 
@@ -76,11 +76,11 @@ class Sheet:
     def _narrowed(self, screen: Screen) -> Sheet:
         """Drop the last columns that do not fit beside whole ids.
 
-        If the ids are too long for that, drop the last column only, and cut the ids in their middle.
+        If the ids are too long for that, drop the last column only, and cut the ids in the middle.
         """
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
-        # The edge of each column, with the gap behind it.
+        # The right edge of each column, including the gap after it.
         ends = list(accumulate(width + _GAP for width in wanted))
         fitting = sum(end - _GAP <= screen.width for end in ends)
         if fitting > self.state_column:
@@ -121,7 +121,7 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
-                # Before a retry a run may have been closed for days.
+                # A run may have been closed for days before its retry.
                 lasted(between(run.reopened_at or run.started_at, run.finished_at)),
                 str(run.step_count or ""),
                 clip(one_line(run.workflow), _LONGEST_CELL),
@@ -134,9 +134,9 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """Return the steps to show: of a large run, only unusual ones.
+    """Return the steps to show: all, or only unusual ones.
 
-    These are the steps that did not succeed at once, at most a screen or two.
+    Of a large run, they are the steps that did not succeed on their first attempt, at most a screen or two.
     """
     if len(steps) <= MOST_ROWS:
         return list(steps)

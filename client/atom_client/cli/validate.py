@@ -13,9 +13,9 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 
 
 def validate_files(sources: Sequence[str]) -> bool:
-    """Print every problem of the files. Return True without any.
+    """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. A valid file gets a line, too.
+    A file that cannot be read counts as a problem. A valid file also gets a line.
     """
     are_valid = True
     for source in sources:

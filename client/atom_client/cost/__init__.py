@@ -1,1 +1,1 @@
-"""A run's cost: prices, usage, the bill, and the same work elsewhere."""
+"""The cost of a run: prices, usage, the bill, and what the same work costs elsewhere."""

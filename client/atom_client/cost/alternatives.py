@@ -1,4 +1,4 @@
-"""What the same workflow costs elsewhere: each peer's usage by a formula from the same counts."""
+"""What the same workflow costs elsewhere: a formula derives each peer's usage from the same counts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ EXPRESS_GB: Final = 0.0625
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another way to run workflows. `usage` is that of a run, or of a month if it is `always_on`.
+    """Another way to run workflows.
 
-    It is None for a run that the peer cannot do.
+    `usage` returns the usage of a run, or of a month if the peer is `always_on`. It returns None if the peer cannot do
+    the run.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What a way to run workflows costs, in dollars; None if it cannot run this one."""
+    """The price of a workflow at one peer, in dollars; None if the peer cannot run it."""
 
     name: str
     formula: str
@@ -50,7 +51,7 @@ def _all_month(item: Item) -> Callable[[Tally], Usage]:
 PEERS: Final[Sequence[Peer]] = (
     Peer(
         name="Cloud Workflows, Task Runner on *.run.app",
-        formula="internal steps: 2 a job (call, switch) + 3 a look (sleep, call, switch)",
+        formula="internal steps: 2 per job (call, switch) + 3 per poll (sleep, call, switch)",
         usage=lambda tally: {Item.INTERNAL_STEPS: 2 * tally.submissions + 3 * tally.polls},
     ),
     Peer(
@@ -63,12 +64,12 @@ PEERS: Final[Sequence[Peer]] = (
     ),
     Peer(
         name="Step Functions Standard, polling",
-        formula="transitions: 1 + 2 a job (task, choice) + 3 a look (wait, task, choice)",
+        formula="transitions: 1 + 2 per job (task, choice) + 3 per poll (wait, task, choice)",
         usage=lambda tally: {Item.TRANSITIONS: 1 + 2 * tally.submissions + 3 * tally.polls},
     ),
     Peer(
         name="Step Functions Standard, jobs call back",
-        formula="transitions: 1 + 1 a job",
+        formula="transitions: 1 + 1 per job",
         usage=lambda tally: {Item.TRANSITIONS: 1 + tally.submissions},
     ),
     Peer(
@@ -77,7 +78,7 @@ PEERS: Final[Sequence[Peer]] = (
         usage=_express,
     ),
     Peer(
-        name="Airflow on one e2-standard-2, kept by you",
+        name="Airflow on one e2-standard-2, self-managed",
         formula=f"{HOURS_PER_MONTH} hours a month",
         usage=_all_month(Item.VM_HOURS),
         always_on=True,
@@ -89,7 +90,7 @@ PEERS: Final[Sequence[Peer]] = (
         always_on=True,
     ),
     Peer(
-        name="Cloud Composer 3, for each DCU that it keeps",
+        name="Cloud Composer 3, per DCU in use",
         formula=f"{HOURS_PER_MONTH} hours a month",
         usage=_all_month(Item.COMPOSER_HOURS),
         always_on=True,

@@ -1,4 +1,4 @@
-"""The arithmetic: what was used times what it costs, with the formula of every line."""
+"""The arithmetic of a bill: amounts times prices, with the formula of every line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeAlias
 from atom_client.cost.prices import Item, Price
 
 Usage: TypeAlias = Mapping[Item, float]
-"""How much of what was used."""
+"""The amount that was used of each item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,12 @@ class Line:
 
     @property
     def usd(self) -> float:
-        """What it comes to."""
+        """The line's amount in dollars."""
         return self.price.of(self.amount)
 
     @property
     def formula(self) -> str:
-        """How it comes to that: `305 documents written * $0.09 / 100,000`."""
+        """The calculation of that amount, such as `305 documents written * $0.09 / 100,000`."""
         per = "" if self.price.per == 1 else f" / {unit(self.price.per)}"
         return f"{quantity(self.amount)} {self.item} * ${plain(self.price.usd)}{per}"
 
@@ -42,7 +42,7 @@ class Bill:
 
     @property
     def usd(self) -> float:
-        """What it comes to in all."""
+        """The total in dollars."""
         return sum(line.usd for line in self.lines)
 
     def by_service(self) -> dict[str, float]:
@@ -56,7 +56,7 @@ class Bill:
 def price_of(usage: Usage, prices: Mapping[Item, Price]) -> Bill:
     """Return the bill for that usage.
 
-    Lines are in the order of the price table; what was not used is left out.
+    Lines are in the order of the price table; items that were not used are left out.
     """
     return Bill(
         lines=tuple(
@@ -74,12 +74,12 @@ def added(usages: Iterable[Usage]) -> Usage:
 
 
 def times(usage: Usage, factor: float) -> Usage:
-    """Multiply a usage."""
+    """Multiply a usage by a factor."""
     return {item: amount * factor for item, amount in usage.items()}
 
 
 def quantity(amount: float) -> str:
-    """Write a number at a glance, such as `12,400` or `0.43`."""
+    """Write a number briefly, such as `12,400` or `0.43`."""
     if amount == int(amount) or amount >= 1000:  # noqa: PLR2004 (four digits are enough)
         return f"{amount:,.0f}"
     return f"{amount:,.3g}" if amount < 100 else f"{amount:,.1f}"  # noqa: PLR2004 (likewise)

@@ -20,14 +20,14 @@ OURS: Final = "Atom Workflows"
 USUAL_JOB: Final = timedelta(minutes=10)
 
 SHARED: Final = 1000
-"""Steps by which prices are compared."""
+"""The number of steps for which prices are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """The figures of a workflow.
 
-    `run` is the bill of one run that has the platform for itself, `idle` that of a month without runs.
+    `run` is the bill for one run that has the platform to itself; `idle` is the bill for a month without runs.
     """
 
     workflow: Workflow
@@ -40,17 +40,17 @@ class Estimate:
 
     @property
     def month(self) -> float:
-        """Dollars for all runs of a month, with the ticks of the idle platform."""
+        """The cost in dollars of all runs in a month and of the idle platform's ticks."""
         return self.run.usd * self.runs_per_month + self.idle.usd
 
     @property
     def all(self) -> tuple[Quote, ...]:
-        """Ours, then the peers'."""
+        """Our own quote, followed by the peers' quotes."""
         ours = Quote(name=OURS, formula="see above", run=self.run.usd, month=self.month)
         return (ours, *self.peers)
 
     def per_1000_steps(self, usd: float) -> float:
-        """Convert the cost of a run to a thousand steps."""
+        """Convert the cost of a run to the cost per thousand steps."""
         return usd / len(self.workflow.steps) * SHARED
 
 
@@ -65,8 +65,8 @@ def estimate(
     """Estimate the costs of a workflow from its file.
 
     Raises:
-        InvalidWorkflow: the file is no workflow.
-        NotEstimated: with such jobs the run does not succeed, or it takes too long.
+        InvalidWorkflow: the file is not a valid workflow.
+        NotEstimated: with such jobs, the run would not succeed or would take too long.
 
     """
     workflow = parse_workflow(definition, filename=filename)
@@ -94,7 +94,7 @@ def usual_job(workflow: Workflow) -> timedelta:
 
 
 def chain(length: int) -> bytes:
-    """Return the file of a workflow of that many chained steps."""
+    """Return a workflow file with a chain of that many steps."""
     steps = [
         {"id": f"s{at}", "dependsOn": [f"s{at - 1}"] if at else [], "task": {"imageUri": "image"}}
         for at in range(length)

@@ -1,13 +1,13 @@
-"""Skip idle time while a run is measured: hours in which every minute takes what the ones before it took.
+"""Skip idle time while a run is measured: hours in which every minute uses the same resources as the one before.
 
-A job of eight hours is polled some five hundred times, and each of these polls would have to be played. But once
-nothing depends any more on how long the job and the run have lasted, what happens repeats. It is watched doing so for
-twice as long as the rarest repetition takes, which is an audit of the run. Then whole repetitions are counted and not
-played: the jobs are moved that much nearer to their next change, and all else goes on as it would have.
+An eight-hour job is polled some five hundred times, and each of these polls would have to be simulated. But once
+nothing depends on the age of the job or the run any more, the same events repeat. The repetition is observed for twice
+the interval of the rarest event, which is an audit of the run. From then on, whole repetitions are counted instead of
+simulated: the jobs are moved closer to their next change by that time, and everything else continues as it would have.
 
-To repeat, the counts of documents, messages and calls must be the same to the last one. The seconds that functions take
-and the bytes that they send may differ by a hundredth: with a thousand jobs in flight, an audit comes some milliseconds
-later in each minute than in the one before.
+In a repetition, the counts of documents, messages and calls must be exactly the same. The seconds that functions take
+and the bytes that they send may differ by one percent: with a thousand jobs in flight, an audit starts some
+milliseconds later in each minute than in the minute before.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from atom_emulator.testing.functions import Functions
 
 _TIMES_SEEN: Final = 2
-"""How often the rarest repetition is seen before it is believed."""
+"""How many intervals of the rarest event are observed before the repetition is trusted."""
 
 _TOLERANCE: Final = 0.01
 _MEASURES: Final = frozenset({"message_bytes", "dispatched_s", "watched_s", "took_s"})
-"""Fields of a tally that are no counts."""
+"""Fields of a tally that are measures rather than counts."""
 
 _OLD: Final = timedelta(days=365)
 
@@ -40,7 +40,7 @@ _Counts: TypeAlias = tuple[Any, ...]
 
 
 class IdleTime:
-    """Watches what each tick takes, and skips what repeats. `skipped` is the time that was."""
+    """Observes what each tick uses, and skips repetitions. `skipped` is the total time skipped."""
 
     def __init__(self, functions: Functions, run_id: str, count: Callable[[], Tally]) -> None:
         self.skipped = timedelta(0)
@@ -49,17 +49,17 @@ class IdleTime:
         self._count = count
         self._extra: _Counts = astuple(Tally())
         self._last: _Counts = self._extra
-        # What each tick took since time is idle, the newest last.
+        # What each tick has used since idle time began, newest last.
         self._seen: list[_Counts] = []
 
     def total(self) -> Tally:
-        """Return all counts, with those of the time that was skipped."""
+        """Return all counts, including those of the skipped time."""
         return Tally(*(round(one + more, 3) for one, more in zip(astuple(self._count()), self._extra, strict=True)))
 
     def skip(self) -> None:
         """Skip the repetitions until a job changes.
 
-        To be called at each tick, before it. Does nothing while there are none.
+        Must be called right before each tick. Does nothing if there are no repetitions.
         """
         counts = astuple(self._count())
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
@@ -71,7 +71,7 @@ class IdleTime:
     def _is_idle(self) -> bool:
         """Return True if nothing depends on ages any more.
 
-        These are the run's and its jobs'.
+        The ages are those of the run and its jobs.
         """
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
@@ -82,7 +82,7 @@ class IdleTime:
         return is_polled_evenly and next_audit(world.run(self._run_id), now) - now == LONGEST_AUDIT
 
     def _find_period(self) -> int:
-        """Return after how many ticks everything repeats, 0 if it does not."""
+        """Return the number of ticks after which everything repeats, or 0."""
         seen = self._seen
         rarest = max(LONGEST_AUDIT, LONGEST_POLL, self._functions.world.services.settings.check_interval)
         ticks = ceil(_TIMES_SEEN * rarest / self._functions.tick_every)
@@ -97,7 +97,7 @@ class IdleTime:
         change = jobs.next_change(now)
         if change is None:
             return
-        # What comes between this tick and the next must not be another thing because a job changes.
+        # Leave one tick before a job changes, so that the skipped time does not include the change.
         times = int((timedelta(seconds=change - now) - every) / (period * every))
         if times > 0:
             for took in self._seen[-period:]:
@@ -107,7 +107,7 @@ class IdleTime:
 
 
 def _is_like(some: _Counts, others: _Counts) -> bool:
-    """Return True if these counts are the same, and the measures nearly."""
+    """Return True if the counts are equal and the measures nearly equal."""
     return all(
         one == other if name not in _MEASURES else isclose(one, other, rel_tol=_TOLERANCE)
         for name, one, other in zip(_NAMES, some, others, strict=True)

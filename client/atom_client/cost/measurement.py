@@ -1,7 +1,7 @@
-"""Measure what a run takes: the deployed coordinator plays it once, in memory and in virtual time.
+"""Measure what a run uses: the deployed coordinator executes it once, in memory and in virtual time.
 
-What its store, bus, Task Runner and clock see is counted, so no figure is a model's. Only the seconds that calls take
-are assumed, and that every job succeeds after the same time.
+The usage of its store, bus, Task Runner and clock is counted, so no figure comes from a model. The only assumptions are
+how many seconds calls take, and that every job succeeds after the same time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from atom_emulator.testing.functions import Functions, Invocation, Latency
 
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
-"""No deployment has to renew the documents of a run that is open for less, so that idle time repeats."""
+"""No deployment renews the documents of a run that is open for less time, so idle time repeats."""
 
 AT_ONCE: Final = "edge"
-"""The engine whose jobs are answered at once."""
+"""The engine whose jobs end with the answer to their submission."""
 
 _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 
@@ -39,10 +39,10 @@ _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     """Measure one run of a workflow.
 
-    `definition` is its file.
+    `definition` is the content of its file.
 
     Raises:
-        NotEstimated: with such jobs the run does not succeed, or it takes too long.
+        NotEstimated: with such jobs, the run would not succeed or would take too long.
 
     """
     from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)
@@ -68,7 +68,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
         raise _too_long()
     if run.state is not RunState.SUCCEEDED:
         raise NotEstimated(f"the run would end {run.state}: {run.errors[0]['message']}")
-    # Time that was skipped did not pass for the run.
+    # The skipped time did not count towards the run's timeout.
     if workflow.timeout is not None and took > workflow.timeout:
         limit = format_duration(workflow.timeout)
         raise NotEstimated(f"the run would be stopped by its timeout of {limit}; give a shorter --duration")
@@ -90,7 +90,7 @@ def measure_tick(given: Assumptions) -> Tally:
 class Meter:
     """Counts what is published and how long functions take. Implements the emulator's `Observer`.
 
-    A message of a `pushed` topic is delivered to a function.
+    A message on a `pushed` topic is delivered to a function.
     """
 
     def __init__(self, pushed: Collection[str]) -> None:
@@ -120,7 +120,7 @@ class Meter:
             self.idle.skip()
 
     def count(self, functions: Functions, lines: int) -> Tally:
-        """Return all counts as they stand."""
+        """Return all current counts."""
         world = functions.world
         return replace(
             self._tally,
@@ -146,7 +146,7 @@ def _require_patience(workflow: Workflow, job: timedelta) -> None:
 
 def _too_long() -> NotEstimated:
     return NotEstimated(
-        f"the run takes more than {LONGEST.days} days, which is not estimated; give a shorter --duration"
+        f"the run would take more than {LONGEST.days} days, which is too long to estimate; give a shorter --duration"
     )
 
 
@@ -166,9 +166,9 @@ def jobs_in_a_row(workflow: Workflow) -> int:
 
 
 def _script(given: Assumptions) -> Script:
-    """Return a script by which every job succeeds.
+    """Return a script with which every job succeeds.
 
-    It goes through as many states as are assumed.
+    Each job goes through as many states as are assumed.
     """
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
@@ -190,13 +190,13 @@ def _latency(given: Assumptions) -> Latency:
 
 
 def _size(message: Message) -> int:
-    """Return the bytes that a message is billed as."""
+    """Return the number of bytes that a message is billed as."""
     data = message.raw or json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
     return len(data) + sum(len(name) + len(value) for name, value in message.attributes.items())
 
 
 class Lines(logging.Handler):
-    """Counts what would be written to a log."""
+    """Counts the lines that would be written to a log."""
 
     def __init__(self) -> None:
         super().__init__()

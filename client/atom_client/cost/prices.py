@@ -1,7 +1,7 @@
-"""The prices: every figure in dollars that the cost of a run is made of, with its unit, region, source and free tier.
+"""The prices: every dollar figure in the cost of a run, with its unit, region, source and free tier.
 
-These are list prices, in us-central1 and us-east-1, without taxes, discounts or commitments. They change: when you
-bring one up to date, set `AS_OF` as well. Nothing else in the code knows a price.
+These are list prices, in us-central1 and us-east-1, without taxes, discounts or commitments. Prices change: when you
+update one, also set `AS_OF`. No other module contains a price.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 AS_OF: Final = date(2026, 11, 23)
-"""When these were last compared with copies of the price pages, or with what others quote from them."""
+"""When these prices were last compared with copies of the price pages, or with quotations of them elsewhere."""
 
 GOOGLE: Final = "us-central1"
 AMAZON: Final = "us-east-1"
@@ -22,7 +22,7 @@ HOURS_PER_MONTH: Final = 730
 
 
 class Item(StrEnum):
-    """What is billed. The value is its unit in words."""
+    """A billed item. Its value is the unit in words."""
 
     WRITES = "documents written"
     READS = "documents read"
@@ -47,7 +47,7 @@ class Item(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """`usd` for `per` of an item; `free` is what of it is free, in the words of the provider's page."""
+    """`usd` for `per` units of an item; `free` is the free tier, in the words of the provider's page."""
 
     service: str
     usd: float
@@ -57,7 +57,7 @@ class Price:
     source: str
 
     def of(self, amount: float) -> float:
-        """Return what that much costs, in dollars."""
+        """Return the price of that amount, in dollars."""
         return amount / self.per * self.usd
 
 
@@ -72,7 +72,7 @@ _STEP_FUNCTIONS: Final = "https://aws.amazon.com/step-functions/pricing/"
 PRICES: Final[Mapping[Item, Price]] = {
     Item.WRITES: Price(service="Firestore", usd=0.09, per=100_000, free="20,000 a day", source=_FIRESTORE),
     Item.READS: Price(service="Firestore", usd=0.03, per=100_000, free="50,000 a day", source=_FIRESTORE),
-    # What `expire_at` removes is a TTL delete, to which the free 20,000 a day do not apply.
+    # `expire_at` causes TTL deletes, to which the free 20,000 a day do not apply.
     Item.DELETES: Price(service="Firestore", usd=0.01, per=100_000, source=_FIRESTORE),
     Item.STORED: Price(service="Firestore", usd=0.15, free="1 GiB", source=_FIRESTORE),
     Item.MESSAGES: Price(service="Pub/Sub", usd=40, per=_TIB, free="10 GiB a month", source=f"{_CLOUD}/pubsub/pricing"),
@@ -86,7 +86,7 @@ PRICES: Final[Mapping[Item, Price]] = {
         service="Cloud Logging", usd=0.50, per=_GIB, free="50 GiB a month", source=f"{_CLOUD}/stackdriver/pricing"
     ),
     Item.SCHEDULES: Price(
-        service="Cloud Scheduler", usd=0.10, free="3 for a billing account", source=f"{_CLOUD}/scheduler/pricing"
+        service="Cloud Scheduler", usd=0.10, free="3 per billing account", source=f"{_CLOUD}/scheduler/pricing"
     ),
     Item.INTERNAL_STEPS: Price(service="Cloud Workflows", usd=0.01, per=1000, free="5,000 a month", source=_WORKFLOWS),
     Item.EXTERNAL_STEPS: Price(service="Cloud Workflows", usd=0.025, per=1000, free="2,000 a month", source=_WORKFLOWS),

@@ -12,7 +12,7 @@ from atom_client.cost.prices import Item
 from atom_workflows.settings import Settings
 
 LEAST_BILLED_BYTES: Final = 1000
-"""Pub/Sub bills each publish and each push request as at least so many bytes."""
+"""Pub/Sub bills each publish and each push request as at least this many bytes."""
 
 BILLED_STEP_S: Final = 0.1
 """Cloud Run rounds the time of a request up to a multiple of this."""
@@ -21,19 +21,20 @@ DAYS_PER_MONTH: Final = 30
 
 
 class NotEstimated(ValueError):
-    """A run that is not estimated, with the reason in words."""
+    """The run cannot be estimated, for the reason in the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """What an estimate assumes.
+    """The assumptions of an estimate.
 
-    Times are seconds of a warm function in the same region.
+    Times are in seconds, for a warm function in the same region.
 
-    `job` is how long each job takes, 0 if the Task Runner answers at once that it has ended. A job changes its state
-    `new_states` times before it ends. Every invocation is billed as if an instance of `vcpu` and `gib` was its alone;
-    the checker's, which mostly sleeps, is smaller. A document takes `document_bytes` with its index entries, a line of
-    our log `line_bytes` with what Cloud Logging adds, and so does the line that Cloud Run writes for each request.
+    `job` is how long each job takes, or 0 if it ends with the answer to its submission. A job changes its state
+    `new_states` times before it ends. Every invocation is billed as if it had an instance of `vcpu` and `gib` to
+    itself; the checker, which mostly sleeps, has a smaller one. A document takes `document_bytes`, including its index
+    entries. A line of our log takes `line_bytes`, including what Cloud Logging adds, and so does the line that Cloud
+    Run writes for each request.
     """
 
     job: timedelta = timedelta(0)
@@ -54,16 +55,16 @@ class Assumptions:
 
     @property
     def is_at_once(self) -> bool:
-        """Whether jobs end with the answer to their submission, so that no one has to poll them."""
+        """True if jobs end with the answer to their submission, so that they need no polls."""
         return not self.job
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was done so far.
+    """The counts so far.
 
-    A delivery is one push to a function; `dispatched_s` and `watched_s` are what the
-    dispatcher's and the checker's requests took, each rounded up as it is billed; `took_s` is the length of the run.
+    A delivery is one push to a function; `dispatched_s` and `watched_s` are the durations of the dispatcher's and the
+    checker's requests, each rounded up as it is billed; `took_s` is the duration of the run.
     """
 
     writes: int = 0
@@ -84,7 +85,7 @@ class Tally:
     def publish(self, sizes: list[int], *, delivered: bool) -> None:
         """Count one publish request with messages of these sizes.
 
-        They are `delivered` if each wakes a function.
+        They are `delivered` if each message triggers a function.
         """
         self.publishes += 1
         self.messages += len(sizes)
@@ -94,7 +95,7 @@ class Tally:
             self.message_bytes += sum(max(LEAST_BILLED_BYTES, size) for size in sizes)
 
     def usage(self, given: Assumptions) -> Usage:
-        """Return what of it is billed."""
+        """Return the billed usage."""
         kept = given.settings.keep_runs.days / DAYS_PER_MONTH
         return {
             Item.WRITES: self.writes,
@@ -111,11 +112,11 @@ class Tally:
 
 
 def idle_month(tick: Tally, given: Assumptions) -> Usage:
-    """Return what a month of ticks takes while no run is open."""
+    """Return what a month of ticks uses while no run is open."""
     ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
     return {item: amount * ticks for item, amount in tick.usage(given).items()} | {Item.SCHEDULES: 1}
 
 
 def billed(seconds: float) -> float:
-    """Round seconds up as a request is billed."""
+    """Round seconds up to the time that is billed for a request."""
     return max(1, ceil(round(seconds / BILLED_STEP_S, 6))) * BILLED_STEP_S

@@ -1,1 +1,1 @@
-"""Checks of a platform's parts; each check makes findings."""
+"""Checks of a platform's parts; each check yields findings."""

@@ -1,4 +1,4 @@
-"""What the checks of a platform found: one line each, with the command that fixes what is wrong."""
+"""The findings of a platform's checks: one line each, with the command that fixes a problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST: Final = 600
 
 
 class Verdict(StrEnum):
-    """What was found; UNKNOWN is what could not be checked."""
+    """The result of a check; UNKNOWN means that it could not be done."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -23,9 +23,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was checked.
+    """The result of checking one thing.
 
-    `detail` says what was found. `fix` is a command, or what to do where no one command fixes it.
+    `detail` says what was found. `fix` is a command, or advice if no single command fixes the problem.
     """
 
     about: str
@@ -39,12 +39,12 @@ class Finding:
         return f"{self.verdict:8}{one_line(f'{self.about}: {clip(self.detail, _LONGEST)}.{fix}')}"
 
     def as_fields(self) -> dict[str, Any]:
-        """Return the finding as JSON output has it."""
+        """Return the finding as fields for JSON output."""
         return {"verdict": self.verdict.value, "about": self.about, "told": self.detail, "mend": self.fix}
 
 
 def ok(about: str, detail: str) -> Finding:
-    """Return a finding that something is as it should be."""
+    """Return a finding that something is in order."""
     return Finding(about=about, verdict=Verdict.OK, detail=detail)
 
 
@@ -64,7 +64,7 @@ Check = Callable[[], Iterable[Finding]]
 def run_check(about: str, check: Check) -> Iterator[Finding]:
     """Yield what a check finds.
 
-    An error that has a cause outside the program ends the check, and is a finding itself.
+    An error with a cause outside the program ends the check and is itself reported as a finding.
     """
     try:
         yield from check()
@@ -72,7 +72,7 @@ def run_check(about: str, check: Check) -> Iterator[Finding]:
         detail = explain(error)
         if detail is None:
             raise
-        # Without permission or without an answer, no one knows whether something is wrong.
+        # Without permission or without an answer, the check cannot know whether something is wrong.
         may_be_well = refusal_of(error) in {None, Refusal.FORBIDDEN}
         yield Finding(about=about, verdict=Verdict.UNKNOWN if may_be_well else Verdict.WRONG, detail=detail.rstrip("."))
 

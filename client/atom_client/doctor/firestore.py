@@ -30,7 +30,7 @@ _LONGEST_REASON: Final = 200
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     """Check Firestore, its index, and that the checker is running.
 
-    `tick_fix` is what to do if it is not.
+    `tick_fix` is what to do if the checker is not running.
     """
     database = services.settings.database
     lease = services.store.get([BURST_LEASE_PATH])[0]
@@ -38,11 +38,11 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     newest = f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
     yield ok("Firestore", f"database {database} answers; {newest}")
     due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
-    # A job's due time stays that of its first poll, as polls that report nothing new write nothing.
+    # A job keeps the due time of its first poll, since polls that report nothing new write nothing.
     late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
-    yield ok("index", "the checker's query is answered")
+    yield ok("index", "the checker's query works")
     if not late:
-        yield ok("checker", f"no step waits for it{_last_burst(lease)}")
+        yield ok("checker", f"no step is waiting for it{_last_burst(lease)}")
         return
     runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
     since: datetime = late[0].fields["due_at"]
@@ -59,9 +59,9 @@ def newest_run(services: Services) -> RunRecord | None:
 
 
 def letters_findings(desk: Desk) -> Iterator[Finding]:
-    """Check that no events were given up.
+    """Check that there are no dead letters.
 
-    The dead letters are held only for a moment.
+    The letters are held only for a moment.
     """
     held = desk.box.take(_MOST_LETTERS)
     desk.box.release(held)

@@ -1,4 +1,4 @@
-"""Checks over HTTP of the functions, which only the platform may call, and of the Task Runner."""
+"""HTTP checks of the functions, which only the platform may call, and of the Task Runner."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _CLOSED: Final[Mapping[int, str]] = {
 _REFUSED: Final = frozenset({401, 403})
 
 _NO_EVENT: Final = "/robots.txt"
-"""A path that functions-framework answers by itself; a request for any other would be logged as a broken event."""
+"""A path that functions-framework answers itself; a request for any other path would be logged as a broken event."""
 _SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
-_FORM: Final = 'give the Task Runner\'s own address; docs/reference/task-runner.md has the form of "unknown job"'
+_FORM: Final = "give the Task Runner's own address; docs/reference/task-runner.md defines the answer for an unknown job"
 
 
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check each function that events are pushed to.
 
-    On a local platform it answers; in a deployment it refuses everyone.
+    On a local platform each must answer; in a deployment each must refuse everyone.
     """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)
@@ -47,7 +47,7 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 def _check_function(function: str, endpoint: str, expected: Expected) -> Finding:
     about = f"function {function}"
     try:
-        # In a deployment it is the function itself that must refuse everyone.
+        # In a deployment, the function itself must refuse everyone.
         status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
     except TaskRunnerUnavailable as error:
         return wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)
@@ -64,7 +64,7 @@ def _check_function(function: str, endpoint: str, expected: Expected) -> Finding
 
 
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
-    """Check that the Task Runner answers and takes the token.
+    """Check that the Task Runner answers and accepts the token.
 
     The token is made with this machine's credentials.
     """
@@ -79,7 +79,7 @@ def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
         if expected.is_local:
             yield wrong(about, f"{url} does not answer ({error.reason})", fix)
         else:
-            # A Task Runner may be closed to all but its own network.
+            # A Task Runner may be reachable only from its own network.
             yield unknown(about, f"{url} does not answer this machine ({error.reason})", fix)
         return
     if status >= _SERVER_ERROR:
@@ -95,10 +95,10 @@ def _check_token(url: str, settings: Settings) -> Finding:
     try:
         token = tokens.token_for(url)
     except (JobRefused, TaskRunnerUnavailable) as error:
-        # The functions have an identity of their own, which this machine cannot show.
+        # The functions use their own identity, for which this machine cannot make tokens.
         return unknown(about, f"no token can be made on this machine ({error})")
     if token is None:
-        detail = "none is sent, as WORKFLOW_TR_AUTH_JWT is none"
+        detail = "no token is sent, as WORKFLOW_TR_AUTH_JWT is none"
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
@@ -110,7 +110,7 @@ def _check_token(url: str, settings: Settings) -> Finding:
         pass
     except TaskRunnerUnavailable as error:
         if error.status == _NOT_FOUND:
-            # If it lost a job, that job would be polled until its timeout.
+            # If this Task Runner lost a job, the job would be polled until its timeout.
             return wrong(about, f"{detail}, but the answer may not be the Task Runner's: {error}", _FORM)
-        return wrong(about, f"{detail}, but: {error}", "docs/how-to/tokens.md says what each refusal means")
+        return wrong(about, f"{detail}, but: {error}", "docs/how-to/tokens.md explains each refusal")
     return ok(about, f"{detail}, and the Task Runner accepts it")

@@ -54,7 +54,7 @@ def region_findings(expected: Expected) -> Iterator[Finding]:
 def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Compare the project with the plan of its deployment.
 
-    Yields one finding for all that is as planned, and one for each thing that is not.
+    Yields one finding for everything that is as planned, and one for each difference.
     """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
@@ -91,7 +91,7 @@ def _finding(one: Comparison, expected: Expected) -> Finding:
     if one.state.value == "unseen":
         return unknown(about, one.detail)
     if one.state.value == "refused":
-        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md says what to do")
+        return wrong(about, one.detail, one.fix or "docs/how-to/deploy.md explains what to do")
     detail = f"it is missing ({one.detail})" if one.state.value == "missing" else f"it should be: {one.detail}"
     return wrong(about, detail, one.fix or expected.fix_all)
 

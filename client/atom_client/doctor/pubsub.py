@@ -13,12 +13,12 @@ from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S, Settings
 
 PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "tick": "checker"}
-"""Topic to function; a subscription has its topic's name."""
+"""Maps each topic to its function. A subscription has the same name as its topic."""
 
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
 UNKNOWN_REGION: Final = "REGION"
-"""Stands for the region in printed commands if the user did not give it."""
+"""The placeholder for the region in printed commands if the user did not give one."""
 
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
@@ -86,7 +86,7 @@ class Expected:
 def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check topics and subscriptions.
 
-    Yields one finding for all topics, and one for each subscription or for each thing that is wrong with it.
+    Yields one finding for all topics, and one for each subscription or for each of its problems.
     """
     missing = [expected.settings.topic_prefix + name for name in TOPICS if not there.has_topic(name)]
     if missing:
@@ -159,7 +159,7 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
         yield wrong(about, detail, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
         fix = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
-        yield wrong(about, "failed events are redelivered at once, as it has no backoff", fix)
+        yield wrong(about, "failed events are redelivered immediately, as it has no backoff", fix)
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")

@@ -1,1 +1,1 @@
-"""Runs and dead letters as people and programs see them: read, put into words and written as JSON."""
+"""Views of runs and dead letters for people and programs: read them, describe them in words, write them as JSON."""

@@ -68,9 +68,9 @@ def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[st
 
 
 def moment_text(moment: datetime | None) -> str | None:
-    """Write a time as all JSON output has it.
+    """Write a time for JSON output.
 
-    That is ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`.
+    The format is ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`.
     """
     if moment is None:
         return None

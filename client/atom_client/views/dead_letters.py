@@ -1,4 +1,4 @@
-"""Dead letters: held while a command looks at them, why each is there, and what to do."""
+"""Dead letters: hold them while a command reads them, explain why each exists, and advise what to do."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from atom_workflows.task_runner_urls import shown_url
 
 MOST_LETTERS: Final = 1_000
 MOST_BYTES: Final = 100_000_000
-"""The most that one command holds."""
+"""The most letters that one command holds."""
 
 TRIES: Final = 4
-"""How often letters are looked up by their ids. Another command may hold them, and each try takes several seconds."""
+"""How many times letters are looked up by id. Each try takes seconds, as another command may hold them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What the commands work with: the bus, the box of dead letters, and which platform they belong to."""
+    """What the commands work with: the bus, the box of dead letters, and the platform that they belong to."""
 
     bus: Bus
     box: DeadLetterBox
@@ -54,9 +54,9 @@ class HeldLetters:
 
     @property
     def letters(self) -> list[DeadLetter]:
-        """All of them, the newest first."""
+        """All held letters, the newest first."""
         read = [read_dead_letter(one, topic_prefix=self.desk.topic_prefix) for one in self._held.values()]
-        # Ids are numbers that grow, so the longer one is the later one.
+        # Ids are increasing numbers, so a longer id is a later one.
         return sorted(read, key=lambda letter: (letter.dead_since, len(letter.id), letter.id), reverse=True)
 
     def named(self, ids: Sequence[str]) -> list[DeadLetter]:
@@ -71,11 +71,11 @@ class HeldLetters:
         looked = "" if self.is_all else f" among the {len(self._held):,} that were read"
         raise Failure(
             f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows "
-            "those that exist; one that a killed command held comes back within a minute"
+            "those that exist; a letter held by a killed command comes back within a minute"
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
-        """Remove them for good."""
+        """Remove letters permanently."""
         self.desk.box.remove([self._held[letter.id] for letter in letters])
         for letter in letters:
             del self._held[letter.id]
@@ -83,22 +83,22 @@ class HeldLetters:
     def fill(self, wanted: Collection[str]) -> None:
         """Take letters until the wanted ones are held.
 
-        Also ends when no new ones arrive or there is no more room. Without ids, takes all.
+        Also ends when no new letters arrive or there is no more room. Without ids, takes all letters.
         """
         while not self.is_all and not (wanted and self._held.keys() >= set(wanted)):
             room = MOST_LETTERS - len(self._held)
             if room <= 0 or sum(len(one.data) for one in self._held.values()) > MOST_BYTES:
                 return
             came = self.desk.box.take(room)
-            # Pub/Sub may return fewer than there are, so only a batch with nothing new means the end. A letter whose
-            # lease has expired comes twice.
+            # Pub/Sub may return fewer letters than there are, so only a batch with nothing new means the end. A letter
+            # whose lease has expired arrives twice.
             self.is_all = all(one.id in self._held for one in came)
             self._held |= {one.id: one for one in came}
 
     def release(self) -> None:
-        """Release what is still held.
+        """Release the letters that are still held.
 
-        If that fails, it is released within a minute.
+        If that fails, their leases expire within a minute.
         """
         with suppress(BusUnavailable):
             self.desk.box.release(list(self._held.values()))
@@ -106,7 +106,7 @@ class HeldLetters:
     def fill_patiently(self, wanted: Collection[str]) -> None:
         """Take the wanted letters, trying several times.
 
-        Another command may hold them.
+        Another command may be holding them.
         """
         self.fill(wanted)
         for tries in range(1, TRIES):
@@ -116,7 +116,7 @@ class HeldLetters:
             if tries == 1:
                 held = "another command may be holding dead letters"
                 click.echo(f"Not found yet: {listing(missing)}; {held}. Trying again ...", err=True)
-            # That other command may be waiting for what is held here.
+            # The other command may be waiting for letters that are held here.
             self.release()
             self._held, self.is_all = {}, False
             self.fill(wanted)
@@ -129,7 +129,7 @@ class HeldLetters:
 def hold_letters(desk: Desk, wanted: Collection[str] = ()) -> Iterator[HeldLetters]:
     """Hold the wanted letters, or all, while the block lasts.
 
-    Others may be held with them.
+    Other letters may be held as well.
     """
     letters = HeldLetters(desk=desk)
     try:
@@ -140,7 +140,7 @@ def hold_letters(desk: Desk, wanted: Collection[str] = ()) -> Iterator[HeldLette
 
 
 FUNCTIONS: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "tick": "checker"}
-"""Topic to the function that handles its events."""
+"""Maps each topic to the function that handles its events."""
 
 _URL_FIELDS: Final = ("tr_url", "tr-url")
 LONGEST_BODY: Final = 20_000
@@ -148,7 +148,7 @@ _LONGEST_VALUE: Final = 300
 
 
 def reason(letter: DeadLetter) -> str:
-    """Explain on one line why the letter is there."""
+    """Explain on one line why the letter exists."""
     if letter.reason:
         return one_line(letter.reason)
     if not letter.topic:
@@ -168,7 +168,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         "deliveries": str(letter.deliveries or ""),
         "run": letter.run_id,
         "event": letter.event_id,
-        # Shown as received if it is not a time.
+        # A value that is not a time is shown as received.
         "published": letter.published_at if published is None else local_time(published),
         "dead since": local_time(letter.dead_since),
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
@@ -204,16 +204,16 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     if letter.topic == "steps":
         run = f" `{with_place(f'runs show {letter.run_id}')}` shows its state." if letter.run_id else ""
         yield (
-            "While its run is open, the checker finds out within minutes what this event was meant to do, and goes on "
-            f"without it; a replay only speeds that up.{run}"
+            "While its run is open, the checker finds out within minutes what this event was meant to do, and "
+            f"continues without it; a replay only speeds that up.{run}"
         )
     replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
     if not letter.topic:
-        yield f"It cannot be replayed from here; {drop} deletes it."
+        yield f"This event cannot be replayed from here; {drop} deletes it."
     elif letter.is_hopeless:
         yield f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
     elif letter.topic == "tick":
-        yield f"Other ticks have done its work since; {drop} deletes it."
+        yield f"Later ticks have done its work; {drop} deletes it."
     else:
         yield f"Once the cause is fixed, {replay} handles it; if no one needs it any more, {drop} deletes it."
 
@@ -264,11 +264,11 @@ def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
     function = FUNCTIONS[letter.topic]
     if desk.is_local:
         return (
-            f"Pub/Sub gave it up and recorded no reason. Look for `event.failed` in {function}.log, in the "
+            f"Pub/Sub gave up on it and recorded no reason. Look for `event.failed` in {function}.log, in the "
             "folder of logs that `local up` printed."
         )
     filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
     return (
-        "Pub/Sub gave it up and recorded no reason. The log shows why: "
+        "Pub/Sub gave up on it and recorded no reason. The log shows why: "
         f"gcloud logging read {shlex.quote(filters)} --project={shlex.quote(desk.project)} --freshness=31d --limit=20"
     )

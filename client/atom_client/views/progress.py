@@ -1,7 +1,7 @@
-"""The progress of a run as seen from outside: a value that changes are folded into.
+"""The progress of a run as seen from outside: a value into which changes are folded.
 
-Changes arrive at least once and in any order, so each step keeps the newest one: by attempt, and within an attempt its
-end takes precedence over everything before it.
+Changes arrive at least once and in any order, so each step keeps the newest one. A later attempt is newer, and within
+an attempt its end takes precedence over everything before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """The latest that is known about a step."""
+    """The latest known state of a step."""
 
     id: str
     state: StepState
@@ -41,9 +41,10 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """The latest that is known about a run; `steps` holds only steps that something is known about.
+    """The latest known state of a run; `steps` holds only the steps whose state is known.
 
-    `order` are the step ids in the order of the file, empty if the file was not read here; `total` how many they are.
+    `order` has the step ids in the order of the file, and is empty if the file was not read here; `total` is the number
+    of steps.
     """
 
     run_id: str
@@ -75,20 +76,20 @@ class RunView:
 
     @property
     def counts(self) -> dict[StepState, int]:
-        """How many steps are in each state; steps that nothing is known about count as PENDING."""
+        """The number of steps in each state; steps whose state is not known count as PENDING."""
         counted = Counter(step.state for step in self.steps.values())
         counted[StepState.PENDING] += max(0, self.total - len(self.steps))
         return {state: counted[state] for state in StepState if counted[state]}
 
     @property
     def ended(self) -> int:
-        """How many steps have ended."""
+        """The number of steps that have ended."""
         return sum(step.state.is_terminal for step in self.steps.values())
 
     def rows(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps.
 
-        In the order of the file if all of them fit, else the most relevant ones.
+        They are in the order of the file if all of them fit, else the most relevant ones.
         """
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)
@@ -98,7 +99,7 @@ class RunView:
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
 
-        Those that have waited longest are on top. Then come the steps that ended, failed ones first.
+        Of these, the steps that have waited longest come first. Then come the steps that have ended, failed ones first.
         """
         if limit <= 0:
             return []
@@ -108,7 +109,7 @@ class RunView:
             # Failed steps first, and the newest of each kind.
             key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
         )
-        # Room is left for the first three that ended.
+        # Leave room for the first three steps that have ended.
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
 
 
@@ -144,4 +145,4 @@ def _step_view(change: Mapping[str, Any]) -> StepView | None:
             message=str(change.get("message") or ""),
         )
     except (LookupError, TypeError, ValueError):
-        return None  # Another version's event; the documents are read at the end anyway.
+        return None  # An event from another version; the documents are read at the end anyway.

@@ -43,7 +43,7 @@ def read_steps(store: Store, run_id: str) -> list[StepRecord]:
 
 
 def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[RunRecord]:
-    """Return the newest runs, of that state if given."""
+    """Return the newest runs, only those in the state if given."""
     if limit <= 0:
         return []
     size = limit if state is None else PAGE
@@ -61,10 +61,12 @@ def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[Run
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several runs begin like that.
+    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several ids begin with it.
     """
     if not text.strip():
-        raise Misuse(f"the run's id is empty; `{with_place('runs list')}` shows the ids, of which a beginning will do")
+        raise Misuse(
+            f"the run's id is empty; `{with_place('runs list')}` lists the ids, and their first characters are enough"
+        )
     if not _RUN_ID.fullmatch(text):
         raise RunNotFound(text)
     if read_run(store, text) is not None:

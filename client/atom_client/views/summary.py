@@ -1,4 +1,4 @@
-"""How a run ended, in sentences: which step failed and why, and what was skipped for it."""
+"""How a run ended, in sentences: which step failed and why, and which steps were skipped because of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
         return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.reopened_at is not None:
-        # In between the run may have been closed for days.
+        # In between, the run may have been closed for days.
         retry = "its retry" if run.retries == 1 else "its last retry"
         took = f"{lasted(between(run.reopened_at, run.finished_at))} after {retry}, {took} after its first start"
     if run.state is RunState.SUCCEEDED:
@@ -55,7 +55,7 @@ def problem_lines(run: RunRecord) -> list[str]:
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each step that failed, and the cancelled ones."""
+    """Yield a sentence for each failed step, and one for cancelled steps."""
     failed = [step for step in steps if step.state is StepState.FAILED]
     for step in failed[:MOST_FAILURES]:
         message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
@@ -73,13 +73,13 @@ def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     for oddity in odd[:MOST_FAILURES]:
         yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
     if len(odd) > MOST_FAILURES:
-        yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in such a state."
+        yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in a similar state."
 
 
 def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
     """Yield a sentence for each reason that delays submissions.
 
-    Nothing else gives that reason in full.
+    No other output shows the full reason.
     """
     by_reason: dict[str, list[StepRecord]] = {}
     for step in steps:
@@ -98,7 +98,7 @@ def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
     """Yield a sentence for each cause of skipped steps.
 
-    One more is for those that were never started.
+    One more sentence is for steps that were skipped because the run was stopped.
     """
     skipped: dict[str | None, list[str]] = {}
     for step in steps:

@@ -1,6 +1,7 @@
-"""What a deployment consists of: each module makes `Resource` values of one kind.
+"""The resources of a deployment: each module creates `Resource` values of one kind.
 
-`functions` has the services, the functions and their secret; `iam` the service accounts and grants; `pubsub` topics,
-subscriptions and the schedule; `storage` buckets and the notification of uploads; `firestore` the database and its
-indexes; `alerts` the alert policies; `build` what Cloud Build needs to check and deploy. plan.py puts them in order.
+`functions` has the services, the functions and their secret; `iam` has the service accounts and grants; `pubsub` has
+the topics, subscriptions and schedule; `storage` has the buckets and the notification of uploads; `firestore` has the
+database and its indexes; `alerts` has the alert policies; `build` has what Cloud Build needs to check and deploy.
+plan.py puts them in order.
 """

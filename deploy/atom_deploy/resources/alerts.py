@@ -1,4 +1,4 @@
-"""Alert policies for what needs someone's attention, and the e-mail channel for the alerts."""
+"""Alert policies for events that need attention, and the e-mail channel for the alerts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from atom_deploy.resource import Check, Known, Resource, fill, is_at
 from atom_workflows.ports import DEAD_LETTERS
 
 SILENT_S: Final = 600
-"""A checker that has answered no tick for this long is reported."""
+"""The alert fires if the checker has answered no tick for this long."""
 
 OLD_TICK_S: Final = 300
-"""So is a tick that has waited for this long. Ticks are kept longer than that, or none would ever be so old."""
+"""The alert fires if a tick has waited for this long. Ticks are kept longer; otherwise none would get this old."""
 
 CLOSED_AFTER: Final = "1800s"
-"""An incident whose metric or log fell silent is closed after this long, the least that is allowed."""
+"""An incident is closed after this long without data from its metric or log; this is the minimum allowed."""
 
 _CHANNEL: Final = "alert-channel"
 
 
 def email_channel(deployment: Deployment) -> Resource:
-    """Return the notification channel of the e-mail address."""
+    """Return the notification channel for the e-mail address."""
     address = deployment.alert_email
     name = f"{deployment.prefix}: alerts"
     settings = (f"--display-name={name}", "--type=email", f"--channel-labels=email_address={address}")
@@ -53,7 +53,7 @@ def email_channel(deployment: Deployment) -> Resource:
 def alerts(deployment: Deployment) -> tuple[Resource, ...]:
     """Return the alert policies.
 
-    One each for dead letters, a checker that does not tick, and runs that end badly.
+    There is one each for dead letters, a checker that answers no ticks, and runs that fail.
     """
     channels = (*deployment.alert_channels, *((f"<{_CHANNEL}>",) if deployment.alert_email else ()))
     return tuple(_alert(part, policy, channels) for part, policy in _policies(deployment).items())
@@ -67,8 +67,8 @@ def _alert(part: str, policy: Mapping[str, Any], channels: tuple[str, ...]) -> R
     update = ("alpha", "monitoring", "policies", "update", f"<{placeholder}>", content)
 
     def notifies(found: Any, known: Known) -> bool:
-        # A channel that was deleted and made again has another id, which no digest shows. Google may name its project
-        # by number, so the ids alone are compared.
+        # A channel that was deleted and recreated has a different id, which the digest does not reflect. Google may
+        # name its project by number, so only the ids are compared.
         wanted = {_id(fill(one, known)) for one in channels}
         return {_id(one) for one in found.get("notificationChannels", ())} == wanted
 
@@ -96,16 +96,17 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
     return {
         "letters": _policy(
             f"{deployment.prefix}: dead letters",
-            "An event was given up: `atom-workflows dead-letters list`.",
+            "There are dead letters: `atom-workflows dead-letters list`.",
             {"dead letters": _above(0, "num_undelivered_messages", deployment.name(DEAD_LETTERS))},
         ),
         "checker": _policy(
             f"{deployment.prefix}: checker",
-            f"No tick was answered for {SILENT_S // 60} minutes, or one waits for {OLD_TICK_S // 60}, so jobs are not "
-            "looked at.",
+            f"No tick was answered for {SILENT_S // 60} minutes, or one has waited for {OLD_TICK_S // 60}, so jobs "
+            "are not polled.",
             {
                 "no tick is answered": _unanswered(deployment.name("checker")),
-                # It holds even if no tick was ever answered, when "no tick is answered" has no metric to watch.
+                # This condition holds even if no tick was ever answered, when "no tick is answered" has no metric to
+                # watch.
                 "a tick waits": _above(OLD_TICK_S, "oldest_unacked_message_age", deployment.name("tick")),
             },
         ),
@@ -113,7 +114,7 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
             f"{deployment.prefix}: failed runs",
             "A run is FAILED or INVALID, or cannot continue: `atom-workflows runs list`.",
             {"failed runs": _failed_runs(deployment.prefix)},
-            # Google asks for such a limit of every alert on logs.
+            # Google requires such a limit for every alert on logs.
             notificationRateLimit={"period": "300s"},
         ),
     }
@@ -122,7 +123,7 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
 def _policy(name: str, meaning: str, conditions: Mapping[str, Mapping[str, Any]], **strategy: Any) -> dict[str, Any]:
     return {
         "displayName": name,
-        "documentation": {"content": f"{meaning} docs/how-to/runbook.md says more.", "mimeType": "text/markdown"},
+        "documentation": {"content": f"{meaning} See docs/how-to/runbook.md for details.", "mimeType": "text/markdown"},
         "conditions": [{"displayName": one, **condition} for one, condition in conditions.items()],
         "alertStrategy": {"autoClose": CLOSED_AFTER, **strategy},
     }
@@ -142,10 +143,10 @@ def _above(threshold: int, metric: str, subscription: str) -> dict[str, Any]:
 
 
 def _unanswered(service: str) -> dict[str, Any]:
-    """Return the condition that the whole service is silent.
+    """Return the condition that the whole service answers nothing.
 
-    The metric is counted for each revision, and a revision that was replaced stays silent for ever, so the sum over all
-    revisions is watched.
+    The metric is counted for each revision, and a replaced revision never answers again, so the sum over all revisions
+    is used.
     """
     return {
         "conditionAbsent": {

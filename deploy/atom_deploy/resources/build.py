@@ -1,7 +1,7 @@
-"""The accounts that cloudbuild.yaml and cloudbuild.checks.yaml run as, and the bucket of their sources.
+"""The accounts that cloudbuild.yaml and cloudbuild.checks.yaml run as, and the bucket for their sources.
 
-A person creates them once. The first deploys, so it may do much; the second runs whatever packages the checks install,
-so it may only read the source and write its log.
+A person creates them once. The first deploys, so it has many roles; the second runs all packages that the checks
+install, so it may only read the source and write its log.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ON_PROJECT: Final = frozenset({"project", "grants"})
 def deployer_plan(deployment: Deployment) -> Plan:
     """Return what Cloud Build needs to check and deploy.
 
-    The functions' accounts are in it, as the deploying account is allowed to act as each of them.
+    The plan includes the functions' accounts, since the deploying account is allowed to act as each of them.
     """
     on_project = [(one, _condition(one)) for one in BUILD_GRANTS if one.on in _ON_PROJECT]
     places = dict.fromkeys(one.on for one in BUILD_GRANTS if one.on not in _ON_PROJECT)
@@ -45,7 +45,7 @@ def deployer_plan(deployment: Deployment) -> Plan:
             _log_alerts(deployment),
         ),
         (
-            iam.policy_of_project(deployment, on_project, why="what deploying and checking take"),
+            iam.policy_of_project(deployment, on_project, why="the roles that deploying and checking need"),
             *(iam.policy(deployment, one, [x for x in BUILD_GRANTS if x.on == one]) for one in places),
         ),
     )
@@ -54,8 +54,7 @@ def deployer_plan(deployment: Deployment) -> Plan:
 def _condition(grant: Grant) -> str:
     """Return the condition of a grant, which is usually empty.
 
-    The deploying account may grant, on the project, the roles of the plan and no others. Otherwise it could make itself
-    the owner.
+    On the project, the deploying account may grant only the roles of the plan. Otherwise it could make itself an owner.
     """
     if grant.role != GRANTER:
         return ""
@@ -65,9 +64,9 @@ def _condition(grant: Grant) -> str:
 
 
 def _sources(deployment: Deployment) -> Resource:
-    """Return the bucket that sources are submitted to.
+    """Return the bucket to which sources are submitted.
 
-    The one that gcloud would make is in the United States, wherever the project may have its data, and belongs to all
+    The bucket that gcloud would create is in the United States, wherever the project has its data, and is shared by all
     builds of the project.
     """
     return private_bucket(
@@ -89,7 +88,7 @@ def _log_alerts(deployment: Deployment) -> Resource:
         checks=(
             Check(
                 expectation="the right to make alert policies on logs",
-                # The list of roles does not show what they permit.
+                # The list of roles does not show their permissions.
                 holds=lambda found, _: (
                     set(at(found, "includedPermissions") or LOG_ALERT_PERMISSIONS) == set(LOG_ALERT_PERMISSIONS)
                 ),

@@ -12,13 +12,13 @@ from atom_deploy.deployment import Deployment
 from atom_deploy.resource import Command, Refusal, Resource, one_with
 
 INDEXES_FILE: Final = Path(__file__).parents[2] / "firestore.indexes.json"
-"""In the format that Firebase's tools use, too."""
+"""The file's format is also used by Firebase's tools."""
 
 _MODE: Final = "FIRESTORE_NATIVE"
-"""Datastore mode has no guarded writes by update time, and another API."""
+"""Datastore mode has a different API, without writes guarded by update time."""
 
 _EDITION: Final = "STANDARD"
-"""The Enterprise edition indexes no field by itself, and has other prices and another storage format."""
+"""The Enterprise edition indexes no field automatically, and has different prices and a different storage format."""
 
 
 @lru_cache(maxsize=1)
@@ -62,7 +62,7 @@ def database(deployment: Deployment) -> Resource:
 def _refuse_other_kind(found: Mapping[str, Any]) -> Refusal | None:
     """Refuse a database whose kind the functions cannot use.
 
-    Old answers name no edition, as there was only one.
+    Old answers name no edition, since there was only one.
     """
     mode, edition = found.get("type", _MODE), found.get("databaseEdition", _EDITION)
     if mode == _MODE and edition == _EDITION:
@@ -76,8 +76,8 @@ def _refuse_other_kind(found: Mapping[str, Any]) -> Refusal | None:
 def indexes(deployment: Deployment) -> list[Resource]:
     """Return the indexes, exemptions and TTL policies.
 
-    Queries need the composite indexes beyond the automatic ones. An exemption saves an index that no query needs. All
-    of them go with the database.
+    Queries need the composite indexes in addition to the automatic ones. An exemption avoids an index that no query
+    needs. All of them are removed with the database.
     """
     flag = f"--database={deployment.database}"
     overrides = declared()["fieldOverrides"]
@@ -102,7 +102,7 @@ def _index(flag: str, index: Mapping[str, Any]) -> Resource:
     return Resource(
         kind="index",
         name=f"{group}: {', '.join(name for name, _ in fields)}",
-        why="the checker's one query, for the steps that are due",
+        why="serves the checker's only query, for the steps that are due",
         look=("firestore", "indexes", "composite", "list", flag),
         pick=lambda answer, _: next((one for one in answer or () if same(one)), None),
         create=(
@@ -126,7 +126,7 @@ def _exemption(flag: str, one: Mapping[str, Any]) -> Resource:
     return Resource(
         kind="exemption",
         name=_label(one),
-        why="no query asks for it alone, so writing it need not cost an index of its own",
+        why="no query uses this field alone, so writing it need not update an index of its own",
         look=("firestore", "indexes", "fields", "list", flag),
         pick=lambda answer, _: next((found for found in answer or () if _is(found, one) and _exempt(found)), None),
         create=((*update, "--disable-indexes", "--async"),),

@@ -1,4 +1,4 @@
-"""The three functions, the secret that some of them read, and the services that all of this is built on."""
+"""The three functions, the secret that some of them read, and the services that all resources need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_deploy.resource import Check, Command, Resource, is_at, one_with
 FUNCTIONS: Final = {
     "start": "reads a workflow and seeds its run",
     "dispatcher": "submits ready steps and settles attempts that ended",
-    "checker": "looks at jobs, and repairs what was lost",
+    "checker": "polls jobs, and repairs what was lost",
 }
 
 READS_TOKEN: Final = frozenset({"dispatcher", "checker"})
@@ -31,7 +31,7 @@ SERVICES: Final = {
     "logging": "the functions' logs",
     "monitoring": "metrics and alerts",
     "pubsub": "the events",
-    "run": "what the functions run on",
+    "run": "the services that the platform uses",
     "secretmanager": "a fixed token, if there is one",
     "serviceusage": "enables the others",
     "storage": "the bucket",
@@ -65,14 +65,14 @@ def services() -> Resource:
 def secret(deployment: Deployment) -> Resource:
     """Return the secret that holds the Task Runner's fixed token.
 
-    The token is never in a command, a log or a function's settings.
+    The token never appears in a command, a log or a function's settings.
     """
     name, digest = deployment.name("task-runner-token"), deployment.token_digest
     labelled = ("secrets", "update", name, f"--update-labels=token-digest={digest}")
     return Resource(
         kind="secret",
         name=name,
-        why="the fixed token that the Task Runner is sent",
+        why="the fixed token that is sent to the Task Runner",
         look=("secrets", "list"),
         pick=one_with("name", f"secrets/{name}"),
         create=(
@@ -89,7 +89,7 @@ def secret(deployment: Deployment) -> Resource:
         ),
         checks=(
             Check(
-                expectation="the token of the file",
+                expectation="the token in the file",
                 holds=is_at("labels.token-digest", digest),
                 fix=("secrets", "versions", "add", name, f"--data-file={deployment.token_file}"),
             ),
@@ -157,15 +157,17 @@ def _flags(deployment: Deployment, function: str) -> Command:
 
 
 def _env_vars_value(environment: Mapping[str, str]) -> str:
-    """Return the variables as one flag's value, joined by an unused sign.
+    """Return the variables as one flag's value, joined by an unused character.
 
-    gcloud reads that sign between two carets. A fixed sign might occur in a value, whose rest would then become another
-    variable.
+    gcloud reads that character between two carets. A fixed character might occur in a value, and the rest of that value
+    would then become another variable.
     """
     texts = [f"{name}={value}" for name, value in sorted(environment.items())]
     sign = next((one for one in _SIGNS if not any(one in text for text in texts)), None)
     if sign is None:
-        raise DeployProblem(f"the functions' settings use each of {' '.join(_SIGNS)}; leave one of these out of them")
+        raise DeployProblem(
+            f"the functions' settings use each of {' '.join(_SIGNS)}; remove one of these characters from the settings"
+        )
     return f"^{sign}^{sign.join(texts)}"
 
 

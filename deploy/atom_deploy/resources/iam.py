@@ -14,11 +14,11 @@ from atom_workflows.ports import DEAD_LETTERS
 _ON_PROJECT: Final = frozenset({"project", "database", "grants"})
 
 _STAY: Final = frozenset({"bucket", "task-runner", "topic dead-letters"})
-"""Resources that outlive the deployment, so a removal takes its accounts' roles on them back."""
+"""Resources that outlive the deployment, so a removal revokes its accounts' roles on them."""
 
 
 _LETTERS: Final = f"subscription {DEAD_LETTERS}"
-"""Holds whole start messages. A deployment grants nothing on it, and no one else may be granted anything either."""
+"""Holds whole start messages. A deployment grants no role on this subscription, and no one may have one."""
 
 
 def accounts(deployment: Deployment) -> list[Resource]:
@@ -29,7 +29,7 @@ def accounts(deployment: Deployment) -> list[Resource]:
 def agents() -> list[Resource]:
     """Return Google's own accounts.
 
-    Asking for one creates it.
+    Looking one up creates it.
     """
     return [
         Resource(
@@ -50,7 +50,7 @@ def agents() -> list[Resource]:
 def project_policy(deployment: Deployment) -> Resource:
     """Return the grants on the project.
 
-    They are those of the builds, and those on the database, which has no policy of its own.
+    They include the grants to the builds, and those on the database, which has no policy of its own.
     """
     project = deployment.project
     database = f'resource.name == "projects/{project}/databases/{deployment.database}"'
@@ -84,7 +84,7 @@ def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]
 def policies(deployment: Deployment) -> list[Resource]:
     """Return the grants on single resources.
 
-    In the order of the list of grants.
+    They are in the order of the list of grants.
     """
     places = dict.fromkeys([*(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT), _LETTERS])
     options = {"task-runner": deployment.task_runner_service, "secret": deployment.token_file}
@@ -92,23 +92,24 @@ def policies(deployment: Deployment) -> list[Resource]:
 
 
 def policy(deployment: Deployment, place: str, grants: Sequence[Grant]) -> Resource:
-    """Return the grants on one place that is not the project."""
+    """Return the grants on one resource other than the project."""
     group, target, more = _target(deployment, place)
     add, remove = ((*group, f"{verb}-iam-policy-binding", target, *more) for verb in ("add", "remove"))
     commands = (add, remove if place in _STAY else ())
     return Resource(
         kind=f"grants on {place.partition(' ')[0]}",
         name=target.removeprefix("gs://"),
-        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants)) or "no one but the project's own",
+        why="; ".join(dict.fromkeys(f"{grant.to}: {grant.call}" for grant in grants))
+        or "only the project's own members",
         look=(*group, "get-iam-policy", target, *more),
         checks=tuple(_check(deployment, grant, commands) for grant in grants),
-        # Whoever runs the Task Runner decides who may call it.
+        # The owner of the Task Runner decides who may call it.
         refuse=accept_all if place == "task-runner" else refuse_everybody(remove),
     )
 
 
 def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:  # noqa: PLR0911 (a table)
-    """Return the commands' group, the target and its location flags."""
+    """Return the command group, the target and its location flags."""
     kind, _, name = place.partition(" ")
     region = f"--region={deployment.region}"
     match kind:
@@ -132,7 +133,7 @@ def _target(deployment: Deployment, place: str) -> tuple[Command, str, Command]:
 def role_name(deployment: Deployment, role: str) -> str:
     """Return the role's full name.
 
-    A role of the project's own has the deployment's prefix in it.
+    The name of a custom role includes the deployment's prefix.
     """
     if "/" in role:
         return role
@@ -152,7 +153,7 @@ def _check(deployment: Deployment, grant: Grant, commands: tuple[Command, Comman
 
 def _binding(deployment: Deployment, grant: Grant, condition: str) -> Command:
     given = f"^|^expression={condition}|title={deployment.prefix}-{grant.on}" if condition else "None"
-    # Where others have bindings with a condition, a command that does not say which is meant fails; Pub/Sub knows none.
+    # If other bindings have conditions, a command without a condition flag fails; Pub/Sub has no conditions.
     knows_conditions = grant.on.partition(" ")[0] not in {"topic", "subscription"}
     flag = (f"--condition={given}",) if knows_conditions else ()
     return (f"--member={_member(deployment, grant)}", f"--role={role_name(deployment, grant.role)}", *flag)

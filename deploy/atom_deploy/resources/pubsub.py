@@ -11,18 +11,18 @@ from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S
 
 TOPICS: Final = {
-    "start": "what asks for a run: messages, and the bucket's notifications",
+    "start": "requests for runs: messages, and the bucket's notifications",
     "steps": "steps that are ready, and attempts that ended",
-    "tick": "what wakes the checker",
-    "events": "what happened to runs, for anyone who subscribes",
-    DEAD_LETTERS: "events that were given up",
+    "tick": "ticks, which trigger the checker",
+    "events": "events of runs, for any subscriber",
+    DEAD_LETTERS: "dead letters",
 }
 
 PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker"}
 """Topic to function."""
 
 KEPT_S: Final[Mapping[str, int]] = {"start": 7 * 86_400, "steps": 7 * 86_400, "tick": 600}
-"""How long a message waits for its delivery. An old tick is useless, so ticks have the shortest time that there is."""
+"""How long a message waits for its delivery. An old tick is useless, so ticks have the shortest time possible."""
 
 LETTERS_KEPT_S: Final = 31 * 86_400
 """The longest that Pub/Sub keeps messages in a subscription."""
@@ -31,10 +31,10 @@ TICK_BODY: Final = '{"type":"tick","origin":"scheduler"}'
 
 
 def tried_for_s(topic: str, deliveries: int) -> int:
-    """Return the seconds for which an event is tried.
+    """Return for how many seconds an event is redelivered.
 
-    Each pause is assumed to be twice the one before, up to the longest. Pub/Sub lets pauses grow exponentially but
-    promises no exact ones; the time of the deliveries themselves comes on top.
+    Each pause is assumed to be twice as long as the one before, up to the maximum. Pub/Sub increases pauses
+    exponentially but promises no exact values; the time of the deliveries themselves is not included.
     """
     pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
     return min(sum(pauses), KEPT_S[topic])
@@ -46,7 +46,7 @@ def topics(deployment: Deployment) -> list[Resource]:
 
 
 def subscriptions(deployment: Deployment, *, letters_kept_s: int = LETTERS_KEPT_S) -> list[Resource]:
-    """Return the push subscriptions and that of the dead letters."""
+    """Return the push subscriptions and the dead-letter subscription."""
     pushed = [_push_subscription(deployment, topic, function) for topic, function in PUSHED.items()]
     return [*pushed, _dead_letters(deployment, letters_kept_s)]
 
@@ -66,7 +66,7 @@ def schedule(deployment: Deployment) -> Resource:
     return Resource(
         kind="scheduler job",
         name=name,
-        why="wakes the checker every minute; with nothing in flight that is one query",
+        why="triggers the checker every minute; with no jobs in flight, this costs one query",
         look=("scheduler", "jobs", "list", place),
         pick=one_with("name", f"jobs/{name}"),
         create=(("scheduler", "jobs", "create", "pubsub", name, *flags),),
@@ -153,7 +153,7 @@ def _subscription(name: str, why: str, flags: Command, wanted: Mapping[str, obje
     def refuse(found: Any, _: Known) -> Refusal | None:
         if str(found["topic"]).endswith(f"/topics/{name}"):
             return None
-        reason = f"it is of topic {found['topic']}, which cannot be changed. Deploy again once it is deleted"
+        reason = f"it belongs to topic {found['topic']}, which cannot be changed. Delete it, then deploy again"
         return Refusal(reason=reason, fix=(("pubsub", "subscriptions", "delete", name),))
 
     return Resource(

@@ -10,7 +10,7 @@ from atom_deploy.resource import Known, Resource
 
 
 def bucket(deployment: Deployment) -> Resource:
-    """Return the bucket that workflows are uploaded to."""
+    """Return the bucket to which workflows are uploaded."""
     url = f"gs://{deployment.bucket_name}/{deployment.object_prefix}"
     return private_bucket(deployment, deployment.bucket_name, f"an upload to {url} starts a run")
 

@@ -177,7 +177,7 @@ def test_a_new_invalid_run_is_the_outcome() -> None:
 def test_an_invalid_run_that_stays_is_an_error() -> None:
     """A run that stays INVALID as an earlier start left it is an error."""
     scene = Scene(documents=[INVALID])
-    with pytest.raises(Failure, match="is still INVALID, as an earlier start left it"):
+    with pytest.raises(Failure, match="is still INVALID from an earlier start"):
         scene.follow(timeout_s=5, superseded=INVALID)
     assert 5 <= scene.now < 7
 

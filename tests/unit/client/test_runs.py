@@ -195,7 +195,7 @@ def test_a_time_limit_is_for_those_who_wait() -> None:
     """`--timeout` without `--wait` is a mistake that changes nothing."""
     world, run_id = ended(FAILING)
     result = call(world, "retry", run_id, "--timeout", "1m")
-    assert (result.exit_code, "--timeout is for --wait" in result.stderr) == (2, True)
+    assert (result.exit_code, "--timeout requires --wait" in result.stderr) == (2, True)
     assert world.run(run_id).state == "FAILED"
 
 

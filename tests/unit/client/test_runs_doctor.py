@@ -36,23 +36,23 @@ def test_a_run_that_is_well_lists_what_it_waits_for() -> None:
     assert result.exit_code == 0
     assert f"Run {run_id} is RUNNING: 0 of 3 steps ended." in result.stdout
     assert "s0 is RUNNING, attempt 1, job " in result.stdout
-    assert "Nothing is wrong with it" in result.stdout
+    assert "Nothing is wrong with the run" in result.stdout
 
 
 def test_a_next_look_is_not_in_the_past() -> None:
     """A job's next look is shown only while it is in the future."""
     world, run_id = begun()
-    assert "; next look " in call(world, "doctor", run_id).stdout
+    assert "; next check " in call(world, "doctor", run_id).stdout
     world.clock.move(timedelta(minutes=10))
     printed = call(world, "doctor", run_id).stdout
-    assert ("s0 is RUNNING" in printed, "next look" in printed) == (True, False)
+    assert ("s0 is RUNNING" in printed, "next check" in printed) == (True, False)
 
 
 def test_a_run_that_has_ended_is_well() -> None:
     """A run that has ended is well."""
     world, run_id = ended()
     result = call(world, "doctor", run_id)
-    assert (result.exit_code, "Nothing is wrong with it" in result.stdout) == (0, True)
+    assert (result.exit_code, "Nothing is wrong with the run" in result.stdout) == (0, True)
 
 
 def test_a_wrong_counter_is_reported_and_fixed() -> None:
@@ -156,4 +156,4 @@ def test_a_short_silence_is_not_reported(script: str) -> None:
     for _ in range(24):
         world.clock.move(timedelta(seconds=10))
         world.tick()
-    assert "Nothing is wrong with it" in call(world, "doctor", "--dry-run", run_id).stdout
+    assert "Nothing is wrong with the run" in call(world, "doctor", "--dry-run", run_id).stdout

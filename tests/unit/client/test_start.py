@@ -169,7 +169,7 @@ def test_an_invalid_file_is_refused_with_every_problem(tmp_path: Path) -> None:
         (["FILE", "--param", "a=1", "--param", "a=2"], "--param names 'a' twice"),
         (["FILE", "--param", f"a={'x' * 200_000}"], "params may have 100000 bytes"),
         (["FILE", "--tr-url", "runner"], "--tr-url is 'runner'"),
-        (["FILE", "--timeout", "1m"], "--timeout is for --wait"),
+        (["FILE", "--timeout", "1m"], "--timeout requires --wait"),
         (["FILE", "--wait", "--timeout", "soon"], "--timeout is 'soon'"),
         (["FILE", "--project", "No Project"], "Invalid value for '--project'"),
         (["FILE", "--database", "x"], "Invalid value for '--database'"),
