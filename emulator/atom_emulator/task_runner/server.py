@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """The options of the server. Port 0 takes a free one, which `ready_file` names.
+    """The options of the server. With port 0 it picks a free port and writes it to `ready_file`.
 
-    A server with a `journal` knows the jobs that an earlier one wrote there.
+    A server with a `journal` knows the jobs that an earlier server wrote there.
     """
 
     host: str = "127.0.0.1"
