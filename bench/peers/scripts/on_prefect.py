@@ -1,4 +1,4 @@
-"""Prefect: a run is a flow run whose tasks wait for each other; a server of its own with SQLite."""
+"""Prefect: a run is a flow run whose tasks wait for each other; its own server with SQLite."""
 
 from __future__ import annotations
 
