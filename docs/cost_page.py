@@ -115,7 +115,7 @@ def _count_row(one: Estimate) -> tuple[str, ...]:
 
 
 def _jobs(one: Estimate) -> str:
-    return "at once" if one.given.is_at_once else "10 min"
+    return "immediate" if one.given.is_at_once else "10 min"
 
 
 def _peers(found: Sequence[Estimate]) -> str:

@@ -47,4 +47,4 @@ def _breaches(steps: Mapping[str, Sequence[str]], run_id: str, keys: Sequence[st
 
 def _surplus(steps: Mapping[str, Sequence[str]], run_ids: Sequence[str], keys: Sequence[str]) -> str:
     more = len(keys) - len(steps) * len(run_ids)
-    return f"{more} jobs were submitted that no one asked for" if more else ""
+    return f"unexpected jobs submitted: {more}" if more else ""

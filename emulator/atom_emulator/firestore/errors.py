@@ -8,7 +8,7 @@ class FirestoreError(Exception):
 
 
 class InvalidArgument(FirestoreError, ValueError):
-    """The request can never succeed as it stands."""
+    """The request is invalid and can never succeed."""
 
 
 class NotFound(FirestoreError, LookupError):

@@ -1,7 +1,8 @@
-"""Run one command so that it never outlives the process that asked for it.
+"""Run one command so that it never outlives the process that requested it.
 
 Usage: `python -I -S child.py [--listen-fd N] -- COMMAND...`, started as the leader of its own process group, with a
-pipe as standard input whose other end only the asking process holds. When that process ends, however it ends, the pipe
+pipe as standard input whose other end only the requesting process holds. When that process ends, however it ends, the
+pipe
 closes and the whole group is killed, including this process. If this process is killed, Linux kills the command with
 it. It uses only the standard library and no site-packages, so that it starts in about 15 ms.
 

@@ -1,4 +1,4 @@
-"""One part of the platform: a child process in a process group of its own, with a log file."""
+"""One part of the platform: a child process in its own process group, with a log file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Part:
             self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole group, whatever it is doing."""
+        """Kill every process in the group."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: signal.Signals) -> None:

@@ -20,7 +20,7 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection with at most one request under way."""
+    """A connection with at most one request in progress."""
 
     def __init__(self, on_lost: Callable[[HttpConnection], None]) -> None:
         self.used = False
@@ -49,7 +49,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(request)
 
     def abort(self) -> None:
-        """Close at once, without calling back."""
+        """Close immediately, without calling back."""
         self._answered = None
         if self._transport is not None:
             self._transport.abort()

@@ -1,7 +1,7 @@
 """Push delivery: each message is a POST, and the status code of the answer acknowledges it.
 
-One `Pusher` per push subscription, each with its own connections and its own limit, so that a slow endpoint
-holds up no other. Everything happens in callbacks of the event loop: no task or thread per message.
+One `Pusher` per push subscription, each with its own connections and its own limit, so that a slow endpoint does not
+delay the others. Everything happens in callbacks of the event loop: no task or thread per message.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ BRIEF = Settings(burst=timedelta(seconds=1))
 
 
 class MovedClock:
-    """A clock that stands still except while the code sleeps and for `move`."""
+    """A clock that moves only when code sleeps or a test calls `move`."""
 
     def __init__(self, began: datetime = START) -> None:
         self._now = began
