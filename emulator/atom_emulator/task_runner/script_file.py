@@ -10,8 +10,8 @@ rules:
     labels: {workflow: daily}
     duration: 5               # seconds
     states: [QUEUED, RUNNING] # each for an equal share of the duration; if the last is terminal, the job ends in it
-    synchronous: false        # true: the submission is answered with the job's end
-    fail_times: 2             # that many attempts of the step end FAILED, later ones succeed
+    synchronous: false        # true: the submission is answered with the job's final state
+    fail_times: 2             # the first attempts of the step that end FAILED; later ones succeed
     always_fail: false
     message: out of memory
     submit_errors: [503, {status: 429, retry_after: 2}, drop, {drop: true, accepted: true}, 201]

@@ -66,7 +66,7 @@ def _build_service(options: ServerOptions, stack: ExitStack) -> TaskRunnerServic
     file: BinaryIO | None = None
     if options.log is not None:
         file = stack.enter_context(append_to(options.log))
-    # The times in a journal must mean the same to the next process.
+    # The times in a journal must have the same meaning in the next process.
     now = time.monotonic if journal is None else time.time
     return TaskRunnerService(jobs, CallLog(file), now=now, find_refusal=_choose_check(options))
 

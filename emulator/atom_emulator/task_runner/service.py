@@ -39,7 +39,7 @@ FindRefusal: TypeAlias = "Callable[[Mapping[str, str]], tuple[int, str] | None]"
 
 
 def allow_all(_headers: Mapping[str, str]) -> None:
-    """Refuse no call."""
+    """Allow every call."""
 
 
 class TaskRunnerService:

@@ -55,15 +55,15 @@ class Observer(Protocol):
     """An observer of what happens. It must not sleep."""
 
     def on_publish(self, messages: Sequence[Message]) -> None:
-        """Note messages that are published together."""
+        """Record messages that are published together."""
         ...
 
     def on_end(self, invocation: Invocation) -> None:
-        """Note an invocation that has ended."""
+        """Record an invocation that has ended."""
         ...
 
     def on_tick(self) -> None:
-        """Note that the scheduler is about to tick."""
+        """Record that the scheduler is about to tick."""
         ...
 
 

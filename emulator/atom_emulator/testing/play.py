@@ -34,7 +34,8 @@ class StillOpen(TimeoutError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedStep:
-    """A step at the end. Times are counted from the start of the run, and are None for a step that never began."""
+    """A step at the end of the run. Times are counted from the start of the run, and are None for a step that never
+    began."""
 
     state: str
     attempts: int
