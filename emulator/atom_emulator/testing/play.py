@@ -34,8 +34,7 @@ class StillOpen(TimeoutError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedStep:
-    """A step at the end of the run. Times are counted from the start of the run, and are None for a step that never
-    began."""
+    """A step at the end of the run. Times count from the start of the run, and are None if the step never began."""
 
     state: str
     attempts: int
