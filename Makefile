@@ -1,15 +1,15 @@
-# Every target installs what it needs; only Python 3.11 or newer has to be there.
+# Every target installs what it needs; only Python 3.11 or newer must be installed beforehand.
 PYTHON ?= python3
 WORKFLOW ?= examples/fork_join.yaml
 SEEDS ?= 2000
 FIRST ?= 0
-# With two, one computes while the other waits for the functions' processes; more would disturb tests with time limits.
+# With two processes, one computes while the other waits for the functions; more would disturb tests with time limits.
 TEST_PROCESSES ?= 2
 PREFIX ?= atom
 
-# Variables given from outside are plain text, to make and to the shell: `value` takes them unexpanded, and recipes read
-# them, quoted, from the environment. Else PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be executed.
-# In a recipe, `$(if $(X),…)` may test whether X is given; its value is written only as "$$X".
+# Variables given by the user are plain text, both to make and to the shell: `value` reads them unexpanded, and recipes
+# read them, quoted, from the environment. Otherwise PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be
+# executed. In a recipe, `$(if $(X),…)` may test whether X is given; its value is written only as "$$X".
 override GIVEN := PYTHON WORKFLOW SEEDS FIRST TEST_PROCESSES PREFIX OPTIONS PROJECT REGION BUCKET TASK_RUNNER_URL \
 	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW
 $(foreach one,$(GIVEN),$(eval override $(one) := $$(value $(one))))
@@ -19,7 +19,7 @@ override VENV := .venv
 override BIN := $(VENV)/bin
 override DEPLOY := PYTHONPATH=deploy:shared "$$PYTHON" -m atom_deploy
 override NAMED := --project="$$PROJECT" --prefix="$$PREFIX" --task-runner-url="$$TASK_RUNNER_URL" --bucket="$$BUCKET"
-# Targets that look for an existing deployment need its region, for which there is no default.
+# Targets that use an existing deployment need its region, which has no default.
 override HERE := --region="$${REGION:-us-central1}" $(NAMED)
 override THERE := --region="$$REGION" $(NAMED)
 # Split a variable into words without expanding file patterns in them.
@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 e2e: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/e2e
 
-# SEED=n plays one seed and prints its trace; a failure prints the whole command for it.
+# SEED=n plays one seed and prints its trace; a failure prints the whole command that replays it.
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed="$$SEED" --schedule="$${SCHEDULE:-0}" \
 		$(if $(ONLY),--only="$$ONLY") $(if $(WITHOUT),--without="$$WITHOUT") \
@@ -47,7 +47,7 @@ simulate-mutations: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants --seeds="$$SEEDS"
 
 # EMULATORS="embedded google" plays on both; WRITE=1 updates docs/explanation/chaos.md.
-# Ctrl-C interrupts make and the storm together, and the storm ends what it started.
+# Ctrl-C interrupts both make and the storm, and the storm ends the processes that it started.
 chaos: $(VENV)/.dev
 	@$(WORDS) for one in $$EMULATORS; do set -- "$$@" --emulators="$$one"; done; \
 		PYTHONPATH=tests exec $(BIN)/python -m chaos $(if $(SECONDS),--seconds="$$SECONDS") $(if $(RUNS),--runs="$$RUNS") \
@@ -61,9 +61,9 @@ types: $(VENV)/.dev
 
 check: lint types docs test
 
-# The pages as a site: build/site/index.html. Whatever a reader would stumble over, such as a link to nowhere, fails it.
+# Build the pages as a site, build/site/index.html. Problems such as a broken link fail the build.
 docs: $(VENV)/.docs
-	@rm -rf build/site build/doctrees  # What was built before would keep its warnings to itself.
+	@rm -rf build/site build/doctrees  # An incremental build would not repeat its warnings.
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --conf-dir docs --doctree-dir build/doctrees . build/site
 	@echo "The site is in build/site/index.html"
 
@@ -83,8 +83,8 @@ dist: $(VENV)/.dev
 stage:
 	@$(DEPLOY) stage
 
-# Write deploy/requirements.txt and the images of cloudbuild*.yaml again, after a change of pyproject.toml,
-# constraints.txt or a tag.
+# Update deploy/requirements.txt and the images in cloudbuild*.yaml after a change of pyproject.toml, constraints.txt or
+# a tag.
 pins: $(VENV)/.dev
 	@$(BIN)/python deploy/pin.py
 
@@ -92,11 +92,12 @@ pins: $(VENV)/.dev
 deploy:
 	@$(WORDS) $(DEPLOY) deploy $(HERE) $$OPTIONS
 
-# Print every resource, what it is for, and the commands that make it, without calling Google Cloud.
+# Print every resource, its purpose, and the commands that create it, without calling Google Cloud.
 plan:
 	@$(WORDS) $(DEPLOY) plan $(HERE) $$OPTIONS
 
-# Check that a deployment works and is as planned; needs `gcloud auth login` and `gcloud auth application-default login`.
+# Check that a deployment works and matches the plan; needs `gcloud auth login` and `gcloud auth application-default
+# login`.
 doctor: says-region $(VENV)/.local
 	@$(WORDS) PYTHONPATH=deploy $(BIN)/atom-workflows doctor --project="$$PROJECT" --region="$$REGION" \
 		--topic-prefix="$$PREFIX-" $(if $(BUCKET),--bucket="$$BUCKET") \
@@ -105,7 +106,7 @@ doctor: says-region $(VENV)/.local
 says-region:
 	@$(if $(REGION),,$(error REGION is not set: `gcloud functions list --project=$(or $(PROJECT),PROJECT)` shows where the functions are))
 
-# Remove everything but bucket, database and dead letters; OPTIONS=--delete-data removes these, too.
+# Remove everything except the bucket, the database and dead letters; OPTIONS=--delete-data removes these, too.
 destroy:
 	@$(WORDS) $(DEPLOY) destroy $(THERE) $$OPTIONS
 
@@ -119,9 +120,9 @@ clean:
 $(VENV)/bin/python:
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atom Workflows needs Python 3.11 or newer; try: make PYTHON=python3.12 run")'
 	@echo "Setting up $(VENV) ..."
-	@"$$PYTHON" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # Half of one would pass for a whole one the next time.
+	@"$$PYTHON" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # A partial one would be taken for complete next time.
 
-# Only this project is built from source, with what pyproject.toml pins: another build would run packages no one pinned.
+# Only this project is built from source, with the pins in pyproject.toml: other builds would run unpinned packages.
 $(VENV)/.local: $(VENV)/bin/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --only-binary :all: --editable '.[local]'
 	@touch $@

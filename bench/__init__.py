@@ -1,1 +1,1 @@
-"""`python -m bench`: what a step costs on the local platform, beside the bare HTTP calls that it cannot do without."""
+"""`python -m bench`: measure the cost of a step on the local platform, compared with the bare HTTP calls it needs."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print, and with `--write` bring docs/explanation/benchmarks.md up to date."""
+"""`python -m bench`: measure, print, and with `--write` update docs/explanation/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bench.workloads import JOBS, LARGE, WORKLOADS, Workload
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "explanation" / "benchmarks.md"
 TICK_EVERY_S: Final = 60.0
-"""As often as Cloud Scheduler ticks."""
+"""The interval at which Cloud Scheduler ticks."""
 
 ALL: Final = (*WORKLOADS, JOBS, *LARGE)
 SWEEP: Final = "sweep"
@@ -59,7 +59,7 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
         with _platform() as platform:
             measured = _measure(platform, chosen, options.repeat, load)
     if options.large or options.only == SWEEP:
-        # With processes of its own, so that their memory is what the sweep takes.
+        # Each sweep has its own platform, so that the memory of its processes is what the sweep takes.
         measured = replace(measured, swept=[_swept(jobs) for jobs in sweep.SIZES], cold=cold_start.measure())
     if not options.only or options.only == WHERE:
         with _platform() as platform:
@@ -75,9 +75,9 @@ def _swept(jobs: int) -> sweep.Swept:
 
 
 def _unsubscribed(platform: LocalPlatform) -> Services:
-    """Connect to a platform whose functions get no messages.
+    """Connect to a platform whose functions receive no messages.
 
-    They leave the runs to this process.
+    This process handles the runs instead.
     """
     settings = from_environment(os.environ)
     with closing(PubSub(platform.addresses[PartName.PUBSUB], settings.project)) as pubsub:
@@ -95,9 +95,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     names = [*(workload.name for workload in ALL), SWEEP, WHERE]
     parser.add_argument("--repeat", type=int, default=5, help="passes of each workload (default: 5)")
-    parser.add_argument("--only", choices=names, help="one workload")
-    parser.add_argument("--jobs", action="store_true", help="also jobs that take 2 s")
-    parser.add_argument("--large", action="store_true", help="also graphs of 10,000 steps, 1,000 runs and 10,000 jobs")
+    parser.add_argument("--only", choices=names, help="measure one workload")
+    parser.add_argument("--jobs", action="store_true", help="also measure jobs that take 2 s")
+    parser.add_argument("--large", action="store_true", help="also measure 10,000 steps, 1,000 runs and 10,000 jobs")
     parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1:
@@ -109,7 +109,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _platform(environment: Mapping[str, str] | None = None) -> Iterator[LocalPlatform]:
-    """Start a platform, and lead this process's Google clients to it."""
+    """Start a platform, and point this process's Google clients at it."""
     with (
         tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
         LocalPlatform(
@@ -138,9 +138,9 @@ def _measure(platform: LocalPlatform, chosen: Sequence[Workload], repeat: int, l
 def _passes(
     bench: Bench, servers: Servers, floor: Floor, chosen: Sequence[Workload], repeat: int
 ) -> dict[Workload, list[Sample]]:
-    """Run every workload in turn, again and again.
+    """Run every workload in turn, repeatedly.
 
-    The first round warms up and is not kept.
+    The first round is a warm-up and is discarded.
     """
     samples: dict[Workload, list[Sample]] = {workload: [] for workload in chosen}
     for turn in range(repeat + 1):

@@ -1,4 +1,4 @@
-"""The cost of importing a function in a fresh process, which is our part of a cold start."""
+"""The cost of importing a function in a fresh process, which is the coordinator's part of a cold start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import json, os, runpy, sys, time
 began = time.process_time()
 {what}
 took, modules = time.process_time() - began, len(sys.modules)
-import psutil  # the peak that getrusage reports begins with that of the process that started this one
+import psutil  # getrusage's peak starts from that of the parent process
 print(json.dumps([took, psutil.Process(os.getpid()).memory_info().rss, modules]))
 """
 
@@ -61,7 +61,7 @@ def _measured(what: str, code: str) -> ColdStart:
 
 def _once(code: str) -> tuple[float, float, float]:
     command = [sys.executable, "-P", "-c", _MEASURE.format(what=code)]
-    # With nothing of this process's own: the library stands in the interpreter's path or in PYTHONPATH.
+    # The new process inherits no modules: it finds the library in the interpreter's path or in PYTHONPATH.
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
     cpu_s, rss, modules = json.loads(done.stdout.splitlines()[-1])
     return cpu_s, rss, modules

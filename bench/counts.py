@@ -1,4 +1,4 @@
-"""What the platform's servers counted, so that nothing is estimated by the client."""
+"""Counts from the platform's servers, so that the client does not have to estimate anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Counted since the servers started; subtract to get what a workload cost."""
+    """Counts since the servers started; subtract two of them to get the cost of a workload."""
 
     writes: int
     reads: int
@@ -42,7 +42,7 @@ class Servers:
         self._store, self._bus = (grpc.insecure_channel(addresses[p]) for p in (PartName.FIRESTORE, PartName.PUBSUB))
 
     def counts(self) -> Counts:
-        """Return all counters as they stand."""
+        """Return the current values of all counters."""
         store, bus, task_runner = _counted(self._store), _counted(self._bus), self._task_runner_counters()
         return Counts(
             writes=store["writes"] + store["deletes"],
@@ -60,7 +60,7 @@ class Servers:
         return sum(_tally(_counted(self._bus), "backlog").values())
 
     def set_job_duration(self, seconds: float) -> None:
-        """Forget all jobs, and let new ones take that long."""
+        """Forget all jobs, and let new ones take this long."""
         self._http.post(f"{self._task_runner}/_reset", timeout=_TIMEOUT_S).raise_for_status()
         script = json.dumps({"default": {"duration": seconds}})
         self._http.put(f"{self._task_runner}/_script", data=script, timeout=_TIMEOUT_S).raise_for_status()
@@ -85,9 +85,9 @@ def _counted(channel: grpc.Channel) -> dict[str, Any]:
 
 
 def _tally(bus: Mapping[str, Any], name: str) -> dict[str, int]:
-    """Return one figure of each push subscription.
+    """Return one figure for each push subscription.
 
-    Their names end in the topic's.
+    The name of a push subscription ends in the name of its topic.
     """
     subscriptions = bus["subscriptions"].items()
     return {full: tally[name] for full, tally in subscriptions if full.rpartition("/")[2] in PUSHED}

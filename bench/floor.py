@@ -21,18 +21,18 @@ class Floor:
         self._url = f"{task_runner_url}/job"
         self._body = dict(body)
         self._session = requests.Session()
-        self._session.trust_env = False  # Looking for proxies at every call is no part of the floor.
+        self._session.trust_env = False  # Looking for proxies at every call is not part of the floor.
         self._session.mount("http://", HTTPAdapter(pool_maxsize=64))
 
     def seconds(self, calls: int, threads: int) -> float:
-        """Return the time that so many calls take."""
+        """Return the time that this many calls take."""
         began = time.perf_counter()
         if threads == 1:
             for _ in range(calls):
                 self._call()
         else:
             with ThreadPoolExecutor(threads) as pool:
-                # The list raises what a call raised.
+                # Building the list raises the errors of the calls.
                 list(pool.map(lambda _: self._call(), range(calls)))
         return time.perf_counter() - began
 

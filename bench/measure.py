@@ -26,15 +26,16 @@ GIVE_UP_S_PER_STEP: Final = 0.05
 
 
 class Inconsistent(Exception):
-    """A run did not succeed, or the servers counted something else than was asked for."""
+    """A run did not succeed, or the servers did not count what was requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One pass of a workload. `wall_s` is from before the start message to the last run's own `finished_at`.
+    """One pass of a workload.
 
-    `counts` are without what the observer itself asked for; processor time includes answering it. `floor_s` is what
-    bare calls took right after.
+    `wall_s` is the time from just before the start message to the last run's own `finished_at`. `counts` exclude the
+    observer's own requests; processor time includes answering them. `floor_s` is the time that bare calls took right
+    after.
     """
 
     wall_s: float
@@ -44,7 +45,7 @@ class Sample:
 
 
 class Bench:
-    """A platform being measured: `services` are how a client reaches it."""
+    """A platform being measured. A client reaches it through `services`."""
 
     def __init__(self, services: Services, servers: Servers) -> None:
         self._services = services
@@ -121,6 +122,9 @@ def _check(workload: Workload, counts: Counts) -> None:
 
 
 def _without_looks(counts: Counts, looks: int) -> Counts:
-    """Each look of the observer is one call that reads one document."""
+    """Subtract the observer's polls from the counts.
+
+    Each poll is one call that reads one document.
+    """
     own = dict.fromkeys(Counts.__dataclass_fields__, 0) | {"reads": looks, "store_calls": looks}
     return counts - Counts(**own)

@@ -15,13 +15,13 @@ _MARKS = {
     **{part: f"atom_emulator.{part.replace('-', '_')}" for part in PartName if part not in FUNCTIONS},
     **{part: f"--target={part}" for part in FUNCTIONS},
 }
-"""An argument that only that part's command line has."""
+"""An argument that occurs only in this part's command line."""
 
 
 def by_part() -> dict[PartName, list[psutil.Process]]:
     """Return every process below this one, by part.
 
-    A part that does not run is left out.
+    A part that is not running is omitted.
     """
     found: dict[PartName, list[psutil.Process]] = {part: [] for part in PartName}
     for process in psutil.Process().children(recursive=True):

@@ -33,7 +33,7 @@ PACKAGES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Everything one invocation found out. `load` is how busy the machine was before, `start_s` what came up last."""
+    """The results of one invocation. `load` is the load average before it, `start_s` the slowest start of a part."""
 
     samples: Mapping[Workload, Sequence[Sample]]
     start_s: float
@@ -45,7 +45,7 @@ class Measured:
 
     @property
     def repeat(self) -> int:
-        """Passes of each workload that is not large."""
+        """The number of passes of each workload that is not large."""
         return max((len(samples) for samples in self.samples.values()), default=0)
 
     @property
@@ -81,7 +81,7 @@ def document(measured: Measured) -> str:
 
 
 def time_table(measured: Measured) -> str:
-    """Return wall time beside the floor of the same passes."""
+    """Return the wall times and the floors of the same passes."""
     rows = []
     for workload, samples in _instant(measured):
         walls, floors = [s.wall_s for s in samples], [s.floor_s for s in samples]
@@ -101,7 +101,7 @@ def time_table(measured: Measured) -> str:
 
 
 def count_table(measured: Measured) -> str:
-    """Return what the servers counted, by step."""
+    """Return the servers' counts per step."""
     fields: dict[str, Callable[[Sample], int]] = {
         "documents written": lambda s: s.counts.writes,
         "documents read": lambda s: s.counts.reads,
@@ -208,11 +208,11 @@ def sweep_section(measured: Measured) -> str:
     ]
     return (
         f"## Many jobs in flight\n\n{_table(head, rows)}\n\n"
-        f"A third of the jobs each is at three Task Runners, of which two answer after {1000 * ANSWER_S:.0f} ms and "
-        f"one after {1000 * SLOW_ANSWER_S:.0f} ms; {HEAVY} of them have tasks of 62 KB. A job's wait is the time "
-        "between two status calls; a retry's delay is how long the single step of another run waits for its next "
-        "attempt once its back-off is over. One checker process with eight threads does it all, on this machine, "
-        "beside the servers that it calls."
+        f"Each of three Task Runners has a third of the jobs; two answer after {1000 * ANSWER_S:.0f} ms and one after "
+        f"{1000 * SLOW_ANSWER_S:.0f} ms. {HEAVY} of the jobs have tasks of 62 KB. A job's wait is the time between two "
+        "status calls; a retry's delay is how long the single step of another run waits for its next attempt once its "
+        "back-off is over. One checker process with eight threads makes all the calls, on the same machine as the "
+        "servers that it calls."
     )
 
 
@@ -279,37 +279,41 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, columns: int =
 _HEAD: Final = """\
 # Benchmarks
 
-What a step costs on the local platform: Firestore and Pub/Sub embedded, the three functions each in its own
-functions-framework process, a mock Task Runner, all on one machine and talking gRPC and HTTP over loopback.
-Every figure is the median of all passes, with (lowest to highest) where it varies. `make bench` writes this file."""
+What a step costs on the local platform: embedded Firestore and Pub/Sub, the three functions, each in its own
+functions-framework process, and a mock Task Runner, all on one machine and connected by gRPC and HTTP over loopback.
+Every figure is the median of all passes, followed by (lowest to highest) where it varies. `make bench` writes this
+file."""
 
 _TIME_NOTES: Final = """\
-From just before the start message is published to the moment at which the last run is recorded as finished; reading,
-validating and seeding the definition is part of it. Each job is one `POST /job` that is answered `SUCCEEDED` at once,
-so that all of the time is the coordinator's and the servers'. The *floor* is the same number of the same requests to
-the same Task Runner from one pooled `requests` session (one thread for the chain, eight for the others), measured
-right after each pass, so that noise on the machine hits both."""
+The time from just before the start message is published until the last run is recorded as finished, including reading,
+validating and seeding the definition. Each job is one `POST /job` that is answered `SUCCEEDED` immediately, so the
+coordinator and the servers take all of the time. The *floor* is the time for the same number of the same requests to
+the same Task Runner from one pooled `requests` session (one thread for the chain, eight for the others), measured right
+after each pass, so that noise on the machine affects both."""
 
 _COUNT_NOTES: Final = """\
-Counted by the embedded servers, start and end of each run included, divided by the steps of the workload. Documents are
-counted as Firestore bills them. A push is one delivery to a function."""
+Counts of the embedded servers, including the start and the end of each run, divided by the steps of the workload.
+Documents are counted as Firestore bills them. A push is one delivery to a function."""
 
 _CPU_NOTES: Final = """\
-Milliseconds of processor time, user and system, of all processes of a part until every event was acknowledged. It is
-accounted in ticks of the system's clock, commonly 10 ms; the servers' share includes one look every 50 ms at
-whether the run has ended. On two cores the wall time of a wide graph cannot be less than half the sum."""
+Milliseconds of processor time, user and system, of all processes of a part until every event was acknowledged. The
+system accounts for this time in clock ticks, commonly of 10 ms. The servers' share includes the observer's polls, one
+every 50 ms, for the end of the run. On two cores, the wall time of a wide graph cannot be less than half the sum."""
 
 _WHERE_NOTES: Final = """\
-The start function's handler and the dispatcher's, called in one process, run after run, with each of their calls timed
-by the wall clock until its answer is there; median of 20 passes. The servers are the platform's, the messages go to
-no one: the times above have pushes and the functions' web server besides, and all of them share the cores."""
+The handlers of the start function and the dispatcher, called in one process, run after run. Each of their calls is
+timed by the wall clock until it is answered; median of 20 passes. The servers are the platform's, and the messages are
+delivered to no one. The times above also include pushes and the functions' web servers, and all of these share the
+cores."""
 
 _GROWTH_NOTES: Final = """\
-The cost of one step at the larger size, divided by that at the smaller: 1.00 is linear growth. One pass each."""
+The cost of one step at the larger size, divided by the cost at the smaller size: 1.00 is linear growth. One pass
+each."""
 
 _COLD_NOTES: Final = """\
-A fresh process for each, median of five; *the clients alone* are functions-framework with Google's clients for
-Firestore and Pub/Sub, which any function with these needs. A function imports nothing that only another one needs."""
+A fresh process for each, median of five. *The clients alone* are functions-framework with Google's clients for
+Firestore and Pub/Sub, which any function that uses these services needs. A function imports nothing that only another
+function needs."""
 
 SECTIONS: Final = (
     time_table,
@@ -322,10 +326,10 @@ SECTIONS: Final = (
     sweep_section,
     cold_section,
 )
-"""What is printed, whether or not it is written."""
+"""The sections that are printed, whether or not the document is written."""
 
 _MEMORY_NOTES: Final = (
-    "The largest process of each part (a function has a small supervising process besides), over the whole benchmark."
+    "The largest process of each part (a function also has a small supervising process) over the whole benchmark."
 )
 
 _REPRODUCE: Final = """\
@@ -335,23 +339,24 @@ _REPRODUCE: Final = """\
 make bench                                # what wrote this file; about ten minutes
 python -m bench --jobs --large            # the same, printed only
 python -m bench                           # the four small workloads, in a minute
-python -m bench --repeat 10 --only chain  # one workload, more passes
+python -m bench --repeat 10 --only chain  # one workload with more passes
 ```
 
-It needs the `dev` extra and nothing else. It fails if a run does not succeed or a step was not submitted exactly once,
-never because it was slow."""
+It needs the `dev` extra and nothing else. It fails if a run does not succeed or if a step was not submitted exactly
+once, but never because it was slow."""
 
 _LIMITS: Final = """\
 ## What this is not
 
 - Not the latency of Google Cloud: a Firestore commit or a push takes some ten milliseconds there instead of one. The
   counts of documents, calls and messages are the same in the cloud; the times are not.
-- Not a cold start, but for the section of that name: every process is warm.
-- Not the cloud's scale: many instances of the dispatcher work side by side there, here one process of eight threads.
+- Not a cold start, except in the section of that name: every process is warm.
+- Not the cloud's scale: many instances of the dispatcher run in parallel there, and one process with eight threads
+  here.
 - The servers, the functions and the observer share the same cores."""
 
 _PEERS: Final = """\
 ## Other engines
 
-[Benchmarks beside other engines](benchmarks-peers.md) has the same workloads on others, measured on one machine
+[Benchmarks of other engines](benchmarks-peers.md) compares the same workloads on other engines on one machine
 (`make bench-peers`)."""

@@ -1,4 +1,4 @@
-"""Many thousand jobs in flight at three Task Runners, one of them slow: how long each waits, and what polling costs."""
+"""Measure how long jobs wait and what polling costs, with thousands of jobs at three Task Runners, one of them slow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SLOW_ANSWER_S: Final = 0.2
 WATCHED_S: Final = 240.0
 
 HEAVY: Final = 500
-"""Jobs among them whose tasks take 62 KB each."""
+"""The number of jobs whose tasks take 62 KB each."""
 
 _HEAVY_PER_RUN: Final = 50
 _STEPS_PER_RUN: Final = 5_000
@@ -42,11 +42,11 @@ _TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """The cost of polling so many jobs.
+    """The cost of polling this many jobs.
 
-    `longest_s` is the longest that a job waited between two polls, from the beginning, or until the end. `late_s` is
-    the longest that the single step of another run waited for its next attempt when its back-off was over. `counts` are
-    of the whole time.
+    `longest_s` is the longest time that a job waited between two polls, from the beginning, or until the end. `late_s`
+    is the longest time that the single step of another run waited for its next attempt when its back-off was over.
+    `counts` cover the whole time.
     """
 
     jobs: int
@@ -60,7 +60,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A mock Task Runner: where it answers, and where it writes down each call."""
+    """A mock Task Runner: its URL, and the log that it writes each call to."""
 
     url: str
     log: Path
@@ -70,7 +70,7 @@ class Address:
 def other_task_runners(folder: Path) -> Iterator[list[Address]]:
     """Start two more Task Runners and yield their addresses.
 
-    The last is to be the slow one.
+    The last one is meant to be the slow one.
     """
     with ExitStack() as stack:
         found = []
@@ -106,7 +106,7 @@ def measure(services: Services, platform: LocalPlatform, others: Sequence[Addres
         checker_mb = processes.peak_mb(parts)[PartName.CHECKER]
     looks = [_looks(one.log, began, ended) for one in each]
     if (asked := sum(map(len, looks))) < jobs // len(each) * len(each):
-        raise Inconsistent(f"only {asked:,} of {jobs:,} jobs were asked about within {WATCHED_S:.0f} s")
+        raise Inconsistent(f"only {asked:,} of {jobs:,} jobs were polled within {WATCHED_S:.0f} s")
     return Swept(
         jobs=jobs,
         longest_s=max(_waits((times for jobs_looks in looks for times in jobs_looks.values()), began, ended)),
@@ -135,9 +135,9 @@ def _start(services: Services, url: str, jobs: int) -> None:
 
 
 def _start_late_steps(services: Services, url: str, *, until: float) -> int:
-    """Start single steps that fail and back off; return how many.
+    """Start single-step runs that fail and back off; return their number.
 
-    One after the other until then.
+    They start one after the other until `until`.
     """
     backoff = {"initial": f"{_BACK_OFF_S:.0f}s", "jitter": 0}
     step = {"id": "late", "retry": {"maxAttempts": 2, "backoff": backoff}, "task": {"imageUri": "image"}}
@@ -172,7 +172,7 @@ def _calls(log: Path, kind: str) -> Iterator[tuple[dict[str, Any], float]]:
 
 
 def _looks(log: Path, began: float, ended: float) -> dict[str, list[float]]:
-    """Return the times of each job's polls within that time."""
+    """Return the times of each job's polls within a period."""
     looks: dict[str, list[float]] = {}
     for call, at in _calls(log, "status"):
         if began <= at <= ended:

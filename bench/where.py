@@ -1,4 +1,4 @@
-"""Where the time of a step goes: the handlers run in this process, and each of their calls outside is timed."""
+"""Measure where the time of a step goes: the handlers run in this process, and each of their outside calls is timed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RUNS_A_PASS: Final[Mapping[Workload, int]] = {LONG: 1, SHORT: 10}
 
 
 class Part(StrEnum):
-    """What time is spent on."""
+    """The activities on which time is spent."""
 
     SUBMIT = "dispatcher: `POST /job`"
     COMMIT = "dispatcher: commits"
@@ -50,20 +50,20 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Milliseconds a step of each part, the median of all passes."""
+    """Milliseconds per step for each part, as the median of all passes."""
 
     workload: Workload
     ms: Mapping[Part, float]
 
     @property
     def total_ms(self) -> float:
-        """All parts together."""
+        """The milliseconds per step of all parts together."""
         return sum(self.ms.values())
 
 
 @dataclass(slots=True)
 class _Watch:
-    """Seconds by part. `inside` is the part that calls belong to whatever they are, if one is set."""
+    """Seconds by part. If `inside` is set, all calls are attributed to that part."""
 
     seconds: defaultdict[Part, float] = field(default_factory=lambda: defaultdict(float))
     inside: Part | None = None
@@ -121,9 +121,9 @@ class _TaskRunner:
 
 
 def measure(services: Services, *, passes: int = PASSES) -> list[Where]:
-    """Measure both workloads after a pass to warm up.
+    """Measure both workloads after a warm-up pass.
 
-    `services` publish where no one listens. Raises `Inconsistent`.
+    `services` publish to topics that no one listens to. Raises `Inconsistent`.
     """
     with _logging_to_nothing():
         return [_measured(services, workload, passes) for workload in RUNS_A_PASS]
@@ -131,7 +131,7 @@ def measure(services: Services, *, passes: int = PASSES) -> list[Where]:
 
 @contextmanager
 def _logging_to_nothing() -> Iterator[None]:
-    """Make the log's lines as in a function, and discard them."""
+    """Format log lines as in a function, and discard them."""
     logger = logging.getLogger("atom_workflows")
     handlers, level, propagates = logger.handlers, logger.level, logger.propagate
     with Path(os.devnull).open("w", encoding="utf-8") as nothing:
@@ -166,7 +166,7 @@ def _pass(plain: Services, workload: Workload) -> Mapping[Part, float]:
         _dispatch(services, watch, run_id)
         document = plain.store.get([run_path(run_id)])[0]
         if document is None or document.fields["state"] != RunState.SUCCEEDED:
-            raise Inconsistent(f"run {run_id} of {workload.title} did not succeed in one go")
+            raise Inconsistent(f"run {run_id} of {workload.title} did not succeed in one pass of the handlers")
     return watch.seconds
 
 
@@ -185,7 +185,7 @@ def _dispatch(services: Services, watch: _Watch, run_id: str) -> None:
 
 
 def _timed(watch: _Watch, own: Part, work: Callable[[], Done]) -> Done:
-    """Do the work, and record the time outside its calls as its own."""
+    """Do the work, and record its time without its calls."""
     before, began = sum(watch.seconds.values()), time.perf_counter()
     done = work()
     took = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The workloads: graphs whose every step is one job that is answered at once, unless `job_s` says otherwise."""
+"""The workloads: graphs in which every step is one job that is answered immediately, unless `job_s` is set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 class Workload:
     """`runs` runs of one definition at the same time.
 
-    `floor_threads` is how many threads may make the bare HTTP calls at once: as many as the graph allows, but no more
-    than the dispatcher has. A job takes `job_s` seconds; `ideal_s` is then the least the whole can take. A `large` one
-    is measured once, without a warm-up of its own.
+    `floor_threads` is how many threads may make the bare HTTP calls at the same time: as many as the graph allows, but
+    no more than the dispatcher has. A job takes `job_s` seconds; `ideal_s` is then the minimum time of the workload. A
+    `large` workload is measured once, without its own warm-up.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        """Steps of all runs together: each is one job."""
+        """The number of steps of all runs together; each step is one job."""
         return self.runs * len(json.loads(self.definition)["steps"])
 
 
@@ -64,7 +64,7 @@ WORKLOADS: Final = (
 JOBS: Final = Workload(name="jobs", title="1 → 200 → 1, jobs of 2 s", definition=fan(200), job_s=2.0, ideal_s=6.0)
 
 _SIZES: Final = (1_000, 10_000)
-"""The larger is the most steps that one workflow may have (language/limits.py)."""
+"""The larger size is the maximum number of steps in a workflow (language/limits.py)."""
 
 
 def _both(
@@ -82,7 +82,7 @@ GROWTH: Final = (
     _both("fan", lambda size: f"1 → {size - 2:,} → 1", lambda size: fan(size - 2), 8),
     _both("layers", lambda size: f"{size // 20} layers of 20", lambda size: layers(size // 20, 20), 8),
 )
-"""The same shape in two sizes, the second ten times the first."""
+"""Pairs of the same shape in two sizes, the second ten times the first."""
 
 MANY_RUNS: Final = Workload(
     name="runs1000", title="1,000 runs of 4 at once", definition=chain(4), runs=1_000, large=True

@@ -19,13 +19,13 @@ from atom_client.cli.commands import cli
 PAGE: Final = Path(__file__).parent / "reference" / "command-line.md"
 PROGRAM: Final = "atom-workflows"
 SHARED: Final = ("--json", "--project", "--database", "--topic-prefix")
-"""Options that most commands have, which the page explains once."""
+"""Options that most commands have and that the page explains once."""
 
 _BETWEEN: Final = re.compile(r"(<!-- commands -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def commands(group: click.Group, named: str = PROGRAM) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its whole name, those of groups included."""
+    """Yield every command with its full name, including commands of groups."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{named} {name}")
@@ -34,11 +34,11 @@ def commands(group: click.Group, named: str = PROGRAM) -> Iterator[tuple[str, cl
 
 
 def generated(page: str) -> str:
-    """Return the page with a new part on each command."""
+    """Return the page with a new section for each command."""
     parts = "\n".join(_part(name, command) for name, command in commands(cli))
     page, found = _BETWEEN.subn(lambda between: f"{between[1]}\n{parts}\n{between[2]}", page)
     if found != 1:
-        raise ValueError(f"{PAGE.name} has {found} places for the commands")
+        raise ValueError(f"{PAGE.name} has {found} places for the commands instead of one")
     return page
 
 

@@ -1,8 +1,8 @@
-"""The site that `make docs` builds of the project's pages, by Sphinx and MyST.
+"""The configuration of the site that `make docs` builds from the project's pages with Sphinx and MyST.
 
-The whole repository is its source folder, so that one relative link between two pages, or from a page to a file, serves
-readers of the files and of the site alike. Warnings fail the build: a link to a page, a file or a heading that does not
-exist is one, and a page that no list leads to is another.
+The whole repository is the source folder, so that a relative link between two pages, or from a page to a file, works
+both for readers of the files and on the site. Warnings fail the build, for example a link to a page, file or heading
+that does not exist, or a page that no list links to.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _ENTRANCE: Final = '<!doctype html><meta http-equiv="refresh" content="0; url={0
 
 
 def list_pages(_: Sphinx, page: str, source: list[str]) -> None:
-    """Give a section's README the pages that it links to, in that order, as its part of the menu."""
+    """Add the pages that a section's README links to, in that order, to the menu."""
     folder, name = split(page)
     if name != "README" or not page.startswith("docs/"):
         return
     targets = dict.fromkeys(normpath(join(folder, target)) for target in _LISTED.findall(source[0]))
-    # A page has one place in the menu, so that of a link to another section's page is there.
+    # A page has one place in the menu, so a page of another section is listed there and not here.
     own = [
         target
         for target in targets
@@ -65,7 +65,7 @@ def _is_section(page: str, target: str) -> bool:
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
-    """Make the site's entrance, and refuse what a reader's browser would fetch from another host."""
+    """Write the site's start page, and refuse files that load from other hosts."""
     if error is not None or app.builder.format != "html":
         return
     site = Path(app.outdir)
@@ -77,8 +77,8 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Register what this site does besides Sphinx."""
-    # The text of a diagram is readable; drawing it would take a program that is fetched from another host.
+    """Register this site's extensions of Sphinx."""
+    # The text of a diagram is readable. Drawing it would require a program that is fetched from another host.
     app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", list_pages)
     app.connect("build-finished", finish)

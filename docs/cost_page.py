@@ -28,17 +28,17 @@ WHOLE_CPU: Final = 1
 LAYERS: Final = 10
 WIDTH: Final = 100
 AWAKE: Final = 0.8
-"""The share of a minute that the checker is awake while jobs are in flight: a burst ends with its last look."""
+"""The share of a minute for which the checker is awake while jobs are in flight: a burst ends with its last poll."""
 
 
 def fan(width: int) -> bytes:
-    """Return a root, `width` steps that depend on it, and an end that depends on all."""
+    """Return a root, `width` steps that depend on it, and their join."""
     leaves = [f"leaf{at}" for at in range(width)]
     return _file(f"1 → {width} → 1", {"root": [], **{leaf: ["root"] for leaf in leaves}, "join": leaves})
 
 
 def layered(depth: int, width: int) -> bytes:
-    """Return layers of which each step depends on three of the layer before."""
+    """Return layers whose steps depend on three steps of the previous layer."""
     edges = {
         f"l{layer}x{at}": [f"l{layer - 1}x{(at + by) % width}" for by in range(3) if layer]
         for layer in range(depth)
@@ -64,12 +64,12 @@ def page() -> str:
         _head(thousand),
         "## What a run takes, and what it costs\n\n" + _counts(found),
         _COUNT_NOTES,
-        "## Beside others\n\n" + _peers(found),
+        "## Compared with other services\n\n" + _peers(found),
         _peer_notes(found[0]),
         "## What waiting costs\n\n" + _waiting(nightly),
         _WAITING_NOTES,
         "## The formulae\n\n" + _FORMULAE,
-        "A chain of 1,000 steps, each answered at once:\n\n" + _bill(thousand),
+        "A chain of 1,000 steps whose jobs are answered immediately:\n\n" + _bill(thousand),
         "A month without a run:\n\n" + _idle(thousand),
         "## Prices\n\n" + _prices(),
         _PRICE_NOTES,
@@ -84,15 +84,15 @@ def _head(thousand: Estimate) -> str:
     return f"""\
 # What it costs
 
-At list prices of {AS_OF}, without free tiers: **{run} for 1,000 chained steps** whose jobs are answered at once, and
-**{idle} a month** for a platform on which nothing runs. While jobs that take time are in flight, the checker is
-awake, and that is most of what such a run costs ([below](#what-waiting-costs)). This page is written by `python
+At list prices of {AS_OF}, without free tiers: **{run} for 1,000 chained steps** whose jobs are answered immediately,
+and **{idle} a month** for a platform on which nothing runs. While jobs that take time are in flight, the checker is
+awake, and this is most of the cost of such a run ([below](#what-waiting-costs)). This page is written by `python
 docs/generate.py`; `atom-workflows cost FILE` computes the same for your own workflow:
 
 ```sh
 atom-workflows cost nightly.yaml --duration 45m --runs-per-month 30
-atom-workflows cost --steps 1000              # a chain, each job ends immediately
-atom-workflows cost nightly.yaml --json       # counts, lines and peers for programs
+atom-workflows cost --steps 1000              # a chain whose jobs are answered immediately
+atom-workflows cost nightly.yaml --json       # counts, cost lines and other services, as JSON
 ```"""
 
 
@@ -115,7 +115,7 @@ def _count_row(one: Estimate) -> tuple[str, ...]:
 
 
 def _jobs(one: Estimate) -> str:
-    return "at once" if one.given.is_at_once else "10 min"
+    return "immediate" if one.given.is_at_once else "10 min"
 
 
 def _peers(found: Sequence[Estimate]) -> str:
@@ -130,23 +130,24 @@ def _peers(found: Sequence[Estimate]) -> str:
 def _peer_notes(one: Estimate) -> str:
     formulae = "\n".join(f"- {quote.name}: {quote.formula}." for quote in one.peers)
     return f"""\
-Looks at jobs are as many as our checker's. What is always on is divided by {RUNS} runs a month.
+The other services are assumed to poll jobs as often as our checker does. The cost of a service that is always on is
+divided by {RUNS} runs a month.
 
 {formulae}
 
-None of the peers' prices holds what runs beside them (a function that calls the Task Runner, a database for Airflow
-on a machine of your own). Cloud Workflows ends after 100,000 steps and a Standard workflow after 25,000 events of
-history, so the large workflow with jobs that are polled does not fit into one execution of either; definitions are
-bounded, too. How many DCUs a small Composer environment keeps was not found in a source that can be named here:
-multiply."""
+None of these prices includes the additional services that are needed (a function that calls the Task Runner, or a
+database for Airflow on your own machine). A Cloud Workflows execution is limited to 100,000 steps and a Standard
+workflow of Step Functions to 25,000 history events, so the large workflow with polled jobs does not fit into one
+execution of either; the size of definitions is limited, too. We found no source to cite for the number of DCUs that a
+small Composer environment keeps: multiply the price by your number."""
 
 
 def _waiting(nightly: bytes) -> str:
     once_a_minute = replace(TEN_MINUTES, settings=replace(Settings(), burst=timedelta(seconds=1)))
     ways = (
-        ("as it is", TEN_MINUTES),
+        ("the default", TEN_MINUTES),
         (f"a checker with a whole vCPU (`--checker-cpu {WHOLE_CPU}`)", replace(TEN_MINUTES, checker_vcpu=WHOLE_CPU)),
-        ("jobs looked at once a minute (`WORKFLOW_BURST_SEC=1`)", once_a_minute),
+        ("jobs polled once a minute (`WORKFLOW_BURST_SEC=1`)", once_a_minute),
     )
     rows = [(name, estimate(nightly, given, runs_per_month=RUNS)) for name, given in ways]
     head = ("nightly-pipeline, jobs of 10 min", "awake, s", "took, min", "a run", f"{RUNS} runs and an idle month")
@@ -193,16 +194,16 @@ def _prices() -> str:
 def _assumptions(given: Assumptions) -> str:
     rows = (
         ("a read, a commit, a publish", f"{given.read_s:g}, {given.commit_s:g}, {given.publish_s:g} s"),
-        ("an answer of the Task Runner", f"{given.task_runner_s:g} s"),
+        ("an answer from the Task Runner", f"{given.task_runner_s:g} s"),
         ("processor time of a call to it", f"{given.cpu_s:g} s"),
         ("an instance", f"{given.vcpu:g} vCPU, {given.gib:g} GiB, billed to one event at a time"),
         ("an instance of the checker", f"{given.checker_vcpu:g} vCPU, {given.checker_gib:g} GiB"),
-        ("states that a job goes through while it is looked at", str(given.new_states)),
+        ("states of a job that polling sees", str(given.new_states)),
         ("a document with its index entries", f"{given.document_bytes:,} bytes"),
         ("a line in Cloud Logging", f"{given.line_bytes:,} bytes"),
         ("documents are kept", f"{given.settings.keep_runs.days} days, then deleted by their TTL"),
     )
-    return _table(("what", "taken as"), rows)
+    return _table(("quantity", "assumed value"), rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -213,14 +214,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 _NUMBERS: Final = frozenset({"written", "read", "messages", "polls", "awake, s", "took, min", "USD", "1,000 steps"})
 
 _COUNT_NOTES: Final = """\
-Documents written and read, messages and polls are for each step, with the start and the end of the run; *awake* is
-how long the checker's requests take. A step of a chain takes 3 writes (its document, its claim, its end), 1 read and
-no message of its own: changes are published in groups.
+Documents written and read, messages and polls are per step, including the start and the end of the run; *awake* is the
+total time of the checker's requests. A step of a chain takes 3 writes (its document, its claim, its end), 1 read and no
+separate message, because changes are published in groups.
 
-These are measurements, not a model's: the deployed coordinator plays the run once, in memory and in virtual time, and
-what its store, its bus, its Task Runner and its clock see is counted. Only the seconds that calls take are
-[assumed](#assumptions). `tests/e2e/test_cost.py` holds the counts to what the servers of the local platform count of
-real runs of seven shapes: to the document for chains, within 3 % for the others."""
+These figures are measured, not modelled: the deployed coordinator plays the run once, in memory and in virtual time,
+and the calls to its store, bus, Task Runner and clock are counted. Only the durations of calls are
+[assumed](#assumptions). `tests/e2e/test_cost.py` compares the counts with those of the local platform's servers for
+real runs of seven shapes: they are equal for chains, and within 3 % for the others."""
 
 _HOUR: Final = dollars(
     PRICES[Item.CPU].of(3600 * AWAKE * AT_ONCE.checker_vcpu)
@@ -228,54 +229,53 @@ _HOUR: Final = dollars(
 )
 
 _WAITING_NOTES: Final = f"""\
-Cloud Run bills a request for as long as it takes, also while it sleeps. With jobs in flight that began less than five
-minutes ago the checker stays awake for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that their end is noticed
-within ten to fifteen seconds; older jobs alone are looked at once a minute, and cost hardly anything. Being awake is
-{_HOUR} an hour, once for the whole platform: a hundred runs at the same time share it, while the tables bill it to a
-single one. So for a few runs of one job after the other, services that are not billed for waiting cost about as much;
-for wide graphs, or many runs at a time, this one is cheaper by far. The checker mostly sleeps, so it is deployed with a
-sixth of a processor, and more instances of it come when there is more to do. `atom-workflows cost` reads
-`WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
+Cloud Run bills a request for its whole duration, even while it sleeps. While there are jobs in flight that began less
+than five minutes ago, the checker stays awake for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that their end
+is noticed within ten to fifteen seconds. If all jobs are older, they are polled once a minute, which costs hardly
+anything. Being awake costs {_HOUR} an hour, once for the whole platform: a hundred concurrent runs share this cost,
+whereas the tables charge it to a single run. So for a few runs with one job after the other, services that do not bill
+for waiting cost about as much; for wide graphs, or many concurrent runs, this one is far cheaper. The checker mostly
+sleeps, so it is deployed with a sixth of a processor, and more instances are started when there is more to do.
+`atom-workflows cost` reads `WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
 
 _FORMULAE: Final = """\
-What is counted comes to this, for a run of N nodes (steps, the barriers of wide graphs, the end), of which S have a
-task:
+These are the counts for a run of N nodes (steps, the barriers of wide graphs, the end), of which S have a task:
 
-- **written** = 1 + N documents of the run (+ 2 from 200 nodes on: its definition, and that it runs) + S claims + the
-  ends of all nodes but the last + the countdowns of dependents, of which a commit writes each once, and those that it
-  claims not at all + 2 to close the run. Jobs that take time: + S for the job's id, + 1 for each state seen, + 2 for
-  each of the checker's bursts, + 1 for each audit.
+- **written** = 1 + N documents of the run (+ 2 from 200 nodes on: its definition, and its change to running) + S
+  claims + the ends of all nodes but the last + the countdowns of dependents (a commit writes each dependent once, and
+  does not count down the dependents that it claims) + 2 to close the run. Jobs that take time: + S for the job's id,
+  + 1 for each state seen, + 2 for each of the checker's bursts, + 1 for each audit.
 - **read** = S + the barriers passed + 2 to close the run (+ the roots, from 200 nodes on). Jobs that take time: + S
-  when they end; for each burst 2 and the jobs in flight; 1 for each look; 4 for each audit.
-- **messages** = the start, a message for each ten steps that are released together and that no invocation keeps for
-  itself, and what is told of changes: each 200, or each half second. Jobs that take time: + one for each 50 that end
-  together, and the ticks.
-- **billed bytes** = for each publish and each push at least 1,000.
+  when they end; for each burst, 2 and the jobs in flight; 1 for each look at the due steps; 4 for each audit.
+- **messages** = the start, one message for every ten steps that are released together and that no invocation keeps for
+  itself, and the reports of changes: one for every 200 changes or every half second. Jobs that take time: + one for
+  every 50 that end together, and the ticks.
+- **billed bytes** = at least 1,000 for each publish and each push.
 - **vCPU-seconds** = the time of each request, rounded up to 0.1 s, times the vCPUs; **GiB-seconds** likewise.
 - **stored** = the documents, for as long as they are kept; **deleted** = the same documents, once.
-- **logged** = a line for each change of a step, and one that Cloud Run writes of each request."""
+- **logged** = a line for each change of a step, and the line that Cloud Run writes for each request."""
 
 _PRICE_NOTES: Final = """\
-Prices change, and they are not the same everywhere: the code has them in one table and nowhere else. They were compared
-with stored copies of these pages and, where a copy leaves the figures out (Firestore, Cloud Workflows, Amazon MWAA,
-Compute Engine), with what others quote from them; some are older than the date above, and none was compared with a
-bill. A month has 30 days for what is counted by the minute and 730 hours for what is billed by the hour. Within the
-free tiers of a project that does nothing else, an idle month costs nothing, and so do some 200 runs a day of a chain
-of 30 steps (20,000 writes a day), as long as their jobs are answered at once."""
+Prices change and differ between regions, so the code has them in a single table. They were compared with stored copies
+of these pages and, where a copy omits the figures (Firestore, Cloud Workflows, Amazon MWAA, Compute Engine), with
+quotations of the pages elsewhere; some are older than the date above, and none was compared with a bill. A month has 30
+days for services that are counted by the minute and 730 hours for services that are billed by the hour. Within the free
+tiers of a project that does nothing else, an idle month is free, and so are some 200 runs a day of a chain of 30 steps
+(20,000 writes a day), as long as their jobs are answered immediately."""
 
 _NOT_COUNTED: Final = """\
-Where many events share an instance (`concurrency` above 1), what they cost in processor time is divided by as many:
-the figures above are an upper bound. Retries, jobs that fail and redeliveries are not in them; each further attempt
-of a step takes 3 writes more (claim, job, outcome).
+If several events share an instance (`concurrency` above 1), they share the cost of its processor time, so the figures
+above are an upper bound. They do not include retries, failing jobs and redeliveries; each further attempt of a step
+takes 3 more writes (claim, job, outcome).
 
 ## What is not counted
 
-- The Task Runner and the jobs: they cost the same, whoever submits them.
-- Traffic that leaves the region, for Task Runners that are elsewhere. A submission and a look are about 2 KB.
-- Subscriptions of yours to the topic `events`: at least 1,000 bytes a delivery.
+- The Task Runner and the jobs, which cost the same regardless of who submits them.
+- Traffic that leaves the region, for Task Runners in other regions. A submission and a poll are about 2 KB.
+- Your own subscriptions to the topic `events`: at least 1,000 bytes a delivery.
 - Cold starts: each is billed for about a second of a function.
-- The build and storage of the functions' images, uploads to the bucket and the file that is kept there.
-- What looking at runs reads: `runs show` reads the run and each of its steps."""
+- Building and storing the functions' images, uploads to the bucket, and the storage of the uploaded file.
+- The reads of commands that show runs: `runs show` reads the run and each of its steps."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the tables of docs that come from the deployment's own plan and list of roles.
+"""Write the tables in the docs that come from the deployment's own plan and list of roles.
 
 `python docs/generate.py` writes them; a test fails when one is not up to date.
 """
@@ -14,7 +14,7 @@ from typing import Final
 DOCS: Final = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "deploy"))
 
-from atom_deploy.deployment import Deployment  # noqa: E402 (it is not installed, so the path comes first)
+from atom_deploy.deployment import Deployment  # noqa: E402 (the package is not installed, so the path is set first)
 from atom_deploy.plan import Plan, plan_of  # noqa: E402 (likewise)
 from atom_deploy.resources.functions import FUNCTIONS  # noqa: E402 (likewise)
 from atom_deploy.resources.pubsub import KEPT_S, PUSHED, tried_for_s  # noqa: E402 (likewise)
@@ -35,7 +35,7 @@ _GRANTED: Final = "see [security](../explanation/security.md)"
 
 
 def roles() -> str:
-    """Return the table of roles: whose, on what, for which call."""
+    """Return the table of roles by identity, resource and call."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for grant in GRANTS:
         rows.setdefault((grant.to, grant.role), {})[grant.on] = grant.call
@@ -44,15 +44,15 @@ def roles() -> str:
 
 
 def deployer() -> str:
-    """Return the table of what the builds' accounts may do."""
+    """Return the table of the roles of the builds' accounts."""
     lines = [f"| `{one.to}` | {_role(one.role)} | {_place(one.on)} | {one.call} |" for one in BUILD_GRANTS]
-    return "\n".join(["| account | role | on | what for |", "|---|---|---|---|", *lines])
+    return "\n".join(["| account | role | on | purpose |", "|---|---|---|---|", *lines])
 
 
 def _role(role: str) -> str:
     if role != LOG_ALERTS:
         return f"`{role}`"
-    return f"a role of the project's own, with {', '.join(f'`{one}`' for one in LOG_ALERT_PERMISSIONS)}"
+    return f"a custom role of the project with {', '.join(f'`{one}`' for one in LOG_ALERT_PERMISSIONS)}"
 
 
 def _place(place: str) -> str:
@@ -61,20 +61,18 @@ def _place(place: str) -> str:
         "project": "the project",
         "grants": "the project",
         "account": f"the account `{name}`",
-        "build-bucket": "the bucket of sources",
+        "build-bucket": "the bucket for sources",
     }[kind]
 
 
 def redelivery() -> str:
-    """Return the table of how long an event is tried, by topic."""
+    """Return the table of how long events are redelivered, by topic."""
     lines = [
         f"| `{topic}` | {MIN_BACKOFF_S} s, growing to {MAX_BACKOFF_S[topic]} s | "
         f"{_time(tried_for_s(topic, MAX_DELIVERIES))} | {_time(KEPT_S[topic])} |"
         for topic in PUSHED
     ]
-    head = [
-        "| topic | pause before the next delivery | given up after about | kept, if it cannot be delivered at all |"
-    ]
+    head = ["| topic | pause before the next delivery | given up after about | kept if it cannot be delivered at all |"]
     return "\n".join([*head, "|---|---|---|---|", *lines])
 
 
@@ -87,13 +85,13 @@ def _time(seconds: int) -> str:
 
 
 def resources() -> str:
-    """Return the table of what is created, and what for."""
+    """Return the table of the created resources and their purposes."""
     deployment = Deployment(
         project="my-project", region="us-central1", task_runner_url="https://runner", task_runner_service="runner"
     )
     plan = plan_of(deployment, staged=Path(), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
     lines = [f"| {kind} | {names} | {why} |" for kind, names, why in _rows(plan)]
-    return "\n".join(["| kind | name | what for |", "|---|---|---|", *lines])
+    return "\n".join(["| kind | name | purpose |", "|---|---|---|", *lines])
 
 
 TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
@@ -104,15 +102,15 @@ TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
 
 
 def generated(page: str) -> str:
-    """Return the page with new tables, each between its two markers."""
+    """Return the page with new tables, each between its markers."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for name, make in TABLES[page].items():
         table = make()
         before, after = f"<!-- {name} -->\n", "<!-- end -->"
         between = re.compile(f"{re.escape(before)}.*?{re.escape(after)}", re.DOTALL)
-        text, found = between.subn(lambda _: f"{before}{table}\n{after}", text)  # noqa: B023 (called at once)
+        text, found = between.subn(lambda _: f"{before}{table}\n{after}", text)  # noqa: B023 (called immediately)
         if found != 1:
-            raise ValueError(f"{page} has {found} places for the table {name}")
+            raise ValueError(f"{page} has {found} places for the table {name} instead of one")
     return text
 
 
@@ -137,7 +135,10 @@ def _calls(calls: Mapping[str, str]) -> str:
 
 
 def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield one row for each kind of grants, exemptions and TTL policies, and one for any other resource."""
+    """Yield the rows of the table of resources.
+
+    Each kind of grant, exemption and TTL policy has one row, and so has every other resource.
+    """
     rows: dict[tuple[str, str], list[str]] = {}
     for resource in (one for stage in plan for one in stage):
         why = _GRANTED if resource.kind.startswith("grants on ") else resource.why

@@ -1,4 +1,4 @@
-"""Write what is generated of the documents: diagrams of states, costs, the deployment's tables, the commands.
+"""Write the generated parts of the documents: state diagrams, costs, the deployment's tables and the commands.
 
 `python docs/generate.py` brings the files up to date; a test fails when one is not.
 """
@@ -18,7 +18,7 @@ ARCHITECTURE: Final = Path(__file__).parent.parent / "ARCHITECTURE.md"
 
 
 def diagram(transitions: Mapping[Any, str], start: str) -> str:
-    """Return a Mermaid state diagram, one arrow for each pair of states."""
+    """Return a Mermaid state diagram with one arrow per pair of states."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for (origin, event), target in transitions.items():
         arrows.setdefault((origin, target), []).append(event)
@@ -27,12 +27,12 @@ def diagram(transitions: Mapping[Any, str], start: str) -> str:
 
 
 def generated(text: str) -> str:
-    """Return the document with new generated parts, each between its two markers."""
+    """Return the document with new generated parts, each between its markers."""
     parts = {"step-states": diagram(STEP_TRANSITIONS, "PENDING"), "run-states": diagram(RUN_TRANSITIONS, "SEEDING")}
     for name, part in parts.items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        before, after = between.search(text).groups()  # type: ignore[union-attr]  # without its markers it must fail
-        text = between.sub(lambda _: before + part + after, text)  # noqa: B023 (called at once)
+        before, after = between.search(text).groups()  # type: ignore[union-attr]  # it must fail without them
+        text = between.sub(lambda _: before + part + after, text)  # noqa: B023 (called immediately)
     return text
 
 

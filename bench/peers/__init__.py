@@ -1,1 +1,1 @@
-"""`python -m bench.peers`: the same workloads on other engines, each from an environment of its own, beside ours."""
+"""`python -m bench.peers`: measure the same workloads on other engines, each in its own environment, for comparison."""

@@ -1,4 +1,4 @@
-"""`python -m bench.peers`: ours beside others; `--write` brings docs/explanation/benchmarks-peers.md up to date."""
+"""`python -m bench.peers`: compare with other engines; `--write` updates docs/explanation/benchmarks-peers.md."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ from bench.workloads import WORKLOADS
 DOCUMENT: Final = ROOT / "docs" / "explanation" / "benchmarks-peers.md"
 TICK_EVERY_S: Final = 60.0
 OURS_CONFIGURED: Final = (
-    "The local platform: Firestore and Pub/Sub embedded, each in its own process, and the three functions in theirs, "
-    "eight threads each. State is in memory there, as it is in Google's emulators; the calls are those of the cloud."
+    "The local platform: embedded Firestore and Pub/Sub, each in its own process, and the three functions, each in its "
+    "own process with eight threads. State is kept in memory, as in Google's emulators; the calls are the same as in "
+    "the cloud."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    Returns 1 if we failed, or a peer that was asked for by name.
+    Returns 1 if Atom Workflows failed, or a peer that was requested by name.
     """
     options = _options(arguments)
     try:
@@ -61,9 +62,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.peers", description=__doc__)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--repeat", type=int, default=3, help="passes of each workload (default: 3)")
-    parser.add_argument("--only", choices=names, action="append", help="one peer beside ours; may be repeated")
-    parser.add_argument("--with-slow", action="store_true", help="also Airflow, one pass")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds that a pass may take (default: 300)")
+    parser.add_argument("--only", choices=names, action="append", help="compare only with this peer; may be repeated")
+    parser.add_argument("--with-slow", action="store_true", help="also measure Airflow, in one pass")
+    parser.add_argument("--limit", type=float, default=300.0, help="time limit of a pass in seconds (default: 300)")
     parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks-peers.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1 or not options.limit > 0:
@@ -107,7 +108,7 @@ def _installed(peer: Peer) -> tuple[Peer, Row, Path | None]:
     The interpreter is None if it cannot be installed, and the row says why.
     """
     row = Row(name=peer.name, title=peer.title, configured=peer.configured)
-    _say(f"{peer.title}: installing into {HOME.name}/{peer.name} unless it is there")
+    _say(f"{peer.title}: installing into {HOME.name}/{peer.name} unless it is already installed")
     try:
         python = python_for(peer)
         row.versions = versions(python, peer.versions_of)
@@ -138,7 +139,7 @@ def _fail(row: Row, error: PeerFailed) -> None:
 
 @contextmanager
 def _platform() -> Iterator[LocalPlatform]:
-    """Start a platform, and lead this process's Google clients to it."""
+    """Start a platform, and point this process's Google clients at it."""
     with (
         tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
         LocalPlatform(PlatformOptions(log_dir=Path(folder), tick_every_s=TICK_EVERY_S)) as platform,

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made once and kept under `.bench/`."""
+"""A virtual environment for each peer, created once and kept under `.bench/`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERSIONS: Final = (
 
 
 def python_for(peer: Peer, home: Path = HOME) -> Path:
-    """Return the interpreter of the peer's environment, made if needed.
+    """Return the interpreter of the peer's environment, creating it if needed.
 
     Raises `PeerFailed`.
     """
@@ -50,9 +50,9 @@ def versions(python: Path, packages: Sequence[str]) -> Mapping[str, str]:
 
 @contextmanager
 def reserved(home: Path = HOME) -> Iterator[None]:
-    """Keep a second benchmark out of these environments.
+    """Prevent a second benchmark from using these environments.
 
-    Raises `PeerFailed` if one is at work.
+    Raises `PeerFailed` if another benchmark is running.
     """
     import fcntl  # noqa: PLC0415 - not on Windows, where only this fails
 
@@ -61,12 +61,12 @@ def reserved(home: Path = HOME) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PeerFailed(f"another benchmark uses {home}; wait for its end") from None
+            raise PeerFailed(f"another benchmark is using {home}; wait until it ends") from None
         yield
 
 
 def _install(python: Path, packages: Sequence[str]) -> None:
-    # By our own pip: to put one into each environment takes longer than most engines do.
+    # Use this process's pip: installing pip into each environment takes longer than installing most engines.
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check", "--no-input"]
     _output([*pip, "install", *packages], within_s=INSTALL_WITHIN_S)
 
@@ -75,13 +75,13 @@ def _output(command: Sequence[str], within_s: float) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=within_s, check=True)  # noqa: S603 - our own command
     except subprocess.TimeoutExpired:
-        raise PeerFailed(f"no end of the installation within {within_s:.0f} s") from None
+        raise PeerFailed(f"the installation did not end within {within_s:.0f} s") from None
     except subprocess.CalledProcessError as error:
         raise PeerFailed(_reason(error.stderr)) from None
     return done.stdout
 
 
 def _reason(output: str) -> str:
-    """Return the last line that says what went wrong."""
+    """Return the last line that describes the error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if line.startswith("ERROR")), (lines or ["no reason given"])[-1])

@@ -30,7 +30,7 @@ EARLIER: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """Everything that one invocation found out; the load averages are those before and after it."""
+    """The results of one invocation, and the load averages before and after it."""
 
     workloads: Sequence[Workload]
     rows: Sequence[Row]
@@ -40,14 +40,14 @@ class Compared:
 
     @property
     def measured(self) -> list[Row]:
-        """The engines of which there are figures."""
+        """The engines that have figures."""
         return [row for row in self.rows if row.cells]
 
 
 def time_table(compared: Compared) -> str:
     """Return the times of each engine and workload.
 
-    Milliseconds a step, steps a second, and how many times the floor that is.
+    The times are milliseconds a step, steps a second, and the multiple of the floor.
     """
     rows = (
         (row.title, *(_figures(row.cells.get(one.name)) for one in compared.workloads)) for row in compared.measured
@@ -56,9 +56,9 @@ def time_table(compared: Compared) -> str:
 
 
 def ratio_table(compared: Compared) -> str:
-    """Return how many times longer than ours each engine takes.
+    """Return each engine's times divided by those of Atom Workflows.
 
-    Empty if there is no other.
+    Empty if no other engine was measured.
     """
     others = [row for row in compared.measured if row.name != OURS]
     rows = ((row.title, *(_ratio(row.cells.get(one.name)) for one in compared.workloads)) for row in others)
@@ -79,7 +79,7 @@ def document(compared: Compared) -> str:
         "## Time\n\nMilliseconds a step · steps/s · **times the floor** (lowest to highest).\n\n"
         + time_table(compared),
         _TIME_NOTES,
-        f"## Beside ours\n\n{ratios}\n\n{_RATIO_NOTES}" if ratios else "",
+        f"## Compared with Atom Workflows\n\n{ratios}\n\n{_RATIO_NOTES}" if ratios else "",
         "## How each was configured\n\n" + _configured(compared),
         f"## Not measured\n\n{failed}" if failed else "",
         _REPRODUCE,
@@ -132,7 +132,7 @@ def _machine(compared: Compared) -> str:
             f"- {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory_gb:.0f} GB",
             f"- {platform.python_implementation()} {platform.python_version()}",
             f"- {datetime.now(UTC):%Y-%m-%d}; median of {compared.repeat} passes after a warm-up",
-            f"- Load average, this and other work: {compared.load_before:.1f} before, {compared.load_after:.1f} after",
+            f"- Load average, including other work: {compared.load_before:.1f} before, {compared.load_after:.1f} after",
         )
     )
 
@@ -148,27 +148,27 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 _HEAD: Final = """\
-# Benchmarks beside other engines
+# Benchmarks of other engines
 
-The four small workloads of our [benchmarks](benchmarks.md) on other engines, each from an environment of its own, on
-the same machine, one after the other, against the same mock Task Runner: every step is one `POST /job` that is answered
-`SUCCEEDED` at once. `make bench-peers` writes this file. They are different things: what an engine does for a step, and
-where its state would survive, is said below the figures."""
+The four small workloads of our [benchmarks](benchmarks.md) on other engines, each in its own environment, one after the
+other on the same machine, against the same mock Task Runner: every step is one `POST /job` that is answered `SUCCEEDED`
+immediately. `make bench-peers` writes this file. The engines differ in what they do for a step and in what their state
+would survive; the section after the figures describes how each was configured."""
 
 _TIME_NOTES: Final = """\
-From the submission to the end of the last run; starting the engine is not part of it. The *floor* is the same number
-of the same requests from one pooled `requests` session (one thread for the chain, eight for the others), made right
-after each pass. On a machine that others use, too, the ratios are what can be compared, not the milliseconds. What an
-engine writes lies in memory (`/dev/shm`) where the system has that, as ours does: no figure has a disk in it.
-After every pass the Task Runner's log is read: each step must have been submitted exactly once, and after all that it
-depends on."""
+The time from the submission to the end of the last run, without the start of the engine. The *floor* is the time for
+the same number of the same requests from one pooled `requests` session (one thread for the chain, eight for the
+others), measured right after each pass. On a machine that also does other work, compare the ratios rather than the
+milliseconds. Every engine, including Atom Workflows, keeps its files in memory (`/dev/shm`) if the system has it, so no
+figure includes a disk. After every pass the Task Runner's log is checked: each step must have been submitted exactly
+once, and after all the steps that it depends on."""
 
 _RATIO_NOTES: Final = """\
-How many times longer than ours: under 1, it is faster than we are. After each pass of an engine ours runs the same
-workload while the engine idles; the figure is the median of the passes' own ratios, so that both had the same minute.
-Ours pays for servers and functions in processes of their own, between which state and events travel by gRPC and HTTP,
-since that is how it is deployed; an engine that runs its steps inside the process that coordinates them has none of
-that to pay."""
+The time of each engine divided by the time of Atom Workflows: below 1, the engine is faster. After each pass of an
+engine, Atom Workflows runs the same workload while the engine idles; the figure is the median of the ratios of the
+passes, so both were measured within the same minute. Atom Workflows runs its servers and functions in separate
+processes, as it is deployed, and state and events travel between them by gRPC and HTTP. An engine that runs its steps
+inside the process that coordinates them does not have this cost."""
 
 _REPRODUCE: Final = """\
 ## Reproduce
@@ -177,18 +177,18 @@ _REPRODUCE: Final = """\
 make bench-peers SLOW=1                        # what wrote this file; about a quarter of an hour
 make bench-peers                               # the same without Airflow; about eight minutes
 python -m bench.peers                          # the same, printed only
-python -m bench.peers --only dbos --repeat 10  # one of them beside ours
+python -m bench.peers --only dbos --repeat 10  # compare with one engine
 ```
 
 The first time, it installs each engine from the package index under `.bench/`, some 1.1 GB with Airflow; `make clean`
-removes that. An engine that cannot be installed or that fails is reported in a line, and the others go on."""
+removes that. An engine that cannot be installed or that fails is reported in one line, and the others continue."""
 
 _EARLIER_HEAD: Final = """\
 ## Measured earlier on another machine
 
-Not comparable to the last digit with the tables above: another machine of two cores, whose bare HTTP call took
-0.26 ms, and other versions. The workloads are the same."""
+These figures are only roughly comparable with the tables above: they come from another machine with two cores, on which
+a bare HTTP call took 0.26 ms, and from other versions. The workloads are the same."""
 
 _EARLIER_NOTE: Final = """\
-Jobs of 2 s in the fan of 200, polled each second (ideal 6.0 s), there: the first version 6.1 s, Prefect 19 s,
-Huey 55 s, Airflow 62 s."""
+On that machine, the fan of 200 with jobs of 2 s, polled each second (ideal 6.0 s), took 6.1 s with the first version,
+19 s with Prefect, 55 s with Huey and 62 s with Airflow."""

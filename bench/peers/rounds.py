@@ -1,4 +1,4 @@
-"""Measuring one engine: every workload in turn, each pass followed by the bare calls and by ours."""
+"""Measure one engine: every workload in turn, each pass followed by the bare calls and by Atom Workflows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from bench.workloads import Workload, chain
 
 ROOT: Final = Path(__file__).parents[2]
 WARM_UP: Final = Workload(name="warm-up", title="chain of 4", definition=chain(4))
-"""For a slow engine, instead of a whole round."""
+"""The warm-up of a slow engine, instead of a whole round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """One pass; right after it the same calls made bare, and the same workload run by ours, if that is not 0."""
+    """One pass.
+
+    Right after it, the same calls were made bare and, unless `ours_s` is 0, Atom Workflows ran the same workload.
+    """
 
     wall_s: float
     floor_s: float
@@ -35,7 +38,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """All passes of one workload; none, if one took longer than `over_s`."""
+    """All passes of one workload, or no passes if one took longer than `over_s`."""
 
     workload: Workload
     passes: Sequence[Timed] = ()
@@ -48,7 +51,7 @@ class Cell:
 
     @property
     def steps_a_second(self) -> float:
-        """As many as the median pass made."""
+        """The steps that the median pass ran in a second."""
         return 1000 / self.ms_a_step
 
     @property
@@ -58,18 +61,18 @@ class Cell:
 
     @property
     def ratios_to_floor(self) -> list[float]:
-        """That of each pass."""
+        """The ratio of each pass to its bare calls."""
         return [one.wall_s / one.floor_s for one in self.passes]
 
     @property
     def times_ours(self) -> float:
-        """The median ratio of a pass to ours; 0 if ours was not run."""
+        """The median ratio of a pass to Atom Workflows, or 0 if that was not run."""
         return median([one.wall_s / one.ours_s for one in self.passes if one.ours_s] or [0.0])
 
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """The results of one engine; `failed` says why some are missing."""
+    """The results of one engine; `failed` explains why some are missing."""
 
     name: str
     title: str
@@ -90,7 +93,7 @@ class Engine(Protocol):
 
 
 class Ours:
-    """The local platform, which has a limit of its own."""
+    """The local platform, which has its own time limit."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -101,7 +104,7 @@ class Ours:
 
 
 class Theirs:
-    """A peer's script, started when it is first needed and again when it was ended for taking too long."""
+    """A peer's script, started when it is first needed, and again after it was ended for taking too long."""
 
     def __init__(self, peer: Peer, python: Path, task_runner: TaskRunner, body: Mapping[str, Any]) -> None:
         self._command = [str(python), "-m", peer.module]
@@ -135,7 +138,7 @@ class Theirs:
             wall_s = self._script.seconds({"number": number, "runs": workload.runs, "steps": steps}, limit_s)
         except TooLong as error:
             self._script = None
-            # With the error, so that the script is not waited for.
+            # The error is passed so that the script is not waited for.
             self._running.__exit__(type(error), error, error.__traceback__)
             raise
         run_ids = [f"{number}-{run}" for run in range(workload.runs)]
@@ -151,7 +154,7 @@ def edges(workload: Workload) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """The workloads to measure, how often, beside which engine, and how to report progress."""
+    """The workloads to measure, how often, compared with which engine, and how to report progress."""
 
     workloads: Sequence[Workload]
     repeat: int

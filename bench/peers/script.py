@@ -1,4 +1,4 @@
-"""A peer's script as a process: each pass is asked for by a line, and all that it started ends with it."""
+"""A peer's script as a process: a line requests each pass, and everything that the script started ends with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _END_WITHIN_S: Final = 15.0
 _GRACE_S: Final = 5.0
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - within it, a folder of our own is made
 _LOOK_EVERY_S: Final = 0.5
-"""How often to see whether the script still runs: what it started may hold its pipe open."""
+"""How often to check that the script still runs, since a process that it started may hold its pipe open."""
 
 _MARK: Final = "PEER_MARK"
 """A variable that every process below the script inherits, even one that leaves its session."""
@@ -60,7 +60,7 @@ class Script:
     def seconds(self, asked: Mapping[str, Any], limit_s: float) -> float:
         """Return how long the pass took.
 
-        Raises `PeerFailed`, or `TooLong`, after which nothing more can be asked.
+        Raises `PeerFailed`, or `TooLong`, after which no more passes can be requested.
         """
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         with suppress(BrokenPipeError):
@@ -73,7 +73,7 @@ class Script:
         given = {name: value.replace("{scratch}", str(scratch)) for name, value in self._environment.items()}
         own = {"HOME": str(scratch), "PEER_ANSWERS": str(answers), "PEER_SCRATCH": str(scratch), _MARK: self._mark}
         with self._log.open("wb") as log:
-            # A session of its own: Ctrl-C reaches us alone, and we end it.
+            # The script has its own session: Ctrl-C reaches only this process, which then ends the script.
             return subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
                 stdin=subprocess.PIPE,
@@ -101,7 +101,7 @@ class Script:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
         lines = [line.strip() for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "it ended without a word")
+        return next((line for line in reversed(lines) if line), "it ended without an error message")
 
     def _await_ready(self) -> None:
         try:
@@ -130,7 +130,7 @@ class Script:
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Make a folder in memory where the system has that.
 
-    Ours keeps its state in memory here, and disks differ more than engines.
+    The local platform keeps its state in memory, too, and disks differ more than engines.
     """
     return tempfile.TemporaryDirectory(
         prefix="atom-peer-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None, ignore_cleanup_errors=True
@@ -148,7 +148,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _started_by(session: int, mark: str) -> Iterator[psutil.Process]:
-    """Yield the processes of the session, or with the mark.
+    """Yield the processes in the session or with the mark.
 
     A process that changes its title may lose its environment, and one that leaves its session keeps the mark.
     """

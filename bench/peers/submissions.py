@@ -1,4 +1,4 @@
-"""Checks that the Task Runner was asked for exactly the jobs of a pass, each after those that it depends on."""
+"""Check that exactly the jobs of a pass were submitted, each after the jobs that it depends on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMEOUT_S = 30.0
 
 
 class TaskRunner:
-    """The mock's own endpoints, by which nothing is counted."""
+    """The mock Task Runner's own endpoints, whose calls are not counted."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -22,7 +22,7 @@ class TaskRunner:
         requests.post(f"{self.url}/_reset", timeout=_TIMEOUT_S).raise_for_status()
 
     def submitted(self) -> list[str]:
-        """Return the key of every submission since, in order."""
+        """Return the keys of all submissions since then, in order."""
         answer = requests.get(f"{self.url}/_log", timeout=_TIMEOUT_S)
         answer.raise_for_status()
         calls = (json.loads(line) for line in answer.text.splitlines())
@@ -47,4 +47,4 @@ def _breaches(steps: Mapping[str, Sequence[str]], run_id: str, keys: Sequence[st
 
 def _surplus(steps: Mapping[str, Sequence[str]], run_ids: Sequence[str], keys: Sequence[str]) -> str:
     more = len(keys) - len(steps) * len(run_ids)
-    return f"{more} jobs were submitted that no one asked for" if more else ""
+    return f"unexpected jobs submitted: {more}" if more else ""

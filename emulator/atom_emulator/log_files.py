@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 OWN_FOLDER: Final = ".atom-workflows"
-"""In the working folder; a `.gitignore` in it keeps what is there out of the user's repository."""
+"""A folder in the working directory; a `.gitignore` in it keeps the logs out of the user's repository."""
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its missing parents, each for its owner alone.
+    """Make a folder and its missing parents, accessible only to the owner.
 
     An existing folder is left as it is.
     """
@@ -24,9 +24,9 @@ def make_folder(folder: Path) -> None:
 
 
 def append_to(file: Path) -> BinaryIO:
-    """Open a log for its owner alone, unbuffered.
+    """Open a log, unbuffered and accessible only to the owner.
 
-    Raises `OSError` if it is a link, wherever that leads.
+    Raises `OSError` if the path is a symbolic link, whatever its target.
     """
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)

@@ -10,7 +10,7 @@ from typing import Any
 def write_ready_file(path: Path, *, port: int, **more: Any) -> None:
     """Write the port and other details as one line of JSON.
 
-    The file appears complete: a reader never sees half of it.
+    The file appears only once it is complete, so a reader never sees half of it.
     """
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps({"port": port, **more}) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Refuse requests from web pages: the local platform asks for no credential, so any page could use it."""
+"""Refuse requests from web pages: the local platform requires no credentials, so any page could use it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from atom_workflows import web_pages
 from atom_workflows.hosts import THIS_MACHINE, is_this_machine
 
 LOCAL_HOSTS: Final = frozenset(f"[{name}]" if ":" in name else name for name in THIS_MACHINE)
-"""The names of a server that listens on this machine only, as the header `Host` has them."""
+"""The names of a server that listens on this machine only, in the form of the header `Host`."""
 
 
 def explain_refusal(headers: Mapping[str, str], *, bound_to: str) -> str:
-    """Explain why a request is refused, if it is.
+    """Explain why a request is refused, or return an empty text.
 
     The names in `headers` are in lower case. A server that is `bound_to` another address may be called by any name.
     """
     hosts = LOCAL_HOSTS if is_this_machine(bound_to) else frozenset()
-    return web_pages.explain_refusal(headers, hosts, advice="call the local platform by localhost or 127.0.0.1")
+    return web_pages.explain_refusal(headers, hosts, advice="call the local platform as localhost or 127.0.0.1")

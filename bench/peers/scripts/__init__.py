@@ -1,1 +1,1 @@
-"""One script for each engine, run by the interpreter of that engine's environment: none imports anything of ours."""
+"""One script per engine, run by the interpreter of that engine's environment. None imports the project's packages."""

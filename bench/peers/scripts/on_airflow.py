@@ -1,4 +1,4 @@
-"""Airflow: a run is a DAG run, each step a task that a process of its own runs; LocalExecutor on SQLite."""
+"""Airflow: a run is a DAG run, each step is a task that runs in its own process; LocalExecutor on SQLite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.peers.scripts.passes import JOBS_AT_ONCE, Pass, running, scratch, ser
 PARTS: Final = (("api-server",), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
 WITHIN_S: Final = 600.0
 LOOK_EVERY_S: Final = 0.5
-"""Seldom, as looking takes time of the database that the scheduler writes to."""
+"""Rarely, since each poll loads the database that the scheduler writes to."""
 
 _DAGS: Final = "dags"
 _DAG_FILE: Final = """\
@@ -46,7 +46,7 @@ with DAG(path.stem, schedule=None) as dag:
 def prepare(asked: Pass) -> None:
     """Deploy the graph as a DAG, and wait until Airflow knows it.
 
-    As a rule, that is done long before a run.
+    Normally this is done long before a run.
     """
     from airflow.models.serialized_dag import SerializedDagModel  # noqa: PLC0415 - once the settings are made
 
@@ -59,7 +59,7 @@ def prepare(asked: Pass) -> None:
 
 
 def perform(asked: Pass) -> None:
-    """Run all at the same time."""
+    """Run all the runs at the same time."""
     from airflow.api.client import get_current_api_client  # noqa: PLC0415 - once the settings are made
 
     dag_id, client = _dag_id(asked.steps), get_current_api_client()

@@ -1,4 +1,4 @@
-"""Celery: a run is a chain of its levels, each a group; one worker of threads, Redis as broker and for results."""
+"""Celery: a run is a chain of its levels, each a group; one worker with threads, Redis as broker and for results."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ between_groups = app.task(_pass_on, name="between_groups")
 
 
 def perform(asked: Pass) -> None:
-    """Run all at the same time."""
+    """Run all the runs at the same time."""
     results = [_canvas(asked, run_id).apply_async() for run_id in asked.run_ids()]
     for result in results:
         result.get()
 
 
 def _canvas(asked: Pass, run_id: str) -> Any:
-    """Begin a level when the one before has ended.
+    """Build a canvas whose levels begin when the previous one ended.
 
-    That is all that the workloads ask for.
+    The workloads require no more than that.
     """
     tasks: list[Any] = []
     for level in asked.levels:

@@ -19,7 +19,7 @@ from dagster import (
 from bench.peers.scripts.passes import Pass, serve, submit
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-"""Events are kept in the instance all the same, but not printed."""
+"""Events are still stored in the instance, but not printed."""
 
 
 def _op(step: str) -> OpDefinition:
@@ -40,7 +40,7 @@ def _job(steps: Mapping[str, Sequence[str]]) -> JobDefinition:
 
 
 def perform(asked: Pass) -> None:
-    """Run one after the other.
+    """Run the runs one after the other.
 
     The definition of the job is made once.
     """

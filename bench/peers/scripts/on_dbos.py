@@ -28,7 +28,7 @@ workflow = DBOS.workflow()(graph)
 
 
 def perform(asked: Pass) -> None:
-    """Run all at the same time, in one process."""
+    """Run all the runs at the same time, in one process."""
     asyncio.run(_perform(asked))
 
 
@@ -54,7 +54,7 @@ class _Launched:
 
 
 def main(database_url: str) -> None:
-    """Serve passes with that system database."""
+    """Serve passes with the given system database."""
     with closing(_Launched(database_url)):
         serve(perform)
 

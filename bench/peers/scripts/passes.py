@@ -1,7 +1,8 @@
-"""What all scripts share: the passes that they are asked for, and the one call that every step makes.
+"""Code shared by all scripts: the requested passes, and the one call that every step makes.
 
-A script gets its passes on standard input, one JSON object a line, and answers each with `{"wall_s": …}` to a pipe
-of its own, as an engine may print what it likes; the first line there says that the script is ready.
+A script reads its passes from standard input, one JSON object per line, and answers each with `{"wall_s": …}` on a
+separate pipe, because an engine may print anything to standard output. The first line on the pipe reports that the
+script is ready.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 JOBS_AT_ONCE: Final = 8
-"""For every engine that takes such a number: as many as our dispatcher has threads."""
+"""For every engine that has such a setting: the number of threads of the dispatcher."""
 
 _TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 10.0
@@ -31,7 +32,7 @@ _GRACE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """`runs` runs of one graph, which maps each step to the steps that it depends on. `number` is never used twice."""
+    """A pass: `runs` runs of one graph, which maps each step to the steps that it depends on. `number` is unique."""
 
     number: int
     runs: int
@@ -55,19 +56,19 @@ class Pass:
 
     @property
     def ends(self) -> list[str]:
-        """The steps on which none depends."""
+        """The steps on which no other step depends."""
         needed = {need for needs in self.steps.values() for need in needs}
         return [step for step in self.steps if step not in needed]
 
     def run_ids(self) -> list[str]:
-        """One for each run, unlike those of every other pass."""
+        """One id for each run, different from the ids of every other pass."""
         return [f"{self.number}-{run}" for run in range(self.runs)]
 
 
 def scratch() -> Path:
-    """Make a folder for whatever the engine keeps.
+    """Make a folder for the engine's files.
 
-    It is removed afterwards.
+    The folder is removed afterwards.
     """
     return Path(os.environ["PEER_SCRATCH"])
 
@@ -89,7 +90,7 @@ def submit(run_id: str, step: str) -> str:
 def serve(perform: Callable[[Pass], None], prepare: Callable[[Pass], None] = lambda _: None) -> None:
     """Perform the passes that standard input asks for.
 
-    What `prepare` does is not measured.
+    The time of `prepare` is not measured.
     """
     with os.fdopen(int(os.environ["PEER_ANSWERS"]), "w", encoding="utf-8") as answers:
         _answer(answers, {"ready": True})
@@ -103,7 +104,7 @@ def serve(perform: Callable[[Pass], None], prepare: Callable[[Pass], None] = lam
 
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process that the engine needs until the block ends."""
+    """Run a process that the engine needs, until the block ends."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, **options) as process:  # noqa: S603 - our own command
         try:
             yield process
@@ -136,7 +137,7 @@ def _answer(answers: TextIO, answer: Mapping[str, Any]) -> None:
 @cache
 def _session() -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # Looking for proxies at every call is no part of what is measured.
+    session.trust_env = False  # Looking for proxies at every call is not to be measured.
     session.mount("http://", HTTPAdapter(pool_maxsize=64))
     return session
 

@@ -22,10 +22,11 @@ def main() -> None:
     Prints the address first, in one line of JSON.
     """
     parser = argparse.ArgumentParser(prog="python -m atom_emulator.firestore", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--ready-file", type=Path, help="write the JSON line here, too, once it listens")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 picks a free one")
+    parser.add_argument("--ready-file", type=Path, help="also write the JSON line to this file once the server listens")
     options = parser.parse_args()
-    # Blocked before any thread starts, then waited for: with a handler, a signal could arrive just before the wait.
+    # Signals are blocked before any thread starts, then waited for: with a handler, one could arrive just before the
+    # wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     server = FirestoreServer(options.port)
     where: dict[str, Any] = {"host": f"127.0.0.1:{server.port}", "port": server.port, "pid": os.getpid()}

@@ -1,4 +1,4 @@
-"""Count, add up and average what a query found."""
+"""Count, sum and average the results of a query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AggregationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregation:
-    """One aggregate; `field` is that of SUM and AVERAGE, `up_to` is the number at which COUNT may stop."""
+    """One aggregate. SUM and AVERAGE use `field`; COUNT may stop at `up_to`."""
 
     kind: AggregationKind
     field: FieldPath = ()
@@ -31,13 +31,13 @@ class Aggregation:
 def aggregate(wanted: Aggregation, found: Sequence[Record]) -> int | float | None:
     """Return the aggregate.
 
-    Values that are not numbers are ignored, and the average of none is None.
+    Values that are not numbers are ignored. The average of no values is None.
     """
     if wanted.kind is AggregationKind.COUNT:
         return len(found) if wanted.up_to is None else min(len(found), wanted.up_to)
     values = [value for record in found if type(value := look_up(record.fields, wanted.field)) in (int, float)]
     if wanted.kind is AggregationKind.SUM:
         total = sum(values)
-        # A sum of integers is an integer unless 64 bits are not enough for it.
+        # A sum of integers is an integer unless it overflows 64 bits.
         return float(total) if type(total) is int and not -(1 << 63) <= total < 1 << 63 else total
     return math.fsum(values) / len(values) if values else None

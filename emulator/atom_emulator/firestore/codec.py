@@ -21,7 +21,7 @@ def split_name(name: str) -> tuple[str, str]:
 def micros_of(stamp: Any) -> int:
     """Convert a protocol Timestamp to microseconds since 1970.
 
-    Anything finer is dropped.
+    Any finer precision is dropped.
     """
     return int(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
 
@@ -37,13 +37,13 @@ def set_stamp(stamp: Any, micros: int) -> None:
 
 
 def decode(value: Any) -> Any:
-    """Return what a protocol Value holds."""
+    """Convert a protocol Value to a Python value."""
     return _PLAIN.get(value.WhichOneof("value_type"), _refuse)(value)
 
 
 def decode_fields(fields: Mapping[str, Any]) -> Fields:
-    """Return a document's fields, or a map value's."""
-    # Not items(): a protocol map makes those in Python, one generator step each.
+    """Return the fields of a document or of a map value."""
+    # Not items(): a protocol map implements it in Python, with one generator step per item.
     return {name: decode(fields[name]) for name in fields}
 
 

@@ -1,4 +1,4 @@
-"""The calls and documents of the server, counted as Firestore bills them."""
+"""Counters of the server's calls and documents, counted as Firestore bills them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 AGGREGATED_PER_READ = 1000
-"""An aggregation is billed one read for each thousand documents it looked at."""
+"""An aggregation is billed as one read per thousand documents that it examined."""
 
 
 class Counters:
@@ -55,10 +55,10 @@ class Counters:
             self._calls.clear()
 
     def as_json(self) -> bytes:
-        """Return the counts.
+        """Return the counts as JSON data.
 
-        `{"reads": n, "writes": n, "deletes": n, "written": {"steps": n, ...}, "calls": {"Commit": n, ...}}`: `written`
-        divides the writes by the documents' collections.
+        `{"reads": n, "writes": n, "deletes": n, "written": {"steps": n, ...}, "calls": {"Commit": n, ...}}`; `written`
+        breaks the writes down by collection.
         """
         with self._lock:
             return json.dumps({**self._documents, "written": self._written, "calls": self._calls}).encode()

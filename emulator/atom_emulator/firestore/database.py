@@ -22,10 +22,11 @@ from atom_emulator.firestore.writes import Outcome, Put, Record, Remove, Write, 
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 
-# How transactions work: one sees the documents as they were when it began, though nothing is copied then. A commit
-# hands the old form of each document that it changes to every open transaction, in `Transaction.before`, unless that
-# has an older one. A read prefers what is there to the current document. A transaction remembers what it has read, and
-# its own commit is aborted if any of that has changed. There are no locks, which the real service may take.
+# How transactions work: a transaction sees the documents as they were when it began, although nothing is copied at that
+# point. A commit saves the old version of each document that it changes in `Transaction.before` of every open
+# transaction, unless an older version is already there. A read prefers that version to the current document. A
+# transaction remembers what it has read, and its own commit is aborted if any of that has changed. The real service may
+# take locks; this database has none.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Committed:
 class Database:
     """The documents of one database. Every method is atomic and may be called from any thread.
 
-    `now` gives the time; commit times grow strictly even if it stands still. Paths are relative: `runs/r1`.
-    Callers must not change the records that they get, nor the values that they passed in.
+    `now` returns the time; commit times increase strictly even if the clock stands still. Paths are relative:
+    `runs/r1`. Callers must not modify the records that they receive or the values that they pass in.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -55,7 +56,7 @@ class Database:
     # -- reading -----------------------------------------------------------------------------------
 
     def get(self, paths: Sequence[str], transaction: bytes | None = None) -> tuple[list[Record | None], int]:
-        """Return the documents in the order asked for, and the read's time.
+        """Return the documents in the requested order, and the read's time.
 
         A missing document is None.
         """
@@ -75,13 +76,13 @@ class Database:
     def aggregate(
         self, query: Query, wanted: Sequence[Aggregation], transaction: bytes | None = None
     ) -> tuple[list[int | float | None], int, int]:
-        """Return each aggregate of the matches, their number, and the read's time."""
+        """Return the aggregates, the number of matches, and the read's time."""
         with self._lock:
             found = self._query(query, transaction)
             return [aggregate(one, found) for one in wanted], len(found), self._read_time()
 
     def collection_ids(self, parent: str) -> list[str]:
-        """Return the collections right below a document or the root, sorted."""
+        """Return the collections directly below a document or the root, sorted."""
         depth = len(parent.split("/")) if parent else 0
         with self._lock:
             return sorted({path.split("/")[depth] for path in self._storage.collection_paths(parent)})
@@ -89,7 +90,7 @@ class Database:
     def missing_documents(self, collection: str) -> list[str]:
         """Return the paths of a collection's missing documents, sorted.
 
-        They do not exist, but have documents below them.
+        A missing document does not exist but has documents below it.
         """
         depth = collection.count("/") + 2
         with self._lock:
@@ -105,10 +106,10 @@ class Database:
     # -- writing -----------------------------------------------------------------------------------
 
     def commit(self, writes: Sequence[Write], transaction: bytes | None = None) -> Committed:
-        """Do all the writes, in order, or none.
+        """Apply all the writes in order, or none.
 
-        Raises `NotFound`, `AlreadyExists` or `FailedPrecondition` for a precondition, `Aborted` if the
-        transaction has read what was changed since, `InvalidArgument` for what can never be written.
+        Raises `NotFound`, `AlreadyExists` or `FailedPrecondition` if a precondition does not hold, `Aborted` if a
+        document that the transaction read has changed since, and `InvalidArgument` for data that can never be written.
         """
         with self._lock:
             if transaction:
@@ -146,7 +147,7 @@ class Database:
     def begin(self, *, read_only: bool = False) -> bytes:
         """Open a transaction.
 
-        It sees the documents as they are now until it ends.
+        Until it ends, the transaction sees the documents as they are now.
         """
         with self._lock:
             now = self._read_time()
@@ -198,7 +199,7 @@ class Database:
 def _write_record(
     write: Put, old: Record | None, segments: tuple[str, ...], time: int
 ) -> tuple[Record, tuple[object, ...]]:
-    """Return the document after a write, the old one if nothing changed."""
+    """Return the document after a write, or the old one if unchanged."""
     fields, results = apply(write, old, time)
     if old is not None and identical(fields, old.fields):
         return old, results

@@ -1,26 +1,26 @@
-"""The database's refusals, named after the gRPC status that Firestore answers with."""
+"""The database's errors, named after the gRPC statuses that Firestore returns."""
 
 from __future__ import annotations
 
 
 class FirestoreError(Exception):
-    """The root: a request was refused and changed nothing."""
+    """The base class: a request was refused and changed nothing."""
 
 
 class InvalidArgument(FirestoreError, ValueError):
-    """The request can never succeed as it stands."""
+    """The request is invalid and can never succeed."""
 
 
 class NotFound(FirestoreError, LookupError):
-    """A document that must exist does not."""
+    """A document that must exist does not exist."""
 
 
 class AlreadyExists(FirestoreError, FileExistsError):
-    """A document that must not exist does."""
+    """A document that must not exist already exists."""
 
 
 class FailedPrecondition(FirestoreError):
-    """The document has another update time than the one asked for."""
+    """The document's update time differs from the required one."""
 
 
 class Aborted(FirestoreError):
@@ -28,4 +28,4 @@ class Aborted(FirestoreError):
 
 
 class Unimplemented(FirestoreError, NotImplementedError):
-    """The real service can do this; the embedded one cannot."""
+    """The real service supports this; the embedded one does not."""

@@ -1,4 +1,4 @@
-"""Run a query: choose the documents to look at, then filter, sort and cut."""
+"""Run a query: choose the documents to examine, then filter, sort and limit them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from atom_emulator.firestore.writes import Record
 
 Keys: TypeAlias = tuple[OrderKey, ...]
 Overlay: TypeAlias = Mapping[str, Record | None]
-"""The documents that have changed since a snapshot, as they were then."""
+"""The documents that have changed since a snapshot, as they were at that snapshot."""
 
 _STREAM_FACTOR: Final = 8
-"""The assumed number of documents that a walk in result order looks at for each one that it returns."""
+"""The assumed number of documents that a walk in result order examines for each one that it returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A part of an index; `ordered` if walking it gives the results in their order."""
+    """A part of an index; `ordered` means that walking it yields the results in their final order."""
 
     index: FieldIndex
     span: Span
@@ -45,7 +45,7 @@ class _Plan:
 def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
     """Return the matching documents in order, with the selected fields.
 
-    They are as of the overlay's snapshot.
+    The documents are as of the overlay's snapshot.
     """
     if query.offset < 0 or (query.limit or 0) < 0:
         raise InvalidArgument("offset and limit must not be negative")
@@ -88,8 +88,8 @@ def _find_candidates(storage: Storage, query: Query, plan: _Plan | None, changed
 
 def _choose(storage: Storage, query: Query, orders: Sequence[Order]) -> _Plan | None:
     """Return the cheapest way through an index, or None for a scan."""
-    # A condition that every match must satisfy bounds a part of its field's index. The index of the first order gives
-    # the results sorted, so that a limit ends the walk early. The fewest documents to look at win.
+    # A condition that every match must satisfy selects a part of its field's index. The index of the first sort field
+    # yields sorted results, so a limit can end the walk early. The plan that examines the fewest documents wins.
     plans = [*_plan_by_filter(storage, query, orders), *_plan_by_order(storage, query, orders)]
     return min(plans, key=lambda plan: plan.cost, default=None)
 
@@ -103,9 +103,9 @@ def _plan_by_filter(storage: Storage, query: Query, orders: Sequence[Order]) -> 
 
 
 def _plan_by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> Iterator[_Plan]:
-    """Walk the first order's index.
+    """Plan a walk along the index of the first sort field.
 
-    It is worth it only for the first few results.
+    This pays off only if a limit asks for the first few results.
     """
     if query.limit is None or orders[0].field == NAME:
         return
@@ -135,7 +135,7 @@ def _gives_order(index: FieldIndex, orders: Sequence[Order]) -> bool:
 def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> Span:
     """Return the part of a span between the query's cursors.
 
-    They point backwards in a descending order.
+    In descending order, the start cursor bounds the end of the span.
     """
     descending = orders[0].descending
     start, stop = span
@@ -147,13 +147,13 @@ def _within_cursors(index: FieldIndex, span: Span, query: Query, orders: Sequenc
     return start, max(start, stop)
 
 
-# -- filter, sort, cut -----------------------------------------------------------------------------
+# -- filter, sort, limit ---------------------------------------------------------------------------
 
 
 def _match(records: Iterable[Record], query: Query, orders: Sequence[Order]) -> Iterator[tuple[Record, Keys]]:
     """Yield each match with its sort keys.
 
-    A document that lacks a field of the order does not match.
+    A document that lacks a sort field does not match.
     """
     test = compile_filter(query.where) if query.where else None
     inside = _between_cursors(query, orders)
@@ -195,9 +195,9 @@ def _between_cursors(query: Query, orders: Sequence[Order]) -> Callable[[Keys], 
 
 
 def _beyond(cursor: Cursor, orders: Sequence[Order]) -> Callable[[Keys], bool]:
-    """Return the test for keys behind a cursor.
+    """Return the predicate for keys that follow a cursor.
 
-    A key that equals the cursor is behind it if the cursor stands before that key.
+    A key that equals the cursor follows it only if the cursor is placed before that key.
     """
     marks = tuple(zip(_cursor_keys(cursor, orders), (order.descending for order in orders), strict=False))
 

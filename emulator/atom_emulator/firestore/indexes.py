@@ -1,4 +1,4 @@
-"""Sorted field indexes, with which a query looks at its results instead of at every document."""
+"""Sorted field indexes, which let a query read only its results instead of every document."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FieldIndex:
     def replace(self, old: Record | None, new: Record | None) -> None:
         """Update the index after a document has changed.
 
-        A field that did not change costs one comparison.
+        An unchanged field costs one comparison.
         """
         before = self._entry(old) if old else None
         after = self._entry(new) if new else None
@@ -45,7 +45,7 @@ class FieldIndex:
     def span(self, one: Compare) -> Span | None:
         """Return the span of the entries that can match a comparison.
 
-        Returns None if they are not next to each other.
+        Returns None if the entries are not contiguous.
         """
         if one.op is Op.IS_NULL:
             return self._between((0,), (0,))
@@ -59,9 +59,9 @@ class FieldIndex:
         return None
 
     def _between(self, low: OrderKey, high: OrderKey) -> Span:
-        """Return the entries from `low` to the last like `high`.
+        """Return the entries from `low` to the last matching `high`.
 
-        `high` may be a rank alone.
+        `high` may consist of a type's rank alone, which matches every value of that type.
         """
         width = len(high)
         start = bisect_left(self._entries, (low,))
@@ -73,9 +73,9 @@ class FieldIndex:
         return 0, len(self._entries)
 
     def place(self, keys: tuple[Any, ...], *, after: bool) -> int:
-        """Return the position before or after the entries of these keys.
+        """Return the position before or after the entries with these keys.
 
-        The keys are those that an entry begins with: the value, then the name.
+        The keys are the beginning of an entry: the value, or the value and the name.
         """
         width = len(keys)
         if after:

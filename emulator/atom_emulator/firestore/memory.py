@@ -1,4 +1,4 @@
-"""The coordinator's Store, in process on the embedded database: what unit and simulation tests run on."""
+"""The coordinator's Store on the embedded database, in process, for unit and simulation tests."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from atom_workflows.ports import Create, Document, Query, Update, Upsert, Write,
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-"""The exact types of most values, which need neither a copy nor another form."""
+"""The exact types of most values, which need neither copying nor conversion."""
 
 
 class MemoryStore:
-    """Implements `atom_workflows.ports.Store`. Nothing the caller holds is shared with what is stored.
+    """Implements `atom_workflows.ports.Store`. Stored data is never shared with the caller.
 
-    What Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Never raises `StoreUnavailable`.
+    A request that Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Never raises `StoreUnavailable`.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.database = Database(now)
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
-        """Return the documents in the order asked for.
+        """Return the documents in the requested order.
 
         A missing document is None.
         """
@@ -42,7 +42,7 @@ class MemoryStore:
         return [_to_document(record) if record else None for record in records]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do all the writes or none, and answer in their order."""
+        """Apply all the writes or none, and return results in their order."""
         if len({write.path for write in writes}) != len(writes):
             raise NotStorable("a commit names a document twice")
         with _translate_errors():
@@ -64,7 +64,7 @@ class MemoryStore:
     def query(self, query: Query) -> list[Document]:
         """Return the matching documents.
 
-        They have all their fields unless the query names some.
+        They have all their fields unless the query selects some.
         """
         with _translate_errors():
             records, _ = self.database.query(_to_core_query(query))
@@ -94,7 +94,7 @@ def _to_document(record: Record) -> Document:
 
 
 def _copy(value: Any) -> Any:
-    """Return a copy of something stored, whose types are exact."""
+    """Return a copy of a stored value, whose types are exact."""
     if type(value) is dict:
         return {name: item if type(item) in _PLAIN else _copy(item) for name, item in value.items()}
     return list(map(_copy, value)) if type(value) is list else value
@@ -103,7 +103,7 @@ def _copy(value: Any) -> Any:
 def _normalize(value: Any) -> Any:
     """Return a copy made of the exact types that the database holds.
 
-    The client's encoding would do the same.
+    Google's client does the same when it encodes a value.
     """
     if isinstance(value, Mapping):
         return {str(name): item if type(item) in _PLAIN else _normalize(item) for name, item in value.items()}

@@ -1,4 +1,4 @@
-"""The protocol's message classes, as the client package carries them, without its slower wrappers."""
+"""The protocol's message classes from the client package, without its slower wrappers."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 @lru_cache(maxsize=4096)
 def parse_field_path(text: str) -> FieldPath:
-    r"""Return the names in ``a.`b.c` ``, where a quoted name may hold dots and escaped back-quotes."""
+    r"""Return the names in ``a.`b.c` ``, where a quoted name may contain dots and escaped back-quotes."""
     names: list[str] = []
     position = 0
     while True:

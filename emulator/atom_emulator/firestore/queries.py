@@ -1,4 +1,4 @@
-"""Queries as values, and the test for one document to match."""
+"""Queries as values, and the predicate that matches one document."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from atom_emulator.firestore.writes import Record
 MAX_DISJUNCTIONS: Final = 30
 
 _NUMERIC_ID: Final = re.compile(r"__id-?\d+__")
-"""A Datastore id as part of a name. None is stored here, but clients use the least one as a mark before all ids."""
+"""A numeric Datastore id in a document name. None is stored here, but clients use the smallest one as a lower bound."""
 
 
 class Op(StrEnum):
-    """The comparisons of a field."""
+    """The comparison operators for a field."""
 
     EQUAL = "=="
     NOT_EQUAL = "!="
@@ -79,7 +79,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the results: values for the first sort fields, just before or just after documents with these."""
+    """A position in the results: values for the first sort fields, just before or after the documents with them."""
 
     values: tuple[Any, ...]
     before: bool
@@ -89,7 +89,7 @@ class Cursor:
 class Query:
     """Documents of one collection under `parent` (a document's path, or empty), or of a whole group.
 
-    `collection` None means every collection. Only the fields in `select` are returned, if it is given.
+    A `collection` of None means every collection. If `select` is given, only its fields are returned.
     """
 
     collection: str | None
@@ -126,9 +126,9 @@ def find_required(where: Filter | None) -> tuple[Compare, ...]:
 
 
 def full_order(query: Query) -> tuple[Order, ...]:
-    """Return the order with what Firestore adds.
+    """Return the sort order, including what Firestore adds.
 
-    It adds the other fields of inequalities, then the name.
+    Firestore adds the other fields that have inequalities, then the name.
     """
     orders = list(query.order_by)
     descending = orders[-1].descending if orders else False
@@ -141,9 +141,9 @@ def full_order(query: Query) -> tuple[Order, ...]:
 
 
 def field_key(record: Record, field: FieldPath) -> OrderKey | None:
-    """Return the sort key of a document's field, or None without one.
+    """Return a field's sort key, or None if the field is missing.
 
-    A name's key is its parts.
+    The key of a document's name is the tuple of its parts.
     """
     if field == NAME:
         return record.segments
@@ -161,9 +161,9 @@ def value_key(field: FieldPath, value: Any) -> OrderKey:
 
 
 def compile_filter(where: Filter) -> Predicate:
-    """Return the test that a document must pass.
+    """Return the predicate that a matching document satisfies.
 
-    Raises `InvalidArgument` for what Firestore does not accept, such as an empty IN.
+    Raises `InvalidArgument` for a filter that Firestore rejects, such as an empty IN.
     """
     if isinstance(where, Compare):
         return _compile_comparison(where)
@@ -219,11 +219,11 @@ _UNARY: Final = {Op.IS_NULL: NULL_KEY, Op.IS_NOT_NULL: NULL_KEY, Op.IS_NAN: NAN_
 
 
 def _unequal(key: OrderKey) -> Callable[[OrderKey], bool]:
-    """Return the test for `!=`, which never matches null."""
+    """Return the predicate for `!=`, which never matches null."""
     return lambda own: own not in (key, NULL_KEY)
 
 
-# A range matches values of the operand's own type only. A name's key has no rank: its parts are strings.
+# A range matches only values of the operand's type. A name's key has no type rank, since its parts are strings.
 _TESTS: Final[dict[Op, Callable[[OrderKey], Callable[[OrderKey], bool]]]] = {
     Op.EQUAL: lambda key: lambda own: own == key,
     Op.IS_NULL: lambda key: lambda own: own == key,

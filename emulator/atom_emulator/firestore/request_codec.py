@@ -24,9 +24,9 @@ from atom_emulator.firestore.writes import (
 
 
 def decode_write(write: Any, database: str) -> Write:
-    """Decode one write of a commit to that database.
+    """Decode one write of a commit to a database.
 
-    The database is named `projects/P/databases/D`.
+    `database` has the form `projects/P/databases/D`.
     """
     precondition = decode_precondition(write.current_document)
     match write.WhichOneof("operation"):
@@ -53,7 +53,7 @@ def decode_write(write: Any, database: str) -> Write:
 def path_in(name: str, database: str) -> str:
     """Return the path in a document's full name.
 
-    The name must be of that database.
+    The name must belong to that database.
     """
     own, path = split_name(name)
     if own != database:
@@ -91,7 +91,7 @@ def _transform(one: Any) -> Transform:
         case "append_missing_elements" | "remove_all_from_array":
             operand = [decode(value) for value in getattr(one, kind).values]
             return Transform(field, _LIST_TRANSFORMS[kind], operand)
-    raise InvalidArgument(f"the transform of {one.field_path!r} says nothing")
+    raise InvalidArgument(f"the transform of {one.field_path!r} is empty")
 
 
 _LIST_TRANSFORMS: Final[Mapping[str, TransformKind]] = {

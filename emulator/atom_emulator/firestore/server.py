@@ -22,17 +22,17 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
 )
 
-# One worker: no method ever waits, and under the interpreter lock more threads only cost CPU time per call.
+# One worker: no method ever waits, and under the interpreter lock more threads would only add CPU time to each call.
 _WORKERS: Final = 1
 
 Method: TypeAlias = Callable[[Any], Any]
 
 
 class FirestoreServer:
-    """A running server; `port` is where it listens on 127.0.0.1.
+    """A running server, which listens on 127.0.0.1 at `port`.
 
-    Beside the service it answers `/atom.emulator/Counters` with JSON bytes and `/atom.emulator/Reset`, which sets
-    the counters to zero; both take an empty request.
+    In addition to the service, it answers `/atom.emulator/Counters` with JSON bytes, and `/atom.emulator/Reset` sets
+    the counters to zero. Both accept an empty request.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -51,7 +51,7 @@ class FirestoreServer:
     def stop(self, grace: float = 0.2) -> None:
         """Stop listening, and return once everything is closed.
 
-        Calls in progress have `grace` seconds.
+        Calls in progress have `grace` seconds to finish.
         """
         self._server.stop(grace).wait()
 
@@ -85,7 +85,7 @@ class FirestoreServer:
         return grpc.unary_stream_rpc_method_handler(stream, request.FromString, _serialize)
 
     def _wrap(self, method: Method) -> Callable[[Any, grpc.ServicerContext], Any]:
-        """Count a method's calls and answer its refusals with their status."""
+        """Wrap a method to count its calls and report errors as statuses."""
         name = "".join(word.capitalize() for word in method.__name__.split("_"))
 
         def call(message: Any, context: grpc.ServicerContext) -> Any:

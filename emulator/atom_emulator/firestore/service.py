@@ -1,4 +1,4 @@
-"""The Firestore service's methods: from a request message to response messages, without any transport."""
+"""The Firestore service's methods, which turn request messages into response messages without any transport."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _PAGE: Final = 300
 
 
 class Service:
-    """The databases of all projects; each is made when it is first named.
+    """The databases of all projects; each is created when it is first named.
 
-    Each method takes the request message and returns the response, or a list of them where the service
-    streams, or raises a `FirestoreError`. Safe to use from several threads.
+    Each method accepts the request message and returns the response, or a list of responses if the service streams
+    them. It raises a `FirestoreError` for a refused request. Safe to use from several threads.
     """
 
     def __init__(self, counters: Counters, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -56,7 +56,7 @@ class Service:
     # -- writing ------------------------------------------------------------------------------------
 
     def commit(self, request: Any) -> Any:
-        """Do all the writes or none."""
+        """Apply all the writes or none."""
         writes = [decode_write(write, request.database) for write in request.writes]
         done = self._commit(request.database, writes, request.transaction)
         response = pb.CommitResponse()
@@ -66,7 +66,7 @@ class Service:
         return response
 
     def batch_write(self, request: Any) -> Any:
-        """Do each write by itself, each with its own status."""
+        """Apply each write separately, and report a status for each."""
         response = pb.BatchWriteResponse()
         for write in request.writes:
             result, status = response.write_results.add(), response.status.add()
@@ -79,7 +79,7 @@ class Service:
         return response
 
     def create_document(self, request: Any) -> Any:
-        """Create a document, under an id of ours if none is given."""
+        """Create a document, with a generated id if none is given."""
         own = request.document_id or secrets.token_hex(10)
         name = f"{request.parent}/{request.collection_id}/{own}"
         database, path = split_name(name)
@@ -88,7 +88,7 @@ class Service:
         )
 
     def update_document(self, request: Any) -> Any:
-        """Replace a document, or the masked fields of it."""
+        """Replace a document, or only its masked fields."""
         database, path = split_name(request.document.name)
         write = Put(
             path=path,
@@ -116,7 +116,7 @@ class Service:
         self._commit(database, [write])
         (record,), _ = self.database(database).get([write.path])
         if record is None:
-            raise NotFound(f"Document was deleted at once: {write.path}")
+            raise NotFound(f"Document was deleted right after the write: {write.path}")
         return _encode_document(record, database, _mask(request))
 
     # -- transactions -------------------------------------------------------------------------------
@@ -137,9 +137,9 @@ class Service:
         return self.database(database).begin(read_only=options.WhichOneof("mode") == "read_only")
 
     def _choose_transaction(self, request: Any, database: str) -> tuple[bytes | None, bytes]:
-        """Return the transaction to read in, and a new one's id.
+        """Return the transaction to read in, and its id if new.
 
-        The second is empty unless this request has opened it.
+        The id is empty unless this request opened the transaction.
         """
         match request.WhichOneof("consistency_selector"):
             case "transaction":
@@ -164,7 +164,7 @@ class Service:
         return _encode_document(record, database, _mask(request))
 
     def batch_get_documents(self, request: Any) -> list[Any]:
-        """Return each document, or the fact that it is missing, in order."""
+        """Return each document, or report it as missing, in order."""
         names = list(dict.fromkeys(request.documents))
         paths = [path_in(name, request.database) for name in names]
         transaction, opened = self._choose_transaction(request, request.database)
@@ -183,7 +183,7 @@ class Service:
         return responses
 
     def run_query(self, request: Any) -> list[Any]:
-        """Return the matching documents in order, or one answer without any."""
+        """Return the matching documents in order, or one response without any."""
         database, parent = split_name(request.parent)
         query = decode_query(parent, request.structured_query)
         transaction, opened = self._choose_transaction(request, database)
@@ -202,7 +202,7 @@ class Service:
         return responses
 
     def run_aggregation_query(self, request: Any) -> list[Any]:
-        """Return one answer with every aggregate under its alias."""
+        """Return one response with every aggregate under its alias."""
         database, parent = split_name(request.parent)
         asked = request.structured_aggregation_query
         query = decode_query(parent, asked.structured_query)
@@ -217,12 +217,12 @@ class Service:
         return [response]
 
     def list_documents(self, request: Any) -> Any:
-        """Return a page of a collection by name.
+        """Return a page of a collection's documents, sorted by name.
 
         A page token is the number of documents before it.
         """
         if request.order_by:
-            raise Unimplemented("a listing is ordered by name only")
+            raise Unimplemented("a listing can only be ordered by name")
         database, parent = split_name(request.parent)
         transaction, _ = self._choose_transaction(request, database)
         query = Query(collection=request.collection_id or None, parent=parent)
@@ -244,7 +244,7 @@ class Service:
         return response
 
     def list_collection_ids(self, request: Any) -> Any:
-        """Return the collections right below a document or the root."""
+        """Return the collections directly below a document or the root."""
         database, parent = split_name(request.parent)
         page, token = _page(self.database(database).collection_ids(parent), request)
         self._counters.count_reads(1)
@@ -269,9 +269,9 @@ def _encode_document(record: Record, database: str, mask: tuple[FieldPath, ...] 
 
 
 def _page(rows: list[str], request: Any) -> tuple[list[str], str]:
-    """Return the rows asked for and the next page's token.
+    """Return the requested rows and the next page's token.
 
-    It is empty after the last page.
+    The token is empty after the last page.
     """
     try:
         start = int(request.page_token or 0)

@@ -11,13 +11,13 @@ from atom_emulator.firestore.queries import Query
 from atom_emulator.firestore.writes import Record
 
 SMALL: Final = 32
-"""The size of a scope up to which it is scanned, as an index would not pay off."""
+"""Scopes up to this size are scanned, since an index would not pay off."""
 
 _NO_RECORDS: Final[Mapping[str, Record]] = {}
 
 
 class Storage:
-    """The current documents. Not safe to use from several threads: `Database` holds the lock."""
+    """The current documents. Not thread-safe: `Database` holds the lock."""
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -50,7 +50,7 @@ class Storage:
                 self._indexes.pop(scope, None)
 
     def scan(self, query: Query) -> Iterable[Record]:
-        """Return every document that a query ranges over, in no order."""
+        """Return every document that a query ranges over, in no particular order."""
         members = self._members(query)
         if members is None:
             return (record for record in self.records.values() if in_scope(query, record))
@@ -61,7 +61,7 @@ class Storage:
     def index(self, query: Query, field: FieldPath) -> FieldIndex | None:
         """Return the index of a field over a query's scope.
 
-        It is built when it is first needed. Returns None if a scan will do.
+        The index is built when it is first needed. Returns None if a scan is good enough.
         """
         members = self._members(query)
         if members is None or len(members) <= SMALL:

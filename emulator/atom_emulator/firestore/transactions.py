@@ -12,14 +12,14 @@ from atom_emulator.firestore.writes import Record
 
 IDLE_LIMIT: Final = 60 * 1_000_000
 TOTAL_LIMIT: Final = 270 * 1_000_000
-"""Firestore ends a transaction after 60 s without a request and after 270 s in any case; in microseconds."""
+"""Limits in microseconds: Firestore ends a transaction after 60 s without a request, and after 270 s in any case."""
 
 Fingerprint: TypeAlias = tuple[tuple[str, int], ...]
 
 
 @dataclass(slots=True)
 class Transaction:
-    """A snapshot, kept as the old states of what has changed since, and the reads to check at the commit."""
+    """A snapshot, kept as the old versions of documents that changed later, and the reads to check at the commit."""
 
     read_only: bool
     began: int
@@ -29,7 +29,7 @@ class Transaction:
     queries: list[tuple[Query, Fingerprint]] = field(default_factory=list)
 
     def is_expired(self, now: int) -> bool:
-        """Return True if Firestore would have closed it by now."""
+        """Return True if Firestore would have closed the transaction by now."""
         return now - self.used > IDLE_LIMIT or now - self.began > TOTAL_LIMIT
 
     def get(self, storage: Storage, path: str) -> Record | None:
@@ -44,9 +44,9 @@ class Transaction:
         return found
 
     def is_outdated(self, storage: Storage) -> bool:
-        """Return True if anything that it has read has changed.
+        """Return True if anything that the transaction read has changed.
 
-        That includes documents that one of its queries would now find.
+        This includes documents that one of its queries would now find.
         """
         if not self.before or self.read_only:
             return False
@@ -59,5 +59,5 @@ class Transaction:
 
 
 def fingerprint(found: list[Record]) -> Fingerprint:
-    """Return the documents of a result and their versions."""
+    """Return the documents in a result and their versions."""
     return tuple((record.path, record.updated) for record in found)

@@ -73,7 +73,7 @@ _KEYS: Final[dict[type, Callable[[Any], OrderKey]]] = {
 def order_key(value: Any) -> OrderKey:
     """Return the key that sorts the value among all others.
 
-    Equal values have equal keys, also `1` and `1.0`.
+    Equal values have equal keys, and so do `1` and `1.0`.
     """
     return _KEYS[type(value)](value)
 
@@ -81,7 +81,7 @@ def order_key(value: Any) -> OrderKey:
 def identical(one: Any, other: Any) -> bool:
     """Return True if two values are the same in type and content.
 
-    Replacing one by the other is then no change.
+    Replacing one with the other then changes nothing.
     """
     if one is other:
         return True
@@ -150,17 +150,17 @@ def _size(value: Any, depth: int) -> int:
 
 
 def name_size(path: str) -> int:
-    """Return the bytes that a document's name counts for.
+    """Return the number of bytes that a document's name counts for.
 
-    That is the length of its parts, one more byte for each, and 16.
+    The number is 16 plus, for each part of the name, its length and one byte.
     """
     return _text_size(path) + 15 + 1
 
 
 def document_size(path: str, fields: Mapping[str, Any]) -> int:
-    """Return the bytes a document counts for, by Firestore's published rules.
+    """Return a document's size in bytes by Firestore's published rules.
 
-    Raises `InvalidArgument` for what no document may hold: an array in an array, an integer over 64 bits.
+    Raises `InvalidArgument` for values that no document may contain: an array in an array, or an integer over 64 bits.
     """
     return name_size(path) + _map_size(fields, 0) + 32
 

@@ -1,4 +1,4 @@
-"""The requests of a commit, and the effect of each on one document."""
+"""The writes of a commit, and the effect of each on one document."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """Write a document: all of it, or with `mask` the named fields, of which those without a value are deleted."""
+    """Write a whole document, or only the fields in `mask`; masked fields without a value are deleted."""
 
     path: str
     fields: Fields = field(default_factory=dict)
@@ -89,7 +89,7 @@ Write: TypeAlias = Put | Remove | Verify
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a write: the document's update time (None once deleted) and each transform's new value."""
+    """The outcome of a write: the document's update time (None if it was deleted) and each transform's new value."""
 
     updated: int | None
     transformed: tuple[Any, ...] = ()
@@ -159,7 +159,7 @@ def _increment(old: Any, operand: Any, _: int) -> Any:
 
 
 def _take_larger(old: Any, operand: Any, _: int) -> Any:
-    """Return the larger number, or the old one of two equal ones.
+    """Return the larger number, or the old one if they are equal.
 
     NaN counts as larger than every number, whether old or new.
     """

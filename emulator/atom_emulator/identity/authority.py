@@ -1,4 +1,4 @@
-"""Who gets which token: service accounts, their keys, access tokens, and the ID tokens made for them."""
+"""Service accounts, their keys and access tokens, and the ID tokens made for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLOCK_TOLERANCE_S: Final = 10
 
 
 class Fault(StrEnum):
-    """The fault of an ID token that is made wrong on purpose."""
+    """The deliberate faults of an ID token."""
 
     EXPIRED = "expired"
     WRONG_AUDIENCE = "wrong-audience"
@@ -29,7 +29,7 @@ class Fault(StrEnum):
 
 
 class Denied(Exception):
-    """A request that an identity service refuses, in the words of its answer."""
+    """An identity service refused the request, with the status, code and text of its answer."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
@@ -58,13 +58,13 @@ class Authority:
     def make_id_token(self, account: str, audience: str, *, how: str) -> str:
         """Make an ID token.
 
-        It is counted by its audience and by how it was requested.
+        The token is counted by its audience and by how it was requested.
         """
         self.made[how] += 1
         self.made[f"{how} {audience}"] += 1
         fault = self.faults.popleft() if self.faults else None
         if isinstance(fault, int):
-            raise Denied(fault, "faulty", "refused, as the test wants it")
+            raise Denied(fault, "faulty", "refused at the test's request")
         issued_at = int(self.now()) - (2 * self.lifetime_s if fault == Fault.EXPIRED else 0)
         claims = {
             "iss": ISSUER,
@@ -74,7 +74,7 @@ class Authority:
             "email_verified": True,
             "iat": issued_at,
             "exp": issued_at + self.lifetime_s,
-            # Two tokens of one second differ, as Google's do.
+            # Two tokens made in the same second differ, as Google's do.
             "jti": secrets.token_hex(8),
         }
         key = self._foreign if fault == Fault.FOREIGN_KEY else self.key
@@ -87,14 +87,14 @@ class Authority:
         return token
 
     def replace_key(self, account: str = KEY_ACCOUNT) -> Key:
-        """Make a new key for the account and disable its former one."""
+        """Make a new key for the account and disable the previous one."""
         self._account_keys[account] = Key()
         return self._account_keys[account]
 
     def grant(self, assertion: str) -> dict[str, Any]:
-        """Answer a signed assertion.
+        """Exchange a signed assertion for a token.
 
-        It is answered with an ID token if it names an audience, else with an access token.
+        The result is an ID token if the assertion names an audience, else an access token.
         """
         claims = self._verify_assertion(assertion)
         audience = claims.get("target_audience")
@@ -103,13 +103,13 @@ class Authority:
         return {"access_token": self.make_access_token(claims["iss"]), "expires_in": 3599, "token_type": "Bearer"}
 
     def impersonate(self, access_token: str, account: str, wish: Mapping[str, Any]) -> str:
-        """Make an ID token of an account that the caller impersonates.
+        """Make an ID token for an account that the caller impersonates.
 
-        Only the account with a key may do so.
+        Only the account with a key may impersonate, and only one other account.
         """
         caller = self._access.get(access_token)
         if caller is None:
-            raise Denied(401, "UNAUTHENTICATED", "the access token is not known")
+            raise Denied(401, "UNAUTHENTICATED", "the access token is unknown")
         if (caller, account) != (KEY_ACCOUNT, IMPERSONATED_ACCOUNT):
             raise Denied(403, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getOpenIdToken' denied")
         return self.make_id_token(account, str(wish.get("audience")), how="impersonation")

@@ -1,4 +1,4 @@
-"""JSON Web Tokens signed with RS256, the one algorithm of Google's ID tokens."""
+"""JSON Web Tokens signed with RS256, the only algorithm that Google's ID tokens use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 
 class InvalidToken(ValueError):
-    """A token that is malformed, or not signed by the key it should be signed by."""
+    """A token that is malformed, or not signed by the expected key."""
 
 
 def sign(claims: Mapping[str, Any], key: rsa.RSAPrivateKey, key_id: str) -> str:
-    """Return the token of these claims."""
+    """Return a signed token with these claims."""
     head = {"alg": "RS256", "kid": key_id, "typ": "JWT"}
     signed = f"{_encode(json.dumps(head).encode())}.{_encode(json.dumps(claims).encode())}"
     return f"{signed}.{_encode(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
@@ -26,7 +26,7 @@ def sign(claims: Mapping[str, Any], key: rsa.RSAPrivateKey, key_id: str) -> str:
 def verify(token: str, key: rsa.RSAPublicKey) -> dict[str, Any]:
     """Return the claims of a token that this key signed.
 
-    Raises `InvalidToken`. Nothing in the claims is checked.
+    Raises `InvalidToken`. The claims themselves are not checked.
     """
     signed, _, signature = token.rpartition(".")
     try:
@@ -37,7 +37,7 @@ def verify(token: str, key: rsa.RSAPublicKey) -> dict[str, Any]:
 
 
 def read_unverified(token: str) -> dict[str, Any]:
-    """Return the claims of a token, whoever signed it.
+    """Return the claims of a token without verifying its signature.
 
     Raises `InvalidToken`.
     """

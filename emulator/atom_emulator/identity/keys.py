@@ -18,20 +18,20 @@ def _private_key() -> rsa.RSAPrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key pair and its id, as tokens name it."""
+    """A key pair, and the id by which tokens refer to it."""
 
     private: rsa.RSAPrivateKey = field(default_factory=_private_key, repr=False)
     id: str = field(default_factory=lambda: secrets.token_hex(20))
 
     @property
     def pem(self) -> str:
-        """The private key, as a key file holds it."""
+        """The private key in the form that a key file contains."""
         return self.private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
 
     def make_certificate(self) -> str:
-        """Make a self-signed certificate of the key."""
+        """Make a self-signed certificate for the key."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "identity.emulator")])
         now = datetime.now(UTC)
         unsigned = (

@@ -15,7 +15,7 @@ from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Respo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityOptions:
-    """The options of the server. Port 0 takes a free one, which `ready_file` names."""
+    """The options of the server. With port 0 it picks a free port and writes it to `ready_file`."""
 
     host: str = "127.0.0.1"
     port: int = 0

@@ -1,8 +1,8 @@
-"""The HTTP interface: the calls that google-auth makes to Google, and side doors for tests.
+"""The HTTP interface: the calls that google-auth makes to Google, and extra endpoints for tests.
 
-Side doors: `GET /_key` (a new service account key file), `GET /_impersonation` (a credential that impersonates),
-`GET /_counters`, `PUT /_faults` (a JSON list: expired, wrong-audience, foreign-key or an HTTP status, one for each of
-the next ID tokens), `POST /_reset`.
+Endpoints for tests: `GET /_key` (a new service account key file), `GET /_impersonation` (a credential that
+impersonates), `GET /_counters`, `PUT /_faults` (a JSON list: expired, wrong-audience, foreign-key or an HTTP status,
+one for each of the next ID tokens), `POST /_reset`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Route: TypeAlias = Callable[[Request, str], Response]
 
 
 class IdentityService:
-    """Answers requests; key files name `base_url` as the address of the token endpoint."""
+    """Answers requests. Key files contain `base_url` as the address of the token endpoint."""
 
     def __init__(self, authority: Authority, base_url: str) -> None:
         self._authority = authority
@@ -50,7 +50,7 @@ class IdentityService:
             return self._impersonate(request, path.removeprefix(_IMPERSONATED))
         route = self._routes.get((request.method, path))
         if route is None:
-            return _json(404, {"error": f"there is no {request.method} {path}"})
+            return _json(404, {"error": f"no such endpoint: {request.method} {path}"})
         if path.startswith("/computeMetadata/") and request.headers.get("metadata-flavor") != "Google":
             return _json(403, {"error": "Missing Metadata-Flavor:Google header."})
         return route(request, query)

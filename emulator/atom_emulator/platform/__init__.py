@@ -1,1 +1,1 @@
-"""The platform on one machine: every part a child process, none of which outlives its parent."""
+"""The platform on one machine, in which every part is a child process that never outlives its parent."""

@@ -1,4 +1,4 @@
-"""`python -m atom_emulator.platform`: the platform until Ctrl-C, SIGTERM or a crash."""
+"""`python -m atom_emulator.platform`: run the platform until Ctrl-C, SIGTERM or a crash."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from atom_emulator.platform.options import PlatformOptions
 def main() -> None:
     """Run the platform with the options of the command line.
 
-    Prints what to export once it is ready.
+    Prints the variables to export once the platform is ready.
     """
     parser = argparse.ArgumentParser(prog="atom_emulator.platform", description=__doc__)
     parser.add_argument("--project", default=PlatformOptions().project)
     parser.add_argument("--emulators", choices=("embedded", "google"), default="embedded")
     parser.add_argument("--bucket", default=PlatformOptions().bucket)
     parser.add_argument("--functions-dir", type=Path)
-    parser.add_argument("--task-runner-url", help="a Task Runner that is already running")
-    parser.add_argument("--task-runner-script", type=Path, help="what the mock's jobs do")
+    parser.add_argument("--task-runner-url", help="URL of a Task Runner that is already running")
+    parser.add_argument("--task-runner-script", type=Path, help="file that scripts the jobs of the mock Task Runner")
     parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
     parser.add_argument("--log-dir", type=Path)
     options = use_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))

@@ -1,12 +1,13 @@
-"""Run one command so that it never outlives the process that asked for it.
+"""Run one command so that it never outlives the process that requested it.
 
-`python -I -S child.py [--listen-fd N] -- COMMAND...`, started as the leader of its own process group with a
-pipe as standard input, whose other end only the asking process holds. When that process is gone, however it
-went, the pipe closes and the whole group is killed, this process included. If this process is killed, Linux kills
-the command with it. It uses only the standard library and no site-packages, so that it starts in about 15 ms.
+Usage: `python -I -S child.py [--listen-fd N] -- COMMAND...`, started as the leader of its own process group, with a
+pipe as standard input whose other end only the requesting process holds. When that process ends, however it ends, the
+pipe
+closes and the whole group is killed, including this process. If this process is killed, Linux kills the command with
+it. It uses only the standard library and no site-packages, so that it starts in about 15 ms.
 
-With `--listen-fd` the command gets that listening socket the way systemd hands sockets over, which gunicorn
-understands: the port is known, and taken, before the command has even started.
+With `--listen-fd` the command inherits that listening socket by systemd's convention, which gunicorn understands: the
+port is known and reserved before the command has started.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _COMMAND_NOT_FOUND: Final = 127
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command behind `--` and return its exit code.
+    """Run the command after `--` and return its exit code.
 
     The code is 128 + N if signal N ended the command.
     """
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     listen_fd = int(arguments[1]) if arguments[0] == "--listen-fd" else None
     command = list(arguments[split + 1 :])
     for signum in (signal.SIGTERM, signal.SIGINT):
-        # They are sent to the whole group. The command decides what they mean; this process waits for it.
-        # A handler, unlike SIG_IGN, is not passed on to the command.
+        # These signals go to the whole group. The command decides how to react; this process waits for it.
+        # Unlike SIG_IGN, a handler is not inherited by the command.
         signal.signal(signum, _leave_signal_to_command)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     pid = os.fork()
@@ -77,7 +78,7 @@ def _exec_command(command: list[str], listen_fd: int | None, libc: ctypes.CDLL |
         os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
     with suppress(FileNotFoundError):
         os.execvp(command[0], command)  # noqa: S606 - the command is the platform's own
-    sys.stderr.write(f"there is no command {command[0]}\n")
+    sys.stderr.write(f"command not found: {command[0]}\n")
     sys.stderr.flush()
     os._exit(_COMMAND_NOT_FOUND)
 

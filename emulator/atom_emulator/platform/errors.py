@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 class PlatformError(Exception):
-    """The platform cannot start or go on."""
+    """The platform cannot start or continue."""
 
 
 class PartCrashed(PlatformError):
-    """A part ended by itself; the platform is stopped."""
+    """A part ended unexpectedly, and the platform was stopped."""
 
     def __init__(self, part: str, exit_code: int, log_tail: str) -> None:
         how = f"signal {exit_code - 128}" if exit_code > 128 else f"exit code {exit_code}"  # noqa: PLR2004 - as a shell counts
@@ -39,11 +39,11 @@ class PortTaken(PlatformError, OSError):
 
 
 class FunctionsNotFound(PlatformError, FileNotFoundError):
-    """There is no folder that holds the functions' sources."""
+    """No folder contains the functions' sources."""
 
 
 class EmulatorsMissing(PlatformError, FileNotFoundError):
-    """Google's emulators were asked for, but something that they need is not installed."""
+    """Google's emulators were requested, but something that they need is not installed."""
 
     def __init__(self, *, java: bool, emulators: Sequence[str]) -> None:
         missing = [*(["Java"] if java else []), *(f"the {name} emulator" for name in emulators)]
@@ -72,7 +72,7 @@ class EmulatorUnreachable(PlatformError, ConnectionError):
 
 
 class TopicsMissing(PlatformError, ConnectionError):
-    """The Pub/Sub server did not answer, or not as Pub/Sub does."""
+    """The Pub/Sub server did not answer, or did not answer as Pub/Sub does."""
 
     def __init__(self, address: str, said: str) -> None:
         super().__init__(
@@ -81,4 +81,4 @@ class TopicsMissing(PlatformError, ConnectionError):
 
 
 class StorageMissing(PlatformError, FileNotFoundError):
-    """There is no Cloud Storage server to start on this machine; the platform runs without one."""
+    """No Cloud Storage server is available on this machine, so the platform runs without one."""

@@ -16,7 +16,7 @@ _REPOSITORY: Final = Path(__file__).resolve().parents[3]
 
 
 def find_functions(chosen: Path | None = None) -> Path:
-    """Return the folder that holds `start/main.py` and the others. Raises `FunctionsNotFound`."""
+    """Return the folder that contains `start/main.py` and the others. Raises `FunctionsNotFound`."""
     looked = [chosen] if chosen is not None else list(_usual_places())
     for folder in looked:
         if all((folder / function / "main.py").is_file() for function in FUNCTIONS):

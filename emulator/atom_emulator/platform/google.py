@@ -1,7 +1,7 @@
 """Find Google's own Firestore and Pub/Sub emulators, and start their jars.
 
-The jars are run by `java` itself. `gcloud emulators … start` would put a wrapper in between that, when it is ended,
-leaves the server behind.
+The jars are run by `java` itself. `gcloud emulators … start` would add a wrapper that leaves the server running when
+the wrapper itself is ended.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _JARS: Final[Mapping[PartName, str]] = MappingProxyType(
         PartName.PUBSUB: "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar",
     }
 )
-"""The jars' places in the SDK; the name of one has the version in it."""
+"""The paths of the jars in the SDK; one file name contains the version."""
 
 _FIRESTORE_MAIN: Final = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 
 _JAVA_FLAGS: Final = (
-    # The Firestore emulator works with English messages only; its own start script sets them, too.
+    # The Firestore emulator works only with English messages; its own start script sets this language, too.
     "-Duser.language=en",
-    # They run for minutes, so a quick start and little memory matter more than top speed.
+    # The emulators run for minutes, so a quick start and low memory use matter more than peak speed.
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
 )
@@ -50,9 +50,9 @@ class Installed:
     jars: Mapping[PartName, Path]
 
     def server(self, name: PartName, port: int) -> Server:
-        """Describe how to start one of them.
+        """Describe how to start one of the emulators.
 
-        It is ready once it accepts connections.
+        The emulator is ready once it accepts connections.
         """
         jar = str(self.jars[name])
         where = (f"--host={HOST}", f"--port={port}")
@@ -82,9 +82,9 @@ def find_installed(names: Sequence[PartName], environment: Mapping[str, str] = o
 
 
 def use_running_emulators(options: PlatformOptions, environment: Mapping[str, str] = os.environ) -> PlatformOptions:
-    """Use the emulators that the environment names, if Google's are wanted.
+    """Use the emulators that the environment names, if Google's are requested.
 
-    The data they hold stays untouched: unless the project was chosen, the platform then works in a new one.
+    Their data stays untouched: unless a project was chosen, the platform then uses a new one.
     """
     if options.emulators != "google":
         return options
@@ -106,9 +106,9 @@ def _find_java(environment: Mapping[str, str]) -> Path | None:
 
 
 def _find_sdks(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the places where the Google Cloud SDK may be.
+    """Yield the folders in which the Google Cloud SDK may be installed.
 
-    `gcloud info` knows, but takes seconds.
+    `gcloud info` would print the folder, but takes seconds.
     """
     root = environment.get("CLOUDSDK_ROOT_DIR")
     if root:

@@ -50,13 +50,13 @@ _NOT_PASSED_ON: Final = frozenset({"DEBUG", "FUNCTION_USE_ASGI", "HOST", "PORT",
 
 
 class LocalPlatform:
-    """Runs every part while the `with` block lasts; whatever ends the block, no process is left behind.
+    """Runs every part while the `with` block lasts; however the block ends, no process is left running.
 
     Entering raises `PlatformError` if the platform cannot start. If a part crashes later, everything is stopped and
     `wait`, or leaving the block, raises `PartCrashed`.
 
     `pubsub_url` is where gcloud can publish. `storage` is None without Cloud Storage, and `storage_missing` then says
-    why there could be none.
+    why it is missing.
     """
 
     def __init__(self, options: PlatformOptions | None = None) -> None:
@@ -75,7 +75,7 @@ class LocalPlatform:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that a user exports to reach the platform, and that the functions are given."""
+        """The variables that a user exports to reach the platform. The functions receive them, too."""
         return {
             "FIRESTORE_EMULATOR_HOST": self.addresses[PartName.FIRESTORE],
             "PUBSUB_EMULATOR_HOST": self.addresses[PartName.PUBSUB],
@@ -142,7 +142,7 @@ class LocalPlatform:
         self._close()
 
     def _close(self) -> None:
-        with self._closing:  # A crash and the end of the block may come together.
+        with self._closing:  # A crash may coincide with the end of the block.
             self._stack.close()
 
     def _handle_crash(self, crash: PartCrashed) -> None:
@@ -153,14 +153,14 @@ class LocalPlatform:
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
         make_folder(self.log_dir)
-        # Left in the opposite order: the folder is removed when nothing writes to it any more.
+        # These are exited in reverse order, so the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
         servers = self._choose_servers(scratch)
         program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
         listeners = {function: self._listen(function) for function in FUNCTIONS}
         started = [(server, self._spawn_server(server)) for server in servers]
-        # Google's client takes 0.3 s to import, which pass while the servers start.
+        # Google's client takes 0.3 s to import, so import it while the servers start.
         from atom_emulator.platform.topology import SUBSCRIBED, PubSub  # noqa: PLC0415 - see above
 
         for server, part in started:
@@ -170,7 +170,8 @@ class LocalPlatform:
             function: self._start_function(function, sources, scratch, listener)
             for function, listener in listeners.items()
         }
-        # The functions must know which delivery is the last; like them, the subscriptions go by the environment.
+        # The functions must know which delivery is the last, so the subscriptions read the limit from the same
+        # environment.
         most = max_deliveries({**os.environ, **self.environment})
         pubsub = PubSub(self.addresses[PartName.PUBSUB], self.options.project, max_deliveries=most)
         self._stack.enter_context(closing(pubsub))
@@ -190,7 +191,7 @@ class LocalPlatform:
 
     def _start_rest(self, pubsub: PubSub) -> str:
         if self.options.emulators == "google":
-            return f"http://{self.addresses[PartName.PUBSUB]}"  # It speaks both on one port.
+            return f"http://{self.addresses[PartName.PUBSUB]}"  # One port serves gRPC and REST.
         from atom_emulator.platform.rest_publish import RestPublish  # noqa: PLC0415 - as for PubSub
 
         rest = RestPublish(pubsub.publish)
@@ -251,9 +252,10 @@ class LocalPlatform:
     # -- storage
 
     def _find_storage(self) -> Path | None:
-        """Find the storage server and take its ports.
+        """Find the storage server and reserve its ports.
 
-        They are taken early, as the functions are started with them. Returns None without a bucket or a server.
+        The ports are reserved early because the functions are started with them. Returns None without a bucket or a
+        server.
         """
         if self.options.bucket is None:
             return None
@@ -270,7 +272,7 @@ class LocalPlatform:
         return program
 
     def _start_storage(self, program: Path | None) -> Callable[[], None]:
-        """Start the storage server, and return what waits for it."""
+        """Start the storage server, and return a function that awaits it."""
         storage = self.storage
         if storage is None or program is None:
             return lambda: None
@@ -291,7 +293,8 @@ class LocalPlatform:
     def _listen(self, function: PartName) -> socket.socket:
         listener = bind_port(function, self._port(function))
         self._stack.callback(listener.close)
-        # Listening from the start: what is sent before the function is ready waits, and no one polls.
+        # The socket listens from the start: requests that arrive before the function is ready wait, so no one has to
+        # poll.
         listener.listen(1024)
         self.addresses[function] = f"http://{HOST}:{port_of(listener)}"
         return listener
@@ -314,9 +317,10 @@ class LocalPlatform:
             "THREADS": str(self.options.threads),
             "WORKERS": "1",
             "PYTHONUNBUFFERED": "1",
-            # A web page whose host name was pointed here sends another name; see the functions' handlers/entry.py.
+            # A web page whose host name was pointed at this machine sends another Host; see the functions'
+            # handlers/entry.py.
             "WORKFLOW_HOSTS": ",".join(sorted(LOCAL_HOSTS)),
-            # gunicorn puts a control socket of a fixed name there, which several servers would fight over.
+            # gunicorn puts a control socket with a fixed name there, which would conflict among several servers.
             "XDG_RUNTIME_DIR": str(own),
         }
         return kept | serving | self.environment

@@ -21,7 +21,7 @@ _EVERYTHING: Final = "*"
 
 
 def bind_port(part: str, port: int) -> socket.socket:
-    """Take a port, or a free one for 0.
+    """Bind a port, or a free one if 0 is given.
 
     Raises `PortTaken`.
     """
@@ -36,10 +36,11 @@ def bind_port(part: str, port: int) -> socket.socket:
 
 
 def reserve_port(part: str, port: int, until_closed: ExitStack) -> int:
-    """Take a port for a server that opens it by itself.
+    """Reserve a port for a server that opens it by itself.
 
-    0 takes a free one. The server must be started with the number. Linux lets it listen while a socket here still holds
-    the port, so no one else is given it meanwhile. Elsewhere the port is free again from now on. Raises `PortTaken`.
+    0 picks a free one. The server must be started with the number. On Linux it can listen while a socket here still
+    holds the port, so no other process is given the port meanwhile. On other systems the port is free again as soon as
+    this returns. Raises `PortTaken`.
     """
     holder = bind_port(part, port)
     if sys.platform == "linux":
@@ -55,7 +56,7 @@ def port_of(taken: socket.socket) -> int:
 
 
 def accepts_connections(address: str) -> bool:
-    """Return True if a server takes connections at host:port."""
+    """Return True if a server accepts connections at host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
@@ -78,11 +79,11 @@ def answers_http(address: str) -> bool:
 
 
 def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with which clients bypass proxies for this machine.
+    """Return variables that make clients bypass proxies for this machine.
 
-    There are none if no proxy is set. `requests`, urllib and curl read `no_proxy`, the lower-case one first. gRPC reads
-    only that one, and not even that if there is a `no_grpc_proxy`, which also helps where `no_proxy` is `*`: gRPC does
-    not understand that.
+    The result is empty if no proxy is set. `requests`, urllib and curl read `no_proxy` or `NO_PROXY`, in this order.
+    gRPC reads only `no_proxy`, and ignores even that if `no_grpc_proxy` is set. The latter is also needed where
+    `no_proxy` is `*`, which gRPC does not understand.
     """
     if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
         return {}

@@ -34,16 +34,16 @@ REVIVABLE = frozenset({*FUNCTIONS, PartName.TASK_RUNNER})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformOptions:
-    """The options of the platform. Every part takes a free port unless `ports` names one.
+    """The options of the platform. Every part uses a free port unless `ports` names one.
 
-    `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that already run;
-    the platform then starts none of its own. `bucket` is created in a Cloud Storage of the platform's own; None
-    means that there is none. `environment` goes to the functions, on top of everything else. `log_dir` None means a
-    new folder under `.atom-workflows/logs/` of the working directory.
+    `firestore_address` and `pubsub_address` (host:port) and `task_runner_url` name servers that are already running;
+    the platform then starts none of its own. `bucket` is created in the platform's own Cloud Storage; with None, the
+    platform has no Cloud Storage. `environment` is passed to the functions and overrides all other variables. A
+    `log_dir` of None means a new folder under `.atom-workflows/logs/` of the working directory.
 
     Functions and the Task Runner named in `revived` are started again, at the same address, when they are killed, as
-    Cloud Run replaces an instance; any other part that ends stops the platform. The Task Runner then knows the jobs
-    that it finds in `task_runner_journal`, and none without one.
+    Cloud Run replaces an instance; any other part that ends stops the platform. The new Task Runner knows the jobs that
+    it finds in `task_runner_journal`; without a journal, it knows none.
     """
 
     project: str = "atom-local"

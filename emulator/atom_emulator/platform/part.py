@@ -1,4 +1,4 @@
-"""One part of the platform: a child process in a process group of its own, with a log file."""
+"""One part of the platform: a child process in its own process group, with a log file."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _TAIL_BYTES: Final = 16_384
 _ROOM_BYTES: Final = 1_048_576
 
 LAST_EXIT_CODE: Final = 128
-"""A higher code stands for a signal, as a shell counts."""
+"""A higher exit code means a signal, as in a shell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSpec:
-    """The command to run as a part. With `listener` the command is handed that socket, and the caller's copy is closed.
+    """The command to run as a part. With `listener` the command inherits that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
-    that clients which connect meanwhile wait for the next one.
+    that clients that connect meanwhile wait for the next process.
     """
 
     name: str
@@ -45,7 +45,7 @@ class PartSpec:
 
 
 class Part:
-    """A running part. `on_exit` is called once, from a thread of the part's own, when its process has ended."""
+    """A running part. `on_exit` is called once, from the part's own thread, when its process has ended."""
 
     def __init__(self, spec: PartSpec, on_exit: Callable[[Part], None]) -> None:
         self.name = spec.name
@@ -67,12 +67,12 @@ class Part:
 
     @property
     def process_group(self) -> int:
-        """The id of the group, which is that of its leader's process."""
+        """The id of the process group, which is the process id of its leader."""
         return self._process.pid
 
     @property
     def was_killed(self) -> bool:
-        """True if a signal ended the command, or the process that looks after it."""
+        """True if a signal ended the command, or the process that supervises it."""
         return self.exit_code is not None and not 0 <= self.exit_code <= LAST_EXIT_CODE
 
     def terminate(self) -> None:
@@ -81,7 +81,7 @@ class Part:
             self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole group, whatever it is doing."""
+        """Kill every process in the group."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: signal.Signals) -> None:
@@ -91,7 +91,7 @@ class Part:
     def log_tail(self) -> str:
         """Return the last lines of the part's log.
 
-        If there are none, returns a note in brackets.
+        If the log is empty, returns a note in brackets.
         """
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -116,7 +116,7 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A log is UTF-8, whatever the user's terminal is.
+            # A log is UTF-8, whatever the encoding of the user's terminal.
             env={**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"},
             pass_fds=handed,
             start_new_session=True,

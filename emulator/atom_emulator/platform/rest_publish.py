@@ -1,6 +1,7 @@
 """Publish by REST, which `gcloud pubsub topics publish` uses and the embedded Pub/Sub does not offer.
 
-One method of the Pub/Sub REST API, `topics.publish`, passed on to the server's gRPC; any other is answered 501.
+One method of the Pub/Sub REST API, `topics.publish`, is forwarded to the server by gRPC; any other is answered with
+501.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from atom_emulator.web_pages import explain_refusal
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 
 Publish: TypeAlias = Callable[[str, Sequence[Mapping[str, Any]]], Sequence[str]]
-"""Publishes messages (data: bytes, attributes) to a topic (`projects/P/topics/T`) and answers their ids."""
+"""Publishes messages (data: bytes, attributes) to a topic (`projects/P/topics/T`) and returns their ids."""
 
 _PUBLISH_PATH: Final = re.compile(r"/v1/(projects/[^/]+/topics/[^/:?]+):publish(\?.*)?")
 _MAX_BYTES: Final = 14_000_000
-"""The service accepts 10 MB of messages, which is this much in base64."""
+"""The service accepts 10 MB of messages, which take up this many bytes in base64."""
 
 
 _MAX_DIGITS: Final = 18
@@ -42,7 +43,7 @@ class RestPublish:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening, and drop the calls under way."""
+        """Stop listening, and drop the calls in progress."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -106,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's word
-        """Log nothing, as the process is the user's command line."""
+        """Log nothing, since this process is the user's command line."""
 
 
 def _decode_messages(raw: bytes) -> list[dict[str, Any]]:

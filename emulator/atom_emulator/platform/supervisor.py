@@ -1,4 +1,4 @@
-"""Keep the parts together: when one ends, all are stopped, unless that one is to be revived."""
+"""Supervise the parts: when one ends, all are stopped, unless that one is to be revived."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LOOK_EVERY_S: Final = 0.005
 
 
 class Supervisor:
-    """Starts parts and stops them all as soon as one ends by itself.
+    """Starts parts and stops them all as soon as one ends unexpectedly.
 
-    A part that is to be revived, and is killed after it was ready, is started again; `revivals` counts how often.
+    A part that is to be revived is started again if it is killed after it was ready; `revivals` counts the restarts.
     `on_crash` is called once, from another thread, after everything has been stopped.
     """
 
@@ -64,7 +64,7 @@ class Supervisor:
     def process_group(self, name: str) -> int:
         """Return the process group of the part of that name.
 
-        It is the one that was started last. Raises `KeyError` if there is none.
+        If the part was restarted, this is the group of its latest process. Raises `KeyError` if there is none.
         """
         with self._lock:
             return {part.name: part for part in self._parts}[name].process_group
@@ -81,7 +81,7 @@ class Supervisor:
     def stop(self) -> None:
         """Stop all parts, and kill what is left after the grace period.
 
-        All are stopped at once. May be called twice.
+        All are stopped at the same time. May be called twice.
         """
         with self._lock:
             first = not self._stopping

@@ -17,8 +17,8 @@ class Ticker:
     """Publishes a tick after each interval until it is stopped.
 
     An interval of a minute or more ends at whole minutes of the clock, as Cloud Scheduler's do. The checker counts on
-    that: a burst that a dispatcher woke makes way for the tick at the whole minute. `wait` lets time pass and returns
-    True if the ticker was stopped meanwhile, like `Event.wait`.
+    that: a burst started by a dispatcher ends in time for the tick at the whole minute. `wait` lets time pass and
+    returns True if the ticker was stopped meanwhile, like `Event.wait`.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Ticker:
         return self._every_s if self._every_s < MINUTE_S else self._every_s - self._now() % self._every_s
 
     def start(self) -> None:
-        """Tick in a thread of its own."""
+        """Start a thread that ticks."""
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread.
 
-        May be called twice, or without a start.
+        May be called twice, or before `start`.
         """
         self._stop.set()
         if self._thread.is_alive():

@@ -1,4 +1,4 @@
-"""Topics and push subscriptions, as `deploy` makes them in the cloud, and the tick that is published to one."""
+"""Topics and push subscriptions, as `deploy` creates them in the cloud, and the tick that is published to one topic."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 TOPICS: Final = ("start", "steps", "tick", "events", DEAD_LETTERS)
 
 SUBSCRIBED: Final[Mapping[str, str]] = MappingProxyType({"start": "start", "steps": "dispatcher", "tick": "checker"})
-"""Topic to function: the push subscriptions, each named after its topic."""
+"""The function that each topic's push subscription calls. A subscription is named after its topic."""
 
 ACK_DEADLINE_S: Final = 60
 MIN_BACKOFF: Final = timedelta(seconds=1)
 MAX_BACKOFF: Final = timedelta(seconds=10)
 DEAD_LETTERS_KEPT: Final = timedelta(days=7)
-"""The longest that Google's emulator allows; the service allows 31 days."""
+"""The longest retention that Google's emulator allows; the service allows 31 days."""
 
 _CALL_TIMEOUT_S: Final = 5.0
 _FIRST_CALL_TIMEOUT_S: Final = 20.0
-"""A Java server that has just opened its port is still loading most of its code."""
+"""Longer than for other calls, since a Java server that has just opened its port is still loading most of its code."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,15 +44,15 @@ _log = logging.getLogger(__name__)
 class PubSub:
     """The project's topics, through Google's own client.
 
-    The address is given to the client itself, not by `PUBSUB_EMULATOR_HOST`: several platforms may run in one
-    process, and its environment is the user's.
+    The address is passed to the client directly, not through `PUBSUB_EMULATOR_HOST`: several platforms may run in one
+    process, and the process's environment belongs to the user.
     """
 
     def __init__(self, address: str, project: str, *, max_deliveries: int = MAX_DELIVERIES) -> None:
         self._address = address
         self._project = project
         self._max_deliveries = max_deliveries
-        # gRPC takes a proxy from the environment even for an address of this machine.
+        # Without this option gRPC would use a proxy from the environment even for a local address.
         self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
         self._publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
         self._subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
@@ -60,11 +60,11 @@ class PubSub:
     def create(self, endpoints: Mapping[str, str]) -> None:
         """Create the topics and subscriptions that are missing.
 
-        `endpoints` is where each topic of `SUBSCRIBED` is pushed to. Raises `TopicsMissing`.
+        `endpoints` maps each topic of `SUBSCRIBED` to the URL it is pushed to. Raises `TopicsMissing`.
         """
         try:
             for topic in TOPICS:
-                # An emulator that was already running may have it from the last time.
+                # An emulator that was already running may still have the topic from an earlier platform.
                 with suppress(AlreadyExists):
                     self._publisher.create_topic(name=self._topic(topic), timeout=_FIRST_CALL_TIMEOUT_S)
             for topic in SUBSCRIBED:
@@ -94,7 +94,7 @@ class PubSub:
     def unsubscribe(self) -> None:
         """Delete the push subscriptions.
 
-        A server that stays up would go on pushing to addresses where nothing listens.
+        A server that stays up would keep pushing to addresses where nothing listens.
         """
         for topic in SUBSCRIBED:
             try:
@@ -139,7 +139,7 @@ class PubSub:
             "topic": self._topic(DEAD_LETTERS),
             "ack_deadline_seconds": ACK_DEADLINE_S,
             "message_retention_duration": DEAD_LETTERS_KEPT,
-            "expiration_policy": {},  # never, however long it is not used
+            "expiration_policy": {},  # never expires, however long it is unused
         }
         with suppress(AlreadyExists):
             self._subscriber.create_subscription(request=request, timeout=_CALL_TIMEOUT_S)

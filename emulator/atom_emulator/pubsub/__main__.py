@@ -1,4 +1,4 @@
-"""`python -m atom_emulator.pubsub`: the embedded Pub/Sub as a process of its own."""
+"""`python -m atom_emulator.pubsub`: run the embedded Pub/Sub as its own process."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ async def _serve(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m atom_emulator.pubsub", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 (the default) picks a free one")
-    parser.add_argument("--ready-file", type=Path, help='write {"port": N} here when ready')
+    parser.add_argument("--ready-file", type=Path, help='write {"port": N} to this file when ready')
     parser.add_argument(
         "--push-in-flight",
         type=int,
         default=DEFAULT_IN_FLIGHT,
-        help="deliveries under way at once for each push subscription (default %(default)s)",
+        help="concurrent deliveries for each push subscription (default %(default)s)",
     )
     parser.add_argument(
         "--shortest-ack-deadline",
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for tests: accept shorter acknowledgement deadlines than the service's %(default)g s",
     )
-    parser.add_argument("--verbose", action="store_true", help="one line for each delivered message")
+    parser.add_argument("--verbose", action="store_true", help="log one line for each delivered message")
     return parser
 
 

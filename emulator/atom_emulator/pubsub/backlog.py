@@ -1,4 +1,4 @@
-"""One subscription's messages: those that are ready, those that wait, and those on lease."""
+"""One subscription's messages: ready, waiting or leased."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STALE_ALARMS_KEPT: Final = 64
 class Entry:
     """A message that is not yet acknowledged.
 
-    On lease it has an `ack_id` and `due` is the deadline; while it waits `due` is when it is ready again.
+    While leased, it has an `ack_id` and `due` is the deadline. While it waits, `due` is when it becomes ready again.
     """
 
     message: PubsubMessage
@@ -29,10 +29,10 @@ class Entry:
 
 
 class Backlog:
-    """A subscription's messages; each is ready, waiting, on lease, or held back by its ordering key.
+    """A subscription's messages; each is ready, waiting, leased, or held back by its ordering key.
 
-    Messages past their retention are dropped when their turn comes. With `ordered` settings one message of
-    a key is out at a time, and the next one only after it was acknowledged, dropped or dead-lettered.
+    Messages past their retention are dropped when their turn comes. With `ordered` settings only one message per key is
+    delivered at a time; the next one follows only after it was acknowledged, dropped or dead-lettered.
     """
 
     def __init__(self, settings: SubscriptionSettings, *, lease_prefix: str = "") -> None:
@@ -53,18 +53,18 @@ class Backlog:
 
     @property
     def ready(self) -> bool:
-        """True if `lease` may find something."""
+        """True if `lease` may find a message."""
         return bool(self._ready)
 
     @property
     def leased(self) -> int:
-        """The number of messages on lease."""
+        """The number of leased messages."""
         return len(self._leases)
 
     def add(self, message: PubsubMessage) -> None:
-        """Take in a new message."""
+        """Add a new message."""
         entry = Entry(message)
-        # A key is in `_held` while one of its messages is out; the next ones queue up there.
+        # A key is in `_held` while one of its messages is ready, waiting or leased; later ones queue there.
         key = message.ordering_key if self.settings.ordered else ""
         if not key:
             self._ready.append(entry)
@@ -90,7 +90,7 @@ class Backlog:
     def ack(self, ack_id: str) -> bool:
         """Forget a message.
 
-        Returns False if that lease has expired; then nothing changes.
+        Returns False, and changes nothing, if that lease has expired.
         """
         entry = self._leases.pop(ack_id, None)
         if entry is None:
@@ -101,9 +101,9 @@ class Backlog:
         return True
 
     def nack(self, ack_id: str, now: float) -> Entry | None:
-        """Give a message back to be redelivered.
+        """Return a message for redelivery.
 
-        Returns it if it is to be dead-lettered instead.
+        Returns the entry if it must be dead-lettered instead.
         """
         entry = self._leases.get(ack_id)
         return None if entry is None else self._fail(entry, now)
@@ -115,9 +115,9 @@ class Backlog:
             self._set_alarm(entry, deadline)
 
     def advance(self, now: float) -> list[Entry]:
-        """Let time pass, and return what is to be dead-lettered.
+        """Let time pass, and return the entries to dead-letter.
 
-        Leases and waits that are due end.
+        This ends the leases and waits that are due.
         """
         dead: list[Entry] = []
         while (due := self.next_due()) is not None and due <= now:
@@ -179,7 +179,7 @@ class Backlog:
         self._ready.append(entry)
 
     def _set_alarm(self, entry: Entry, due: float) -> None:
-        # A superseded alarm stays in the heap, known by its time; when most are stale the heap is rebuilt.
+        # A superseded alarm stays in the heap and is recognized by its time; when most are stale, the heap is rebuilt.
         entry.due = due
         self._serial += 1
         heappush(self._alarms, (due, self._serial, entry))

@@ -1,8 +1,8 @@
 """The broker: topics and subscriptions in memory, with no thread, socket or clock of its own.
 
 The caller passes `now` (seconds since the epoch, never going back) and drives it: after any call,
-`take_deliverable` names the subscriptions that got something to deliver, and `next_due` is the time at which
-`advance` next has work.
+`take_deliverable` returns the subscriptions that have something new to deliver, and `next_due` returns the time at
+which `advance` next has work to do.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger("atom_emulator.pubsub")
 
 DELETED_TOPIC: Final = "_deleted-topic_"
-"""The topic that a subscription names once its own was deleted."""
+"""The topic name of a subscription whose topic was deleted."""
 
 
 class Subscription:
-    """A subscription: its settings, and the messages it has yet to see acknowledged."""
+    """A subscription: its settings and its unacknowledged messages."""
 
     def __init__(self, name: str, topic: str, backlog: Backlog) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class Subscription:
 
 
 class Broker:
-    """Topics, subscriptions and the messages between them. Not safe for use by several threads at once."""
+    """Topics, subscriptions and the messages between them. Not thread-safe."""
 
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
@@ -53,7 +53,7 @@ class Broker:
     def create_topic(self, name: str, *, as_asked: Any = None) -> Topic:
         """Make a topic.
 
-        `as_asked` is kept with it and never read.
+        `as_asked` is stored with the topic and never read.
         """
         if name in self.topics:
             raise already_exists(name)
@@ -70,18 +70,18 @@ class Broker:
     def delete_topic(self, name: str) -> None:
         """Delete a topic.
 
-        Its subscriptions stay and deliver what they have.
+        Its subscriptions remain and deliver the messages that they have.
         """
         for subscription in self.topic(name).subscriptions:
             self.subscriptions[subscription].topic = DELETED_TOPIC
         del self.topics[name]
 
     def create_subscription(self, name: str, topic: str, settings: SubscriptionSettings) -> Subscription:
-        """Make a subscription, which gets what is published from now on."""
+        """Make a subscription, which receives messages published from now on."""
         if name in self.subscriptions:
             raise already_exists(name)
         self.topic(topic).subscriptions[name] = None
-        # So that no acknowledgement for a deleted subscription ever matches a new one of that name.
+        # The number prevents acknowledgements for a deleted subscription from matching a new one of the same name.
         self._created += 1
         backlog = Backlog(settings, lease_prefix=f"{self._created}-")
         self.subscriptions[name] = Subscription(name, topic, backlog)
@@ -97,7 +97,7 @@ class Broker:
     def update_subscription(self, name: str, settings: SubscriptionSettings) -> None:
         """Change a subscription's settings.
 
-        They hold for messages that are delivered or fail from now on.
+        They apply to messages that are delivered or fail from now on.
         """
         subscription = self.subscription(name)
         if settings.ordered != subscription.settings.ordered:
@@ -129,7 +129,7 @@ class Broker:
     ) -> str:
         """Add a message to the topic's subscriptions and return its id.
 
-        A subscription whose filter does not match is left out.
+        Subscriptions whose filter does not match are skipped.
         """
         target = self.topic(topic)
         self._last_id += 1
@@ -151,14 +151,14 @@ class Broker:
     def lease(self, name: str, now: float, *, limit: int = 1) -> list[Delivery]:
         """Lease up to `limit` messages of a subscription.
 
-        They are to be acknowledged before their deadline.
+        The messages must be acknowledged before their deadline.
         """
         return self.subscription(name).backlog.lease(now, limit)
 
     def ack(self, name: str, ack_ids: Sequence[str]) -> int:
-        """Acknowledge leases and return the number of those still open.
+        """Acknowledge leases and return how many had not expired.
 
-        One that is over is ignored, and its message is redelivered.
+        An expired lease is ignored, and its message is redelivered.
         """
         subscription = self.subscription(name)
         acked = sum(map(subscription.backlog.ack, ack_ids))
@@ -166,9 +166,9 @@ class Broker:
         return acked
 
     def nack(self, name: str, ack_ids: Sequence[str], now: float) -> None:
-        """Give leases back for redelivery after the back-off.
+        """Release leases, to redeliver their messages after the back-off.
 
-        Expired ones are ignored.
+        Expired leases are ignored.
         """
         subscription = self.subscription(name)
         for ack_id in ack_ids:
@@ -176,7 +176,7 @@ class Broker:
         self._mark_deliverable(subscription)
 
     def modify_ack_deadline(self, name: str, ack_ids: Sequence[str], seconds: float, now: float) -> None:
-        """Let leases end `seconds` from now, at once for 0."""
+        """Let leases end `seconds` from now; 0 ends them immediately."""
         if seconds <= 0:
             self.nack(name, ack_ids, now)
             return
@@ -189,7 +189,7 @@ class Broker:
     def advance(self, now: float) -> None:
         """Let time pass.
 
-        Deadlines are missed and back-offs end.
+        This ends the leases past their deadline, and the back-offs that are over.
         """
         for subscription in self.subscriptions.values():
             due = subscription.backlog.next_due()
@@ -210,7 +210,7 @@ class Broker:
     def take_deliverable(self) -> list[Subscription]:
         """Return the subscriptions with something new to deliver.
 
-        New means since the last call.
+        Something is new if it became ready since the last call.
         """
         deliverable, self._deliverable = self._deliverable, {}
         return list(deliverable.values())
@@ -225,7 +225,7 @@ class Broker:
             return
         if dead_letters.topic not in self.topics:
             _log.warning("%s: dead-letter topic %s does not exist", subscription.name, dead_letters.topic)
-            # As in production: a message that cannot be forwarded goes on being delivered.
+            # As in production, a message that cannot be forwarded continues to be delivered.
             subscription.backlog.put_back(entry, now)
             return
         message = entry.message

@@ -1,4 +1,4 @@
-"""Run the broker in real time: an event loop owns it, and wakes for calls and for whatever is due."""
+"""Run the broker in real time: an event loop owns it, and wakes for calls and for due times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("atom_emulator.pubsub")
 
 
 class Driver:
-    """Hands ready messages to pushers and waiting pulls, and lets time pass exactly when something is due.
+    """Hands ready messages to pushers and waiting pulls, and advances the broker exactly when something is due.
 
     Not thread-safe: everything runs in the loop that made it. `deliver_ready` must follow every call to the broker.
     """
@@ -27,7 +27,7 @@ class Driver:
         self.broker = Broker()
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
-        # The wall clock may be set back; the loop's cannot, so messages are timed by the loop's.
+        # The wall clock may be set back, but the loop's clock cannot, so messages are timed by the loop's clock.
         self._epoch = time.time() - self._loop.time()
         self._pushers: dict[str, Pusher] = {}
         self._waiters: dict[str, set[asyncio.Event]] = {}
@@ -38,7 +38,7 @@ class Driver:
         return self._epoch + self._loop.time()
 
     def deliver_ready(self) -> None:
-        """Deliver what became ready, and set the alarm for the next."""
+        """Deliver the ready messages, and set the next alarm."""
         for subscription in self.broker.take_deliverable():
             pusher = self._pushers.get(subscription.name)
             if pusher is not None:
@@ -60,7 +60,7 @@ class Driver:
             pusher.pump()
 
     def forget(self, name: str) -> None:
-        """Stop what is under way for a subscription that is gone."""
+        """Stop all activity for a deleted subscription."""
         pusher = self._pushers.pop(name, None)
         if pusher is not None:
             pusher.close()
@@ -71,7 +71,7 @@ class Driver:
     def watch(self, name: str) -> Iterator[asyncio.Event]:
         """Return an event that is set when a subscription may have messages.
 
-        It is also set when the subscription is gone.
+        The event is also set when the subscription is deleted.
         """
         waiter = asyncio.Event()
         self._waiters.setdefault(name, set()).add(waiter)

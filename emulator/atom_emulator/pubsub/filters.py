@@ -25,10 +25,10 @@ _TOKEN: Final = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-
 def compile_filter(text: str) -> Predicate:
     """Compile a filter to a predicate.
 
-    Raises INVALID_ARGUMENT, saying what was expected where.
+    Raises INVALID_ARGUMENT, saying what was expected and where.
     """
     if len(text.encode()) > MAX_FILTER_BYTES:
-        raise invalid(f"a filter may have {MAX_FILTER_BYTES} bytes")
+        raise invalid(f"a filter may have at most {MAX_FILTER_BYTES} bytes")
     parser = _Parser(text)
     predicate = parser.parse_expression()
     parser.expect("")
@@ -62,7 +62,7 @@ class _Parser:
         self._tokens.append("")
 
     def expect(self, token: str) -> None:
-        """Step over that token, which must come next."""
+        """Consume the given token, which must come next."""
         found = self._tokens[0]
         if found != token:
             raise self._error(f"expected {token or 'the end'}, found {found or 'the end'}")
@@ -70,7 +70,7 @@ class _Parser:
             self._tokens.pop(0)
 
     def parse_expression(self) -> Predicate:
-        """Parse one term, or several joined by the same word."""
+        """Parse one term, or several joined by the same operator."""
         parts = [self._parse_term()]
         word = self._tokens[0]
         while self._tokens[0] in {"AND", "OR"}:

@@ -1,7 +1,7 @@
 """One keep-alive HTTP/1.1 connection that POSTs, as an asyncio protocol.
 
-It reads only the status, which is all that a push needs, in a fraction of a general client's time. A response
-without a Content-Length is taken at its status line, and the connection is then closed.
+It reads only the status, which is all that a push needs, and takes a fraction of a general client's time. A response
+without a Content-Length counts as complete after its status line, and the connection is then closed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 Answered: TypeAlias = Callable[["HttpConnection", int | None], None]
-"""Called once for each request: with the status, or None if the connection was lost or the answer made no sense."""
+"""Called once for each request: with the status, or None if the connection was lost or the answer was malformed."""
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
-_PROCESSING: Final = 102  # interim to HTTP, but Pub/Sub takes it as an acknowledgement, so it is final here
+_PROCESSING: Final = 102  # interim in HTTP, but Pub/Sub treats it as an acknowledgement, so it is final here
 _FIRST_FINAL: Final = 200
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection with at most one request under way."""
+    """A connection with at most one request in progress."""
 
     def __init__(self, on_lost: Callable[[HttpConnection], None]) -> None:
         self.used = False
@@ -36,7 +36,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def has_received(self) -> bool:
-        """True if any part of an answer has come."""
+        """True if any part of an answer has arrived."""
         return bool(self._received)
 
     def post(self, request: bytes, answered: Answered) -> None:
@@ -49,7 +49,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(request)
 
     def abort(self) -> None:
-        """Close at once, without calling back."""
+        """Close immediately, without calling back."""
         self._answered = None
         if self._transport is not None:
             self._transport.abort()
@@ -107,13 +107,13 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _parse_status(head: bytes) -> int | None:
-    """Return the status in `HTTP/1.1 204 No Content`."""
+    """Return the status in a line such as `HTTP/1.1 204 No Content`."""
     digits = head[9:12]
     return int(digits) if head.startswith(b"http/1.") and digits.isdigit() else None
 
 
 def _parse_content_length(head: bytes, status: int | None) -> int | None:
-    """Return the body's length, None if the connection's end marks its end."""
+    """Return the body's length, or None if it ends with the connection."""
     if status in _WITHOUT_BODY:
         return 0
     start = head.find(b"\r\ncontent-length:")

@@ -22,7 +22,7 @@ TOPICS: Final = ("start", "steps", "tick", "events", "dead-letters")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenMessage:
-    """A message on lease to the test; `attempt` counts from 1."""
+    """A message leased to the test; `attempt` counts from 1."""
 
     subscription: str
     ack_id: str
@@ -33,15 +33,14 @@ class TakenMessage:
 
     @property
     def body(self) -> Any:
-        """The JSON that it carries."""
+        """The JSON in the message."""
         return json.loads(self.data)
 
 
 class MemoryBus:
-    """The port `Bus` on the broker itself, with each topic's one subscription under the topic's own name.
+    """The port `Bus`, implemented on the broker itself. Each topic has one subscription, which has the topic's name.
 
-    Time is the clock's: leases end and back-offs are over when the clock says so. Safe to use from several
-    threads.
+    Leases and back-offs end according to the given clock. Safe to use from several threads.
     """
 
     def __init__(
@@ -59,14 +58,14 @@ class MemoryBus:
             self.broker.create_subscription(topic, topic, settings or SubscriptionSettings())
 
     def subscribe(self, name: str, topic: str, settings: SubscriptionSettings | None = None) -> None:
-        """Add a subscription, which gets what is published from now on."""
+        """Add a subscription, which receives messages published from now on."""
         with self._lock:
             self.broker.create_subscription(name, topic, settings or SubscriptionSettings())
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Take in all the messages.
+        """Publish all the messages.
 
-        Raises `BusUnavailable` and takes in none if a topic does not exist.
+        Raises `BusUnavailable` and publishes none if a topic does not exist.
         """
         with self._lock:
             try:
@@ -88,7 +87,7 @@ class MemoryBus:
     def take_all(self, subscription: str, *, limit: int = 1000) -> list[TakenMessage]:
         """Lease every message that is ready.
 
-        So a test may handle them in any order.
+        A test may then handle them in any order.
         """
         with self._lock:
             now = self._now()
@@ -108,7 +107,7 @@ class MemoryBus:
     def ack(self, taken: TakenMessage) -> bool:
         """Acknowledge a message.
 
-        Returns False if the lease was over, so that the message is redelivered.
+        Returns False if the lease had expired; the message is then redelivered.
         """
         with self._lock:
             self.broker.advance(self._now())
@@ -122,7 +121,7 @@ class MemoryBus:
             self.broker.nack(taken.subscription, (taken.ack_id,), now)
 
     def unacknowledged(self, subscription: str) -> int:
-        """Count the messages that are ready, waiting or on lease."""
+        """Count the messages that are ready, waiting or leased."""
         with self._lock:
             return len(self.broker.subscription(subscription).backlog)
 
@@ -133,7 +132,7 @@ class MemoryBus:
     def next_due_s(self) -> float | None:
         """Return the time at which a lease or back-off next ends.
 
-        In seconds since the epoch; None if nothing waits.
+        The time is in seconds since the epoch, or None if nothing is waiting.
         """
         with self._lock:
             return self.broker.next_due()

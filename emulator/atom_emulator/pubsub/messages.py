@@ -1,4 +1,4 @@
-"""The values of the broker. Times are seconds since the epoch and spans seconds: this is hot code."""
+"""The values of the broker. Since this code is hot, times are seconds since the epoch, and durations are seconds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 Predicate: TypeAlias = Callable[[Mapping[str, str]], bool]
-"""True for the attributes of a message that a subscription wants."""
+"""Returns True for the attributes of a message that a subscription receives."""
 
 DEFAULT_ACK_DEADLINE_S: Final = 10.0
 DEFAULT_RETENTION_S: Final = 7 * 24 * 3600.0
 
-_LARGEST_EXPONENT: Final = 40  # beyond it every back-off has long reached its maximum, and floats overflow at 1024
+_LARGEST_EXPONENT: Final = 40  # beyond this, every back-off has long reached its maximum; floats overflow at 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class RedeliveryBackoff:
     maximum_s: float
 
     def delay_s(self, failures: int) -> float:
-        """Return the delay after that many failures, from 1."""
+        """Return the delay after this many failures, counted from 1."""
         return min(self.maximum_s, self.minimum_s * 2.0 ** min(failures - 1, _LARGEST_EXPONENT))
 
 
@@ -63,9 +63,9 @@ def match_all(_attributes: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSettings:
-    """A subscription's settings. Without `backoff` a failed message is ready again at once.
+    """A subscription's settings. Without `backoff` a failed message is ready again immediately.
 
-    `as_asked` is whatever the caller wants to find again with the subscription; the broker never looks at it.
+    `as_asked` is arbitrary data that the caller stores with the subscription; the broker never reads it.
     """
 
     ack_deadline_s: float = DEFAULT_ACK_DEADLINE_S

@@ -30,14 +30,14 @@ _ListTopicSubscriptionsResponse: Final = message_type("ListTopicSubscriptionsRes
 
 
 class Publisher:
-    """The service's methods. A topic's protobuf message is kept with the broker's topic, as asked for."""
+    """The service's methods. Each topic's protobuf message is stored with the broker's topic, as it was requested."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._broker = driver.broker
 
     def methods(self, calls: Counter[str]) -> Methods:
-        """Return the methods, as a gRPC server takes them."""
+        """Return the methods in the form that a gRPC server accepts."""
         methods = Methods("google.pubsub.v1.Publisher", calls)
         methods.function("Publish", "PublishRequest", self.publish)
         methods.function("CreateTopic", "Topic", self.create_topic)
@@ -50,7 +50,7 @@ class Publisher:
         return methods
 
     def publish(self, request: Any) -> Any:
-        """Take in every message or none."""
+        """Publish every message or none."""
         messages = request.messages
         _check_messages(messages)
         now = self._driver.now()
@@ -74,7 +74,7 @@ class Publisher:
         return topic.as_asked
 
     def get_topic(self, request: Any) -> Any:
-        """Return the topic, as it was asked for."""
+        """Return the topic as it was requested."""
         return self._broker.topic(request.topic).as_asked
 
     def delete_topic(self, request: Any) -> Any:
@@ -97,7 +97,7 @@ class Publisher:
 
 def _check_messages(messages: Any) -> None:
     if not 0 < len(messages) <= MAX_MESSAGES:
-        raise invalid(f"a publish request carries 1 to {MAX_MESSAGES} messages, not {len(messages)}")
+        raise invalid(f"a publish request must have 1 to {MAX_MESSAGES} messages, not {len(messages)}")
     total = 0
     for message in messages:
         total += len(message.data)
@@ -106,7 +106,7 @@ def _check_messages(messages: Any) -> None:
         elif not message.data:
             raise invalid("a message must have data or at least one attribute")
     if total > MAX_REQUEST_BYTES:
-        raise invalid(f"the messages have {total} bytes together; {MAX_REQUEST_BYTES} are allowed")
+        raise invalid(f"the messages have a total of {total} bytes; {MAX_REQUEST_BYTES} are allowed")
 
 
 def _check_attributes(attributes: Iterable[tuple[str, str]]) -> None:
@@ -118,4 +118,4 @@ def _check_attributes(attributes: Iterable[tuple[str, str]]) -> None:
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise invalid(f"the value of attribute {key!r} is over {MAX_VALUE_BYTES} bytes")
     if count > MAX_ATTRIBUTES:
-        raise invalid(f"a message may have {MAX_ATTRIBUTES} attributes, not {count}")
+        raise invalid(f"a message may have at most {MAX_ATTRIBUTES} attributes, not {count}")

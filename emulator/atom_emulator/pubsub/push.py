@@ -1,7 +1,7 @@
-"""Push delivery: each message a POST, acknowledged by its status code.
+"""Push delivery: each message is a POST, and the status code of the answer acknowledges it.
 
-One `Pusher` per push subscription, each with its own connections and its own limit, so that a slow endpoint
-holds up no other. Everything happens in callbacks of the event loop: no task or thread per message.
+One `Pusher` per push subscription, each with its own connections and its own limit, so that a slow endpoint does not
+delay the others. Everything happens in callbacks of the event loop: no task or thread per message.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 DEFAULT_IN_FLIGHT: Final = 16
 ACKNOWLEDGING: Final = frozenset({102, 200, 201, 202, 204})
-"""The status codes by which an endpoint acknowledges; every other answer asks for redelivery."""
+"""The status codes by which an endpoint acknowledges a message; every other answer causes a redelivery."""
 
 _log = logging.getLogger("atom_emulator.pubsub.push")
-_QUIET_S: Final = 1.0  # at most one line a second on a subscription's failures
+_QUIET_S: Final = 1.0  # log at most one line a second about a subscription's failures
 
 
 class Endpoint:
@@ -119,7 +119,7 @@ class Pusher:
         self._suppressed = 0
 
     def pump(self) -> None:
-        """Send whatever is ready, as far as the limit allows."""
+        """Send the messages that are ready, up to the limit."""
         while not self._closed and len(self._attempts) < self._limit:
             deliveries = self._broker.lease(self._subscription.name, self._now())
             if not deliveries:
@@ -133,7 +133,7 @@ class Pusher:
     def close(self) -> None:
         """Send nothing more and drop what is in flight.
 
-        Its leases run out by themselves.
+        The leases expire by themselves.
         """
         self._closed = True
         for attempt in self._attempts:
@@ -142,9 +142,9 @@ class Pusher:
         self.endpoint.close()
 
     def finish(self, attempt: PushAttempt, status: int | None, problem: str) -> None:
-        """End a delivery that has its answer, or will never have one.
+        """Finish a delivery, with an answer or without one.
 
-        The `status` is None without an answer.
+        `status` is None without an answer.
         """
         self._attempts.discard(attempt)
         name = self._subscription.name
@@ -173,7 +173,7 @@ class Pusher:
 
 
 class PushAttempt:
-    """One delivery on its way: over an idle connection if there is one, else over a new one.
+    """One delivery in progress, over an idle connection if there is one, else over a new one.
 
     If an idle connection turns out to have been closed by the other side before any answer, which happens to
     every keep-alive client, the request is sent once more over a new connection.
@@ -192,7 +192,7 @@ class PushAttempt:
     def start(self, timeout_s: float) -> None:
         """Send the request.
 
-        An answer, or a failure, comes within that time.
+        The attempt ends with an answer or a failure within `timeout_s`.
         """
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out)
         self._connection = self._pusher.endpoint.take_idle()

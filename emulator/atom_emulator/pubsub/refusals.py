@@ -1,4 +1,4 @@
-"""The broker's refusals of calls, in the words of a gRPC status."""
+"""The broker's refusals of calls, expressed as gRPC statuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The gRPC status a refusal becomes; values are the names in `grpc.StatusCode`."""
+    """The gRPC status of a refusal; values are the names in `grpc.StatusCode`."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"

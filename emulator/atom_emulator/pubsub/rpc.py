@@ -1,4 +1,4 @@
-"""Turn plain functions into gRPC methods, which are counted and report refusals as statuses."""
+"""Turn plain functions into gRPC methods that count their calls and report refusals as statuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEFAULT_PAGE: Final = 100
 
 
 class Methods:
-    """The methods of one service, under the names clients call them by."""
+    """The methods of one service, by the names under which clients call them."""
 
     def __init__(self, service: str, calls: Counter[str]) -> None:
         self._service = service
@@ -31,11 +31,11 @@ class Methods:
 
     @property
     def generic_handler(self) -> Any:
-        """The handler that a gRPC server takes."""
+        """The handler that a gRPC server accepts."""
         return grpc.method_handlers_generic_handler(self._service, self._handlers)
 
     def function(self, name: str, request: str, function: Function) -> None:
-        """Serve a method by a function that answers at once."""
+        """Serve a method with a function that answers without waiting."""
 
         async def call(message: Any, _context: Context) -> Any:
             return function(message)
@@ -43,7 +43,7 @@ class Methods:
         self.coroutine(name, request, call)
 
     def coroutine(self, name: str, request: str, coroutine: Coroutine) -> None:
-        """Serve a method by a coroutine that may wait."""
+        """Serve a method with a coroutine that may wait."""
         label = f"{self._service.rpartition('.')[2]}/{name}"
 
         async def call(message: Any, context: Context) -> Any:
@@ -58,7 +58,7 @@ class Methods:
         )
 
     def stream(self, name: str, request: str, behaviour: Callable[[Any, Context], Awaitable[None]]) -> None:
-        """Serve a method whose two directions are streams."""
+        """Serve a method that streams in both directions."""
         label = f"{self._service.rpartition('.')[2]}/{name}"
 
         async def call(messages: Any, context: Context) -> None:
@@ -94,7 +94,7 @@ async def refuse(context: Context, error: RefusalError) -> NoReturn:
 
 
 def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
-    """Return the names on a List request's page, and the next token."""
+    """Return the names on a List request's page, and the next page token."""
     size = request.page_size or _DEFAULT_PAGE
     if size < 0:
         raise invalid("page_size is negative")
@@ -105,7 +105,7 @@ def page(names: Sequence[str], request: Any) -> tuple[list[str], str]:
 def merge_masked(stored: Any, update: Any, mask: Any, *, fixed: Mapping[str, str]) -> Any:
     """Return a copy of a resource with the masked fields updated.
 
-    `fixed` holds the fields that cannot be changed, and why.
+    `fixed` maps each field that cannot be changed to the reason.
     """
     if not mask.paths:
         raise invalid("update_mask names no field")

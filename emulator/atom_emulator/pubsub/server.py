@@ -33,7 +33,7 @@ _OPTIONS: Final = (
 class ServerSettings:
     """The options of the server. Port 0 lets the system choose.
 
-    `shortest_ack_deadline_s` is the service's own 10 s unless a test cannot wait that long.
+    `shortest_ack_deadline_s` is 10 s, as in the real service, unless a test cannot wait that long.
     """
 
     port: int = 0
@@ -42,7 +42,7 @@ class ServerSettings:
 
 
 class PubsubServer:
-    """The server; make it, start it and stop it within one event loop."""
+    """The server. It must be created, started and stopped within one event loop."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class PubsubServer:
     async def stop(self) -> None:
         """Stop within the grace period.
 
-        Calls and pushes under way are dropped.
+        Calls and pushes in progress are dropped.
         """
         self._driver.close()
         await self._server.stop(STOP_GRACE_S)

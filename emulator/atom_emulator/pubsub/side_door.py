@@ -1,6 +1,6 @@
-"""The service `atom.emulator`, beside the real ones: the counts, and a way to start afresh.
+"""The service `atom.emulator`, in addition to the real ones: it returns counts and resets the server.
 
-Both methods are unary, take any bytes and answer JSON bytes.
+Both methods are unary, accept any bytes and return JSON bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SideDoor:
 
     @property
     def generic_handler(self) -> Any:
-        """The handler that a gRPC server takes."""
+        """The handler that a gRPC server accepts."""
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Counters": grpc.unary_unary_rpc_method_handler(self._counters),
             "Reset": grpc.unary_unary_rpc_method_handler(self._reset),
@@ -38,7 +38,7 @@ class SideDoor:
     def counters(self) -> dict[str, Any]:
         """Return calls per method, and messages per topic and subscription.
 
-        `backlog` is the number of messages that are unacknowledged.
+        `backlog` is the number of unacknowledged messages.
         """
         broker = self._driver.broker
         return {

@@ -1,4 +1,4 @@
-"""StreamingPull: deliveries one way, acknowledgements and flow control the other, over one stream."""
+"""StreamingPull: deliveries in one direction, acknowledgements and flow control in the other, over one stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from atom_emulator.pubsub.rpc import Context
 
 MAX_BATCH: Final = 200
-"""The most messages that one response carries."""
+"""The maximum number of messages in one response."""
 
 _MIN_STREAM_DEADLINE_S: Final = 10
 _MAX_STREAM_DEADLINE_S: Final = 600
@@ -25,7 +25,7 @@ _Response: Final = message_type("StreamingPullResponse")
 
 
 class StreamingPull:
-    """The method, for every client's stream."""
+    """The StreamingPull method, which serves every client's stream."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -48,7 +48,7 @@ class StreamingPull:
 
 
 class _Stream:
-    """One open stream. It sends nothing while `limit` of the subscription's messages are on lease."""
+    """One open stream. It sends nothing while `limit` of the subscription's messages are leased."""
 
     def __init__(self, driver: Driver, first: Any) -> None:
         seconds = first.stream_ack_deadline_seconds
@@ -57,12 +57,12 @@ class _Stream:
         self._driver = driver
         self._name = first.subscription
         if driver.broker.subscription(self._name).settings.push_endpoint:
-            raise RefusalError(Code.FAILED_PRECONDITION, "the subscription pushes; it cannot be pulled from")
+            raise RefusalError(Code.FAILED_PRECONDITION, "messages of a push subscription cannot be pulled")
         self._deadline_s = float(seconds)
         self._limit = first.max_outstanding_messages if first.max_outstanding_messages > 0 else None
 
     async def send(self, context: Context) -> None:
-        """Send whatever becomes ready."""
+        """Send the messages that become ready."""
         with self._driver.watch(self._name) as ready:
             ready.set()
             while True:
@@ -75,7 +75,7 @@ class _Stream:
                     await context.write(response)
 
     async def receive(self, requests: Any) -> None:
-        """Do what the client asks."""
+        """Handle the client's requests."""
         async for request in requests:
             self._apply(request)
 

@@ -44,7 +44,7 @@ _ListSubscriptionsResponse: Final = message_type("ListSubscriptionsResponse")
 
 
 class Subscriber:
-    """The service's methods. A subscription's protobuf message is kept with the broker's own settings."""
+    """The service's methods. Each subscription's protobuf message is stored with the broker's own settings."""
 
     def __init__(self, driver: Driver, *, shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S) -> None:
         self._driver = driver
@@ -52,7 +52,7 @@ class Subscriber:
         self._shortest_ack_deadline_s = shortest_ack_deadline_s
 
     def methods(self, calls: Counter[str]) -> Methods:
-        """Return the methods, as a gRPC server takes them."""
+        """Return the methods in the form that a gRPC server accepts."""
         methods = Methods("google.pubsub.v1.Subscriber", calls)
         methods.function("CreateSubscription", "Subscription", self.create_subscription)
         methods.function("GetSubscription", "GetSubscriptionRequest", self.get_subscription)
@@ -89,7 +89,7 @@ class Subscriber:
     def modify_push_config(self, request: Any) -> Any:
         """Change the push endpoint of a subscription.
 
-        Without an endpoint it is pulled from.
+        Without an endpoint, it becomes a pull subscription.
         """
         changed = _Subscription()
         changed.CopyFrom(self._broker.subscription(request.subscription).settings.as_asked)
@@ -145,13 +145,13 @@ class Subscriber:
     async def pull(self, request: Any, _context: Context) -> Any:
         """Lease messages, waiting for one unless `return_immediately` is set.
 
-        Answers without messages if none comes.
+        Answers without messages if none arrives.
         """
         name = request.subscription
         if request.max_messages <= 0:
             raise invalid("max_messages must be positive")
         if self._broker.subscription(name).settings.push_endpoint:
-            raise RefusalError(Code.FAILED_PRECONDITION, "the subscription pushes; it cannot be pulled from")
+            raise RefusalError(Code.FAILED_PRECONDITION, "messages of a push subscription cannot be pulled")
         deliveries = self._lease(name, request.max_messages)
         if not deliveries and not request.return_immediately:
             deliveries = await self._wait(name, request.max_messages)
@@ -172,12 +172,12 @@ class Subscriber:
                         ready.clear()
                         deliveries = self._lease(name, limit)
             except TimeoutError:
-                pass  # nothing came: an empty answer, and the client asks again
+                pass  # nothing arrived: the answer is empty, and the client asks again
         return deliveries
 
 
 def _answer(subscription: Subscription) -> Any:
-    """Return a Subscription as the service would answer it."""
+    """Return a Subscription as the service would return it."""
     answer = subscription.settings.as_asked
     if subscription.topic == DELETED_TOPIC:
         answer.topic = DELETED_TOPIC

@@ -1,4 +1,4 @@
-"""google.pubsub.v1 on the wire: the message types, and the meaning of a resource's fields to the broker.
+"""google.pubsub.v1 on the wire: the message types, and the translation of a resource's fields for the broker.
 
 The plain protobuf classes are used, not the proto-plus ones around them, which cost more than the work.
 """
@@ -32,10 +32,10 @@ FEWEST_DELIVERY_ATTEMPTS: Final = 5
 MOST_DELIVERY_ATTEMPTS: Final = 100
 
 DEFAULT_BACKOFF: Final = RedeliveryBackoff(minimum_s=10.0, maximum_s=600.0)
-"""The meaning of a retry policy that leaves its fields out."""
+"""The back-off of a retry policy whose fields are not set."""
 
 PUSH_BACKOFF: Final = RedeliveryBackoff(minimum_s=0.1, maximum_s=60.0)
-"""The backoff of a push subscription without a retry policy: the service's documented span."""
+"""The back-off of a push subscription without a retry policy, in the range that the service documents."""
 
 _NAME: Final = re.compile(r"projects/([^/]+)/(topics|subscriptions)/(?!goog)([A-Za-z][\w.~+%-]{2,254})")
 _TOPIC_FIELDS_NOT_DONE: Final = ("schema_settings", "ingestion_data_source_settings")
@@ -52,9 +52,9 @@ _ReceivedMessage: Final = message_type("ReceivedMessage")
 
 
 def check_name(name: str, kind: str) -> str:
-    """Return the name, if it is one of a `kind` resource.
+    """Return the name if it is valid for this kind of resource.
 
-    A kind is `topics` or `subscriptions`.
+    `kind` is `topics` or `subscriptions`.
     """
     match = _NAME.fullmatch(name)
     if match is None or match[2] != kind:
@@ -63,7 +63,7 @@ def check_name(name: str, kind: str) -> str:
 
 
 def check_topic(topic: Any) -> Any:
-    """Return the topic, if the broker can do what it asks."""
+    """Return the topic if the broker supports everything that it requests."""
     check_name(topic.name, "topics")
     for name in _TOPIC_FIELDS_NOT_DONE:
         if topic.HasField(name):
@@ -78,7 +78,7 @@ def read_settings(
 ) -> SubscriptionSettings:
     """Translate a Subscription into the broker's settings.
 
-    Fills in the defaults that the service would answer with.
+    Fills in the defaults that the service would return.
     """
     check_name(subscription.name, "subscriptions")
     _refuse_unimplemented(subscription)

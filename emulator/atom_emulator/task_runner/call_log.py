@@ -14,10 +14,10 @@ KEPT_CALLS: Final = 100_000
 
 
 class CallLog:
-    """Keeps the latest calls, and writes each one at once to `file`, which should be unbuffered.
+    """Keeps the latest calls, and writes each one immediately to `file`, which should be unbuffered.
 
-    A line is written before its call is answered, so whoever has an answer finds its line. If the file cannot be
-    written, say because the disk is full, logging to it stops, and no call fails.
+    A line is written before its call is answered, so a client that has an answer can find its line. If the file cannot
+    be written, for example because the disk is full, logging to it stops, and no call fails.
     """
 
     def __init__(self, file: BinaryIO | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The shape of a submitted job, checked strictly, as a mock that is laxer than the real service would hide mistakes."""
+"""Check the shape of a submitted job strictly, since a mock that is laxer than the real service would hide mistakes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def find_breaches(job: Any) -> list[str]:
     if not isinstance(job, Mapping):
         return ["the body must be a JSON object"]
     found = [f"unknown field {name}" for name in job if name not in _KNOWN]
-    found += [f"{name} must be a non-empty text" for name in ("job_name", "scaleTier") if not _is_text(job.get(name))]
-    found += [f"{name} must be a text" for name in _TEXTS if not isinstance(job.get(name, ""), str | None)]
+    found += [f"{name} must be a non-empty string" for name in ("job_name", "scaleTier") if not _is_text(job.get(name))]
+    found += [f"{name} must be a string" for name in _TEXTS if not isinstance(job.get(name, ""), str | None)]
     if not isinstance(job.get("args"), list | Mapping | None):
         found.append("args must be a list or a map")
     return found + _find_label_breaches(job.get("labels"))
@@ -27,6 +27,6 @@ def _is_text(value: Any) -> bool:
 
 def _find_label_breaches(labels: Any) -> list[str]:
     if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
-        return ["labels must be a map of texts"]
-    found = [] if labels.get("workflow") else ["labels must hold the workflow"]
-    return found if labels.get("type") == "step" else [*found, "labels must hold type: step"]
+        return ["labels must be a map of strings"]
+    found = [] if labels.get("workflow") else ["labels must contain the workflow"]
+    return found if labels.get("type") == "step" else [*found, "labels must contain type: step"]

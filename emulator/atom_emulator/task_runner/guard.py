@@ -1,4 +1,4 @@
-"""The check of callers: bearer tokens are verified as Cloud Run does, by signature, audience, expiry and account."""
+"""Check callers: bearer tokens are verified as in Cloud Run, by signature, audience, expiry and account."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Guard:
     _certs: Mapping[str, str] = field(default_factory=dict)
 
     def find_refusal(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """Return the status and reason of a call's refusal.
+        """Return the status and reason with which a call is refused.
 
-        Returns None for a call that may be made.
+        Returns None for a call that is allowed.
         """
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -54,9 +54,9 @@ class Guard:
 
 
 def _name_kind(error: Exception) -> str:
-    """Name an error's kind.
+    """Return the name of an error's kind.
 
-    Its text may quote the token.
+    The error's text is not used because it may quote the token.
     """
     text = str(error)
     kinds = {"audience": "wrong audience", "expired": "expired", "signature": "wrong signature", "early": "too early"}

@@ -1,7 +1,7 @@
-"""The little of HTTP/1.1 that the mock needs, as an asyncio protocol: keep-alive, bodies with Content-Length.
+"""The small part of HTTP/1.1 that the mock needs, as an asyncio protocol: keep-alive, bodies with Content-Length.
 
-A general server costs several times the CPU of this one, which would be counted as the coordinator's own in
-every benchmark that runs against it.
+A general server takes several times the CPU time of this one, and every benchmark that runs against it would count that
+time as the coordinator's own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Response:
     def encode(self) -> bytes:
         """Return the bytes on the wire.
 
-        It is one buffer, so that one packet carries a small answer.
+        The result is one buffer, so that a small answer is sent in one packet.
         """
         start = _REASONS.get(self.status) or f"HTTP/1.1 {self.status} \r\n".encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
@@ -57,7 +57,7 @@ Handler: TypeAlias = Callable[[Request], Response]
 
 
 def refuse_web_pages(handler: Handler, *, bound_to: str) -> Handler:
-    """Wrap a handler so that what web pages send is answered 403.
+    """Wrap a handler so that requests from web pages get 403.
 
     `bound_to` is the address that the server listens on.
     """
@@ -78,7 +78,7 @@ class BadRequest(ValueError):
 
 
 class HttpProtocol(asyncio.Protocol):
-    """One connection. Requests are answered in order, the next one only after a delayed answer is sent."""
+    """One connection. Requests are answered in order; while an answer is delayed, the next request waits."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -91,7 +91,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Discard what was still to be sent."""
+        """Discard the answers that were still to be sent."""
         if self._delayed is not None:
             self._delayed.cancel()
         self._transport = None
@@ -172,5 +172,5 @@ def _parse_body_length(headers: dict[str, str]) -> int:
     if not length.isdecimal():
         raise BadRequest(400, "Content-Length must be a number")
     if int(length) > MAX_BODY_BYTES:
-        raise BadRequest(413, f"a body has at most {MAX_BODY_BYTES} bytes")
+        raise BadRequest(413, f"a body may have at most {MAX_BODY_BYTES} bytes")
     return int(length)

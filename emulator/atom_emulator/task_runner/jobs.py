@@ -1,4 +1,4 @@
-"""The logic of the mock Task Runner: the answer to each call. It has no socket and no clock; time is passed in."""
+"""The logic of the mock Task Runner, which answers each call. It has no socket and no clock; time is passed in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 StepKey: TypeAlias = tuple[str, ...]
-"""The name of a step of a run, as far as the calls show it."""
+"""The identity of a step of a run, as far as calls reveal it."""
 
 _ATTEMPT_KEY: Final = re.compile(r"(.+)[^0-9A-Za-z]\d{1,4}")
 """An idempotency key that ends in an attempt number: `run/step/2`."""
@@ -34,7 +34,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to send after `delay_s`. With a `fault`, it is spoilt in that way."""
+    """The answer to send after `delay_s`. With a `fault`, the answer is spoilt accordingly."""
 
     status: int
     job_id: str = ""
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """A submission that became a job, and when: all that it takes to restore the job."""
+    """A submission that became a job, and its time: everything that is needed to restore the job."""
 
     job_id: str
     job: Mapping[str, Any]
@@ -83,7 +83,7 @@ class _Job:
         return states[int(len(states) * elapsed / self.duration_s)]
 
     def next_change(self, now: float) -> float | None:
-        """Return when it next goes to another state, None if it has ended."""
+        """Return when the job next changes state, None if it ended."""
         elapsed = now - self.started
         if elapsed >= self.duration_s:
             return None
@@ -99,8 +99,8 @@ class _Job:
 class Jobs:
     """All jobs since the last reset.
 
-    Job ids start with `id_prefix`, so that a restarted server repeats none. With a `journal`, what it holds can be
-    given to `restore` after a restart.
+    Job ids start with `id_prefix`, so that a restarted server does not repeat any. With a `journal`, its contents can
+    be passed to `restore` after a restart.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Jobs:
         return self._made
 
     def reset(self) -> None:
-        """Forget every job, and begin every fault list again.
+        """Forget every job, and restart every fault list.
 
         Job ids continue.
         """
@@ -145,12 +145,12 @@ class Jobs:
         self._faults_used: Counter[tuple[str, StepKey]] = Counter()
 
     def next_change(self, now: float) -> float | None:
-        """Return when a job next changes its state or ends, None if all have ended."""
+        """Return when a job next changes state, None if all ended."""
         changes = (job.next_change(now) for job in self._jobs.values())
         return min((at for at in changes if at is not None), default=None)
 
     def skip(self, seconds: float, now: float) -> None:
-        """Let jobs that have not ended be that much nearer to their end."""
+        """Bring the end of all running jobs nearer by this duration."""
         for jobs in (self._jobs, self._by_idempotency_key):
             for key, job in jobs.items():
                 if job.next_change(now) is not None:
@@ -233,9 +233,9 @@ class Jobs:
 
 
 def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
-    """Name the step of a run.
+    """Return the identity of a job's step in its run.
 
-    It is named by the idempotency key if that counts attempts, else by the labels.
+    It is taken from the idempotency key if that ends in an attempt number, else from the labels.
     """
     counted = _ATTEMPT_KEY.fullmatch(idempotency_key) if idempotency_key else None
     if counted:

@@ -1,6 +1,6 @@
 """The journal: every accepted job, one JSON object per line, so that a restarted server still knows them.
 
-A line holds the submission; how its job goes follows from the script, as it did the first time.
+A line contains the submission; the course of its job follows from the script, as it did the first time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from atom_emulator.task_runner.jobs import Acceptance
 
 
 class InvalidJournal(ValueError):
-    """A line of the file is not a job that a server has written there."""
+    """A line of the file is not a job that a server wrote."""
 
     def __init__(self, path: Path, line: int) -> None:
         super().__init__(
@@ -26,7 +26,7 @@ class InvalidJournal(ValueError):
 
 
 class Journal:
-    """Jobs in a file. The next server knows none of them if the file is emptied."""
+    """Jobs in a file. If the file is emptied, the next server knows none of them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,14 +49,15 @@ class Journal:
     def read(self) -> Iterator[Acceptance]:
         """Yield the jobs in the order in which they were accepted.
 
-        A line that was cut short by a crash was never answered, and is removed. Raises `InvalidJournal`.
+        A line that was cut short by a crash is removed, since its submission was never answered. Raises
+        `InvalidJournal`.
         """
         if not self._path.exists():
             return
         content = self._path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
-            os.truncate(self._path, len(whole))  # Else the next line would become part of it.
+            os.truncate(self._path, len(whole))  # Otherwise the next line would become part of the incomplete one.
         for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
                 yield _parse_line(line)

@@ -1,4 +1,4 @@
-"""The mock Task Runner's script: immutable values, and the rule that a job falls under.
+"""The mock Task Runner's script: immutable values, and the choice of the rule that applies to a job.
 
 A script is an ordered list of rules; the first rule whose conditions all hold decides. A job that no rule
 matches behaves as `Script.default` says.
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 TERMINAL_STATES: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 FOREVER: Final = 0
-"""As `Fault.times`: this fault is never used up."""
+"""The value of `Fault.times` for a fault that is never used up."""
 
 
 class FaultKind(StrEnum):
-    """The ways to spoil an answer. `STATUS` is an HTTP error, or a success of another status than 200."""
+    """The ways to spoil an answer. `STATUS` is an HTTP error, or a success with a status other than 200."""
 
     STATUS = "status"
     DROP = "drop"
@@ -42,9 +42,9 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One spoilt answer, or several in a row. `status` goes with pages of garbage, too.
+    """One spoilt answer, or several in a row. `status` also applies to garbage pages.
 
-    With `accepted` the request is carried out though its answer is spoilt, like an answer that was lost on the way.
+    With `accepted` the request is carried out although its answer is spoilt, as if the answer had been lost in transit.
     """
 
     kind: FaultKind = FaultKind.STATUS
@@ -56,9 +56,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """The behaviour of jobs. Durations are in seconds, since that is what the script's file says.
+    """The behaviour of jobs. Durations are in seconds, as in the script's file.
 
-    `duration_s` None means the server's default; 0 means the submission is answered with the job's end.
+    A `duration_s` of None means the server's default; with 0, the submission is answered with the job's final state.
     Fault lists are used up per step of a run, one fault per call.
     """
 
@@ -76,10 +76,10 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A behaviour and the jobs it is for. A condition that is None or empty always holds.
+    """A behaviour and the jobs to which it applies. A condition that is None or empty always holds.
 
-    `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` one on `imageUri` and `engine` one
-    on `engine`.
+    `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` is a glob on `imageUri`, and
+    `engine` is a glob on `engine`.
     """
 
     step: str | None = None
@@ -89,9 +89,9 @@ class Rule:
     behaviour: Behaviour = Behaviour()
 
     def matches(self, job: Mapping[str, Any], step_id: str = "") -> bool:
-        """Return True if a submitted job falls under this rule.
+        """Return True if this rule applies to a submitted job.
 
-        `step_id` is the step's, where it is known.
+        `step_id` is the id of the step, if it is known.
         """
         labels = job.get("labels") or {}
         names = (str(job.get("job_name", "")), str(labels.get("step", "")), step_id)
@@ -106,7 +106,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """The rules, in order. With `idempotent`, a repeated `Idempotency-Key` answers the first one's job."""
+    """The rules, in order.
+
+    With `idempotent`, a submission with a repeated `Idempotency-Key` is answered with the first one's job.
+    """
 
     rules: tuple[Rule, ...] = ()
     default: Behaviour = Behaviour()

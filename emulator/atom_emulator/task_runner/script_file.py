@@ -9,14 +9,14 @@ rules:
     engine: edge              # glob on engine
     labels: {workflow: daily}
     duration: 5               # seconds
-    states: [QUEUED, RUNNING] # gone through in equal shares; a terminal last state is how the job ends
-    synchronous: false        # true: the submission is answered with the job's end
-    fail_times: 2             # that many attempts of the step end FAILED, later ones succeed
+    states: [QUEUED, RUNNING] # each for an equal share of the duration; if the last is terminal, the job ends in it
+    synchronous: false        # true: the submission is answered with the job's final state
+    fail_times: 2             # the first attempts of the step that end FAILED; later ones succeed
     always_fail: false
     message: out of memory
     submit_errors: [503, {status: 429, retry_after: 2}, drop, {drop: true, accepted: true}, 201]
     status_errors: [500, {status: 404, garbage: html}, {garbage: empty, times: forever}]
-    garbage: html             # short for both lists holding that one fault forever
+    garbage: html             # short for both lists with this one fault forever
     lose_job: once            # or always: the accepted job is unknown to /jobstatus
     delay: 0.5                # seconds before each answer
 ```
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 GARBAGE: Final = frozenset({FaultKind.HTML, FaultKind.NOT_JSON, FaultKind.EMPTY, FaultKind.WRONG_SHAPE})
 
 Check: TypeAlias = Callable[[Any], Any]
-"""Turns a written value into the model's, or raises ValueError that says what is expected."""
+"""Converts a value of the file, or raises a ValueError that says what is expected."""
 
 
 class InvalidScript(ValueError):
-    """A script that cannot be used; `problems` names every one with its place."""
+    """The script is invalid; `problems` lists every problem with its place."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("the Task Runner script is invalid:\n" + "\n".join(f"  {p}" for p in problems))
@@ -61,13 +61,13 @@ class InvalidScript(ValueError):
 
 
 class _Mapping(dict[Any, Any]):
-    """A mapping of the file; `lines` has the line of each key, from 1."""
+    """A mapping in the file; `lines` has the line number of each key, from 1."""
 
     lines: Mapping[Any, int]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads a file as `SafeLoader` does, and notes where keys are."""
+    """Reads a file as `SafeLoader` does, and records the line of each key."""
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
@@ -196,7 +196,7 @@ def _parse_list(value: Any) -> list[Any]:
 
 def _parse_labels(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
-        raise ValueError("expected a mapping of texts")
+        raise ValueError("expected a mapping of strings")
     return value
 
 
@@ -245,7 +245,7 @@ def _parse_fault(value: Any) -> Fault:
 
 def _parse_fault_map(value: dict[str, Any]) -> Fault:
     problems: list[str] = []
-    fields = _check_fields(dict(value), "fault", _FAULT_CHECKS, problems)  # The line of its list is reported.
+    fields = _check_fields(dict(value), "fault", _FAULT_CHECKS, problems)  # A problem is reported at the list's line.
     kinds = {name for name in ("status", "garbage", "drop") if name in fields}
     if problems or (len(kinds) != 1 and kinds != {"status", "garbage"}):
         raise ValueError("; ".join(problems) or "expected one of status, garbage, drop, or a status with garbage")
@@ -296,6 +296,6 @@ _BEHAVIOUR_CHECKS: Final[dict[str, Check]] = {
 
 _SCRIPT_CHECKS: Final[dict[str, Check]] = {
     "rules": _parse_list,
-    "default": lambda value: value,  # checked as a behaviour, with its own place
+    "default": lambda value: value,  # checked later as a behaviour, so that problems name their own place
     "idempotent": _parse_flag,
 }

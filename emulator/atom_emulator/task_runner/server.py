@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """The options of the server. Port 0 takes a free one, which `ready_file` names.
+    """The options of the server. With port 0 it picks a free port and writes it to `ready_file`.
 
-    A server with a `journal` knows the jobs that an earlier one wrote there.
+    A server with a `journal` knows the jobs that an earlier server wrote there.
     """
 
     host: str = "127.0.0.1"
@@ -66,7 +66,7 @@ def _build_service(options: ServerOptions, stack: ExitStack) -> TaskRunnerServic
     file: BinaryIO | None = None
     if options.log is not None:
         file = stack.enter_context(append_to(options.log))
-    # The times in a journal must mean the same to the next process.
+    # The times in a journal must have the same meaning in the next process.
     now = time.monotonic if journal is None else time.time
     return TaskRunnerService(jobs, CallLog(file), now=now, find_refusal=_choose_check(options))
 

@@ -1,6 +1,6 @@
-"""The mock's HTTP interface: the contract's two calls, and side doors for tests.
+"""The mock's HTTP interface: the contract's two calls, and extra endpoints for tests.
 
-Side doors: `GET /_log` (JSON lines), `GET /_counters`, `POST /_reset`, `PUT /_script` (YAML or JSON).
+Endpoints for tests: `GET /_log` (JSON lines), `GET /_counters`, `POST /_reset`, `PUT /_script` (YAML or JSON).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _GARBAGE: Final = {
 
 
 FindRefusal: TypeAlias = "Callable[[Mapping[str, str]], tuple[int, str] | None]"
-"""Gives the status and the reason with which a call of these headers is refused, None if it is allowed."""
+"""Returns the status and the reason with which a call with these headers is refused, or None if it is allowed."""
 
 
 def allow_all(_headers: Mapping[str, str]) -> None:
-    """Refuse no call."""
+    """Allow every call."""
 
 
 class TaskRunnerService:
-    """Answers requests. `now` gives seconds that never go back."""
+    """Answers requests. `now` returns seconds that never go back."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class TaskRunnerService:
         path, _, query = request.target.partition("?")
         route = self._routes.get((request.method, path))
         if route is None:
-            return _json_response(404, {"message": f"there is no {request.method} {path}"})
+            return _json_response(404, {"message": f"no such endpoint: {request.method} {path}"})
         refused = None if path.startswith("/_") else self._find_refusal(request.headers)
         return self._refuse(path, *refused) if refused else route(request, query)
 

@@ -1,9 +1,9 @@
-"""Test your workflows in pytest: play one in memory and in virtual time, and look at what became of it.
+"""Test your workflows in pytest: play one in memory and in virtual time, and check the outcome.
 
-It is the deployed coordinator that runs; docs/how-to/test-your-workflows.md shows how. In reading order: `world` is the
-coordinator in one process, on a store, a bus and a Task Runner in memory, with time that a test moves; `timeline` is
-virtual time in which invocations run beside each other; `functions` are a world's functions, which its events wake;
-`play` plays one run.
+The tests run the deployed coordinator; docs/how-to/test-your-workflows.md explains how. In reading order: `world` is
+the coordinator in one process, on a store, a bus and a Task Runner in memory, with time that a test moves; `timeline`
+is virtual time in which invocations run concurrently; `functions` are a world's functions, which are woken by its
+events; `play` plays one run.
 """
 
 from atom_emulator.task_runner.script_file import InvalidScript

@@ -1,7 +1,7 @@
 """The functions of a world, in virtual time: its events wake them, and a scheduler ticks.
 
-They run beside each other, as deployed: a checker sleeps between its looks while dispatchers work, and a tick that
-comes meanwhile finds the burst's lease taken.
+They run concurrently, as deployed: a checker sleeps between its polls while dispatchers work, and a tick that arrives
+meanwhile finds that the burst's lease is taken.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PUSHED: Final = ("start", "steps", "tick")
 """The topics whose events wake a function."""
 
 BEGINNING: Final = START + timedelta(seconds=30)
-"""Half a minute before a whole one, at which the scheduler ticks: a run begins, on average, between two ticks."""
+"""Half a minute before a tick, which comes at each whole minute: on average, a run begins midway between two ticks."""
 
 _RUN_KEY: Final = "test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """The seconds that calls take. `cpu_s` is the processor's time for each call to the Task Runner."""
+    """The seconds that calls take. `cpu_s` is the processor time of each call to the Task Runner."""
 
     read_s: float = 0.0
     commit_s: float = 0.0
@@ -44,7 +44,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """One event and the function that handled it, named by the event's topic."""
+    """One event and the function that handled it. The function is identified by the event's topic."""
 
     topic: str
     began: datetime
@@ -55,20 +55,20 @@ class Observer(Protocol):
     """An observer of what happens. It must not sleep."""
 
     def on_publish(self, messages: Sequence[Message]) -> None:
-        """Note messages that are published together."""
+        """Record messages that are published together."""
         ...
 
     def on_end(self, invocation: Invocation) -> None:
-        """Note an invocation that has ended."""
+        """Record an invocation that has ended."""
         ...
 
     def on_tick(self) -> None:
-        """Note that the scheduler is about to tick."""
+        """Record that the scheduler is about to tick."""
         ...
 
 
 class Functions:
-    """A world whose events are handled by themselves, as time passes. Leaving its `with` ends all that goes on."""
+    """A world whose events are handled automatically as time passes. Leaving its `with` block ends all activity."""
 
     def __init__(
         self,
@@ -111,14 +111,14 @@ class Functions:
     def run_to_end(self, run_id: str, *, within: timedelta) -> RunRecord:
         """Let time pass until the run has ended.
 
-        Every function is at rest then. Returns the run; it is open still if that takes longer than `within`.
+        At the end no function is running. Returns the run, which is still open if it takes longer than `within`.
         """
         clock = self.timeline
         clock.run(clock.now() + within, is_over=lambda: clock.is_quiet and self.world.run(run_id).state.is_terminal)
         return self.world.run(run_id)
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Publish messages, each of which wakes its function at once."""
+        """Publish messages, each of which wakes its function immediately."""
         if self._observer is not None:
             self._observer.on_publish(messages)
         self.world.bus.publish(messages)

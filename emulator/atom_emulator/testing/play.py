@@ -1,4 +1,4 @@
-"""Play a run of a workflow file to its end, in virtual time, and look at what became of it."""
+"""Play a run of a workflow file to its end, in virtual time, and return the outcome."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from atom_workflows.settings import Settings
 BUCKET: Final = "gs://test/workflows/"
 
 ScriptLike: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
-"""A mock Task Runner's script: what its file would hold, or the file's path."""
+"""A mock Task Runner's script: the content of its file, or the file's path."""
 
 _ENDED: Final = frozenset(state.value for state in StepState if state.is_terminal)
 _MOST_NAMED: Final = 20
 
 
 class StillOpen(TimeoutError):
-    """A run that had not ended in the time that was given to it."""
+    """The run did not end within the given time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedStep:
-    """A step at the end. Times are counted from the start of the run, and None for a step that never began."""
+    """A step at the end of the run. Times count from the start of the run, and are None if the step never began."""
 
     state: str
     attempts: int
@@ -45,7 +45,7 @@ class PlayedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A call that asked the Task Runner for a job, whatever was answered. `job` is its body."""
+    """A call that asked the Task Runner for a job, regardless of the answer. `job` is its body."""
 
     step: str
     attempt: int
@@ -57,8 +57,8 @@ class Submission:
 class Played:
     """A run that has ended.
 
-    `took` is how long it took in its own time, `errors` are the reasons if it did not succeed, `steps` and
-    `submissions` are in order, and `reports` is what was published on the topic `events`.
+    `took` is the duration of the run in virtual time, `errors` are the reasons if it did not succeed, `steps` and
+    `submissions` are in order, and `reports` are the messages published to the topic `events`.
     """
 
     run_id: str
@@ -77,7 +77,7 @@ class Played:
 
     @property
     def attempts(self) -> dict[str, int]:
-        """How often each step was tried."""
+        """The number of attempts of each step."""
         return {name: step.attempts for name, step in self.steps.items()}
 
     def step(self, name: str) -> PlayedStep:
@@ -107,15 +107,15 @@ def play(
 ) -> Played:
     """Play a run of a workflow file to its end.
 
-    It is the deployed coordinator that runs, in this process, on a store, a bus, a scheduler and a mock Task Runner in
-    memory. No call takes time but for what the script says, and no one waits: time is virtual. `script` says what
-    becomes of jobs; without one each succeeds at once. `settings` are a deployment's.
+    The deployed coordinator runs in this process, on a store, a bus, a scheduler and a mock Task Runner in memory.
+    Calls take only the time that the script sets, and the test does not wait, because time is virtual. `script`
+    determines what the jobs do; without a script each job succeeds immediately. `settings` are those of a deployment.
 
     Raises:
         OSError: a file cannot be read.
-        InvalidWorkflow: the file is no workflow; every problem is named.
+        InvalidWorkflow: the file is not a valid workflow; the error lists every problem.
         InvalidScript: the script is wrong, or one of its rules matches no job of the workflow.
-        StillOpen: the run takes longer than `within`, in its own time.
+        StillOpen: the run takes longer than `within`, in virtual time.
 
     """
     file = Path(workflow)
@@ -146,11 +146,11 @@ def _read_script(script: ScriptLike | None) -> Script:
 def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
     """Raise `InvalidScript` for rules that match no job.
 
-    Such a rule is a mistake, often a misspelt step.
+    A rule without a match is a mistake, often a misspelt step.
     """
     jobs = {step.id: job_request(step, step.task, path) for step in workflow.steps if step.task is not None}
     problems = [
-        f"rules[{place}]: no job of {workflow.name} is such; the steps with a job are {_listed(jobs)}"
+        f"rules[{place}]: no job of {workflow.name} matches it; the steps with a job are {_listed(jobs)}"
         for place, rule in enumerate(script.rules)
         if not any(rule.matches(job, name) for name, job in jobs.items())
     ]
@@ -194,6 +194,6 @@ def _read_step(fields: Fields, run_began: datetime) -> PlayedStep:
 
 
 def _listed(names: Collection[str]) -> str:
-    """Return the names with commas, the first of very many."""
+    """Return the names separated by commas, shortening a long list."""
     shown = ", ".join(list(names)[:_MOST_NAMED])
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown

@@ -1,8 +1,8 @@
 """Virtual time, in which invocations run side by side and nothing waits.
 
-The coordinator is plain code that calls and sleeps, so each invocation has a thread of its own. But only one of them
-runs at any moment, until it sleeps; a call that takes time is a sleep, too. Then time jumps to what comes next. So
-nothing depends on the machine, and hours pass as fast as what happens in them can be computed.
+The coordinator is plain code that calls and sleeps, so each invocation has its own thread. However, only one of them
+runs at any moment, until it sleeps; a call that takes time is a sleep, too. Then time jumps to the next due event.
+Therefore nothing depends on the machine, and hours pass as fast as their events can be computed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Act: TypeAlias = Callable[[], None]
 
 
 class _Abandoned(BaseException):
-    """The timeline was closed. Not an `Exception`: no handler may survive it."""
+    """The timeline was closed. This is not an `Exception`, so that no handler catches it."""
 
 
 @dataclass(slots=True, eq=False)
 class _Invocation:
-    """Code that sleeps, on its thread. It runs while it has the `baton`."""
+    """Code that sleeps, on its own thread. It runs while it has the `baton`."""
 
     work: Act
     baton: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -44,7 +44,8 @@ class _Invocation:
 class Timeline(MovedClock):
     """The time that all invocations share, from `began` on.
 
-    The thread that made it plays: it lets time pass by `run` or `move`, and closes it at the end.
+    The thread that created it is the player: it lets time pass with `run` or `move`, and closes the timeline at the
+    end.
     """
 
     def __init__(self, began: datetime = START) -> None:
@@ -62,24 +63,24 @@ class Timeline(MovedClock):
 
     @property
     def is_quiet(self) -> bool:
-        """True if no invocation is under way."""
+        """True if no invocation is in progress."""
         return not self._alive
 
     def begin(self, work: Act) -> None:
-        """Begin an invocation, beside those that are under way."""
+        """Begin an invocation, which runs concurrently with the current ones."""
         invocation = _Invocation(work)
         self._alive.add(invocation)
         self.at(self.now(), lambda: self._switch_to(invocation))
 
     def at(self, moment: datetime, act: Act) -> None:
-        """Do something at that time.
+        """Call `act` at that time.
 
-        It runs on the player's thread, so it must not sleep.
+        It is called on the player's thread, so it must not sleep.
         """
         heappush(self._agenda, (moment, next(self._numbers), act))
 
     def run(self, until: datetime, *, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until then, or until it is over.
+        """Let time pass until the given time, or until `is_over`.
 
         Raises the error of an invocation that failed.
         """
@@ -93,11 +94,11 @@ class Timeline(MovedClock):
             act()
 
     def move(self, by: timedelta) -> None:
-        """Let time pass, with all that happens in it."""
+        """Let time pass, and handle everything that becomes due."""
         self.run(self._now + by)
 
     def close(self) -> None:
-        """End every invocation that is under way."""
+        """End every invocation that is in progress."""
         self._is_closed = True
         for one in [one for one in self._alive if one.thread is not None]:
             one.baton.release()
@@ -122,16 +123,17 @@ class Timeline(MovedClock):
         elif self._running is None:
             self.run(until)
         elif until <= self._until and not (self._agenda and self._agenda[0][0] <= until):
-            # Nothing else happens meanwhile, so no other thread has to run.
+            # Nothing else is due meanwhile, so no other thread has to run.
             self._now = until
         else:
             self._wait(self._running, until)
 
     @contextmanager
     def own_time(self, begins: datetime) -> Iterator[None]:
-        """Give the calls inside a time of their own.
+        """Run the calls in the block from `begins`, in a separate time.
 
-        Afterwards it is now again. So calls that are made one after the other take place at the same time.
+        Afterwards the previous time is restored, so calls that are made one after the other can overlap in virtual
+        time.
         """
         before = self._own_time
         self._own_time = begins
@@ -174,9 +176,9 @@ class Timeline(MovedClock):
 
 @dataclass(frozen=True, slots=True)
 class TimedWorkers:
-    """Implements `ports.Workers` in virtual time: so many calls of each lane at a time.
+    """Implements `ports.Workers` in virtual time, with a limited number of concurrent calls per lane.
 
-    Each begins `spacing_s` after the one before it, as a processor does one thing after the other.
+    Each call begins `spacing_s` after the previous one, since a processor starts one call after the other.
     """
 
     timeline: Timeline
@@ -192,7 +194,7 @@ class TimedWorkers:
 
 @dataclass(slots=True)
 class _Call(Generic[Item, Answer]):
-    """A call that was made, though it ends at a time that may lie ahead. It has an `error` or an answer."""
+    """A call that was made, although its end may be in the future. It has an `error` or an answer."""
 
     item: Item
     ends: datetime
@@ -202,13 +204,13 @@ class _Call(Generic[Item, Answer]):
 
 @dataclass(slots=True)
 class TimedCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. Answers that come soon after the first join its wave, as they do with threads."""
+    """Implements `ports.Calls`. Answers that arrive soon after the first one join its wave, as they do with threads."""
 
     workers: TimedWorkers
     call: Callable[[Item], Answer]
     lane: Callable[[Item], str]
     _queued: dict[str, deque[Item]] = field(default_factory=dict)
-    # When the calls of each lane end, of which there are as many as at a time.
+    # The end times of the calls in each lane, one for each call that may run concurrently.
     _ends: dict[str, list[datetime]] = field(default_factory=dict)
     _last_began: datetime = _LONG_AGO
     _made: list[_Call[Item, Answer]] = field(default_factory=list)
@@ -233,7 +235,7 @@ class TimedCalls(Generic[Item, Answer]):
             if self._failure is not None:
                 raise self._failure
             return []
-        # Calls are made one after the other, but in times of their own, so that any may end first.
+        # Calls are made one after the other, but each in its own time, so that any of them may end first.
         until = min(one.ends for one in self._made)
         if within_s is not None and (until - now).total_seconds() > within_s:
             timeline.sleep(within_s)
@@ -247,7 +249,7 @@ class TimedCalls(Generic[Item, Answer]):
         return [(one.item, one.answer) for one in ended if one.error is None]  # type: ignore[misc] # then there is one
 
     def _make_calls(self, now: datetime, until: datetime) -> None:
-        """Make the calls that begin by then, each in its own time."""
+        """Make the calls that begin by that time, each in its own time."""
         spacing = timedelta(seconds=self.workers.spacing_s)
         for lane, queue in self._queued.items():
             ends = self._ends.setdefault(lane, [])

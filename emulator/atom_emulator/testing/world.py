@@ -1,4 +1,4 @@
-"""The coordinator in one process, on the embedded platform's cores, with time that tests move."""
+"""The coordinator in one process, on the cores of the embedded servers, with time that tests move."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from atom_workflows.settings import Settings
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ACK_DEADLINE_S = 600.0
-"""Longer than any invocation may take."""
+"""An acknowledgement deadline that is longer than any invocation may take."""
 
 BRIEF = Settings(burst=timedelta(seconds=1))
-"""As deployed, but a burst of the checker is a single look: there is time for no other."""
+"""The deployed settings, except that a burst of the checker has time for only a single poll."""
 
 
 _OK: Final = 200
@@ -44,7 +44,7 @@ _PLAIN_STATES: Final = frozenset({"QUEUED", "PREPARING", "RUNNING"})
 
 
 class MovedClock:
-    """Time stands still but for sleeping and `move`."""
+    """A clock that moves only when code sleeps or a test calls `move`."""
 
     def __init__(self, began: datetime = START) -> None:
         self._now = began
@@ -63,7 +63,7 @@ class MovedClock:
 
 
 class InTurn:
-    """Implements `ports.Workers`: one call after the other, all in one wave."""
+    """Implements `ports.Workers`: calls are made one after the other, all in one wave."""
 
     def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> CallsInTurn[Item, Answer]:  # noqa: ARG002 (there is but one thread)
         """See `ports.Workers.calls`."""
@@ -72,7 +72,7 @@ class InTurn:
 
 @dataclass(slots=True)
 class CallsInTurn(Generic[Item, Answer]):
-    """Implements `ports.Calls`; `at_a_time` of them are a wave."""
+    """Implements `ports.Calls`; a wave has at most `at_a_time` calls."""
 
     call: Callable[[Item], Answer]
     at_a_time: int | None = None
@@ -101,7 +101,7 @@ class CallsInTurn(Generic[Item, Answer]):
 
 @dataclass(slots=True)
 class ScriptedTaskRunner:
-    """The mock Task Runner's brain behind the port, and every submission it saw, with its time."""
+    """The mock Task Runner's logic as an implementation of the port, with every submission and its time."""
 
     jobs: Jobs
     clock: MovedClock
@@ -136,7 +136,7 @@ def _check_url(base_url: str) -> None:
 
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
-    """Return the mock's answer as it would be read off the wire."""
+    """Return the mock's answer as a client would read it from the wire."""
     response = encode_answer(answer)
     if response.drop:
         raise TaskRunnerUnavailable("the connection was cut")
@@ -146,7 +146,7 @@ def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
 
 @dataclass(slots=True)
 class CountingStore:
-    """A store that counts the documents that calls read and write, as Firestore bills them."""
+    """A store that counts the documents that its calls read and write, as Firestore bills them."""
 
     inner: MemoryStore
     reads: int = 0
@@ -155,7 +155,7 @@ class CountingStore:
 
     @property
     def writes(self) -> int:
-        """Documents written."""
+        """The number of documents written."""
         return self.written.total()
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
@@ -201,7 +201,7 @@ class Files:
 class World:
     """A coordinator whose events the test delivers.
 
-    `script` is a mock Task Runner's, as in its file. The keywords are changes of the settings.
+    `script` is a mock Task Runner's script, as in its file. The keyword arguments override settings.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class World:
         self.bus.ack(taken)
 
     def settle_down(self, *topics: str) -> None:
-        """Deliver every event, and what they lead to, until none is left."""
+        """Deliver every event, and the events that result, until none is left."""
         topics = topics or ("start", "steps")
         while taken := [message for topic in topics for message in self.bus.take_all(topic)]:
             for message in taken:
@@ -268,14 +268,14 @@ class World:
         return self.run(run_id)
 
     def run(self, run_id: str) -> RunRecord:
-        """Return the run as it stands."""
+        """Return the current run."""
         document = self.store.inner.get([run_path(run_id)])[0]
         if document is None:
             raise LookupError(f"there is no run {run_id}")
         return run_record(document)
 
     def steps(self, run_id: str) -> dict[str, StepRecord]:
-        """Return all nodes of the run, the compiler's included."""
+        """Return all nodes of the run, including those that the compiler added."""
         documents = self.store.inner.query(Query(collection=steps_path(run_id)))
         return {document.id: step_record(document) for document in documents}
 

@@ -50,7 +50,7 @@ def test_a_failed_installation_is_explained(tmp_path: Path, wheel: str) -> None:
 
 def test_two_benchmarks_do_not_share(tmp_path: Path) -> None:
     """A second benchmark is refused while the first runs."""
-    with reserved(tmp_path), pytest.raises(PeerFailed, match="another benchmark uses"), reserved(tmp_path):
+    with reserved(tmp_path), pytest.raises(PeerFailed, match="another benchmark is using"), reserved(tmp_path):
         pass
     with reserved(tmp_path):
         pass

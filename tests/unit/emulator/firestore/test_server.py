@@ -48,7 +48,7 @@ def call(channel: grpc.Channel, method: str, request: Any, answer: Any) -> Any:
 
 
 def counted(channel: grpc.Channel, method: str = "Counters") -> Any:
-    """Ask the side door."""
+    """Call a method of the service `atom.emulator`."""
     stub = channel.unary_unary(f"/atom.emulator/{method}", request_serializer=bytes, response_deserializer=bytes)
     return json.loads(stub(b"", timeout=60))
 

@@ -48,7 +48,7 @@ def test_the_exit_code_is_the_commands(program: str, code: int, tmp_path: Path) 
 def test_an_unknown_command_is_named_in_the_log(tmp_path: Path) -> None:
     """An unknown command ends with 127 and a line that names it."""
     part = run(["no-such-command"], tmp_path)
-    assert (part.exit_code, part.log_tail()) == (127, "there is no command no-such-command")
+    assert (part.exit_code, part.log_tail()) == (127, "command not found: no-such-command")
 
 
 def test_output_and_errors_go_to_the_log(tmp_path: Path) -> None:

@@ -212,14 +212,14 @@ def test_a_rule_may_name_an_engine() -> None:
     ("body", "problem"),
     [
         (None, "the body must be a JSON object"),
-        (job(name=""), "job_name must be a non-empty text"),
-        (job(scaleTier=None), "scaleTier must be a non-empty text"),
-        (job(imageUri=3), "imageUri must be a text"),
+        (job(name=""), "job_name must be a non-empty string"),
+        (job(scaleTier=None), "scaleTier must be a non-empty string"),
+        (job(imageUri=3), "imageUri must be a string"),
         (job(args="--x"), "args must be a list or a map"),
         (job(jobName="x"), "unknown field jobName"),
-        (job() | {"labels": None}, "labels must be a map of texts"),
-        (job(labels={"workflow": ""}), "labels must hold the workflow"),
-        (job(labels={"type": "job"}), "labels must hold type: step"),
+        (job() | {"labels": None}, "labels must be a map of strings"),
+        (job(labels={"workflow": ""}), "labels must contain the workflow"),
+        (job(labels={"type": "job"}), "labels must contain type: step"),
     ],
 )
 def test_a_body_that_breaks_the_contract_is_refused(body: Any, problem: str) -> None:

@@ -126,7 +126,7 @@ def test_a_script_can_be_put_and_is_checked(server: Server) -> None:
 
 
 def test_an_unknown_path_is_404(server: Server) -> None:
-    """Anything but the contract and the side doors is not found."""
+    """Anything but the contract and the endpoints for tests is not found."""
     assert requests.get(f"{server.url}/jobs", timeout=60).status_code == 404
 
 

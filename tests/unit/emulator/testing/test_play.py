@@ -160,9 +160,9 @@ def test_a_run_that_takes_too_long_is_given_up(player: Player) -> None:
     [
         (
             {"rules": [{"step": "s0"}, {"step": "s9*"}]},
-            "rules[1]: no job of flow is such; the steps with a job are s0, s1",
+            "rules[1]: no job of flow matches it; the steps with a job are s0, s1",
         ),
-        ({"rules": [{"engine": "edge"}]}, "rules[0]: no job of flow is such"),
+        ({"rules": [{"engine": "edge"}]}, "rules[0]: no job of flow matches it"),
         ({"rules": [{"step": "s0", "fails": 1}]}, "rules[0].fails: unknown; expected one of"),
         ({"rulez": []}, "script.rulez: unknown"),
     ],
