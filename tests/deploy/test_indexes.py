@@ -72,7 +72,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 
 def live(world: World) -> str:
-    """Runs that fail, are retried, cancelled, found standing still, examined and listed."""
+    """Play runs that fail, are retried, cancelled, found standing still, examined, listed and kept for longer."""
     world.task_runner.jobs = World("default: {duration: 15}\nrules: [{step: s1, always_fail: true}]").task_runner.jobs
     run_id = world.start(chain(3))
     world.run_to_end(run_id)
@@ -91,6 +91,8 @@ def live(world: World) -> str:
     read_steps(world.store, run_id)
     newest_runs(world.store, limit=10, state=None)
     full_run_id(world.store, run_id[:-1])
+    world.clock.move(timedelta(days=20))
+    retry_run(world.services, run_id)
     return run_id
 
 
