@@ -38,12 +38,6 @@ class Quote:
     month: float | None
 
 
-def _express(tally: Tally) -> Usage | None:
-    if tally.took_s > EXPRESS_LIMIT_S:
-        return None
-    return {Item.EXECUTIONS: 1, Item.EXPRESS_MEMORY: tally.took_s * EXPRESS_GB}
-
-
 def _all_month(item: Item) -> Callable[[Tally], Usage]:
     return lambda _: {item: HOURS_PER_MONTH}
 
@@ -75,7 +69,11 @@ PEERS: Final[Sequence[Peer]] = (
     Peer(
         name="Step Functions Express",
         formula=f"1 execution + {EXPRESS_GB} GB * its seconds; at most {EXPRESS_LIMIT_S} s",
-        usage=_express,
+        usage=lambda tally: (
+            {Item.EXECUTIONS: 1, Item.EXPRESS_MEMORY: tally.took_s * EXPRESS_GB}
+            if tally.took_s <= EXPRESS_LIMIT_S
+            else None
+        ),
     ),
     Peer(
         name="Airflow on one e2-standard-2, self-managed",

@@ -25,7 +25,7 @@ from atom_workflows.settings import MIN_KEEP_RUNS_S
 
 if TYPE_CHECKING:
     from atom_emulator.task_runner.script import Script
-    from atom_emulator.testing.functions import Functions, Invocation, Latency
+    from atom_emulator.testing.functions import Functions, Invocation
 
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
 """No deployment renews the documents of a run that is open for less time, so idle time repeats."""
@@ -45,7 +45,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
         NotEstimated: with such jobs, the run would not succeed or would take too long.
 
     """
-    from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.testing.functions import PUSHED, Functions, Latency  # noqa: PLC0415 (not installed everywhere)
 
     _require_patience(workflow, given.job)
     meter = Meter(PUSHED)
@@ -54,7 +54,13 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
         Functions(
             _script(given),
             settings=given.settings,
-            latency=_latency(given),
+            latency=Latency(
+                read_s=given.read_s,
+                commit_s=given.commit_s,
+                publish_s=given.publish_s,
+                task_runner_s=given.task_runner_s,
+                cpu_s=given.cpu_s,
+            ),
             tick_every=given.tick,
             observer=meter,
         ) as functions,
@@ -102,7 +108,10 @@ class Meter:
         """Count one request for each topic."""
         sizes: dict[str, list[int]] = {}
         for message in messages:
-            sizes.setdefault(message.topic, []).append(_size(message))
+            data = message.raw or json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
+            # Attributes are billed, too.
+            size = len(data) + sum(len(name) + len(value) for name, value in message.attributes.items())
+            sizes.setdefault(message.topic, []).append(size)
         for topic, of_topic in sizes.items():
             self._tally.publish(of_topic, delivered=topic in self._pushed)
 
@@ -175,24 +184,6 @@ def _script(given: Assumptions) -> Script:
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
     usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
     return Script(rules=(Rule(engine=AT_ONCE),), default=usual)
-
-
-def _latency(given: Assumptions) -> Latency:
-    from atom_emulator.testing.functions import Latency  # noqa: PLC0415 (not installed everywhere)
-
-    return Latency(
-        read_s=given.read_s,
-        commit_s=given.commit_s,
-        publish_s=given.publish_s,
-        task_runner_s=given.task_runner_s,
-        cpu_s=given.cpu_s,
-    )
-
-
-def _size(message: Message) -> int:
-    """Return the number of bytes that a message is billed as."""
-    data = message.raw or json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
-    return len(data) + sum(len(name) + len(value) for name, value in message.attributes.items())
 
 
 class Lines(logging.Handler):

@@ -40,7 +40,7 @@ def not_found(name: str) -> RefusalError:
 
 
 def already_exists(name: str) -> RefusalError:
-    """Make a refusal for a name that is taken."""
+    """Return the error for a name that is already taken."""
     return RefusalError(
         Code.ALREADY_EXISTS, f"Resource already exists in the project (resource={name.rpartition('/')[2]})."
     )

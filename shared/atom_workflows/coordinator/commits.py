@@ -40,10 +40,10 @@ _DOCUMENT_BYTES: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A decided change of a step that is not saved yet.
+    """A change to a step that has been decided and is not saved yet.
 
     `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
-    at all. They have no guards of their own: the step's decides.
+    at all. They have no guards of their own: the guard of the step applies to them as well.
     """
 
     stored: StoredStep
@@ -135,7 +135,7 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
 
 
 def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decision], budget: Budget) -> bool:
-    """Save the decisions in order while no one else changes one step.
+    """Save the decisions in order, unless someone else changes one given step.
 
     Returns False if a guard failed, or if the budget was spent before all were saved. Each commit checks the version of
     the step `unchanged` and renews it, so anything else that is guarded by that version happens before the first of

@@ -29,7 +29,7 @@ _TOGETHER: Final = 20
 """Miscounted steps that are confirmed at a time; each may have 32 dependencies."""
 
 _CALLS_TOGETHER: Final = 26
-"""The most calls needed to confirm and fix that many."""
+"""The largest number of calls that it takes to confirm and fix so many steps."""
 
 
 def is_anything_under_way(services: Services, run_id: str) -> bool:

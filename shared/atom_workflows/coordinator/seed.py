@@ -57,7 +57,7 @@ BATCHES_AT_ONCE: Final = 4
 PAGE: Final = 500
 
 MAX_DEFINITION_BYTES: Final = 900_000
-"""A larger run's definition is kept, compressed, in one document, which may have 1 MiB."""
+"""A larger run's definition is kept, compressed, in one document, which can be up to 1 MiB in size."""
 
 _DOCUMENT_OVERHEAD: Final = 600
 _MOST_NAMED: Final = 3

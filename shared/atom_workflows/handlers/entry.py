@@ -56,7 +56,7 @@ class Stream(Protocol):
     """A body that has not been read yet."""
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes, none at the end."""
+        """Return up to `size` bytes, or an empty result at the end."""
 
 
 class RequestBody(Protocol):

@@ -19,7 +19,7 @@ _LONGEST_TAKEN_APART: Final = 1_000
 def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
     """Check all rules between steps.
 
-    A file that broke off (`whole` is False) may lack any step, so in that case no name counts as unknown.
+    A file that was cut short (`whole` is False) may lack any step, so no name in it counts as unknown.
     """
     steps_named = _Steps(steps_node)
     first: dict[str, int] = {}

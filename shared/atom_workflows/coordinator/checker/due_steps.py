@@ -26,7 +26,7 @@ CAPACITY: Final = 1_000
 """Steps that a burst remembers; with more in flight, the others are left to rounds (see rounds.py)."""
 
 WHOLE: Final = 20
-"""Steps that are read at a time with all their fields, which may take a quarter of a megabyte each."""
+"""The number of steps read at a time with all their fields; each may take a quarter of a megabyte."""
 
 Cursor: TypeAlias = tuple[datetime, str]
 """A place in the order of the due query: a step's due time and the path of its document."""
@@ -159,7 +159,7 @@ class InFlight:
     def learn(
         self, found: Iterable[StoredStep], *, since: datetime, now: datetime, pending: Iterable[StoredStep] = ()
     ) -> None:
-        """Remember steps that became due after `since`, as they were read.
+        """Remember steps that became due after `since`, in the state in which they were read.
 
         A known step that did not change keeps its time. If there is no room, jobs to poll are left to a round;
         everything else that is due now is remembered anyway, since it is handled immediately. Steps with a `pending`
