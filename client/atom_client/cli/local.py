@@ -135,26 +135,20 @@ def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: N
     """
     try:
         with ExitStack() as stack:
-            with _report_interrupted_start(platform):
+            try:
                 announce()
                 stack.enter_context(platform)
+            except KeyboardInterrupt:
+                if platform.crash is not None:  # The crash of a part also interrupts the main thread.
+                    raise
+                click.echo("Interrupted; nothing was started.", err=True)
+                raise click.exceptions.Exit(INTERRUPTED) from None
             yield
     except BaseException as error:
         crash = platform.crash
         if crash is None or crash is error:
             raise
         raise crash from None
-
-
-@contextmanager
-def _report_interrupted_start(platform: LocalPlatform) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        if platform.crash is not None:  # The crash of a part also interrupts the main thread.
-            raise
-        click.echo("Interrupted; nothing was started.", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def check(choice: PlatformChoice) -> None:

@@ -25,7 +25,7 @@ from atom_workflows.settings import MIN_KEEP_RUNS_S
 
 if TYPE_CHECKING:
     from atom_emulator.task_runner.script import Script
-    from atom_emulator.testing.functions import Functions, Invocation
+    from atom_emulator.testing.functions import Functions, Invocation, Latency
 
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
 """No deployment renews the documents of a run that is open for less time, so idle time repeats."""
@@ -45,7 +45,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
         NotEstimated: with such jobs, the run would not succeed or would take too long.
 
     """
-    from atom_emulator.testing.functions import PUSHED, Functions, Latency  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)
 
     _require_patience(workflow, given.job)
     meter = Meter(PUSHED)
@@ -54,13 +54,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
         Functions(
             _script(given),
             settings=given.settings,
-            latency=Latency(
-                read_s=given.read_s,
-                commit_s=given.commit_s,
-                publish_s=given.publish_s,
-                task_runner_s=given.task_runner_s,
-                cpu_s=given.cpu_s,
-            ),
+            latency=_latency(given),
             tick_every=given.tick,
             observer=meter,
         ) as functions,
@@ -184,6 +178,18 @@ def _script(given: Assumptions) -> Script:
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
     usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
     return Script(rules=(Rule(engine=AT_ONCE),), default=usual)
+
+
+def _latency(given: Assumptions) -> Latency:
+    from atom_emulator.testing.functions import Latency  # noqa: PLC0415 (not installed everywhere)
+
+    return Latency(
+        read_s=given.read_s,
+        commit_s=given.commit_s,
+        publish_s=given.publish_s,
+        task_runner_s=given.task_runner_s,
+        cpu_s=given.cpu_s,
+    )
 
 
 class Lines(logging.Handler):
