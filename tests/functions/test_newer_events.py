@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from atom_emulator.testing.world import World
-from atom_workflows.documents import step_path
+from atom_workflows.documents import SCHEMAS, step_path
 from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import HeldMessage, Update
 from atom_workflows.settings import MAX_DELIVERIES
@@ -45,7 +45,7 @@ def test_its_last_delivery_leaves_a_letter_to_replay(functions: Deployed, world:
 def test_a_run_that_a_newer_version_wrote(functions: Deployed, world: World, run_id: str) -> None:
     """An event about a newer version's run is left to that version."""
     path = step_path(run_id, "extract")
-    world.store.commit([Update(path=path, fields={"schema": 2})])
+    world.store.commit([Update(path=path, fields={"schema": SCHEMAS[-1] + 1})])
     writes = world.store.writes
     assert functions.post("dispatcher-push-step-ready") == 500
     [line] = functions.logged("event.failed")
