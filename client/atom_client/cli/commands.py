@@ -35,6 +35,17 @@ def timeout_of(text: str | None) -> float | None:
         raise Misuse(f"--timeout is {text!r}: {error}") from error
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers, to which NaN does not belong."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuse what is not a number of the range."""
+        number: float = super().convert(value, param, ctx)
+        if number != number:  # noqa: PLR0124 - NaN alone differs from itself
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
 def duration_of(text: str | None) -> timedelta | None:
     """Return the duration of `--duration`, or None.
 
@@ -80,7 +91,7 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--mock-duration",
             "mock_duration_s",
-            type=click.FloatRange(min=0),
+            type=FiniteRange(min=0),
             metavar="S",
             help="Seconds that a mock job takes.",
         ),
@@ -175,7 +186,7 @@ def schema() -> None:
 @click.option(
     "--checker-cpu",
     "checker_vcpu",
-    type=click.FloatRange(0.08, 8),
+    type=FiniteRange(0.08, 8),
     default=0.167,
     show_default=True,
     metavar="VCPU",

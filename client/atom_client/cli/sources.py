@@ -91,6 +91,8 @@ def content_of(source: str) -> bytes:
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:
         return sys.stdin.buffer.read(most)
+    if not source:
+        raise Misuse("the name of the workflow file is empty")
     try:
         with Path(source).open("rb") as file:
             return file.read(most)

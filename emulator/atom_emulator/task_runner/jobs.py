@@ -27,6 +27,9 @@ _ATTEMPT_KEY: Final = re.compile(r"(.+)[^0-9A-Za-z]\d{1,4}")
 """An idempotency key that ends in an attempt number: `run/step/2`."""
 
 _STEP_KEY: Final = re.compile(r"[^/]+/([^/]+)/\d+")
+
+_SHORTEST_POLLED_S: Final = 0.001
+"""The duration of a job that ends at the first poll."""
 """Our coordinator's idempotency keys: a run, a step and an attempt."""
 
 _OK: Final = 200
@@ -209,6 +212,10 @@ class Jobs:
         attempt = self._attempts[step]
         end = _choose_end(behaviour, attempt)
         duration_s = self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
+        lost = behaviour.lose_job is Loss.ALWAYS or (behaviour.lose_job is Loss.ONCE and attempt == 1)
+        if lost or behaviour.status_errors:
+            # If the submission were answered with the end of the job, no one would ask for its status.
+            duration_s = max(duration_s, _SHORTEST_POLLED_S)
         return _Job(
             id=job_id,
             step=step,
@@ -217,7 +224,7 @@ class Jobs:
             duration_s=0.0 if behaviour.synchronous else duration_s,
             end=end,
             message=_choose_message(behaviour, end, attempt),
-            lost=behaviour.lose_job is Loss.ALWAYS or (behaviour.lose_job is Loss.ONCE and attempt == 1),
+            lost=lost,
         )
 
     def _next_fault(self, call: str, step: StepKey, faults: tuple[Fault, ...]) -> Fault | None:

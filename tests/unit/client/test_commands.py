@@ -140,6 +140,7 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
         ([FORK_JOIN, "--mock-script", "none.yaml"], "--mock-script none.yaml cannot be read"),
         ([FORK_JOIN, "--mock-script", FORK_JOIN], "the Task Runner script is invalid"),
         ([FORK_JOIN, "--mock-duration", "-1"], "-1"),
+        ([FORK_JOIN, "--mock-duration", "nan"], "'nan' is not a number"),
         ([FORK_JOIN, "--emulators", "others"], "others"),
         ([FORK_JOIN, "--log-dir", FORK_JOIN], f"logs cannot be written to {FORK_JOIN}: it is not a folder; choose"),
         ([FORK_JOIN, "--log-dir", f"{FORK_JOIN}/logs"], "fork_join.yaml/logs: not a directory; choose another folder"),

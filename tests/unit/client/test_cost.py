@@ -258,6 +258,8 @@ def test_an_invalid_file_is_refused_with_all_its_problems(tmp_path: Path) -> Non
     ("args", "sentence"),
     [
         (["none.yaml"], "none.yaml cannot be read"),
+        ([""], "the name of the workflow file is empty"),
+        (["--checker-cpu", "nan"], "'nan' is not a number"),
         ([NIGHTLY, "--steps", "3"], "not both"),
         (["--steps", "0"], "--steps"),
         (["--steps", "-1"], "--steps"),

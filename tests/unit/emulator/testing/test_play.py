@@ -76,6 +76,13 @@ def test_a_failed_step_skips_what_depends_on_it(player: Player) -> None:
     assert (played.step("s1").message, played.step("s2").began) == ("out of memory", None)
 
 
+@pytest.mark.parametrize("fault", [{"lose_job": "always"}, {"status_errors": [{"status": 404, "times": "forever"}]}])
+def test_a_job_without_a_duration_is_polled_if_polls_are_to_fail(player: Player, fault: dict[str, Any]) -> None:
+    """A fault of polls has its effect, though a job without a duration ends in no time."""
+    played = player(definition({"a": []}, a={"onLost": "fail"}), {"rules": [{"step": "a", **fault}]})
+    assert played.state == "FAILED"
+
+
 @pytest.mark.parametrize(("policy", "state", "attempts"), [("retry", "SUCCEEDED", 2), ("fail", "FAILED", 1)])
 def test_a_lost_job_is_as_the_file_says(player: Player, policy: str, state: str, attempts: int) -> None:
     """A job that its Task Runner no longer knows is submitted again, or fails the step."""
