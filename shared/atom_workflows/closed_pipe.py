@@ -42,7 +42,7 @@ def discard_output() -> None:
 def _is_reader_gone() -> bool:
     """Return True if the broken pipe is stdout, not another connection."""
     if not hasattr(select, "poll"):
-        return True  # Windows cannot tell. In a program that prints, stdout is more likely.
+        return True  # On Windows this is unknown. In a program that prints, stdout is more likely.
     poller = select.poll()
     poller.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,7 +42,7 @@ class FiniteRange(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Refuse what is not a number of the range."""
         number: float = super().convert(value, param, ctx)
-        if number != number:  # noqa: PLR0124 - NaN alone differs from itself
+        if math.isnan(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
 

@@ -107,7 +107,7 @@ def _check_token(url: str, settings: Settings) -> Finding:
     try:
         TaskRunnerClient(tokens).status(url, _JOB)
     except JobUnknown:
-        pass
+        pass  # It answered about the job, so it accepted the token.
     except TaskRunnerUnavailable as error:
         if error.status == _NOT_FOUND:
             # If this Task Runner lost a job, the job would be polled until its timeout.

@@ -166,7 +166,7 @@ class Timeline(MovedClock):
         try:
             invocation.work()
         except _Abandoned:
-            pass
+            pass  # The timeline was closed while this one slept; no one waits for its result.
         except BaseException as error:  # noqa: BLE001 (it is raised where the invocation was let run)
             invocation.error = error
         finally:
