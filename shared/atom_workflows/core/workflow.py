@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from atom_workflows.core.run_ids import workflow_label
+
+if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -21,12 +24,49 @@ DEFAULT_STEP_TIMEOUT: Final = timedelta(hours=10)
 
 DEFAULT_SCALE_TIER: Final = "BASIC"
 
+DEFAULT_FINALLY_TIMEOUT: Final = timedelta(hours=1)
+"""The time that all steps under `finally` have together."""
+
+DEFAULT_FINALLY_STEP_TIMEOUT: Final = timedelta(minutes=10)
+"""The time limit of one attempt of a step under `finally`."""
+
 
 class OnLost(StrEnum):
     """The policy for a job that may or may not be running, or that its Task Runner no longer knows."""
 
     RETRY = "retry"
     FAIL = "fail"
+
+
+class Trigger(StrEnum):
+    """The ends of its dependencies that let a step run; kinds.py has the table."""
+
+    NO_FAILURE = "no-failure"
+    ALL_SUCCEEDED = "all-succeeded"
+    ANY_FAILED = "any-failed"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """An expression that is true or false, without its `${{ }}`, and its place in the file."""
+
+    text: str
+    line: int = 1
+    column: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A value that contains expressions: where its result goes, its text, and its place in the file.
+
+    `path` leads to the value from the body of the job (or from a run's outputs), such as `("args", "day")`.
+    """
+
+    path: tuple[str | int, ...]
+    text: str
+    line: int = 1
+    column: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +84,22 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """The number of attempts of a step (1 means no retry) and the wait between them."""
+    """The number of attempts of a step (1 means no retry) and the wait between them.
+
+    `when` decides whether a failure is retried; without it, failures of a few kinds are (see transitions.py).
+    """
 
     max_attempts: int = 1
     backoff: Backoff = Backoff()
+    when: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """The work that the Task Runner is asked to do. `args` stays as written: a list, a map, or None."""
+    """The work that the Task Runner is asked to do. `args` stays as written: a list, a map, or None.
+
+    `templates` are the values with expressions, in the order of the file; the fields themselves hold None there.
+    """
 
     name: str | None = None
     image_uri: str | None = None
@@ -61,12 +108,17 @@ class Task:
     scale_tier: str = DEFAULT_SCALE_TIER
     master_type: str | None = None
     args: JsonValue = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    templates: tuple[Template, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A node of the graph. A step without a task is a barrier: it succeeds as soon as it is released."""
+    """A node of the graph. A step without a task is a barrier: it succeeds as soon as it is released.
+
+    `outputs` are the types of the values that its job has to return. With `allow_failure`, its dependents go on as if
+    it had succeeded, without outputs.
+    """
 
     id: str
     description: str = ""
@@ -75,6 +127,31 @@ class Step:
     timeout: timedelta = DEFAULT_STEP_TIMEOUT
     retry: RetryPolicy = RetryPolicy()
     on_lost: OnLost = OnLost.RETRY
+    trigger: Trigger = Trigger.NO_FAILURE
+    when: Condition | None = None
+    allow_failure: bool = False
+    outputs: Mapping[str, Type] = field(default_factory=dict)
+
+    @property
+    def is_conditional(self) -> bool:
+        """True if more than the success of its dependencies decides whether the step runs."""
+        return self.when is not None or self.trigger is not Trigger.NO_FAILURE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """A parameter of a workflow.
+
+    `default` is a JSON value, or a template with an empty path; a parameter without one is `required`. `limits` are
+    constraints by their names in the file: enum, min, max, minLength, maxLength, minItems and maxItems.
+    """
+
+    name: str
+    type: Type
+    required: bool = True
+    default: JsonValue | Template = None
+    description: str = ""
+    limits: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +168,33 @@ class Workflow:
     description: str = ""
     steps: tuple[Step, ...]
     timeout: timedelta | None = None
+    # `timezone` is the IANA name of the zone in which days begin and times are formatted.
+    timezone: str = "UTC"
+    params: tuple[Param, ...] = ()
+    # The run's own outputs: templates whose paths hold one name each.
+    outputs: tuple[Template, ...] = ()
+    # Steps that run once all others have ended, however that was.
+    finally_steps: tuple[Step, ...] = ()
+    finally_timeout: timedelta = DEFAULT_FINALLY_TIMEOUT
     warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """The steps, then those under `finally`."""
+        return (*self.steps, *self.finally_steps)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the file uses no expressions, parameters, conditions, outputs or `finally`.
+
+        Versions that know none of these can coordinate such a workflow.
+        """
+        return not (self.params or self.outputs or self.finally_steps) and all(map(_is_plain, self.steps))
+
+
+def _is_plain(step: Step) -> bool:
+    has_templates = step.task is not None and bool(step.task.templates)
+    return not (has_templates or step.is_conditional or step.allow_failure or step.outputs or step.retry.when)
 
 
 def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
