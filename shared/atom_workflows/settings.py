@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +15,9 @@ NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no to
 
 FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
 """The first version's variable for the Task Runner. It is used if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+
+ENV_PREFIX: Final = "WORKFLOW_ENV_"
+"""What follows this prefix is a name that workflow files read as `env.NAME`."""
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
@@ -68,6 +71,8 @@ class Settings:
     hosts: tuple[str, ...] = ()
     object_prefix: str = "workflows/"
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
+    # The values that workflow files read as `env.NAME`.
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def allowed_task_runner(self, url: str) -> str | None:
         """Return the allowed Task Runner that `url` names, if any.
@@ -137,6 +142,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         hosts=tuple(host.lower() for host in split("WORKFLOW_HOSTS")),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=split("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
+        env={
+            name.removeprefix(ENV_PREFIX): value for name, value in environment.items() if name.startswith(ENV_PREFIX)
+        },
     )
 
 

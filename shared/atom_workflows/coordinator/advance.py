@@ -11,15 +11,18 @@ steps are published for other invocations before this one goes on, so that these
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
+from atom_workflows.coordinator.conditions import body_of_job, judge
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
@@ -44,10 +47,12 @@ from atom_workflows.core.transitions import (
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.errors import (
     BusUnavailable,
+    ExpressionError,
     JobConflict,
     JobRefused,
     RequestNotAccepted,
     StoreError,
+    StoreUnavailable,
     TaskRunnerUnavailable,
 )
 from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
@@ -77,6 +82,8 @@ def waves(
             yield wave
     calls.wave()
 
+
+_WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
 SUBMIT_BUDGET: Final = timedelta(seconds=80)
 """The longest time of one submission; the client's own limits, including a token request, are below it.
@@ -117,6 +124,21 @@ def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValu
 
     Raises `TaskRunnerUnavailable` if there was neither, or `RequestNotAccepted` if nothing was started.
     """
+    sent: dict[str, str] = {}
+    if step.templates:
+        try:
+            request = body_of_job(services, step)
+        except ExpressionError as error:
+            failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
+            return apply_outcome(step, failed, now=services.clock.now())
+        except StoreUnavailable as error:
+            raise RequestNotAccepted(f"what its expressions read could not be read: {error}") from None
+        sent = {"sent": json.dumps(request, separators=(",", ":"), ensure_ascii=False)}
+    change = _call(services, step, request)
+    return replace(change, fields={**change.fields, **sent}) if change is not None and sent else change
+
+
+def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
     try:
         answer = services.task_runner.submit(step.task_runner_url, request, idempotency_key=step.idempotency_key)
     except JobConflict as error:
@@ -194,12 +216,19 @@ class Advance:
         """Begin the work of an invocation with its full budget."""
         return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
 
-    def run(self, *, to_dispatch: Sequence[StoredStep] = (), ended: Sequence[Decision] = ()) -> None:
+    def run(
+        self,
+        *,
+        to_dispatch: Sequence[StoredStep] = (),
+        ended: Sequence[Decision] = (),
+        because: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Dispatch steps, save outcomes, and continue with the released steps.
 
-        `ended` are decisions that end other steps. Raises the first outage that occurred, once the work is done.
+        `ended` are decisions that end other steps, and `because` what the conditions of the dispatched ones were decided
+        on, by step id. Raises the first outage that occurred, once the work is done.
         """
-        claimed = self._claim(to_dispatch)
+        claimed = self._claim(to_dispatch, because)
         self._save_and_go_on(ended, claimed, may_keep=True)
         while claimed:
             claimed = self._submit_all(claimed)
@@ -239,10 +268,25 @@ class Advance:
             self._failure = self._failure or error
 
     def _try_to_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
-        if not decisions:
-            return
-        may_keep = may_keep and self._failure is None and not self.budget.is_spent
-        claims = self._claims_of_sole_dependents(decisions) if may_keep else []
+        # A step that its condition skips or fails is saved next, and may release others.
+        while decisions:
+            keeps = may_keep and self._failure is None and not self.budget.is_spent
+            ready = self._save(decisions, following, may_claim=keeps)
+            room = max(STEPS_PER_READY - len(following), 0) if keeps else 0
+            self._hand_on(ready[room:])
+            self.outbox.flush_ready()
+            # A redelivery or an audit may have published the kept steps too, and another instance may have taken them.
+            judged = judge(self.outbox.services, self._load(ready[:room]))
+            following += self._claim(judged.to_claim, judged.because)
+            decisions = judged.ended
+            self.budget.spend(calls=2 * bool(decisions), written=len(decisions))
+
+    def _save(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_claim: bool) -> list[str]:
+        """Save the decisions, and claim sole dependents in the same commit.
+
+        Returns the released steps that need a job or have to be judged.
+        """
+        claims = self._claims_of_sole_dependents(decisions) if may_claim else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
         following += [
@@ -250,25 +294,19 @@ class Advance:
             for claim in claims
             if claim.step.id in saved.versions
         ]
-        ready = self._release(saved)
-        room = max(STEPS_PER_READY - len(following), 0) if may_keep else 0
-        self._hand_on(ready[room:])
-        self.outbox.flush_ready()
-        # A redelivery or an audit may have published the kept steps too, and another instance may have taken them.
-        kept = self._load(ready[:room])
-        following += self._claim([stored for stored in kept if stored.step.release is Release.CLAIM])
+        return self._release(saved)
 
     def _release(self, saved: Saved) -> list[str]:
-        """End released barriers and skips, level by level.
+        """End released barriers, and steps that are blocked or skipped, level by level.
 
-        Returns the other released steps, which need a job.
+        Returns the other released steps, which need a job or have to be judged.
         """
         ready: list[str] = []
         while released := saved.released:
-            ready += [step_id for step_id, release in released.items() if release is Release.CLAIM]
+            ready += [step_id for step_id, release in released.items() if release in {Release.CLAIM, Release.DECIDE}]
             # Each level may release the next one.
             saved = self._end_without_jobs(
-                [step_id for step_id, release in released.items() if release in {Release.SKIP, Release.SUCCEED}]
+                [step_id for step_id, release in released.items() if release in _WITHOUT_JOB]
             )
             self.refused += saved.refused
             if Release.CLOSE in released.values():
@@ -317,21 +355,23 @@ class Advance:
             (step, self._ahead.pop(name)) for step in ended if (name := step.hands_over_to) in self._ahead and name
         ]
         return [
-            self._claim_of(stored, after=count_end(step, StepState.SUCCEEDED))
+            self._claim_of(stored, after=count_end(replace(step, state=StepState.SUCCEEDED)))
             for step, stored in pairs
             if stored.step.remaining == 1 and replace(stored.step, remaining=0).release is Release.CLAIM
         ]
 
-    def _claim(self, steps: Sequence[StoredStep]) -> list[StoredStep]:
-        return save_claims(self.outbox, [self._claim_of(stored) for stored in steps])
+    def _claim(self, steps: Sequence[StoredStep], because: Mapping[str, str]) -> list[StoredStep]:
+        claims = [self._claim_of(stored, because=because.get(stored.step.id, "")) for stored in steps]
+        return save_claims(self.outbox, claims)
 
-    def _claim_of(self, stored: StoredStep, *, after: Counts | None = None) -> Decision:
+    def _claim_of(self, stored: StoredStep, *, after: Counts | None = None, because: str = "") -> Decision:
         """Decide to claim a step.
 
-        `after` is what its only dependency adds to its counters in the same commit.
+        `after` is what its only dependency adds to its counters in the same commit, and `because` what its condition
+        was decided on.
         """
         services = self.outbox.services
-        change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease)
+        change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease, because=because)
         if after is not None:
             added = {name: count for name, count in after.counters(stored.step.schema).items() if count}
             change = replace(change, fields={**change.fields, **added, "remaining": 0})

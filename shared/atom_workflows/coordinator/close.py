@@ -75,7 +75,7 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
     errors: list[dict[str, Any]] = []
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
         errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and end is not None and not end.step.unsuccessful:
+    if run.stop is None and end is not None and not end.step.fails_run:
         return ()
     # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
     states = [StepState.FAILED.value] if run.stop else [StepState.FAILED.value, StepState.CANCELLED.value]
@@ -84,13 +84,13 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
             collection=steps_path(run.id),
             where=[("state", "in", states)],
             limit=MAX_ERRORS,
-            fields=("state", "message"),
+            fields=("state", "message", "tolerated"),
         )
     )
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
         for document in failed
-        if not is_internal(document.id)
+        if not is_internal(document.id) and not document.fields.get("tolerated")
     ]
     return tuple(errors)
 

@@ -10,7 +10,7 @@ checker's audit finds the released step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Release, decide_release
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import StepChange, apply_change
-from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, step_path
+from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult
 
@@ -43,12 +43,18 @@ class Decision:
     """A change to a step that has been decided and is not saved yet.
 
     `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
-    at all. They have no guards of their own: the guard of the step applies to them as well.
+    at all, such as the step's outputs. They have no guards of their own: the guard of the step applies to them as well.
     """
 
     stored: StoredStep
     change: StepChange
     companions: Sequence[Upsert] = ()
+
+    def __post_init__(self) -> None:
+        if self.change.outputs is not None:
+            path = outputs_path(self.step.run_id, self.step.id)
+            own = Upsert(path=path, fields=outputs_fields(self.step, self.change.outputs))
+            object.__setattr__(self, "companions", (*self.companions, own))
 
     @property
     def step(self) -> StepRecord:
@@ -260,7 +266,7 @@ def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[
     for decision in decisions:
         if not decision.change.is_terminal:
             continue
-        counts = count_end(decision.step, decision.change.state)
+        counts = count_end(apply_change(decision.step, decision.change))
         for dependent in decision.step.dependents:
             if dependent not in claimed:
                 dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
@@ -272,12 +278,17 @@ def _released(
 ) -> Iterator[tuple[str, Release]]:
     """Yield the dependents whose dependencies have all ended."""
     barriers = {name for decision in decisions for name in decision.step.barriers}
+    conditional = {name for decision in decisions for name in decision.step.conditional}
     for step_id, result in zip(dependents, results, strict=True):
         counters = result.increments
         if counters["remaining"] > 0:
             continue
         kind = kind_of(step_id, has_task=step_id not in barriers)
-        yield step_id, decide_release(kind, remaining=counters["remaining"], unsuccessful=counters["unsuccessful"])
+        yield step_id, Release.DECIDE if step_id in conditional else decide_release(kind, **_deciding(counters))
+
+
+def _deciding(counters: Mapping[str, int]) -> dict[str, int]:
+    return {name: counters[name] for name in ("remaining", "unsuccessful", "skipped", "total") if name in counters}
 
 
 def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:

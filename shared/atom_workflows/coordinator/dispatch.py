@@ -15,13 +15,14 @@ from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord
-from atom_workflows.core.transitions import apply_outcome, end_without_job, may_claim
+from atom_workflows.core.transitions import apply_outcome, may_claim
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
@@ -54,11 +55,15 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     _republish_below_ended(outbox, event.run_id, steps)
     if any(one.step.release is Release.CLOSE for one in steps):
         finish_run(outbox, event.run_id)
-    changes = [(one, end_without_job(one.step, now=now)) for one in steps]
+    judged = judge(outbox.services, steps)
+    ended = {decision.step.id for decision in judged.ended}
     advance = Advance.of(outbox, event.run_id)
     advance.run(
-        to_dispatch=[one for one in steps if _is_to_dispatch(one.step, asked[one.step.id], now)],
-        ended=[Decision(stored=one, change=change) for one, change in changes if change is not None],
+        to_dispatch=[
+            one for one in steps if one.step.id not in ended and _is_to_dispatch(one.step, asked[one.step.id], now)
+        ],
+        ended=judged.ended,
+        because=judged.because,
     )
     return advance
 

@@ -18,6 +18,9 @@ AT_ONCE: Final = 200
 """Documents that one call reads by path. It is limited because a read has to end within ten seconds."""
 
 
+_TASK: Final = frozenset({"task", "templates", "sent"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredStep:
     """A step as it was read, and the version that guards decisions about it."""
@@ -33,7 +36,7 @@ class StoredStep:
     @classmethod
     def without_task(cls, document: Document) -> StoredStep:
         """Read the step without its task, the largest part of its document."""
-        fields = {name: value for name, value in document.fields.items() if name != "task"}
+        fields = {name: value for name, value in document.fields.items() if name not in _TASK}
         return cls.of(replace(document, fields=fields))
 
 

@@ -16,10 +16,10 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import expiry_while_open, is_renewal_due
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import definitions_path, run_path, step_path
+from atom_workflows.documents import definitions_path, outputs_path, run_path, step_path
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import seed_message
-from atom_workflows.ports import Query, Update
+from atom_workflows.ports import Query, Update, Upsert
 
 
 def needs_renewal(services: Services, run: RunRecord) -> bool:
@@ -91,8 +91,10 @@ def _renew(services: Services, batch: Sequence[StoredStep], until: datetime) -> 
         Update(path=step_path(one.step.run_id, one.step.id), fields={"expire_at": until}, guard=one.version)
         for one in batch
     ]
+    with_outputs = [one.step for one in batch if one.step.outputs and one.step.state is StepState.SUCCEEDED]
+    outputs = [Upsert(path=outputs_path(step.run_id, step.id), fields={"expire_at": until}) for step in with_outputs]
     try:
-        services.store.commit(writes)
+        services.store.commit([*writes, *outputs])
     except Conflict:
         # At least one has changed; renew the others one by one.
         renewed = [_renew(services, [one], until) for one in batch if len(batch) > 1]

@@ -1,4 +1,4 @@
-"""Retry a run: keep the steps that succeeded, and rerun those that failed, were cancelled or were skipped."""
+"""Retry a run: keep the steps that succeeded, and rerun those that did not, with everything behind them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
-from atom_workflows.core.states import RunEvent, StepState, next_run_state
-from atom_workflows.core.transitions import needs_reset, reset
+from atom_workflows.core.states import RunEvent, next_run_state
+from atom_workflows.core.transitions import reset
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
@@ -72,7 +73,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
 
 
 def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
-    """Make every step that did not succeed PENDING again.
+    """Make the steps that run again PENDING (see rerun.py).
 
     The others are kept for longer. Returns False if something changed meanwhile or the budget is spent. The caller then
     reads the run again, and repeats this if the run is still to be reset; steps that were reset are left as they are.
@@ -87,15 +88,15 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
     until = expiry_once_running(outbox.services, run)
-    left = [one for one in steps if not needs_reset(one.step, retries=run.retries)]
+    by_id = {one.step.id: one.step for one in steps}
+    again = steps_to_rerun(by_id, retries=run.retries)
+    to_reset = [one for one in steps if one.step.id in again and needs_reset(one.step, retries=run.retries)]
+    chosen = {one.step.id for one in to_reset}
+    left = [one for one in steps if one.step.id not in chosen]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
-    kept = {one.step.id: one.step for one in steps if one.step.state is StepState.SUCCEEDED}
-    resets = [
-        _reset(outbox, one, kept, replace(run, expire_at=until))
-        for one in steps
-        if needs_reset(one.step, retries=run.retries)
-    ]
+    kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
+    resets = [_reset(outbox, one, kept, replace(run, expire_at=until)) for one in to_reset]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
     return not ends or save_while(outbox, ends[0], resets, budget)
 
@@ -114,7 +115,7 @@ def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], r
     needs = [kept[need] for need in stored.step.depends_on if need in kept]
     # A dependency that is missing has not succeeded: the step waits for it until the run is found to be broken.
     remaining = len(stored.step.depends_on) - len(needs)
-    counts = sum((count_end(need, need.state) for need in needs), Counts())
+    counts = sum((count_end(need) for need in needs), Counts())
     change = reset(stored.step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
     if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)

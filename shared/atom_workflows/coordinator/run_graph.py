@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from atom_workflows.coordinator.loading import iter_documents
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.evaluation import settle_templates
 from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.kinds import KINDS, WhenDue
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Workflow, job_request
+from atom_workflows.core.run_values import constants_of
+from atom_workflows.core.workflow import Step, Workflow, job_request
 from atom_workflows.documents import new_step, step_fields, step_path
 from atom_workflows.ports import Create, Document, Fields, Update
 
@@ -25,6 +27,7 @@ class RunGraph:
         self._path = path
         self._nodes = {step_path(run.id, node.id): node for node in compile_graph(workflow).values()}
         self._steps = {step.id: step for step in workflow.steps}
+        self._constants = constants_of(run, workflow)
 
     @property
     def paths(self) -> Sequence[str]:
@@ -38,11 +41,24 @@ class RunGraph:
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)
-        request = None if step is None or step.task is None else job_request(step, step.task, self._path)
-        fields = step_fields(new_step(node, step, run=self.run, request=request))
+        record = new_step(node, step, run=self.run, **({} if step is None else self._work_of(step)))
+        fields = step_fields(record)
         if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
             fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
         return Create(path=path, fields=fields)
+
+    def _work_of(self, step: Step) -> dict[str, Any]:
+        """Return the step's job, with the values of expressions that are known when the run starts."""
+        if step.task is None:
+            return {"request": None, "constants": self._constants.read_by([step.when] if step.when else [])}
+        request = job_request(step, step.task, self._path)
+        request, templates = settle_templates(request, step.task.templates, self._constants)
+        conditions = [one for one in (step.when, step.retry.when) if one is not None]
+        return {
+            "request": request,
+            "templates": templates,
+            "constants": self._constants.read_by([*templates, *conditions]),
+        }
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:
         """Make these documents, one at a time."""
@@ -55,9 +71,13 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "barriers": [],
     "heirs": [],
     "hands_over_to": None,
+    "conditional": [],
     "task": None,
     "policies": {},
     "task_runner_url": "",
+    **dict.fromkeys(("templates", "constants", "outputs", "trigger"), ""),
+    "when": None,
+    "allow_failure": False,
 }
 """The fields that the graph determines, each with the value that a missing field stands for."""
 

@@ -64,7 +64,7 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
     needs = [steps[name] for name in step.depends_on if name in steps]
     if step.state is not StepState.PENDING or len(needs) < len(step.depends_on):
         return None
-    ended = [count_end(need, need.state) for need in needs if need.state.is_terminal]
+    ended = [count_end(need) for need in needs if need.state.is_terminal]
     counts = sum(ended, Counts())
     remaining = len(needs) - counts.ended
     fields: dict[str, Any] = {"remaining": remaining, **counts.counters(step.schema)}

@@ -3,10 +3,13 @@
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
 - `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where that began.
-- `skipped` counts dependencies that were skipped by choice. No step is yet; the counter exists so that all versions
-  forward it.
+- `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not hold
+  without a failure. What such a step depends on does not matter to its dependents.
 - `total` counts all dependencies that have ended.
-- `stained` counts dependencies that fail the run, by themselves or because of a step before them.
+- `stained` counts dependencies that fail the run, by themselves or because of a step before them. A step that reacts to
+  a failure may succeed, but it carries the stain to the run's end.
+
+A failure that its step allows (`tolerated`) counts as a success.
 
 An internal barrier stands for the nodes above it, so it adds its own counters instead of itself: a step behind a tree
 of barriers knows how many of a thousand failed. In runs of the first schema it adds its state like any other node, and
@@ -50,17 +53,21 @@ class Counts:
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
 
 
-def count_end(step: StepRecord, state: StepState) -> Counts:
-    """Return what a step that ends adds to its dependents' counters.
-
-    `state` is the state in which it ends.
-    """
-    has_failed = state is not StepState.SUCCEEDED
+def count_end(step: StepRecord) -> Counts:
+    """Return what a step that has ended adds to its dependents' counters."""
+    state = step.state
     if step.forwards_counts:
         own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}
         return Counts(ended=1, **own, cause=step.cause)
-    # A skipped step passes on the failure that caused it to be skipped.
+    is_skipped = state is StepState.SKIPPED and step.by_choice
+    has_failed = state is not StepState.SUCCEEDED and not is_skipped and not step.tolerated
+    # A blocked step passes on the failure that blocks it.
     cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
     return Counts(
-        ended=1, unsuccessful=int(has_failed), total=1, stained=int(has_failed or step.stained > 0), cause=cause
+        ended=1,
+        unsuccessful=int(has_failed),
+        skipped=int(is_skipped),
+        total=1,
+        stained=int(has_failed or step.stained > 0),
+        cause=cause,
     )

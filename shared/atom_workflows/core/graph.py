@@ -53,7 +53,7 @@ class Node:
     """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
 
     `hands_over_to` is the only dependent, if it has a task and waits for nothing else: the commit that releases it can
-    claim it. `followers` continue that chain: each is the step that the previous one hands over to, at most
+    claim it. `conditional` are the dependents whose own trigger or condition decides. `followers` continue that chain: each is the step that the previous one hands over to, at most
     `MAX_FOLLOWERS`.
     """
 
@@ -62,6 +62,7 @@ class Node:
     depends_on: tuple[str, ...]
     dependents: tuple[str, ...]
     barriers: tuple[str, ...]
+    conditional: tuple[str, ...] = ()
     hands_over_to: str | None = None
     followers: tuple[str, ...] = ()
 
@@ -79,7 +80,7 @@ def compile_graph(workflow: Workflow) -> dict[str, Node]:
     edges.add_end()
     edges.narrow_fan_out()
     with_task = {step.id for step in workflow.steps if step.task is not None}
-    return edges.nodes(with_task)
+    return edges.nodes(with_task, conditional={step.id for step in workflow.steps if step.is_conditional})
 
 
 class _Edges:
@@ -127,14 +128,14 @@ class _Edges:
                 groups = [self._barrier_between(node, part) for part in _split(groups, FAN_OUT_LIMIT)]
         self.depends_on[END_ID] = self.depends_on.pop(END_ID)
 
-    def nodes(self, with_task: set[str]) -> dict[str, Node]:
+    def nodes(self, with_task: set[str], conditional: set[str]) -> dict[str, Node]:
         """Build the finished graph."""
         dependents = self._dependents()
         kinds = {node: kind_of(node, has_task=node in with_task) for node in self.depends_on}
         barriers = {node for node, kind in kinds.items() if KINDS[kind].released is not Release.CLAIM}
         next_of: dict[str, str | None] = dict.fromkeys(self.depends_on)
         for node, waiting in dependents.items():
-            if len(waiting) == 1 and waiting[0] not in barriers and len(self.depends_on[waiting[0]]) == 1:
+            if len(waiting) == 1 and waiting[0] not in barriers | conditional and len(self.depends_on[waiting[0]]) == 1:
                 next_of[node] = waiting[0]
         return {
             node: Node(
@@ -143,6 +144,7 @@ class _Edges:
                 depends_on=tuple(needs),
                 dependents=tuple(dependents[node]),
                 barriers=tuple(d for d in dependents[node] if d in barriers),
+                conditional=tuple(d for d in dependents[node] if d in conditional),
                 hands_over_to=next_of[node],
                 followers=tuple(_chain_behind(next_of, next_of[node])),
             )

@@ -1,7 +1,10 @@
-"""The kinds of nodes of a compiled graph, and the only table of what happens to each.
+"""The kinds of nodes of a compiled graph, and the only tables of what happens to each.
 
 A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
 checker does when it is due, and how it ends when its run is stopped. A new kind of node is a new row.
+
+A step's trigger decides whether the ends of its dependencies let it run, by the second table. If it runs, its
+condition (`when`) may still skip it; see conditions.py of the coordinator.
 """
 
 from __future__ import annotations
@@ -12,8 +15,13 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from atom_workflows.core.workflow import Trigger
+
 FORWARDING_SCHEMA: Final = 2
 """In runs from this schema on (see documents.py), internal barriers forward their counters."""
+
+LANGUAGE_SCHEMA: Final = 3
+"""Runs of this schema use expressions, conditions, outputs or `finally`, which earlier versions do not know."""
 
 
 class NodeKind(StrEnum):
@@ -39,7 +47,11 @@ class Release(StrEnum):
     # It succeeds immediately.
     SUCCEED = "succeed"
     # It is blocked by a dependency that did not succeed.
+    BLOCK = "block"
+    # It is skipped by choice, as the dependencies ended in a way that its trigger does not ask for.
     SKIP = "skip"
+    # Its own trigger or condition decides, so the step has to be read.
+    DECIDE = "decide"
     # The run ends.
     CLOSE = "close"
 
@@ -92,10 +104,79 @@ def forwards_counts(kind: NodeKind, schema: int) -> bool:
     return schema >= FORWARDING_SCHEMA and KINDS[kind].forwards_counts
 
 
-def decide_release(kind: NodeKind, *, remaining: int, unsuccessful: int) -> Release:
-    """Decide what happens to a node, from the counters of its dependencies."""
+class Ended(StrEnum):
+    """The ways in which the dependencies of a node can have ended: the rows of the trigger table."""
+
+    # All of them succeeded, or there are none.
+    ALL_SUCCEEDED = "all succeeded"
+    # Some succeeded, and the others were skipped by choice.
+    SOME_SKIPPED = "some skipped"
+    ALL_SKIPPED = "all skipped"
+    # At least one failed, was cancelled, or was blocked.
+    ANY_FAILED = "any failed"
+
+
+_RUN: Final = None
+"""In the trigger table: the node runs, as its kind says."""
+
+TRIGGERS: Final[Mapping[Ended, Mapping[Trigger, Release | None]]] = MappingProxyType(
+    {
+        Ended.ALL_SUCCEEDED: {
+            Trigger.NO_FAILURE: _RUN,
+            Trigger.ALL_SUCCEEDED: _RUN,
+            Trigger.ANY_FAILED: Release.SKIP,
+            Trigger.ALWAYS: _RUN,
+        },
+        Ended.SOME_SKIPPED: {
+            Trigger.NO_FAILURE: _RUN,
+            Trigger.ALL_SUCCEEDED: Release.SKIP,
+            Trigger.ANY_FAILED: Release.SKIP,
+            Trigger.ALWAYS: _RUN,
+        },
+        Ended.ALL_SKIPPED: {
+            Trigger.NO_FAILURE: Release.SKIP,
+            Trigger.ALL_SUCCEEDED: Release.SKIP,
+            Trigger.ANY_FAILED: Release.SKIP,
+            Trigger.ALWAYS: _RUN,
+        },
+        Ended.ANY_FAILED: {
+            Trigger.NO_FAILURE: Release.BLOCK,
+            Trigger.ALL_SUCCEEDED: Release.BLOCK,
+            Trigger.ANY_FAILED: _RUN,
+            Trigger.ALWAYS: _RUN,
+        },
+    }
+)
+
+
+def decide_release(
+    kind: NodeKind,
+    *,
+    remaining: int,
+    unsuccessful: int,
+    skipped: int = 0,
+    total: int = 0,
+    trigger: Trigger = Trigger.NO_FAILURE,
+) -> Release:
+    """Decide what happens to a node, from its trigger and the counters of its dependencies.
+
+    In runs of the first schema only `remaining` and `unsuccessful` are counted; no step of theirs is skipped by choice.
+    """
     if remaining > 0:
         return Release.WAIT
     released = KINDS[kind].released
     # The end is never skipped: it is released even if steps failed, and its counters then decide the run's state.
-    return Release.SKIP if unsuccessful and released is not Release.CLOSE else released
+    if released is Release.CLOSE:
+        return released
+    if KINDS[kind].forwards_counts:
+        # An internal barrier only stands for its dependencies: the nodes below it decide.
+        return Release.BLOCK if unsuccessful else released
+    return TRIGGERS[_how_ended(unsuccessful, skipped, total)][trigger] or released
+
+
+def _how_ended(unsuccessful: int, skipped: int, total: int) -> Ended:
+    if unsuccessful:
+        return Ended.ANY_FAILED
+    if not skipped:
+        return Ended.ALL_SUCCEEDED
+    return Ended.SOME_SKIPPED if skipped < total else Ended.ALL_SKIPPED

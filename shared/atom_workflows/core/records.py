@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atom_workflows.core.kinds import KINDS, KindRules, NodeKind, Release, decide_release, forwards_counts
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import JsonValue, OnLost, RetryPolicy
+from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
+
+if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,18 @@ class StepRecord:
     request: Mapping[str, JsonValue] | None
     task_runner_url: str
     policies: Policies
+    # The parts of the body that expressions give; the body itself holds None there.
+    templates: tuple[Template, ...] = ()
+    # The values of the run that the step's expressions read, so that no step has to read the run: `params`, `run`, `env`
+    # and `timezone`.
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    # The types of the outputs that the job must return.
+    outputs: Mapping[str, Type] = field(default_factory=dict)
+
+    # -- what lets it run, besides its dependencies --
+    trigger: Trigger = Trigger.NO_FAILURE
+    when: Condition | None = None
+    allow_failure: bool = False
 
     # -- edges, fixed when the run starts --
     depends_on: tuple[str, ...]
@@ -50,6 +65,8 @@ class StepRecord:
     # The only dependent, if it has a task and waits for nothing else; `heirs` are the next steps of that chain.
     hands_over_to: str | None = None
     heirs: tuple[str, ...] = ()
+    # The dependents whose own trigger or condition decides what happens to them.
+    conditional: tuple[str, ...] = ()
 
     # -- counters of the dependencies --
     # Dependencies that are not terminal yet.
@@ -61,6 +78,14 @@ class StepRecord:
     skipped: int = 0
     total: int = 0
     stained: int = 0
+
+    # -- how it ended, if not simply by its state --
+    # Skipped because its condition was false or its trigger did not hold, not because of a failure.
+    by_choice: bool = False
+    # Failed or cancelled at the Task Runner, which `allow_failure` lets pass.
+    tolerated: bool = False
+    # The reason for a decision of its own: the condition, and the values it was decided on.
+    because: str = ""
 
     # -- attempts --
     state: StepState = StepState.PENDING
@@ -82,6 +107,13 @@ class StepRecord:
     job_id: str = ""
     job_state: str = ""
     message: str = ""
+    # The reason that the Task Runner gave for the job's end, in its own words, such as OOM.
+    reason: str = ""
+    # The body that was sent, as JSON text, if expressions give parts of it.
+    sent: str = ""
+    # The kind and the reason of the last attempt's failure, for the expressions of the next attempt.
+    last_kind: str = ""
+    last_reason: str = ""
     # Failed polls in a row, and the time of the first of them.
     unanswered: int = 0
     unanswered_since: datetime | None = None
@@ -114,7 +146,24 @@ class StepRecord:
         """What happens to the step now: WAIT unless it is released and no one has taken it yet."""
         if self.state is not StepState.PENDING:
             return Release.WAIT
-        return decide_release(self.kind, remaining=self.remaining, unsuccessful=self.unsuccessful)
+        return decide_release(
+            self.kind,
+            remaining=self.remaining,
+            unsuccessful=self.unsuccessful,
+            skipped=self.skipped,
+            total=self.total,
+            trigger=self.trigger,
+        )
+
+    @property
+    def awaits_condition(self) -> bool:
+        """True if the step would run now, but its condition has not been evaluated yet."""
+        return self.when is not None and self.release in {Release.CLAIM, Release.SUCCEED}
+
+    @property
+    def fails_run(self) -> bool:
+        """True if the run fails with what ended before this node, even if a step reacted to it."""
+        return bool(self.unsuccessful or self.stained)
 
     @property
     def is_released(self) -> bool:
@@ -182,6 +231,9 @@ class RunRecord:
     # The event that started the run, and its contents.
     trigger: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
+    # The parameters that got their default, and the values of the deployment's environment that the file reads.
+    defaulted: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     # The user's steps, without barriers and the end.
@@ -191,6 +243,10 @@ class RunRecord:
     reopened_at: datetime | None = None
     stop: Stop | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
+    # The run's own outputs: how to work them out, and their values once the run has SUCCEEDED.
+    output_templates: tuple[Template, ...] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
     deadline: datetime | None = None
     started_at: datetime | None = None

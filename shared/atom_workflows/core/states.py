@@ -57,8 +57,11 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.PENDING, StepEvent.CLAIM): StepState.DISPATCHING,
         # A released step without a task ends, since it has no job to wait for.
         (StepState.PENDING, StepEvent.SUCCEED): StepState.SUCCEEDED,
-        # A dependency did not succeed, or the run's timeout passed before the step was released.
+        # A dependency did not succeed, the step's own trigger or condition skips it, or the run's timeout passed before it
+        # was released.
         (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
+        # Its condition could not be evaluated.
+        (StepState.PENDING, StepEvent.FAIL): StepState.FAILED,
         (StepState.PENDING, StepEvent.CANCEL): StepState.CANCELLED,
         # The lease ran out, or the wait after a refusal is over: the same attempt is dispatched again.
         (StepState.DISPATCHING, StepEvent.CLAIM): StepState.DISPATCHING,
@@ -86,6 +89,8 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.FAILED, StepEvent.RESET): StepState.PENDING,
         (StepState.SKIPPED, StepEvent.RESET): StepState.PENDING,
         (StepState.CANCELLED, StepEvent.RESET): StepState.PENDING,
+        # A step that will run again stands before it, so it is decided again.
+        (StepState.SUCCEEDED, StepEvent.RESET): StepState.PENDING,
     }
 )
 

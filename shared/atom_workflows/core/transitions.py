@@ -23,13 +23,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
-from atom_workflows.core.workflow import Backoff, OnLost
+from atom_workflows.core.evaluation import Verdict, check_outputs, may_retry
+from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
 
 MAX_LOSSES: Final = 3
 """A step fails after this many lost jobs, whatever `onLost` says; otherwise it might never end."""
@@ -58,6 +60,27 @@ class OutcomeKind(StrEnum):
     REFUSED = "refused"
     TIMED_OUT = "timed_out"
     LOST = "lost"
+    # The job succeeded, but did not return the outputs that its step declares.
+    OUTPUTS = "outputs"
+    # An expression of the step could not be evaluated, so there was no job.
+    EXPRESSION = "expression"
+
+
+FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
+    {
+        OutcomeKind.FAILED: "failed",
+        OutcomeKind.TIMED_OUT: "timeout",
+        OutcomeKind.REFUSED: "refused",
+        OutcomeKind.CANCELLED: "cancelled",
+        OutcomeKind.LOST: "lost",
+        OutcomeKind.OUTPUTS: "outputs",
+        OutcomeKind.EXPRESSION: "expression",
+    }
+)
+"""The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""
+
+RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.OUTPUTS})
+"""The failures that are retried if the step does not say which (`retry.when`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +96,24 @@ class Outcome:
     message: str = ""
     job_id: str = ""
     job_state: str = ""
+    reason: str = ""
+    outputs: str = ""
+    outputs_problem: str = ""
     missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepChange:
-    """A step's next state and the fields that change with it."""
+    """A step's next state and the fields that change with it.
+
+    `outputs` are the declared outputs of a step that succeeds, as JSON values; {} voids those of an earlier round. None
+    leaves them as they are.
+    """
 
     event: StepEvent
     state: StepState
     fields: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, JsonValue] | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -132,10 +163,11 @@ def _plain_state(job_state: str) -> str:
 # -- dispatching -----------------------------------------------------------------------------------------------------
 
 
-def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
     """Take the step for dispatch until the lease ends.
 
-    This begins the next attempt, or continues the current one if its lease or its wait is over.
+    This begins the next attempt, or continues the current one if its lease or its wait is over. `because` is what the
+    step's condition was decided on.
     """
     if step.state is StepState.DISPATCHING:
         # The dispatcher that held the step before may have submitted its job and died.
@@ -150,6 +182,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
             "job_state": "",
             "missing_since": None,
             **({"unheard_since": None} if step.unheard_since else {}),
+            **({"because": because} if because else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields)
 
@@ -198,7 +231,8 @@ def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_
     """
     what = f"its submission may have started a job: {reason}"
     if step.policies.on_lost is OnLost.FAIL:
-        return _end(step, StepEvent.FAIL, now, message=clip(f"{what}; onLost is fail, so it is not submitted again"))
+        message = clip(f"{what}; onLost is fail, so it is not submitted again")
+        return _fail(step, OutcomeKind.LOST, now, message=message)
     unsure = {"unsure_attempt": step.attempt}
     return _submit_later(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
 
@@ -237,12 +271,18 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         learnt["unanswered"] = 0
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
     learnt |= {name: value for name, value in job.items() if value}
+    if outcome.reason or step.reason:
+        learnt["reason"] = outcome.reason
     if outcome.kind is OutcomeKind.SUCCEEDED:
-        return _end(step, StepEvent.SUCCEED, now, **learnt)
+        outputs = check_outputs(step, outcome.outputs, outcome.outputs_problem)
+        if isinstance(outputs, str):
+            outcome, learnt["message"] = replace(outcome, kind=OutcomeKind.OUTPUTS), clip(outputs)
+        else:
+            ended = _end(step, StepEvent.SUCCEED, now, **learnt)
+            return replace(ended, outputs=outputs) if outputs else ended
     if outcome.kind is OutcomeKind.CANCELLED:
         learnt["message"] = learnt["message"] or "its job was cancelled at the Task Runner"
-        return _end(step, StepEvent.CANCEL, now, **learnt)
-    return _retry(step, outcome, now, learnt) or _end(step, StepEvent.FAIL, now, **learnt)
+    return _retry(step, outcome, now, learnt) or _fail(step, outcome.kind, now, **learnt)
 
 
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -278,41 +318,89 @@ def _reason_not_to_repeat(step: StepRecord) -> str:
 
 
 def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
-    """Set the step RETRYING if it has another try.
+    """Set the step to RETRYING if it has another try.
 
-    Returns None if it has failed permanently. A refused job would be refused again. A lost job says nothing about the
-    task, so it does not count as an attempt.
+    Returns None if it has failed permanently. `retry.when` decides which failures are retried; without it, a refused
+    job, for example, is not, as it would be refused again. A lost job says nothing about the task, so it does not count
+    as an attempt, and only `onLost` decides about it.
     """
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
-    if outcome.kind is OutcomeKind.REFUSED:
-        return None
     if outcome.kind is OutcomeKind.LOST:
         if step.policies.on_lost is OnLost.FAIL or step.losses + 1 >= MAX_LOSSES:
             return None
         counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
-    elif tries >= step.policies.retry.max_attempts:
+    elif tries >= step.policies.retry.max_attempts or not _is_retried(step, outcome, learnt):
         return None
     wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
-    return change(step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted)
+    return change(
+        step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **_last_failure(step, outcome.kind, learnt)
+    )
+
+
+def _is_retried(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> bool:
+    if step.policies.retry.when is None:
+        return outcome.kind in RETRIED_BY_DEFAULT
+    return may_retry(step, kind=FAILURE_KINDS[outcome.kind], reason=outcome.reason, message=learnt["message"])
+
+
+def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
+    """End the step after its last attempt, and let `allowFailure` decide what that means to others."""
+    event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
+    if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
+        fields["tolerated"] = True
+    return _end(step, event, now, **fields, **_last_failure(step, kind, fields))
+
+
+def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that tell the next attempt, and people, how this one failed."""
+    if step.schema < LANGUAGE_SCHEMA:
+        return {}
+    return {"last_kind": FAILURE_KINDS[kind], "last_reason": learnt.get("reason", "")}
 
 
 # -- ending and resetting without a job ------------------------------------------------------------------------------
 
 
-def end_without_job(step: StepRecord, *, now: datetime) -> StepChange | None:
-    """Skip a released step that is blocked, or complete a released barrier.
+def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
+    """Skip a released step that will not run, or complete a released barrier.
 
-    Returns None if the step needs a job, or is not released (any more).
+    `verdict` is about the step's condition. Returns None if the step needs a job, its condition has to be evaluated
+    first, or it is not released (any more).
     """
-    if step.release is Release.SKIP:
-        return _skip(step, now)
-    return _end(step, StepEvent.SUCCEED, now) if step.release is Release.SUCCEED else None
+    release = step.release
+    if release is Release.BLOCK:
+        return _block(step, now)
+    if release is Release.SKIP:
+        return _skip_by_choice(step, now, _why_not_triggered(step))
+    if step.awaits_condition:
+        if verdict is None:
+            return None
+        if verdict.error:
+            return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
+        if not verdict.holds:
+            return _skip_by_choice(step, now, verdict.because)
+    if release is not Release.SUCCEED:
+        return None
+    because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
+    return _end(step, StepEvent.SUCCEED, now, **because)
 
 
-def _skip(step: StepRecord, now: datetime) -> StepChange:
+def _block(step: StepRecord, now: datetime) -> StepChange:
     cause = "a step before it" if step.cause is None else f"step {step.cause}"
     return _end(step, StepEvent.SKIP, now, message=f"skipped because {cause} did not succeed")
+
+
+def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange:
+    return _end(step, StepEvent.SKIP, now, by_choice=True, because=because, message=f"skipped: {because}")
+
+
+def _why_not_triggered(step: StepRecord) -> str:
+    if step.trigger is Trigger.ANY_FAILED:
+        return "no step that it depends on failed, and its trigger is any-failed"
+    if step.skipped >= step.total:
+        return "every step that it depends on was skipped"
+    return f"{step.skipped} of the {step.total} steps that it depends on were skipped, and its trigger is all-succeeded"
 
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
@@ -337,19 +425,10 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
         return event, stop_step(end, run.stop, now=now)
     if end is None:
         return RunEvent.FAIL, None
-    event = RunEvent.FAIL if end.unsuccessful else RunEvent.SUCCEED
+    event = RunEvent.FAIL if end.fails_run else RunEvent.SUCCEED
     if end.release is not Release.CLOSE:
         return event, None
-    return event, _skip(end, now) if end.unsuccessful else _end(end, StepEvent.SUCCEED, now)
-
-
-def needs_reset(step: StepRecord, *, retries: int) -> bool:
-    """Return True if a retry has yet to reset the step.
-
-    `retries` is the number of that retry: a step that it has reset carries the same number.
-    """
-    left_over = step.state.is_terminal or step.state is StepState.PENDING
-    return left_over and step.state is not StepState.SUCCEEDED and step.retries < retries
+    return event, _block(end, now) if end.fails_run else _end(end, StepEvent.SUCCEED, now)
 
 
 def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
@@ -357,7 +436,8 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
 
     `remaining` counts its dependencies that will run again, too; the others are in `kept`.
     """
-    return change(
+    set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
+    reset_step = change(
         step,
         StepEvent.RESET,
         remaining=remaining,
@@ -378,7 +458,16 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
         started_at=None,
         finished_at=None,
         expire_at=expire_at,
+        **set_since,
     )
+    return replace(reset_step, outputs={}) if step.outputs and step.state is StepState.SUCCEEDED else reset_step
+
+
+_DECIDED: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
+    **dict.fromkeys(("by_choice", "tolerated"), False),
+}
+"""The fields that a round of a run decides anew, each with its empty value."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------

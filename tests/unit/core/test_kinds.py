@@ -6,7 +6,7 @@ import pytest
 
 from atom_workflows.core.graph import compile_graph, kind_of
 from atom_workflows.core.kinds import KINDS, NodeKind, Release, decide_release
-from atom_workflows.core.workflow import Step, Task, Workflow
+from atom_workflows.core.workflow import Step, Task, Trigger, Workflow
 
 
 def test_every_kind_has_a_row() -> None:
@@ -26,9 +26,9 @@ def test_no_node_goes_on_before_all_of_its_dependencies_ended(
 @pytest.mark.parametrize(
     ("kind", "after_success", "after_failure"),
     [
-        (NodeKind.JOB, Release.CLAIM, Release.SKIP),
-        (NodeKind.BARRIER, Release.SUCCEED, Release.SKIP),
-        (NodeKind.INTERNAL, Release.SUCCEED, Release.SKIP),
+        (NodeKind.JOB, Release.CLAIM, Release.BLOCK),
+        (NodeKind.BARRIER, Release.SUCCEED, Release.BLOCK),
+        (NodeKind.INTERNAL, Release.SUCCEED, Release.BLOCK),
         (NodeKind.END, Release.CLOSE, Release.CLOSE),
     ],
 )
@@ -54,3 +54,33 @@ def test_the_compiler_names_each_node_by_its_kind() -> None:
     assert [name for name, kind in kinds.items() if kind is NodeKind.INTERNAL] == ["~1", "~2"]
     with_task = {step.id for step in many}
     assert kinds == {name: kind_of(name, has_task=name in with_task) for name in nodes}
+
+
+COLUMNS = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED, Trigger.ANY_FAILED, Trigger.ALWAYS)
+RUN, SKIP, BLOCK = Release.CLAIM, Release.SKIP, Release.BLOCK
+
+
+@pytest.mark.parametrize(
+    ("total", "skipped", "unsuccessful", "by_trigger"),
+    [
+        pytest.param(0, 0, 0, (RUN, RUN, SKIP, RUN), id="no dependencies"),
+        pytest.param(3, 0, 0, (RUN, RUN, SKIP, RUN), id="all succeeded"),
+        pytest.param(3, 1, 0, (RUN, SKIP, SKIP, RUN), id="some skipped"),
+        pytest.param(3, 3, 0, (SKIP, SKIP, SKIP, RUN), id="all skipped"),
+        pytest.param(3, 0, 1, (BLOCK, BLOCK, RUN, RUN), id="one failed"),
+        pytest.param(3, 2, 1, (BLOCK, BLOCK, RUN, RUN), id="one failed, others skipped"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "runs"), [(NodeKind.JOB, Release.CLAIM), (NodeKind.BARRIER, Release.SUCCEED)])
+def test_a_trigger_decides_by_how_the_dependencies_ended(  # noqa: PLR0913 (a table)
+    kind: NodeKind, runs: Release, total: int, skipped: int, unsuccessful: int, by_trigger: tuple[Release, ...]
+) -> None:
+    """The four triggers answer each way in which dependencies can end as the reference's table says."""
+    counters = {"remaining": 0, "total": total, "skipped": skipped, "unsuccessful": unsuccessful}
+    decided = tuple(decide_release(kind, **counters, trigger=trigger) for trigger in COLUMNS)
+    assert decided == tuple(runs if one is RUN else one for one in by_trigger)
+
+
+def test_an_internal_barrier_never_decides_for_the_steps_below_it() -> None:
+    """It succeeds even if every step above it was skipped, and forwards that."""
+    assert decide_release(NodeKind.INTERNAL, remaining=0, unsuccessful=0, skipped=9, total=9) is Release.SUCCEED
