@@ -1,16 +1,17 @@
-"""Count how the dependencies of a node ended, in the commits that end them.
+"""Count how a node's dependencies ended, in the same commits that end them.
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where that began.
-- `skipped` counts dependencies that were skipped by choice. No step is yet; the counter exists so that all versions
-  forward it.
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step at which the
+  trouble began.
+- `skipped` counts dependencies that were skipped by choice. No step can be skipped that way yet; the counter already
+  exists so that every version forwards it.
 - `total` counts all dependencies that have ended.
-- `stained` counts dependencies that fail the run, by themselves or because of a step before them.
+- `stained` counts dependencies that make the run fail, whether because of themselves or because of an earlier step.
 
-An internal barrier stands for the nodes above it, so it adds its own counters instead of itself: a step behind a tree
-of barriers knows how many of a thousand failed. In runs of the first schema it adds its state like any other node, and
-only `remaining` and `unsuccessful` are kept.
+An internal barrier represents the nodes above it, so it passes on its own counters instead of counting as one node:
+even below a tree of barriers, a step knows how many of a thousand steps failed. In runs with the first schema, an
+internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from atom_workflows.core.states import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What ended dependencies add to the counters of a node. `ended` is subtracted from `remaining`."""
+    """The amounts that ended dependencies add to a node's counters. `ended` is subtracted from `remaining`."""
 
     ended: int = 0
     unsuccessful: int = 0
@@ -44,16 +45,16 @@ class Counts:
         )
 
     def counters(self, schema: int) -> dict[str, int]:
-        """Return the counters, other than `remaining`, of runs with a schema."""
+        """Return the counters, except `remaining`, that the schema has."""
         if schema < FORWARDING_SCHEMA:
             return {"unsuccessful": self.unsuccessful}
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
 
 
 def count_end(step: StepRecord, state: StepState) -> Counts:
-    """Return what a step that ends adds to its dependents' counters.
+    """Return what an ending step adds to its dependents' counters.
 
-    `state` is the state in which it ends.
+    `state` is the state in which the step ends.
     """
     has_failed = state is not StepState.SUCCEEDED
     if step.forwards_counts:

@@ -1,7 +1,7 @@
-"""The kinds of nodes of a compiled graph, and the only table of what happens to each.
+"""The kinds of nodes in a compiled graph, and the one table that defines what happens to each kind.
 
 A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
-checker does when it is due, and how it ends when its run is stopped. A new kind of node is a new row.
+checker does when the node is due, and how the node ends when its run is stopped. To add a kind, add a row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 FORWARDING_SCHEMA: Final = 2
-"""In runs from this schema on (see documents.py), internal barriers forward their counters."""
+"""The first schema (see documents.py) in which internal barriers forward their counters."""
 
 
 class NodeKind(StrEnum):
@@ -21,7 +21,7 @@ class NodeKind(StrEnum):
 
     # A step with a task.
     JOB = "job"
-    # A user's step without a task: it only joins others.
+    # A user's step without a task: it only joins other steps.
     BARRIER = "barrier"
     # A barrier that the compiler added, to keep the graph narrow. Users do not see it.
     INTERNAL = "internal"
@@ -30,7 +30,7 @@ class NodeKind(StrEnum):
 
 
 class Release(StrEnum):
-    """What happens to a node, according to the counters of its dependencies."""
+    """What can happen to a node, depending on its counters."""
 
     # Not all of its dependencies have ended.
     WAIT = "wait"
@@ -63,10 +63,10 @@ class WhenStopped(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRules:
-    """A kind's row in the table.
+    """One kind's row in the table.
 
-    `released` is what happens to a node whose dependencies all succeeded. `forwards_counts` marks a node that stands
-    for its dependencies: it passes on how many of them did and did not succeed, instead of its own state.
+    `released` is what happens to a node once all its dependencies have succeeded. `forwards_counts` marks a node that
+    represents its dependencies: instead of its own state, it passes on how many of them succeeded and how many did not.
     """
 
     released: Release
@@ -88,14 +88,14 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
 
 
 def forwards_counts(kind: NodeKind, schema: int) -> bool:
-    """Return True if such a node forwards its counters, not its state."""
+    """Return True if the kind forwards its counters instead of its state."""
     return schema >= FORWARDING_SCHEMA and KINDS[kind].forwards_counts
 
 
 def decide_release(kind: NodeKind, *, remaining: int, unsuccessful: int) -> Release:
-    """Decide what happens to a node, from the counters of its dependencies."""
+    """Decide what happens to a node with the given counters."""
     if remaining > 0:
         return Release.WAIT
     released = KINDS[kind].released
-    # The end is never skipped: it is released even if steps failed, and its counters then decide the run's state.
+    # The end is never skipped: it is released even if steps failed, and its counters then determine the run's state.
     return Release.SKIP if unsuccessful and released is not Release.CLOSE else released
