@@ -1,4 +1,4 @@
-"""Count how the dependencies of a node ended, in the commits that end them.
+"""Count how a node's dependencies ended, in the same commits that end them.
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
@@ -11,9 +11,9 @@ A node waits until `remaining` is 0. Its counters then decide what happens to it
 
 A failure that its step allows (`tolerated`) counts as a success.
 
-An internal barrier stands for the nodes above it, so it adds its own counters instead of itself: a step behind a tree
-of barriers knows how many of a thousand failed. In runs of the first schema it adds its state like any other node, and
-only `remaining` and `unsuccessful` are kept.
+An internal barrier represents the nodes above it, so it passes on its own counters instead of counting as one node:
+even below a tree of barriers, a step knows how many of a thousand steps failed. In runs with the first schema, an
+internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from atom_workflows.core.states import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What ended dependencies add to the counters of a node. `ended` is subtracted from `remaining`."""
+    """The amounts that ended dependencies add to a node's counters. `ended` is subtracted from `remaining`."""
 
     ended: int = 0
     unsuccessful: int = 0
@@ -47,7 +47,7 @@ class Counts:
         )
 
     def counters(self, schema: int) -> dict[str, int]:
-        """Return the counters, other than `remaining`, of runs with a schema."""
+        """Return the counters, except `remaining`, that the schema has."""
         if schema < FORWARDING_SCHEMA:
             return {"unsuccessful": self.unsuccessful}
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}

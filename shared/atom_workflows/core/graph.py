@@ -1,15 +1,15 @@
-"""Compile a workflow to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
+"""Compile a workflow into the stored graph: the user's steps, barriers that keep it narrow, and the run's end.
 
-A document that a thousand steps decrement is a hot document, and ending a step with a thousand dependents takes one
-huge commit. So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that
-releases them:
+A document whose counter a thousand steps decrement would be a hot spot, and ending a step with a thousand dependents
+would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and end in the
+same pass that releases them:
 
-- steps that wait for exactly the same set of steps wait for one shared barrier instead, where that takes fewer edges;
+- steps that wait for exactly the same set of steps wait for one shared barrier instead, if that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished.
 
-Ids of such nodes start with `~`, which no step id of a user may contain.
+The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from atom_workflows.core.workflow import Workflow
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FOLLOWERS: Final = 7
-"""The most steps of a chain that a node names, so that a dispatcher can read them ahead."""
+"""The maximum number of following steps in a chain that a node lists, so that a dispatcher can read them ahead."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
-    """Return the kind of a node, by its id and its task."""
+    """Return a node's kind, given its id and whether it has a task."""
     if node_id == END_ID:
         return NodeKind.END
     if is_internal(node_id):
@@ -50,7 +50,7 @@ def is_internal(node_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
+    """A node of the compiled graph. `barriers` are the `dependents` that have no task.
 
     `hands_over_to` is the only dependent, if it has a task and waits for nothing else: the commit that releases it can
     claim it. `conditional` are the dependents whose own trigger or condition decides. `followers` continue that chain: each is the step that the previous one hands over to, at most
@@ -68,11 +68,11 @@ class Node:
 
 
 def compile_graph(workflow: Workflow) -> dict[str, Node]:
-    """Compile a workflow to nodes by id.
+    """Compile a workflow into nodes by id.
 
-    The user's steps come first, in file order, then the barriers, then the end.
-    Within a node, dependencies and dependents keep the order in which they were declared. The same workflow always
-    gives the same graph, so that seeding can be repeated.
+    The user's steps come first, in file order, then the barriers, then the end. Within a node, dependencies and
+    dependents keep the order in which they were declared. The same workflow always gives the same graph, so that
+    seeding can be repeated.
     """
     edges = _Edges({step.id: step.depends_on for step in workflow.steps})
     edges.share_dependency_sets()
@@ -91,7 +91,7 @@ class _Edges:
         self._numbers = count(1)
 
     def share_dependency_sets(self) -> None:
-        """Give nodes with the same dependencies one barrier to wait for.
+        """Give nodes with the same dependencies one shared barrier to wait for.
 
         This turns m * n edges into m + n.
         """
@@ -180,9 +180,9 @@ def _chain_behind(next_of: Mapping[str, str | None], node: str | None) -> Iterat
 
 
 def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
-    """Split into as few parts as allowed, of about equal length.
+    """Split items into as few parts of almost equal length as possible.
 
-    The limit is on the length of a part.
+    `limit` is the maximum length of a part.
     """
     parts = -(-len(items) // limit)
     size, longer = divmod(len(items), parts)

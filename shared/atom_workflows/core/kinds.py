@@ -18,7 +18,7 @@ from typing import Final
 from atom_workflows.core.workflow import Trigger
 
 FORWARDING_SCHEMA: Final = 2
-"""In runs from this schema on (see documents.py), internal barriers forward their counters."""
+"""The first schema (see documents.py) in which internal barriers forward their counters."""
 
 LANGUAGE_SCHEMA: Final = 3
 """Runs of this schema use expressions, conditions, outputs or `finally`, which earlier versions do not know."""
@@ -29,7 +29,7 @@ class NodeKind(StrEnum):
 
     # A step with a task.
     JOB = "job"
-    # A user's step without a task: it only joins others.
+    # A user's step without a task: it only joins other steps.
     BARRIER = "barrier"
     # A barrier that the compiler added, to keep the graph narrow. Users do not see it.
     INTERNAL = "internal"
@@ -38,7 +38,7 @@ class NodeKind(StrEnum):
 
 
 class Release(StrEnum):
-    """What happens to a node, according to the counters of its dependencies."""
+    """What can happen to a node, depending on its counters."""
 
     # Not all of its dependencies have ended.
     WAIT = "wait"
@@ -75,10 +75,10 @@ class WhenStopped(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRules:
-    """A kind's row in the table.
+    """One kind's row in the table.
 
-    `released` is what happens to a node whose dependencies all succeeded. `forwards_counts` marks a node that stands
-    for its dependencies: it passes on how many of them did and did not succeed, instead of its own state.
+    `released` is what happens to a node once all its dependencies have succeeded. `forwards_counts` marks a node that
+    represents its dependencies: instead of its own state, it passes on how many of them succeeded and how many did not.
     """
 
     released: Release
@@ -100,7 +100,7 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
 
 
 def forwards_counts(kind: NodeKind, schema: int) -> bool:
-    """Return True if such a node forwards its counters, not its state."""
+    """Return True if the kind forwards its counters instead of its state."""
     return schema >= FORWARDING_SCHEMA and KINDS[kind].forwards_counts
 
 

@@ -3,17 +3,18 @@
 The life of a step:
 
 - `claim` takes a released step under a lease and begins an attempt. `may_claim` filters out stale events.
-- The answer to its submission leads to `record_job` (it runs), `apply_outcome` (it ended immediately), `defer` (nothing
-  was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
-- While it runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is over. Whatever ends an
-  attempt is an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, and drops it if it is
-  stale.
-- `end_without_job`, `stop_step` and `reset` are for steps that end without a job, or start over. `end_run` closes a
-  run whose steps have ended.
+- The response to its submission leads to `record_job` (the job is running), `apply_outcome` (it ended immediately),
+  `defer` (nothing was started, so submit again later) or `repeat_or_fail` (a job may have been started, so `onLost`
+  decides).
+- While the job runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is up. Whatever ends
+  an attempt is reported as an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, or drops it
+  if it is stale.
+- `end_without_job`, `stop_step` and `reset` are for steps that end without a job or start over. `end_run` closes a
+  run whose steps have all ended.
 
-Every decision is pure: it depends on the step as it was read, on new information about it, and on the time that is
-passed in. So deciding twice gives the same result, including the jitter, and the commit's guard on the step's version
-lets only one of two concurrent decisions take effect.
+Every decision is pure: it depends only on the step as it was read, on new information about it, and on the time that
+is passed in. So deciding twice gives the same result, including the jitter, and the commit's guard on the step's
+version lets only one of two concurrent decisions take effect.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ MAX_LOSSES: Final = 3
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
 """The wait before a submission that started nothing is repeated.
 
-It grows while the outage lasts, so that thousands of steps do not all come back every minute.
+It grows while the outage lasts, so that thousands of steps are not all submitted again every minute.
 """
 
 BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used soon."""
+"""The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used quickly."""
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
-"""The wait before a submission that may have started a job is repeated. It is long: each may start another job."""
+"""The wait before a submission that may have started a job is repeated. It is long, as a repeat may start another."""
 
 MAX_MESSAGE_LENGTH: Final = 2_000
 
@@ -87,7 +88,7 @@ RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT
 class Outcome:
     """The end of one attempt of a step, with the last known state of its job.
 
-    A lost job has been unknown to its Task Runner since `missing_since`; a lost dispatcher has no `job_id`.
+    A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     """
 
     step_id: str
@@ -127,19 +128,19 @@ JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
     "CANCELLED": OutcomeKind.CANCELLED,
     "CANCELED": OutcomeKind.CANCELLED,
 }
-"""The states of a job that has ended, as Task Runners report them."""
+"""The states that Task Runners report for jobs that have ended, and what each state means."""
 
 JOB_PROGRESS: Final = frozenset(
     {"NEW", "LOADING", "QUEUED", "PREPARING", "PENDING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED", "UNSPECIFIED"}
 )
-"""The states of a job that has not ended. Any other state counts as one of these, and is reported as an oddity."""
+"""The states of a job that has not ended. Any unlisted state is treated like these, and is reported as an oddity."""
 
-# Vertex AI puts this prefix before the states of AI Platform, for which the contract was written.
+# Vertex AI adds this prefix to the states of AI Platform, for which the contract was written.
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
 def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
-    """Return the outcome of the current attempt that an answer reports.
+    """Return the outcome that a response reports for the current attempt.
 
     Returns None while the job has not ended.
     """
@@ -152,7 +153,7 @@ def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -
 
 
 def is_known_state(job_state: str) -> bool:
-    """Return True if the contract has that job state."""
+    """Return True if the contract defines the job state."""
     return _plain_state(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
 
 
@@ -170,7 +171,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "
     step's condition was decided on.
     """
     if step.state is StepState.DISPATCHING:
-        # The dispatcher that held the step before may have submitted its job and died.
+        # The dispatcher that held the previous lease may have submitted the job and then died.
         fields: dict[str, Any] = {} if step.answered else {"unsure_attempt": step.attempt}
     else:
         fields = {
@@ -188,16 +189,16 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
-    """Return True if a request for a dispatch is still current.
+    """Return True if a request to dispatch the step is still current.
 
-    `attempt` is the one that the event asks for, or None if it names none.
+    `attempt` is the attempt that the event asks for, or None if the event does not name one.
     """
     if step.state is StepState.PENDING:
         return step.release is Release.CLAIM
     due = step.due_at is None or step.due_at <= now
     if step.state is StepState.RETRYING:
         return attempt == step.attempt + 1 or (attempt is None and due)
-    # A dispatcher that died may have submitted the job. With `onLost: fail` the checker declares it lost instead.
+    # A dispatcher that died may have submitted the job. With `onLost: fail`, the checker declares the attempt lost.
     may_repeat = step.answered or step.policies.on_lost is OnLost.RETRY
     return step.state is StepState.DISPATCHING and due and may_repeat and attempt in {None, step.attempt}
 
@@ -227,7 +228,8 @@ def defer(
 def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
     """Let `onLost` decide about a submission that may have started a job.
 
-    The same attempt is submitted again later, with the same key, which does not count as a loss; or the step fails.
+    Either the same attempt is submitted again later with the same key, which does not count as a loss, or the step
+    fails.
     """
     what = f"its submission may have started a job: {reason}"
     if step.policies.on_lost is OnLost.FAIL:
@@ -250,10 +252,10 @@ def _submit_later(
 
 
 def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
-    """End or retry a step by the outcome of its attempt.
+    """End or retry a step according to the outcome of its attempt.
 
-    Returns None if the outcome is stale: it belongs to another attempt, the step has ended, or the lost dispatcher or
-    job was found again.
+    Returns None if the outcome is stale: it belongs to another attempt, the step has already ended, or the lost
+    dispatcher or job has reappeared.
     """
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
@@ -261,7 +263,7 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return None
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
         if step.state is StepState.RUNNING:
-            # The job was accepted after all; polling it will show whether it ended in time.
+            # The job was accepted after all; polls will show whether it ended in time.
             return None
         outcome = _explain_timeout(step, outcome)
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
@@ -288,10 +290,10 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     """Return True if a lost dispatcher or job has reappeared.
 
-    The checker may have declared it lost on the basis of a step that it had read long before.
+    The checker may have based its decision on a step that it had read long before.
     """
     if outcome.job_id:
-        # Another instance has received a different answer since then, so the Task Runner's denials were interrupted.
+        # Another instance has received a different response since then, so the job was not unknown all the time.
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
@@ -300,10 +302,11 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
-    The last answer is added to its message. The timeout becomes a loss if another attempt could run at the same time as
-    an unknown job although `onLost` is `fail`. (A timeout may be shorter than the lease of a dispatcher that died.)
+    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and a job that no one
+    knows of may be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    of a dispatcher that died.)
     """
-    explained = replace(outcome, message=f"{outcome.message}; last answer: {step.message or 'none'}")
+    explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
     if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
         return explained
     maybe = "a submission may have started a job, and onLost is fail"
@@ -314,7 +317,7 @@ def _reason_not_to_repeat(step: StepRecord) -> str:
     """Return why a lost job is not submitted again, or ""."""
     if step.policies.on_lost is OnLost.FAIL:
         return ", and onLost is fail"
-    return f", and lost {step.losses} before" if step.losses + 1 >= MAX_LOSSES else ""
+    return f", and {step.losses} earlier jobs were lost" if step.losses + 1 >= MAX_LOSSES else ""
 
 
 def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
@@ -415,8 +418,8 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
     """Decide how a run and its end node end.
 
-    A requested stop takes precedence over the counters of the end node. The node's change is None if its document is
-    missing or the node already ended in an earlier round of the run.
+    A requested stop takes precedence over the counters of the end node. The node's change is None if the node's
+    document is missing, or if the node had ended before the run was retried and has not been reset.
     """
     if run.stop is not None:
         event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
@@ -434,7 +437,7 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
 def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
     """Make a step PENDING again.
 
-    `remaining` counts its dependencies that will run again, too; the others are in `kept`.
+    `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`.
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     reset_step = change(
@@ -474,27 +477,27 @@ _DECIDED: Final[Mapping[str, Any]] = {
 
 
 def change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
-    """Build the change of a step by an event.
+    """Build the change that an event makes to a step.
 
-    Raises `TransitionError` if the step's state has no such transition.
+    Raises `TransitionError` if the event is not allowed in the step's state.
     """
     return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)
 
 
 def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
-    """Return the step as the change leaves it."""
+    """Return the step with the change applied."""
     return replace(step, state=change.state, **change.fields)
 
 
 def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None = None) -> timedelta:
-    """Return the wait after that many tries.
+    """Return how long to wait after the given number of tries.
 
-    `at_least_s` is what a server asks for (Retry-After), which lengthens the wait up to the back-off's maximum. The
-    jitter is derived from the seed, so that deciding twice gives the same result.
+    `at_least_s` is the wait that a server asked for (Retry-After); it can lengthen the wait up to the back-off's
+    maximum. The jitter is derived from the seed, so that deciding twice gives the same result.
     """
     initial = backoff.initial.total_seconds()
     limit = backoff.maximum.total_seconds()
-    # With far more tries than any limit allows, the power would overflow a float.
+    # After a very large number of tries, the power would overflow a float.
     grown = initial * backoff.factor ** min(tries - 1, 64)
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
     wait = timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
@@ -511,7 +514,7 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 
 def clip(text: str) -> str:
-    """Shorten text to the length that a message may have."""
+    """Shorten text to the maximum length of a message."""
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 

@@ -281,7 +281,7 @@ def test_messages_are_clipped() -> None:
     ("policies", "losses", "says"),
     [
         (replace(step().policies, on_lost=OnLost.FAIL), 0, "gone, and onLost is fail"),
-        (step().policies, transitions.MAX_LOSSES - 1, "gone, and lost 2 before"),
+        (step().policies, transitions.MAX_LOSSES - 1, "gone, and 2 earlier jobs were lost"),
         (step().policies, 0, "gone"),
     ],
     ids=["onLost", "too often", "goes on"],
