@@ -228,18 +228,11 @@ def change_fields(change: StepChange) -> dict[str, Any]:
 
 
 def new_step(
-    node: Node,
-    step: Step | None,
-    *,
-    run: RunRecord,
-    request: Mapping[str, Any] | None,
-    templates: tuple[Template, ...] = (),
-    constants: Mapping[str, Any] | None = None,
+    node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None, **expressions: Any
 ) -> StepRecord:
     """Return the initial record of a node.
 
-    `step` is None for a node that the compiler added. `templates` are the parts of the request that are evaluated when
-    it is sent, and `constants` the values of the run that the step's expressions read.
+    `step` is None for a node that the compiler added. `expressions` are the record's `templates` and `constants`.
     """
     own: dict[str, Any] = {}
     if step is not None and run.schema >= LANGUAGE_SCHEMA:
@@ -257,8 +250,7 @@ def new_step(
         hands_over_to=node.hands_over_to,
         heirs=node.followers,
         conditional=node.conditional,
-        templates=templates,
-        constants=constants or {},
+        **expressions,
         **own,
         remaining=len(node.depends_on),
         expire_at=run.expire_at,

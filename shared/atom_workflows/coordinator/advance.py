@@ -225,8 +225,8 @@ class Advance:
     ) -> None:
         """Dispatch steps, save outcomes, and continue with the released steps.
 
-        `ended` are decisions that end other steps, and `because` what the conditions of the dispatched ones were decided
-        on, by step id. Raises the first outage that occurred, once the work is done.
+        `ended` are decisions that end other steps. `because` says, by step id, on which values the conditions of the
+        dispatched ones were decided. Raises the first outage that occurred, once the work is done.
         """
         claimed = self._claim(to_dispatch, because)
         self._save_and_go_on(ended, claimed, may_keep=True)

@@ -21,7 +21,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import kind_of
-from atom_workflows.core.kinds import Release, decide_release
+from atom_workflows.core.kinds import Counters, Release, decide_release
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import StepChange, apply_change
 from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
@@ -284,11 +284,14 @@ def _released(
         if counters["remaining"] > 0:
             continue
         kind = kind_of(step_id, has_task=step_id not in barriers)
-        yield step_id, Release.DECIDE if step_id in conditional else decide_release(kind, **_deciding(counters))
+        yield (
+            step_id,
+            Release.DECIDE if step_id in conditional else decide_release(kind, Counters(**_deciding(counters))),
+        )
 
 
 def _deciding(counters: Mapping[str, int]) -> dict[str, int]:
-    return {name: counters[name] for name in ("remaining", "unsuccessful", "skipped", "total") if name in counters}
+    return {name: counters[name] for name in Counters._fields if name in counters}
 
 
 def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:

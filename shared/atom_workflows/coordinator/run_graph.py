@@ -12,8 +12,8 @@ from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.kinds import KINDS, WhenDue
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.states import StepState
 from atom_workflows.core.run_values import constants_of
+from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Step, Workflow, job_request
 from atom_workflows.documents import new_step, step_fields, step_path
 from atom_workflows.ports import Create, Document, Fields, Update

@@ -2,12 +2,13 @@
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where that began.
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step at which the
+  trouble began.
 - `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not hold
   without a failure. What such a step depends on does not matter to its dependents.
 - `total` counts all dependencies that have ended.
-- `stained` counts dependencies that fail the run, by themselves or because of a step before them. A step that reacts to
-  a failure may succeed, but it carries the stain to the run's end.
+- `stained` counts dependencies that make the run fail, whether because of themselves or because of an earlier step. A
+  step that reacts to a failure may succeed, but it carries the stain on to the run's end.
 
 A failure that its step allows (`tolerated`) counts as a success.
 

@@ -1,8 +1,8 @@
 """Evaluate the expressions of a step: its condition, the values in its task, and whether a failure is retried.
 
-Expressions are evaluated on values that can no longer change when they are needed: constants of the run, stored with the
-step, and what became of the steps before it. So evaluating one again, after a redelivery or a death, gives the same
-result. Nothing here reads a document; conditions.py of the coordinator gathers the `Past` of the steps.
+Expressions are evaluated on values that can no longer change when they are needed: constants of the run, which are
+stored with the step, and what became of the steps before it. So evaluating one again, after a redelivery or a death,
+gives the same result. Nothing here reads a document; conditions.py of the coordinator gathers the `Past` of the steps.
 
 The package `expressions` is imported only when a step has an expression.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.workflow import Condition, JsonValue, Template
@@ -264,7 +264,9 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
         _put(body, template, render_value(template, scope, zone=zone_of(step.constants)))
     size = len(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
     if size > MAX_BODY_BYTES:
-        raise EvaluationError(f"the task is {size:,} bytes with its values, more than the {MAX_BODY_BYTES:,} allowed")
+        raise EvaluationError(
+            f"the task is {size:,} bytes with its values, more than the {MAX_BODY_BYTES:,} allowed", at=0
+        )
     return body
 
 
@@ -280,7 +282,7 @@ def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
         value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone))
     except ExpressionError as error:
         field_name = ".".join(map(str, template.path))
-        raise EvaluationError(f"`{field_name}` (line {template.line}) cannot be evaluated: {error}") from None
+        raise EvaluationError(f"`{field_name}` (line {template.line}) cannot be evaluated: {error}", at=0) from None
     return value
 
 

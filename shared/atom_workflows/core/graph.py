@@ -52,9 +52,10 @@ def is_internal(node_id: str) -> bool:
 class Node:
     """A node of the compiled graph. `barriers` are the `dependents` that have no task.
 
-    `hands_over_to` is the only dependent, if it has a task and waits for nothing else: the commit that releases it can
-    claim it. `conditional` are the dependents whose own trigger or condition decides. `followers` continue that chain: each is the step that the previous one hands over to, at most
-    `MAX_FOLLOWERS`.
+    `conditional` are the `dependents` whose own trigger or condition decides whether they run. `hands_over_to` is the
+    node's only dependent, if that has a task, is not conditional and waits for nothing else; the commit that releases
+    this dependent can then claim it as well. `followers` continues the chain with at most `MAX_FOLLOWERS` steps: each
+    is the step to which the previous one hands over.
     """
 
     id: str

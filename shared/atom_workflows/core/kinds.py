@@ -1,7 +1,7 @@
-"""The kinds of nodes of a compiled graph, and the only tables of what happens to each.
+"""The kinds of nodes in a compiled graph, and the tables that define what happens to each.
 
 A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
-checker does when it is due, and how it ends when its run is stopped. A new kind of node is a new row.
+checker does when the node is due, and how the node ends when its run is stopped. To add a kind, add a row.
 
 A step's trigger decides whether the ends of its dependencies let it run, by the second table. If it runs, its
 condition (`when`) may still skip it; see conditions.py of the coordinator.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows.core.workflow import Trigger
 
@@ -149,20 +149,21 @@ TRIGGERS: Final[Mapping[Ended, Mapping[Trigger, Release | None]]] = MappingProxy
 )
 
 
-def decide_release(
-    kind: NodeKind,
-    *,
-    remaining: int,
-    unsuccessful: int,
-    skipped: int = 0,
-    total: int = 0,
-    trigger: Trigger = Trigger.NO_FAILURE,
-) -> Release:
-    """Decide what happens to a node, from its trigger and the counters of its dependencies.
+class Counters(NamedTuple):
+    """The counters of a node's dependencies; see counts.py.
 
-    In runs of the first schema only `remaining` and `unsuccessful` are counted; no step of theirs is skipped by choice.
+    In runs with the first schema only the first two are counted, and no step is skipped by choice.
     """
-    if remaining > 0:
+
+    remaining: int
+    unsuccessful: int
+    skipped: int = 0
+    total: int = 0
+
+
+def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigger.NO_FAILURE) -> Release:
+    """Decide what happens to a node with the given counters."""
+    if counters.remaining > 0:
         return Release.WAIT
     released = KINDS[kind].released
     # The end is never skipped: it is released even if steps failed, and its counters then decide the run's state.
@@ -170,13 +171,13 @@ def decide_release(
         return released
     if KINDS[kind].forwards_counts:
         # An internal barrier only stands for its dependencies: the nodes below it decide.
-        return Release.BLOCK if unsuccessful else released
-    return TRIGGERS[_how_ended(unsuccessful, skipped, total)][trigger] or released
+        return Release.BLOCK if counters.unsuccessful else released
+    return TRIGGERS[_how_ended(counters)][trigger] or released
 
 
-def _how_ended(unsuccessful: int, skipped: int, total: int) -> Ended:
-    if unsuccessful:
+def _how_ended(counters: Counters) -> Ended:
+    if counters.unsuccessful:
         return Ended.ANY_FAILED
-    if not skipped:
+    if not counters.skipped:
         return Ended.ALL_SUCCEEDED
-    return Ended.SOME_SKIPPED if skipped < total else Ended.ALL_SKIPPED
+    return Ended.SOME_SKIPPED if counters.skipped < counters.total else Ended.ALL_SKIPPED

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from atom_workflows.core.kinds import KINDS, KindRules, NodeKind, Release, decide_release, forwards_counts
+from atom_workflows.core.kinds import KINDS, Counters, KindRules, NodeKind, Release, decide_release, forwards_counts
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
@@ -46,8 +46,7 @@ class StepRecord:
     policies: Policies
     # The parts of the body that expressions give; the body itself holds None there.
     templates: tuple[Template, ...] = ()
-    # The values of the run that the step's expressions read, so that no step has to read the run: `params`, `run`, `env`
-    # and `timezone`.
+    # The values of the run that the step's expressions read, stored here so that no step has to read the run.
     constants: Mapping[str, Any] = field(default_factory=dict)
     # The types of the outputs that the job must return.
     outputs: Mapping[str, Type] = field(default_factory=dict)
@@ -116,7 +115,7 @@ class StepRecord:
     # The kind and the reason of the last attempt's failure, for the expressions of the next attempt.
     last_kind: str = ""
     last_reason: str = ""
-    # Failed polls in a row, and the time of the first of them.
+    # The number of consecutive failed polls, and the time of the first.
     unanswered: int = 0
     unanswered_since: datetime | None = None
     # The time since which the Task Runner has reported the job as unknown without interruption.
@@ -148,14 +147,8 @@ class StepRecord:
         """What happens to the step next: WAIT unless it is released and no dispatcher has taken it yet."""
         if self.state is not StepState.PENDING:
             return Release.WAIT
-        return decide_release(
-            self.kind,
-            remaining=self.remaining,
-            unsuccessful=self.unsuccessful,
-            skipped=self.skipped,
-            total=self.total,
-            trigger=self.trigger,
-        )
+        counters = Counters(self.remaining, self.unsuccessful, self.skipped, self.total)
+        return decide_release(self.kind, counters, self.trigger)
 
     @property
     def awaits_condition(self) -> bool:

@@ -57,8 +57,7 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.PENDING, StepEvent.CLAIM): StepState.DISPATCHING,
         # A released step without a task ends immediately, since it has no job to wait for.
         (StepState.PENDING, StepEvent.SUCCEED): StepState.SUCCEEDED,
-        # A dependency did not succeed, the step's own trigger or condition skips it, or the run's timeout passed before it
-        # was released.
+        # A dependency did not succeed, the step's trigger or condition skips it, or the run's timeout passed too early.
         (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
         # Its condition could not be evaluated.
         (StepState.PENDING, StepEvent.FAIL): StepState.FAILED,

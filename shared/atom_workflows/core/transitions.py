@@ -28,10 +28,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts
+from atom_workflows.core.evaluation import Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
-from atom_workflows.core.evaluation import Verdict, check_outputs, may_retry
 from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
 
 MAX_LOSSES: Final = 3
@@ -263,28 +263,37 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return None
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
         if step.state is StepState.RUNNING:
-            # The job was accepted after all; polls will show whether it ended in time.
+            # The job was accepted after all; polling it will show whether it ended in time.
             return None
         outcome = _explain_timeout(step, outcome)
+    learnt = _learn(step, outcome)
+    if outcome.kind is not OutcomeKind.SUCCEEDED:
+        return _retry_or_fail(step, outcome, now, learnt)
+    outputs = check_outputs(step, outcome.outputs, outcome.outputs_problem)
+    if isinstance(outputs, str):
+        return _retry_or_fail(
+            step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
+        )
+    return replace(_end(step, StepEvent.SUCCEED, now, **learnt), outputs=outputs or None)
+
+
+def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
+    return _retry(step, outcome, now, learnt) or _fail(step, outcome.kind, now, **learnt)
+
+
+def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
+    """Return the fields that an outcome tells about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         learnt["message"] = clip(f"{outcome.message}{_reason_not_to_repeat(step)}")
+    if outcome.kind is OutcomeKind.CANCELLED:
+        learnt["message"] = learnt["message"] or "its job was cancelled in the Task Runner"
     if step.unanswered:
         learnt["unanswered"] = 0
-    job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
-    learnt |= {name: value for name, value in job.items() if value}
     if outcome.reason or step.reason:
         learnt["reason"] = outcome.reason
-    if outcome.kind is OutcomeKind.SUCCEEDED:
-        outputs = check_outputs(step, outcome.outputs, outcome.outputs_problem)
-        if isinstance(outputs, str):
-            outcome, learnt["message"] = replace(outcome, kind=OutcomeKind.OUTPUTS), clip(outputs)
-        else:
-            ended = _end(step, StepEvent.SUCCEED, now, **learnt)
-            return replace(ended, outputs=outputs) if outputs else ended
-    if outcome.kind is OutcomeKind.CANCELLED:
-        learnt["message"] = learnt["message"] or "its job was cancelled at the Task Runner"
-    return _retry(step, outcome, now, learnt) or _fail(step, outcome.kind, now, **learnt)
+    job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
+    return learnt | {name: value for name, value in job.items() if value}
 
 
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -376,17 +385,17 @@ def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None 
         return _block(step, now)
     if release is Release.SKIP:
         return _skip_by_choice(step, now, _why_not_triggered(step))
-    if step.awaits_condition:
-        if verdict is None:
-            return None
-        if verdict.error:
-            return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
-        if not verdict.holds:
-            return _skip_by_choice(step, now, verdict.because)
-    if release is not Release.SUCCEED:
-        return None
+    if step.awaits_condition and not (verdict is not None and verdict.holds):
+        return None if verdict is None else _obey(step, verdict, now)
     because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
-    return _end(step, StepEvent.SUCCEED, now, **because)
+    return _end(step, StepEvent.SUCCEED, now, **because) if release is Release.SUCCEED else None
+
+
+def _obey(step: StepRecord, verdict: Verdict, now: datetime) -> StepChange:
+    """End a step whose condition is false or could not be evaluated."""
+    if verdict.error:
+        return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
+    return _skip_by_choice(step, now, verdict.because)
 
 
 def _block(step: StepRecord, now: datetime) -> StepChange:

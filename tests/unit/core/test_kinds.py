@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atom_workflows.core.graph import compile_graph, kind_of
-from atom_workflows.core.kinds import KINDS, NodeKind, Release, decide_release
+from atom_workflows.core.kinds import KINDS, Counters, NodeKind, Release, decide_release
 from atom_workflows.core.workflow import Step, Task, Trigger, Workflow
 
 
@@ -20,7 +20,7 @@ def test_no_node_goes_on_before_all_of_its_dependencies_ended(
     kind: NodeKind, remaining: int, unsuccessful: int
 ) -> None:
     """A failure does not end the wait: others are still at work."""
-    assert decide_release(kind, remaining=remaining, unsuccessful=unsuccessful) is Release.WAIT
+    assert decide_release(kind, Counters(remaining, unsuccessful)) is Release.WAIT
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def test_a_released_node_does_what_its_kind_says(
     kind: NodeKind, after_success: Release, after_failure: Release
 ) -> None:
     """Whatever failed before it blocks a node, but for the end, which reports it."""
-    assert decide_release(kind, remaining=0, unsuccessful=0) is after_success
-    assert decide_release(kind, remaining=0, unsuccessful=1) is after_failure
+    assert decide_release(kind, Counters(0, 0)) is after_success
+    assert decide_release(kind, Counters(0, 1)) is after_failure
     # Counters that someone else wrote to release it all the same.
-    assert decide_release(kind, remaining=-1, unsuccessful=0) is after_success
+    assert decide_release(kind, Counters(-1, 0)) is after_success
 
 
 def test_the_compiler_names_each_node_by_its_kind() -> None:
@@ -61,26 +61,25 @@ RUN, SKIP, BLOCK = Release.CLAIM, Release.SKIP, Release.BLOCK
 
 
 @pytest.mark.parametrize(
-    ("total", "skipped", "unsuccessful", "by_trigger"),
+    ("counters", "by_trigger"),
     [
-        pytest.param(0, 0, 0, (RUN, RUN, SKIP, RUN), id="no dependencies"),
-        pytest.param(3, 0, 0, (RUN, RUN, SKIP, RUN), id="all succeeded"),
-        pytest.param(3, 1, 0, (RUN, SKIP, SKIP, RUN), id="some skipped"),
-        pytest.param(3, 3, 0, (SKIP, SKIP, SKIP, RUN), id="all skipped"),
-        pytest.param(3, 0, 1, (BLOCK, BLOCK, RUN, RUN), id="one failed"),
-        pytest.param(3, 2, 1, (BLOCK, BLOCK, RUN, RUN), id="one failed, others skipped"),
+        pytest.param(Counters(0, 0), (RUN, RUN, SKIP, RUN), id="no dependencies"),
+        pytest.param(Counters(0, 0, total=3), (RUN, RUN, SKIP, RUN), id="all succeeded"),
+        pytest.param(Counters(0, 0, skipped=1, total=3), (RUN, SKIP, SKIP, RUN), id="some skipped"),
+        pytest.param(Counters(0, 0, skipped=3, total=3), (SKIP, SKIP, SKIP, RUN), id="all skipped"),
+        pytest.param(Counters(0, 1, total=3), (BLOCK, BLOCK, RUN, RUN), id="one failed"),
+        pytest.param(Counters(0, 1, skipped=2, total=3), (BLOCK, BLOCK, RUN, RUN), id="one failed, others skipped"),
     ],
 )
 @pytest.mark.parametrize(("kind", "runs"), [(NodeKind.JOB, Release.CLAIM), (NodeKind.BARRIER, Release.SUCCEED)])
-def test_a_trigger_decides_by_how_the_dependencies_ended(  # noqa: PLR0913 (a table)
-    kind: NodeKind, runs: Release, total: int, skipped: int, unsuccessful: int, by_trigger: tuple[Release, ...]
+def test_a_trigger_decides_by_how_the_dependencies_ended(
+    kind: NodeKind, runs: Release, counters: Counters, by_trigger: tuple[Release, ...]
 ) -> None:
     """The four triggers answer each way in which dependencies can end as the reference's table says."""
-    counters = {"remaining": 0, "total": total, "skipped": skipped, "unsuccessful": unsuccessful}
-    decided = tuple(decide_release(kind, **counters, trigger=trigger) for trigger in COLUMNS)
+    decided = tuple(decide_release(kind, counters, trigger) for trigger in COLUMNS)
     assert decided == tuple(runs if one is RUN else one for one in by_trigger)
 
 
 def test_an_internal_barrier_never_decides_for_the_steps_below_it() -> None:
     """It succeeds even if every step above it was skipped, and forwards that."""
-    assert decide_release(NodeKind.INTERNAL, remaining=0, unsuccessful=0, skipped=9, total=9) is Release.SUCCEED
+    assert decide_release(NodeKind.INTERNAL, Counters(0, 0, skipped=9, total=9)) is Release.SUCCEED
