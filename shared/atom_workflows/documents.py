@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.graph import Node, kind_of
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import StepChange
@@ -93,7 +93,7 @@ def outputs_path(run_id: str, step_id: str) -> str:
 
 # -- steps -----------------------------------------------------------------------------------------------------------
 
-_STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional")
+_STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase")
 """Fields that few steps have, each written in its own way."""
 
 _STEP_DEFAULTS: Final = {
@@ -132,6 +132,8 @@ def _expression_fields(step: StepRecord) -> dict[str, Any]:
         stored["trigger"] = step.trigger.value
     if step.when is not None:
         stored["when"] = _condition_fields(step.when)
+    if step.phase is not Phase.MAIN:
+        stored["phase"] = step.phase.value
     if step.conditional:
         stored["conditional"] = list(step.conditional)
     return stored
@@ -149,6 +151,8 @@ def _read_expressions(stored: Fields) -> dict[str, Any]:
         found["trigger"] = Trigger(stored["trigger"])
     if "when" in stored:
         found["when"] = Condition(**stored["when"])
+    if "phase" in stored:
+        found["phase"] = Phase(stored["phase"])
     if "conditional" in stored:
         found["conditional"] = tuple(stored["conditional"])
     return found
@@ -250,6 +254,7 @@ def new_step(
         hands_over_to=node.hands_over_to,
         heirs=node.followers,
         conditional=node.conditional,
+        phase=node.phase,
         **expressions,
         **own,
         remaining=len(node.depends_on),
@@ -318,6 +323,21 @@ _RUN_PLAIN: Final = (
 )
 
 
+def main_result_fields(
+    state: RunState, errors: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]], count: int
+) -> dict[str, Any]:
+    """Return the stored fields of the result of a run's main part."""
+    return {
+        "main_state": state.value,
+        "main_errors": [dict(error) for error in errors],
+        "failures": _json(list(failures)),
+        "failure_count": count,
+    }
+
+
+NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
+"""The same fields before the main part has ended (again)."""
+
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """Fields stored as JSON text, if they are not empty."""
 
@@ -334,6 +354,10 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     stored.update({name: _json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})
     if run.defaulted:
         stored["defaulted"] = list(run.defaulted)
+    if run.finally_timeout is not None:
+        stored["finally_timeout_s"] = run.finally_timeout.total_seconds()
+    if run.main_state is not None:
+        stored |= main_result_fields(run.main_state, run.main_errors, run.failures, run.failure_count)
     if run.output_templates:
         stored["output_templates"] = _templates_text(run.output_templates)
     if run.timeout is not None:
@@ -364,11 +388,16 @@ def run_record(document: Document) -> RunRecord:
         warnings=tuple(stored.get("warnings", ())),
         params=_read_params(stored),
         defaulted=tuple(stored.get("defaulted", ())),
+        finally_timeout=None if "finally_timeout_s" not in stored else timedelta(seconds=stored["finally_timeout_s"]),
+        main_state=RunState(stored["main_state"]) if stored.get("main_state") else None,
+        main_errors=tuple(stored.get("main_errors", ())),
+        failures=tuple(json.loads(stored.get("failures", "[]"))),
+        failure_count=stored.get("failure_count", 0),
         output_templates=_read_templates(stored["output_templates"]) if "output_templates" in stored else (),
         **{name: json.loads(stored[name]) for name in _RUN_TEXTS if stored.get(name)},
         stop=None
         if not stop
-        else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"]),
+        else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"], now=stop.get("now", False)),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )
@@ -418,4 +447,5 @@ def estimate_bytes(value: Any) -> int:
 
 def stop_fields(stop: Stop) -> dict[str, Any]:
     """Return the stored fields of a request to close a run."""
-    return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at}
+    now = {"now": True} if stop.now else {}
+    return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at, **now}

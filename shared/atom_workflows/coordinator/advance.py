@@ -24,6 +24,7 @@ from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
 from atom_workflows.coordinator.conditions import body_of_job, judge
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
+from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts, count_end
@@ -309,6 +310,8 @@ class Advance:
                 [step_id for step_id, release in released.items() if release in _WITHOUT_JOB]
             )
             self.refused += saved.refused
+            if Release.BEGIN_FINALLY in released.values():
+                begin_finally(self.outbox, self.run_id)
             if Release.CLOSE in released.values():
                 finish_run(self.outbox, self.run_id)
         return ready

@@ -9,11 +9,12 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_run_and_end, load_steps
+from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, is_internal
-from atom_workflows.core.kinds import WhenStopped
-from atom_workflows.core.records import RunRecord, Stop, StopKind
+from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES, is_internal
+from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunState, StepState, next_run_state
 from atom_workflows.core.transitions import clip, end_run, stop_step
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
@@ -72,13 +73,14 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
     """Return the reason for a stop, then the messages of failed steps."""
-    errors: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = [dict(error) for error in run.main_errors]
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
         errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and end is not None and not end.step.fails_run:
+    if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
         return ()
     # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
-    states = [StepState.FAILED.value] if run.stop else [StepState.FAILED.value, StepState.CANCELLED.value]
+    is_stopped = run.stop is not None or run.main_state is RunState.CANCELLED
+    states = [StepState.FAILED.value] if is_stopped else [StepState.FAILED.value, StepState.CANCELLED.value]
     failed = services.store.query(
         Query(
             collection=steps_path(run.id),
@@ -115,9 +117,13 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
         run = stored.run
         if run.state.is_terminal:
             raise RunStateError(f"run {run_id} has ended: it is {run.state}")
+        if stop.kind is StopKind.CANCEL and not stop.now and run.main_state is not None:
+            message = f"the main steps of run {run_id} have ended, and its `finally` steps are running"
+            raise RunStateError(f"{message}; to end these as well, cancel it with --now")
         if stop.kind is StopKind.TIMEOUT and not run.is_overdue(stop.requested_at):
             raise RunStateError(f"run {run_id} was given more time")
-        if run.stop is not None or _record_stop(outbox, stored, stop):
+        is_known = run.stop is not None and (run.stop.now or not stop.now)
+        if is_known or _record_stop(outbox, stored, stop):
             return close_run(outbox, run_id, budget)
     raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
 
@@ -131,6 +137,8 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
     Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
     order of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any
     more. Its end node is read before them: a retry resets it first, so if it is still the same, no step was reopened.
+
+    If there are steps under `finally`, only the main steps are ended, and those then begin.
     """
     budget = budget or Budget(services=outbox.services)
     while True:
@@ -139,15 +147,15 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
         query = Query(
             collection=steps_path(run_id),
             where=[("state", "in", [state.value for state in OPEN_STEP_STATES])],
-            # The run's end is among them, and is closed last.
-            limit=page + 1,
+            # Nodes that are not ended in this loop are among them: the run's end, and the steps under `finally`.
+            limit=page + (MAX_FINALLY_NODES if ends and ends[0].step.phase is Phase.FINALLY else 1),
         )
-        found = map(StoredStep.without_task, outbox.services.store.query(query))
-        open_steps = [one for one in found if one.step.rules.stopped is WhenStopped.WITH_STEPS][:page]
+        found = [StoredStep.without_task(document) for document in outbox.services.store.query(query)]
         stored = load_run(outbox.services, run_id)
         if stored is None or stored.run.stop is None:
             return True
-        if not open_steps and (stored.run.state.is_terminal or close(outbox, stored, ends[0] if ends else None)):
+        open_steps = [one for one in found if _ends_with_steps(one.step, stored.run)][:page]
+        if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
             return True
         stop, now = stored.run.stop, outbox.services.clock.now()
         stops = [Decision(stored=one, change=stop_step(one.step, stop, now=now)) for one in open_steps]
@@ -155,6 +163,23 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
         budget.spend(calls=3 + saved.commits, written=saved.written)
         if budget.is_spent:
             return False
+
+
+def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
+    """Return True if a stop ends this node, not the end of the run or of its main part."""
+    if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
+        return False
+    return step.rules.stopped is WhenStopped.WITH_STEPS
+
+
+def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
+    """End a stopped run whose steps have ended, or only its main part.
+
+    Returns False if something has changed since it was read.
+    """
+    if stored.run.runs_finally:
+        return begin_finally(outbox, stored.run.id)
+    return stored.run.state.is_terminal or close(outbox, stored, end)
 
 
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:

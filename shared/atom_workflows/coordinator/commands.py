@@ -10,7 +10,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import Stop, StopKind
 
 
-def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user") -> None:
+def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
     """End the run as CANCELLED.
 
     After this, no more steps of the run are claimed. Running jobs continue at the Task Runner, which has no call to
@@ -19,7 +19,7 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
-    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now())
+    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now(), now=now)
     request_stop(outbox, run_id, stop)
     outbox.flush()
 

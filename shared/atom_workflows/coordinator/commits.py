@@ -43,12 +43,12 @@ class Decision:
     """A change to a step that has been decided and is not saved yet.
 
     `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
-    at all, such as the step's outputs. They have no guards of their own: the guard of the step applies to them as well.
+    at all, such as the step's outputs. The guard of the step applies to them as well; an `Update` may have its own.
     """
 
     stored: StoredStep
     change: StepChange
-    companions: Sequence[Upsert] = ()
+    companions: Sequence[Update | Upsert] = ()
 
     def __post_init__(self) -> None:
         if self.change.outputs is not None:

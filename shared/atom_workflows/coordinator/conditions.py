@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import StoredStep
+from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.evaluation import (
     Past,
@@ -74,17 +75,17 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
             wanted[step.id] = reads_of([step.when] if step.when else [])
         except ExpressionError as error:
             verdicts[step.id] = Verdict(error=f"`when` cannot be evaluated: {error}")
-    past = read_past(services, steps[0], wanted.values())
+    reads = sum_of(wanted.values())
+    past, result = read_past(services, steps[0], reads), read_result(services, steps[0], reads)
     for step in steps:
         if step.when is not None and step.id in wanted:
-            scope = scope_of(step, past)
+            scope = scope_of(step, past, result)
             verdicts[step.id] = evaluate_condition(step.when, scope, zone=zone_of(step.constants))
     return verdicts
 
 
-def read_past(services: Services, step: StepRecord, wanted: Iterable[Reads]) -> dict[str, Past]:
+def read_past(services: Services, step: StepRecord, reads: Reads) -> dict[str, Past]:
     """Read what became of the steps that expressions of one run read. `step` is any step of the run."""
-    reads = sum_of(wanted)
     outputs, records = sorted(reads.outputs), sorted(reads.records)
     paths = [outputs_path(step.run_id, one) for one in outputs] + [step_path(step.run_id, one) for one in records]
     if not paths:
@@ -106,6 +107,15 @@ def read_past(services: Services, step: StepRecord, wanted: Iterable[Reads]) -> 
     }
 
 
+def read_result(services: Services, step: StepRecord, reads: Reads) -> dict[str, Any]:
+    """Read the result of the run's main part, if expressions read it."""
+    stored = load_run(services, step.run_id) if reads.run else None
+    if stored is None:
+        return {}
+    state = "" if stored.run.main_state is None else stored.run.main_state.value
+    return {"state": state, "failures": list(stored.run.failures), "failureCount": stored.run.failure_count}
+
+
 def sum_of(wanted: Iterable[Reads]) -> Reads:
     """Return everything that is read by at least one."""
     total = Reads()
@@ -120,5 +130,6 @@ def body_of_job(services: Services, step: StepRecord) -> dict[str, JsonValue]:
     It is the same for every submission of an attempt. Raises `ExpressionError`, or a `StoreError` if what the
     expressions read cannot be read now.
     """
-    past = read_past(services, step, [reads_of(step.templates)])
-    return render_body(step, scope_of(step, past))
+    reads = reads_of(step.templates)
+    past, result = read_past(services, step, reads), read_result(services, step, reads)
+    return render_body(step, scope_of(step, past, result))

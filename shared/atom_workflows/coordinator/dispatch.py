@@ -17,6 +17,7 @@ from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.loading import StoredStep, load_steps
+from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
@@ -53,6 +54,8 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     steps = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
     _republish_below_ended(outbox, event.run_id, steps)
+    if any(one.step.release is Release.BEGIN_FINALLY for one in steps):
+        begin_finally(outbox, event.run_id)
     if any(one.step.release is Release.CLOSE for one in steps):
         finish_run(outbox, event.run_id)
     judged = judge(outbox.services, steps)

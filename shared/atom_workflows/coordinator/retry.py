@@ -24,7 +24,7 @@ from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
 from atom_workflows.core.states import RunEvent, next_run_state
 from atom_workflows.core.transitions import reset
-from atom_workflows.documents import run_path, step_path
+from atom_workflows.documents import NO_MAIN_RESULT, run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
 
@@ -57,6 +57,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         "stop": None,
         "errors": [],
         "finished_at": None,
+        **(NO_MAIN_RESULT if run.main_state is not None else {}),
         "deadline": deadline,
     }
     # The due time of its end brings the run back to the checker if this instance dies.

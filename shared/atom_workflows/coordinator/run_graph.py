@@ -26,7 +26,7 @@ class RunGraph:
         self.run = run
         self._path = path
         self._nodes = {step_path(run.id, node.id): node for node in compile_graph(workflow).values()}
-        self._steps = {step.id: step for step in workflow.steps}
+        self._steps = {step.id: step for step in workflow.all_steps}
         self._constants = constants_of(run, workflow)
 
     @property
@@ -41,16 +41,17 @@ class RunGraph:
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)
-        record = new_step(node, step, run=self.run, **({} if step is None else self._work_of(step)))
+        record = new_step(node, step, run=self.run, **self._work_of(step))
         fields = step_fields(record)
         if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
             fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
         return Create(path=path, fields=fields)
 
-    def _work_of(self, step: Step) -> dict[str, Any]:
+    def _work_of(self, step: Step | None) -> dict[str, Any]:
         """Return the step's job, with the values of expressions that are known when the run starts."""
-        if step.task is None:
-            return {"request": None, "constants": self._constants.read_by([step.when] if step.when else [])}
+        if step is None or step.task is None:
+            when = [step.when] if step is not None and step.when else []
+            return {"request": None, "constants": self._constants.read_by(when)}
         request = job_request(step, step.task, self._path)
         request, templates = settle_templates(request, step.task.templates, self._constants)
         conditions = [one for one in (step.when, step.retry.when) if one is not None]
@@ -75,7 +76,7 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "task": None,
     "policies": {},
     "task_runner_url": "",
-    **dict.fromkeys(("templates", "constants", "outputs", "trigger"), ""),
+    **dict.fromkeys(("templates", "constants", "outputs", "trigger", "phase"), ""),
     "when": None,
     "allow_failure": False,
 }

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts, count_end
-from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
 from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -102,6 +102,8 @@ def label(step_id: str) -> str:
     """Return a node's name as shown in messages to users."""
     if step_id == END_ID:
         return "the run's end"
+    if step_id == MAIN_END_ID:
+        return "the end of the main steps"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atom_workflows.core.kinds import FORWARDING_SCHEMA
+from atom_workflows.core.kinds import FORWARDING_SCHEMA, NodeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -57,6 +57,9 @@ class Counts:
 def count_end(step: StepRecord) -> Counts:
     """Return what a step that has ended adds to its dependents' counters."""
     state = step.state
+    if step.kind is NodeKind.MAIN_END:
+        # The steps under `finally` run whatever became of the others, unless none was started. The run remembers that.
+        return Counts(ended=1, skipped=int(step.by_choice), total=1)
     if step.forwards_counts:
         own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}
         return Counts(ended=1, **own, cause=step.cause)

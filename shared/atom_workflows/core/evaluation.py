@@ -26,6 +26,9 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_OUTPUTS_BYTES: Final = 32 * 1024
 """The size of a run's own outputs, as JSON."""
 
+RUN_RESULT: Final = ("state", "failures", "failureCount")
+"""What `run` holds besides its constants, once the main part of the run has ended."""
+
 Scope = Mapping[str, Any]
 
 
@@ -56,9 +59,13 @@ class Reads:
 
     outputs: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
+    # True if they read the result of the main part (`run.state`), as steps under `finally` can.
+    run: bool = False
 
     def __or__(self, other: Reads) -> Reads:
-        return Reads(outputs=self.outputs | other.outputs, records=self.records | other.records)
+        return Reads(
+            outputs=self.outputs | other.outputs, records=self.records | other.records, run=self.run or other.run
+        )
 
 
 def reads_of(texts: Sequence[Condition | Template]) -> Reads:
@@ -67,11 +74,13 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
 
     outputs: set[str] = set()
     records: set[str] = set()
+    run = False
     for expression in expressions_in(texts):
         for path in reads(expression):
             if path[0] == "steps" and len(path) > 1:
                 (outputs if path[2:3] == ("outputs",) else records).add(path[1])
-    return Reads(outputs=frozenset(outputs), records=frozenset(records))
+            run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
+    return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
 
 
 def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
@@ -89,14 +98,16 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 # -- scopes ----------------------------------------------------------------------------------------------------------
 
 
-def scope_of(step: StepRecord, past: Mapping[str, Past]) -> dict[str, Any]:
+def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the names that a step's condition and task can read.
 
-    `past` holds the steps that they read.
+    `past` holds the steps that they read, and `result` the result of the run's main part, if they read it.
     """
+    constants = typed_constants(step.constants)
     last = {"kind": step.last_kind, "reason": step.last_reason} if step.last_kind else None
     return {
-        **typed_constants(step.constants),
+        **constants,
+        "run": {**constants.get("run", {}), **(result or {})},
         "steps": {step_id: _past_as_map(one) for step_id, one in past.items()},
         "step": {"attempt": step.attempt, "last": last},
     }

@@ -7,7 +7,8 @@ same pass that releases them:
 - steps that wait for exactly the same set of steps wait for one shared barrier instead, if that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
-- `END_ID` depends on every leaf: when it is released, the run is finished.
+- `END_ID` depends on every leaf: when it is released, the run is finished;
+- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the others, and they depend on it.
 
 The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
@@ -19,22 +20,29 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Final
 
-from atom_workflows.core.kinds import KINDS, NodeKind, Release
+from atom_workflows.core.kinds import KINDS, NodeKind, Phase, Release
 from atom_workflows.core.workflow import Workflow
 
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
+MAX_FINALLY_STEPS: Final = 100
+MAX_FINALLY_NODES: Final = MAX_FINALLY_STEPS + MAX_FINALLY_STEPS // FAN_IN_LIMIT + 2
+"""The steps under `finally`, with the barriers below them and the run's end."""
 MAX_FOLLOWERS: Final = 7
 """The maximum number of following steps in a chain that a node lists, so that a dispatcher can read them ahead."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
+MAIN_END_ID: Final = "~main"
+
+
+_ENDS: Final[Mapping[str, NodeKind]] = {END_ID: NodeKind.END, MAIN_END_ID: NodeKind.MAIN_END}
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
     """Return a node's kind, given its id and whether it has a task."""
-    if node_id == END_ID:
-        return NodeKind.END
+    if node_id in _ENDS:
+        return _ENDS[node_id]
     if is_internal(node_id):
         return NodeKind.INTERNAL
     return NodeKind.JOB if has_task else NodeKind.BARRIER
@@ -64,6 +72,7 @@ class Node:
     dependents: tuple[str, ...]
     barriers: tuple[str, ...]
     conditional: tuple[str, ...] = ()
+    phase: Phase = Phase.MAIN
     hands_over_to: str | None = None
     followers: tuple[str, ...] = ()
 
@@ -78,10 +87,13 @@ def compile_graph(workflow: Workflow) -> dict[str, Node]:
     edges = _Edges({step.id: step.depends_on for step in workflow.steps})
     edges.share_dependency_sets()
     edges.narrow_fan_in(list(edges.depends_on))
-    edges.add_end()
+    if workflow.finally_steps:
+        edges.add_end(MAIN_END_ID)
+        edges.add_finally({step.id: step.depends_on or (MAIN_END_ID,) for step in workflow.finally_steps})
+    edges.add_end(END_ID)
     edges.narrow_fan_out()
-    with_task = {step.id for step in workflow.steps if step.task is not None}
-    return edges.nodes(with_task, conditional={step.id for step in workflow.steps if step.is_conditional})
+    with_task = {step.id for step in workflow.all_steps if step.task is not None}
+    return edges.nodes(with_task, conditional={step.id for step in workflow.all_steps if step.is_conditional})
 
 
 class _Edges:
@@ -90,6 +102,7 @@ class _Edges:
     def __init__(self, depends_on: Mapping[str, Sequence[str]]) -> None:
         self.depends_on: dict[str, list[str]] = {node: list(needs) for node, needs in depends_on.items()}
         self._numbers = count(1)
+        self._main: frozenset[str] | None = None
 
     def share_dependency_sets(self) -> None:
         """Give nodes with the same dependencies one shared barrier to wait for.
@@ -114,12 +127,18 @@ class _Edges:
                 needs = [self._add_barrier(part) for part in _split(needs, FAN_IN_LIMIT)]
             self.depends_on[node] = needs
 
-    def add_end(self) -> None:
-        """Make the run's end wait for every leaf."""
+    def add_end(self, end_id: str) -> None:
+        """Make an end wait for every leaf."""
         needed = {need for needs in self.depends_on.values() for need in needs}
-        self.depends_on[END_ID] = [node for node in self.depends_on if node not in needed]
-        self.narrow_fan_in([END_ID])
-        self.depends_on[END_ID] = self.depends_on.pop(END_ID)
+        self.depends_on[end_id] = [node for node in self.depends_on if node not in needed]
+        self.narrow_fan_in([end_id])
+        self.depends_on[end_id] = self.depends_on.pop(end_id)
+
+    def add_finally(self, depends_on: Mapping[str, Sequence[str]]) -> None:
+        """Add the steps that run when all others have ended."""
+        self._main = frozenset(self.depends_on)
+        self.depends_on |= {node: list(needs) for node, needs in depends_on.items()}
+        self.narrow_fan_in(depends_on)
 
     def narrow_fan_out(self) -> None:
         """Put a tree of barriers below each node with too many dependents."""
@@ -146,6 +165,7 @@ class _Edges:
                 dependents=tuple(dependents[node]),
                 barriers=tuple(d for d in dependents[node] if d in barriers),
                 conditional=tuple(d for d in dependents[node] if d in conditional),
+                phase=Phase.MAIN if self._main is None or node in self._main else Phase.FINALLY,
                 hands_over_to=next_of[node],
                 followers=tuple(_chain_behind(next_of, next_of[node])),
             )

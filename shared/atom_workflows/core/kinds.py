@@ -33,6 +33,8 @@ class NodeKind(StrEnum):
     BARRIER = "barrier"
     # A barrier that the compiler added, to keep the graph narrow. Users do not see it.
     INTERNAL = "internal"
+    # The end of a workflow's main part, behind which the steps under `finally` stand.
+    MAIN_END = "main_end"
     # The last node of every graph.
     END = "end"
 
@@ -52,8 +54,17 @@ class Release(StrEnum):
     SKIP = "skip"
     # Its own trigger or condition decides, so the step has to be read.
     DECIDE = "decide"
+    # The main part ends: its result is recorded, and the steps under `finally` begin.
+    BEGIN_FINALLY = "begin_finally"
     # The run ends.
     CLOSE = "close"
+
+
+class Phase(StrEnum):
+    """The two parts of a run, one after the other. The values are stored."""
+
+    MAIN = "main"
+    FINALLY = "finally"
 
 
 class WhenDue(StrEnum):
@@ -93,6 +104,9 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
         NodeKind.BARRIER: KindRules(released=Release.SUCCEED, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS),
         NodeKind.INTERNAL: KindRules(
             released=Release.SUCCEED, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS, forwards_counts=True
+        ),
+        NodeKind.MAIN_END: KindRules(
+            released=Release.BEGIN_FINALLY, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS
         ),
         NodeKind.END: KindRules(released=Release.CLOSE, due=WhenDue.AUDIT_RUN, stopped=WhenStopped.WITH_RUN),
     }
@@ -166,8 +180,8 @@ def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigge
     if counters.remaining > 0:
         return Release.WAIT
     released = KINDS[kind].released
-    # The end is never skipped: it is released even if steps failed, and its counters then decide the run's state.
-    if released is Release.CLOSE:
+    # An end is never skipped: it is released even if steps failed, and its counters then determine the run's state.
+    if released in {Release.CLOSE, Release.BEGIN_FINALLY}:
         return released
     if KINDS[kind].forwards_counts:
         # An internal barrier only stands for its dependencies: the nodes below it decide.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from atom_workflows.core.kinds import KINDS, Counters, KindRules, NodeKind, Release, decide_release, forwards_counts
+from atom_workflows.core.kinds import KINDS, Counters, KindRules, NodeKind, Phase, Release, decide_release, forwards_counts
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
@@ -64,6 +64,7 @@ class StepRecord:
     # The only dependent, if that has a task and waits for nothing else; `heirs` are the steps after it in the chain.
     hands_over_to: str | None = None
     heirs: tuple[str, ...] = ()
+    phase: Phase = Phase.MAIN
     # The dependents whose own trigger or condition decides what happens to them.
     conditional: tuple[str, ...] = ()
 
@@ -201,6 +202,8 @@ class Stop:
     kind: StopKind
     reason: str
     requested_at: datetime
+    # Without running the steps under `finally`.
+    now: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +242,14 @@ class RunRecord:
     reopened_at: datetime | None = None
     stop: Stop | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
+    # The time for the steps under `finally`; None if there are none.
+    finally_timeout: timedelta | None = None
+    # The result of the main part, once the steps under `finally` have begun: its state, its errors, how many steps had
+    # failed, and the first of these failures, for expressions.
+    main_state: RunState | None = None
+    main_errors: tuple[Mapping[str, Any], ...] = ()
+    failure_count: int = 0
+    failures: tuple[Mapping[str, Any], ...] = ()
     # The run's own outputs: how to work them out, and their values once the run has SUCCEEDED.
     output_templates: tuple[Template, ...] = ()
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -248,6 +259,13 @@ class RunRecord:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expire_at: datetime | None = None
+
+    @property
+    def runs_finally(self) -> bool:
+        """True if steps under `finally` follow once the main part has ended or was stopped."""
+        if self.finally_timeout is None or self.main_state is not None or self.state is not RunState.RUNNING:
+            return False
+        return self.stop is None or not (self.stop.now or self.stop.kind is StopKind.FAIL)
 
     def is_overdue(self, now: datetime) -> bool:
         """Return True once the run's deadline has passed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -21,6 +21,8 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
     """
     chosen = {END_ID} & steps.keys()
     pending = [step.id for step in steps.values() if not _keeps_result(step) or step.retries == retries]
+    # Whatever runs again, the steps under `finally` follow it.
+    pending += {MAIN_END_ID} & steps.keys()
     while pending:
         step_id = pending.pop()
         if step_id in steps and step_id not in chosen:

@@ -31,7 +31,7 @@ from atom_workflows.core.counts import Counts
 from atom_workflows.core.evaluation import Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
-from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
+from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
 
 MAX_LOSSES: Final = 3
@@ -430,17 +430,40 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
     A requested stop takes precedence over the counters of the end node. The node's change is None if the node's
     document is missing, or if the node had ended before the run was retried and has not been reset.
     """
+    event = main_event(run, end)
+    if run.main_state is not None:
+        event = _event_after_finally(run.main_state, event)
     if run.stop is not None:
-        event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
-        if end is None or end.state.is_terminal:
-            return event, None
-        return event, stop_step(end, run.stop, now=now)
-    if end is None:
-        return RunEvent.FAIL, None
-    event = RunEvent.FAIL if end.fails_run else RunEvent.SUCCEED
-    if end.release is not Release.CLOSE:
+        is_over = end is None or end.state.is_terminal
+        return event, None if is_over or end is None else stop_step(end, run.stop, now=now)
+    if end is None or end.release is not Release.CLOSE:
         return event, None
-    return event, _block(end, now) if end.fails_run else _end(end, StepEvent.SUCCEED, now)
+    return event, _end(end, StepEvent.SUCCEED, now) if event is RunEvent.SUCCEED else _block(end, now)
+
+
+def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
+    """Decide how the main part of a run ends: by a requested stop, or by the counters of its end node."""
+    if run.stop is not None:
+        return RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
+    return RunEvent.FAIL if end is None or end.fails_run else RunEvent.SUCCEED
+
+
+def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
+    """Return how a run ends whose steps under `finally` ended with the event.
+
+    A failure under `finally` fails a run that would have succeeded, but never hides the first cause.
+    """
+    if main_state is RunState.SUCCEEDED:
+        return event
+    return RunEvent.CANCEL if main_state is RunState.CANCELLED else RunEvent.FAIL
+
+
+def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepChange:
+    """End the node that closes the main part, which releases the steps under `finally`.
+
+    If no step was started, they are skipped by choice.
+    """
+    return _end(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
 
 
 def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:

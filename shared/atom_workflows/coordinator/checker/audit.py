@@ -65,8 +65,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         # A stopped run may still have open steps, even if it has ended; close them first.
         is_closed = close_run(outbox, run_id, budget)
     elif run.is_overdue(now):
-        limit = "" if run.timeout is None else f" of {format_duration(run.timeout)}"
-        stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} expired", requested_at=now)
+        stop = Stop(kind=StopKind.TIMEOUT, reason=_why_overdue(run), requested_at=now)
         try:
             is_closed = request_stop(outbox, run_id, stop, budget)
         except RunStateError as error:
@@ -82,6 +81,11 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
     elif run is None:
         _set_next_audit(outbox, end, None)
     return int(not is_closed)
+
+
+def _why_overdue(run: RunRecord) -> str:
+    name, limit = ("timeout", run.timeout) if run.main_state is None else ("finallyTimeout", run.finally_timeout)
+    return f"the workflow's {name}{'' if limit is None else f' of {format_duration(limit)}'} expired"
 
 
 def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
