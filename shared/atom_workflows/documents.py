@@ -397,7 +397,12 @@ def run_record(document: Document) -> RunRecord:
         **{name: json.loads(stored[name]) for name in _RUN_TEXTS if stored.get(name)},
         stop=None
         if not stop
-        else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"], now=stop.get("now", False)),
+        else Stop(
+            kind=StopKind(stop["kind"]),
+            reason=stop["reason"],
+            requested_at=stop["requested_at"],
+            now=stop.get("now", False),
+        ),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )

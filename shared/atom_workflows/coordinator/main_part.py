@@ -1,8 +1,9 @@
 """End the main part of a run, and begin the steps under `finally`.
 
-One commit records the result of the main part, sets the deadline of the rest, and ends the node on which the steps under
-`finally` depend. It also clears a requested stop, which was about the main part; from then on the run goes on like any
-other. So these steps run after a success, a failure, a cancellation and a timeout alike, once for each round of the run.
+One commit records the result of the main part, sets the deadline for the rest, and ends the node on which the steps
+under `finally` depend. It also clears a requested stop, which was about the main part; from then on the run continues
+like any other. So these steps run after a success, a failure, a cancellation and a timeout alike, once for each round
+of the run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StopKind
-from atom_workflows.core.states import RunState, StepState, next_run_state
+from atom_workflows.core.states import StepState, next_run_state
 from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep

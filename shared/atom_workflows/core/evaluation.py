@@ -92,7 +92,7 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
         if isinstance(text, Condition):
             yield parse(text.text)
         else:
-            yield from parse_template(text.text).expressions
+            yield from (one.expression for one in parse_template(text.text).placeholders)
 
 
 # -- scopes ----------------------------------------------------------------------------------------------------------

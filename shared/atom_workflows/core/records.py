@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from atom_workflows.core.kinds import KINDS, Counters, KindRules, NodeKind, Phase, Release, decide_release, forwards_counts
+from atom_workflows.core.kinds import (
+    KINDS,
+    Counters,
+    KindRules,
+    NodeKind,
+    Phase,
+    Release,
+    decide_release,
+    forwards_counts,
+)
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
