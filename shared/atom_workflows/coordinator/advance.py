@@ -1,10 +1,11 @@
-"""Run one invocation's work on a run: submit, save, release and claim in turn until it has no more to do.
+"""Run one invocation's work on a run: submit, save, release and claim in turn until nothing is left to do.
 
-A step whose job ends synchronously is saved with its dependents' counters. A released step that depended on it alone is
-claimed in the same commit and submitted next, so a chain of short steps needs no event between them. Other released
-steps are published for other invocations before this one goes on, so that these can work in parallel.
+A step whose job ends synchronously is saved together with its dependents' counters. A released step that depends on it
+alone is claimed in the same commit and submitted next, so a chain of short steps needs no events between its steps.
+Other released steps are published before this invocation continues, so that other invocations can work on them in
+parallel.
 
-    claim ──► submit ──► save the answers ──► release: end barriers and skips, level by level
+    claim ──► submit ──► save the results ──► release: end barriers and skips, level by level
       ▲                    (and claim sole dependents)          │
       └──────── keep some ready steps, publish the others ◄─────┘
 """
@@ -69,11 +70,11 @@ def waves(
 ) -> Iterator[list[tuple[Item, Answer]]]:
     """Make a call for each item and yield lists of (item, answer).
 
-    A list holds the answers that were ready together; each item appears once. An error in a call is raised here, after
-    the other calls have ended. See `ports.Workers.calls` for `lane`.
+    Each list holds the answers that became available together; each item appears once. An error in a call is raised
+    here after the other calls have ended. For `lane`, see `ports.Workers.calls`.
     """
     if len(items) == 1:
-        # Handing a single call to a thread would take longer than everything else around the call.
+        # Handing a single call to a thread would take longer than all the other overhead of the call.
         yield [(items[0], call(items[0]))]
         return
     calls = workers.calls(call, lane=lane)
@@ -87,9 +88,9 @@ def waves(
 _WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
 SUBMIT_BUDGET: Final = timedelta(seconds=80)
-"""The longest time of one submission; the client's own limits, including a token request, are below it.
+"""The longest time that one submission may take. The client's own limits, including a token request, add up to less.
 
-With less of the lease left than this, another instance might submit the same attempt at the same time.
+If less of the lease is left than this, another instance might submit the same attempt at the same time.
 """
 
 
@@ -104,7 +105,7 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     held_back = services.breaker.reason_to_wait(url, now)
     # While a claim lasts, `due_at` is the end of its lease.
     if step.due_at - now < SUBMIT_BUDGET:
-        held_back = RequestNotAccepted("it was not called: too little of the lease was left")
+        held_back = RequestNotAccepted("it was not called: too little of the step's lease was left")
     if held_back is not None:
         return _defer(services, step, held_back)
     try:
@@ -121,9 +122,9 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
 
 
 def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call and apply an answer or a refusal.
+    """Make the call and apply the response, even if it is a refusal.
 
-    Raises `TaskRunnerUnavailable` if there was neither, or `RequestNotAccepted` if nothing was started.
+    Raises `TaskRunnerUnavailable` if there was no usable response, or `RequestNotAccepted` if nothing was started.
     """
     sent: dict[str, str] = {}
     if step.templates:
@@ -151,7 +152,7 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
     if outcome is not None:
         return apply_outcome(step, outcome, now=now)
     if not answer.job_id:
-        raise TaskRunnerUnavailable(f"it answered {answer.state} without a usable jobId")
+        raise TaskRunnerUnavailable(f"it reported {answer.state} without a usable jobId")
     return record_job(
         step,
         job_id=answer.job_id,
@@ -162,12 +163,13 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
 
 
 def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
-    """Fail the step after a 409.
+    """Fail the step after an HTTP 409 response.
 
-    The step goes on instead if its own earlier submission may be the cause, or if the server asks for a later retry.
+    The step is instead submitted again later if its own earlier submission may be the cause, or if the server asks for
+    that.
     """
     if step.is_unsure:
-        reason = f"an earlier submission may be under way: {error}"
+        reason = f"an earlier submission may still be in progress: {error}"
         return _repeat_or_fail(services, step, TaskRunnerUnavailable(reason, retry_after_s=error.retry_after_s))
     if error.retry_after_s is not None:
         return _defer(services, step, RequestNotAccepted(str(error), retry_after_s=error.retry_after_s))
@@ -198,16 +200,16 @@ def _defer(services: Services, step: StepRecord, error: RequestNotAccepted) -> S
 class Advance:
     """One invocation's work on one run.
 
-    `budget` limits how long it goes on; `refused` are decisions that came too late, because another instance had
-    changed the step. After an outage no more steps are claimed, but steps that are already claimed are still submitted:
-    no one else can do that before their leases end.
+    `budget` limits how long the work continues. `refused` holds decisions that came too late, because another instance
+    had already changed the step. After an outage, no more steps are claimed, but steps that are already claimed are
+    still submitted: no one else can do that before their leases end.
     """
 
     outbox: Outbox
     run_id: str
     budget: Budget
     refused: list[Decision] = field(default_factory=list)
-    # Steps that were read ahead. If one has changed since then, its guard fails and nothing is written.
+    # Steps that were read ahead of time. If a step has changed since then, its guard fails and nothing is written.
     _ahead: dict[str, StoredStep] = field(default_factory=dict)
     _reach: int = 0
     _failure: Exception | None = None
@@ -239,9 +241,9 @@ class Advance:
     def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
         """Submit the steps and save each wave of answers.
 
-        Returns the steps that were claimed meanwhile, to be submitted next. While some answers are outstanding, steps
-        that other answers release are published instead of kept, so a slow Task Runner delays only its own steps. A
-        wave that cannot be saved does not stop the waves after it.
+        Returns the steps that were claimed in the meantime and are to be submitted next. While some answers are
+        outstanding, newly released steps are published instead of kept, so that a slow Task Runner delays only its own
+        steps. A wave that cannot be saved does not stop the waves after it.
         """
         services = self.outbox.services
         following: list[StoredStep] = []
@@ -260,8 +262,8 @@ class Advance:
     def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         """Save the decisions, and claim some of the released steps.
 
-        The claimed steps are added to `following`; all steps in it count towards the limit of steps to keep. An outage
-        is recorded in `_failure`.
+        The claimed steps are added to `following`; all steps in that list count towards the number of steps that may
+        be kept. An outage is recorded in `_failure`.
         """
         try:
             self._try_to_go_on(decisions, following, may_keep=may_keep)
@@ -319,7 +321,7 @@ class Advance:
     def _end_without_jobs(self, step_ids: Sequence[str]) -> Saved:
         """End steps that need no job, as far as the budget allows.
 
-        The others are handed on: any dispatcher can end them.
+        The remaining steps are handed on, since any dispatcher can end them.
         """
         saved = Saved()
         for start in range(0, len(step_ids), AT_ONCE):
@@ -343,9 +345,10 @@ class Advance:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Claim the steps whose only dependency is one of these.
+        """Claim the steps whose only dependency succeeds with these decisions.
 
-        The claim is part of the commit that releases them, so it contains the counters that they will have then.
+        Each claim is part of the commit that releases the step, so it contains the counters that the step will have
+        after that commit.
         """
         ended = [decision.step for decision in decisions if decision.change.state is StepState.SUCCEEDED]
         unread = [step for step in ended if step.hands_over_to is not None and step.hands_over_to not in self._ahead]

@@ -1,4 +1,4 @@
-"""Close a run whose end node was released, since every leaf of its graph is terminal, or that was stopped."""
+"""Close a run that was stopped, or whose end node was released because every leaf of its graph is terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from atom_workflows.errors import Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 
 MAX_ERRORS: Final = 100
-"""The most failed steps whose messages are copied to the run's document; the steps' documents hold them all."""
+"""The maximum number of failed steps whose messages are copied to the run's document."""
 
 MAX_ERROR_TEXT: Final = 500
 
@@ -30,9 +30,9 @@ _TRIES: Final = 5
 
 
 def finish_run(outbox: Outbox, run_id: str) -> None:
-    """Close the run if its end is released.
+    """Close the run if its end node is released.
 
-    May be repeated. If the run keeps changing, it is left to the checker's audit, which finds the released end.
+    May be repeated. If the run keeps changing, it is left to the checker's audit, which finds the released end node.
     """
     for _ in range(_TRIES):
         stored, end = load_run_and_end(outbox.services, run_id)
@@ -45,10 +45,10 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 
 
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
-    """Make the run and its end terminal in one commit.
+    """Make the run and its end node terminal in one commit.
 
     Returns False if either has changed since it was read. Only a run that is being stopped may be closed without an end
-    node, which someone must have deleted.
+    node; in that case, someone must have deleted the node.
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
@@ -57,7 +57,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     fields = {"state": closed.state.value, "finished_at": now, "errors": [dict(error) for error in errors]}
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if end is not None:
-        # If the run was stopped before it was reset, its end has been terminal since its previous round.
+        # If a retried run is stopped before it is reset, its end node has been terminal since before the retry.
         end_fields = {"due_at": None} if change is None else change_fields(change)
         writes.append(Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version))
     try:
@@ -65,7 +65,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     except Conflict:
         return False
     outbox.report_run(closed)
-    # A failed run needs a person's attention, so alerts on severity must include it.
+    # A failed run needs a person's attention, so it must be logged with a severity that raises an alert.
     write = log.error if closed.state is RunState.FAILED else log.info
     write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
@@ -102,10 +102,10 @@ _STOP_TRIES: Final = 20
 
 
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
-    """Record the stop of a run, then close the run.
+    """Record that a run is to stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. Returns False if the budget was spent
-    before the run was closed. A second request keeps the first one's reason and continues closing the run.
+    before the run was closed. A second request keeps the reason given by the first and continues closing the run.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -131,8 +131,8 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a stopped run, then the run.
 
-    May be repeated. Returns False if the budget was spent first: the caller hands the rest on. Without a budget it
-    continues to the end.
+    May be repeated. Returns False if the budget was spent first; the caller then hands the rest on. Without a budget,
+    it continues to the end.
 
     Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
     order of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any
@@ -183,9 +183,9 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
 
 
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
-    """Close a run that cannot continue, unless it has ended meanwhile.
+    """Close a run that cannot continue, unless it has already ended.
 
-    `action` names the reason in the log.
+    `action` is the name for the reason in the log.
     """
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:
@@ -201,5 +201,5 @@ def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop) -> bool:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    log.info(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
+    log.info(f"run.stop.{stop.kind}", f"run {run_id} is being stopped: {stop.reason}", run_id=run_id)
     return True

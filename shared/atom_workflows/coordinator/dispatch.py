@@ -1,8 +1,8 @@
-"""Handle the dispatcher's two events: steps to dispatch, and attempts that ended.
+"""Handle the dispatcher's two kinds of events: steps to dispatch, and attempts that have ended.
 
-An event may come twice, at the same time, and in any order, and an earlier invocation may have died after its commit
-and before it published. So if the work of an event is already done, the steps below are searched (`republish_below`),
-and released steps that no dispatcher has taken are published again.
+Events may be delivered more than once, at the same time and in any order, and an earlier invocation may have died after
+its commit but before it published anything. So if the work of an event is already done, the steps below are searched
+(`republish_below`), and released steps that no dispatcher has taken are published again.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from atom_workflows.core.transitions import apply_outcome, may_claim
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
-"""The most steps that `republish_below` reads; the checker's audit of the run finds deeper ones."""
+"""The maximum number of steps that `republish_below` reads; the checker's audit of the run finds deeper steps."""
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
-    """Handle an event of the topic `steps`.
+    """Handle an event from the topic `steps`.
 
-    It may come twice, at the same time, in any order.
+    Events may be delivered more than once, at the same time and in any order.
     """
-    # Outcomes come from a checker that is running and will look again; for released steps it may not be running.
+    # Outcomes come from a checker that is running and will look again; it may not be running when steps are released.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
     if advance.refused:
-        # Another instance has changed these steps, and may have died before it published the released steps.
+        # Another instance has changed these steps, and may have died before it published the steps that this released.
         versions = {decision.step.id: decision.stored.version for decision in advance.refused}
         steps = load_steps(services, event.run_id, versions)
         _republish_below_ended(outbox, event.run_id, steps)
@@ -94,7 +94,7 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
         return False
     if may_claim(step, now=now, attempt=attempt):
         return True
-    log.debug("step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names)
+    log.debug("step.ready.stale", f"step {step.id} is {step.state} and must not be dispatched now", **step.names)
     return False
 
 
@@ -105,8 +105,8 @@ def _republish_below_ended(outbox: Outbox, run_id: str, steps: Sequence[StoredSt
 def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
     """Publish every released step below steps that have ended.
 
-    An invocation continues from step to step without an event, so the step to wake may be several levels below the one
-    that the event named. The search continues through steps that have ended.
+    An invocation continues from step to step without events, so the step to publish may be several levels below the
+    step that the event named. The search continues through steps that have ended.
     """
     seen: set[str] = set()
     frontier = list(ended)

@@ -15,7 +15,7 @@ from atom_workflows.ports import Document, Query, Version
 PAGE: Final = 500
 
 AT_ONCE: Final = 200
-"""Documents that one call reads by path. It is limited because a read has to end within ten seconds."""
+"""The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
 
 
 _TASK: Final = frozenset({"task", "templates", "sent"})
@@ -30,7 +30,7 @@ class StoredStep:
 
     @classmethod
     def of(cls, document: Document) -> StoredStep:
-        """Read the step in a document."""
+        """Read the step from its document."""
         return cls(step=step_record(document), version=document.version)
 
     @classmethod
@@ -49,7 +49,7 @@ class StoredRun:
 
 
 def load_run(services: Services, run_id: str) -> StoredRun | None:
-    """Return the run, or None if there is none."""
+    """Return the run, or None if it does not exist."""
     document = services.store.get([run_path(run_id)])[0]
     return None if document is None else StoredRun(run=run_record(document), version=document.version)
 
@@ -62,7 +62,7 @@ def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list
 
 
 def load_run_and_end(services: Services, run_id: str) -> tuple[StoredRun | None, StoredStep | None]:
-    """Return the run and its end, read in one call.
+    """Return the run and its end node, read in one call.
 
     Either is None if it does not exist.
     """
@@ -79,7 +79,7 @@ def iter_steps(services: Services, run_id: str) -> Iterator[StoredStep]:
 def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
     """Yield the document of every node of the run.
 
-    They are read a page at a time, in the order of their paths.
+    The documents are read a page at a time, in the order of their paths.
     """
     after: tuple[str] | None = None
     while True:

@@ -1,4 +1,4 @@
-"""Make the documents of a run's graph, each only when it is written."""
+"""Build the documents of a run's graph, each only when it is about to be written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from atom_workflows.ports import Create, Document, Fields, Update
 
 
 class RunGraph:
-    """A workflow compiled for one run. `path` is the workflow file's, from which the label of its jobs is made."""
+    """A workflow compiled for one run. `path` is the workflow file's path, from which its jobs' label is derived."""
 
     def __init__(self, run: RunRecord, workflow: Workflow, path: str) -> None:
         self.run = run
@@ -31,13 +31,13 @@ class RunGraph:
 
     @property
     def paths(self) -> Sequence[str]:
-        """The paths of all nodes' documents, the end's last."""
+        """The paths of all nodes' documents. The end node's path is last."""
         return list(self._nodes)
 
     def create(self, path: str) -> Create:
-        """Make the document of one node.
+        """Build the document of one node.
 
-        The end has a due time, by which the checker finds an open run.
+        The end node's document has a due time, by which the checker finds an open run.
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)
@@ -62,7 +62,7 @@ class RunGraph:
         }
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:
-        """Make these documents, one at a time."""
+        """Build the documents at the given paths, one at a time."""
         return map(self.create, paths)
 
 
@@ -80,7 +80,7 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "when": None,
     "allow_failure": False,
 }
-"""The fields that the graph determines, each with the value that a missing field stands for."""
+"""The fields that the graph determines, each with the value that is assumed if the field is missing."""
 
 MAX_BYTES: Final = 20_000_000
 
@@ -90,13 +90,13 @@ _SET_ASIDE: Final[Fields] = {
     "remaining": 0,
     "unsuccessful": 0,
 }
-"""A barrier that only the other graph has is disconnected and ended, since functions never delete documents."""
+"""The fields that disconnect and end a barrier of another version's graph. Functions never delete documents."""
 
 
 def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:
-    """Return the paths of missing documents, and writes to correct the others.
+    """Return the paths of missing documents, and writes that correct the others.
 
-    The writes stop at about `MAX_BYTES`, so the caller compares again after making them.
+    The writes amount to no more than about `MAX_BYTES`, so the caller compares again after making them.
     """
     missing = dict.fromkeys(graph.paths)
     misfits: list[Update] = []
@@ -105,7 +105,7 @@ def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update
         is_known = document.path in missing
         missing.pop(document.path, None)
         if document.fields.get("attempt") or size > MAX_BYTES:
-            continue  # A claimed step was released in a complete graph; the others wait for the next call.
+            continue  # A claimed step was released, so its graph was complete. The rest are left to the next call.
         if is_known:
             fields = _fields_to_fit(graph.create(document.path), document)
         else:
@@ -117,7 +117,7 @@ def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update
 
 
 def _fields_to_fit(create: Create, document: Document) -> Fields:
-    """Return the fields that differ from the graph's, or {}."""
+    """Return the fields to change so that a document fits the graph."""
     fields = {
         name: create.fields.get(name, absent)
         for name, absent in _ABSENT.items()
@@ -127,7 +127,7 @@ def _fields_to_fit(create: Create, document: Document) -> Fields:
         fields["kind"] = create.fields["kind"]
     if not fields:
         return {}
-    # The run has not begun, so a step that succeeded is a barrier that was set aside.
+    # The run has not begun yet, so a step that has succeeded is a barrier that was set aside.
     is_set_aside = document.fields["state"] == StepState.SUCCEEDED.value
     again = {"state": create.fields["state"]} if is_set_aside else {}
     return {**fields, **again, "remaining": create.fields["remaining"]}

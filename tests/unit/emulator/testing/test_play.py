@@ -196,7 +196,7 @@ def test_a_run_that_cannot_start_is_invalid(tmp_path: Path) -> None:
     file.write_text(json.dumps({"name": "noise", "steps": steps}))
     played = play(file)
     assert (played.state, played.steps) == ("INVALID", {})
-    assert "can be kept" in played.errors[0]
+    assert "can be stored" in played.errors[0]
 
 
 def test_a_script_of_no_known_form_is_refused(tmp_path: Path) -> None:
