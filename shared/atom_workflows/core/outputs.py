@@ -30,7 +30,7 @@ _TOO_MANY: Final = (
     f"its outputs have more than {MAX_OUTPUT_NAMES} names: group them in an object or a list, or write them to Cloud "
     "Storage, and return a gsUri"
 )
-_TOO_DEEP: Final = (
+TOO_DEEP: Final = (
     f"its outputs have more than {MAX_OUTPUTS_DEPTH} levels of objects and lists: return fewer levels, or write them "
     "to Cloud Storage, and return a gsUri"
 )
@@ -78,7 +78,7 @@ def _find_breach(value: Any) -> str:
         for inner, levels in _iter_parts(part, levels=1):
             seen += 1
             if levels > MAX_OUTPUTS_DEPTH:
-                return _TOO_DEEP
+                return TOO_DEEP
             # Each value takes a byte or more.
             if seen > MAX_OUTPUTS_BYTES:
                 return _TOO_LARGE
