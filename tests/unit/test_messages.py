@@ -41,7 +41,11 @@ def texts_of(strings: int) -> str:
 @pytest.mark.parametrize("count", [1, MAX_ITEMS, 3 * MAX_ITEMS])
 def test_the_largest_outcomes_fit_into_messages(outputs: str, count: int) -> None:
     """However many outcomes have the largest outputs, no message exceeds 256 KB, and all are read as they were."""
-    worst = {"message": "\x01" * MAX_MESSAGE_LENGTH, "reason": "世" * MAX_REASON_LENGTH, "job_id": "\x01" * 500}
+    worst: dict[str, Any] = {
+        "message": "\x01" * MAX_MESSAGE_LENGTH,
+        "reason": "世" * MAX_REASON_LENGTH,
+        "job_id": "\x01" * 500,
+    }
     outcomes = [replace(PLAIN, step_id="s" * 190 + str(at), outputs=outputs, **worst) for at in range(count)]
     outcomes[0] = replace(outcomes[0], outputs="", outputs_problem="\x01" * MAX_PROBLEM_LENGTH)
     messages = completed_messages("r" * 200, outcomes)
