@@ -295,6 +295,14 @@ class JobAnswer:
     state: str
     message: str = ""
 
+    # The next three are read of a job that has ended, and are empty otherwise. Outputs are the text of a JSON object as
+    # the job sent it (see core/outputs.py). If they cannot be used, a sentence says why and what to do instead.
+    outputs: str = ""
+    outputs_problem: str = ""
+
+    # The Task Runner's own short word for why the job ended like this: OOM, PREEMPTED.
+    reason: str = ""
+
 
 class TaskRunner(Protocol):
     """The service that runs containers (see docs/reference/task-runner.md). Safe to use from several threads."""

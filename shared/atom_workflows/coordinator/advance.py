@@ -148,7 +148,15 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
     except JobRefused as error:
         return _fail_refused(services, step, error)
     now = services.clock.now()
-    outcome = outcome_of(step, job_id=answer.job_id, job_state=answer.state, message=answer.message)
+    outcome = outcome_of(
+        step,
+        job_id=answer.job_id,
+        job_state=answer.state,
+        message=answer.message,
+        outputs=answer.outputs,
+        outputs_problem=answer.outputs_problem,
+        reason=answer.reason,
+    )
     if outcome is not None:
         return apply_outcome(step, outcome, now=now)
     if not answer.job_id:

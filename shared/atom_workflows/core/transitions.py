@@ -88,7 +88,9 @@ RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT
 class Outcome:
     """The end of one attempt of a step, with the last known state of its job.
 
-    A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
+    A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty. The
+    outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
+    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended.
     """
 
     step_id: str
@@ -97,10 +99,10 @@ class Outcome:
     message: str = ""
     job_id: str = ""
     job_state: str = ""
-    reason: str = ""
+    missing_since: datetime | None = None
     outputs: str = ""
     outputs_problem: str = ""
-    missing_since: datetime | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,17 +141,40 @@ JOB_PROGRESS: Final = frozenset(
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
-def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
+def outcome_of(  # noqa: PLR0913 (the fields of an answer, which the core does not know as one value)
+    step: StepRecord,
+    *,
+    job_id: str,
+    job_state: str,
+    message: str,
+    outputs: str = "",
+    outputs_problem: str = "",
+    reason: str = "",
+) -> Outcome | None:
     """Return the outcome that a response reports for the current attempt.
 
-    Returns None while the job has not ended.
+    Returns None while the job has not ended. The outputs of a job that did not succeed are dropped.
     """
     kind = JOB_OUTCOMES.get(_plain_state(job_state))
     if kind is None:
         return None
+    has_outputs = kind is OutcomeKind.SUCCEEDED
     return Outcome(
-        step_id=step.id, attempt=step.attempt, kind=kind, message=clip(message), job_id=job_id, job_state=job_state
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=kind,
+        message=clip(message),
+        job_id=job_id,
+        job_state=job_state,
+        outputs=outputs if has_outputs else "",
+        outputs_problem=outputs_problem if has_outputs else "",
+        reason=reason,
     )
+
+
+def has_ended(job_state: str) -> bool:
+    """Return True if a job in that state has ended."""
+    return _plain_state(job_state) in JOB_OUTCOMES
 
 
 def is_known_state(job_state: str) -> bool:

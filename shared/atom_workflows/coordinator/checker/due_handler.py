@@ -194,6 +194,14 @@ def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
         return await_unknown_job(step, now=services.clock.now())
-    outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
+    outcome = outcome_of(
+        step,
+        job_id=answer.job_id or step.job_id,
+        job_state=answer.state,
+        message=answer.message,
+        outputs=answer.outputs,
+        outputs_problem=answer.outputs_problem,
+        reason=answer.reason,
+    )
     now = services.clock.now()
     return outcome or record_progress(step, job_state=answer.state, message=answer.message, now=now)
