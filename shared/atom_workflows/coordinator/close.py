@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
+from atom_workflows.coordinator.conditions import outputs_of_run
 from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_run_and_end, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
@@ -15,10 +17,11 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES, is_internal
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
-from atom_workflows.core.states import OPEN_STEP_STATES, RunState, StepState, next_run_state
+from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.transitions import clip, end_run, stop_step
+from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
-from atom_workflows.errors import Conflict, RunNotFound, RunStateError
+from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 
 MAX_ERRORS: Final = 100
@@ -53,8 +56,19 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
     errors = _load_errors(outbox.services, run, end)
+    outputs: dict[str, JsonValue] = {}
+    if event is RunEvent.SUCCEED and run.output_templates:
+        try:
+            outputs = outputs_of_run(outbox.services, run)
+        except ExpressionError as error:
+            event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors)
-    fields = {"state": closed.state.value, "finished_at": now, "errors": [dict(error) for error in errors]}
+    fields: dict[str, Any] = {
+        "state": closed.state.value,
+        "finished_at": now,
+        "errors": [dict(error) for error in errors],
+        **({"outputs": json.dumps(outputs, ensure_ascii=False)} if outputs else {}),
+    }
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if end is not None:
         # If a retried run is stopped before it is reset, its end node has been terminal since before the retry.

@@ -20,11 +20,12 @@ from atom_workflows.core.evaluation import (
     evaluate_condition,
     reads_of,
     render_body,
+    render_outputs,
     scope_of,
     zone_of,
 )
 from atom_workflows.core.kinds import Release
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.transitions import end_without_job
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, read_outputs, step_path
@@ -76,7 +77,10 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
         except ExpressionError as error:
             verdicts[step.id] = Verdict(error=f"`when` cannot be evaluated: {error}")
     reads = sum_of(wanted.values())
-    past, result = read_past(services, steps[0], reads), read_result(services, steps[0], reads)
+    past, result = (
+        read_past(services, steps[0].run_id, reads, zone_of(steps[0].constants)),
+        read_result(services, steps[0].run_id, reads),
+    )
     for step in steps:
         if step.when is not None and step.id in wanted:
             scope = scope_of(step, past, result)
@@ -84,14 +88,13 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
     return verdicts
 
 
-def read_past(services: Services, step: StepRecord, reads: Reads) -> dict[str, Past]:
-    """Read what became of the steps that expressions of one run read. `step` is any step of the run."""
+def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:
+    """Read what became of the steps that expressions of one run read."""
     outputs, records = sorted(reads.outputs), sorted(reads.records)
-    paths = [outputs_path(step.run_id, one) for one in outputs] + [step_path(step.run_id, one) for one in records]
+    paths = [outputs_path(run_id, one) for one in outputs] + [step_path(run_id, one) for one in records]
     if not paths:
         return {}
     documents = services.store.get(paths)
-    zone = zone_of(step.constants)
     values = {one: read_outputs(document, zone=zone) for one, document in zip(outputs, documents, strict=False)}
     fields = {
         one: {} if document is None else document.fields
@@ -107,9 +110,9 @@ def read_past(services: Services, step: StepRecord, reads: Reads) -> dict[str, P
     }
 
 
-def read_result(services: Services, step: StepRecord, reads: Reads) -> dict[str, Any]:
+def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]:
     """Read the result of the run's main part, if expressions read it."""
-    stored = load_run(services, step.run_id) if reads.run else None
+    stored = load_run(services, run_id) if reads.run else None
     if stored is None:
         return {}
     state = "" if stored.run.main_state is None else stored.run.main_state.value
@@ -131,5 +134,17 @@ def body_of_job(services: Services, step: StepRecord) -> dict[str, JsonValue]:
     expressions read cannot be read now.
     """
     reads = reads_of(step.templates)
-    past, result = read_past(services, step, reads), read_result(services, step, reads)
+    past, result = (
+        read_past(services, step.run_id, reads, zone_of(step.constants)),
+        read_result(services, step.run_id, reads),
+    )
     return render_body(step, scope_of(step, past, result))
+
+
+def outputs_of_run(services: Services, run: RunRecord) -> dict[str, JsonValue]:
+    """Return a run's own outputs.
+
+    Raises `ExpressionError` if they cannot be worked out.
+    """
+    past = read_past(services, run.id, reads_of(run.output_templates), zone_of(run.constants))
+    return render_outputs(run.output_templates, run.constants, past)

@@ -14,7 +14,7 @@ run is ended. A retry continues in the same way, except that steps are reset ins
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -28,9 +28,12 @@ from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.run_values import bind_run
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
+    SCHEMA_OF_LANGUAGE_RUNS,
+    SCHEMA_OF_NEW_RUNS,
     definition_path,
     run_fields,
     run_path,
@@ -67,10 +70,12 @@ _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 _Batched = TypeVar("_Batched", Create, Update)
 
 
-def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
+def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
     """Return the run with the fields filled in that its workflow determines."""
-    return replace(
+    ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
+    known = replace(
         run,
+        schema=SCHEMA_OF_NEW_RUNS if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
         workflow=workflow.name,
         description=workflow.description,
         step_count=len(workflow.all_steps),
@@ -78,8 +83,9 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunReco
         finally_timeout=workflow.finally_timeout if workflow.finally_steps else None,
         deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
         digest=digest,
-        warnings=(*run.warnings, *workflow.warnings),
+        warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )
+    return bind_run(known, workflow, env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, r
 from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
+    InvalidParams,
     NotStorable,
     SourceForbidden,
     SourceNotFound,
@@ -57,7 +58,8 @@ def difference(run: RunRecord, event: StartRequested) -> str:
         return "generation"
     if event.task_runner_url and not is_same_url(event.task_runner_url, run.task_runner_url):
         return "tr_url"
-    if _text(event.params) != _text(run.params):
+    given = {name: value for name, value in run.params.items() if name not in run.defaulted}
+    if _text(event.params) != _text(given):
         return "params"
     return "labels" if _text(event.labels) != _text(run.labels) else ""
 
@@ -208,18 +210,24 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
+        ready = seed.with_workflow(run, workflow, digest=prepared.digest, env=services.settings.env)
     except InvalidWorkflow as error:
         # The traceback would keep the whole file in memory.
         error.__traceback__ = None
         return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
-    except SourceNotFound as error:
-        return prepared.refuse(Refusal.NOT_FOUND, [{"message": str(error)}])
-    except SourceForbidden as error:
-        return prepared.refuse(Refusal.FORBIDDEN, [{"message": str(error)}])
-    except SourceTooLarge as error:
-        return prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
+    except InvalidParams as error:
+        return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in error.problems])
+    except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
+        return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
     definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
-    return replace(prepared, run=seed.with_workflow(run, workflow, digest=prepared.digest), definition=definition)
+    return replace(prepared, run=ready, definition=definition)
+
+
+_SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
+    SourceNotFound: Refusal.NOT_FOUND,
+    SourceForbidden: Refusal.FORBIDDEN,
+    SourceTooLarge: Refusal.INVALID,
+}
 
 
 def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest: str) -> Started:

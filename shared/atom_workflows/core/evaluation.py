@@ -15,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
 from atom_workflows.core.workflow import Condition, JsonValue, Template
 from atom_workflows.errors import EvaluationError, ExpressionError, ValueMismatch
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 MAX_BECAUSE: Final = 500
 MAX_BODY_BYTES: Final = 64 * 1024
-MAX_OUTPUTS_BYTES: Final = 32 * 1024
-"""The size of a run's own outputs, as JSON."""
-
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """What `run` holds besides its constants, once the main part of the run has ended."""
 
@@ -163,20 +161,21 @@ class Constants:
         """Return True if the expressions of this text read nothing else."""
         return all(
             (path[0], path[1]) in self._names(text) if len(path) > 1 else path[0] in self.values
-            for path in _paths(text)
+            for path in paths_in(text)
         )
 
     def _names(self, text: Condition | Template) -> set[tuple[str, str]]:
         """Return the root and name of each constant that a text reads."""
         names: set[tuple[str, str]] = set()
-        for root, *path in _paths(text):
+        for root, *path in paths_in(text):
             known = self.values.get(root, {})
             # An expression that takes a member by a computed name may read any of them.
             names |= {(root, name) for name in (path[:1] or known) if name in known}
         return names
 
 
-def _paths(text: Condition | Template) -> Iterator[tuple[str, ...]]:
+def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
+    """Yield what the expressions of a text read, such as `("params", "day")`."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
 
     for expression in expressions_in([text]):
@@ -312,6 +311,21 @@ def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
         place[last : int(last) + 1] = value
     else:
         place[last] = value
+
+
+def render_outputs(
+    templates: Sequence[Template], constants: Mapping[str, Any], past: Mapping[str, Past]
+) -> dict[str, JsonValue]:
+    """Return the outputs of a run.
+
+    Raises `ExpressionError` if one cannot be evaluated, or if together they are too large.
+    """
+    scope = {**typed_constants(constants), "steps": {step_id: _past_as_map(one) for step_id, one in past.items()}}
+    values = {str(one.path[-1]): render_value(one, scope, zone=zone_of(constants)) for one in templates}
+    size = len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > MAX_OUTPUTS_BYTES:
+        raise EvaluationError(f"the outputs are {size:,} bytes, more than the {MAX_OUTPUTS_BYTES:,} allowed", at=0)
+    return values
 
 
 # -- outputs ---------------------------------------------------------------------------------------------------------

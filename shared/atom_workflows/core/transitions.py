@@ -88,8 +88,8 @@ RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT
 class Outcome:
     """The end of one attempt of a step, with the last known state of its job.
 
-    A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty. The
-    outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
+    A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
+    The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
     attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended.
     """
 
