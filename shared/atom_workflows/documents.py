@@ -1,8 +1,8 @@
-"""The documents: their paths, and how runs and steps are written to stored fields and read back.
+"""The documents: their paths, and how runs and steps are converted to stored fields and back.
 
-`runs/{run_id}` holds a run and `runs/{run_id}/steps/{step_id}` each node of its compiled graph; `control/checker` is
-the lease of the checker's burst, `control/round` the place where the next page of a round begins. Fields that hold
-their default are not stored.
+`runs/{run_id}` holds a run, and `runs/{run_id}/steps/{step_id}` a node of its compiled graph. `control/checker` holds
+the lease for the checker's burst, and `control/round` the place where the next page of a round begins. Fields with
+their default values are not stored.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields
 
 SCHEMAS: Final = (1, 2)
-"""The schemas that this version reads. One is stored in every document, and the checker's query asks for these.
+"""The schemas that this version reads. Every document stores its schema, and the checker queries only for these.
 
-All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
-the second schema, internal barriers forward their counters (core/counts.py).
+All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs
+with the second schema, internal barriers forward their counters (core/counts.py).
 """
 
 SCHEMA: Final = 1
-"""The schema of documents that belong to no run."""
+"""The schema of documents that do not belong to a run."""
 
 SCHEMA_OF_NEW_RUNS: Final = 1
-"""The schema of runs that this version starts. Earlier versions, which may still be deployed, read no other."""
+"""The schema of runs that this version starts. Earlier versions, which may still be deployed, cannot read others."""
 
 _PART_BYTES: Final = 12
 """The size, in a request, of a number, a time, or the overhead of one element of a list or map."""
@@ -68,7 +68,7 @@ def definitions_path(run_id: str) -> str:
 def definition_path(run_id: str) -> str:
     """Return the path of a large run's stored definition.
 
-    Only a run that cannot be seeded in one commit has it.
+    Only a run that cannot be seeded in one commit has one.
     """
     return f"{definitions_path(run_id)}/text"
 
@@ -121,7 +121,7 @@ def step_record(document: Document) -> StepRecord:
 def _read_kind(document: Document) -> NodeKind:
     """Return the node's kind.
 
-    The first versions stored no kind. Raises `NewerVersion` if the kind was added by a newer version.
+    The first versions did not store a kind. Raises `NewerVersion` if the kind was added by a newer version.
     """
     stored = document.fields
     if "kind" not in stored:
@@ -133,7 +133,7 @@ def _read_kind(document: Document) -> NodeKind:
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
-    """Return the stored fields of a change of a step."""
+    """Return the stored fields of a change to a step."""
     return {"state": change.state.value, **change.fields}
 
 
@@ -235,7 +235,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
 
 
 def _read_params(stored: Fields) -> Mapping[str, Any]:
-    # An earlier version stored parameters without these limits; such a run must still be shown.
+    # An earlier version stored parameters without these limits; it must still be possible to show such a run.
     try:
         params: Mapping[str, Any] = read_json(stored.get("params", "{}"), most_values=MAX_START_VALUES)
     except (JsonTooDeep, JsonTooLarge) as error:
@@ -265,16 +265,18 @@ def run_record(document: Document) -> RunRecord:
 def _require_known_schema(document: Document) -> Fields:
     """Return the document's fields.
 
-    A document without a schema has the first one. Raises `NewerVersion` if a newer version wrote them.
+    A document that stores no schema has the first one. Raises `NewerVersion` if a newer version wrote the document.
     """
     schema = document.fields.get("schema", 1)
     if schema not in SCHEMAS:
-        raise NewerVersion(document.path, f"its schema is {schema}, and this version reads up to {SCHEMAS[-1]}")
+        raise NewerVersion(
+            document.path, f"its schema is {schema}, but this version reads only schemas up to {SCHEMAS[-1]}"
+        )
     return document.fields
 
 
 def estimate_bytes(value: Any) -> int:
-    """Estimate a stored value's size from its texts and its parts."""
+    """Estimate a stored value's size from its texts and the number of its parts."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):
