@@ -276,7 +276,7 @@ def _require_known_schema(document: Document) -> Fields:
 
 
 def estimate_bytes(value: Any) -> int:
-    """Estimate a stored value's size from its texts and the number of its parts."""
+    """Estimate a stored value's size from its texts and number of parts."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):

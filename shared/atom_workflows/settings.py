@@ -73,7 +73,7 @@ class Settings:
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
 
     def allowed_task_runner(self, url: str) -> str | None:
-        """Return the URL of the allowed Task Runner that `url` names, if any.
+        """Return the allowed Task Runner URL that `url` matches, if any.
 
         The URL is returned as written in the settings, so that a caller can only choose among the allowed ones. The
         comparison ignores the letter case of scheme and host, a default port, a trailing slash, and which name is used
@@ -144,7 +144,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def max_deliveries(environment: Mapping[str, str]) -> int:
-    """Read the number of deliveries after which an event is given up.
+    """Read after how many deliveries an event is given up on.
 
     The deployment also needs this number, for its subscriptions.
     """

@@ -2,8 +2,7 @@
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step at which the
-  trouble began.
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step that caused this.
 - `skipped` counts dependencies that were skipped by choice. No step can be skipped that way yet; the counter already
   exists so that every version forwards it.
 - `total` counts all dependencies that have ended.

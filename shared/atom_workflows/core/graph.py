@@ -32,7 +32,7 @@ END_ID: Final = "~end"
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
-    """Return a node's kind, given its id and whether it has a task."""
+    """Return the kind of the node with the given id."""
     if node_id == END_ID:
         return NodeKind.END
     if is_internal(node_id):
