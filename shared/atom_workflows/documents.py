@@ -1,8 +1,8 @@
-"""The documents: their paths, and how runs and steps are written to stored fields and read back.
+"""The documents: their paths, and how runs and steps are converted to stored fields and back.
 
-`runs/{run_id}` holds a run and `runs/{run_id}/steps/{step_id}` each node of its compiled graph; `control/checker` is
-the lease of the checker's burst, `control/round` the place where the next page of a round begins. Fields that hold
-their default are not stored.
+`runs/{run_id}` holds a run, and `runs/{run_id}/steps/{step_id}` a node of its compiled graph. `control/checker` holds
+the lease for the checker's burst, and `control/round` the place where the next page of a round begins. Fields with
+their default values are not stored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ versions do not know: expressions, conditions, outputs or `finally`.
 """
 
 SCHEMA: Final = 1
-"""The schema of documents that belong to no run."""
+"""The schema of documents that do not belong to a run."""
 
 SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts, which all versions that may still be deployed can read."""
@@ -76,7 +76,7 @@ def definitions_path(run_id: str) -> str:
 def definition_path(run_id: str) -> str:
     """Return the path of a large run's stored definition.
 
-    Only a run that cannot be seeded in one commit has it.
+    Only a run that cannot be seeded in one commit has one.
     """
     return f"{definitions_path(run_id)}/text"
 
@@ -215,7 +215,7 @@ def step_record(document: Document) -> StepRecord:
 def _read_kind(document: Document) -> NodeKind:
     """Return the node's kind.
 
-    The first versions stored no kind. Raises `NewerVersion` if the kind was added by a newer version.
+    The first versions did not store a kind. Raises `NewerVersion` if the kind was added by a newer version.
     """
     stored = document.fields
     if "kind" not in stored:
@@ -227,7 +227,7 @@ def _read_kind(document: Document) -> NodeKind:
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
-    """Return the stored fields of a change of a step."""
+    """Return the stored fields of a change to a step."""
     return {"state": change.state.value, **change.fields}
 
 
@@ -368,7 +368,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
 
 
 def _read_params(stored: Fields) -> Mapping[str, Any]:
-    # An earlier version stored parameters without these limits; such a run must still be shown.
+    # An earlier version stored parameters without these limits; it must still be possible to show such a run.
     try:
         params: Mapping[str, Any] = read_json(stored.get("params", "{}"), most_values=MAX_START_VALUES)
     except (JsonTooDeep, JsonTooLarge) as error:
@@ -411,11 +411,13 @@ def run_record(document: Document) -> RunRecord:
 def _require_known_schema(document: Document) -> Fields:
     """Return the document's fields.
 
-    A document without a schema has the first one. Raises `NewerVersion` if a newer version wrote them.
+    A document that stores no schema has the first one. Raises `NewerVersion` if a newer version wrote the document.
     """
     schema = document.fields.get("schema", 1)
     if schema not in SCHEMAS:
-        raise NewerVersion(document.path, f"its schema is {schema}, and this version reads up to {SCHEMAS[-1]}")
+        raise NewerVersion(
+            document.path, f"its schema is {schema}, but this version reads only schemas up to {SCHEMAS[-1]}"
+        )
     return document.fields
 
 
@@ -440,7 +442,7 @@ def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | No
 
 
 def estimate_bytes(value: Any) -> int:
-    """Estimate a stored value's size from its texts and its parts."""
+    """Estimate a stored value's size from its texts and number of parts."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):

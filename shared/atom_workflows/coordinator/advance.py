@@ -122,7 +122,7 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
 
 
 def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call and apply the response, even if it is a refusal.
+    """Make the call and apply the response, which may be a refusal.
 
     Raises `TaskRunnerUnavailable` if there was no usable response, or `RequestNotAccepted` if nothing was started.
     """

@@ -106,7 +106,7 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
 
 
 def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
-    """Return the date until which a run is kept once it is RUNNING.
+    """Return the expiry date that a run has once it is RUNNING.
 
     After a retry, this may be later than the date in the run's own document, which is renewed last.
     """

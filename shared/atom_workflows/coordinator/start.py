@@ -45,7 +45,7 @@ MAX_WARNINGS: Final = 20
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return the field in which a request differs from a run, or "".
+    """Return the field in which request and run differ, or "".
 
     If the request names no generation, its file may have changed; that is not a difference. Neither is another spelling
     of the Task Runner's URL, since the run has the spelling that is used in the settings.

@@ -1,8 +1,8 @@
 """Describe steps under way whose jobs may never end, although nothing has failed.
 
 A step does not fail just because its Task Runner is silent or reports a state that the contract does not define, and a
-job that the Task Runner does not know counts as lost only after a minute. Users should hear of such trouble earlier.
-This module describes it but makes no decisions.
+job that the Task Runner does not know counts as lost only after a minute. Users should learn of such problems earlier.
+This module describes them but makes no decisions.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ PAGE: Final = 20
 
 
 def audit_due_run(services: Services, end: StoredStep) -> int:
-    """Audit the run whose end node is due, and publish the necessary events.
+    """Audit a run whose end node is due, publishing events as needed.
 
     Returns the number of events.
 

@@ -83,7 +83,7 @@ def handle_tick(services: Services, event: TickEvent) -> None:
         if burst.is_anything_new():
             services.bus.publish([tick_message(TickOrigin.CHECKER)])
     elif ends_at != began + duration:
-        # Do not start the next burst any earlier, so that it ends as close to the following tick as a scheduled burst.
+        # Do not start the next burst earlier: it should last as close to the following tick as a scheduled one would.
         services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
         services.bus.publish([tick_message(TickOrigin.BURST)])
 

@@ -61,7 +61,7 @@ class DueHandler:
         return [stored for stored, _ in self._calls.pending]
 
     def begin(self, due: Sequence[StoredStep], until: datetime) -> None:
-        """Publish events for steps that need no call; begin the other steps' calls.
+        """Begin the necessary calls, and publish events for the other steps.
 
         Calls that have not begun by `until` are not made.
         """

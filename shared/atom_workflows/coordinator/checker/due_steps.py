@@ -61,15 +61,15 @@ def is_anything_due(services: Services, by: datetime) -> bool:
 
 
 def is_little_due(services: Services, by: datetime) -> bool:
-    """Return True if at most half a page is due by the given time.
+    """Return True if no more than half a page is due.
 
-    This costs one document read.
+    This counts the steps that are due by `by`, and costs one document read.
     """
     return services.store.count(due_query(by, limit=PAGE, fields=None)) <= PAGE // 2
 
 
 def place_of(due_at: datetime) -> Cursor:
-    """Return the place before all steps that are due at the given time."""
+    """Return the place before all steps due at the given time."""
     return due_at, "runs/0/steps/0"
 
 
@@ -102,8 +102,8 @@ def due_query(
     """Build the query for due steps.
 
     The condition on `schema` excludes documents of newer versions, which only those versions can handle. It also lets a
-    composite index serve the query: gcloud cannot create the single-field index that a query of a collection group
-    would otherwise need.
+    composite index serve the query: gcloud cannot create the single-field index that a collection-group query would
+    otherwise need.
     """
     return Query(
         collection=STEPS,
