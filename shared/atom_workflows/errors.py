@@ -199,6 +199,57 @@ class SettingsError(AtomWorkflowsError, ValueError):
         self.name = name
 
 
+# -- expressions -----------------------------------------------------------------------------------------------------
+
+
+class ExpressionError(AtomWorkflowsError, ValueError):
+    """Something is wrong with an expression, a type or a value; `suggestion` is empty if there is no advice."""
+
+    def __init__(self, message: str, *, suggestion: str = "") -> None:
+        super().__init__(f"{message}; {suggestion}" if suggestion else message)
+        self.message = message
+        self.suggestion = suggestion
+
+
+class ExpressionSyntaxError(ExpressionError):
+    """A text is no expression. `at` is the offset of the fault in it."""
+
+    def __init__(self, message: str, at: int, suggestion: str = "") -> None:
+        super().__init__(message, suggestion=suggestion)
+        self.at = at
+
+
+class EvaluationError(ExpressionError):
+    """An expression has no value. `at` is the offset of the part that has none."""
+
+    def __init__(self, message: str, at: int, suggestion: str = "") -> None:
+        super().__init__(message, suggestion=suggestion)
+        self.at = at
+
+
+class MissingMember(EvaluationError, LookupError):
+    """A list or map has no such member."""
+
+
+class OverBudget(EvaluationError):
+    """An expression takes too many steps, or makes too large a value."""
+
+
+class TypeNotationError(ExpressionError):
+    """A type is not written as types are."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(message, suggestion=suggestion)
+
+
+class ValueMismatch(ExpressionError):
+    """A value is not of its type. `path` leads to the part that is not, such as `[3].name`; empty for the whole."""
+
+    def __init__(self, path: str, message: str, suggestion: str = "") -> None:
+        super().__init__(message, suggestion=suggestion)
+        self.path = path
+
+
 # -- what should never happen ----------------------------------------------------------------------------------------
 
 

@@ -42,8 +42,11 @@ class Rung:
 LADDER: Final[dict[str, Rung]] = {
     "errors": Rung(not_of_python=CLOCKS_AND_IO),
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
-    "core": Rung(of_library=frozenset({"core", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "language": Rung(of_library=frozenset({"language", "core", "errors"}), of_others=frozenset({"yaml"})),
+    "expressions": Rung(of_library=frozenset({"expressions", "errors"}), not_of_python=CLOCKS_AND_IO),
+    "core": Rung(of_library=frozenset({"core", "errors", "expressions"}), not_of_python=CLOCKS_AND_IO),
+    "language": Rung(
+        of_library=frozenset({"language", "core", "errors", "expressions"}), of_others=frozenset({"yaml"})
+    ),
     "hosts": Rung(not_of_python=CLOCKS_AND_IO),
     "task_runner_urls": Rung(of_library=frozenset({"hosts"}), not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
@@ -51,14 +54,16 @@ LADDER: Final[dict[str, Rung]] = {
     "bounded_json": Rung(of_library=frozenset({"errors"}), not_of_python=CLOCKS_AND_IO),
     "web_pages": Rung(not_of_python=CLOCKS_AND_IO),
     "messages": Rung(
-        of_library=frozenset({"messages", "bounded_json", "core", "errors", "ports"}),
+        of_library=frozenset({"messages", "bounded_json", "core", "errors", "expressions", "ports"}),
         of_others=frozenset({"cloudevents"}),
         not_of_python=CLOCKS_AND_IO,
     ),
-    "documents": Rung(of_library=frozenset({"bounded_json", "core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "documents": Rung(
+        of_library=frozenset({"bounded_json", "core", "errors", "expressions", "ports"}), not_of_python=CLOCKS_AND_IO
+    ),
     "coordinator": Rung(
-        of_library=frozenset({"coordinator", "core", "documents", "errors", "language", "log", "messages", "ports"})
-        | {"settings", "task_runner_urls"},
+        of_library=frozenset({"coordinator", "core", "documents", "errors", "expressions", "language", "log"})
+        | {"messages", "ports", "settings", "task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(
@@ -151,7 +156,7 @@ def test_every_part_of_the_library_has_a_rung() -> None:
     assert parts - {"__init__"} == set(LADDER)
 
 
-@pytest.mark.parametrize("part", ["core", "messages", "documents", "ports", "errors"])
+@pytest.mark.parametrize("part", ["core", "expressions", "messages", "documents", "ports", "errors"])
 def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
     """Pure parts use neither clock nor I/O."""
     for path in sources(LIBRARY / part):

@@ -1,0 +1,248 @@
+"""What an expression is made of.
+
+Each part has `at`, the offset in the text of what it is best known by: an operator's sign, else where it begins. Chains
+of members, of sums and of conditions are flat, so that only what is nested in the text is nested here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+MAX_DEPTH: Final = 32
+"""Levels of parts inside one another."""
+
+Path: TypeAlias = tuple[str, ...]
+"""A name and its members, such as `("params", "day")`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expression:
+    """Any part that has a value."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Literal(Expression):
+    """A number, text, true, false or null."""
+
+    value: str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name(Expression):
+    """A name of the scope, or the name that a comprehension gives to its items."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """`.name` after a value."""
+
+    at: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """`[value]` after a value."""
+
+    at: int
+    index: Expression
+
+    @property
+    def name(self) -> str | None:
+        """The member's name, if it is written as text."""
+        value = self.index.value if isinstance(self.index, Literal) else None
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain(Expression):
+    """A value and members of members of it, such as `steps.list.outputs.files[0]`."""
+
+    base: Expression
+    links: tuple[Member | Index, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Expression):
+    """A function with its arguments."""
+
+    function: str
+    arguments: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coalesce(Expression):
+    """`value ?? default`."""
+
+    value: Expression
+    default: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Negative(Expression):
+    """`-operand`."""
+
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operand:
+    """An operator of a sum or product, and what stands behind it."""
+
+    at: int
+    operator: str
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic(Expression):
+    """`first + a - b` or `first * a / b`, from left to right. `at` is that of the first operator."""
+
+    first: Expression
+    rest: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Expression):
+    """Two values beside one of `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` and `not in`."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logic(Expression):
+    """Two or more conditions joined by `and`, or by `or`."""
+
+    operator: str
+    operands: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Not(Expression):
+    """`not operand`."""
+
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditional(Expression):
+    """`value if condition else otherwise`."""
+
+    value: Expression
+    condition: Expression
+    otherwise: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListLiteral(Expression):
+    """`[a, b]`."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comprehension(Expression):
+    """`[item for name in items if condition]`."""
+
+    item: Expression
+    name: str
+    name_at: int
+    items: Expression
+    condition: Expression | None
+
+
+def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911 -- a case for each kind of part
+    """Return the parts right below, in the order of the text."""
+    match expression:
+        case Chain(base=base, links=links):
+            return (base, *(link.index for link in links if isinstance(link, Index)))
+        case Call(arguments=parts) | Logic(operands=parts) | ListLiteral(items=parts):
+            return parts
+        case Coalesce(value=first, default=second) | Comparison(left=first, right=second):
+            return (first, second)
+        case Negative(operand=operand) | Not(operand=operand):
+            return (operand,)
+        case Arithmetic(first=first, rest=rest):
+            return (first, *(operand.value for operand in rest))
+        case Conditional(value=value, condition=condition, otherwise=otherwise):
+            return (value, condition, otherwise)
+        case Comprehension(item=item, items=items, condition=condition):
+            return (item, items) if condition is None else (item, items, condition)
+        case _:
+            return ()
+
+
+def too_deep(expression: Expression) -> Expression | None:
+    """Return a part that lies deeper than allowed, if one does."""
+    level = [expression]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in children(parent)]
+    return level[0] if level else None
+
+
+def path_of(expression: Expression) -> Path | None:
+    """Return the path that an expression is, if it is a name with members that are all known."""
+    match expression:
+        case Name(name=name):
+            return (name,)
+        case Chain(base=Name(name=name), links=links):
+            members = [link.name for link in links]
+            return None if None in members else (name, *(member for member in members if member is not None))
+        case _:
+            return None
+
+
+def reads(expression: Expression) -> frozenset[Path]:
+    """Return the paths that an expression reads, each as far as it is known: `steps[x].state` reads `steps`."""
+    return frozenset(path for path, _ in places_of_reads(expression))
+
+
+def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
+    """Return what an expression reads, and where, in the order of the text."""
+    return _reads(expression, frozenset())
+
+
+def _reads(expression: Expression, items: frozenset[str]) -> Iterator[tuple[Path, int]]:
+    match expression:
+        case Name(name=name, at=at) if name not in items:
+            yield (name,), at
+        case Chain(base=Name(name=name, at=at), links=links):
+            if name not in items:
+                yield (name, *_known_members(links)), at
+            for child in children(expression)[1:]:
+                yield from _reads(child, items)
+        case Comprehension(item=item, name=name, items=source, condition=condition):
+            yield from _reads(item, items | {name})
+            yield from _reads(source, items)
+            if condition is not None:
+                yield from _reads(condition, items | {name})
+        case _:
+            for child in children(expression):
+                yield from _reads(child, items)
+
+
+def _known_members(links: tuple[Member | Index, ...]) -> Iterator[str]:
+    for link in links:
+        if link.name is None:
+            return
+        yield link.name
+
+
+def spell(path: Path) -> str:
+    """Return a path as it is written, such as `steps['a.b'].state`."""
+    first, *members = path
+    return first + "".join(f".{name}" if is_member_name(name) else f"['{name}']" for name in members)
+
+
+def is_member_name(name: str) -> bool:
+    """Return True if a member with that name can be written after a dot."""
+    plain = name.replace("-", "_")
+    return plain.isascii() and plain.isidentifier() and not name.endswith("-") and not name.startswith("-")

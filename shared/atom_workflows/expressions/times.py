@@ -1,0 +1,129 @@
+"""Dates, times of day, instants and durations as texts, and the zones in which days begin."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import cache
+from typing import Final
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
+_INSTANT: Final = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"([Tt ](?P<time>[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?) ?(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+
+#: The units of durations from large to small; each may occur once, in this order.
+_UNITS: Final = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+}
+_DURATION: Final = re.compile(r"(?P<sign>[+-]?)(?P<parts>([0-9]{1,8}(\.[0-9]{1,6})?(ms|[wdhms]) ?)+)")
+_PART: Final = re.compile(r"([0-9]{1,8})(?:\.([0-9]{1,6}))?(ms|[wdhms])")
+_LONGEST: Final = 80
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def read_date(text: str) -> date:
+    """Read a date such as `2026-01-31`. Raises ValueError."""
+    if not _DATE.fullmatch(text):
+        raise ValueError("a date is written like 2026-01-31")
+    return date.fromisoformat(text)
+
+
+def read_time(text: str) -> time:
+    """Read a time of day such as `06:00` or `06:00:30`. Raises ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("a time of day is written like 06:00")
+    return time.fromisoformat(_with_microseconds(text))
+
+
+def read_instant(text: str, zone: str) -> datetime:
+    """Read an instant such as `2026-01-31T06:00:00Z`.
+
+    Without an offset it is local time of the zone, and a mere date is its first instant. Raises ValueError.
+    """
+    found = _INSTANT.fullmatch(text) if len(text) <= _LONGEST else None
+    if not found:
+        raise ValueError("an instant is written like 2026-01-31T06:00:00Z")
+    local = datetime.combine(read_date(found["date"]), read_time((found["time"] or "00:00")[:15]))
+    offset = found["zone"]
+    if not offset:
+        return to_utc(local.replace(tzinfo=find_zone(zone)))
+    return to_utc(local.replace(tzinfo=UTC if offset in "Zz" else _offset(offset)))
+
+
+def read_duration(text: str) -> timedelta:
+    """Read a duration such as `1h30m` or `-2h`. Raises ValueError."""
+    found = _DURATION.fullmatch(text) if len(text) <= _LONGEST else None
+    parts = list(_PART.finditer(found["parts"])) if found else []
+    units = [part[3] for part in parts]
+    if not found or units != [unit for unit in _UNITS if unit in units] or any(part[2] for part in parts[:-1]):
+        raise ValueError("a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m")
+    length = sum((_length(*part.groups("")) for part in parts), timedelta())
+    return -length if found["sign"] == "-" else length
+
+
+def write_instant(instant: datetime) -> str:
+    """Write an instant in UTC, such as `2026-01-31T06:00:00Z`."""
+    return to_utc(instant).replace(tzinfo=None).isoformat() + "Z"
+
+
+def write_time(of_day: time) -> str:
+    """Write a time of day as short as can be, such as `06:00`."""
+    return of_day.isoformat("auto" if of_day.second or of_day.microsecond else "minutes")
+
+
+def write_duration(duration: timedelta) -> str:
+    """Write a duration so that `read_duration` returns the same one."""
+    written, rest = "", abs(duration)
+    for unit in ("d", "h", "m"):
+        count, rest = divmod(rest, _UNITS[unit])
+        written += f"{count}{unit}" if count else ""
+    if rest or not written:
+        written += f"{rest.seconds}" + (f".{rest.microseconds:06}".rstrip("0") if rest.microseconds else "") + "s"
+    return f"-{written}" if duration < timedelta() else written
+
+
+def to_utc(instant: datetime) -> datetime:
+    """Return the same instant in UTC. Raises ValueError if the calendar does not reach so far."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the calendar has no such instant: it reaches from the year 1 to 9999") from None
+
+
+@cache
+def find_zone(name: str) -> tzinfo:
+    """Return the zone with a name such as `Europe/Paris`. Raises ValueError if there is none."""
+    if name == "UTC":
+        return UTC
+    # Most workflows need UTC alone, and the module takes longer to import than everything else here.
+    import zoneinfo  # noqa: PLC0415 -- see above
+
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"there is no time zone `{name}`; zones are named like Europe/Paris") from None
+
+
+def _with_microseconds(text: str) -> str:
+    whole, dot, fraction = text.partition(".")
+    return f"{whole}.{fraction.ljust(6, '0')}" if dot else whole
+
+
+def _offset(text: str) -> timezone:
+    hours, minutes = int(text[1:3]), int(text[-2:])
+    offset = timedelta(hours=hours, minutes=minutes)
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def _length(whole: str, fraction: str, unit: str) -> timedelta:
+    # In whole microseconds, as a float would round some of them.
+    length = _UNITS[unit]
+    return int(whole) * length + (length // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000) * _MICROSECOND

@@ -1,0 +1,187 @@
+"""Cut the text of an expression into tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from atom_workflows.errors import ExpressionSyntaxError
+
+MAX_LENGTH: Final = 2_000
+"""Characters of an expression."""
+
+MAX_INT: Final = 2**63 - 1
+
+KEYWORDS: Final = frozenset({"and", "or", "not", "in", "if", "else", "for", "true", "false", "null"})
+
+
+class Kind(StrEnum):
+    """The kinds of tokens. Their values are how messages call them."""
+
+    NUMBER = "number"
+    TEXT = "text"
+    NAME = "name"
+    MEMBER = "member"
+    SIGN = "sign"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the text; `value` is that of a number or text."""
+
+    kind: Kind
+    source: str
+    at: int
+    value: str | int | float = ""
+
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MEMBER: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?")
+_NUMBER: Final = re.compile(r"([0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_SIGN: Final = re.compile(r"===|!==|==|!=|<=|>=|<>|=>|\?\?|\?\.|&&|\|\||\*\*|//|[-+*/%<>()\[\],.=!?:&|^~{}@$#;`\\]")
+_PLAIN: Final = re.compile(r"[^\\'\"\n]+")
+
+_ESCAPES: Final = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "t": "\t"}
+
+# The signs of other languages, and what to write here.
+_OTHER_SIGNS: Final = {
+    "&&": "write `and`", "||": "write `or`", "!": "write `not`", "&": "write `and`", "|": "write `or`",
+    "===": "write `==`", "!==": "write `!=`", "<>": "write `!=`", "=": "write `==`", "=>": "write `>=`",
+    "?": "write `a if condition else b`", "?.": "write `… ?? value` behind the whole chain",
+    "**": "write a product", "^": "write a product", "~": "write `not`",
+    "{": "an expression cannot make maps", "}": "an expression cannot make maps",
+    "$": "names stand alone within `${{ … }}`", "`": "write texts in quotes: 'text'", "\\": "only texts have escapes",
+    "#": "expressions have no comments", ";": "a field takes one expression",
+}  # fmt: skip
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of a text, the last of which is its end. Raises ExpressionSyntaxError."""
+    if len(text) > MAX_LENGTH:
+        raise ExpressionSyntaxError(
+            f"the expression has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed", MAX_LENGTH
+        )
+    return list(_tokens(text))
+
+
+def skip_text(text: str, at: int) -> int:
+    """Return the offset behind the text literal that begins at an offset; the text's length if it never ends."""
+    quote, at = text[at], at + 1
+    while at < len(text) and text[at] != quote:
+        at += 2 if text[at] == "\\" else 1
+    return min(at + 1, len(text))
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    at = _space(text, 0)
+    follows_dot = False
+    while at < len(text):
+        token = _member(text, at) if follows_dot else _token(text, at)
+        follows_dot = token.source == "." and token.kind is Kind.SIGN
+        yield token
+        at += len(token.source)
+        # `params. day` is no member, so that nothing else has to know where spaces were.
+        at = at if follows_dot else _space(text, at)
+    yield Token(Kind.END, "", at)
+
+
+def _space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _member(text: str, at: int) -> Token:
+    if name := _MEMBER.match(text, at):
+        return Token(Kind.MEMBER, name[0], at)
+    raise ExpressionSyntaxError(
+        "a member's name must follow the `.`", at, "other names are written like `steps['2nd.step']`"
+    )
+
+
+def _token(text: str, at: int) -> Token:
+    if name := _NAME.match(text, at):
+        return Token(Kind.NAME, name[0], at)
+    if number := _NUMBER.match(text, at):
+        return _number(text, number)
+    if text[at] in "'\"":
+        return _text(text, at)
+    sign = _SIGN.match(text, at)
+    if not sign:
+        raise _unknown_character(text[at], at)
+    if sign[0] in _OTHER_SIGNS:
+        raise ExpressionSyntaxError(f"`{sign[0]}` is not an operator here", at, _OTHER_SIGNS[sign[0]])
+    return Token(Kind.SIGN, sign[0], at)
+
+
+def _number(text: str, found: re.Match[str]) -> Token:
+    source, at = found[0], found.start()
+    behind = _NAME.match(text, found.end())
+    if behind and behind[0] not in KEYWORDS:
+        raise ExpressionSyntaxError(
+            f"`{source}{behind[0]:.20}` is no number", at, f"a duration is a text: `'{source}{behind[0]:.20}'`"
+        )
+    if len(found[1]) > 1 and found[1][0] == "0":
+        raise ExpressionSyntaxError(
+            f"`{source:.40}` begins with 0", at, "a date is a text: `'2026-01-31'`; a number has no such zero"
+        )
+    if found[2] or found[3]:
+        value = float(source)
+        if value == float("inf"):
+            raise ExpressionSyntaxError("the number is too large", at)
+        return Token(Kind.NUMBER, source, at, value)
+    if len(source) > len(str(MAX_INT)) or int(source) > MAX_INT:
+        raise ExpressionSyntaxError("the number is too large: whole numbers have 64 bits", at)
+    return Token(Kind.NUMBER, source, at, int(source))
+
+
+def _text(text: str, start: int) -> Token:
+    quote, at, value = text[start], start + 1, ""
+    while at < len(text) and text[at] != quote:
+        if plain := _PLAIN.match(text, at):
+            value, at = value + plain[0], plain.end()
+        elif text[at] == "\\":
+            value, at = value + _escaped(text, at), at + 2
+        elif text[at] == "\n":
+            raise ExpressionSyntaxError("a text ends on its line", at, "write a line break as `\\n`")
+        else:
+            value, at = value + text[at], at + 1
+    if at >= len(text):
+        raise ExpressionSyntaxError("the text that begins here never ends", start, f"close it with `{quote}`")
+    if not _is_storable(value):
+        raise ExpressionSyntaxError("the text contains half a character", start)
+    return Token(Kind.TEXT, text[start : at + 1], start, value)
+
+
+def _escaped(text: str, at: int) -> str:
+    letter = text[at + 1 : at + 2]
+    if letter not in _ESCAPES:
+        raise ExpressionSyntaxError(
+            f"a text does not know `\\{letter}`", at, "it knows \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
+        )
+    return _ESCAPES[letter]
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # A surrogate without its other half.
+        return False
+    return True
+
+
+def _unknown_character(character: str, at: int) -> ExpressionSyntaxError:
+    if character in "\u2018\u2019\u201c\u201d\u00ab\u00bb":
+        return ExpressionSyntaxError(f"`{character}` is a typographic quote", at, "write ' or \"")
+    if character.isspace():
+        return ExpressionSyntaxError("this space is a special one", at, "write an ordinary space")
+    if character.isalpha():
+        return ExpressionSyntaxError(
+            f"names have no `{character}`", at, "write another name as text: `params['größe']`"
+        )
+    shown = character if character.isprintable() else f"U+{ord(character):04X}"
+    return ExpressionSyntaxError(f"`{shown}` means nothing here", at)
