@@ -92,8 +92,13 @@ def write_duration(duration: timedelta) -> str:
 
 def to_utc(instant: datetime) -> datetime:
     """Return the same instant in UTC. Raises ValueError if the calendar does not reach so far."""
+    return to_zone(instant, "UTC")
+
+
+def to_zone(instant: datetime, zone: str) -> datetime:
+    """Return the same instant as a local time of the zone. Raises ValueError."""
     try:
-        return instant.astimezone(UTC)
+        return instant.astimezone(find_zone(zone))
     except OverflowError:
         raise ValueError("the calendar has no such instant: it reaches from the year 1 to 9999") from None
 

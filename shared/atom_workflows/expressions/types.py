@@ -1,280 +1,33 @@
-"""The types of values, and how files and documents write them.
-
-A type is written `int`, `[text]` (a list), `{name: text, size: int}` (a map) or `text or null`.
-"""
+"""The types of values, their notation, and reading and writing values of a type: what other packages use of these."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from atom_workflows.expressions.kinds import (
+    ANY,
+    BOOL,
+    DATE,
+    DURATION,
+    GS_URI,
+    INSTANT,
+    INT,
+    NULL,
+    NUMBER,
+    TEXT,
+    TIME,
+    ListOf,
+    MapOf,
+    OrNull,
+    Scalar,
+    Type,
+    Words,
+    describe,
+    or_null,
+)
+from atom_workflows.expressions.notation import read_type, write_type
+from atom_workflows.expressions.values import Value, read_value, write_value
 
-from atom_workflows.errors import TypeNotationError
-from atom_workflows.expressions.names import did_you_mean
-
-MAX_TYPE_DEPTH: Final = 8
-MAX_FIELDS: Final = 100
-_LONGEST_NOTATION: Final = 2_000
-
-
-class Type:
-    """The type of a value. Types are values themselves: frozen, and compared by what they say."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return describe(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar(Type):
-    """A type without parts, such as `int`."""
-
-    name: str
-
-
-TEXT: Final = Scalar("text")
-INT: Final = Scalar("int")
-NUMBER: Final = Scalar("number")
-BOOL: Final = Scalar("bool")
-DATE: Final = Scalar("date")
-TIME: Final = Scalar("time")
-INSTANT: Final = Scalar("instant")
-DURATION: Final = Scalar("duration")
-GS_URI: Final = Scalar("gsUri")
-ANY: Final = Scalar("any")
-NULL: Final = Scalar("null")
-
-
-@dataclass(frozen=True, slots=True)
-class Words(Type):
-    """Text that is one of a few words."""
-
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf(Type):
-    """A list whose items are all of one type."""
-
-    item: Type
-
-
-@dataclass(frozen=True, slots=True)
-class MapOf(Type):
-    """A map with these members and no others."""
-
-    fields: Mapping[str, Type] = field(hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OrNull(Type):
-    """A value that may be null, or missing.
-
-    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` what helps besides a
-    `??` ("`trigger: all-succeeded`"). Both may be empty, and neither makes it another type.
-    """
-
-    of: Type
-    reason: str = field(default="", compare=False)
-    remedy: str = field(default="", compare=False)
-
-
-_BY_NAME: Final = {
-    scalar.name: scalar for scalar in (TEXT, INT, NUMBER, BOOL, DATE, TIME, INSTANT, DURATION, GS_URI, ANY)
-}
-_OTHER_NAMES: Final = {
-    "string": "text", "str": "text", "integer": "int", "long": "int", "float": "number", "double": "number",
-    "boolean": "bool", "timestamp": "instant", "datetime": "instant", "uri": "gsUri", "file": "gsUri",
-    "object": "{name: text}", "map": "{name: text}", "dict": "{name: text}", "array": "[text]", "list": "[text]",
-}  # fmt: skip
-"""What other systems call the types."""
-
-# Each in the singular and in the plural.
-_DESCRIPTIONS: Final = {
-    "text": ("a text", "texts"),
-    "int": ("a whole number", "whole numbers"),
-    "number": ("a number", "numbers"),
-    "bool": ("true or false", "booleans"),
-    "date": ("a date", "dates"),
-    "time": ("a time of day", "times of day"),
-    "instant": ("an instant", "instants"),
-    "duration": ("a duration", "durations"),
-    "gsUri": ("a gs:// address", "gs:// addresses"),
-    "any": ("any value", "values"),
-    "null": ("null", "nulls"),
-}
-_WORDS_SHOWN: Final = 5
-
-
-def or_null(of: Type, reason: str = "", remedy: str = "") -> Type:
-    """Return the type of values that may also be null."""
-    return of if isinstance(of, OrNull) or of in (ANY, NULL) else OrNull(of, reason, remedy)
-
-
-def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part of the interface
-    """Return the type in words, such as `a list of texts`."""
-    match type:
-        case ListOf(item):
-            return "a list" if item == ANY else f"a list of {_several(item)}"
-        case MapOf(fields) if fields:
-            shown = ", ".join(f"`{name}`" for name in list(fields)[:_WORDS_SHOWN])
-            return f"a map with {shown}{', …' if len(fields) > _WORDS_SHOWN else ''}"
-        case Words((_, _, *_) as words):
-            return f"one of {', '.join(words[:_WORDS_SHOWN])}{', …' if len(words) > _WORDS_SHOWN else ''}"
-        case OrNull(of):
-            return f"{describe(of)} or null"
-        case _:
-            return _DESCRIPTIONS[_name(type)][0] if not isinstance(type, MapOf) else "a map"
-
-
-def _several(item: Type) -> str:
-    match item:
-        case ListOf():
-            return "lists"
-        case MapOf():
-            return "maps"
-        case OrNull(of):
-            return f"{_several(of)} or nulls"
-        case _:
-            return _DESCRIPTIONS[_name(item)][1]
-
-
-def _name(type: Type) -> str:  # noqa: A002 -- as above
-    return type.name if isinstance(type, Scalar) else "text"
-
-
-def write_type(type: Type) -> object:  # noqa: A002 -- as above
-    """Return the notation that `read_type` reads, as JSON. The words of an enum are not part of it."""
-    match type:
-        case ListOf(item):
-            return [write_type(item)]
-        case MapOf(fields):
-            return {name: write_type(of) for name, of in fields.items()}
-        case OrNull(of):
-            return f"{_inline(write_type(of))} or null"
-        case _:
-            return _name(type)
-
-
-def _inline(notation: object) -> str:
-    """Return the notation of a list or map as one text, such as `[{a: int}]`."""
-    if isinstance(notation, list):
-        return f"[{_inline(notation[0])}]"
-    if isinstance(notation, dict):
-        return "{" + ", ".join(f"{name}: {_inline(of)}" for name, of in notation.items()) + "}"
-    return str(notation)
-
-
-def read_type(notation: object) -> Type:
-    """Read the notation of a type. Raises TypeNotationError."""
-    return _read(notation, MAX_TYPE_DEPTH)
-
-
-def _read(notation: object, depth: int) -> Type:
-    if not depth:
-        raise TypeNotationError(f"the type has more than {MAX_TYPE_DEPTH} lists and maps inside one another")
-    match notation:
-        case str():
-            return _InText(notation, depth).read()
-        case [item]:
-            return ListOf(_read(item, depth - 1))
-        case dict() if notation:
-            return _read_map(notation, depth)
-        case None:
-            raise TypeNotationError("null alone is no type", "write `T or null` with a type T")
-        case list():
-            raise TypeNotationError("the type of a list names the type of its items once", "write `[text]`")
-        case dict():
-            raise TypeNotationError("the type of a map names its members", "write `{name: text}`, or `any`")
-        case _:
-            raise TypeNotationError(f"`{notation!s:.40}` is no type", f"types are {', '.join(_BY_NAME)}")
-
-
-def _read_map(notation: dict[object, object], depth: int) -> Type:
-    if len(notation) > MAX_FIELDS:
-        raise TypeNotationError(f"the map has more than {MAX_FIELDS} members")
-    for name in notation:
-        if not isinstance(name, str) or not name:
-            raise TypeNotationError(f"the name of a member is text, not `{name!s:.40}`", "write it in quotes")
-    return MapOf({str(name): _read(of, depth - 1) for name, of in notation.items()})
-
-
-_SIGNS: Final = re.compile(r"\s*([\[\]{}:,?]|[^\s\[\]{}:,?]+)")
-
-
-class _InText:
-    """Reads a notation that is one text, such as `[text] or null`."""
-
-    def __init__(self, text: str, depth: int) -> None:
-        if len(text) > _LONGEST_NOTATION:
-            raise TypeNotationError("the type is too long")
-        self._text = text
-        self._signs = [found[1] for found in _SIGNS.finditer(text)]
-        self._next = 0
-        self._depth = depth
-
-    def read(self) -> Type:
-        """Read the whole text."""
-        found = self._type(self._depth)
-        if self._peek():
-            raise self._refuse()
-        return found
-
-    def _peek(self) -> str:
-        return self._signs[self._next] if self._next < len(self._signs) else ""
-
-    def _take(self) -> str:
-        sign = self._peek()
-        self._next += 1
-        return sign
-
-    def _refuse(self) -> TypeNotationError:
-        instead = ""
-        if "?" in self._text:
-            instead = f"write `{self._text.replace('?', '').strip():.40} or null`"
-        return TypeNotationError(f"`{self._text:.40}` is no type", instead)
-
-    def _type(self, depth: int) -> Type:
-        if not depth:
-            raise TypeNotationError(f"the type has more than {MAX_TYPE_DEPTH} lists and maps inside one another")
-        sign = self._take()
-        if sign == "[":
-            found: Type = ListOf(self._type(depth - 1))
-            if self._take() != "]":
-                raise self._refuse()
-        elif sign == "{":
-            found = self._members(depth)
-        else:
-            found = self._named(sign)
-        if self._peek() != "or":
-            return found
-        self._take()
-        if self._take() != "null":
-            raise TypeNotationError(f"`{self._text:.40}` is no type", "only `or null` may follow a type")
-        return or_null(found)
-
-    def _members(self, depth: int) -> Type:
-        fields: dict[str, Type] = {}
-        while True:
-            name = self._take()
-            if not name or name in "[]{}:,?" or name in fields or self._take() != ":" or len(fields) >= MAX_FIELDS:
-                raise self._refuse()
-            fields[name] = self._type(depth - 1)
-            sign = self._take()
-            if sign == "}":
-                return MapOf(fields)
-            if sign != ",":
-                raise self._refuse()
-
-    def _named(self, name: str) -> Type:
-        if name in _BY_NAME:
-            return _BY_NAME[name]
-        if not name or name in "[]{}:,?":
-            raise self._refuse()
-        if other := _OTHER_NAMES.get(name.lower()):
-            raise TypeNotationError(f"there is no type `{name:.40}`", f"write `{other}`")
-        raise TypeNotationError(
-            f"there is no type `{name:.40}`", did_you_mean(name, _BY_NAME) or f"types are {', '.join(_BY_NAME)}"
-        )
+__all__ = [
+    "ANY", "BOOL", "DATE", "DURATION", "GS_URI", "INSTANT", "INT", "NULL", "NUMBER", "TEXT", "TIME", "ListOf", "MapOf",
+    "OrNull", "Scalar", "Type", "Value", "Words", "describe", "or_null", "read_type", "read_value", "write_type",
+    "write_value",
+]  # fmt: skip

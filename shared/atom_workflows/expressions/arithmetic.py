@@ -1,0 +1,61 @@
+"""Compute `+ - * / // %` of two values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from atom_workflows.errors import EvaluationError
+from atom_workflows.expressions import faults
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.order import kind_at
+from atom_workflows.expressions.values import MAX_INT, MIN_INT, Value
+
+
+def calculate(operator: str, left: Value, right: Value, budget: Budget, at: int) -> Value:
+    """Return the value of `left operator right`. Raises EvaluationError."""
+    if is_number(left) and is_number(right):
+        return require_64_bits(_compute(operator, left, right, at), at)
+    if operator == "+" and isinstance(left, str) and isinstance(right, str):
+        budget.require_characters(len(left) + len(right), at)
+        return budget.require_text(left + right, at)
+    if operator == "+" and isinstance(left, list) and isinstance(right, list):
+        budget.require_items(len(left) + len(right), at)
+        return left + right
+    raise faults.refusal(faults.no_operation(operator, kind_at(left, at), kind_at(right, at)), at)
+
+
+def is_number(value: object) -> bool:
+    """Return True if a value is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def require_64_bits(number: float, at: int) -> int | float:
+    """Return a number that was computed, if it is finite and has 64 bits. Raises EvaluationError."""
+    if isinstance(number, int) and not MIN_INT <= number <= MAX_INT:
+        raise EvaluationError("the number is too large: whole numbers have 64 bits", at)
+    if not math.isfinite(number):
+        raise EvaluationError("the number is too large", at)
+    return number
+
+
+def _compute(operator: str, left: Any, right: Any, at: int) -> int | float:
+    try:
+        match operator:
+            case "+":
+                number = left + right
+            case "-":
+                number = left - right
+            case "*":
+                number = left * right
+            case "/":
+                number = left / right
+            case "//":
+                number = left // right
+            case _:
+                number = left % right
+    except ZeroDivisionError:
+        raise EvaluationError("a division by zero", at, "write `a / b if b != 0 else value`") from None
+    except OverflowError:
+        raise EvaluationError("the number is too large", at) from None
+    return number  # type: ignore[no-any-return]  # Both are numbers, so it is one.

@@ -1,0 +1,64 @@
+"""Call a function with values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atom_workflows.errors import EvaluationError
+from atom_workflows.expressions import faults
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS, Parameter
+from atom_workflows.expressions.kinds import ANY, INT, NUMBER, ListOf, Type, describe
+from atom_workflows.expressions.library import Context
+from atom_workflows.expressions.order import kind_at
+from atom_workflows.expressions.values import MAP, Value, kind_of
+
+
+def call(name: str, values: Sequence[Value], *, budget: Budget, zone: str, at: int) -> Value:
+    """Return what a function computes. Raises EvaluationError."""
+    function = FUNCTIONS.get(name)
+    if function is None:
+        raise faults.refusal(faults.unknown_function(name, FUNCTION_NAMES), at)
+    if fault := function.arity_fault(len(values)):
+        raise EvaluationError(fault, at, f"write `{function.signature}`")
+    for parameter, value in zip(function.parameters, values, strict=False):
+        if isinstance(value, list):
+            budget.charge(len(value), at)
+        if not any(_fits(value, of, at) for of in parameter.takes):
+            raise _refused(name, parameter, value, at)
+    try:
+        return function.run(Context(budget=budget, zone=zone, at=at), *values)
+    except EvaluationError:
+        raise
+    except ValueError as error:  # A text that is no time, or a time beyond the calendar.
+        raise EvaluationError(f"`{name}`: {error}", at) from error
+
+
+def takes_in_words(parameter: Parameter) -> str:
+    """Return what a parameter takes, such as `a text or a number`."""
+    return " or ".join(dict.fromkeys(describe(of) for of in parameter.takes))
+
+
+def _fits(value: Value, of: Type, at: int) -> bool:
+    if isinstance(of, ListOf):
+        return isinstance(value, list) and (of.item == ANY or all(_fits(item, of.item, at) for item in value))
+    if of == ANY:
+        return True
+    if of == MAP:
+        return isinstance(value, dict)
+    kind = kind_at(value, at)
+    return kind_of(value) == INT if of == INT else kind == of
+
+
+def _refused(name: str, parameter: Parameter, value: Value, at: int) -> EvaluationError:
+    kind = kind_at(value, at)
+    remedy = ""
+    if value is None:
+        remedy = faults.NULL_REMEDY
+    elif parameter.takes == (INT,) and kind == NUMBER:
+        remedy = "write `//` or `int(…)`"
+    elif isinstance(value, list):
+        other = next((item for item in value if not any(_fits([item], of, at) for of in parameter.takes)), None)
+        found = f"a list with {faults.in_words(kind_at(other, at))}"
+        return EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {found}", at)
+    return EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(kind)}", at, remedy)

@@ -1,0 +1,313 @@
+"""Compute the value of an expression: `evaluate`.
+
+An expression converts nothing by itself, and whatever could be a mistake is an error. Every part costs a step of the
+budget, and whatever makes a text or list asks the budget before it makes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from atom_workflows.errors import EvaluationError, MissingMember, OverBudget, ValueMismatch
+from atom_workflows.expressions import faults
+from atom_workflows.expressions.arithmetic import calculate, is_number
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.calls import call
+from atom_workflows.expressions.faults import TIMES, refusal
+from atom_workflows.expressions.functions import HAS
+from atom_workflows.expressions.order import equal, kind_at, less
+from atom_workflows.expressions.syntax import (
+    Arithmetic,
+    Call,
+    Chain,
+    Coalesce,
+    Comparison,
+    Comprehension,
+    Conditional,
+    Expression,
+    Index,
+    ListLiteral,
+    Literal,
+    Logic,
+    Member,
+    Name,
+    Negative,
+    Not,
+    Path,
+    path_of,
+    places_of_reads,
+    spell,
+)
+from atom_workflows.expressions.values import Value, read_value, write_value
+
+MAX_NAMES_READ: Final = 300
+"""Characters of the names and values that a decision is explained with."""
+
+_LONGEST_SHOWN: Final = 60
+
+
+def evaluate(
+    expression: Expression, scope: Mapping[str, Any], *, zone: str = "UTC", budget: Budget | None = None
+) -> Value:
+    """Return the value of an expression. Raises EvaluationError.
+
+    Values of the scope are as `values` describes them, at most 64 levels deep. Several evaluations may share a budget.
+    """
+    budget = Budget() if budget is None else budget
+    value = _Evaluation(scope, zone, budget).value(expression)
+    budget.require_result(value, expression.at)
+    return value
+
+
+def names_read(expression: Expression, scope: Mapping[str, Any]) -> str:
+    """Return what an expression reads and the values, to explain a decision: "`rows` = 12, `ok` = null"."""
+    paths = list(dict.fromkeys(path for path, _ in places_of_reads(expression)))
+    last_names = [path[-1] for path in paths]
+    # `steps.a.state` and `steps.b.state` need their whole names.
+    shown = [spell(path if last_names.count(path[-1]) > 1 else path[-1:]) for path in paths]
+    pairs = [f"`{name}` {_show(path, scope)}" for name, path in zip(shown, paths, strict=True)]
+    text = ", ".join(pairs)
+    return text if len(text) <= MAX_NAMES_READ else text[: MAX_NAMES_READ - 1] + "…"
+
+
+def _show(path: Path, scope: Mapping[str, Any]) -> str:
+    value: Any = scope
+    for name in path:
+        if not isinstance(value, Mapping) or name not in value:
+            return "is missing"
+        value = value[name]
+    try:
+        Budget().require_result(value, 0)
+        text = json.dumps(write_value(value), ensure_ascii=False)
+    except (OverBudget, TypeError):
+        return "is too large to show"
+    return f"= {text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + '…'}"
+
+
+class _Missing:
+    """What a chain leads to if a member is not there. It never becomes a value."""
+
+
+_MISSING: Final = _Missing()
+
+
+class _Evaluation:
+    def __init__(self, scope: Mapping[str, Any], zone: str, budget: Budget) -> None:
+        self._scope = scope
+        self._items: dict[str, Value] = {}  # by the names that comprehensions give them
+        self._zone = zone
+        self._budget = budget
+
+    def value(self, expression: Expression) -> Value:
+        self._budget.charge(1, expression.at)
+        return _METHODS[type(expression)](self, expression)
+
+    def value_if_any(self, expression: Expression) -> Value | _Missing:
+        """Return the value, or `_MISSING` if any link of the chain before a `??` is null or not there."""
+        self._budget.charge(1, expression.at)
+        match expression:
+            case Chain(base=base, links=links):
+                value = self.value_if_any(base)
+                for number, link in enumerate(links):
+                    if value is None or value is _MISSING:
+                        return _MISSING
+                    value = self._member(value, link, expression, number)
+                return value
+            case Coalesce(value=first, default=default):
+                value = self.value_if_any(first)
+                return self.value_if_any(default) if value is None or value is _MISSING else value
+            case Conditional(value=chosen, condition=condition, otherwise=otherwise):
+                return self.value_if_any(chosen if self.condition(condition) else otherwise)
+            case _:
+                return self.value(expression)
+
+    def condition(self, expression: Expression) -> bool:
+        """Return the value of what must be true or false."""
+        value = self.value(expression)
+        if not isinstance(value, bool):
+            raise refusal(faults.no_condition(kind_at(value, expression.at)), expression.at)
+        return value
+
+    # -- names and members -------------------------------------------------------------------------------------------
+
+    def literal(self, literal: Literal) -> Value:
+        return literal.value
+
+    def name(self, name: Name) -> Value:
+        if name.name in self._items:
+            return self._items[name.name]
+        if name.name not in self._scope:
+            raise refusal(faults.unknown_name(name.name, [*self._scope, *self._items]), name.at)
+        value: Value = self._scope[name.name]
+        return value
+
+    def chain(self, chain: Chain) -> Value:
+        value = self.value(chain.base)
+        for number, link in enumerate(chain.links):
+            found = self._member(value, link, chain, number)
+            if isinstance(found, _Missing):
+                raise self._missing(value, link, chain, number)
+            value = found
+        return value
+
+    def _member(self, value: Value | _Missing, link: Member | Index, chain: Chain, number: int) -> Value | _Missing:
+        """Return a member of a value. Raises EvaluationError if it is of a kind that cannot have such a member."""
+        self._budget.charge(1, link.at)
+        key = link.name if isinstance(link, Member) else self.value(link.index)
+        if isinstance(value, dict) and isinstance(key, str):
+            member: Value | _Missing = value.get(key, _MISSING)
+            return member
+        if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool):
+            item: Value | _Missing = value[key] if -len(value) <= key < len(value) else _MISSING
+            return item
+        before, kind = _spell_before(chain, number), kind_at(value, link.at)
+        if isinstance(value, dict) or (isinstance(value, list) and isinstance(link, Index)):
+            raise refusal(faults.no_index(before, kind, kind_at(key, link.at)), link.at)
+        if value is None:
+            message, suggestion = faults.no_members(before, kind)
+            raise MissingMember(message, link.at, suggestion)
+        raise refusal(faults.no_members(before, kind), link.at)
+
+    def _missing(self, value: Value, link: Member | Index, chain: Chain, number: int) -> MissingMember:
+        before = _spell_before(chain, number)
+        if isinstance(value, dict):
+            name = link.name or str(self.value(link.index) if isinstance(link, Index) else "")
+            message, suggestion = faults.unknown_member(before, name, value)
+            return MissingMember(message, link.at, suggestion)
+        count = len(value) if isinstance(value, list) else 0
+        return MissingMember(f"`{before}` has no such item: it has {count}", link.at, "the first is `[0]`")
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def coalesce(self, coalesce: Coalesce) -> Value:
+        value = self.value_if_any(coalesce.value)
+        return self.value(coalesce.default) if value is None or isinstance(value, _Missing) else value
+
+    def negative(self, negative: Negative) -> Value:
+        value = self.value(negative.operand)
+        if not is_number(value):
+            raise refusal(
+                faults.no_operation("-", kind_at(value, negative.at), kind_at(value, negative.at)), negative.at
+            )
+        return calculate("-", 0, value, self._budget, negative.at)
+
+    def arithmetic(self, arithmetic: Arithmetic) -> Value:
+        value = self.value(arithmetic.first)
+        for operand in arithmetic.rest:
+            value = calculate(operand.operator, value, self.value(operand.value), self._budget, operand.at)
+        return value
+
+    def comparison(self, comparison: Comparison) -> bool:
+        left, right = self.value(comparison.left), self.value(comparison.right)
+        at, operator = comparison.at, comparison.operator
+        if operator in ("in", "not in"):
+            right = self._beside_each(comparison.right, right, left)
+            return self._contains(right, left, at) == (operator == "in")
+        left, right = self._beside(comparison.left, left, right), self._beside(comparison.right, right, left)
+        match operator:
+            case "==" | "!=":
+                return equal(left, right, self._budget, at) == (operator == "==")
+            case "<":
+                return less(left, right, self._budget, at)
+            case ">":
+                return less(right, left, self._budget, at)
+            case "<=":
+                return not less(right, left, self._budget, at)
+            case _:
+                return not less(left, right, self._budget, at)
+
+    def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
+        """Read a text that is written out as the kind of time that stands beside it."""
+        if not isinstance(expression, Literal) or not isinstance(value, str):
+            return value
+        kind = kind_at(other, expression.at)
+        if kind not in TIMES:
+            return value
+        try:
+            return read_value(value, kind, zone=self._zone)
+        except ValueMismatch as error:
+            raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
+
+    def _beside_each(self, expression: Expression, value: Value, other: Value) -> Value:
+        """Read the texts of a list that is written out, likewise."""
+        if not isinstance(expression, ListLiteral) or not isinstance(value, list):
+            return value
+        return [self._beside(item, each, other) for item, each in zip(expression.items, value, strict=True)]
+
+    def _contains(self, container: Value, value: Value, at: int) -> bool:
+        if isinstance(container, list):
+            return any(equal(item, value, self._budget, at) for item in container)
+        if isinstance(container, str) and isinstance(value, str):
+            self._budget.charge_text(container, at)
+            return value in container
+        if isinstance(container, dict) and isinstance(value, str):
+            return value in container
+        if isinstance(container, str | dict):
+            raise refusal(faults.never_in(kind_at(value, at), kind_at(container, at)), at)
+        raise refusal(faults.no_container(kind_at(container, at)), at)
+
+    def logic(self, logic: Logic) -> bool:
+        stops_at = logic.operator == "or"
+        return stops_at if any(self.condition(each) is stops_at for each in logic.operands) else not stops_at
+
+    def negation(self, negation: Not) -> bool:
+        return not self.condition(negation.operand)
+
+    def conditional(self, conditional: Conditional) -> Value:
+        return self.value(conditional.value if self.condition(conditional.condition) else conditional.otherwise)
+
+    # -- functions and lists -----------------------------------------------------------------------------------------
+
+    def call(self, node: Call) -> Value:
+        if node.function != HAS:
+            values = [self.value(argument) for argument in node.arguments]
+            return call(node.function, values, budget=self._budget, zone=self._zone, at=node.at)
+        if len(node.arguments) != 1:
+            raise EvaluationError(f"`has` takes 1 argument, not {len(node.arguments)}", node.at)
+        value = self.value_if_any(node.arguments[0])
+        return value is not None and value is not _MISSING
+
+    def list_literal(self, literal: ListLiteral) -> Value:
+        return [self.value(item) for item in literal.items]
+
+    def comprehension(self, comprehension: Comprehension) -> Value:
+        items = self.value(comprehension.items)
+        if not isinstance(items, list):
+            at = comprehension.items.at
+            raise refusal(faults.no_list(kind_at(items, at)), at)
+        outer = dict(self._items)
+        made: list[Value] = []
+        for item in items:
+            self._budget.charge(1, comprehension.at)
+            self._items[comprehension.name] = item
+            if comprehension.condition is None or self.condition(comprehension.condition):
+                made.append(self.value(comprehension.item))
+        self._items = outer
+        self._budget.require_items(len(made), comprehension.at)
+        return made
+
+
+def _spell_before(chain: Chain, number: int) -> str:
+    """Return how the part of a chain before a link is written, as far as that is known."""
+    before = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
+    path = path_of(before)
+    return spell(path) if path else "this value"
+
+
+_METHODS: Final[dict[type[Expression], Callable[[_Evaluation, Any], Value]]] = {
+    Literal: _Evaluation.literal,
+    Name: _Evaluation.name,
+    Chain: _Evaluation.chain,
+    Coalesce: _Evaluation.coalesce,
+    Negative: _Evaluation.negative,
+    Arithmetic: _Evaluation.arithmetic,
+    Comparison: _Evaluation.comparison,
+    Logic: _Evaluation.logic,
+    Not: _Evaluation.negation,
+    Conditional: _Evaluation.conditional,
+    Call: _Evaluation.call,
+    ListLiteral: _Evaluation.list_literal,
+    Comprehension: _Evaluation.comprehension,
+}

@@ -1,0 +1,184 @@
+"""What messages say about mistakes, the same whether the checker finds them in a file or the evaluator in a value.
+
+Each function returns the message and what helps, which may be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from atom_workflows.errors import EvaluationError
+from atom_workflows.expressions.kinds import (
+    BOOL,
+    DATE,
+    DURATION,
+    INSTANT,
+    INT,
+    NULL,
+    NUMBER,
+    TEXT,
+    TIME,
+    ListOf,
+    MapOf,
+    Type,
+    describe,
+)
+from atom_workflows.expressions.names import did_you_mean
+
+Advice: TypeAlias = tuple[str, str]
+
+TIMES: Final = frozenset({DATE, TIME, INSTANT, DURATION})
+"""The types as which a text is read that is written out beside a value of it."""
+
+NULL_REMEDY: Final = "write `… ?? value`"
+
+_OTHER_FUNCTIONS: Final = {
+    "contains": "write `part in whole`", "coalesce": "write `a ?? b`", "default": "write `a ?? b`",
+    "map": "write `[f(x) for x in xs]`", "filter": "write `[x for x in xs if …]`",
+    "now": "there is no clock, as the time is `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
+    "success": "use `trigger`", "failure": "use `trigger`", "always": "use `trigger`", "cancelled": "use `trigger`",
+    "size": "write `len(…)`", "length": "write `len(…)`", "count": "write `len([x for x in xs if …])`",
+    "str": "write `text(…)`", "string": "write `text(…)`", "float": "write `number(…)`", "strip": "write `trim(…)`",
+    "strftime": "write `format(…)`", "date": "write `day(…)`", "tojson": "write `json(…)`",
+    "if": "write `a if condition else b`", "bool": "write a comparison", "round": "write `int(…)`",
+    "random": "expressions leave nothing to chance", "uuid": "expressions leave nothing to chance; use `run.id`",
+}  # fmt: skip
+
+
+def refusal(advice: Advice, at: int) -> EvaluationError:
+    """Return the error that says it."""
+    message, suggestion = advice
+    return EvaluationError(message, at, suggestion)
+
+
+def in_words(of: Type) -> str:
+    """Return what messages call a type, such as `text` or `a whole number`."""
+    return "text" if describe(of) == describe(TEXT) else describe(of)
+
+
+def unknown_function(name: str, names: Iterable[str]) -> Advice:
+    """Return the fault of a function that does not exist."""
+    return f"there is no function `{name}`", _OTHER_FUNCTIONS.get(name.lower()) or did_you_mean(name, names)
+
+
+def unknown_name(name: str, names: Iterable[str]) -> Advice:
+    """Return the fault of a name that does not exist."""
+    known = list(names)
+    advice = did_you_mean(name, known)
+    return f"there is no `{name}` here", advice or (f"names are {', '.join(known[:8])}" if known else "")
+
+
+def unknown_member(of: str, name: str, members: Iterable[str]) -> Advice:
+    """Return the fault of a member that a value does not have."""
+    known = list(members)
+    minuend, minus, subtrahend = name.partition("-")
+    if minus and minuend in known:
+        return f"`{of}` has no `{name}`", f"spaces make a minus: `{of}.{minuend} - {subtrahend}`"
+    return f"`{of}` has no `{name}`", did_you_mean(name, known)
+
+
+def no_members(of: str, kind: Type) -> Advice:
+    """Return the fault of a member of a value that has none."""
+    if kind == NULL:
+        return f"`{of}` is null", NULL_REMEDY
+    if isinstance(kind, ListOf):
+        return f"`{of}` is {describe(kind)} and has no members", f"write `{of}[0]`, or `[x.… for x in {of}]`"
+    return f"`{of}` is {in_words(kind)} and has no members", ""
+
+
+def no_index(of: str, kind: Type, index: Type) -> Advice:
+    """Return the fault of an index of the wrong type."""
+    wanted = "text" if isinstance(kind, MapOf) else "a whole number"
+    return f"the index of `{of}` must be {wanted}, not {in_words(index)}", ""
+
+
+def no_condition(kind: Type) -> Advice:
+    """Return the fault of a condition that is neither true nor false."""
+    if kind == TEXT:
+        remedy = "write `… != ''`, or `… == 'true'`"
+    elif kind in (INT, NUMBER):
+        remedy = "write `… != 0`"
+    elif isinstance(kind, ListOf | MapOf):
+        remedy = "write `len(…) > 0`"
+    else:
+        remedy = NULL_REMEDY if kind == NULL else "write a comparison"
+    return f"a condition must be true or false, not {in_words(kind)}", remedy
+
+
+def never_equal(left: Type, right: Type) -> Advice:
+    """Return the fault of comparing two types that are never equal."""
+    first, second = sorted((_family(left), _family(right)), key=lambda kind: kind != TEXT)
+    return f"{in_words(first)} is never equal to {in_words(second)}", _bridge(first, second)
+
+
+def no_order(left: Type, right: Type) -> Advice:
+    """Return the fault of asking which of two values comes first."""
+    first, second = _family(left), _family(right)
+    if NULL in (first, second):
+        return "null has no order", NULL_REMEDY
+    if first == second:
+        return f"{in_words(first)} has no order", ""
+    return f"{in_words(first)} and {in_words(second)} have no order", _bridge(first, second)
+
+
+def no_container(right: Type) -> Advice:
+    """Return the fault of an `in` before a value that contains nothing."""
+    return f"`in` looks into lists, texts and maps, not into {in_words(right)}", ""
+
+
+def never_in(left: Type, right: Type) -> Advice:
+    """Return the fault of looking for what a text or map can never contain."""
+    return f"{in_words(_family(left))} is never in {in_words(right)}", _bridge(TEXT, _family(left))
+
+
+def no_list(of: Type) -> Advice:
+    """Return the fault of going through a value that is no list."""
+    return f"`for` goes through a list, not {in_words(of)}", NULL_REMEDY if of == NULL else ""
+
+
+def no_operation(operator: str, left: Type, right: Type) -> Advice:
+    """Return the fault of an operator between two types that it does not take."""
+    takes = "numbers, texts or lists" if operator == "+" else "numbers"
+    first, second = _family(left), _family(right)
+    kinds = {first, second}
+    remedy = ""
+    if NULL in kinds:
+        remedy = NULL_REMEDY
+    elif operator == "-" and kinds <= {DATE, INSTANT}:
+        remedy = "write `days(from, to)`"
+    elif kinds & TIMES and operator in "+-":
+        remedy = "write `day(…, 1)` or `add(…, '2h')`"
+    elif TEXT in kinds and operator == "+" and len(kinds) > 1:
+        remedy = "write `text(…)`" if not any(isinstance(kind, ListOf | MapOf) for kind in kinds) else "write `json(…)`"
+    elif TEXT in kinds and kinds <= {TEXT, NUMBER}:
+        remedy = "write `int(…)`"
+    if first == second:
+        return f"`{operator}` takes {takes}, not {in_words(first)}", remedy
+    return f"`{operator}` takes {takes}, not {in_words(first)} and {in_words(second)}", remedy
+
+
+def no_insertion(kind: Type) -> Advice:
+    """Return the fault of a value that cannot be inserted into text."""
+    remedy = NULL_REMEDY if kind == NULL else "use `json(…)`"
+    return f"{in_words(kind)} cannot be inserted into text", remedy
+
+
+def _family(of: Type) -> Type:
+    return NUMBER if of == INT else TEXT if in_words(of) == "text" else of
+
+
+def _bridge(first: Type, second: Type) -> str:
+    """Return how to make one type out of another."""
+    kinds = {first, second}
+    if kinds == {TEXT, NUMBER}:
+        return "turn one into the other: `int(…)`"
+    if kinds == {TEXT, BOOL}:
+        return "write true and false without quotes"
+    if kinds == {DATE, INSTANT}:
+        return "turn the instant into a date: `day(…)`"
+    if kinds == {TEXT, DATE}:
+        return "turn the text into a date: `day(…)`"
+    if kinds == {TEXT, INSTANT}:
+        return "turn the text into an instant: `add(…, '0s')`"
+    return ""

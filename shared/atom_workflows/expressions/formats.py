@@ -1,0 +1,93 @@
+"""`format(time, '%Y%m%d')`: the directives of strftime that have one meaning everywhere.
+
+Python's own strftime is the platform's: it takes widths of any size, and names days by the locale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time
+from typing import Final
+
+_MONTHS: Final = (
+    "January February March April May June July August September October November December".split()  # noqa: SIM905 -- shorter
+)
+_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_SHORT: Final = 3
+
+_OF_DAY: Final[dict[str, Callable[[date], str]]] = {
+    "Y": lambda day: f"{day.year:04}",
+    "y": lambda day: f"{day.year % 100:02}",
+    "m": lambda day: f"{day.month:02}",
+    "d": lambda day: f"{day.day:02}",
+    "j": lambda day: f"{day.timetuple().tm_yday:03}",
+    "B": lambda day: _MONTHS[day.month - 1],
+    "b": lambda day: _MONTHS[day.month - 1][:_SHORT],
+    "A": lambda day: _DAYS[day.weekday()],
+    "a": lambda day: _DAYS[day.weekday()][:_SHORT],
+    "u": lambda day: f"{day.isoweekday()}",
+    "w": lambda day: f"{day.isoweekday() % 7}",
+    "V": lambda day: f"{day.isocalendar().week:02}",
+    "G": lambda day: f"{day.isocalendar().year:04}",
+    "F": lambda day: day.isoformat(),
+}
+_OF_TIME: Final[dict[str, Callable[[datetime | time], str]]] = {
+    "H": lambda moment: f"{moment.hour:02}",
+    "I": lambda moment: f"{(moment.hour - 1) % 12 + 1:02}",
+    "M": lambda moment: f"{moment.minute:02}",
+    "S": lambda moment: f"{moment.second:02}",
+    "f": lambda moment: f"{moment.microsecond:06}",
+    "p": lambda moment: "AM" if moment.hour < 12 else "PM",  # noqa: PLR2004 -- noon
+    "T": lambda moment: moment.isoformat("seconds")[:8] if isinstance(moment, time) else f"{moment:%H:%M:%S}",
+    "z": lambda moment: f"{moment:%z}"[:5],
+    "Z": lambda moment: moment.tzname() or "",
+}
+
+
+def format_moment(moment: datetime | date | time, pattern: str) -> str:
+    """Write a local date, time of day, or both. Raises ValueError if the pattern asks for what it does not have."""
+    return "".join(_write(moment, piece) for piece in _pieces(pattern))
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError if a pattern has an unknown directive."""
+    for piece in _pieces(pattern):
+        if len(piece) == 2 and piece[0] == "%" and piece[1] not in _OF_DAY | _OF_TIME | {"%": None}:  # noqa: PLR2004 -- a sign and a letter
+            raise ValueError(_unknown(piece))
+
+
+def _pieces(pattern: str) -> Iterator[str]:
+    """Return the directives, and the texts between them."""
+    at = 0
+    while at < len(pattern):
+        sign = pattern.find("%", at)
+        if sign < 0:
+            yield pattern[at:]
+            return
+        if sign > at:
+            yield pattern[at:sign]
+        if sign + 1 == len(pattern):
+            raise ValueError("a `%` at the end of a pattern is written `%%`")
+        yield pattern[sign : sign + 2]
+        at = sign + 2
+
+
+def _write(moment: datetime | date | time, piece: str) -> str:
+    if piece[0] != "%":
+        return piece
+    directive = piece[1]
+    if directive == "%":
+        return "%"
+    if directive in _OF_DAY:
+        if isinstance(moment, time):
+            raise ValueError(f"a time of day has no `{piece}`")
+        return _OF_DAY[directive](moment)
+    if directive in _OF_TIME:
+        if not isinstance(moment, datetime | time):
+            raise ValueError(f"a date has no `{piece}`")
+        return _OF_TIME[directive](moment)
+    raise ValueError(_unknown(piece))
+
+
+def _unknown(piece: str) -> str:
+    return f"a pattern does not know `{piece}`; it knows %{' %'.join([*_OF_DAY, *_OF_TIME])} and %%"

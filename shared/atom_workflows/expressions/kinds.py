@@ -1,0 +1,124 @@
+"""The types of values, and what messages call them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+class Type:
+    """The type of a value. Types are values themselves: frozen, and compared by what they say."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return describe(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar(Type):
+    """A type without parts, such as `int`."""
+
+    name: str
+
+
+TEXT: Final = Scalar("text")
+INT: Final = Scalar("int")
+NUMBER: Final = Scalar("number")
+BOOL: Final = Scalar("bool")
+DATE: Final = Scalar("date")
+TIME: Final = Scalar("time")
+INSTANT: Final = Scalar("instant")
+DURATION: Final = Scalar("duration")
+GS_URI: Final = Scalar("gsUri")
+ANY: Final = Scalar("any")
+NULL: Final = Scalar("null")
+
+
+@dataclass(frozen=True, slots=True)
+class Words(Type):
+    """Text that is one of a few words."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Type):
+    """A list whose items are all of one type."""
+
+    item: Type
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf(Type):
+    """A map with these members and no others."""
+
+    fields: Mapping[str, Type] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OrNull(Type):
+    """A value that may be null, or missing.
+
+    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` what helps besides a
+    `??` ("`trigger: all-succeeded`"). Both may be empty, and neither makes it another type.
+    """
+
+    of: Type
+    reason: str = field(default="", compare=False)
+    remedy: str = field(default="", compare=False)
+
+
+# Each in the singular and in the plural.
+_DESCRIPTIONS: Final = {
+    "text": ("a text", "texts"),
+    "int": ("a whole number", "whole numbers"),
+    "number": ("a number", "numbers"),
+    "bool": ("true or false", "booleans"),
+    "date": ("a date", "dates"),
+    "time": ("a time of day", "times of day"),
+    "instant": ("an instant", "instants"),
+    "duration": ("a duration", "durations"),
+    "gsUri": ("a gs:// address", "gs:// addresses"),
+    "any": ("any value", "values"),
+    "null": ("null", "nulls"),
+}
+_WORDS_SHOWN: Final = 5
+
+
+def or_null(of: Type, reason: str = "", remedy: str = "") -> Type:
+    """Return the type of values that may also be null."""
+    return of if isinstance(of, OrNull) or of in (ANY, NULL) else OrNull(of, reason, remedy)
+
+
+def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part of the interface
+    """Return the type in words, such as `a list of texts`."""
+    match type:
+        case ListOf(item):
+            return "a list" if item == ANY else f"a list of {_several(item)}"
+        case MapOf(fields) if fields:
+            shown = ", ".join(f"`{name}`" for name in list(fields)[:_WORDS_SHOWN])
+            return f"a map with {shown}{', …' if len(fields) > _WORDS_SHOWN else ''}"
+        case Words((_, _, *_) as words):
+            return f"one of {', '.join(words[:_WORDS_SHOWN])}{', …' if len(words) > _WORDS_SHOWN else ''}"
+        case OrNull(of):
+            return f"{describe(of)} or null"
+        case _:
+            return _DESCRIPTIONS[_name(type)][0] if not isinstance(type, MapOf) else "a map"
+
+
+def _several(item: Type) -> str:
+    match item:
+        case ListOf():
+            return "lists"
+        case MapOf():
+            return "maps"
+        case OrNull(of):
+            return f"{_several(of)} or nulls"
+        case _:
+            return _DESCRIPTIONS[_name(item)][1]
+
+
+def _name(type: Type) -> str:  # noqa: A002 -- as above
+    return type.name if isinstance(type, Scalar) else "text"

@@ -1,0 +1,258 @@
+"""What the functions of expressions do. All are pure, and each is called with values that its parameters take."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from atom_workflows.errors import EvaluationError
+from atom_workflows.expressions import times
+from atom_workflows.expressions.arithmetic import require_64_bits
+from atom_workflows.expressions.budget import MAX_ITEMS, Budget
+from atom_workflows.expressions.formats import format_moment
+from atom_workflows.expressions.kinds import ANY
+from atom_workflows.expressions.order import key_of, sort_keys
+from atom_workflows.expressions.values import Value, read_value, write_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where a function is called: the budget, the zone in which days begin, and the offset of the call."""
+
+    budget: Budget
+    zone: str
+    at: int
+
+    def error(self, message: str, suggestion: str = "") -> EvaluationError:
+        """Return the error of a call that has no value."""
+        return EvaluationError(message, self.at, suggestion)
+
+
+# -- numbers and texts -----------------------------------------------------------------------------------------------
+
+_INT: Final = re.compile(r"[+-]?[0-9]{1,19}")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_MAX_JSON_DEPTH: Final = 32
+
+
+def to_int(context: Context, value: str | float) -> Value:
+    """Return text as a whole number, or a number without its fraction."""
+    if not isinstance(value, str):
+        return require_64_bits(int(value), context.at)
+    if not _INT.fullmatch(value.strip()):
+        raise context.error(f"`{value:.40}` is not a whole number")
+    return require_64_bits(int(value), context.at)
+
+
+def to_number(context: Context, value: str | float) -> Value:
+    """Return text as a number."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if _INT.fullmatch(text):
+        return require_64_bits(int(text), context.at)
+    if not _NUMBER.fullmatch(text):
+        raise context.error(f"`{value:.40}` is not a number")
+    return require_64_bits(float(text), context.at)
+
+
+def to_json(context: Context, value: Value) -> str:
+    """Return a value as JSON text."""
+    context.budget.require_characters(context.budget.require_result(value, context.at), context.at)
+    text = json.dumps(write_value(value), ensure_ascii=False, separators=(",", ":"))
+    return context.budget.require_text(text, context.at)
+
+
+def from_json(context: Context, text: str) -> Value:
+    """Return the value of a JSON text."""
+    context.budget.require_characters(len(text), context.at)
+    depth = 0
+    for token in _JSON_TOKEN.finditer(text):
+        depth += (token[0] in "[{") - (token[0] in "]}")
+        if depth > _MAX_JSON_DEPTH:
+            raise context.error(f"the JSON is nested too deeply: more than {_MAX_JSON_DEPTH} lists and maps")
+    try:
+        value = read_value(json.loads(text), ANY)
+    except ValueError as error:
+        raise context.error(f"`fromJson` cannot read this text: {error!s:.200}") from error
+    context.budget.require_result(value, context.at)
+    return value
+
+
+def lower(context: Context, text: str) -> str:
+    """Return a text in small letters."""
+    return context.budget.require_text(text.lower(), context.at)
+
+
+def upper(context: Context, text: str) -> str:
+    """Return a text in capital letters."""
+    return context.budget.require_text(text.upper(), context.at)
+
+
+def trim(context: Context, text: str) -> str:
+    """Return a text without the space around it."""
+    return context.budget.require_text(text.strip(), context.at)
+
+
+def split(context: Context, text: str, separator: str) -> list[str]:
+    """Return the parts of a text between separators."""
+    if not separator:
+        raise context.error("the separator is empty")
+    context.budget.charge_text(text, context.at)
+    parts = text.split(separator, MAX_ITEMS)
+    context.budget.require_items(len(parts), context.at)
+    return parts
+
+
+def join(context: Context, texts: list[str], separator: str) -> str:
+    """Return one text of several with a separator between them."""
+    context.budget.require_characters(sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0), context.at)
+    return context.budget.require_text(separator.join(texts), context.at)
+
+
+def replace(context: Context, text: str, old: str, new: str) -> str:
+    """Return a text with each occurrence of a part replaced."""
+    if not old:
+        raise context.error("the text to be replaced is empty")
+    context.budget.charge_text(text, context.at)
+    context.budget.require_characters(len(text) + text.count(old) * (len(new) - len(old)), context.at)
+    return context.budget.require_text(text.replace(old, new), context.at)
+
+
+def starts_with(context: Context, text: str, start: str) -> bool:
+    """Return True if a text starts so."""
+    context.budget.charge_text(start, context.at)
+    return text.startswith(start)
+
+
+def ends_with(context: Context, text: str, end: str) -> bool:
+    """Return True if a text ends so."""
+    context.budget.charge_text(end, context.at)
+    return text.endswith(end)
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------
+
+
+def add_up(context: Context, numbers: list[int | float]) -> Value:
+    """Return the sum of numbers."""
+    # One by one, as each partial sum must have 64 bits: thus sums do not depend on how large integers may be.
+    total: int | float = 0
+    for number in numbers:
+        total = require_64_bits(total + number, context.at)
+    return total
+
+
+def smallest(context: Context, items: list[Any]) -> Value:
+    """Return the smallest number, the first text or the earliest time."""
+    keys = sort_keys(items, context.budget, context.at)
+    if not keys:
+        raise context.error("an empty list has no `min`", "write `min(xs) if len(xs) > 0 else value`")
+    smallest: Value = items[min(range(len(keys)), key=keys.__getitem__)]
+    return smallest
+
+
+def largest(context: Context, items: list[Any]) -> Value:
+    """Return the largest number, the last text or the latest time."""
+    keys = sort_keys(items, context.budget, context.at)
+    if not keys:
+        raise context.error("an empty list has no `max`", "write `max(xs) if len(xs) > 0 else value`")
+    largest: Value = items[max(range(len(keys)), key=keys.__getitem__)]
+    return largest
+
+
+def sort(context: Context, items: list[Any]) -> list[Any]:
+    """Return the items in their order."""
+    context.budget.require_items(len(items), context.at)
+    # A comparison of a sort takes about a quarter of a step.
+    keys = sort_keys(items, context.budget, context.at, looks=1 + len(items).bit_length() // 4)
+    return [items[number] for number in sorted(range(len(keys)), key=keys.__getitem__)]
+
+
+def unique(context: Context, items: list[Any]) -> list[Any]:
+    """Return the first of all items that are equal."""
+    context.budget.require_items(len(items), context.at)
+    first: dict[object, Any] = {}
+    for item in items:
+        first.setdefault(key_of(item, context.budget, context.at), item)
+    return list(first.values())
+
+
+def count_up(context: Context, *bounds: int) -> list[int]:
+    """Return the whole numbers up to a limit, as `range` of Python does."""
+    if bounds[2:] == (0,):
+        raise context.error("the step of a range is 0")
+    numbers = range(*bounds)
+    # `len` of a range fails beyond 64 bits, and its bounds may be that far apart.
+    if numbers and abs(numbers[-1] - numbers[0]) // abs(numbers.step) >= MAX_ITEMS:
+        context.budget.require_items(MAX_ITEMS + 1, context.at)
+    context.budget.require_items(len(numbers), context.at)
+    return list(numbers)
+
+
+# -- times -----------------------------------------------------------------------------------------------------------
+
+
+def read_moment(text: str, zone: str = "UTC") -> date | datetime:
+    """Read a date or an instant. Raises ValueError."""
+    try:
+        return times.read_date(text)
+    except ValueError:
+        return times.read_instant(text, zone)
+
+
+def read_instant(text: str, zone: str = "UTC") -> datetime:
+    """Read an instant. Raises ValueError."""
+    return times.read_instant(text, zone)
+
+
+def read_any_time(text: str, zone: str = "UTC") -> date | datetime | time:
+    """Read a time of day, a date or an instant. Raises ValueError."""
+    try:
+        return times.read_time(text)
+    except ValueError:
+        return read_moment(text, zone)
+
+
+def _date_of(context: Context, moment: str | date) -> date:
+    """Return the local date."""
+    if isinstance(moment, str):
+        moment = read_moment(moment, context.zone)
+    return times.to_zone(moment, context.zone).date() if isinstance(moment, datetime) else moment
+
+
+def day(context: Context, moment: str | date, number: int = 0) -> date:
+    """Return the local date, some days before or after."""
+    try:
+        return _date_of(context, moment) + timedelta(days=number)
+    except OverflowError:
+        raise context.error("the calendar has no such day: it reaches from the year 1 to 9999") from None
+
+
+def add(context: Context, instant: str | datetime, duration: str | timedelta) -> datetime:
+    """Return the instant that is a duration later."""
+    start = times.read_instant(instant, context.zone) if isinstance(instant, str) else instant
+    length = times.read_duration(duration) if isinstance(duration, str) else duration
+    try:
+        return times.to_utc(start) + length
+    except OverflowError:
+        raise context.error("the calendar has no such instant: it reaches from the year 1 to 9999") from None
+
+
+def write_format(context: Context, moment: str | date | time, pattern: str) -> str:
+    """Return a date or time as text, as a pattern says."""
+    context.budget.charge(len(pattern), context.at)
+    if isinstance(moment, str):
+        moment = read_any_time(moment, context.zone)
+    if isinstance(moment, datetime):
+        moment = times.to_zone(moment, context.zone)
+    return context.budget.require_text(format_moment(moment, pattern), context.at)
+
+
+def days(context: Context, start: str | date, end: str | date) -> int:
+    """Return the number of local days from one date to another."""
+    return (_date_of(context, end) - _date_of(context, start)).days

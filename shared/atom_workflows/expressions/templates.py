@@ -1,0 +1,128 @@
+"""Find the expressions within a text, between `${{` and `}}`, and put their values in.
+
+`$${{` is the text `${{`. A text that is one expression and nothing else has the expression's value, whatever its type;
+otherwise the values are inserted. A value is never looked at for expressions again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from atom_workflows.errors import EvaluationError, ExpressionSyntaxError
+from atom_workflows.expressions import faults
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.evaluator import evaluate
+from atom_workflows.expressions.order import kind_at
+from atom_workflows.expressions.parser import parse
+from atom_workflows.expressions.syntax import Expression
+from atom_workflows.expressions.tokens import skip_text
+from atom_workflows.expressions.values import Value, as_text
+
+_OPEN: Final = "${{"
+_CLOSE: Final = "}}"
+
+
+class Placeholder(NamedTuple):
+    """An expression within a text, and the offset in the text of where the expression's own text begins."""
+
+    expression: Expression
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The parts of a text in order: literal texts, none of them empty, and expressions."""
+
+    parts: tuple[str | Placeholder, ...]
+
+    @property
+    def lone(self) -> Placeholder | None:
+        """The expression, if there is nothing else."""
+        first = self.parts[0] if len(self.parts) == 1 else None
+        return first if isinstance(first, Placeholder) else None
+
+    @property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """The expressions in order."""
+        return tuple(part for part in self.parts if isinstance(part, Placeholder))
+
+
+def has_template(text: str) -> bool:
+    """Return True if a text must be parsed, if only to turn `$${{` into `${{`."""
+    return _OPEN in text
+
+
+def parse_template(text: str) -> Template:
+    """Cut a text into its parts. Raises ExpressionSyntaxError with the offset in the text."""
+    parts: list[str | Placeholder] = []
+    literal, at = "", 0
+    while (start := text.find(_OPEN, at)) >= 0:
+        if start > at and text[start - 1] == "$":
+            literal += text[at : start - 1] + _OPEN
+            at = start + len(_OPEN)
+            continue
+        literal += text[at:start]
+        parts += [literal] if literal else []
+        end = _find_end(text, start)
+        parts.append(_placeholder(text, start + len(_OPEN), end))
+        literal, at = "", end + len(_CLOSE)
+    literal += text[at:]
+    # A block scalar ends with a line break that nobody wrote.
+    is_lone = len(parts) == 1 and isinstance(parts[0], Placeholder)
+    if literal and not (is_lone and literal in ("\n", "\r\n")):
+        parts.append(literal)
+    return Template(parts=tuple(parts))
+
+
+def render(template: Template, scope: Mapping[str, Any], *, zone: str = "UTC", budget: Budget | None = None) -> Value:
+    """Return the text with its values, or the value of a lone expression.
+
+    Raises EvaluationError with the offset in the text. Several templates may share a budget.
+    """
+    budget = Budget() if budget is None else budget
+    if template.lone:
+        return _value(template.lone, scope, zone, budget)
+    pieces: list[str] = []
+    size = 0
+    for part in template.parts:
+        piece = part if isinstance(part, str) else _text(part, scope, zone, budget)
+        pieces.append(piece)
+        size += len(piece)
+        budget.require_characters(size, part.offset if isinstance(part, Placeholder) else 0)
+    return budget.require_text("".join(pieces), 0)
+
+
+def _find_end(text: str, start: int) -> int:
+    """Return the offset of the `}}` that ends an expression."""
+    at = start + len(_OPEN)
+    while at < len(text):
+        if text.startswith(_CLOSE, at):
+            return at
+        at = skip_text(text, at) if text[at] in "'\"" else at + 1
+    raise ExpressionSyntaxError(
+        "this `${{` is never closed", start, "write `}}` behind the expression and close its texts"
+    )
+
+
+def _placeholder(text: str, start: int, end: int) -> Placeholder:
+    try:
+        return Placeholder(parse(text[start:end]), start)
+    except ExpressionSyntaxError as error:
+        raise ExpressionSyntaxError(error.message, start + error.at, error.suggestion) from error
+
+
+def _value(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget: Budget) -> Value:
+    try:
+        return evaluate(placeholder.expression, scope, zone=zone, budget=budget)
+    except EvaluationError as error:
+        raise type(error)(error.message, placeholder.offset + error.at, error.suggestion) from error
+
+
+def _text(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget: Budget) -> str:
+    value = _value(placeholder, scope, zone, budget)
+    at = placeholder.offset + placeholder.expression.at
+    if value is None or isinstance(value, list | dict):
+        raise faults.refusal(faults.no_insertion(kind_at(value, at)), at)
+    return as_text(value)

@@ -1,0 +1,266 @@
+"""Values while they are computed with, and as JSON.
+
+They are Python's own: str, int, float, bool, None, date, time, aware datetime (an instant), timedelta (a duration),
+list and dict. In JSON the four kinds of times are texts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final, TypeAlias
+
+from atom_workflows.errors import ValueMismatch
+from atom_workflows.expressions import times
+from atom_workflows.expressions.faults import in_words
+from atom_workflows.expressions.kinds import (
+    ANY,
+    BOOL,
+    DATE,
+    DURATION,
+    GS_URI,
+    INSTANT,
+    INT,
+    NULL,
+    NUMBER,
+    TEXT,
+    TIME,
+    ListOf,
+    MapOf,
+    OrNull,
+    Scalar,
+    Type,
+    Words,
+    describe,
+)
+from atom_workflows.expressions.names import did_you_mean
+
+Value: TypeAlias = str | int | float | bool | date | time | datetime | timedelta | list[Any] | dict[str, Any] | None
+
+MIN_INT: Final = -(2**63)
+MAX_INT: Final = 2**63 - 1
+MAX_VALUE_DEPTH: Final = 64
+"""Lists and maps inside one another in a value from outside."""
+
+LIST: Final = ListOf(ANY)
+MAP: Final = MapOf({})
+"""Maps of any members, where a value is only to be a map."""
+
+_BY_CLASS: Final[dict[type, Type]] = {
+    str: TEXT, bool: BOOL, int: INT, float: NUMBER, type(None): NULL, datetime: INSTANT, date: DATE, time: TIME,
+    timedelta: DURATION, list: LIST, dict: MAP,
+}  # fmt: skip
+"""Subclasses come before the class that they are derived from."""
+
+
+def kind_of(value: object) -> Type:
+    """Return the type of a value, as far as it can be seen without a look at its parts.
+
+    Raises ValueError if no expression can have such a value.
+    """
+    kind = _BY_CLASS.get(type(value)) or next((kind for of, kind in _BY_CLASS.items() if isinstance(value, of)), None)
+    is_naive = kind is INSTANT and getattr(value, "tzinfo", None) is None
+    if kind is None or is_naive or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"a {type(value).__name__} such as {value!s:.40} is no value of an expression")
+    return kind
+
+
+def as_text(value: Value) -> str:
+    """Return the value as it is inserted into text. Raises ValueError for null, lists and maps."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case None | list() | dict():
+            raise ValueError(f"{describe(kind_of(value))} cannot be inserted into text")
+        case _:
+            return str(write_value(value))
+
+
+def write_value(value: Value) -> Any:
+    """Return the value as JSON: times of all kinds become text. A duration is written `1h30m`, an instant in UTC."""
+    if isinstance(value, list):
+        return [write_value(item) for item in value]
+    if isinstance(value, dict):
+        return {name: write_value(item) for name, item in value.items()}
+    write = _WRITERS.get(kind_of(value))
+    return write(value) if write else value
+
+
+_WRITERS: Final[dict[Type, Callable[[Any], str]]] = {
+    INSTANT: times.write_instant,
+    DATE: date.isoformat,
+    TIME: times.write_time,
+    DURATION: times.write_duration,
+}
+
+
+def read_value(value: object, type: Type, *, zone: str = "UTC", drop_unknown: bool = False) -> Value:  # noqa: A002 -- part of the interface
+    """Return a JSON value as a value of the type.
+
+    A member that may be null may be missing. Members that the type does not have are refused, or dropped with
+    `drop_unknown`. Instants without an offset are local times of the zone. Values that have the type already are
+    returned as they are. Raises ValueMismatch.
+    """
+    return _Reader(zone=zone, drop_unknown=drop_unknown).read(value, type, "")
+
+
+class _Reader:
+    def __init__(self, *, zone: str, drop_unknown: bool) -> None:
+        self._drop_unknown = drop_unknown
+        self._time_readers: dict[Type, tuple[type, Callable[[str], Value]]] = {
+            DATE: (date, times.read_date),
+            TIME: (time, times.read_time),
+            INSTANT: (datetime, lambda text: times.read_instant(text, zone)),
+            DURATION: (timedelta, times.read_duration),
+        }
+
+    def read(self, value: object, of: Type, path: str) -> Value:
+        match of:
+            case OrNull(inner):
+                return None if value is None else self.read(value, inner, path)
+            case ListOf(item):
+                return self._list(value, item, path)
+            case MapOf(fields):
+                return self._map(value, fields, path)
+            case Words(words):
+                return self._word(value, words, path)
+            case Scalar() if of in self._time_readers:
+                return self._time(value, of, path)
+            case _:
+                return _READERS[of](value, path)
+
+    def _list(self, value: object, item: Type, path: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise _mismatch(value, ListOf(item), path)
+        return [self.read(each, item, f"{path}[{number}]") for number, each in enumerate(value)]
+
+    def _map(self, value: object, fields: dict[str, Type] | Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _mismatch(value, MapOf(fields), path)
+        unknown = next((name for name in value if name not in fields), None)
+        if unknown is not None and not self._drop_unknown:
+            raise ValueMismatch(path, f"has no member `{unknown!s:.60}`", did_you_mean(str(unknown), fields))
+        for name, of in fields.items():
+            if name not in value and not isinstance(of, OrNull):
+                raise ValueMismatch(f"{path}.{name}", "is missing")
+        return {name: self.read(value.get(name), of, f"{path}.{name}") for name, of in fields.items()}
+
+    def _word(self, value: object, words: tuple[str, ...], path: str) -> str:
+        if not isinstance(value, str):
+            raise _mismatch(value, TEXT, path)
+        if value not in words:
+            raise ValueMismatch(path, f"is `{value:.60}`, none of {', '.join(words)}", did_you_mean(value, words))
+        return value
+
+    def _time(self, value: object, of: Type, path: str) -> Value:
+        python_type, read = self._time_readers[of]
+        # An instant is a date as well to Python, but not here.
+        if isinstance(value, python_type) and kind_of(value) == of:
+            return value  # type: ignore[return-value]  # It is an instance of one of the four.
+        if isinstance(value, date) and of == INSTANT:
+            value = value.isoformat()
+        if not isinstance(value, str):
+            raise _mismatch(value, of, path)
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ValueMismatch(path, f"is `{value:.60}`, which is not {describe(of)}", str(error)) from error
+
+
+def _mismatch(value: object, of: Type, path: str, suggestion: str = "") -> ValueMismatch:
+    try:
+        found = in_words(kind_of(value))
+    except ValueError as error:
+        found = str(error)
+    return ValueMismatch(path, f"is {found}, not {in_words(of)}", suggestion)
+
+
+def _read_text(value: object, path: str) -> str:
+    if not isinstance(value, str):
+        is_plain = isinstance(value, int | float) and not isinstance(value, bool)
+        raise _mismatch(value, TEXT, path, f'send "{value!s:.40}"' if is_plain else "")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueMismatch(path, "contains half a character, which cannot be stored") from None
+    return value
+
+
+def _read_gs_uri(value: object, path: str) -> str:
+    text = _read_text(value, path)
+    bucket, _, name = text.removeprefix("gs://").partition("/")
+    if not text.startswith("gs://") or not bucket or not name:
+        raise ValueMismatch(path, f"is `{text:.60}`, which is not a gs:// address", "send gs://BUCKET/OBJECT")
+    return text
+
+
+def _read_number(value: object, path: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _mismatch(value, NUMBER, path, _unquoted(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueMismatch(path, "is no finite number")
+    if isinstance(value, int) and not MIN_INT <= value <= MAX_INT:
+        raise ValueMismatch(path, "is too large: whole numbers have 64 bits")
+    return value
+
+
+def _read_int(value: object, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _mismatch(value, INT, path, _unquoted(value))
+    number = _read_number(value, path)
+    if isinstance(number, float) and not number.is_integer():
+        raise ValueMismatch(path, f"is {number}, not a whole number")
+    return int(_read_number(int(number), path))
+
+
+def _unquoted(value: object) -> str:
+    """Return the advice to send a number that is text as a number."""
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
+        return f"send {value:.40}"
+    return ""
+
+
+def _read_bool(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise _mismatch(value, BOOL, path, f"send {value}" if value in ("true", "false") else "")
+    return value
+
+
+def _read_null(value: object, path: str) -> None:
+    if value is not None:
+        raise _mismatch(value, NULL, path)
+
+
+def _read_any(value: object, path: str, depth: int = 0) -> Value:
+    if depth > MAX_VALUE_DEPTH:
+        raise ValueMismatch(path, f"is nested too deeply: more than {MAX_VALUE_DEPTH} lists and maps")
+    if isinstance(value, list):
+        return [_read_any(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {_read_text(name, path): _read_any(item, f"{path}.{name}", depth + 1) for name, item in value.items()}
+    if isinstance(value, str):
+        return _read_text(value, path)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _read_number(value, path)
+    try:
+        kind_of(value)
+    except ValueError as error:
+        raise ValueMismatch(path, str(error)) from error
+    return value  # type: ignore[return-value]  # `kind_of` knows every kind of value.
+
+
+_READERS: Final[dict[Type, Callable[[object, str], Value]]] = {
+    TEXT: _read_text,
+    GS_URI: _read_gs_uri,
+    INT: _read_int,
+    NUMBER: _read_number,
+    BOOL: _read_bool,
+    NULL: _read_null,
+    ANY: _read_any,
+}
