@@ -6,24 +6,52 @@ from typing import Final
 
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.run_ids import plain_word
-from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, DEFAULT_STEP_TIMEOUT, Backoff, OnLost, RetryPolicy
+from atom_workflows.core.workflow import (
+    DEFAULT_FINALLY_TIMEOUT,
+    DEFAULT_SCALE_TIER,
+    DEFAULT_STEP_TIMEOUT,
+    Backoff,
+    OnLost,
+    RetryPolicy,
+    Trigger,
+)
 from atom_workflows.language import limits, other_systems
 from atom_workflows.language.kinds import (
+    Anything,
     Arguments,
     Choice,
+    Condition,
     Duration,
+    ExpressionMap,
     Field,
+    Flag,
     Number,
+    ParamMap,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TypeMap,
+    TypeNotation,
+    Zone,
 )
 
 _BACKOFF: Final = Backoff()
 _LINE: Final = Text(max_length=limits.MAX_TEXT)
+_TASK_TEXT: Final = Text(max_length=limits.MAX_TEXT, expressions=True)
+_LABEL: Final = Text(max_length=limits.MAX_LABEL, min_length=0, expressions=True)
 _DESCRIPTION: Final = Text(max_length=limits.MAX_DESCRIPTION, min_length=0, multiline=True)
+
+VALUE_NAME: Final = Text(
+    max_length=limits.MAX_ID,
+    pattern=rf"^[A-Za-z_][A-Za-z0-9_-]{{0,{limits.MAX_ID - 1}}}$",
+    forbidden="^.*-$",
+    rule="letters, digits, `_` and `-`, not starting with a digit or `-`, and not ending with `-`",
+    when_empty="write a name",
+    respell=lambda text: plain_word(text).replace(".", "-").strip("_-"),
+)
+"""The name of a parameter or an output, which expressions write after a dot."""
 
 STEP_ID: Final = Text(
     max_length=limits.MAX_ID,
@@ -90,6 +118,15 @@ RETRY: Final = Record(
             default=RetryPolicy().max_attempts,
             examples=(3,),
         ),
+        Field(
+            name="when",
+            kind=Condition(),
+            description=(
+                "Which failures are retried: a condition over `failure.kind`, `failure.reason`, `failure.message`, "
+                "`failure.attempt` and `step`. Without it, failures of the kinds `failed`, `timeout` and `outputs` are."
+            ),
+            examples=("failure.kind == 'timeout' or failure.reason == 'OOM'",),
+        ),
         Field(name="backoff", kind=BACKOFF, description="How long to wait before the next attempt."),
     ),
 )
@@ -128,38 +165,38 @@ TASK: Final = Record(
     fields=(
         Field(
             name="name",
-            kind=Text(max_length=limits.MAX_NAME),
+            kind=Text(max_length=limits.MAX_NAME, expressions=True),
             description="The job's name on the Task Runner; defaults to the step's id.",
             examples=("load-sales",),
         ),
         Field(
             name="imageUri",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="The container image to run.",
             examples=("europe-docker.pkg.dev/my-project/jobs/load:1.4",),
         ),
         Field(
             name="engine",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="Where the Task Runner should run the job, in the Task Runner's own terms.",
             examples=("edge",),
         ),
         Field(
             name="url",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="The service to call, for a task that is not a container.",
             examples=("https://train-ab12cd34-ew.a.run.app",),
         ),
         Field(
             name="scaleTier",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="The size of the machines, in the Task Runner's own terms.",
             default=DEFAULT_SCALE_TIER,
             examples=("CUSTOM",),
         ),
         Field(
             name="masterType",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="The main machine's type, for scale tiers that require one.",
             examples=("n1-highmem-8",),
         ),
@@ -171,9 +208,67 @@ TASK: Final = Record(
         ),
         Field(
             name="labels",
-            kind=TextMap(key=Text(max_length=limits.MAX_LABEL), value=Text(max_length=limits.MAX_LABEL, min_length=0)),
+            kind=TextMap(key=Text(max_length=limits.MAX_LABEL), value=_LABEL),
             description="Labels for the job; `workflow` and `type` are set for you.",
             examples=({"team": "sales"},),
+        ),
+    ),
+)
+
+PARAM: Final = Record(
+    title="Parameter",
+    foreign=other_systems.PARAM_FIELDS,
+    advice=other_systems.PARAM_ADVICE,
+    when_empty="write its type, such as `{type: text}`",
+    fields=(
+        Field(
+            name="type",
+            kind=TypeNotation(),
+            description="The [type](#types) of the value.",
+            required=True,
+            examples=("date", ["text"]),
+        ),
+        Field(
+            name="default",
+            kind=Anything(),
+            description=(
+                "The value if the start gives none; a parameter without a default is required. It may use `run` and "
+                "the parameters above it. With the default null, the type is `T or null`."
+            ),
+            examples=("${{ day(run.scheduledAt, -1) }}",),
+        ),
+        Field(
+            name="description",
+            kind=_DESCRIPTION,
+            description="What the parameter is for, for human readers.",
+            examples=("Which day's sales.",),
+        ),
+        Field(name="enum", kind=Anything(), description="The only values allowed.", examples=(["eu", "us"],)),
+        Field(
+            name="min",
+            kind=Anything(),
+            description="The smallest number, date, time, instant or duration allowed.",
+            examples=(1,),
+        ),
+        Field(
+            name="max",
+            kind=Anything(),
+            description="The largest number, date, time, instant or duration allowed.",
+            examples=(1000,),
+        ),
+        *(
+            Field(
+                name=name,
+                kind=Number(minimum=0, maximum=limits.MAX_LENGTH, whole=True),
+                description=description,
+                examples=(50,),
+            )
+            for name, description in (
+                ("minLength", "The fewest characters of a text."),
+                ("maxLength", "The most characters of a text."),
+                ("minItems", "The fewest items of a list."),
+                ("maxItems", "The most items of a list."),
+            )
         ),
     ),
 )
@@ -213,6 +308,39 @@ STEP: Final = Record(
                 "What the Task Runner should run. Without it, the step is a barrier, which only waits for other steps."
             ),
         ),
+        Field(
+            name="trigger",
+            kind=Choice(words=tuple(Trigger), foreign=other_systems.TRIGGERS),
+            description="Which ends of its dependencies let the step run; see [the table](#triggers).",
+            default=Trigger.NO_FAILURE.value,
+            examples=("all-succeeded",),
+        ),
+        Field(
+            name="when",
+            kind=Condition(),
+            description=(
+                "A condition that is evaluated once the trigger holds. If it is false, the step is skipped by choice."
+            ),
+            examples=("params.mode == 'full'",),
+        ),
+        Field(
+            name="allowFailure",
+            kind=Flag(),
+            description=(
+                "If true, a failure of the step does not fail the run, and steps behind it go on as if it had "
+                "succeeded, without its outputs."
+            ),
+            examples=(True,),
+        ),
+        Field(
+            name="outputs",
+            kind=TypeMap(key=VALUE_NAME, maximum=limits.MAX_OUTPUTS),
+            description=(
+                "The values that the step's job returns, each with its [type](#types). Steps behind it read them as "
+                "`steps.ID.outputs.NAME`."
+            ),
+            examples=({"files": ["text"], "rows": "int"},),
+        ),
         *POLICIES,
     ),
 )
@@ -235,6 +363,22 @@ WORKFLOW: Final = Record(
             examples=("Load, clean and report the day's sales.",),
         ),
         Field(
+            name="params",
+            kind=ParamMap(key=VALUE_NAME, record=PARAM, maximum=limits.MAX_PARAMS),
+            description=(
+                "The values that a start of the workflow may or must give, by name; see [parameters](#parameters). A "
+                "text, number or boolean instead of a map is short for a default."
+            ),
+            examples=({"region": {"type": "text", "enum": ["eu", "us"], "default": "eu"}, "shards": 8},),
+        ),
+        Field(
+            name="timezone",
+            kind=Zone(),
+            description="The time zone in which days begin and times are formatted.",
+            default="UTC",
+            examples=("Europe/Paris",),
+        ),
+        Field(
             name="timeout",
             kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
             description="How long the whole run may take; without it, only the steps' own timeouts apply.",
@@ -250,6 +394,27 @@ WORKFLOW: Final = Record(
             kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
             description="The steps, in any order.",
             required=True,
+        ),
+        Field(
+            name="finally",
+            kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
+            description=(
+                "Steps that run once all `steps` have ended, also if the run failed, was cancelled or timed out; see "
+                "[finally](#finally). An attempt of one may take 10m unless it has a `timeout` of its own."
+            ),
+        ),
+        Field(
+            name="finallyTimeout",
+            kind=Duration(maximum=limits.MAX_FINALLY_TIMEOUT, positive=True),
+            description="How long all steps under `finally` may take together.",
+            default=format_duration(DEFAULT_FINALLY_TIMEOUT),
+            examples=("2h",),
+        ),
+        Field(
+            name="outputs",
+            kind=ExpressionMap(key=VALUE_NAME, maximum=limits.MAX_OUTPUTS),
+            description="The run's own outputs, by name. They are computed at its end, if it succeeded.",
+            examples=({"rows": "${{ steps.list.outputs.rows }}"},),
         ),
     ),
 )

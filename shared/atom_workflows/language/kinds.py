@@ -30,12 +30,23 @@ class Text:
     # Advice on where text that is not allowed here can be used unchanged.
     display: str = ""
 
+    # True if the text may contain expressions, `${{ … }}`.
+    expressions: bool = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One of a fixed set of words."""
 
     words: tuple[str, ...]
+
+    # Words that other systems use (in lower case, without separators), each with the word that it corresponds to.
+    foreign: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """True or false."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +79,42 @@ class TextMap:
 
     key: Text
     value: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """An expression that is true or false. It needs no `${{ }}` around it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """The name of a time zone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeNotation:
+    """The type of a parameter or an output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anything:
+    """A value whose type another field declares. It is kept as a node until that type is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeMap:
+    """A map from names to types."""
+
+    key: Text
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpressionMap:
+    """A map from names to values with expressions."""
+
+    key: Text
+    maximum: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +164,34 @@ class RecordList:
     maximum: int
 
 
-Kind: TypeAlias = Text | Choice | Duration | Number | TextList | TextMap | Arguments | Record | RecordList
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamMap:
+    """A map from names to parameters. A single value in place of a parameter is short for its default."""
+
+    key: Text
+    record: Record
+    maximum: int
+
+
+Kind: TypeAlias = (
+    Text
+    | Choice
+    | Flag
+    | Duration
+    | Number
+    | Zone
+    | TextList
+    | TextMap
+    | Arguments
+    | Anything
+    | Condition
+    | TypeNotation
+    | TypeMap
+    | ExpressionMap
+    | Record
+    | RecordList
+    | ParamMap
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

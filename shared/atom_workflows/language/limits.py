@@ -38,7 +38,19 @@ MAX_DESCRIPTION: Final = 10_000
 MAX_TEXT: Final = 4_096
 MAX_LABEL: Final = 1_024
 
+MAX_PARAMS: Final = 100
+MAX_PARAM_BYTES: Final = 100_000
+"""The bytes of a run's parameters as JSON, as in a start message."""
+
+MAX_OUTPUTS: Final = 100
+MAX_CHOICES: Final = 1_000
+"""The values of a parameter's `enum`."""
+
+MAX_LENGTH: Final = 100_000
+"""The largest bound on the length of a parameter's text or list."""
+
 MAX_TIMEOUT: Final = timedelta(days=7)
+MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)
 MAX_ATTEMPTS: Final = 100
 MAX_FACTOR: Final = 10

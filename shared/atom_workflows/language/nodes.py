@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from atom_workflows.language.limits import MAX_INTEGER, MIN_INTEGER
-from atom_workflows.language.problems import Report, code, in_quotes
+from atom_workflows.language.problems import Place, Report, code, in_quotes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Scalar:
     column: int
     weight: int = 1
     height: int = 0
+    alias: Place | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Items:
     complete: bool = True
     weight: int = 1
     height: int = 1
+    alias: Place | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class Fields:
     complete: bool = True
     weight: int = 1
     height: int = 1
+    alias: Place | None = None
 
     def get(self, name: str) -> Node | None:
         """Return the value with the given name, or None if there is none."""
@@ -81,6 +84,7 @@ class Broken:
     column: int
     weight: int = 1
     height: int = 0
+    alias: Place | None = None
 
 
 Node: TypeAlias = Scalar | Items | Fields | Broken

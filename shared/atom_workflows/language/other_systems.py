@@ -43,30 +43,47 @@ def _advise_on_delay(delay: Node) -> str:
     return f"write `backoff: {{initial: {initial}}}`"
 
 
-_NO_CONDITIONS: Final = (
-    "leave it out: a step runs once all steps in its `dependsOn` have succeeded, and there are no other conditions"
-)
 _WHERE: Final = "use `engine` or `scaleTier` inside `task` to say where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
+_ONE_RUN: Final = "leave it out: runs do not wait for one another"
+_NO_LOOP: Final = "write a step for each: one step runs one job"
+_NO_MESSAGES: Final = "leave it out: the ends of runs are published on the topic `events`"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
     lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which includes the first attempt",
 )
 
-WORKFLOW_FIELDS: Final[Mapping[str, str]] = _each("jobs tasks stages nodes states activities", "steps") | _each(
-    "title displayname workflow workflowname", "name"
-)
+WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
+    **_each("jobs tasks stages nodes states activities", "steps"),
+    **_each("title displayname workflow workflowname", "name"),
+    **_each("parameters inputs arguments variables vars", "params"),
+    **_each("onexit always cleanup teardown ensure", "finally"),
+    **_each("tz zone", "timezone"),
+    **_each("results returns", "outputs"),
+}
 WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
-    **_each("schedule cron on trigger triggers startdate interval", _ELSEWHERE),
-    **_each("env environment variables vars params parameters inputs secrets", _AS_ARGS),
+    **_each("schedule schedules cron on trigger triggers startdate interval", _ELSEWHERE),
+    **_each("env environment", f"{_AS_ARGS}; expressions read what the deployment sets as `env.NAME`"),
+    **_each("secrets", "give the job the name of a secret in `args`; it reads the secret itself"),
+    **_each("concurrency maxactiveruns maxparallel parallelism", _ONE_RUN),
+    **_each("deadline sla", "leave it out, or limit the run with `timeout`"),
+    **_each("notify notifications alerts", _NO_MESSAGES),
+    **_each("onfailure onsuccess", "write a step under `finally`, with `when: run.state == 'FAILED'`"),
     **_each("version apiversion kind metadata spec", "leave it out"),
     **_each("labels tags", "set a run's labels when you start it, and a job's labels with `labels` inside `task`"),
 }
-STEP_FIELDS: Final[Mapping[str, str]] = _each(
-    "needs dependencies depends dependency after requires upstream runafter waitfor previous parents", "dependsOn"
-) | _each("timeoutminutes timeoutseconds timeoutinminutes timeoutins executiontimeout", "timeout")
+STEP_FIELDS: Final[Mapping[str, str]] = {
+    **_each(
+        "needs dependencies depends dependency after requires upstream runafter waitfor previous parents", "dependsOn"
+    ),
+    **_each("timeoutminutes timeoutseconds timeoutinminutes timeoutins executiontimeout", "timeout"),
+    **_each("if condition conditions", "when"),
+    **_each("triggerrule", "trigger"),
+    **_each("continueonerror continueon ignoreerrors ignorefailure", "allowFailure"),
+    **_each("results returns", "outputs"),
+}
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
@@ -75,7 +92,12 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
     **_each("runson pool agent agents queue nodeselector runner resources", _WHERE),
-    **_each("if when condition conditions triggerrule allowfailure continueonerror", _NO_CONDITIONS),
+    **_each("foreach loop matrix withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
+    **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
+    **_each("priority", "leave it out: steps that are ready all start"),
+    **_each("cache memoize", "leave it out: a job that need not run again can end at once"),
+    **_each("workflow subworkflow", "write the other workflow's steps into this file"),
+    **_each("onfailure onsuccess", "write a step behind this one, with `trigger: any-failed` for failures"),
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
     **_each("image container dockerimage", "imageUri"),
@@ -100,4 +122,22 @@ BACKOFF_FIELDS: Final[Mapping[str, str]] = {
     **_each("base delay duration interval initialinterval mininterval minbackoff", "initial"),
     **_each("multiplier rate coefficient backoffcoefficient backoffrate", "factor"),
     **_each("maximum cap maxinterval maxdelay maxbackoff limit", "max"),
+}
+PARAM_FIELDS: Final[Mapping[str, str]] = {
+    **_each("options choices allowed values oneof", "enum"),
+    **_each("minimum least", "min"),
+    **_each("maximum most", "max"),
+    **_each("value defaultvalue", "default"),
+}
+PARAM_ADVICE: Final[Mapping[str, str]] = {
+    **_each("required", "leave it out: a parameter without a `default` is required"),
+    **_each("optional nullable", "leave it out, or write `default: null`"),
+    **_each("pattern regex format", "leave it out, and let the job check it"),
+    **_each("secret sensitive", "give the name of a secret; the job reads the secret itself"),
+}
+TRIGGERS: Final[Mapping[str, str]] = {
+    **_each("nonefailed nonefailedminonesuccess onsuccess default", "no-failure"),
+    **_each("allsuccess success succeeded completed", "all-succeeded"),
+    **_each("onefailed failed failure onfailure anyfailure allfailed", "any-failed"),
+    **_each("alldone done any finally", "always"),
 }

@@ -54,34 +54,52 @@ class Source:
 
     def __init__(self, text: str, *, is_json: bool = False) -> None:
         self._text = text
-        self._is_json = is_json
+        self.is_json = is_json
         self._starts: array[int] | None = None
-        self._traces: dict[tuple[int, int], _Trace] = {}
+        self._traces: dict[tuple[int, int], _Trace | None] = {}
 
     def place(self, scalar: Scalar, offset: int) -> Place:
         """Return the place of a character of the value's text.
 
         The offset after the last character is allowed, too.
         """
+        return self._place_of(self._index(scalar, offset))
+
+    def _index(self, scalar: Scalar, offset: int) -> int:
         key = scalar.line, scalar.column
-        trace = self._traces.get(key)
+        if key not in self._traces:
+            self._traces[key] = self._trace(scalar)
+        trace = self._traces[key]
         if trace is None:
-            trace = self._traces[key] = self._trace(scalar)
+            return self._begin(scalar)
         segment = bisect_right(trace.offsets, offset) - 1
-        return self._place_of(trace.indexes[segment] + offset - trace.offsets[segment])
+        return trace.indexes[segment] + offset - trace.offsets[segment]
 
-    def begins_quoted(self, scalar: Scalar) -> bool:
-        """Return True if the value is written in quotes."""
-        return self._text[self._begin(scalar)] in "'\""
+    def has_anchor(self, scalar: Scalar) -> bool:
+        """Return True if an anchor stands before the value."""
+        return not self.is_json and self._text[self._start(scalar)] == "&"
 
-    def _trace(self, scalar: Scalar) -> _Trace:
+    def has_tag(self, scalar: Scalar) -> bool:
+        """Return True if a tag stands before the value."""
+        return not self.is_json and self._text[self._start(scalar)] == "!"
+
+    def is_escaped(self, scalar: Scalar, offset: int) -> bool:
+        """Return True if the character of the value is written as an escape sequence."""
+        return self._text[self._index(scalar, offset)] == "\\"
+
+    def following(self, scalar: Scalar) -> str:
+        """Return what follows the value on its last line, without blanks."""
+        rest = _REST_OF_LINE.match(self._text, self._index(scalar, len(scalar.text)))
+        return rest[0].strip() if rest else ""
+
+    def _trace(self, scalar: Scalar) -> _Trace | None:
         begin = self._begin(scalar)
         offsets, indexes, length = [0], [begin], 0
         for piece, index in self._pieces(scalar.text, begin):
             # A value without quotes may end inside a piece, as at the `]` of a list.
             if not scalar.text.startswith(piece[: len(scalar.text) - length], length):
                 # Another reader's idea of YAML. The beginning of the value is better than a wrong place.
-                return _Trace([0, 1], [begin, begin])
+                return None
             offsets.append(length)
             indexes.append(index)
             length += len(piece)
@@ -91,7 +109,7 @@ class Source:
 
     def _pieces(self, text: str, begin: int) -> _Pieces:
         style = self._text[begin : begin + 1]
-        if self._is_json:
+        if self.is_json:
             return _trace_json(self._text, begin + 1, text)
         if style and style in "|>":
             return _trace_block(self._text, begin, text)
@@ -100,8 +118,11 @@ class Source:
 
     def _begin(self, scalar: Scalar) -> int:
         """Return the index of the value's first character, after an anchor or a tag."""
-        index = self._line_starts()[scalar.line - 1] + scalar.column - 1
-        return index if self._is_json else _PROPERTIES.match(self._text, index).end()  # type: ignore[union-attr]  # it matches nothing, too
+        index = self._start(scalar)
+        return index if self.is_json else _PROPERTIES.match(self._text, index).end()  # type: ignore[union-attr]  # it matches nothing, too
+
+    def _start(self, scalar: Scalar) -> int:
+        return self._line_starts()[scalar.line - 1] + scalar.column - 1
 
     def _place_of(self, index: int) -> Place:
         starts = self._line_starts()
@@ -110,7 +131,7 @@ class Source:
 
     def _line_starts(self) -> array[int]:
         if self._starts is None:
-            pattern = _BREAK_IN_JSON if self._is_json else _BREAK
+            pattern = _BREAK_IN_JSON if self.is_json else _BREAK
             self._starts = array("I", [0])
             self._starts.extend(match.end() for match in pattern.finditer(self._text))
         return self._starts

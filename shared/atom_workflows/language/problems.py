@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.language.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
 from atom_workflows.language.suggestions import Names, Suggestions
+
+if TYPE_CHECKING:
+    from atom_workflows.language.nodes import Scalar
+    from atom_workflows.language.places import Source
 
 _Key: TypeAlias = tuple[int, int, str]
 
@@ -82,6 +86,14 @@ class Report:
     def __init__(self, file: str) -> None:
         self.file = "".join(c if c.isprintable() else "?" for c in file)
         self.suggestions = Suggestions()
+        # The file's text, for places inside values.
+        self.source: Source | None = None
+        # The line of the error that ended the reading, from 1.
+        self.broken_line = 0
+        # True once a value with an expression was read.
+        self.has_expressions = False
+        # The outermost alias through which values are being read.
+        self.via: Place | None = None
         self._problems = _Collected(MAX_PROBLEMS)
         self._warnings = _Collected(MAX_WARNINGS)
 
@@ -92,6 +104,10 @@ class Report:
     def warn(self, at: Located, message: str, suggestion: str = "") -> None:
         """Warn about a value that is valid but perhaps unintended."""
         self._warnings.add((at.line, at.column, message), suggestion)
+
+    def place(self, scalar: Scalar, offset: int) -> Located:
+        """Return the place of a character of the value's text."""
+        return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:
         """Add the problems of another report."""

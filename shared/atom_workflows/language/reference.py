@@ -9,23 +9,32 @@ from pathlib import Path
 from typing import Final
 
 from atom_workflows.core.durations import format_duration
-from atom_workflows.language.fields import BACKOFF, POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import BACKOFF, PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
+    Anything,
     Arguments,
     Choice,
+    Condition,
     Duration,
+    ExpressionMap,
+    Flag,
     Kind,
     Number,
+    ParamMap,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TypeMap,
+    TypeNotation,
+    Zone,
 )
 
 _TABLES = {
     "workflow": WORKFLOW.fields,
+    "parameter": PARAM.fields,
     "step": STEP.fields,
     "task": TASK.fields,
     "defaults": POLICIES,
@@ -48,7 +57,7 @@ def field_tables() -> dict[str, str]:
     return tables
 
 
-def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
+def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case per kind
     """Describe the values that a field of this kind accepts."""
     match kind:
         case Text():
@@ -59,12 +68,28 @@ def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
             return f"duration, {'more than 0s, ' * kind.positive}at most {format_duration(kind.maximum)}"
         case Number():
             return f"{'whole ' * kind.whole}number from {kind.minimum} to {kind.maximum}"
+        case Flag():
+            return "`true` or `false`"
+        case Condition():
+            return "[condition](#conditions)"
+        case Zone():
+            return "name of a time zone"
+        case Anything():
+            return "value of the parameter's type"
+        case TypeNotation():
+            return "[type](#types)"
+        case TypeMap():
+            return f"map from at most {kind.maximum} names to [types](#types)"
+        case ExpressionMap():
+            return f"map from at most {kind.maximum} names to [expressions](#expressions)"
+        case ParamMap():
+            return f"map from at most {kind.maximum} names to [parameters](#parameters)"
         case TextList():
             return "list of distinct step ids, or a single id"
         case TextMap():
             return "map from text to text"
         case Arguments():
-            return "list or map"
+            return "list or map, or an [expression](#expressions) for one"
         case Record():
             return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
         case RecordList():

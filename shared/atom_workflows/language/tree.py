@@ -124,7 +124,7 @@ class _Composer:
             self._too_deep(place)
             node = Broken(line=place.line, column=place.column)
         self._weigh(node.weight, place)
-        self._attach(node, None)
+        self._attach(replace(node, alias=place), None)
 
     def _start(self, event: Any) -> None:
         place = _place(event)
@@ -188,7 +188,15 @@ class _Composer:
         if event.tag and event.tag != "!":
             shown = code(event.tag.replace("tag:yaml.org,2002:", "!!"))
             said = f"the tag {shown} is not allowed"
+            if not event.tag.startswith("tag:") and self._is_condition():
+                self._report.add(_place(event), f"`!` begins a tag, and {shown} is none", "write `not` for `!`")
+                return
             self._report.add(_place(event), said, "remove it; a value in quotes is text")
+
+    def _is_condition(self) -> bool:
+        """Return True if the next value is that of a field `when`."""
+        nodes = self._open[-1].nodes if self._open and self._open[-1].is_map else []
+        return len(nodes) % 2 == 1 and isinstance(nodes[-1], Scalar) and nodes[-1].text == "when"
 
 
 def _place(event: Any) -> Place:
@@ -235,6 +243,13 @@ def _read_name(key: Node, report: Report) -> str | None:
     return None
 
 
+def _through(alias: Place | None, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Return the entries of a map that is merged in, with their alias."""
+    if alias is None:
+        return entries
+    return {name: replace(entry, value=replace(entry.value, alias=alias)) for name, entry in entries.items()}
+
+
 def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     merge = entries.get(_MERGE)
     if merge is None or not merge.key.plain:
@@ -245,7 +260,7 @@ def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     # Go from last to first, since the first map takes precedence. Each map is visited only once.
     for source in reversed(sources):
         if isinstance(source, Fields):
-            merged.update(source.entries)
+            merged.update(_through(source.alias, source.entries))
         elif not isinstance(source, Broken):
             said = f"`<<` merges a map, or a list of maps, but this is {describe(source)}"
             report.add(source, said, "give it an alias such as `*name` that refers to a map")

@@ -26,12 +26,13 @@ def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
     """
     for step in steps:
         task = step.node.get("task")
-        for scalar in _walk_scalars(task) if task else ():
+        for scalar in walk_scalars(task) if task else ():
             if scalar.plain and scalar.text[:1] in _NUMERIC_START:
                 _check_number(scalar, report)
 
 
-def _walk_scalars(root: Node) -> Iterator[Scalar]:
+def walk_scalars(root: Node) -> Iterator[Scalar]:
+    """Yield the single values in a node."""
     pending = [root]
     while pending:
         node = pending.pop()

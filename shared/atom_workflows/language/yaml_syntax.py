@@ -15,6 +15,7 @@ import yaml
 
 from atom_workflows.language.limits import MAX_FILE_BYTES, MAX_TAG_DIRECTIVES
 from atom_workflows.language.problems import Place, Report, code
+from atom_workflows.language.traps import find_trap
 
 _LINE_BREAKS: Final = "\r\n\x85\u2028\u2029"
 """The characters that YAML treats as line breaks, so that our positions match the reader's. CR LF is a single break."""
@@ -170,6 +171,10 @@ def _report_error(error: yaml.MarkedYAMLError, text: str, report: Report) -> Non
     context, problem = error.context or "", error.problem or ""
     mark = error.problem_mark or error.context_mark
     begin = error.context_mark or mark
+    report.broken_line = mark.line + 1 if mark else 0
+    if trap := find_trap(text, mark.index, context) if mark else None:
+        report.add(locate(text, trap.at), trap.message, trap.suggestion)
+        return
     if "quoted scalar" in context and ("end of stream" in problem or "document" in problem):
         report.add(_place(begin), "the quotes that open here are never closed", "close them")
     elif any(part in problem for part in _ESCAPE_PROBLEMS):
