@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
@@ -22,12 +24,13 @@ from atom_workflows.core.transitions import clip, end_run, stop_step
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Query, Update
+from atom_workflows.ports import Document, Query, Update
 
 MAX_ERRORS: Final = 100
 """The maximum number of failed steps whose messages are copied to the run's document."""
 
 MAX_ERROR_TEXT: Final = 500
+MAX_PAGES: Final = 100
 
 _TRIES: Final = 5
 
@@ -95,20 +98,29 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
     # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
     is_stopped = run.stop is not None or run.main_state is RunState.CANCELLED
     states = [StepState.FAILED.value] if is_stopped else [StepState.FAILED.value, StepState.CANCELLED.value]
-    failed = services.store.query(
-        Query(
-            collection=steps_path(run.id),
-            where=[("state", "in", states)],
-            limit=MAX_ERRORS,
-            fields=("state", "message", "tolerated"),
-        )
-    )
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in failed
-        if not is_internal(document.id) and not document.fields.get("tolerated")
+        for document in islice(iter_failed(services, run.id, states), MAX_ERRORS)
     ]
     return tuple(errors)
+
+
+def iter_failed(services: Services, run_id: str, states: Sequence[str]) -> Iterator[Document]:
+    """Yield the user's steps in these states, without those whose failure is tolerated.
+
+    They are read a page at a time, since a thousand tolerated failures may come before one that matters.
+    """
+    fields = ("state", "message", "tolerated")
+    after: tuple[str] | None = None
+    for _ in range(MAX_PAGES):
+        query = Query(
+            collection=steps_path(run_id), where=[("state", "in", states)], after=after, limit=MAX_ERRORS, fields=fields
+        )
+        page = services.store.query(query)
+        yield from (one for one in page if not is_internal(one.id) and not one.fields.get("tolerated"))
+        if len(page) < MAX_ERRORS:
+            return
+        after = (page[-1].path,)
 
 
 PAGE: Final = 200
