@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -12,11 +11,18 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_run_and_end, load_steps
+from atom_workflows.coordinator.loading import (
+    StoredRun,
+    StoredStep,
+    iter_failed,
+    load_run,
+    load_run_and_end,
+    load_steps,
+)
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES, is_internal
+from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
@@ -24,13 +30,12 @@ from atom_workflows.core.transitions import clip, end_run, stop_step
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Document, Query, Update
+from atom_workflows.ports import Query, Update
 
 MAX_ERRORS: Final = 100
 """The maximum number of failed steps whose messages are copied to the run's document."""
 
 MAX_ERROR_TEXT: Final = 500
-MAX_PAGES: Final = 100
 
 _TRIES: Final = 5
 
@@ -100,27 +105,9 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
     states = [StepState.FAILED.value] if is_stopped else [StepState.FAILED.value, StepState.CANCELLED.value]
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in islice(iter_failed(services, run.id, states), MAX_ERRORS)
+        for document in islice(iter_failed(services, run.id, states, fields=("message",)), MAX_ERRORS)
     ]
     return tuple(errors)
-
-
-def iter_failed(services: Services, run_id: str, states: Sequence[str]) -> Iterator[Document]:
-    """Yield the user's steps in these states, without those whose failure is tolerated.
-
-    They are read a page at a time, since a thousand tolerated failures may come before one that matters.
-    """
-    fields = ("state", "message", "tolerated")
-    after: tuple[str] | None = None
-    for _ in range(MAX_PAGES):
-        query = Query(
-            collection=steps_path(run_id), where=[("state", "in", states)], after=after, limit=MAX_ERRORS, fields=fields
-        )
-        page = services.store.query(query)
-        yield from (one for one in page if not is_internal(one.id) and not one.fields.get("tolerated"))
-        if len(page) < MAX_ERRORS:
-            return
-        after = (page[-1].path,)
 
 
 PAGE: Final = 200
