@@ -272,10 +272,11 @@ class _Inference:
                     self._check_equal(left, first, item, self.refuse_null(item, found), item.at)
             return
         second = self.require(right, scope)
-        if is_unknown(second) or first == NULL:
+        if is_unknown(second):
             return
         if isinstance(second, ListOf):
-            self._check_equal(left, first, right, without_null(second.item), at)
+            if first != NULL:
+                self._check_equal(left, first, right, without_null(second.item), at)
         elif not is_text(second) and not isinstance(second, MapOf):
             self._fault(at, faults.no_container(second))
         elif not fits(first, TEXT):

@@ -143,6 +143,8 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
         ("params.n in params.words", ["9: text is never equal to a number; turn one into the other: `int(…)`"]),
         ("params.n in params.word", ["9: a number is never in text; turn one into the other: `int(…)`"]),
         ("1 in 2", ["2: `in` looks into lists, texts and maps, not into a whole number"]),
+        ("null in params.rate", ["5: `in` looks into lists, texts and maps, not into a number"]),
+        ("null in params.word", ["5: null is never in text"]),
         ("params.word + 1", ["12: `+` takes numbers, texts or lists, not text and a number; write `text(…)`"]),
         ("params.word * 2", ["12: `*` takes numbers, not text and a number; write `int(…)`"]),
         (

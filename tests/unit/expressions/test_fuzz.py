@@ -68,7 +68,7 @@ PIECES: Final = [*NAMES, *LITERALS, *OPERATORS, *FUNCTION_NAMES, *_SIGNS.split()
 """What garbage is made of."""
 
 # What makes a value of several types, so that only the value itself shows which.
-_MIXED: Final = re.compile(r"\?\?| if |\[[^\]]*,|options|fromJson")
+_MIXED: Final = re.compile(r"\?\?| if |\[.*,|options|fromJson", re.DOTALL)
 
 # What a value alone can show, in an expression whose types are all right.
 _ONLY_AT_RUN_TIME: Final = (
